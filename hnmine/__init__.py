@@ -1,0 +1,37 @@
+"""hnmine: mine hard negatives for training embedding models and rerankers.
+
+The command line (`hnmine run CONFIG.toml`) is the main door; what it calls is here too:
+
+    from hnmine import load_config, run
+    summary = run(load_config("hnmine.toml"))
+
+Importing this package imports neither torch nor faiss.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from hnmine.config import Config
+    from hnmine.configfile import load_config
+    from hnmine.errors import HnmineError
+    from hnmine.pipeline import run
+
+__all__ = ["Config", "HnmineError", "__version__", "load_config", "run"]
+
+_HOME = {
+    "Config": "hnmine.config",
+    "HnmineError": "hnmine.errors",
+    "load_config": "hnmine.configfile",
+    "run": "hnmine.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import hnmine` stays cheap."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'hnmine' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

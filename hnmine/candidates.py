@@ -1,0 +1,127 @@
+"""The candidates of some queries as arrays, and the cells that rules decide on: one for each (anchor, candidate)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What retrieve wrote for some queries.
+
+    Attributes:
+        query_rows: int64, shape (queries,).
+        positives: rows of each query's labelled positives.
+        positive_scores: their scores.
+        candidates: rows of each query's candidates, best first.
+        scores: the teacher's score, shape (candidates,).
+        ranks: rank in the retrieval from 1, shape (candidates,).
+        similarities: cosine of each candidate to each positive of its query, candidate by candidate.
+        background_mean: mean score of each query to random documents, shape (queries,).
+        background_std: standard deviation of the same.
+        positive_background_mean: mean cosine of each positive to random documents.
+        positive_background_std: standard deviation of the same.
+    """
+
+    query_rows: np.ndarray
+    positives: Ragged
+    positive_scores: Ragged
+    candidates: Ragged
+    scores: np.ndarray
+    ranks: np.ndarray
+    similarities: np.ndarray
+    background_mean: np.ndarray
+    background_std: np.ndarray
+    positive_background_mean: np.ndarray
+    positive_background_std: np.ndarray
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "Batch":
+        """Return the arrays of a table of candidates."""
+        lists = {name: Ragged.from_arrow(table.column(name)) for name in _LISTS}
+        flat = {name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")}
+        return cls(
+            query_rows=flat["query_row"],
+            positives=lists["positive_rows"],
+            positive_scores=lists["positive_scores"],
+            candidates=lists["doc_rows"],
+            scores=lists["scores"].values,
+            ranks=lists["ranks"].values,
+            similarities=lists["similarities"].values,
+            background_mean=flat["background_mean"],
+            background_std=flat["background_std"],
+            positive_background_mean=lists["positive_background_mean"].values,
+            positive_background_std=lists["positive_background_std"].values,
+        )
+
+    def __len__(self) -> int:
+        return len(self.query_rows)
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """Query of each candidate, as a position in the batch."""
+        return self.candidates.owners
+
+    @cached_property
+    def is_positive(self) -> np.ndarray:
+        """Whether each candidate is a labelled positive of its query."""
+        return self.positives.contains(self.owners, self.candidates.values)
+
+    @cached_property
+    def similarity(self) -> np.ndarray:
+        """Return max over P of sim(d, d+) for each candidate, float32."""
+        widths = self.positives.lengths[self.owners]
+        if not len(widths):
+            return np.zeros(0, dtype=np.float32)
+        starts = np.concatenate([[0], np.cumsum(widths)[:-1]])
+        return np.asarray(np.maximum.reduceat(self.similarities, starts))
+
+
+_LISTS = (
+    "positive_rows", "positive_scores", "doc_rows", "scores", "ranks", "similarities",
+    "positive_background_mean", "positive_background_std",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Each anchor of each query against each of its candidates, anchor by anchor.
+
+    Attributes:
+        anchors: each query's anchor scores.
+        anchor: which anchor (a position in anchors.values) each cell belongs to, int64, ascending.
+        candidate: which candidate (a position in the batch) each cell is about, int64.
+    """
+
+    anchors: Ragged
+    anchor: np.ndarray
+    candidate: np.ndarray
+
+    @classmethod
+    def of(cls, batch: Batch, anchors: Ragged) -> "Cells":
+        """Return the cells of a batch under the given anchor scores."""
+        query = anchors.owners
+        lengths = batch.candidates.lengths[query]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        anchor = np.repeat(np.arange(len(query)), lengths)
+        place = np.arange(int(starts[-1])) - starts[:-1][anchor]
+        return cls(anchors, anchor, batch.candidates.offsets[query][anchor] + place)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Anchor score of each cell, float32."""
+        return np.asarray(self.anchors.values[self.anchor])
+
+    def nest(self, batch: Batch, values: pa.Array) -> pa.Array:
+        """Return one value a cell as list<list<...>>: for each query, for each anchor, for each candidate."""
+        inner_lengths = batch.candidates.lengths[self.anchors.owners]
+        inner_offsets = np.concatenate([[0], np.cumsum(inner_lengths)]).astype(np.int32)
+        item = pa.field("item", values.type, nullable=False)
+        inner = pa.ListArray.from_arrays(pa.array(inner_offsets), values, type=pa.list_(item))
+        outer = pa.list_(pa.field("item", inner.type, nullable=False))
+        return pa.ListArray.from_arrays(pa.array(self.anchors.offsets.astype(np.int32)), inner, type=outer)
+

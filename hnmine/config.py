@@ -1,0 +1,188 @@
+"""The config file's tables, as types. Every key, its default and its meaning stand here and nowhere else.
+
+The generated config reference, `hnmine init` and the checks all read these classes. A field marked with
+`no_effect` changes how a run is carried out, never what it writes, and so is left out of content keys.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
+
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Paths = Name | list[Name]
+RuleName = Literal["none", "absolute", "margin", "percent"]
+AnchorName = Literal["each", "min", "mean", "max", "quantile"]
+FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+ExtraColumn = Literal[
+    "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score"
+]
+
+
+def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) -> Any:
+    """Return a pydantic field with its meaning; `no_effect` keeps it out of content keys."""
+    return Field(default, description=text, json_schema_extra={"no_effect": no_effect}, **limits)
+
+
+class Section(BaseModel):
+    """A table of the config file: unknown keys and loose types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings that determine what is written, for content keys."""
+        kept = {}
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and extra.get("no_effect"):
+                continue
+            kept[name] = getattr(self, name)
+        dumped: dict[str, Any] = self.model_dump(mode="json", include=set(kept))
+        return dumped
+
+
+class Columns(Section):
+    """The user's column names, where they differ from the usual ones."""
+
+    doc_id: Name | None = setting(None, "corpus and qrels: the document's id")
+    text: Name | None = setting(None, "corpus: the document's text")
+    title: Name | None = setting(None, "corpus: the document's title, put before its text")
+    query_id: Name | None = setting(None, "queries and qrels: the query's id")
+    query: Name | None = setting(None, "queries: the query's text")
+    relevance: Name | None = setting(None, "qrels: the judged relevance")
+    anchor: Name | None = setting(None, "pairs: the query's text")
+    positive: Name | None = setting(None, "pairs: the positive's text, or a list of texts")
+    split: Name | None = setting(None, "qrels: the column that `input.split` is looked up in")
+
+
+class InputConfig(Section):
+    """The user's files: `corpus`, `queries` and `qrels`; or a `beir` folder; or `pairs`."""
+
+    corpus: Paths | None = setting(None, "documents: file, folder, glob, URL, or a list of them", no_effect=True)
+    queries: Paths | None = setting(None, "queries: likewise", no_effect=True)
+    qrels: Paths | None = setting(None, "judgements: a table, or the TREC format", no_effect=True)
+    beir: Name | None = setting(None, "a BEIR folder: corpus.jsonl, queries.jsonl, qrels/*.tsv", no_effect=True)
+    pairs: Paths | None = setting(None, "one table of (anchor, positive) texts", no_effect=True)
+    split: Name | None = setting(None, "use only this split of the qrels (BEIR: train where there is one)")
+    relevant_from: int = setting(1, "lowest relevance that counts as positive")
+    unknown_ids: Literal["error", "skip"] = setting("error", "qrels that name an unknown query or document")
+    quoting: bool | None = setting(
+        None, "whether double quotes enclose fields (default: yes in .csv, no in .tsv, as BEIR and MS MARCO write it)"
+    )
+    columns: Columns = Field(default_factory=Columns, description="column names, only where they differ")
+
+
+class EmbedConfig(Section):
+    """The teacher: which model turns texts into vectors, and how."""
+
+    model: Name = setting(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        'name or local path of a sentence-transformers model; "precomputed"; or "hash" (tests only)',
+    )
+    revision: Name | None = setting(None, "the model's revision on its hub")
+    query_prompt: str = setting("", "put before every query")
+    document_prompt: str = setting("", "put before every document")
+    max_length: int | None = setting(None, "tokens a text is cut to (default: the model's own)", ge=8)
+    similarity: Literal["cosine", "dot"] = setting("cosine", "cosine normalises every vector; dot leaves them")
+    dtype: Literal["float32", "float16"] = setting("float32", "precision that vectors are stored in")
+    corpus_vectors: Paths | None = setting(
+        None, "precomputed: Parquet (doc_id, vector), or .npy in corpus order", no_effect=True
+    )
+    query_vectors: Paths | None = setting(
+        None, "precomputed: Parquet (query_id, vector), or .npy in query order", no_effect=True
+    )
+    batch_size: int = setting(32, "texts a batch", no_effect=True, ge=1)
+    device: Name | None = setting(None, "cpu, cuda, cuda:1, mps (default: the best there is)", no_effect=True)
+    trust_remote_code: bool = setting(False, "let the model's repository run its own Python code")
+
+
+class IndexConfig(Section):
+    """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting("auto", "flat is exact; auto picks by estimated cost")
+    hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
+    hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
+    ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)
+    ivf_probe: int = setting(32, "ivf: lists looked at for a query", ge=1)
+
+
+class RetrieveConfig(Section):
+    """How many candidates a query gets."""
+
+    top_k: int = setting(100, "candidates a query, its positives not counted", ge=1, le=10_000)
+    background: int = setting(256, "random documents that a query's background score is measured on", ge=8)
+
+
+class FilterConfig(Section):
+    """Which candidates may become negatives."""
+
+    rule: RuleName | list[RuleName] = setting("percent", "one rule, or a list that must all keep a candidate")
+    percent: float = setting(0.95, "percent: keep s <= s+ - (1 - percent)|s+|", gt=0, le=1)
+    margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
+    min_score: float | None = setting(None, "absolute: keep s >= min_score")
+    max_score: float | None = setting(None, "absolute: keep s <= max_score")
+    anchor: AnchorName = setting("each", "the positive's score that margins are measured from; each: one row a positive")
+    anchor_quantile: float = setting(0.25, "anchor = quantile: which one", ge=0, le=1)
+    ranks: tuple[int, int] | None = setting(None, "keep first <= rank <= last of the retrieval itself", strict=False)
+    max_positive_similarity: float | None = setting(
+        0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
+    )
+    max_query_similarity: float | None = setting(0.98, "keep where the cosine to the query is below this", gt=-1, le=1)
+
+
+class EmitConfig(Section):
+    """The training files."""
+
+    format: FormatName = setting("triplet", "shape of the training rows")
+    num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
+    choose: Literal["top", "random"] = setting("top", "which of the candidates that were kept")
+    max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
+    extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
+
+
+class ReportConfig(Section):
+    """What the report holds the run to."""
+
+    fail_under: dict[str, float] = setting({}, "exit code 7 where a number of the report is below its limit", no_effect=True, strict=False)
+    fail_over: dict[str, float] = setting({}, "exit code 7 where a number of the report is above its limit", no_effect=True, strict=False)
+    bad_positive_quantile: float = setting(
+        0.5, "a positive that scores below this quantile of its query's candidates is suspected", ge=0, le=1
+    )
+
+
+class Config(Section):
+    """A whole config file. Relative paths start at the file's own folder (`base`)."""
+
+    seed: int = setting(0, "seed of every random choice")
+    out: Name = setting("runs/first", "the output folder", no_effect=True)
+    shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
+    workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
+    cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
+    input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
+    embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
+    index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
+    retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
+    emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
+    report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
+
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative paths start at."""
+        return self._base
+
+    @property
+    def out_folder(self) -> Path:
+        """The output folder as an absolute path."""
+        return (self._base / self.out).resolve()
+
+    def at(self, base: Path) -> "Config":
+        """Return the same config with relative paths starting at `base`."""
+        copy = self.model_copy()
+        copy._base = base
+        return copy
+
+
+SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")

@@ -1,0 +1,215 @@
+"""Reading a config file: TOML, `--set` overrides, and every problem reported at once with file and key."""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from hnmine.config import SECTIONS, Config
+from hnmine.errors import ConfigError, Problems
+from hnmine.sizes import parse_size
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Path | None = None) -> Config:
+    """Read a config file, apply `table.key=value` overrides and check the whole.
+
+    Args:
+        path: the TOML file; relative paths in it start at its folder.
+        overrides: each `table.key=value`, the value in TOML (a bare word is taken as a string).
+        out: output folder that replaces the file's, relative to the working directory.
+
+    Raises:
+        ConfigError: with every problem found, each with the file and the key.
+    """
+    file = Path(path)
+    raw = _read_toml(file)
+    problems = Problems()
+    for text in overrides:
+        _override(raw, text, problems)
+    if out is not None:
+        raw["out"] = str(Path(out).absolute())
+    return check_config(raw, str(file), file.absolute().parent, problems)
+
+
+def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Problems | None = None) -> Config:
+    """Check a config given as nested mappings; `source` names it in messages.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = problems or Problems()
+    bad: set[str] = set()
+    try:
+        config: Config | None = Config.model_validate(raw)
+    except ValidationError as error:
+        config = None
+        for item in error.errors():
+            keys = [str(part) for part in item["loc"]]
+            bad.add(keys[0])
+            problems.add(f"{source}: {_explain(keys, item)}")
+    checked = config or Config.model_validate({k: v for k, v in raw.items() if k not in bad and k in Config.model_fields})
+    for needs, message in _contradictions(checked):
+        if not bad & set(needs):
+            problems.add(f"{source}: {message}")
+    problems.raise_if_any(ConfigError)
+    return checked.at(base)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such config file; `hnmine init` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: is a folder, not a config file; `hnmine init {file}` writes a config for it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _override(raw: dict[str, Any], text: str, problems: Problems) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        problems.add(f"--set {text}: write it as table.key=value, for example --set filter.percent=0.9")
+        return
+    table = raw
+    for part in parts[:-1]:
+        below = table.setdefault(part, {})
+        if not isinstance(below, dict):
+            problems.add(f"--set {text}: {part} is a value, not a table")
+            return
+        table = below
+    try:
+        table[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[parts[-1]] = value.strip()
+
+
+def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
+    """Turn one of pydantic's errors into: key: what is wrong."""
+    known = _keys_of(keys)
+    # pydantic adds the branch of a union to the location; the user knows only the keys.
+    name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
+    if item["type"] == "extra_forbidden":
+        names = list(_fields(known))
+        near = difflib.get_close_matches(keys[-1], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
+        return f"{name}: unknown key; {hint}"
+    given = item.get("input")
+    shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+    return f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}{shown}"
+
+
+def _fields(keys: list[str]) -> Mapping[str, Any]:
+    model: type[BaseModel] = Config
+    for key in keys:
+        found = _model_of(model.model_fields[key].annotation)
+        if found is None:
+            return {}
+        model = found
+    return model.model_fields
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
+
+
+def _keys_of(location: list[str]) -> list[str]:
+    """Return the leading part of a pydantic location that are keys of the config."""
+    keys: list[str] = []
+    for part in location:
+        if part not in _fields(keys):
+            break
+        keys.append(part)
+    return keys
+
+
+def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield settings that cannot work together: the tables it takes to say so, and a message."""
+    for needs, check in _CHECKS:
+        for message in check(config):
+            yield needs, message
+
+
+def _input_kind(config: Config) -> Iterator[str]:
+    given = config.input
+    apart = [name for name in ("queries", "qrels") if getattr(given, name)]
+    if given.beir and (given.corpus or apart or given.pairs):
+        yield "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"
+    elif given.pairs and apart:
+        yield f"input.pairs: pairs carry their own queries and positives; leave out input.{apart[0]}"
+    elif not given.beir and not given.pairs:
+        missing = [name for name in ("corpus", "queries", "qrels") if not getattr(given, name)]
+        if len(missing) == 3:
+            yield "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"
+        elif missing:
+            yield f"input: {' and '.join(missing)} missing (corpus, queries and qrels go together)"
+
+
+def _precomputed(config: Config) -> Iterator[str]:
+    embed = config.embed
+    given = [name for name in ("corpus_vectors", "query_vectors") if getattr(embed, name)]
+    if embed.model == "precomputed":
+        for name in ("corpus_vectors", "query_vectors"):
+            if name not in given:
+                yield f'embed.{name}: needed where embed.model = "precomputed"'
+    elif given:
+        yield f'embed.{given[0]}: given, but embed.model is {embed.model!r}; set embed.model = "precomputed"'
+
+
+def _filter_settings(config: Config) -> Iterator[str]:
+    rules = config.filter
+    names = [rules.rule] if isinstance(rules.rule, str) else list(rules.rule)
+    if not names:
+        yield 'filter.rule: an empty list; write "none" to keep everything'
+    if "none" in names and len(names) > 1:
+        yield 'filter.rule: "none" cannot be combined with other rules'
+    if "absolute" in names and rules.min_score is None and rules.max_score is None:
+        yield 'filter.rule: "absolute" needs filter.min_score or filter.max_score'
+    if rules.min_score is not None and rules.max_score is not None and rules.min_score > rules.max_score:
+        yield f"filter.min_score: {rules.min_score} is above filter.max_score {rules.max_score}; nothing could be kept"
+    if rules.ranks is not None and not 1 <= rules.ranks[0] <= rules.ranks[1]:
+        yield f"filter.ranks: {list(rules.ranks)} must be [first, last] with 1 <= first <= last"
+
+
+def _window(config: Config) -> Iterator[str]:
+    if config.filter.ranks is not None and config.filter.ranks[0] > config.retrieve.top_k:
+        yield (
+            f"filter.ranks: starts at {config.filter.ranks[0]}, but only retrieve.top_k = "
+            f"{config.retrieve.top_k} candidates are retrieved"
+        )
+
+
+def _enough(config: Config) -> Iterator[str]:
+    if config.emit.num_negatives > config.retrieve.top_k:
+        yield (
+            f"emit.num_negatives: {config.emit.num_negatives} wanted, but only retrieve.top_k = "
+            f"{config.retrieve.top_k} candidates are retrieved"
+        )
+
+
+def _cache(config: Config) -> Iterator[str]:
+    try:
+        parse_size(config.cache)
+    except ValueError as error:
+        yield f"cache: {error}"
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
+    (("cache",), _cache),
+    (("input",), _input_kind),
+    (("embed",), _precomputed),
+    (("filter",), _filter_settings),
+    (("filter", "retrieve"), _window),
+    (("emit", "retrieve"), _enough),
+)
+
+assert set(SECTIONS) <= set(Config.model_fields)

@@ -1,0 +1,110 @@
+"""Where shards are worked on: here, or in a pool of processes. Both behind one seam, `map`.
+
+An engine knows nothing of stages, and stages nothing of engines; what they exchange is files.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from hnmine.errors import WorkerDied
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class Engine(Protocol):
+    """Maps a function over items and yields each result with its item's index, in any order."""
+
+    def map(
+        self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
+    ) -> Iterator[tuple[int, ResultT]]:
+        """Yield (index, result) as results come; the first error ends the map."""
+        ...
+
+
+class InlineEngine:
+    """Works on one item after another, in this process."""
+
+    def map(
+        self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
+    ) -> Iterator[tuple[int, ResultT]]:
+        """Yield (index, result), in order."""
+        for index, item in enumerate(items):
+            yield index, fn(item)
+
+
+class PoolEngine:
+    """Works on several items at a time, in spawned processes.
+
+    Args:
+        workers: number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def map(
+        self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
+    ) -> Iterator[tuple[int, ResultT]]:
+        """Yield (index, result) as results come.
+
+        Raises:
+            WorkerDied: a process ended without a result (killed, or out of memory).
+        """
+        pool = ProcessPoolExecutor(
+            min(self.workers, max(1, len(items))),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(os.getpid(),),
+        )
+        try:
+            yield from self._run(pool, fn, items)
+        except BrokenProcessPool:
+            raise WorkerDied(
+                "a worker process was killed or ran out of memory; finished shards are kept: "
+                "run the same command again, with fewer workers if memory was short"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(
+        self, pool: ProcessPoolExecutor, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT]
+    ) -> Iterator[tuple[int, ResultT]]:
+        waiting: dict[Future[ResultT], int] = {}
+        ahead = iter(enumerate(items))
+        more = True
+        while more or waiting:
+            while more and len(waiting) < 2 * self.workers:
+                index, item = next(ahead, (-1, None))
+                if item is None:
+                    more = False
+                else:
+                    waiting[pool.submit(fn, item)] = index
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED) if waiting else (set(), set())
+            for future in done:
+                yield waiting.pop(future), future.result()
+
+
+def _start_worker(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and die with it, so that no orphan writes into a folder another run took over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    import threading
+    import time
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_engine(workers: int) -> Engine:
+    """Return the engine for a number of workers: 1 stays in this process."""
+    return InlineEngine() if workers == 1 else PoolEngine(workers)

@@ -1,0 +1,168 @@
+"""The shapes of training rows. Each takes the rows' parts and gives one table, as the trainers' losses take it.
+
+An example is one (query, positive) with its negatives. Shapes that need all negatives leave an example out that has
+fewer than were wanted; the others write what there is.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Examples:
+    """(query, positive) pairs with their negatives.
+
+    Attributes:
+        wanted: negatives wanted for each.
+        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score.
+        lengths: number of negatives of each example.
+        negatives: one value a negative: negative, negative_id, negative_score, rank, rule.
+    """
+
+    wanted: int
+    columns: dict[str, pa.Array]
+    lengths: np.ndarray
+    negatives: dict[str, pa.Array]
+
+    def full(self) -> "Examples":
+        """Return only the examples that have all negatives wanted."""
+        keep = self.lengths == self.wanted
+        of_negatives = pa.array(np.repeat(keep, self.lengths))
+        return Examples(
+            self.wanted,
+            {name: column.filter(pa.array(keep)) for name, column in self.columns.items()},
+            self.lengths[keep],
+            {name: column.filter(of_negatives) for name, column in self.negatives.items()},
+        )
+
+    def some(self) -> "Examples":
+        """Return only the examples that have a negative."""
+        keep = pa.array(self.lengths > 0)
+        columns = {name: column.filter(keep) for name, column in self.columns.items()}
+        return Examples(self.wanted, columns, self.lengths[self.lengths > 0], self.negatives)
+
+
+PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule")
+
+
+def triplet(examples: Examples, extra: list[str]) -> pa.Table:
+    """One row a negative: anchor, positive, negative. For MultipleNegativesRankingLoss and the like."""
+    repeat = pa.array(np.repeat(np.arange(len(examples.lengths)), examples.lengths))
+    columns = {name: examples.columns[name].take(repeat) for name in ("anchor", "positive")}
+    columns["negative"] = examples.negatives["negative"]
+    for name in extra:
+        columns[name] = examples.negatives[name] if name in PER_NEGATIVE else examples.columns[name].take(repeat)
+    return pa.table(columns)
+
+
+def n_tuple(examples: Examples, extra: list[str]) -> pa.Table:
+    """One row an example: anchor, positive, negative_1 .. negative_n; only full examples."""
+    full = examples.full()
+    columns = {name: full.columns[name] for name in ("anchor", "positive")}
+    for place in range(full.wanted):
+        at = pa.array(np.arange(len(full.lengths), dtype=np.int64) * full.wanted + place)
+        columns[f"negative_{place + 1}"] = full.negatives["negative"].take(at)
+    return pa.table(columns | _extra(full, extra))
+
+
+def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
+    """As n-tuple, and scores: [positive, negative_1, ..]. For MarginMSELoss and distillation."""
+    table = n_tuple(examples, extra)
+    full = examples.full()
+    return table.append_column("scores", _with_positive(full, "positive_score", "negative_score", pa.float32()))
+
+
+def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
+    """One row a document: anchor, document, label 1 or 0; the positive once, then its negatives."""
+    examples = examples.some()
+    lengths = examples.lengths + 1
+    repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
+    documents = _with_positive(examples, "positive", "negative", pa.string()).flatten()
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    labels = np.zeros(int(lengths.sum()), dtype=np.int32)
+    labels[starts] = 1
+    columns = {"anchor": examples.columns["anchor"].take(repeat), "document": documents, "label": pa.array(labels)}
+    for name in extra:
+        if name in PER_NEGATIVE:
+            at = np.where(labels == 1, -1, np.cumsum(labels == 0) - 1)
+            columns[name] = examples.negatives[name].take(pa.array(at, mask=labels == 1))
+        else:
+            columns[name] = examples.columns[name].take(repeat)
+    return pa.table(columns)
+
+
+def labeled_list(examples: Examples, extra: list[str]) -> pa.Table:
+    """One row an example: anchor, documents, labels; the positive first. For LambdaLoss and other list losses."""
+    examples = examples.some()
+    lengths = examples.lengths + 1
+    labels = np.zeros(int(lengths.sum()), dtype=np.int32)
+    labels[np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(lengths)]] = 1
+    columns = {
+        "anchor": examples.columns["anchor"],
+        "documents": _with_positive(examples, "positive", "negative", pa.string()),
+        "labels": Ragged.from_lengths(labels, lengths).to_arrow(pa.int32()),
+    }
+    return pa.table(columns | _extra(examples, extra))
+
+
+def bge(examples: Examples, extra: list[str]) -> pa.Table:
+    """One JSON line an example: query, pos, neg, pos_scores, neg_scores, as FlagEmbedding trains on."""
+    examples = examples.some()
+    rows = labeled_list(examples, []).to_pylist()
+    scores = _with_positive(examples, "positive_score", "negative_score", pa.float32()).to_pylist()
+    extras = pa.table(_extra(examples, extra) or {"": pa.nulls(len(rows))}).to_pylist()
+    lines = []
+    for row, score, more in zip(rows, scores, extras, strict=True):
+        line = {
+            "query": row["anchor"], "pos": row["documents"][:1], "neg": row["documents"][1:],
+            "pos_scores": score[:1], "neg_scores": score[1:],
+        }  # fmt: skip
+        line |= {name: value for name, value in more.items() if name}
+        lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False))
+    return pa.table({"line": pa.array(lines, pa.string())})
+
+
+def _extra(examples: Examples, names: list[str]) -> dict[str, pa.Array]:
+    out = {}
+    for name in names:
+        if name in PER_NEGATIVE:
+            offsets = pa.array(np.concatenate([[0], np.cumsum(examples.lengths)]).astype(np.int32))
+            out[name] = pa.ListArray.from_arrays(offsets, _whole(examples.negatives[name]))
+        else:
+            out[name] = examples.columns[name]
+    return out
+
+
+def _with_positive(examples: Examples, positive: str, negative: str, kind: pa.DataType) -> pa.Array:
+    """Return list<kind>: of each example its positive's value, then its negatives'."""
+    first, rest = _whole(examples.columns[positive]), _whole(examples.negatives[negative])
+    lengths = examples.lengths
+    owner = np.repeat(np.arange(len(lengths)), lengths + 1)
+    starts = np.concatenate([[0], np.cumsum(lengths + 1)])
+    is_first = np.zeros(len(owner), dtype=bool)
+    is_first[starts[:-1]] = True
+    source = np.where(is_first, owner, len(lengths) + np.cumsum(~is_first) - 1)
+    values = pa.concat_arrays([first.cast(kind), rest.cast(kind)]).take(pa.array(source))
+    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), values)
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
+FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {
+    "triplet": triplet,
+    "n-tuple": n_tuple,
+    "n-tuple-scores": n_tuple_scores,
+    "labeled-pair": labeled_pair,
+    "labeled-list": labeled_list,
+    "bge": bge,
+}

@@ -1,0 +1,53 @@
+"""Holding a report to limits, so that a CI job can fail on it."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from hnmine.errors import ConfigError, GateFailed, Problems
+from hnmine.reporting import numbers
+
+
+def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mapping[str, float]) -> None:
+    """Check a report against limits: `under` are the lowest values allowed, `over` the highest.
+
+    Raises:
+        ConfigError: a name that is no number of the report.
+        GateFailed: a number crosses its limit, or could not be measured; all of them are named in one line each.
+    """
+    known = numbers(report)
+    unknown, failed = Problems(), Problems()
+    for limits, word, crosses in (
+        (under, "under", lambda value, limit: value < limit),
+        (over, "over", lambda value, limit: value > limit),
+    ):
+        for name, limit in limits.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else "see report.json for the names"
+                unknown.add(f"--fail-{word} {name}: no such number in the report; {hint}")
+                continue
+            value = known[name]
+            if value is None:
+                failed.add(f"{name} could not be measured ({report.get(f'{name}_reason')}), limit {limit:g}")
+            elif crosses(value, limit):
+                failed.add(f"{name} = {value:.4g} is {word} the limit {limit:g}")
+    unknown.raise_if_any(ConfigError)
+    failed.raise_if_any(GateFailed)
+
+
+def parse_limits(texts: list[str], flag: str) -> dict[str, float]:
+    """Return limits written as NAME=NUMBER.
+
+    Raises:
+        ConfigError: a text that is not of that form; all of them are named.
+    """
+    problems, found = Problems(), {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            problems.add(f"{flag} {text}: write it as NAME=NUMBER, for example {flag} eci=0.5")
+    problems.raise_if_any(ConfigError)
+    return found

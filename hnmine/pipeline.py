@@ -1,0 +1,93 @@
+"""Running stages in order: keys first, then the lock, then each stage that is not done yet."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hnmine.config import Config
+from hnmine.engines import make_engine
+from hnmine.errors import IncompleteStage, StaleOutput
+from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
+from hnmine.lock import lock_folder
+from hnmine.runner import Progress, RunContext, Silent, StageResult, run_stage
+from hnmine.stages import STAGES
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run treats what is there already.
+
+    Attributes:
+        source: another run's folder; its finished stages are read where they fit.
+        overwrite: recompute stages that hold results of another config instead of refusing.
+        wait: wait for another live run on the same folder instead of refusing.
+    """
+
+    source: Path | None = None
+    overwrite: bool = False
+    wait: bool = False
+
+
+def run(
+    config: Config,
+    stages: Sequence[str] = tuple(STAGES),
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+) -> list[StageResult]:
+    """Run stages of a config in order and return what came of each.
+
+    Args:
+        config: from `load_config`.
+        stages: names, a contiguous part of the pipeline; all of it by default.
+        options: what to do with results that are there already.
+        progress: shows how far it is; silent by default.
+
+    Raises:
+        HnmineError: see `hnmine.errors`; finished shards stay and the next run continues.
+    """
+    options, progress = options or RunOptions(), progress or Silent()
+    context = RunContext(config, config.out_folder, options.source)
+    with lock_folder(context.out, wait=options.wait):
+        expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
+        _check_upstream(stages, context, expected)
+        if options.overwrite:
+            _clear_stale(stages, context, expected)
+        refuse_stale(stages, context, expected)
+        engine = make_engine(config.workers)
+        results = []
+        for name in stages:
+            if _reusable(name, context, expected):
+                manifest: Mapping[str, Any] = recorded(context.reading(name)) or {}
+                results.append(StageResult(name, False, 0.0, manifest["counts"]))
+            else:
+                results.append(run_stage(STAGES[name], context, expected[name], engine, progress))
+        return results
+
+
+def _reusable(name: str, context: RunContext, expected: Expected) -> bool:
+    """Tell whether a stage can be read from the source run as it is."""
+    folder = context.reading(name)
+    return folder != context.folder(name) and is_done(folder, expected[name]["key"])
+
+
+def _check_upstream(stages: Sequence[str], context: RunContext, expected: Expected) -> None:
+    """Hold stages that these ones read, and that are not run now, to being complete and of this config."""
+    needed = {name for stage in stages for name in STAGES[stage].reads} - set(stages)
+    for name in STAGES:
+        if name not in needed or is_done(context.reading(name), expected[name]["key"]):
+            continue
+        folder = context.reading(name)
+        old = recorded(folder)
+        if old is not None and old["key"] != expected[name]["key"]:
+            lines = "\n".join(f"  {name}: {line}" for line in changes(old, expected[name]))
+            raise StaleOutput(f"{folder} was made with other settings or inputs:\n{lines}\nrun `hnmine {name}` again")
+        raise IncompleteStage(f"{folder} is not complete; run `hnmine {name}` first, or `hnmine run` for all stages")
+
+
+def _clear_stale(stages: Sequence[str], context: RunContext, expected: Expected) -> None:
+    for name in stages:
+        old = recorded(context.folder(name))
+        if old is not None and old["key"] != expected[name]["key"]:
+            shutil.rmtree(context.folder(name))

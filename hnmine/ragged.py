@@ -1,0 +1,71 @@
+"""Lists of different lengths as two flat arrays: what an Arrow list column is, in numpy."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """A list a row: row i holds values[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        values: any type, shape (total,).
+        offsets: int64, shape (rows + 1,), from 0 to total.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_lengths(cls, values: np.ndarray, lengths: np.ndarray) -> "Ragged":
+        """Return the lists of the given lengths, one after another in `values`."""
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @classmethod
+    def from_arrow(cls, column: pa.ChunkedArray | pa.Array) -> "Ragged":
+        """Return a list column without nulls; slices are respected, numbers are not copied."""
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if isinstance(array, pa.ChunkedArray):
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+        offsets = array.offsets.to_numpy().astype(np.int64)
+        return cls(array.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
+
+    def to_arrow(self, kind: pa.DataType) -> pa.Array:
+        """Return the column as list<kind>, without nulls."""
+        item = pa.field("item", kind, nullable=False)
+        offsets = pa.array(self.offsets.astype(np.int32))
+        return pa.ListArray.from_arrays(offsets, pa.array(self.values, kind), type=pa.list_(item))
+
+    def with_values(self, values: np.ndarray) -> "Ragged":
+        """Return lists of the same lengths holding other values."""
+        return Ragged(values, self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Length of each list, int64."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """Row that each value belongs to, int64."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def contains(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Tell for each (row, value) whether the row's list holds the value; both int64, same shape."""
+        if not len(self.values) or not len(rows):
+            return np.zeros(len(rows), dtype=bool)
+        span = int(max(self.values.max(), values.max())) + 1
+        own = np.unique(self.owners * span + self.values)
+        asked = rows * span + values
+        place = np.minimum(np.searchsorted(own, asked), len(own) - 1)
+        return np.asarray(own[place] == asked)
+
+    def rows(self, keep: np.ndarray) -> "Ragged":
+        """Return only the rows where `keep` (bool, shape (rows,)) is true."""
+        return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])

@@ -1,0 +1,258 @@
+"""Running stages: what is already done is skipped, what another config made is refused, the rest is mapped.
+
+A `Stage` is a description. Its steps are maps over items: an item is one output file and what it takes to
+make it. `ShardWorker` makes one item of one step, and is the only execution unit, whatever the engine.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from hnmine.config import Config
+from hnmine.engines import Engine
+from hnmine.errors import HnmineError, OutputError
+from hnmine.store import read_json, read_key, write_json, write_table
+
+MANIFEST, STARTED, TIMINGS = "_manifest.json", "_started.json", "timings.json"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A config, its output folder, and the folder that stages before this one may be read from instead."""
+
+    config: Config
+    out: Path
+    source: Path | None = None
+
+    def folder(self, stage: str) -> Path:
+        """Folder that a stage writes to."""
+        return self.out / stage
+
+    def reading(self, stage: str) -> Path:
+        """Folder that a finished stage is read from: the run's own, else the source run's."""
+        own = self.out / stage
+        if self.source is not None and not (own / MANIFEST).exists():
+            return self.source / stage
+        return own
+
+
+@dataclass(frozen=True)
+class Item:
+    """One output file: where it goes, which part of the data it covers, and its key."""
+
+    output: Path
+    number: int = 0
+    first: int = 0
+    rows: int = 0
+    key: str = ""
+
+
+Tick = Callable[[int], None]
+
+
+class Process(Protocol):
+    """Makes one item's table out of the state that `setup` loaded; `tick` counts rows done."""
+
+    def __call__(self, state: Any, item: Item, tick: Tick) -> pa.Table:
+        """Return the item's table."""
+        ...
+
+
+def _write_parquet(table: pa.Table, item: Item) -> None:
+    write_table(table, item.output, item.key)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk."""
+
+    name: str
+    unit: str
+    plan: Callable[[RunContext, str], list[Item]]
+    setup: Callable[[RunContext], Any]
+    process: Process
+    write: Callable[[pa.Table, Item], None] = _write_parquet
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline.
+
+    Attributes:
+        name: of the stage, its command, its config table and its folder.
+        version: raised when the same settings would write something else than before.
+        reads: stages whose output it reads.
+        parts: everything that determines its output, as JSON values, upstream keys apart.
+        steps: run in order.
+        finish: writes what is not a shard, and returns counts for the manifest.
+        summary: one line of help.
+    """
+
+    name: str
+    version: int
+    reads: tuple[str, ...]
+    parts: Callable[[RunContext], dict[str, Any]]
+    steps: tuple[Step, ...]
+    finish: Callable[[RunContext, str], dict[str, Any]]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ShardWorker:
+    """Makes one item of one step: the only execution unit. Loads the step's state once in each process."""
+
+    stage: str
+    step: str
+    context: RunContext
+    key: str
+    tick: Tick | None = field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the progress callback behind: it belongs to the parent process."""
+        return {**self.__dict__, "tick": None}
+
+    def __call__(self, item: Item) -> int:
+        """Make the item and return its rows."""
+        from hnmine.stages import STAGES
+
+        step = next(s for s in STAGES[self.stage].steps if s.name == self.step)
+        table = step.process(self._state(step), item, self.tick or _no_tick)
+        step.write(table, item)
+        return table.num_rows
+
+    def _state(self, step: Step) -> Any:
+        name = f"{self.key} {self.step} {self.context.out}"
+        if name not in _STATES:
+            _STATES.clear()  # one step runs at a time: what the last one loaded is not needed any more
+            _STATES[name] = step.setup(self.context)
+        return _STATES[name]
+
+
+_STATES: dict[str, Any] = {}
+
+
+def _no_tick(rows: int) -> None:
+    return None
+
+
+class Progress(Protocol):
+    """Shows how far a step is; `hnmine.cli.progress` draws bars, the default shows nothing."""
+
+    def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
+        """Begin a step of `total` rows, `done` of which were there already."""
+        ...
+
+    def advance(self, rows: int) -> None:
+        """Count rows done."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Say something worth knowing."""
+        ...
+
+    def end(self) -> None:
+        """End the step."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
+        """Begin a step."""
+
+    def advance(self, rows: int) -> None:
+        """Count rows done."""
+
+    def note(self, message: str) -> None:
+        """Say something worth knowing."""
+
+    def end(self) -> None:
+        """End the step."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a stage: whether it had to run, its counts and how long it took."""
+
+    stage: str
+    ran: bool
+    seconds: float
+    counts: Mapping[str, Any]
+
+
+def pending(items: list[Item]) -> list[Item]:
+    """Return the items whose file is not there with the key expected."""
+    return [item for item in items if read_key(item.output) != item.key]
+
+
+def run_stage(
+    stage: Stage, context: RunContext, expected: Mapping[str, Any], engine: Engine, progress: Progress
+) -> StageResult:
+    """Run one stage: skip what is done, map what is not, write the manifest last.
+
+    Args:
+        stage: the description.
+        context: config and folders.
+        expected: the stage's key and its parts, from `hnmine.keys`.
+        engine: where items are worked on.
+        progress: shows how far it is.
+
+    Raises:
+        HnmineError: whatever the stage raises; finished shards stay.
+    """
+    folder = context.folder(stage.name)
+    manifest = read_json(folder / MANIFEST)
+    if manifest and manifest["key"] == expected["key"]:
+        return StageResult(stage.name, False, 0.0, manifest["counts"])
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_json(expected, folder / STARTED)
+    began = time.perf_counter()
+    for step in stage.steps:
+        _run_step(stage, step, context, expected["key"], (engine, progress))
+    counts = stage.finish(context, expected["key"])
+    seconds = time.perf_counter() - began
+    _note_time(context.out, stage.name, seconds)
+    write_json({**expected, "stage": stage.name, "version": stage.version, "counts": counts}, folder / MANIFEST)
+    return StageResult(stage.name, True, seconds, counts)
+
+
+def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tuple[Engine, Progress]) -> None:
+    engine, progress = means
+    items = step.plan(context, key)
+    todo = pending(items)
+    _remove_strangers(items)
+    done = sum(item.rows for item in items) - sum(item.rows for item in todo)
+    progress.start(stage.name, step.name, step.unit, sum(item.rows for item in items), done)
+    inline = not hasattr(engine, "workers")
+    worker = ShardWorker(stage.name, step.name, context, key, progress.advance if inline else None)
+    try:
+        for index, _ in engine.map(worker, todo):
+            if not inline:
+                progress.advance(todo[index].rows)
+    except OSError as error:
+        raise OutputError(f"{stage.name} {step.name}: {error}") from error
+    finally:
+        progress.end()
+
+
+def _remove_strangers(items: list[Item]) -> None:
+    """Remove shards of an earlier run with other shard sizes; the key check has already agreed to this config."""
+    wanted = {item.output for item in items}
+    for folder in {item.output.parent for item in items}:
+        for path in folder.glob("part-*"):
+            if path not in wanted:
+                path.unlink()
+
+
+def _note_time(out: Path, stage: str, seconds: float) -> None:
+    timings = read_json(out / TIMINGS) or {}
+    timings[stage] = round(seconds, 3)
+    try:
+        write_json(timings, out / TIMINGS)
+    except HnmineError:
+        return

@@ -1,0 +1,183 @@
+"""The data contract: the schema of every table that a stage writes, and `conform`, which holds tables to it.
+
+Each field's description travels in its Arrow metadata; docs/data-format.md is generated from here.
+From retrieve on there is one row per query, with list columns for its candidates.
+"""
+
+import pyarrow as pa
+
+from hnmine.errors import HnmineError
+
+
+class SchemaMismatch(HnmineError):
+    """A table does not have the columns that the contract asks for; a bug, or a file changed by hand."""
+
+    exit_code = 4
+
+
+def _field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+def _list(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+KEEP = "keep"
+VERDICTS: dict[str, str] = {
+    KEEP: "may become a negative",
+    "positive": "labelled as a positive of this query",
+    "sibling_positive": "a positive of another query with the same text",
+    "copy_of_positive": "the same text as a positive, apart from case, punctuation and spacing",
+    "copy_of_query": "the same text as the query, likewise",
+    "near_copy_of_positive": "cosine to a positive above filter.max_positive_similarity",
+    "near_copy_of_query": "cosine to the query above filter.max_query_similarity",
+    "outside_ranks": "rank outside filter.ranks",
+    "absolute": "rejected by the rule absolute",
+    "margin": "rejected by the rule margin",
+    "percent": "rejected by the rule percent",
+    "copy_of_negative": "the same text as a better ranked candidate that was kept",
+}
+"""Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
+
+_INT64S, _FLOATS, _INTS, _STRINGS = _list(pa.int64()), _list(pa.float32()), _list(pa.int32()), _list(pa.string())
+
+CORPUS = pa.schema(
+    [
+        _field("doc_id", pa.string(), "the document's id; of copies of one text, the first"),
+        _field("text", pa.string(), "title and text as they are embedded and emitted"),
+        _field("text_key", pa.uint64(), "hash of the text without case, punctuation and spacing; equal for copies"),
+        _field("source_row", pa.int64(), "position among the input's documents, from 0"),
+    ]
+)
+ALIASES = pa.schema(
+    [
+        _field("doc_id", pa.string(), "an id whose text is that of an earlier document"),
+        _field("doc_row", pa.int64(), "the row of the canonical corpus that serves for it"),
+        _field("source_row", pa.int64(), "position among the input's documents, from 0"),
+    ]
+)
+QUERIES = pa.schema(
+    [
+        _field("query_id", pa.string(), "the query's id"),
+        _field("text", pa.string(), "the query's text"),
+        _field("text_key", pa.uint64(), "as in the corpus"),
+        _field("source_row", pa.int64(), "position among the input's queries, from 0"),
+        _field("positive_rows", _INT64S, "rows of the labelled positives, ascending"),
+        _field("positive_relevance", _INTS, "their judged relevance"),
+        _field("negative_rows", _INT64S, "rows judged below `input.relevant_from`, ascending"),
+        _field("sibling_rows", _INT64S, "positives of other queries with the same text, ascending"),
+    ]
+)
+LEFT_OUT = pa.schema(
+    [
+        _field("kind", pa.string(), "document, query or qrel"),
+        _field("id", pa.string(), "its id (for a qrel: query_id and doc_id)"),
+        _field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
+    ]
+)
+INDEX = pa.schema(
+    [
+        _field("kind", pa.string(), "flat, hnsw or ivf"),
+        _field("reason", pa.string(), "why this kind"),
+        _field("file", pa.string(), "the index file in the same folder; empty for exact search"),
+        _field("documents", pa.int64(), "number of vectors indexed"),
+    ]
+)
+CANDIDATES = pa.schema(
+    [
+        _field("query_id", pa.string(), "the query's id"),
+        _field("query_row", pa.int64(), "its row among the queries"),
+        _field("positive_rows", _INT64S, "rows of the labelled positives"),
+        _field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
+        _field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
+        _field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
+        _field("ranks", _INTS, "rank of each candidate in the retrieval, from 1"),
+        _field(
+            "similarities", _FLOATS,
+            "cosine of candidate and positive, candidate by candidate: (candidates x positives) values",
+        ),
+        _field("background_mean", pa.float32(), "mean score of the query to random documents"),
+        _field("background_std", pa.float32(), "standard deviation of the same"),
+        _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
+        _field("positive_background_std", _FLOATS, "standard deviation of the same"),
+    ]
+)
+JUDGED = pa.schema(
+    [
+        *CANDIDATES,
+        _field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
+        _field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
+    ]
+)
+CHOSEN = pa.schema(
+    [
+        _field("query_row", pa.int64(), "the query's row"),
+        _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
+        _field("wanted", pa.int32(), "negatives wanted"),
+        _field("positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"),
+        _field("doc_rows", _INT64S, "their rows"),
+        _field("scores", _FLOATS, "their scores"),
+    ]
+)
+QUERY_REPORT = pa.schema(
+    [
+        _field("query_id", pa.string(), "the query's id"),
+        _field("query_row", pa.int64(), "its row among the queries"),
+        _field("positives", pa.int32(), "labelled positives"),
+        _field("candidates", pa.int32(), "candidates that are not labelled positives"),
+        _field("kept", pa.float32(), "of them, verdict keep (mean over anchors)"),
+        _field("chosen", pa.float32(), "negatives emitted for each (query, positive), mean"),
+        _field("wanted", pa.int32(), "negatives wanted for each"),
+        _field("positive_score", pa.float32(), "mean score of the positives"),
+        _field("negative_score", pa.float32(), "mean score of the chosen; null without any", nullable=True),
+        _field("margin", pa.float32(), "anchor minus the hardest chosen, mean over anchors", nullable=True),
+        _field("capacity", pa.float32(), "ln(1 + K)"),
+        _field("hardness", pa.float32(), "mean hardness of the chosen; null without any", nullable=True),
+        _field("safety", pa.float32(), "max-margin safety; null without any chosen", nullable=True),
+        _field("eci", pa.float32(), "capacity times the harmonic mean of hardness and safety; 0 without any"),
+    ]
+)
+
+
+def vectors(dim: int, dtype: str = "float32") -> pa.Schema:
+    """Return the schema of a vector shard: `row` and a fixed-size list of `dim` floats."""
+    kind = pa.float16() if dtype == "float16" else pa.float32()
+    return pa.schema(
+        [
+            _field("row", pa.int64(), "row of the canonical corpus, or of the queries"),
+            _field("vector", pa.list_(pa.field("item", kind, nullable=False), dim), "the teacher's vector"),
+        ]
+    )
+
+
+def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """Return `table` with exactly the columns of `schema`, in its order and types.
+
+    Args:
+        table: what a stage read or is about to write.
+        schema: one of this module's.
+        where: names the table in the message, for example `retrieve/part-00000.parquet`.
+
+    Raises:
+        SchemaMismatch: a column is missing, or cannot be converted without loss; all of them are named.
+    """
+    problems, columns = [], []
+    for field in schema:
+        if field.name not in table.column_names:
+            problems.append(f"{where}: column {field.name} is missing")
+            continue
+        column = table.column(field.name)
+        if not column.type.equals(field.type):
+            try:
+                column = column.cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                problems.append(f"{where}: column {field.name} is {column.type}, not {field.type}")
+                continue
+        if column.null_count and not field.nullable:
+            problems.append(f"{where}: column {field.name} has {column.null_count:,} nulls")
+            continue
+        columns.append(column)
+    if problems:
+        raise SchemaMismatch("\n".join(problems))
+    return pa.Table.from_arrays(columns, schema=schema)

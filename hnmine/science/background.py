@@ -1,0 +1,28 @@
+"""A query's score to random documents: the zero from which hardness is measured."""
+
+import numpy as np
+
+
+def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each row's scores to random documents.
+
+    Args:
+        scores: float32, shape (n, sample): scores of n queries (or positives) to the same random documents.
+        excluded: bool, same shape: places that do not count, such as the query's own positives.
+
+    Returns:
+        (mean, std), float32, shape (n,). Where nothing is left to count, all places do. The standard deviation is
+        that of the population (divided by the count).
+    """
+    counted = np.where(excluded.all(axis=1, keepdims=True), True, ~excluded)
+    number = counted.sum(axis=1)
+    values = scores.astype(np.float64)
+    mean = np.where(counted, values, 0).sum(axis=1) / number
+    spread = np.where(counted, (values - mean[:, None]) ** 2, 0).sum(axis=1) / number
+    return mean.astype(np.float32), np.sqrt(spread).astype(np.float32)
+
+
+def sample_rows(rows: int, size: int, seed: int) -> np.ndarray:
+    """Return the rows of a random sample of documents, ascending int64: the same for every query of a run."""
+    generator = np.random.default_rng([seed, 0x6261636B])
+    return np.sort(generator.choice(rows, size=min(size, rows), replace=False)).astype(np.int64)

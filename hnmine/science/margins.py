@@ -1,0 +1,53 @@
+"""Query-side rules: which candidates a teacher's score allows as negatives. One published rule, one function.
+
+Every function takes float32 arrays of one shape (broadcasting is fine) and returns bool: True keeps. s is the
+candidate's score, s+ the anchor score. Negative scores, as cross-encoders and dot products give, are normal.
+"""
+
+import numpy as np
+
+
+def absolute(s: np.ndarray, lowest: float | None, highest: float | None) -> np.ndarray:
+    """Keep lowest <= s <= highest; None leaves that side open.
+
+    TopK-Abs of NV-Retriever (arXiv 2407.15831, section 3.2), with a floor added.
+    """
+    keep = np.ones(np.shape(s), dtype=bool)
+    if lowest is not None:
+        keep &= s >= np.float32(lowest)
+    if highest is not None:
+        keep &= s <= np.float32(highest)
+    return keep
+
+
+def margin(s: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
+    """Keep s <= s+ - m, with m >= 0 in units of the score.
+
+    TopK-MarginPos of NV-Retriever (arXiv 2407.15831, section 3.2).
+    """
+    return np.asarray(s <= anchor - np.float32(m))
+
+
+def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
+    """Keep s <= s+ - (1 - p) |s+|, with 0 < p <= 1.
+
+    TopK-PercPos of NV-Retriever (arXiv 2407.15831, section 3.2) is s <= p s+. For a negative s+ that line lies
+    *above* the positive; measured by |s+| the margin is below it for every sign, and the same where s+ > 0.
+    """
+    return np.asarray(s <= anchor - np.float32(1 - p) * np.abs(anchor))
+
+
+def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Keep first <= rank <= last, ranks of the retrieval itself from 1, positives counted.
+
+    Common practice, as in BGE's hn_mine.py (there a range of list positions).
+    """
+    return np.asarray((rank >= first) & (rank <= last))
+
+
+def below(similarity: np.ndarray, limit: float) -> np.ndarray:
+    """Keep similarity <= limit: for cosines to a positive document, or to the query.
+
+    A candidate that is almost the positive is most likely another positive.
+    """
+    return np.asarray(similarity <= np.float32(limit))

@@ -1,0 +1,194 @@
+"""emit: the training files. First the negatives are chosen over all queries, then texts are joined, shard by shard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hnmine.candidates import Batch
+from hnmine.card import write_card
+from hnmine.choosing import Chooser, cells_of
+from hnmine.config import Config
+from hnmine.formats import FORMATS, Examples
+from hnmine.judging import rule_names
+from hnmine.keys import item_key
+from hnmine.ragged import Ragged
+from hnmine.runner import Item, RunContext, Stage, Step, Tick
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.stages.filter import pieces
+from hnmine.store import Shards, part_name, write_table, write_text
+
+CHOSEN_FILE = "chosen.parquet"
+
+
+def read_chosen(folder: Path) -> pa.Table:
+    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
+    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+
+
+def _plan_choose(context: RunContext, key: str) -> list[Item]:
+    rows = Shards(context.reading("filter"), JUDGED).rows
+    output = context.folder("emit") / "chosen" / CHOSEN_FILE
+    return [Item(output, rows=rows, key=item_key(key, "choose", 0, rows))]
+
+
+def _setup_choose(context: RunContext) -> tuple[Shards, Config]:
+    return Shards(context.reading("filter"), JUDGED), context.config
+
+
+def _choose(state: tuple[Shards, Config], item: Item, tick: Tick) -> pa.Table:
+    shards, config = state
+    chooser = Chooser(config.emit, config.seed)
+    parts = [CHOSEN.empty_table()]
+    for table in shards:
+        for _, piece in pieces(table):
+            parts.append(choose_table(piece, chooser))
+            tick(piece.num_rows)
+    return pa.concat_tables(parts)
+
+
+def choose_table(table: pa.Table, chooser: Chooser) -> pa.Table:
+    """Return the chosen negatives of a judged table, one row for each (query, anchor)."""
+    batch = Batch.from_table(table)
+    cells, keep = cells_of(table, batch)
+    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist())
+    owners = cells.anchors.owners
+    at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
+    columns = {
+        "query_row": pa.array(batch.query_rows[owners]),
+        "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
+        "wanted": pa.array(np.full(len(owners), chooser.config.num_negatives, dtype=np.int32)),
+        "positions": chosen.to_arrow(pa.int32()),
+        "doc_rows": chosen.with_values(batch.candidates.values[at]).to_arrow(pa.int64()),
+        "scores": chosen.with_values(batch.scores[at]).to_arrow(pa.float32()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in CHOSEN.names], schema=CHOSEN)
+
+
+@dataclass(frozen=True)
+class _WriteState:
+    config: Config
+    judged: Shards
+    corpus: Shards
+    queries: Shards
+    chosen: pa.Table
+    starts: np.ndarray
+
+
+def _plan_write(context: RunContext, key: str) -> list[Item]:
+    shards = Shards(context.reading("filter"), JUDGED)
+    ending = "jsonl" if context.config.emit.format == "bge" else "parquet"
+    items = []
+    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
+        rows, output = int(last - first), context.folder("emit") / part_name(number, ending)
+        items.append(Item(output, number, int(first), rows, item_key(key, "write", int(first), rows)))
+    return items
+
+
+def _setup_write(context: RunContext) -> _WriteState:
+    ingest = context.reading("ingest")
+    chosen = read_chosen(context.folder("emit"))
+    return _WriteState(
+        context.config,
+        Shards(context.reading("filter"), JUDGED),
+        Shards(ingest / "corpus", CORPUS),
+        Shards(ingest / "queries", QUERIES),
+        chosen,
+        chosen.column("query_row").to_numpy(),
+    )
+
+
+def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
+    examples = _examples(state, item)
+    tick(item.rows)
+    return FORMATS[state.config.emit.format](examples, list(state.config.emit.extra_columns))
+
+
+def _examples(state: _WriteState, item: Item) -> Examples:
+    """Return one example for each (query, positive) of a shard, with its texts, ids and scores."""
+    low, high = np.searchsorted(state.starts, [item.first, item.first + item.rows])
+    chosen = state.chosen.slice(low, high - low)
+    table = state.judged.read(item.number)
+    positives = Ragged.from_arrow(table.column("positive_rows"))
+    anchors = Ragged.from_arrow(table.column("anchor_scores"))
+    # which anchor's negatives serve each positive: its own under `each`, else the query's one
+    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
+    own = anchors.lengths[positives.owners] > 1
+    anchor_of = anchors.offsets[:-1][positives.owners] + np.where(own, place, 0)
+    negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
+    lengths = negatives["doc_rows"].lengths[anchor_of]
+    spread = np.repeat(negatives["doc_rows"].offsets[:-1][anchor_of], lengths)
+    spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    ranks = Ragged.from_arrow(table.column("ranks"))
+    at = ranks.offsets[:-1][np.repeat(positives.owners, lengths)] + negatives["positions"].values[spread]
+    queries = state.queries.take(item.first + positives.owners, ["query_id", "text"])
+    documents = state.corpus.take(positives.values, ["doc_id", "text"])
+    texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
+    rules = "+".join(rule_names(state.config.filter)) or "none"
+    return Examples(
+        wanted=state.config.emit.num_negatives,
+        columns={
+            "anchor": queries.column("text"), "query_id": queries.column("query_id"),
+            "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
+            "positive_score": table.column("positive_scores").combine_chunks().flatten(),
+            "anchor_score": pa.array(anchors.values[anchor_of]),
+        },
+        lengths=lengths,
+        negatives={
+            "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
+            "negative_score": pa.array(negatives["scores"].values[spread]),
+            "rank": pa.array(ranks.values[at]),
+            "rule": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(at), dtype=np.int8)), [rules]).cast(pa.string()),
+        },
+    )  # fmt: skip
+
+
+def _write(table: pa.Table, item: Item) -> None:
+    if item.output.suffix == ".jsonl":
+        write_text("".join(f"{line}\n" for line in table.column("line").to_pylist()), item.output, item.key)
+    else:
+        write_table(table, item.output, item.key)
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    chosen = read_chosen(context.folder("emit"))
+    lengths = Ragged.from_arrow(chosen.column("positions")).lengths
+    wanted = chosen.column("wanted").to_numpy()
+    owners = chosen.column("query_row").to_numpy()
+    rows = 0
+    for path in sorted(context.folder("emit").glob("part-*")):
+        rows += pq.read_metadata(path).num_rows if path.suffix == ".parquet" else _lines(path)
+    counts = {
+        "rows": rows,
+        "examples": len(lengths),
+        "examples_full": int((lengths == wanted).sum()),
+        "examples_short": int(((lengths > 0) & (lengths < wanted)).sum()),
+        "examples_without_negatives": int((lengths == 0).sum()),
+        "queries_with_negatives": len(np.unique(owners[lengths > 0])),
+        "negatives": int(lengths.sum()),
+        "negatives_wanted": int(wanted.sum()),
+    }
+    write_card(context, counts)
+    return counts
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+STAGE = Stage(
+    name="emit",
+    version=1,
+    reads=("ingest", "filter"),
+    parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
+    steps=(
+        Step("choose", "queries", _plan_choose, _setup_choose, _choose),
+        Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
+    ),
+    finish=_finish,
+    summary="Choose negatives and write training files.",
+)

@@ -1,0 +1,248 @@
+"""ingest: the user's files become a canonical corpus, and queries with their judgements.
+
+Documents whose text is the same become one row; their other ids are kept as aliases. What cannot take part
+(empty texts, queries without a positive) is written to `left_out` with the reason, never dropped in silence.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from hnmine.config import Config
+from hnmine.errors import HnmineError, InputError, Problems, few
+from hnmine.keys import item_key
+from hnmine.readers.collection import Collection, Entry, input_sources
+from hnmine.readers.qrels import Judgement
+from hnmine.runner import Item, RunContext, Stage, Step, Tick
+from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, conform
+from hnmine.science.textkeys import copy_key, same_text_key
+from hnmine.store import part_name, read_json, write_json, write_table
+
+COUNTS = "counts.json"
+
+
+@dataclass
+class _Queries:
+    """Queries by id, as they come in: positions into the lists."""
+
+    row: dict[str, int] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    judged: list[dict[int, int]] = field(default_factory=list)
+
+
+class _Writer:
+    """Fills shards of one table and writes each when it is full."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, key: str, shard_rows: int) -> None:
+        self.folder, self.schema, self.key, self.shard_rows = folder, schema, key, shard_rows
+        self.rows: list[tuple[Any, ...]] = []
+        self.written = 0
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self.rows.append(row)
+        if len(self.rows) == self.shard_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        number = self.written // self.shard_rows
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.schema)
+        arrays = [pa.array(list(values), f.type) for values, f in zip(columns, self.schema, strict=True)]
+        table = conform(pa.Table.from_arrays(arrays, names=self.schema.names), self.schema, self.folder.name)
+        key = item_key(self.key, self.folder.name, self.written, len(self.rows))
+        write_table(table, self.folder / part_name(number), key)
+        self.written += len(self.rows)
+        self.rows = []
+
+    def close(self) -> None:
+        if self.rows or not self.written:
+            self.flush()
+
+
+@dataclass
+class _Ingest:
+    """One run of the stage: what it has seen so far."""
+
+    config: Config
+    problems: Problems
+    tick: Tick
+    doc_row: dict[str, int] = field(default_factory=dict)
+    empty_docs: set[str] = field(default_factory=set)
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def documents(self, entries: Iterable[Entry], corpus: _Writer, aliases: _Writer) -> None:
+        """Write the corpus: one row a text; further ids of the same text become aliases."""
+        by_text: dict[bytes, int] = {}
+        texts: dict[str, bytes] = {}
+        total = 0
+        for total, entry in enumerate(entries, 1):
+            self.tick(1)
+            key = same_text_key(entry.text)
+            if entry.id in texts:
+                if texts[entry.id] != key:
+                    self.problems.add(f"{entry.place}: document id {entry.id!r} a second time, with another text")
+                continue
+            texts[entry.id] = key
+            if not entry.text:
+                self.empty_docs.add(entry.id)
+                self.left_out.append(("document", entry.id, "empty text"))
+                continue
+            if key in by_text:
+                aliases.add((entry.id, by_text[key], total - 1))
+            else:
+                by_text[key] = len(by_text)
+                corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1))
+            self.doc_row[entry.id] = by_text[key]
+        self.counts |= {
+            "documents_read": total, "documents": len(by_text), "empty_documents": len(self.empty_docs),
+            "collapsed_copies": len(self.doc_row) - len(by_text),
+        }
+        if not by_text:
+            self.problems.add("input: the corpus holds no document with text")
+
+    def queries(self, entries: Iterable[Entry], found: _Queries) -> None:
+        """Collect queries; empty ones are left out."""
+        empty = total = 0
+        for total, entry in enumerate(entries, 1):
+            if entry.id in found.row:
+                if found.texts[found.row[entry.id]] != entry.text:
+                    self.problems.add(f"{entry.place}: query id {entry.id!r} a second time, with another text")
+                continue
+            if not entry.text:
+                empty += 1
+                self.left_out.append(("query", entry.id, "empty text"))
+            found.row[entry.id] = len(found.texts)
+            found.texts.append(entry.text)
+            found.sources.append(total - 1)
+            found.judged.append({})
+        self.counts |= {"queries_read": total, "empty_queries": empty}
+
+    def judgements(self, judgements: Iterable[Judgement], queries: _Queries) -> None:
+        """Attach judgements to queries; of two for the same pair the higher relevance counts."""
+        unreadable = bool(self.problems.messages)  # then an id that is not there proves nothing
+        unknown: dict[str, list[str]] = {"query": [], "document": []}
+        first: dict[str, Judgement] = {}
+        total = 0
+        for total, judged in enumerate(judgements, 1):
+            query, doc = queries.row.get(judged.query_id), self.doc_row.get(judged.doc_id)
+            for kind, id_, row in (("query", judged.query_id, query), ("document", judged.doc_id, doc)):
+                if row is None and not (kind == "document" and id_ in self.empty_docs):
+                    unknown[kind].append(id_)
+                    first.setdefault(kind, judged)
+                    self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
+            if query is not None and doc is not None:
+                known = queries.judged[query]
+                known[doc] = max(judged.relevance, known.get(doc, judged.relevance))
+        self.counts |= {"judgements_read": total, "judgements_skipped": len(unknown["query"]) + len(unknown["document"])}
+        if not total:
+            split = self.config.input.split
+            self.problems.add("input: no judgements to read" + (f" in split {split!r}" if split else ""))
+        if self.config.input.unknown_ids == "error" and not unreadable:
+            for kind, ids in unknown.items():
+                if ids:
+                    self.problems.add(
+                        f"{first[kind].place}: qrels name {len(ids):,} {kind} ids that are not in the input "
+                        f"({few(list(dict.fromkeys(ids)))}); set input.unknown_ids = \"skip\" to leave these lines out"
+                    )
+
+    def write_queries(self, queries: _Queries, writer: _Writer) -> None:
+        """Write the queries that have a text and a positive; the others are left out, and said so."""
+        relevant = self.config.input.relevant_from
+        keys = [copy_key(text) for text in queries.texts]
+        positives = [sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged]
+        siblings: dict[int, set[int]] = {}
+        for key, rows in zip(keys, positives, strict=True):
+            siblings.setdefault(key, set()).update(rows)
+        without = 0
+        for id_, row in queries.row.items():
+            rows, judged, text = positives[row], queries.judged[row], queries.texts[row]
+            if not rows and text:
+                without += 1
+                self.left_out.append(("query", id_, "no positive"))
+            if not rows or not text:
+                continue
+            negatives = sorted(judged.keys() - set(rows))
+            others = sorted(siblings[keys[row]] - set(rows))
+            writer.add((id_, text, keys[row], queries.sources[row], rows, [judged[d] for d in rows], negatives, others))
+        writer.close()
+        self.counts |= {
+            "queries": writer.written, "queries_without_positive": without,
+            "positives": sum(map(len, positives)),
+            "judged_negatives": sum(len(j) for j in queries.judged) - sum(map(len, positives)),
+        }
+        if not writer.written and not self.problems.messages:
+            self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant})")
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    kept = context.config.input.semantic()
+    digests = {role: [s.digest() for s in sources] for role, sources in input_sources(context.config).items()}
+    return {"input": kept, "files": digests}
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    return [Item(context.folder("ingest") / "left_out.parquet", key=item_key(key, "left_out", 0, 0))]
+
+
+def _setup(context: RunContext) -> RunContext:
+    return context
+
+
+def _process(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    folder = item.output.parent
+    try:
+        return _ingest(context.config, folder, item.key, tick)
+    except HnmineError:
+        # nothing of a refused input is worth keeping, and a corrected one must not meet it
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
+    for name in ("corpus", "queries", "aliases"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    problems = Problems()
+    work, collection = _Ingest(config, problems, tick), Collection(config, problems)
+    writers = {
+        name: _Writer(folder / name, schema, key, config.shard_rows)
+        for name, schema in (("corpus", CORPUS), ("aliases", ALIASES), ("queries", QUERIES))
+    }
+    queries = _Queries()
+    for read in (
+        lambda: work.documents(collection.documents(), writers["corpus"], writers["aliases"]),
+        lambda: work.queries(collection.queries(), queries),
+        lambda: work.judgements(collection.judgements(), queries),
+    ):
+        try:
+            read()
+        except InputError as error:
+            problems.add(str(error))
+    problems.raise_if_any()
+    work.write_queries(queries, writers["queries"])
+    problems.raise_if_any()
+    for name in ("corpus", "aliases"):
+        writers[name].close()
+    write_json(work.counts, folder / COUNTS)
+    columns = list(zip(*work.left_out, strict=True)) or [(), (), ()]
+    return pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=LEFT_OUT)
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    counts: dict[str, Any] = read_json(context.folder("ingest") / COUNTS)
+    return counts
+
+
+STAGE = Stage(
+    name="ingest",
+    version=1,
+    reads=(),
+    parts=_parts,
+    steps=(Step("read", "documents", _plan, _setup, _process),),
+    finish=_finish,
+    summary="Read your files into a canonical corpus and queries.",
+)

@@ -1,0 +1,76 @@
+"""report: how hard, how safe and how complete the mined set is, before anything is trained on it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.candidates import Batch
+from hnmine.choosing import cells_of
+from hnmine.config import Config
+from hnmine.keys import item_key
+from hnmine.quality import per_query, to_table
+from hnmine.ragged import Ragged
+from hnmine.reporting import build_report
+from hnmine.runner import Item, RunContext, Stage, Step, Tick
+from hnmine.schemas import JUDGED, QUERY_REPORT
+from hnmine.stages.emit import read_chosen
+from hnmine.stages.filter import pieces
+from hnmine.store import Shards, part_name, write_json
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class _State:
+    config: Config
+    judged: Shards
+    chosen: pa.Table
+    starts: np.ndarray
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    shards = Shards(context.reading("filter"), JUDGED)
+    items = []
+    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
+        rows, output = int(last - first), context.folder("report") / "queries" / part_name(number)
+        items.append(Item(output, number, int(first), rows, item_key(key, "report", int(first), rows)))
+    return items
+
+
+def _setup(context: RunContext) -> _State:
+    chosen = read_chosen(context.reading("emit"))
+    return _State(
+        context.config, Shards(context.reading("filter"), JUDGED), chosen, chosen.column("query_row").to_numpy()
+    )
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    parts = [QUERY_REPORT.empty_table()]
+    for first, piece in pieces(state.judged.read(item.number)):
+        batch = Batch.from_table(piece)
+        cells, keep = cells_of(piece, batch)
+        low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
+        chosen = Ragged.from_arrow(state.chosen.column("positions").slice(low, high - low))
+        values = per_query(batch, cells, keep, chosen, state.config.emit.num_negatives)
+        parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
+        tick(piece.num_rows)
+    return pa.concat_tables(parts)
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    report = build_report(context)
+    write_json(report, context.folder("report") / REPORT)
+    return {"numbers": len(report)}
+
+
+STAGE = Stage(
+    name="report",
+    version=1,
+    reads=("ingest", "filter", "emit"),
+    parts=lambda context: {"report": context.config.report.semantic()},
+    steps=(Step("measure", "queries", _plan, _setup, _process),),
+    finish=_finish,
+    summary="Measure how hard, how safe and how complete the mined set is.",
+)

@@ -1,0 +1,208 @@
+"""retrieve: the best documents of every query, with everything that filters need so that none needs the vectors."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hnmine.keys import item_key
+from hnmine.ragged import Ragged
+from hnmine.runner import Item, RunContext, Stage, Step, Tick
+from hnmine.schemas import CANDIDATES, QUERIES
+from hnmine.science.background import background, sample_rows
+from hnmine.science.dots import dots, pair_dots
+from hnmine.science.topk import NOTHING, unpack
+from hnmine.search import ExactProposer, IndexProposer, Proposer, search
+from hnmine.sizes import parse_size
+from hnmine.store import Shards, part_name
+from hnmine.vectors import VectorStore
+
+# Queries are searched this many at a time: more make the matrix product no faster and take more memory.
+QUERY_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class _State:
+    context: RunContext
+    queries: Shards
+    query_vectors: VectorStore
+    corpus: VectorStore
+    index: Any
+    sample: np.ndarray
+    sample_vectors: np.ndarray
+
+    @property
+    def top_k(self) -> int:
+        return self.context.config.retrieve.top_k
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    shards = Shards(context.reading("ingest") / "queries", QUERIES)
+    items = []
+    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
+        rows, output = int(last - first), context.folder("retrieve") / part_name(number)
+        items.append(Item(output, number, int(first), rows, item_key(key, "retrieve", int(first), rows)))
+    return items
+
+
+def _setup(context: RunContext) -> _State:
+    config, embed = context.config, context.reading("embed")
+    corpus = VectorStore(embed / "corpus", parse_size(config.cache))
+    sample = sample_rows(corpus.rows, config.retrieve.background, config.seed)
+    return _State(
+        context,
+        Shards(context.reading("ingest") / "queries", QUERIES),
+        VectorStore(embed / "queries"),
+        corpus,
+        _open_index(context),
+        sample,
+        corpus.gather(sample),
+    )
+
+
+def _open_index(context: RunContext) -> Any:
+    folder = context.reading("index")
+    choice = pq.read_table(folder / "choice.parquet").to_pylist()[0]
+    if not choice["file"]:
+        return None
+    import faiss
+
+    index = faiss.read_index(str(folder / choice["file"]))
+    if choice["kind"] == "hnsw":
+        index.hnsw.efSearch = max(context.config.index.hnsw_search, context.config.retrieve.top_k)
+    else:
+        index.nprobe = context.config.index.ivf_probe
+    return index
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    table = state.queries.read(item.number)
+    vectors = state.query_vectors.shard(item.number)
+    parts = []
+    for start in range(0, table.num_rows, QUERY_BLOCK):
+        rows = table.slice(start, QUERY_BLOCK)
+        parts.append(_retrieve(state, rows, vectors[start : start + QUERY_BLOCK], item.first + start))
+        tick(rows.num_rows)
+    return pa.concat_tables(parts) if parts else CANDIDATES.empty_table()
+
+
+def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -> pa.Table:
+    positives = Ragged.from_arrow(table.column("positive_rows"))
+    unique, inverse = np.unique(positives.values, return_inverse=True)
+    vectors = state.corpus.gather(unique)
+    keys = _search(state, queries, int(positives.lengths.max(initial=0)))
+    found = _cut(keys, positives, state.top_k)
+    scores, rows = unpack(found.values)
+    candidates = Ragged(rows, found.offsets)
+    similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
+    background_of = _backgrounds(state, queries, positives, (vectors, inverse))
+    ranks = np.arange(len(rows), dtype=np.int32) - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32) + 1
+    columns: dict[str, Any] = {
+        "query_id": table.column("query_id"),
+        "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
+        "positive_rows": positives.to_arrow(pa.int64()),
+        "positive_scores": positives.with_values(
+            pair_dots(vectors[inverse], queries[positives.owners])
+        ).to_arrow(pa.float32()),
+        "doc_rows": candidates.to_arrow(pa.int64()),
+        "scores": candidates.with_values(scores).to_arrow(pa.float32()),
+        "ranks": candidates.with_values(ranks).to_arrow(pa.int32()),
+        "similarities": similar.to_arrow(pa.float32()),
+        **background_of,
+    }
+    return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
+
+
+def _search(state: _State, queries: np.ndarray, most_positives: int) -> np.ndarray:
+    k = min(state.top_k + most_positives, state.corpus.rows)
+    proposer: Proposer = ExactProposer()
+    if state.index is not None:
+        proposer = IndexProposer(state.index, queries, k)
+    return search(state.corpus.blocks(), queries, k, proposer)
+
+
+def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:
+    """Return each query's hits up to and including its `top_k`-th that is not a labelled positive."""
+    _, rows = unpack(keys)
+    real = keys != NOTHING
+    owner = np.repeat(np.arange(len(keys)), keys.shape[1]).reshape(keys.shape)
+    positive = positives.contains(owner.ravel(), rows.ravel()).reshape(keys.shape)
+    others_before = np.cumsum(real & ~positive, axis=1) - (real & ~positive)
+    taken = real & (others_before < top_k)
+    return Ragged.from_lengths(keys[taken], taken.sum(axis=1))
+
+
+def _similarities(
+    corpus: VectorStore, candidates: Ragged, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
+) -> Ragged:
+    """Return the cosine of every candidate to every positive of its query, candidate by candidate."""
+    unit, inverse = _unit(vectors[0]), vectors[1]
+    widths = positives.lengths[candidates.owners]
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    out = np.empty(int(starts[-1]), dtype=np.float32)
+    for block in corpus.blocks():
+        low = np.searchsorted(candidates.owners, np.arange(len(positives) + 1))
+        inside = (candidates.values >= block.first) & (candidates.values < block.first + len(block.vectors))
+        for query in range(len(positives)):
+            places = low[query] + np.flatnonzero(inside[low[query] : low[query + 1]])
+            own = inverse[positives.offsets[query] : positives.offsets[query + 1]]
+            if not len(places) or not len(own):
+                continue
+            found = dots(_unit(block.vectors[candidates.values[places] - block.first]), unit[own])
+            out[starts[places][:, None] + np.arange(len(own))] = found
+    return Ragged.from_lengths(out, candidates.lengths * positives.lengths)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return np.asarray(vectors / np.where(norms == 0, 1, norms)[:, None], dtype=np.float32)
+
+
+def _backgrounds(
+    state: _State, queries: np.ndarray, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
+) -> dict[str, pa.Array]:
+    """Return the columns on random documents; a query's own positives do not count as random."""
+    sample = state.sample
+    own = np.zeros((len(queries), len(sample)), dtype=bool)
+    place = np.searchsorted(sample, positives.values)
+    hit = (place < len(sample)) & (sample[np.minimum(place, len(sample) - 1)] == positives.values)
+    own[positives.owners[hit], place[hit]] = True
+    mean, std = background(dots(queries, state.sample_vectors), own)
+    unit = _unit(vectors[0])
+    to_sample = dots(unit, _unit(state.sample_vectors))[vectors[1]]
+    positive_mean, positive_std = background(to_sample, positives.values[:, None] == sample)
+    return {
+        "background_mean": pa.array(mean),
+        "background_std": pa.array(std),
+        "positive_background_mean": positives.with_values(positive_mean).to_arrow(pa.float32()),
+        "positive_background_std": positives.with_values(positive_std).to_arrow(pa.float32()),
+    }
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
+    return {"retrieve": context.config.retrieve.semantic(), "index": search_settings, "seed": context.config.seed}
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    shards = Shards(context.folder("retrieve"), CANDIDATES)
+    total = short = 0
+    for number in range(len(shards)):
+        table = shards.read(number, ["doc_rows", "positive_rows"])
+        lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
+        total += int(lengths.sum())
+        short += int((lengths < context.config.retrieve.top_k).sum())
+    return {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+
+
+STAGE = Stage(
+    name="retrieve",
+    version=1,
+    reads=("ingest", "embed", "index"),
+    parts=_parts,
+    steps=(Step("search", "queries", _plan, _setup, _process),),
+    finish=_finish,
+    summary="Find each query's best documents, with exact scores.",
+)
