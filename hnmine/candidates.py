@@ -43,7 +43,9 @@ class Batch:
     def from_table(cls, table: pa.Table) -> "Batch":
         """Return the arrays of a table of candidates."""
         lists = {name: Ragged.from_arrow(table.column(name)) for name in _LISTS}
-        flat = {name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")}
+        flat = {
+            name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")
+        }
         return cls(
             query_rows=flat["query_row"],
             positives=lists["positive_rows"],
@@ -124,4 +126,3 @@ class Cells:
         inner = pa.ListArray.from_arrays(pa.array(inner_offsets), values, type=pa.list_(item))
         outer = pa.list_(pa.field("item", inner.type, nullable=False))
         return pa.ListArray.from_arrays(pa.array(self.anchors.offsets.astype(np.int32)), inner, type=outer)
-

@@ -52,7 +52,9 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
             keys = [str(part) for part in item["loc"]]
             bad.add(keys[0])
             problems.add(f"{source}: {_explain(keys, item)}")
-    checked = config or Config.model_validate({k: v for k, v in raw.items() if k not in bad and k in Config.model_fields})
+    checked = config or Config.model_validate(
+        {k: v for k, v in raw.items() if k not in bad and k in Config.model_fields}
+    )
     for needs, message in _contradictions(checked):
         if not bad & set(needs):
             problems.add(f"{source}: {message}")
@@ -66,7 +68,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such config file; `hnmine init` writes one") from None
     except IsADirectoryError:
-        raise ConfigError(f"{file}: is a folder, not a config file; `hnmine init {file}` writes a config for it") from None
+        raise ConfigError(
+            f"{file}: is a folder, not a config file; `hnmine init {file}` writes a config for it"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
@@ -96,7 +100,9 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
     """Turn one of pydantic's errors into: key: what is wrong."""
     known = _keys_of(keys)
     # pydantic adds the branch of a union to the location; the user knows only the keys.
-    name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
+    name = (
+        ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
+    )
     if item["type"] == "extra_forbidden":
         names = list(_fields(known))
         near = difflib.get_close_matches(keys[-1], names, n=1)

@@ -57,7 +57,9 @@ def triplet(examples: Examples, extra: list[str]) -> pa.Table:
     columns = {name: examples.columns[name].take(repeat) for name in ("anchor", "positive")}
     columns["negative"] = examples.negatives["negative"]
     for name in extra:
-        columns[name] = examples.negatives[name] if name in PER_NEGATIVE else examples.columns[name].take(repeat)
+        columns[name] = (
+            examples.negatives[name] if name in PER_NEGATIVE else examples.columns[name].take(repeat)
+        )
     return pa.table(columns)
 
 
@@ -75,7 +77,9 @@ def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
     """As n-tuple, and scores: [positive, negative_1, ..]. For MarginMSELoss and distillation."""
     table = n_tuple(examples, extra)
     full = examples.full()
-    return table.append_column("scores", _with_positive(full, "positive_score", "negative_score", pa.float32()))
+    return table.append_column(
+        "scores", _with_positive(full, "positive_score", "negative_score", pa.float32())
+    )
 
 
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
@@ -87,7 +91,11 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     labels = np.zeros(int(lengths.sum()), dtype=np.int32)
     labels[starts] = 1
-    columns = {"anchor": examples.columns["anchor"].take(repeat), "document": documents, "label": pa.array(labels)}
+    columns = {
+        "anchor": examples.columns["anchor"].take(repeat),
+        "document": documents,
+        "label": pa.array(labels),
+    }
     for name in extra:
         if name in PER_NEGATIVE:
             at = np.where(labels == 1, -1, np.cumsum(labels == 0) - 1)

@@ -101,4 +101,3 @@ def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Ite
         yield "near_copy_of_query", ~below(batch.scores, config.max_query_similarity)
     if config.ranks is not None:
         yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks)
-

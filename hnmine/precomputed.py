@@ -26,7 +26,9 @@ def vector_sources(config: Config) -> dict[str, list[Source]]:
     """
     given = {"corpus": config.embed.corpus_vectors, "queries": config.embed.query_vectors}
     return {
-        side: find_sources(entry, config.base, f"embed.{'corpus' if side == 'corpus' else 'query'}_vectors", VECTOR_ENDINGS)
+        side: find_sources(
+            entry, config.base, f"embed.{'corpus' if side == 'corpus' else 'query'}_vectors", VECTOR_ENDINGS
+        )
         for side, entry in given.items()
         if entry is not None
     }
@@ -65,7 +67,9 @@ class Precomputed:
         counts = _ingest_counts(context)
         expected = counts["documents_read" if self.side == "corpus" else "queries_read"]
         if len(self.vectors) != expected:
-            raise InputError(f"{self.name}: {len(self.vectors):,} vectors for {expected:,} {self.side} rows read from the input")
+            raise InputError(
+                f"{self.name}: {len(self.vectors):,} vectors for {expected:,} {self.side} rows read from the input"
+            )
         return np.asarray(rows)
 
     def _rows_by_id(self, ids: pa.ChunkedArray) -> np.ndarray:
@@ -74,11 +78,15 @@ class Precomputed:
         if len(pc.unique(ids)) != len(ids):
             counted = pc.value_counts(ids).flatten()
             twice = counted[0].filter(pc.greater(counted[1], 1))
-            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice[:3].to_pylist())})")
+            raise InputError(
+                f"{self.name}: {len(twice):,} ids stand more than once ({few(twice[:3].to_pylist())})"
+            )
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))
-            raise InputError(f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost[:4].to_pylist())})")
+            raise InputError(
+                f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost[:4].to_pylist())})"
+            )
         return np.asarray(found.to_numpy().astype(np.int64))
 
 
@@ -96,7 +104,9 @@ def _load_npy(source: Source) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
     if loaded.ndim != 2 or loaded.dtype.kind != "f":
-        raise InputError(f"{source.name}: a float array of two dimensions is needed, not {loaded.dtype} {loaded.shape}")
+        raise InputError(
+            f"{source.name}: a float array of two dimensions is needed, not {loaded.dtype} {loaded.shape}"
+        )
     return loaded
 
 
@@ -104,7 +114,9 @@ def _load_tables(sources: list[Source], side: str) -> tuple[pa.ChunkedArray, np.
     ids, parts = [], []
     for source in sources:
         table = _load_table(source)
-        id_name = next((n for n in USUAL["doc_id" if side == "corpus" else "query_id"] if n in table.column_names), None)
+        id_name = next(
+            (n for n in USUAL["doc_id" if side == "corpus" else "query_id"] if n in table.column_names), None
+        )
         vector = next((n for n in _VECTOR_NAMES if n in table.column_names), None)
         if id_name is None or vector is None:
             missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
@@ -113,7 +125,9 @@ def _load_tables(sources: list[Source], side: str) -> tuple[pa.ChunkedArray, np.
         parts.append(_matrix(table.column(vector), f"{source.name} column {vector}"))
     dims = {part.shape[1] for part in parts}
     if len(dims) > 1:
-        raise InputError(f"{PurePosixPath(sources[0].path).parent.name}: vector files differ in dimension: {sorted(dims)}")
+        raise InputError(
+            f"{PurePosixPath(sources[0].path).parent.name}: vector files differ in dimension: {sorted(dims)}"
+        )
     return pa.chunked_array(ids, pa.string()), np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
@@ -124,7 +138,9 @@ def _load_table(source: Source) -> pa.Table:
         with source.open() as file:
             return pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
+        raise InputError(
+            f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}"
+        ) from None
 
 
 def _matrix(column: pa.ChunkedArray, where: str) -> np.ndarray:

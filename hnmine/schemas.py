@@ -40,13 +40,22 @@ VERDICTS: dict[str, str] = {
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
 
-_INT64S, _FLOATS, _INTS, _STRINGS = _list(pa.int64()), _list(pa.float32()), _list(pa.int32()), _list(pa.string())
+_INT64S, _FLOATS, _INTS, _STRINGS = (
+    _list(pa.int64()),
+    _list(pa.float32()),
+    _list(pa.int32()),
+    _list(pa.string()),
+)
 
 CORPUS = pa.schema(
     [
         _field("doc_id", pa.string(), "the document's id; of copies of one text, the first"),
         _field("text", pa.string(), "title and text as they are embedded and emitted"),
-        _field("text_key", pa.uint64(), "hash of the text without case, punctuation and spacing; equal for copies"),
+        _field(
+            "text_key",
+            pa.uint64(),
+            "hash of the text without case, punctuation and spacing; equal for copies",
+        ),
         _field("source_row", pa.int64(), "position among the input's documents, from 0"),
     ]
 )
@@ -90,32 +99,43 @@ CANDIDATES = pa.schema(
         _field("query_row", pa.int64(), "its row among the queries"),
         _field("positive_rows", _INT64S, "rows of the labelled positives"),
         _field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
-        _field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
+        _field(
+            "doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"
+        ),
         _field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
         _field("ranks", _INTS, "rank of each candidate in the retrieval, from 1"),
         _field(
-            "similarities", _FLOATS,
+            "similarities",
+            _FLOATS,
             "cosine of candidate and positive, candidate by candidate: (candidates x positives) values",
         ),
         _field("background_mean", pa.float32(), "mean score of the query to random documents"),
         _field("background_std", pa.float32(), "standard deviation of the same"),
-        _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
+        _field(
+            "positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"
+        ),
         _field("positive_background_std", _FLOATS, "standard deviation of the same"),
     ]
 )
 JUDGED = pa.schema(
     [
         *CANDIDATES,
-        _field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
+        _field(
+            "anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"
+        ),
         _field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
     ]
 )
 CHOSEN = pa.schema(
     [
         _field("query_row", pa.int64(), "the query's row"),
-        _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
+        _field(
+            "anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"
+        ),
         _field("wanted", pa.int32(), "negatives wanted"),
-        _field("positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"),
+        _field(
+            "positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"
+        ),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
     ]

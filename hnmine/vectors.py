@@ -33,7 +33,9 @@ def to_arrow(vectors: np.ndarray, first: int, dtype: str) -> pa.Table:
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.dtype(dtype)).ravel())
     schema = vectors_schema(vectors.shape[1], dtype)
     rows = pa.array(np.arange(first, first + len(vectors), dtype=np.int64))
-    return pa.Table.from_arrays([rows, pa.FixedSizeListArray.from_arrays(flat, type=schema.field(1).type)], schema=schema)
+    return pa.Table.from_arrays(
+        [rows, pa.FixedSizeListArray.from_arrays(flat, type=schema.field(1).type)], schema=schema
+    )
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ class Collection:
             texts = convert(chunk.columns[names[text_name]], as_text, "text", chunk.place, self.problems)
             titles: Sequence[str | None] = [""] * len(ids)
             if "title" in names:
-                titles = convert(chunk.columns[names["title"]], as_text, "a title", chunk.place, self.problems)
+                titles = convert(
+                    chunk.columns[names["title"]], as_text, "a title", chunk.place, self.problems
+                )
             for index, (entry, title, text) in enumerate(zip(ids, titles, texts, strict=True)):
                 if entry is not None and title is not None and text is not None:
                     yield Entry(entry, _with_title(title, text), chunk.place(index))
@@ -102,7 +104,11 @@ class Collection:
             for chunk in chunks(source, layout, list(names.values())):
                 anchors = convert(chunk.columns[names["anchor"]], as_text, "text", chunk.place, self.problems)
                 positives = convert(
-                    chunk.columns[names["positive"]], as_texts, "a text or a list of texts", chunk.place, self.problems
+                    chunk.columns[names["positive"]],
+                    as_texts,
+                    "a text or a list of texts",
+                    chunk.place,
+                    self.problems,
                 )
                 for index, (anchor, texts) in enumerate(zip(anchors, positives, strict=True)):
                     for text in texts or ():
@@ -122,13 +128,22 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
     """
     given, problems = config.input, Problems()
     found: dict[str, list[Source]] = {}
-    wanted = {"corpus": TABLE_ENDINGS, "queries": TABLE_ENDINGS, "qrels": QRELS_ENDINGS, "pairs": TABLE_ENDINGS}
-    entries = beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in wanted}
+    wanted = {
+        "corpus": TABLE_ENDINGS,
+        "queries": TABLE_ENDINGS,
+        "qrels": QRELS_ENDINGS,
+        "pairs": TABLE_ENDINGS,
+    }
+    entries = (
+        beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in wanted}
+    )
     for role, entry in entries.items():
         if entry is None:
             continue
         try:
-            found[role] = find_sources(entry, config.base, f"input.{'beir' if given.beir else role}", wanted[role])
+            found[role] = find_sources(
+                entry, config.base, f"input.{'beir' if given.beir else role}", wanted[role]
+            )
         except InputError as error:
             problems.add(str(error))
     problems.raise_if_any()
@@ -142,11 +157,18 @@ def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | No
         InputError: no qrels there, or several splits and none is named train or asked for.
     """
     folder = str(given.beir).rstrip("/")
-    splits = {s.path.rsplit("/", 1)[-1].split(".")[0]: s for s in find_sources(f"{folder}/qrels", base, "input.beir", (".tsv",))}
-    split = given.split or ("train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None)
+    splits = {
+        s.path.rsplit("/", 1)[-1].split(".")[0]: s
+        for s in find_sources(f"{folder}/qrels", base, "input.beir", (".tsv",))
+    }
+    split = given.split or (
+        "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
+    )
     if split not in splits:
         have = ", ".join(sorted(splits))
-        raise InputError(f"input.split: {folder}/qrels has {have}; " + (f"not {split}" if split else "name one of them"))
+        raise InputError(
+            f"input.split: {folder}/qrels has {have}; " + (f"not {split}" if split else "name one of them")
+        )
     return {
         "corpus": f"{folder}/corpus.jsonl*",
         "queries": f"{folder}/queries.jsonl*",

@@ -12,7 +12,18 @@ from hnmine.readers.tables import ABSENT
 
 # What tools of the field call these columns; the first that a file has is taken.
 USUAL: dict[str, tuple[str, ...]] = {
-    "doc_id": ("doc_id", "_id", "id", "docid", "doc-id", "corpus-id", "corpus_id", "document_id", "pid", "passage_id"),
+    "doc_id": (
+        "doc_id",
+        "_id",
+        "id",
+        "docid",
+        "doc-id",
+        "corpus-id",
+        "corpus_id",
+        "document_id",
+        "pid",
+        "passage_id",
+    ),
     "text": ("text", "contents", "content", "passage", "document", "body"),
     "title": ("title",),
     "query_id": ("query_id", "query-id", "_id", "id", "qid", "queryid", "topic"),
@@ -55,7 +66,9 @@ def resolve(
 
 
 def _missing(name: str, mapped: str | None, options: Sequence[str], names: Sequence[str], source: str) -> str:
-    near = [close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)]
+    near = [
+        close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)
+    ]
     hint = f"did you mean {near[0]!r}? " if near else ""
     which = f"column {mapped!r} (input.columns.{name})" if mapped else f"no column for {name}"
     verb = "is not there" if mapped else f"(looked for {', '.join(options)})"
@@ -99,12 +112,18 @@ def as_texts(value: Any) -> list[str] | None:
     return None if any(text is None for text in texts) else [text for text in texts if text is not None]
 
 
-def convert(values: list[Any], kind: Callable[[Any], Any], what: str, place: Callable[[int], str], problems: Problems) -> list[Any]:
+def convert(
+    values: list[Any], kind: Callable[[Any], Any], what: str, place: Callable[[int], str], problems: Problems
+) -> list[Any]:
     """Return converted values; those that do not convert become problems, and stay None."""
     out = [kind(value) for value in values]
     for index, value in enumerate(out):
         if value is None:
-            given = "nothing" if values[index] is None or values[index] is ABSENT else f"{str(values[index])[:40]!r}"
+            given = (
+                "nothing"
+                if values[index] is None or values[index] is ABSENT
+                else f"{str(values[index])[:40]!r}"
+            )
             problems.add(f"{place(index)}: {what} expected, found {given} ({_kind(values[index])})")
     return out
 

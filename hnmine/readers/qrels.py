@@ -34,7 +34,9 @@ def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Itera
         yield from _plain(source, width, problems)
         return
     if source.ending not in TABLE_ENDINGS:
-        raise InputError(f"{source.name}: neither TREC qrels (query 0 document relevance) nor a known table format")
+        raise InputError(
+            f"{source.name}: neither TREC qrels (query 0 document relevance) nor a known table format"
+        )
     layout = look(source, config.quoting)
     yield from _table(source, layout, config, problems)
 
@@ -74,7 +76,9 @@ def _table(source: Source, layout: Layout, config: InputConfig, problems: Proble
         docs = convert(chunk.columns[names["doc_id"]], as_id, "a document id", chunk.place, problems)
         levels = [1] * len(docs)
         if "relevance" in names:
-            levels = convert(chunk.columns[names["relevance"]], as_relevance, "a whole relevance", chunk.place, problems)
+            levels = convert(
+                chunk.columns[names["relevance"]], as_relevance, "a whole relevance", chunk.place, problems
+            )
         splits = chunk.columns[names["split"]] if "split" in names else None
         for index, (query, doc, level) in enumerate(zip(queries, docs, levels, strict=True)):
             if splits is not None and splits[index] != config.split:

@@ -63,8 +63,10 @@ def look(source: Source, quoting: bool | None) -> Layout:
         if header is None:
             raise InputError(f"{source.name}: the file is empty")
         return Layout(header[1], quoted, True, separator)
-    raise InputError(f"{source.name}: format not known from {ending or 'a name without an ending'!r}; "
-                     "known: .parquet, .jsonl, .csv, .tsv (and .gz of the last three)")
+    raise InputError(
+        f"{source.name}: format not known from {ending or 'a name without an ending'!r}; "
+        "known: .parquet, .jsonl, .csv, .tsv (and .gz of the last three)"
+    )
 
 
 def chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
@@ -94,7 +96,9 @@ def _parquet(source: Source) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(source.system.open(source.path, "rb"))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
+        raise InputError(
+            f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}"
+        ) from None
 
 
 def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
@@ -135,7 +139,9 @@ def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{source.name} line {number:,}: not valid JSON: {error}") from None
         if not isinstance(record, dict):
-            raise InputError(f"{source.name} line {number:,}: a JSON object was expected, not {type(record).__name__}")
+            raise InputError(
+                f"{source.name} line {number:,}: a JSON object was expected, not {type(record).__name__}"
+            )
         yield number, record
 
 

@@ -85,7 +85,9 @@ class _Ingest:
             key = same_text_key(entry.text)
             if entry.id in texts:
                 if texts[entry.id] != key:
-                    self.problems.add(f"{entry.place}: document id {entry.id!r} a second time, with another text")
+                    self.problems.add(
+                        f"{entry.place}: document id {entry.id!r} a second time, with another text"
+                    )
                 continue
             texts[entry.id] = key
             if not entry.text:
@@ -99,7 +101,9 @@ class _Ingest:
                 corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1))
             self.doc_row[entry.id] = by_text[key]
         self.counts |= {
-            "documents_read": total, "documents": len(by_text), "empty_documents": len(self.empty_docs),
+            "documents_read": total,
+            "documents": len(by_text),
+            "empty_documents": len(self.empty_docs),
             "collapsed_copies": len(self.doc_row) - len(by_text),
         }
         if not by_text:
@@ -111,7 +115,9 @@ class _Ingest:
         for total, entry in enumerate(entries, 1):
             if entry.id in found.row:
                 if found.texts[found.row[entry.id]] != entry.text:
-                    self.problems.add(f"{entry.place}: query id {entry.id!r} a second time, with another text")
+                    self.problems.add(
+                        f"{entry.place}: query id {entry.id!r} a second time, with another text"
+                    )
                 continue
             if not entry.text:
                 empty += 1
@@ -138,7 +144,10 @@ class _Ingest:
             if query is not None and doc is not None:
                 known = queries.judged[query]
                 known[doc] = max(judged.relevance, known.get(doc, judged.relevance))
-        self.counts |= {"judgements_read": total, "judgements_skipped": len(unknown["query"]) + len(unknown["document"])}
+        self.counts |= {
+            "judgements_read": total,
+            "judgements_skipped": len(unknown["query"]) + len(unknown["document"]),
+        }
         if not total:
             split = self.config.input.split
             self.problems.add("input: no judgements to read" + (f" in split {split!r}" if split else ""))
@@ -147,14 +156,16 @@ class _Ingest:
                 if ids:
                     self.problems.add(
                         f"{first[kind].place}: qrels name {len(ids):,} {kind} ids that are not in the input "
-                        f"({few(list(dict.fromkeys(ids)))}); set input.unknown_ids = \"skip\" to leave these lines out"
+                        f'({few(list(dict.fromkeys(ids)))}); set input.unknown_ids = "skip" to leave these lines out'
                     )
 
     def write_queries(self, queries: _Queries, writer: _Writer) -> None:
         """Write the queries that have a text and a positive; the others are left out, and said so."""
         relevant = self.config.input.relevant_from
         keys = [copy_key(text) for text in queries.texts]
-        positives = [sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged]
+        positives = [
+            sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged
+        ]
         siblings: dict[int, set[int]] = {}
         for key, rows in zip(keys, positives, strict=True):
             siblings.setdefault(key, set()).update(rows)
@@ -168,10 +179,22 @@ class _Ingest:
                 continue
             negatives = sorted(judged.keys() - set(rows))
             others = sorted(siblings[keys[row]] - set(rows))
-            writer.add((id_, text, keys[row], queries.sources[row], rows, [judged[d] for d in rows], negatives, others))
+            writer.add(
+                (
+                    id_,
+                    text,
+                    keys[row],
+                    queries.sources[row],
+                    rows,
+                    [judged[d] for d in rows],
+                    negatives,
+                    others,
+                )
+            )
         writer.close()
         self.counts |= {
-            "queries": writer.written, "queries_without_positive": without,
+            "queries": writer.written,
+            "queries_without_positive": without,
             "positives": sum(map(len, positives)),
             "judged_negatives": sum(len(j) for j in queries.judged) - sum(map(len, positives)),
         }

@@ -42,7 +42,10 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 def _setup(context: RunContext) -> _State:
     chosen = read_chosen(context.reading("emit"))
     return _State(
-        context.config, Shards(context.reading("filter"), JUDGED), chosen, chosen.column("query_row").to_numpy()
+        context.config,
+        Shards(context.reading("filter"), JUDGED),
+        chosen,
+        chosen.column("query_row").to_numpy(),
     )
 
 

@@ -98,7 +98,11 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -
     candidates = Ragged(rows, found.offsets)
     similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
-    ranks = np.arange(len(rows), dtype=np.int32) - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32) + 1
+    ranks = (
+        np.arange(len(rows), dtype=np.int32)
+        - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32)
+        + 1
+    )
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
@@ -183,7 +187,11 @@ def _backgrounds(
 
 def _parts(context: RunContext) -> dict[str, Any]:
     search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
-    return {"retrieve": context.config.retrieve.semantic(), "index": search_settings, "seed": context.config.seed}
+    return {
+        "retrieve": context.config.retrieve.semantic(),
+        "index": search_settings,
+        "seed": context.config.seed,
+    }
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:

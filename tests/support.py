@@ -1,0 +1,85 @@
+"""What many tests share: small collections on disk, configs for them, and a look at whole output folders."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hnmine.config import Config
+from hnmine.configfile import check_config
+
+WORDS = (
+    "amber basalt cobalt delta ember fjord garnet harbor indigo jasper kelp lagoon marble nectar opal pebble quartz "
+    "reef sand tide umber violet willow xenon yarrow zinc anchor beacon cliff dune"
+).split()
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write one JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_collection(
+    folder: Path,
+    corpus: dict[str, str],
+    queries: dict[str, str],
+    qrels: Sequence[tuple[str, str, int]],
+) -> Path:
+    """Write corpus.jsonl, queries.jsonl and qrels.tsv, and return the folder."""
+    write_jsonl(folder / "corpus.jsonl", ({"doc_id": d, "text": t} for d, t in corpus.items()))
+    write_jsonl(folder / "queries.jsonl", ({"query_id": q, "text": t} for q, t in queries.items()))
+    lines = ["query_id\tdoc_id\trelevance", *(f"{q}\t{d}\t{r}" for q, d, r in qrels)]
+    (folder / "qrels.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def make_collection(folder: Path, documents: int = 60, queries: int = 20) -> Path:
+    """Write a collection of made-up texts: query i shares words with documents i, i + 1 and others.
+
+    Positives are ragged: one, two, one, two, ... a query.
+    """
+    corpus = {
+        f"d{i}": " ".join(WORDS[(i * step + step) % len(WORDS)] for step in range(1, 9)) + f" {i}"
+        for i in range(documents)
+    }
+    asked = {
+        f"q{i}": " ".join(WORDS[(i * step + step) % len(WORDS)] for step in range(1, 5)) + f" {i}"
+        for i in range(queries)
+    }
+    qrels = [(f"q{i}", f"d{(i + j) % documents}", 1) for i in range(queries) for j in range(1 + i % 2)]
+    return write_collection(folder, corpus, asked, qrels)
+
+
+def config_for(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
+    """Return a config for a collection written here, with the hash encoder; tables override theirs key by key.
+
+    `config_for(folder, filter={"rule": "margin"}, seed=3)`
+    """
+    raw: dict[str, Any] = {
+        "out": str(out),
+        "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
+        "embed": {"model": "hash"},
+        "retrieve": {"top_k": 10},
+        "emit": {"num_negatives": 3},
+    }
+    for name, value in tables.items():
+        raw[name] = {**raw.get(name, {}), **value} if isinstance(value, dict) else value
+    return check_config(raw, "test config", folder)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder that must be equal from run to run: all but the lock and wall-clock times."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name in (".lock", "timings.json"):
+            continue
+        content = path.read_bytes()
+        if name == "report/report.json":
+            report = json.loads(content)
+            del report["timings"]
+            content = json.dumps(report, sort_keys=True).encode()
+        found[name] = content
+    return found
