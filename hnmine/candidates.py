@@ -43,9 +43,7 @@ class Batch:
     def from_table(cls, table: pa.Table) -> "Batch":
         """Return the arrays of a table of candidates."""
         lists = {name: Ragged.from_arrow(table.column(name)) for name in _LISTS}
-        flat = {
-            name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")
-        }
+        flat = {name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")}
         return cls(
             query_rows=flat["query_row"],
             positives=lists["positive_rows"],

@@ -28,14 +28,10 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     """Return the card's text, the same for the same run."""
     config = context.config
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
-    settings = {
-        name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")
-    }
+    settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.embed.model == "hash" else ""
     # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
-    settings_text = json.dumps(
-        {"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False
-    )
+    settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
     fence = "`" * (max((len(run) for run in _backticks(settings_text)), default=2) + 3)
     return f"""---
 configs:

@@ -47,9 +47,7 @@ class Chooser:
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
-        return Ragged.from_lengths(
-            positions, np.bincount(cells.anchor[chosen], minlength=len(cells.anchors.values))
-        )
+        return Ragged.from_lengths(positions, np.bincount(cells.anchor[chosen], minlength=len(cells.anchors.values)))
 
     def _pick(self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
         n, cap = self.config.num_negatives, self.config.max_per_document

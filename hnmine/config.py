@@ -65,14 +65,10 @@ class Columns(Section):
 class InputConfig(Section):
     """The user's files: `corpus`, `queries` and `qrels`; or a `beir` folder; or `pairs`."""
 
-    corpus: Paths | None = setting(
-        None, "documents: file, folder, glob, URL, or a list of them", no_effect=True
-    )
+    corpus: Paths | None = setting(None, "documents: file, folder, glob, URL, or a list of them", no_effect=True)
     queries: Paths | None = setting(None, "queries: likewise", no_effect=True)
     qrels: Paths | None = setting(None, "judgements: a table, or the TREC format", no_effect=True)
-    beir: Name | None = setting(
-        None, "a BEIR folder: corpus.jsonl, queries.jsonl, qrels/*.tsv", no_effect=True
-    )
+    beir: Name | None = setting(None, "a BEIR folder: corpus.jsonl, queries.jsonl, qrels/*.tsv", no_effect=True)
     pairs: Paths | None = setting(None, "one table of (anchor, positive) texts", no_effect=True)
     split: Name | None = setting(None, "use only this split of the qrels (BEIR: train where there is one)")
     relevant_from: int = setting(1, "lowest relevance that counts as positive")
@@ -95,9 +91,7 @@ class EmbedConfig(Section):
     query_prompt: str = setting("", "put before every query")
     document_prompt: str = setting("", "put before every document")
     max_length: int | None = setting(None, "tokens a text is cut to (default: the model's own)", ge=8)
-    similarity: Literal["cosine", "dot"] = setting(
-        "cosine", "cosine normalises every vector; dot leaves them"
-    )
+    similarity: Literal["cosine", "dot"] = setting("cosine", "cosine normalises every vector; dot leaves them")
     dtype: Literal["float32", "float16"] = setting("float32", "precision that vectors are stored in")
     corpus_vectors: Paths | None = setting(
         None, "precomputed: Parquet (doc_id, vector), or .npy in corpus order", no_effect=True
@@ -113,14 +107,10 @@ class EmbedConfig(Section):
 class IndexConfig(Section):
     """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
 
-    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting(
-        "auto", "flat is exact; auto picks by estimated cost"
-    )
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting("auto", "flat is exact; auto picks by estimated cost")
     hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
-    ivf_lists: int | None = setting(
-        None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1
-    )
+    ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)
     ivf_probe: int = setting(32, "ivf: lists looked at for a query", ge=1)
 
 
@@ -143,15 +133,11 @@ class FilterConfig(Section):
         "each", "the positive's score that margins are measured from; each: one row a positive"
     )
     anchor_quantile: float = setting(0.25, "anchor = quantile: which one", ge=0, le=1)
-    ranks: tuple[int, int] | None = setting(
-        None, "keep first <= rank <= last of the retrieval itself", strict=False
-    )
+    ranks: tuple[int, int] | None = setting(None, "keep first <= rank <= last of the retrieval itself", strict=False)
     max_positive_similarity: float | None = setting(
         0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
     )
-    max_query_similarity: float | None = setting(
-        0.98, "keep where the cosine to the query is below this", gt=-1, le=1
-    )
+    max_query_similarity: float | None = setting(0.98, "keep where the cosine to the query is below this", gt=-1, le=1)
 
 
 class EmitConfig(Section):
@@ -183,9 +169,7 @@ class Config(Section):
 
     seed: int = setting(0, "seed of every random choice")
     out: Name = setting("runs/first", "the output folder", no_effect=True)
-    shard_rows: int = setting(
-        4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256
-    )
+    shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
     workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
     cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
     input: InputConfig = Field(default_factory=InputConfig, description="the user's files")

@@ -100,9 +100,7 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
     """Turn one of pydantic's errors into: key: what is wrong."""
     known = _keys_of(keys)
     # pydantic adds the branch of a union to the location; the user knows only the keys.
-    name = (
-        ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
-    )
+    name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
     if item["type"] == "extra_forbidden":
         names = list(_fields(known))
         near = difflib.get_close_matches(keys[-1], names, n=1)

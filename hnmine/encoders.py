@@ -16,9 +16,7 @@ from hnmine.errors import InputError, MissingExtra, ModelError
 Kind = Literal["query", "document"]
 
 HASH_DIM = 256
-HASH_WARNING = (
-    "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
-)
+HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
 # Models whose weights a package carries: served from there where it is installed, so that no hub is needed.
 PACKAGED = {
@@ -85,9 +83,7 @@ class ModelEncoder:
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-            raise ModelError(
-                f"embed.model {config.model!r} cannot be loaded: {_first_line(error)}"
-            ) from error
+            raise ModelError(f"embed.model {config.model!r} cannot be loaded: {_first_line(error)}") from error
         if config.max_length is not None:
             self.model.max_seq_length = config.max_length
         self.config = config
@@ -147,9 +143,7 @@ def find_model(config: EmbedConfig) -> str:
     import huggingface_hub
 
     try:
-        fetched = huggingface_hub.snapshot_download(
-            config.model, revision=config.revision, ignore_patterns=_UNUSED
-        )
+        fetched = huggingface_hub.snapshot_download(config.model, revision=config.revision, ignore_patterns=_UNUSED)
         return str(_safe(Path(fetched)))
     except ModelError:
         raise
@@ -210,9 +204,7 @@ def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        raise InputError(
-            f"{what}: {len(bad):,} vectors hold numbers that are not finite, the first in row {bad[0]:,}"
-        )
+        raise InputError(f"{what}: {len(bad):,} vectors hold numbers that are not finite, the first in row {bad[0]:,}")
     if similarity == "dot":
         return vectors
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -57,9 +57,7 @@ def triplet(examples: Examples, extra: list[str]) -> pa.Table:
     columns = {name: examples.columns[name].take(repeat) for name in ("anchor", "positive")}
     columns["negative"] = examples.negatives["negative"]
     for name in extra:
-        columns[name] = (
-            examples.negatives[name] if name in PER_NEGATIVE else examples.columns[name].take(repeat)
-        )
+        columns[name] = examples.negatives[name] if name in PER_NEGATIVE else examples.columns[name].take(repeat)
     return pa.table(columns)
 
 
@@ -77,9 +75,7 @@ def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
     """As n-tuple, and scores: [positive, negative_1, ..]. For MarginMSELoss and distillation."""
     table = n_tuple(examples, extra)
     full = examples.full()
-    return table.append_column(
-        "scores", _with_positive(full, "positive_score", "negative_score", pa.float32())
-    )
+    return table.append_column("scores", _with_positive(full, "positive_score", "negative_score", pa.float32()))
 
 
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:

@@ -78,9 +78,7 @@ class Precomputed:
         if len(pc.unique(ids)) != len(ids):
             counted = pc.value_counts(ids).flatten()
             twice = counted[0].filter(pc.greater(counted[1], 1))
-            raise InputError(
-                f"{self.name}: {len(twice):,} ids stand more than once ({few(twice[:3].to_pylist())})"
-            )
+            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice[:3].to_pylist())})")
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))
@@ -104,9 +102,7 @@ def _load_npy(source: Source) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
     if loaded.ndim != 2 or loaded.dtype.kind != "f":
-        raise InputError(
-            f"{source.name}: a float array of two dimensions is needed, not {loaded.dtype} {loaded.shape}"
-        )
+        raise InputError(f"{source.name}: a float array of two dimensions is needed, not {loaded.dtype} {loaded.shape}")
     return loaded
 
 
@@ -138,9 +134,7 @@ def _load_table(source: Source) -> pa.Table:
         with source.open() as file:
             return pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}"
-        ) from None
+        raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 
 
 def _matrix(column: pa.ChunkedArray, where: str) -> np.ndarray:

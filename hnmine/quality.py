@@ -41,9 +41,7 @@ def _mean(values: np.ndarray, lists: Ragged) -> np.ndarray:
     return np.divide(sums, lists.lengths, out=np.full(len(lists), np.nan), where=lists.lengths > 0)
 
 
-def per_query(
-    batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, wanted: int
-) -> dict[str, np.ndarray]:
+def per_query(batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, wanted: int) -> dict[str, np.ndarray]:
     """Return the same averaged over each query's anchors, with counts; one value a query.
 
     Args:

@@ -22,12 +22,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, timings apart."""
     queries = Shards(context.folder("report") / "queries", QUERY_REPORT)
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
-    counts: dict[str, Any] = {
-        name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE
-    }
-    chosen = conform(
-        pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen"
-    )
+    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE}
+    chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     emitted = counts["emit"]
     report: dict[str, Any] = {
         "coverage": _share(emitted["queries_with_negatives"], queries.rows),
@@ -112,12 +108,7 @@ def _hubs(context: RunContext, chosen: Any) -> dict[str, Any]:
     unique, counts = np.unique(rows, return_counts=True)
     order = np.lexsort((unique, -counts))
     top = order[:10]
-    names = (
-        Shards(context.reading("ingest") / "corpus", CORPUS)
-        .take(unique[top], ["doc_id"])
-        .column(0)
-        .to_pylist()
-    )
+    names = Shards(context.reading("ingest") / "corpus", CORPUS).take(unique[top], ["doc_id"]).column(0).to_pylist()
     hundredth = max(1, len(unique) // 100)
     return {
         "documents": len(unique),
@@ -178,9 +169,7 @@ def positive_gaps(batch: Batch, quantile: float) -> np.ndarray:
     +inf where a query has no other candidate.
     """
     others = ~batch.is_positive
-    scores = Ragged.from_lengths(
-        batch.scores[others], np.bincount(batch.owners[others], minlength=len(batch))
-    )
+    scores = Ragged.from_lengths(batch.scores[others], np.bincount(batch.owners[others], minlength=len(batch)))
     place = np.ceil((1 - quantile) * (scores.lengths - 1)).astype(np.int64)
     limits = np.full(len(batch), -np.inf)
     some = scores.lengths > 0

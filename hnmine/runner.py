@@ -217,15 +217,11 @@ def run_stage(
     counts = stage.finish(context, expected["key"])
     seconds = time.perf_counter() - began
     _note_time(context.out, stage.name, seconds)
-    write_json(
-        {**expected, "stage": stage.name, "version": stage.version, "counts": counts}, folder / MANIFEST
-    )
+    write_json({**expected, "stage": stage.name, "version": stage.version, "counts": counts}, folder / MANIFEST)
     return StageResult(stage.name, True, seconds, counts)
 
 
-def _run_step(
-    stage: Stage, step: Step, context: RunContext, key: str, means: tuple[Engine, Progress]
-) -> None:
+def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tuple[Engine, Progress]) -> None:
     engine, progress = means
     items = step.plan(context, key)
     todo = pending(items)

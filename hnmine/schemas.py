@@ -99,9 +99,7 @@ CANDIDATES = pa.schema(
         _field("query_row", pa.int64(), "its row among the queries"),
         _field("positive_rows", _INT64S, "rows of the labelled positives"),
         _field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
-        _field(
-            "doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"
-        ),
+        _field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
         _field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
         _field("ranks", _INTS, "rank of each candidate in the retrieval, from 1"),
         _field(
@@ -111,31 +109,23 @@ CANDIDATES = pa.schema(
         ),
         _field("background_mean", pa.float32(), "mean score of the query to random documents"),
         _field("background_std", pa.float32(), "standard deviation of the same"),
-        _field(
-            "positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"
-        ),
+        _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
         _field("positive_background_std", _FLOATS, "standard deviation of the same"),
     ]
 )
 JUDGED = pa.schema(
     [
         *CANDIDATES,
-        _field(
-            "anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"
-        ),
+        _field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
         _field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
     ]
 )
 CHOSEN = pa.schema(
     [
         _field("query_row", pa.int64(), "the query's row"),
-        _field(
-            "anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"
-        ),
+        _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
         _field("wanted", pa.int32(), "negatives wanted"),
-        _field(
-            "positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"
-        ),
+        _field("positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
     ]

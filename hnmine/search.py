@@ -23,9 +23,7 @@ _PAIR_ROWS = 32_768
 class Proposer(Protocol):
     """Names documents of a block that may be among a query's best."""
 
-    def propose(
-        self, block: Block, queries: np.ndarray, which: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (positions in the block, bound) for the queries.
 
         Args:
@@ -45,9 +43,7 @@ class Proposer(Protocol):
 class ExactProposer:
     """Proposes by a matrix product over the whole block: nothing can be missed."""
 
-    def propose(
-        self, block: Block, queries: np.ndarray, which: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best of the block for each query, and the score of the last."""
         import faiss
 
@@ -71,9 +67,7 @@ class IndexProposer:
     def __init__(self, index: Any, queries: np.ndarray, k: int) -> None:
         _, self.rows = index.search(queries, k)
 
-    def propose(
-        self, block: Block, queries: np.ndarray, which: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the hits that lie in the block; faiss's -1 (no hit) never leaves here."""
         rows = self.rows[which] - block.first
         inside = (self.rows[which] >= block.first) & (rows < len(block.vectors))

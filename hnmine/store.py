@@ -48,11 +48,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
-        advice = (
-            "free some space and run the same command again"
-            if error.errno == errno.ENOSPC
-            else "check the path"
-        )
+        advice = "free some space and run the same command again" if error.errno == errno.ENOSPC else "check the path"
         raise OutputError(f"{path}: cannot be written: {reason}; {advice}") from error
     finally:
         if temporary is not None:
@@ -175,9 +171,7 @@ class Shards:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column of all shards."""
         parts = [self.read(number, [name]).column(0) for number in range(len(self))]
-        return pa.chunked_array(
-            [chunk for part in parts for chunk in part.chunks], self.schema.field(name).type
-        )
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], self.schema.field(name).type)
 
     def take(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
         """Return the given rows, in the given order; only shards that hold one are read, one at a time.

@@ -85,9 +85,7 @@ class Collection:
             texts = convert(chunk.columns[names[text_name]], as_text, "text", chunk.place, self.problems)
             titles: Sequence[str | None] = [""] * len(ids)
             if "title" in names:
-                titles = convert(
-                    chunk.columns[names["title"]], as_text, "a title", chunk.place, self.problems
-                )
+                titles = convert(chunk.columns[names["title"]], as_text, "a title", chunk.place, self.problems)
             for index, (entry, title, text) in enumerate(zip(ids, titles, texts, strict=True)):
                 if entry is not None and title is not None and text is not None:
                     yield Entry(entry, _with_title(title, text), chunk.place(index))
@@ -134,16 +132,12 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
         "qrels": QRELS_ENDINGS,
         "pairs": TABLE_ENDINGS,
     }
-    entries = (
-        beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in wanted}
-    )
+    entries = beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in wanted}
     for role, entry in entries.items():
         if entry is None:
             continue
         try:
-            found[role] = find_sources(
-                entry, config.base, f"input.{'beir' if given.beir else role}", wanted[role]
-            )
+            found[role] = find_sources(entry, config.base, f"input.{'beir' if given.beir else role}", wanted[role])
         except InputError as error:
             problems.add(str(error))
     problems.raise_if_any()
@@ -161,9 +155,7 @@ def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | No
         s.path.rsplit("/", 1)[-1].split(".")[0]: s
         for s in find_sources(f"{folder}/qrels", base, "input.beir", (".tsv",))
     }
-    split = given.split or (
-        "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
-    )
+    split = given.split or ("train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None)
     if split not in splits:
         have = ", ".join(sorted(splits))
         raise InputError(

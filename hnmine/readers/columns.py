@@ -66,9 +66,7 @@ def resolve(
 
 
 def _missing(name: str, mapped: str | None, options: Sequence[str], names: Sequence[str], source: str) -> str:
-    near = [
-        close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)
-    ]
+    near = [close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)]
     hint = f"did you mean {near[0]!r}? " if near else ""
     which = f"column {mapped!r} (input.columns.{name})" if mapped else f"no column for {name}"
     verb = "is not there" if mapped else f"(looked for {', '.join(options)})"
@@ -119,11 +117,7 @@ def convert(
     out = [kind(value) for value in values]
     for index, value in enumerate(out):
         if value is None:
-            given = (
-                "nothing"
-                if values[index] is None or values[index] is ABSENT
-                else f"{str(values[index])[:40]!r}"
-            )
+            given = "nothing" if values[index] is None or values[index] is ABSENT else f"{str(values[index])[:40]!r}"
             problems.add(f"{place(index)}: {what} expected, found {given} ({_kind(values[index])})")
     return out
 

@@ -34,9 +34,7 @@ def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Itera
         yield from _plain(source, width, problems)
         return
     if source.ending not in TABLE_ENDINGS:
-        raise InputError(
-            f"{source.name}: neither TREC qrels (query 0 document relevance) nor a known table format"
-        )
+        raise InputError(f"{source.name}: neither TREC qrels (query 0 document relevance) nor a known table format")
     layout = look(source, config.quoting)
     yield from _table(source, layout, config, problems)
 

@@ -96,9 +96,7 @@ def _parquet(source: Source) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(source.system.open(source.path, "rb"))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}"
-        ) from None
+        raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 
 
 def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
@@ -139,9 +137,7 @@ def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{source.name} line {number:,}: not valid JSON: {error}") from None
         if not isinstance(record, dict):
-            raise InputError(
-                f"{source.name} line {number:,}: a JSON object was expected, not {type(record).__name__}"
-            )
+            raise InputError(f"{source.name} line {number:,}: a JSON object was expected, not {type(record).__name__}")
         yield number, record
 
 

@@ -63,9 +63,7 @@ def choose(groups: np.ndarray, priority: np.ndarray | None, n: int) -> np.ndarra
     return np.sort(order[first_of_each(groups[order], n)])
 
 
-def choose_capped(
-    groups: np.ndarray, documents: np.ndarray, n: int, cap: int, used: dict[int, int]
-) -> np.ndarray:
+def choose_capped(groups: np.ndarray, documents: np.ndarray, n: int, cap: int, used: dict[int, int]) -> np.ndarray:
     """Return positions of at most n elements of each group, no document more than `cap` times in all.
 
     Groups are served in order, each with its best elements whose document is not used up.

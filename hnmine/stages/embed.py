@@ -36,9 +36,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
     config = context.config.embed
     kept = config.semantic()
     if config.model == "precomputed":
-        files = {
-            role: [s.digest() for s in sources] for role, sources in vector_sources(context.config).items()
-        }
+        files = {role: [s.digest() for s in sources] for role, sources in vector_sources(context.config).items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
         return {"embed": used, "files": files}
     del (

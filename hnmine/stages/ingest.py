@@ -85,9 +85,7 @@ class _Ingest:
             key = same_text_key(entry.text)
             if entry.id in texts:
                 if texts[entry.id] != key:
-                    self.problems.add(
-                        f"{entry.place}: document id {entry.id!r} a second time, with another text"
-                    )
+                    self.problems.add(f"{entry.place}: document id {entry.id!r} a second time, with another text")
                 continue
             texts[entry.id] = key
             if not entry.text:
@@ -115,9 +113,7 @@ class _Ingest:
         for total, entry in enumerate(entries, 1):
             if entry.id in found.row:
                 if found.texts[found.row[entry.id]] != entry.text:
-                    self.problems.add(
-                        f"{entry.place}: query id {entry.id!r} a second time, with another text"
-                    )
+                    self.problems.add(f"{entry.place}: query id {entry.id!r} a second time, with another text")
                 continue
             if not entry.text:
                 empty += 1
@@ -163,9 +159,7 @@ class _Ingest:
         """Write the queries that have a text and a positive; the others are left out, and said so."""
         relevant = self.config.input.relevant_from
         keys = [copy_key(text) for text in queries.texts]
-        positives = [
-            sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged
-        ]
+        positives = [sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged]
         siblings: dict[int, set[int]] = {}
         for key, rows in zip(keys, positives, strict=True):
             siblings.setdefault(key, set()).update(rows)

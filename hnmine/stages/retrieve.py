@@ -98,18 +98,14 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -
     candidates = Ragged(rows, found.offsets)
     similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
-    ranks = (
-        np.arange(len(rows), dtype=np.int32)
-        - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32)
-        + 1
-    )
+    ranks = np.arange(len(rows), dtype=np.int32) - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32) + 1
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
         "positive_rows": positives.to_arrow(pa.int64()),
-        "positive_scores": positives.with_values(
-            pair_dots(vectors[inverse], queries[positives.owners])
-        ).to_arrow(pa.float32()),
+        "positive_scores": positives.with_values(pair_dots(vectors[inverse], queries[positives.owners])).to_arrow(
+            pa.float32()
+        ),
         "doc_rows": candidates.to_arrow(pa.int64()),
         "scores": candidates.with_values(scores).to_arrow(pa.float32()),
         "ranks": candidates.with_values(ranks).to_arrow(pa.int32()),
