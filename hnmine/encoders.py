@@ -73,7 +73,7 @@ class ModelEncoder:
         import sentence_transformers
         import transformers
 
-        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             self.model = sentence_transformers.SentenceTransformer(
                 path,

@@ -62,8 +62,14 @@ class PoolEngine:
             initializer=_start_worker,
             initargs=(os.getpid(),),
         )
+        before = set(multiprocessing.active_children())
         try:
             yield from self._run(pool, fn, items)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            # stopped from outside: unfinished shards are made again next time, so there is nothing to wait for
+            for child in set(multiprocessing.active_children()) - before:
+                child.terminate()
+            raise
         except BrokenProcessPool:
             raise WorkerDied(
                 "a worker process was killed or ran out of memory; finished shards are kept: "

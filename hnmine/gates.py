@@ -17,10 +17,7 @@ def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mappi
     """
     known = numbers(report)
     unknown, failed = Problems(), Problems()
-    for limits, word, crosses in (
-        (under, "under", lambda value, limit: value < limit),
-        (over, "over", lambda value, limit: value > limit),
-    ):
+    for word, limits in (("under", under), ("over", over)):
         for name, limit in limits.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
@@ -30,7 +27,7 @@ def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mappi
             value = known[name]
             if value is None:
                 failed.add(f"{name} could not be measured ({report.get(f'{name}_reason')}), limit {limit:g}")
-            elif crosses(value, limit):
+            elif value < limit if word == "under" else value > limit:
                 failed.add(f"{name} = {value:.4g} is {word} the limit {limit:g}")
     unknown.raise_if_any(ConfigError)
     failed.raise_if_any(GateFailed)

@@ -68,7 +68,8 @@ def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected) 
     Raises:
         StaleOutput: naming every stage concerned and every setting or file that differs.
     """
-    stale, lines = [], []
+    stale: list[str] = []
+    lines: list[str] = []
     for name in names:
         folder = context.folder(name)
         old = recorded(folder)

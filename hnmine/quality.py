@@ -38,7 +38,7 @@ def per_anchor(batch: Batch, cells: Cells, chosen: Ragged) -> dict[str, np.ndarr
 
 def _mean(values: np.ndarray, lists: Ragged) -> np.ndarray:
     sums = np.bincount(lists.owners, weights=values, minlength=len(lists))
-    return np.divide(sums, lists.lengths, out=np.full(len(lists), np.nan), where=lists.lengths > 0)
+    return np.asarray(np.divide(sums, lists.lengths, out=np.full(len(lists), np.nan), where=lists.lengths > 0))
 
 
 def per_query(batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, wanted: int) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def _mean_over(values: np.ndarray, lists: Ragged) -> np.ndarray:
     real = ~np.isnan(values)
     sums = np.bincount(lists.owners, weights=np.where(real, values, 0), minlength=len(lists))
     counts = np.bincount(lists.owners, weights=real, minlength=len(lists))
-    return np.divide(sums, counts, out=np.full(len(lists), np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(lists), np.nan), where=counts > 0))
 
 
 def to_table(values: dict[str, np.ndarray], query_ids: pa.Array, schema: pa.Schema) -> pa.Table:

@@ -54,12 +54,8 @@ class Item:
 Tick = Callable[[int], None]
 
 
-class Process(Protocol):
-    """Makes one item's table out of the state that `setup` loaded; `tick` counts rows done."""
-
-    def __call__(self, state: Any, item: Item, tick: Tick) -> pa.Table:
-        """Return the item's table."""
-        ...
+Process = Callable[[Any, Item, Tick], pa.Table]
+"""Makes one item's table out of the state that `setup` loaded; the last argument counts rows done."""
 
 
 def _write_parquet(table: pa.Table, item: Item) -> None:
@@ -89,7 +85,6 @@ class Stage:
         parts: everything that determines its output, as JSON values, upstream keys apart.
         steps: run in order.
         finish: writes what is not a shard, and returns counts for the manifest.
-        summary: one line of help.
     """
 
     name: str
@@ -98,7 +93,6 @@ class Stage:
     parts: Callable[[RunContext], dict[str, Any]]
     steps: tuple[Step, ...]
     finish: Callable[[RunContext, str], dict[str, Any]]
-    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,7 @@ class ShardWorker:
         step = next(s for s in STAGES[self.stage].steps if s.name == self.step)
         table = step.process(self._state(step), item, self.tick or _no_tick)
         step.write(table, item)
-        return table.num_rows
+        return int(table.num_rows)
 
     def _state(self, step: Step) -> Any:
         name = f"{self.key} {self.step} {self.context.out}"

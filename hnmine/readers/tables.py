@@ -150,8 +150,12 @@ def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             place[0] = number
             yield line + "\n"
 
-    quoting = csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE
-    rows = csv.reader(feed(), delimiter=layout.separator or ",", quoting=quoting, strict=layout.quoting)
+    rows = csv.reader(
+        feed(),
+        delimiter=layout.separator or ",",
+        quoting=csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE,
+        strict=layout.quoting,
+    )
     try:
         for row in rows:
             if row:

@@ -28,11 +28,11 @@ def reduce_anchor(scores: np.ndarray, offsets: np.ndarray, how: str, quantile: f
         raise ValueError("a query without positives has no anchor score")
     starts = offsets[:-1]
     if how == "min":
-        return np.minimum.reduceat(scores, starts)
+        return np.asarray(np.minimum.reduceat(scores, starts))
     if how == "max":
-        return np.maximum.reduceat(scores, starts)
+        return np.asarray(np.maximum.reduceat(scores, starts))
     if how == "mean":
-        return (np.add.reduceat(scores.astype(np.float64), starts) / lengths).astype(np.float32)
+        return np.asarray(np.add.reduceat(scores.astype(np.float64), starts) / lengths, dtype=np.float32)
     if how == "quantile":
         return _quantile(scores, offsets, quantile)
     raise ValueError(f"unknown anchor {how!r}")

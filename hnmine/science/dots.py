@@ -11,12 +11,12 @@ import numpy as np
 
 def dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return all inner products: (n, d) and (m, d) give float32 (n, m)."""
-    return np.einsum("nd,md->nm", np.ascontiguousarray(left), np.ascontiguousarray(right))
+    return np.asarray(np.einsum("nd,md->nm", np.ascontiguousarray(left), np.ascontiguousarray(right)))
 
 
 def pair_dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the inner product of each row with its counterpart: (n, d) and (n, d) give float32 (n,)."""
-    return np.einsum("nd,nd->n", np.ascontiguousarray(left), np.ascontiguousarray(right))
+    return np.asarray(np.einsum("nd,nd->n", np.ascontiguousarray(left), np.ascontiguousarray(right)))
 
 
 def error_bound(queries: np.ndarray, documents: np.ndarray) -> float:
@@ -28,4 +28,4 @@ def error_bound(queries: np.ndarray, documents: np.ndarray) -> float:
     if not len(queries) or not len(documents):
         return 0.0
     norms = [float(np.sqrt(np.einsum("nd,nd->n", m, m).max())) for m in (queries, documents)]
-    return 2 * queries.shape[1] * 2.0**-24 * norms[0] * norms[1]
+    return float(2 * queries.shape[1] * 2.0**-24 * norms[0] * norms[1])

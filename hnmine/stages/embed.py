@@ -122,5 +122,4 @@ STAGE = Stage(
     parts=_parts,
     steps=(_step("corpus"), _step("queries")),
     finish=_finish,
-    summary="Turn documents and queries into vectors.",
 )

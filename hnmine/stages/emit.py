@@ -141,7 +141,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values[at]),
-            "rule": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(at), dtype=np.int8)), [rules]).cast(pa.string()),
+            "rule": pa.repeat(pa.scalar(rules), len(at)),
         },
     )  # fmt: skip
 
@@ -190,5 +190,4 @@ STAGE = Stage(
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,
-    summary="Choose negatives and write training files.",
 )

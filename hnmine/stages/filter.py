@@ -113,5 +113,4 @@ STAGE = Stage(
     parts=lambda context: {"filter": context.config.filter.semantic()},
     steps=(Step("judge", "queries", _plan, setup, _process),),
     finish=_finish,
-    summary="Give every candidate a verdict.",
 )

@@ -56,7 +56,8 @@ def _setup(context: RunContext) -> _State:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    corpus, kind, reason = state.corpus, state.config.kind, "asked for"
+    corpus = state.corpus
+    kind, reason = str(state.config.kind), "asked for"
     if kind == "auto":
         kind, reason = choose_kind(corpus.rows, state.queries, corpus.dim)
     file = ""
@@ -127,5 +128,4 @@ STAGE = Stage(
     parts=lambda context: {"index": context.config.index.semantic()},
     steps=(Step("build", "documents", _plan, _setup, _process),),
     finish=_finish,
-    summary="Build an approximate index, or settle on exact search.",
 )

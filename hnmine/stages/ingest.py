@@ -5,7 +5,7 @@ Documents whose text is the same become one row; their other ids are kept as ali
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,8 @@ class _Ingest:
         unknown: dict[str, list[str]] = {"query": [], "document": []}
         first: dict[str, Judgement] = {}
         total = 0
-        for total, judged in enumerate(judgements, 1):
+        for judged in judgements:
+            total += 1
             query, doc = queries.row.get(judged.query_id), self.doc_row.get(judged.doc_id)
             for kind, id_, row in (("query", judged.query_id, query), ("document", judged.doc_id, doc)):
                 if row is None and not (kind == "document" and id_ in self.empty_docs):
@@ -230,11 +231,12 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
         for name, schema in (("corpus", CORPUS), ("aliases", ALIASES), ("queries", QUERIES))
     }
     queries = _Queries()
-    for read in (
+    readers: tuple[Callable[[], None], ...] = (
         lambda: work.documents(collection.documents(), writers["corpus"], writers["aliases"]),
         lambda: work.queries(collection.queries(), queries),
         lambda: work.judgements(collection.judgements(), queries),
-    ):
+    )
+    for read in readers:
         try:
             read()
         except InputError as error:
@@ -261,5 +263,4 @@ STAGE = Stage(
     parts=_parts,
     steps=(Step("read", "documents", _plan, _setup, _process),),
     finish=_finish,
-    summary="Read your files into a canonical corpus and queries.",
 )

@@ -75,5 +75,4 @@ STAGE = Stage(
     parts=lambda context: {"report": context.config.report.semantic()},
     steps=(Step("measure", "queries", _plan, _setup, _process),),
     finish=_finish,
-    summary="Measure how hard, how safe and how complete the mined set is.",
 )

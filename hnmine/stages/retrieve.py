@@ -69,7 +69,7 @@ def _open_index(context: RunContext) -> Any:
         return None
     import faiss
 
-    index = faiss.read_index(str(folder / choice["file"]))
+    index: Any = faiss.read_index(str(folder / choice["file"]))
     if choice["kind"] == "hnsw":
         index.hnsw.efSearch = max(context.config.index.hnsw_search, context.config.retrieve.top_k)
     else:
@@ -208,5 +208,4 @@ STAGE = Stage(
     parts=_parts,
     steps=(Step("search", "queries", _plan, _setup, _process),),
     finish=_finish,
-    summary="Find each query's best documents, with exact scores.",
 )

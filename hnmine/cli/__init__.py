@@ -1,0 +1,43 @@
+"""The command line: options become a config, the config runs, one summary comes out. The only package with typer.
+
+stdout carries the result (a path, or JSON under `--json`), stderr everything meant for people.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+class Stopped(SystemExit):
+    """Ctrl-C or SIGTERM came; what is under way is given up, finished shards stay."""
+
+
+def main() -> None:
+    """Run the command line and exit with the code of `hnmine.errors`; 130 for Ctrl-C, 143 for SIGTERM."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    sys.exit(_run())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(128 + number)
+
+
+def _run() -> int:
+    from hnmine.cli.app import app
+    from hnmine.errors import HnmineError
+
+    try:
+        app()
+    except HnmineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except Stopped as stop:
+        sys.stderr.write("stopped; finished shards are kept: run the same command again to continue\n")
+        return int(str(stop.code))
+    except BrokenPipeError:
+        # the reader of stdout went away (as `| head` does); that is no error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,147 @@
+"""The commands. Each turns its options into a config, calls one function, and shows what came of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hnmine.cli import options as opt
+from hnmine.stagenames import SUMMARIES
+
+app = typer.Typer(
+    name="hnmine",
+    help="Mine hard negatives for embedding models and rerankers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from hnmine import __version__
+
+        typer.echo(f"hnmine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Mine hard negatives for embedding models and rerankers.
+
+    Start with `hnmine init`, look with `hnmine plan`, then `hnmine run`.
+    """
+
+
+@app.command("run", epilog="Example: hnmine run hnmine.toml --set filter.percent=0.9 --fail-under eci=0.5")
+def run_all(
+    config: opt.ConfigPath,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    overwrite: opt.Overwrite = False,
+    wait: opt.Wait = False,
+    fail_under: opt.FailUnder = None,
+    fail_over: opt.FailOver = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Run all seven stages; what is done already is kept."""
+    from hnmine.cli.running import Invocation, run_stages
+
+    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    run_stages(how, tuple(SUMMARIES), as_json, (fail_under or [], fail_over or []))
+
+
+def _stage_command(name: str) -> None:
+    """Add the command of one stage; report takes limits as well."""
+
+    def command(
+        config: opt.ConfigPath,
+        out: opt.Out = None,
+        override: opt.Override = None,
+        source: opt.Source = None,
+        overwrite: opt.Overwrite = False,
+        wait: opt.Wait = False,
+        as_json: opt.AsJson = False,
+    ) -> None:
+        from hnmine.cli.running import Invocation, run_stages
+
+        run_stages(Invocation(config, out, tuple(override or ()), source, overwrite, wait), (name,), as_json)
+
+    command.__doc__ = SUMMARIES[name]
+    app.command(name, epilog=f"Example: hnmine {name} hnmine.toml --out runs/first")(command)
+
+
+for _name in SUMMARIES:
+    if _name != "report":
+        _stage_command(_name)
+
+
+@app.command("report", epilog="Example: hnmine report hnmine.toml --fail-under eci=0.5 --fail-under coverage=0.9")
+def report(
+    config: opt.ConfigPath,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    overwrite: opt.Overwrite = False,
+    wait: opt.Wait = False,
+    fail_under: opt.FailUnder = None,
+    fail_over: opt.FailOver = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure how hard, how safe and how complete the mined set is."""
+    from hnmine.cli.running import Invocation, run_stages
+
+    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    run_stages(how, ("report",), as_json, (fail_under or [], fail_over or []))
+
+
+@app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml")
+def init(
+    path: Annotated[Path, typer.Option(help="The config file to write.")] = Path("hnmine.toml"),
+    beir: Annotated[str | None, typer.Option(help="A BEIR folder to write the config for.")] = None,
+    pairs: Annotated[str | None, typer.Option(help="A file of (anchor, positive) pairs.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented config file."""
+    from hnmine.starter import write_starter
+
+    typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force))
+
+
+@app.command(epilog="Example: hnmine plan hnmine.toml --json")
+def plan(
+    config: opt.ConfigPath,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Say what a run would do: rows, memory, disk, what is done. Loads no model."""
+    from hnmine.cli import show
+    from hnmine.configfile import load_config
+    from hnmine.planning import make_plan
+
+    made = make_plan(load_config(config, tuple(override or ()), out), source)
+    show.result(made, as_json, show.plan)
+
+
+@app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")
+def explain(
+    config: opt.ConfigPath,
+    query_id: Annotated[str, typer.Option("--query-id", help="The query to explain.")],
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show every candidate of one query: score, rank, verdict, text."""
+    from hnmine.cli import show
+    from hnmine.configfile import load_config
+    from hnmine.explaining import explain_query
+
+    found = explain_query(load_config(config, tuple(override or ()), out), query_id, source)
+    show.result(found, as_json, show.explanation)

@@ -1,0 +1,50 @@
+"""Progress on stderr: a bar with rate and time left for each step, on a terminal only."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from hnmine.runner import Progress as Shows
+from hnmine.runner import Silent
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
+
+
+class Bars(Silent):
+    """Draws a bar for each step."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.task = bars.add_task("", total=None, visible=False)
+
+    def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
+        """Begin a step of `total` rows, `done` of which were there already."""
+        name = stage if step in stage else f"{stage} {step}"
+        self.task = self.bars.add_task(f"{name} ({unit})", total=total or None, completed=done)
+
+    def advance(self, rows: int) -> None:
+        """Count rows done."""
+        self.bars.advance(self.task, rows)
+
+    def end(self) -> None:
+        """Take the bar away; the summary says what came of the step."""
+        self.bars.remove_task(self.task)
+
+
+@contextmanager
+def progress_on() -> Iterator[Shows]:
+    """Yield bars where stderr is a terminal, and silence elsewhere."""
+    if not sys.stderr.isatty():
+        yield Silent()
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield Bars(bars)

@@ -1,0 +1,69 @@
+"""Running stages from the command line, with progress and a summary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hnmine.cli import show
+from hnmine.cli.progress import progress_on
+from hnmine.config import Config
+from hnmine.configfile import load_config
+from hnmine.gates import check_limits, parse_limits
+from hnmine.pipeline import RunOptions, run
+from hnmine.runner import RunContext, StageResult
+from hnmine.store import read_json
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the user gave a command that runs stages."""
+
+    config: Path
+    out: Path | None
+    overrides: tuple[str, ...]
+    source: Path | None
+    overwrite: bool
+    wait: bool
+
+
+def run_stages(
+    how: Invocation, stages: tuple[str, ...], as_json: bool, limits: tuple[list[str], list[str]] = ([], [])
+) -> None:
+    """Run stages, show what came of them, and hold a report to its limits.
+
+    Args:
+        how: the command's arguments.
+        stages: names of the stages.
+        as_json: print the result as JSON instead of the output folder's path.
+        limits: texts of --fail-under and of --fail-over.
+
+    Raises:
+        HnmineError: see `hnmine.errors`.
+    """
+    under, over = parse_limits(limits[0], "--fail-under"), parse_limits(limits[1], "--fail-over")
+    config = load_config(how.config, how.overrides, how.out)
+    source = how.source.resolve() if how.source else None
+    with progress_on() as progress:
+        results = run(config, stages, RunOptions(source, how.overwrite, how.wait), progress)
+    context = RunContext(config, config.out_folder, source)
+    report = _report(context) if "report" in stages else None
+    show.stages(results)
+    if report is not None:
+        show.report(report, context.reading("report") / "report.json")
+    show.emit(_result(config, results, report) if as_json else str(_place(config, stages)))
+    if report is not None:
+        check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})
+
+
+def _report(context: RunContext) -> dict[str, Any]:
+    report: dict[str, Any] = read_json(context.reading("report") / "report.json")
+    return report
+
+
+def _place(config: Config, stages: tuple[str, ...]) -> Path:
+    return config.out_folder if len(stages) > 1 else config.out_folder / stages[0]
+
+
+def _result(config: Config, results: list[StageResult], report: dict[str, Any] | None) -> dict[str, Any]:
+    stages = [{"stage": r.stage, "ran": r.ran, "seconds": r.seconds, "counts": r.counts} for r in results]
+    return {"out": str(config.out_folder), "stages": stages, "report": report}

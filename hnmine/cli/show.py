@@ -1,0 +1,195 @@
+"""What people see: tables on stderr, results on stdout. Text from data is never taken as markup."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hnmine.runner import StageResult
+from hnmine.sizes import format_size
+
+
+def _console() -> Console:
+    wide = None if sys.stderr.isatty() else 120
+    return Console(stderr=True, width=wide, highlight=False, markup=False)
+
+
+def emit(result: Any) -> None:
+    """Print a command's result on stdout: a text as it is, anything else as JSON."""
+    sys.stdout.write((result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)) + "\n")
+    sys.stdout.flush()
+
+
+def result(data: dict[str, Any], as_json: bool, draw: Callable[[dict[str, Any]], None]) -> None:
+    """Print a result as JSON on stdout, or draw it for people on stderr."""
+    if as_json:
+        emit(data)
+    else:
+        draw(data)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number in (0, len(columns) - 1) else "right", overflow="fold")
+    return table
+
+
+def _row(table: Table, cells: Sequence[object], style: str = "") -> None:
+    table.add_row(*(Text(str(cell)) for cell in cells), style=style)
+
+
+def number(value: Any) -> str:
+    """Return a number for people; a dash where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def stages(results: Sequence[StageResult]) -> None:
+    """Draw one line a stage: time, and what came of it."""
+    table = _table("Stages", "stage", "seconds", "result")
+    for r in results:
+        seconds = f"{r.seconds:.1f}" if r.ran else "kept"
+        _row(table, (r.stage, seconds, _brief(r)))
+    _console().print(table)
+
+
+_BRIEF = {
+    "ingest": "{documents:,} documents, {queries:,} queries, {positives:,} positives",
+    "embed": "{documents:,} + {queries:,} vectors of {dim} numbers",
+    "index": "{kind} ({reason})",
+    "retrieve": "{candidates:,} candidates",
+    "emit": "{rows:,} rows, {examples_full:,} of {examples:,} examples full",
+}
+
+
+def _brief(r: StageResult) -> str:
+    if r.stage == "filter":
+        verdicts = r.counts["verdicts"]
+        rejected = sum(verdicts.values()) - verdicts["keep"]
+        return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
+    text = _BRIEF.get(r.stage, "").format(**r.counts)
+    if r.stage == "ingest":
+        for name in (
+            "collapsed_copies",
+            "empty_documents",
+            "empty_queries",
+            "queries_without_positive",
+            "judgements_skipped",
+        ):
+            if r.counts[name]:
+                text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
+    return text
+
+
+_MEANING = {
+    "coverage": "queries with at least one negative",
+    "fill": "wanted negatives that were found",
+    "hardness": "0 a random document, 1 as near as the positive",
+    "safety": "distance kept from the positive; 0 none, 1 enough",
+    "capacity": "ln(1 + negatives), mean over queries",
+    "eci": "capacity x harmonic mean of hardness and safety",
+    "false_negative_rate": "negatives that are hidden positives: a lower bound",
+}
+
+
+def report(data: dict[str, Any], path: Path) -> None:
+    """Draw a report's headline numbers, distributions and verdicts."""
+    console = _console()
+    for warning in data["warnings"]:
+        console.print(Text(f"warning: {warning}", style="bold yellow"))
+    table = _table("\nReport", "number", "value", "meaning")
+    for name, meaning in _MEANING.items():
+        reason = data.get(f"{name}_reason")
+        _row(table, (name, number(data[name]), f"{meaning} ({reason})" if reason and data[name] is None else meaning))
+    console.print(table)
+    _distributions(console, data["distributions"])
+    verdicts = _table("\nVerdicts", "verdict", "candidates", "share")
+    total = sum(data["verdicts"].values()) or 1
+    for name, count in data["verdicts"].items():
+        if count:
+            _row(verdicts, (name, number(count), f"{count / total:.1%}"))
+    console.print(verdicts)
+    _findings(console, data)
+    console.print(Text(f"\n{path}", style="dim"), soft_wrap=True)
+
+
+def _distributions(console: Console, distributions: dict[str, Any]) -> None:
+    names = ("count", "mean", "std", "min", "p25", "p50", "p75", "max")
+    table = _table("\nScores", "", *names, "")
+    for name, values in distributions.items():
+        _row(table, (name, *(number(values.get(part)) for part in names), ""))
+    console.print(table)
+
+
+def _findings(console: Console, data: dict[str, Any]) -> None:
+    table = _table("\nWorth a look", "finding", "count", "")
+    shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
+    _row(table, ("examples with fewer negatives than wanted", number(shortage["examples_short"]), ""))
+    _row(table, ("examples without any negative", number(shortage["examples_without_negatives"]), ""))
+    elsewhere = data["negatives_positive_elsewhere"]
+    share = f"{data['negatives_positive_elsewhere_share']:.1%} of the negatives"
+    _row(table, ("negatives that are another query's positive", number(elsewhere), share))
+    busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
+    _row(table, ("most often that one document serves", number(hubs["most_served"]), busiest))
+    worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
+    _row(table, ("suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"))
+    console.print(table)
+
+
+def plan(data: dict[str, Any]) -> None:
+    """Draw a plan."""
+    console = _console()
+    table = _table("Stages", "stage", "state", "would do")
+    for stage in data["stages"]:
+        _row(table, (stage["stage"], stage["state"], stage["work"]))
+    console.print(table)
+    sizes = _table("\nEstimates", "what", "size", "")
+    _row(sizes, ("documents", number(data["documents"]), ""))
+    _row(sizes, ("queries", number(data["queries"]), ""))
+    _row(sizes, ("disk", format_size(data["disk_bytes"]), f"free: {format_size(data['disk_free_bytes'])}"))
+    _row(sizes, ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"))
+    console.print(sizes)
+    for warning in data["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def explanation(data: dict[str, Any]) -> None:
+    """Draw every candidate of a query."""
+    console = _console()
+    console.print(Text(f"{data['query_id']}: {data['query']}", style="bold"))
+    positives = _table("\nPositives", "doc_id", "score", "text")
+    for p in data["positives"]:
+        _row(positives, (p["doc_id"], number(p["score"]), _short(p["text"])))
+    console.print(positives)
+    for anchor in data["anchors"]:
+        table = _table(
+            f"\nCandidates for anchor score {anchor['anchor_score']:.3f}",
+            "rank",
+            "score",
+            "sim",
+            "verdict",
+            "doc_id",
+            "text",
+        )
+        for c in anchor["candidates"]:
+            style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
+            verdict = f"{c['verdict']} *" if c["chosen"] else c["verdict"]
+            _row(
+                table,
+                (c["rank"], number(c["score"]), number(c["similarity"]), verdict, c["doc_id"], _short(c["text"])),
+                style,
+            )
+        console.print(table)
+    console.print("* chosen as a negative; sim: cosine to the most similar positive")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else line[:157] + "..."

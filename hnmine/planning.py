@@ -1,0 +1,184 @@
+"""What a run would do, before it does it: rows, memory, disk, what is done, and settings that look wrong."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from hnmine.config import Config
+from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
+from hnmine.judging import rule_names
+from hnmine.keys import changes, expected_keys, is_done, recorded
+from hnmine.precomputed import vector_sources
+from hnmine.readers.collection import input_sources
+from hnmine.readers.files import Source
+from hnmine.readers.tables import text_lines
+from hnmine.runner import RunContext
+from hnmine.sizes import parse_size
+from hnmine.stages import STAGES
+from hnmine.stages.index import choose_kind
+from hnmine.stages.retrieve import QUERY_BLOCK
+from hnmine.vectors import BLOCK_ROWS
+
+# Bytes that Python with numpy, pyarrow and faiss loaded takes, and a small model with torch on top.
+BASE_BYTES, MODEL_BYTES = 350_000_000, 900_000_000
+UNKNOWN_DIM = 768
+
+
+def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
+    """Return what a run of this config would do. Reads the input's sizes and the stages' manifests, loads no model.
+
+    Raises:
+        InputError: input files are missing.
+        ModelError: the model cannot be found.
+    """
+    context = RunContext(config, config.out_folder, source.resolve() if source else None)
+    sizes = _sizes(context)
+    stages = _stages(context, sizes)
+    disk, memory = _disk(config, sizes), _memory(config, sizes)
+    free = shutil.disk_usage(_existing(config.out_folder)).free
+    warnings = _warnings(config, sizes)
+    if disk > free:
+        warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
+    return {
+        "out": str(config.out_folder),
+        "documents": sizes["documents"],
+        "queries": sizes["queries"],
+        "dim": sizes["dim"],
+        "counted": sizes["counted"],
+        "stages": stages,
+        "disk_bytes": disk,
+        "disk_free_bytes": free,
+        "memory_bytes": memory,
+        "workers": config.workers,
+        "warnings": warnings,
+    }
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _sizes(context: RunContext) -> dict[str, Any]:
+    """Return rows and dimension: exact where ingest and embed are done, else counted in the input's files."""
+    sources = input_sources(context.config)
+    size = sum(s.system.size(s.path) or 0 for role in ("corpus", "pairs") for s in sources.get(role, ()))
+    ingest = (recorded(context.reading("ingest")) or {}).get("counts")
+    embed = (recorded(context.reading("embed")) or {}).get("counts")
+    documents, queries, counted = 0, 0, "in the input's files, before copies are collapsed"
+    if ingest:
+        documents, queries, counted = ingest["documents"], ingest["queries"], "by ingest"
+    else:
+        documents = sum(_count(s) for role in ("corpus", "pairs") for s in sources.get(role, ()))
+        queries = sum(_count(s) for role in ("queries", "pairs") for s in sources.get(role, ()))
+    dim = embed["dim"] if embed else _dim(context.config)
+    return {"documents": documents, "queries": queries, "dim": dim, "text_bytes": size, "counted": counted}
+
+
+def _count(source: Source) -> int:
+    if source.ending in (".parquet", ".pq"):
+        with source.open() as file:
+            return int(pq.read_metadata(file).num_rows)
+    return sum(1 for _, line in text_lines(source) if line.strip())
+
+
+def _dim(config: Config) -> int:
+    """Return the vectors' dimension as far as it can be known without loading the model."""
+    if config.embed.model == "hash":
+        return HASH_DIM
+    if config.embed.model == "precomputed":
+        source = vector_sources(config)["queries"][0]
+        if source.ending in (".parquet", ".pq"):
+            with source.open() as file:
+                for field in pq.read_schema(file):
+                    if hasattr(field.type, "list_size"):
+                        return int(field.type.list_size)
+        return UNKNOWN_DIM
+    folder = Path(find_model(config.embed))
+    for name in ("config.json", "0_Transformer/config.json"):
+        if (folder / name).exists():
+            return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))
+    return UNKNOWN_DIM
+
+
+def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
+    expected = expected_keys(list(STAGES.values()), context)
+    documents, queries = sizes["documents"], sizes["queries"]
+    config = context.config
+    kind, why = str(config.index.kind), "asked for"
+    if kind == "auto":
+        kind, why = choose_kind(documents, queries, sizes["dim"])
+    work = {
+        "ingest": f"read about {documents:,} documents and {queries:,} queries",
+        "embed": f"{documents + queries:,} texts with {config.embed.model}",
+        "index": f"{kind} ({why})",
+        "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
+        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}",
+        "emit": f"{config.emit.num_negatives} negatives, {config.emit.format}",
+        "report": "report.json",
+    }
+    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+
+
+def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) -> str:
+    folder, key = context.reading(name), expected[name]["key"]
+    if is_done(folder, key):
+        return "done" if folder == context.folder(name) else f"done in {context.source}"
+    old = recorded(context.folder(name))
+    if old is None:
+        return "to do"
+    if old["key"] == key:
+        done = len(list(context.folder(name).rglob("part-*")))
+        return f"begun, {done} shards done"
+    return f"stale: {'; '.join(changes(old, expected[name]))}"
+
+
+def _disk(config: Config, sizes: dict[str, Any]) -> int:
+    """Return an estimate of what all stages write."""
+    rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
+    vectors = rows * (sizes["dim"] * (2 if config.embed.dtype == "float16" else 4) + 8)
+    candidates = queries * config.retrieve.top_k * 24 * 2
+    mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
+    emitted = queries * config.emit.num_negatives * mean_text
+    return int(sizes["text_bytes"] + vectors + candidates + emitted)
+
+
+def _memory(config: Config, sizes: dict[str, Any]) -> int:
+    """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
+    row = sizes["dim"] * 4
+    block = min(sizes["documents"], BLOCK_ROWS) * row
+    kept = min(sizes["documents"] * row, parse_size(config.cache))
+    search = kept + 2 * block + QUERY_BLOCK * (row + config.retrieve.top_k * 40) + config.shard_rows * row
+    ids = sizes["documents"] * 400
+    model = 0 if config.embed.model in ("hash", "precomputed") else MODEL_BYTES
+    if config.embed.model == "precomputed":
+        search = max(search, sizes["documents"] * row)
+    return int(BASE_BYTES + max(search, ids, model))
+
+
+def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
+    """Return settings that will run but hardly do what is meant."""
+    rules, found = rule_names(config.filter), []
+    set_here = config.filter.model_fields_set
+    for name, needs in (
+        ("percent", "percent"),
+        ("margin", "margin"),
+        ("min_score", "absolute"),
+        ("max_score", "absolute"),
+    ):
+        if name in set_here and needs not in rules:
+            found.append(f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it")
+    ranks, top_k = config.filter.ranks, config.retrieve.top_k
+    if ranks is not None and ranks[1] > top_k:
+        found.append(f"filter.ranks ends at {ranks[1]}, but only retrieve.top_k = {top_k} candidates are retrieved")
+    if sizes["documents"] and top_k >= sizes["documents"]:
+        found.append(f"retrieve.top_k = {top_k}, but there are only {sizes['documents']:,} documents")
+    if config.embed.model == "hash":
+        found.append(HASH_WARNING)
+    if config.workers > 1 and config.embed.model not in ("hash", "precomputed"):
+        found.append(f"{config.workers} workers load the model {config.workers} times")
+    return found

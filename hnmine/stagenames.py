@@ -1,0 +1,12 @@
+"""The stages' names and what each does, apart from their code, so that `--help` need import none of it."""
+
+SUMMARIES = {
+    "ingest": "Read your files into a canonical corpus and queries.",
+    "embed": "Turn documents and queries into vectors.",
+    "index": "Build an approximate index, or settle on exact search.",
+    "retrieve": "Find each query's best documents, with exact scores.",
+    "filter": "Give every candidate a verdict.",
+    "emit": "Choose negatives and write training files.",
+    "report": "Measure how hard, how safe and how complete the mined set is.",
+}
+"""In the order in which they run."""
