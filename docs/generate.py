@@ -54,7 +54,9 @@ def _row(name: str, kind: Any, option: Any, default: Any) -> str:
     if isinstance(option, typer.models.ArgumentInfo):
         label = name.upper()
     else:
-        label = ", ".join(option.param_decls) if option.param_decls else f"--{name.replace('_', '-')}"
+        # inside Annotated, typer keeps the first name of an option where a default would stand
+        names = [n for n in (option.default, *(option.param_decls or ())) if isinstance(n, str) and n.startswith("-")]
+        label = ", ".join(names) or f"--{name.replace('_', '-')}"
         if kind is not bool:
             label += f" {option.metavar or ('PATH' if Path in (kind, *get_args(kind)) else 'TEXT')}"
     required = default is inspect.Parameter.empty

@@ -45,4 +45,4 @@ def _quantile(scores: np.ndarray, offsets: np.ndarray, quantile: float) -> np.nd
     place = offsets[:-1] + quantile * (lengths - 1)
     low = np.floor(place).astype(np.int64)
     high = np.minimum(low + 1, offsets[1:] - 1)
-    return (ordered[low] + (place - low) * (ordered[high] - ordered[low])).astype(np.float32)
+    return np.asarray(ordered[low] + (place - low) * (ordered[high] - ordered[low]), dtype=np.float32)
