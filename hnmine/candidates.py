@@ -21,6 +21,8 @@ class Batch:
         scores: the teacher's score, shape (candidates,).
         ranks: rank in the retrieval from 1, shape (candidates,).
         similarities: cosine of each candidate to each positive of its query, candidate by candidate.
+        query_overlaps: share of the query's word weight that each candidate holds, shape (candidates,).
+        positive_overlaps: weighted word overlap of each candidate with each positive, as similarities.
         background_mean: mean score of each query to random documents, shape (queries,).
         background_std: standard deviation of the same.
         positive_background_mean: mean cosine of each positive to random documents.
@@ -34,6 +36,8 @@ class Batch:
     scores: np.ndarray
     ranks: np.ndarray
     similarities: np.ndarray
+    query_overlaps: np.ndarray
+    positive_overlaps: np.ndarray
     background_mean: np.ndarray
     background_std: np.ndarray
     positive_background_mean: np.ndarray
@@ -52,6 +56,8 @@ class Batch:
             scores=lists["scores"].values,
             ranks=lists["ranks"].values,
             similarities=lists["similarities"].values,
+            query_overlaps=lists["query_overlaps"].values,
+            positive_overlaps=lists["positive_overlaps"].values,
             background_mean=flat["background_mean"],
             background_std=flat["background_std"],
             positive_background_mean=lists["positive_background_mean"].values,
@@ -74,15 +80,25 @@ class Batch:
     @cached_property
     def similarity(self) -> np.ndarray:
         """Return max over P of sim(d, d+) for each candidate, float32."""
+        return self.most(self.similarities)
+
+    @cached_property
+    def overlap(self) -> np.ndarray:
+        """Return the largest word overlap of each candidate with a positive, float32."""
+        return self.most(self.positive_overlaps)
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        """Return for each candidate the largest of its values, one a positive of its query."""
         widths = self.positives.lengths[self.owners]
         if not len(widths):
-            return np.zeros(0, dtype=np.float32)
-        starts = np.concatenate([[0], np.cumsum(widths)[:-1]])
-        return np.asarray(np.maximum.reduceat(self.similarities, starts))
+            return np.zeros(0, dtype=values.dtype)
+        starts = np.cumsum(widths) - widths
+        return np.asarray(np.maximum.reduceat(values, starts))
 
 
 _LISTS = (
     "positive_rows", "positive_scores", "doc_rows", "scores", "ranks", "similarities",
+    "query_overlaps", "positive_overlaps",
     "positive_background_mean", "positive_background_std",
 )  # fmt: skip
 
@@ -122,5 +138,10 @@ class Cells:
         inner_offsets = np.concatenate([[0], np.cumsum(inner_lengths)]).astype(np.int32)
         item = pa.field("item", values.type, nullable=False)
         inner = pa.ListArray.from_arrays(pa.array(inner_offsets), values, type=pa.list_(item))
-        outer = pa.list_(pa.field("item", inner.type, nullable=False))
-        return pa.ListArray.from_arrays(pa.array(self.anchors.offsets.astype(np.int32)), inner, type=outer)
+        return nest_lists(self.anchors.offsets, inner)
+
+
+def nest_lists(offsets: np.ndarray, inner: pa.Array) -> pa.Array:
+    """Return lists of lists: row i holds the inner lists offsets[i] to offsets[i + 1]."""
+    outer = pa.list_(pa.field("item", inner.type, nullable=False))
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), inner, type=outer)

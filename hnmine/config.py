@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Paths = Name | list[Name]
-RuleName = Literal["none", "absolute", "margin", "percent"]
+RuleName = Literal["none", "absolute", "margin", "percent", "two_sided", "calibrated"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
 ExtraColumn = Literal[
@@ -34,7 +34,7 @@ def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) 
 class Section(BaseModel):
     """A table of the config file: unknown keys and loose types are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def semantic(self) -> dict[str, Any]:
         """Return the settings that determine what is written, for content keys."""
@@ -127,6 +127,13 @@ class FilterConfig(Section):
     rule: RuleName | list[RuleName] = setting("percent", "one rule, or a list that must all keep a candidate")
     percent: float = setting(0.95, "percent: keep s <= s+ - (1 - percent)|s+|", gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
+    two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, both within the query's candidates")
+    max_false_negative_rate: float | None = setting(
+        None,
+        "calibrated: measured share of hidden positives to tolerate (default: as hard as a 95% margin)",
+        gt=0,
+        lt=1,
+    )
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(

@@ -48,10 +48,14 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
         config: Config | None = Config.model_validate(raw)
     except ValidationError as error:
         config = None
+        seen = set()
         for item in error.errors():
             keys = [str(part) for part in item["loc"]]
             bad.add(keys[0])
-            problems.add(f"{source}: {_explain(keys, item)}")
+            mistake = (*_keys_of(keys), repr(item["input"]))
+            if mistake not in seen or item["type"] == "extra_forbidden":  # each branch of a union finds the same
+                problems.add(f"{source}: {_explain(keys, item)}")
+            seen.add(mistake)
     checked = config or Config.model_validate(
         {k: v for k, v in raw.items() if k not in bad and k in Config.model_fields}
     )
@@ -93,7 +97,7 @@ def _override(raw: dict[str, Any], text: str, problems: Problems) -> None:
     try:
         table[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        table[parts[-1]] = value.strip()
+        table[parts[-1]] = value.lstrip()  # a prompt may end in a space
 
 
 def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
@@ -150,6 +154,8 @@ def _input_kind(config: Config) -> Iterator[str]:
         yield "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"
     elif given.pairs and apart:
         yield f"input.pairs: pairs carry their own queries and positives; leave out input.{apart[0]}"
+    elif given.pairs and given.split:
+        yield "input.split: pairs have no splits; leave it out, or keep the pairs of one split in a file of its own"
     elif not given.beir and not given.pairs:
         missing = [name for name in ("corpus", "queries", "qrels") if not getattr(given, name)]
         if len(missing) == 3:

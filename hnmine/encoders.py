@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -161,7 +161,7 @@ _UNUSED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "ope
 def _safe(folder: Path) -> Path:
     """Refuse weights that exist only in a format that runs code when loaded."""
     for weights in folder.rglob("*.bin"):
-        if not list(weights.parent.glob("*.safetensors")):
+        if not _unread(weights.relative_to(folder)) and not list(weights.parent.glob("*.safetensors")):
             raise ModelError(f"{weights}: weights must be in safetensors; save the model again with it")
     return folder
 
@@ -185,9 +185,13 @@ def fingerprint(config: EmbedConfig) -> dict[str, Any]:
 
 def _counts(path: Path) -> bool:
     """Tell whether a file of a model's folder can change its vectors: not its card, its caches or other exports."""
-    if any(part.startswith((".", "_")) or part in ("onnx", "openvino") for part in path.parts):
-        return False
-    return path.suffix in (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
+    endings = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
+    return path.suffix in endings and not _unread(path)
+
+
+def _unread(path: Path) -> bool:
+    """Tell whether a file of a model's folder is never loaded: hidden ones, and exports for other runtimes."""
+    return any(part.startswith((".", "_")) or part in ("onnx", "openvino") for part in path.parts)
 
 
 def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray:
@@ -202,16 +206,25 @@ def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray
         InputError: a vector holds a number that is not finite, or is all zeros under cosine.
     """
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        raise InputError(f"{what}: {len(bad):,} vectors hold numbers that are not finite, the first in row {bad[0]:,}")
+    for bad, fault in faults(vectors, similarity):
+        raise InputError(f"{what}: {len(bad):,} vectors {fault}, the first in row {bad[0]:,}")
     if similarity == "dot":
         return vectors
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    zero = np.flatnonzero(norms[:, 0] == 0)
-    if len(zero):
-        raise InputError(f"{what}: {len(zero):,} vectors are all zeros, the first in row {zero[0]:,}")
-    return np.asarray(vectors / norms, dtype=np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def faults(vectors: np.ndarray, similarity: str) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield (rows, what is wrong with them) for float32 vectors that cannot be compared with others."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        yield np.flatnonzero(~finite), "hold numbers that are not finite"
+    if similarity == "cosine":
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.linalg.norm(vectors, axis=1)
+        if (norms == 0).any():
+            yield np.flatnonzero(norms == 0), "are all zeros"
+        if (finite & ~np.isfinite(norms)).any():
+            yield np.flatnonzero(finite & ~np.isfinite(norms)), "are too long for float32"
 
 
 def _first_line(error: BaseException) -> str:

@@ -104,8 +104,12 @@ def _start_worker(parent: int) -> None:
     import time
 
     def watch() -> None:
+        starter = multiprocessing.parent_process()
         while os.getppid() == parent:
-            time.sleep(0.5)
+            if starter is None:
+                time.sleep(0.5)
+            else:
+                starter.join(0.5)  # comes back the moment that the parent is gone, however it went
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

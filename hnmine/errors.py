@@ -87,11 +87,13 @@ class Problems:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.count = 0
+        self._seen: set[int] = set()
 
     def add(self, message: str) -> None:
         """Note one problem; the run goes on until `raise_if_any`."""
-        if message in self.messages:
+        if hash(message) in self._seen:
             return
+        self._seen.add(hash(message))
         self.count += 1
         if len(self.messages) < SHOWN:
             self.messages.append(message)

@@ -84,7 +84,7 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
     lengths = examples.lengths + 1
     repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
     documents = _with_positive(examples, "positive", "negative", pa.string()).flatten()
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    starts = np.cumsum(lengths) - lengths
     labels = np.zeros(int(lengths.sum()), dtype=np.int32)
     labels[starts] = 1
     columns = {

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import FilterConfig
+from hnmine.features import two_sided
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP, VERDICTS
 from hnmine.science.anchors import reduce_anchor
@@ -45,44 +47,112 @@ def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
 
 
 def rule_names(config: FilterConfig) -> list[str]:
-    """Return the margin rules that a config names, none for "none"."""
-    names = [config.rule] if isinstance(config.rule, str) else list(config.rule)
-    return [name for name in names if name != "none"]
+    """Return the margin rules that a config names, in the order of `RULES`; none for "none"."""
+    named = [config.rule] if isinstance(config.rule, str) else config.rule
+    return [name for name in RULES if name in named]
 
 
-def judge(batch: Batch, config: FilterConfig, keys: TextKeys) -> tuple[Cells, np.ndarray]:
-    """Return the cells of a batch and the code of each one's verdict, int8 (see `CODES`).
+@dataclass(frozen=True)
+class Judgement:
+    """The verdicts on a batch.
+
+    Attributes:
+        cells: the cells judged.
+        codes: int8, one a cell: see `CODES`.
+        probabilities: P(false negative) of each cell, float64; None where no rule asked for it.
+    """
+
+    cells: Cells
+    codes: np.ndarray
+    probabilities: np.ndarray | None
+
+    @property
+    def keep(self) -> np.ndarray:
+        """Which cells were kept, bool."""
+        return np.asarray(self.codes == CODES[KEEP])
+
+
+class Scorer(Protocol):
+    """Gives P(false negative) of each cell, and the threshold above which a candidate is rejected."""
+
+    @property
+    def threshold(self) -> float:
+        """Candidates with a higher probability are rejected."""
+        ...
+
+    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
+        """Return float64 in [0, 1], one a cell."""
+        ...
+
+
+def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | None = None) -> Judgement:
+    """Return the verdicts on a batch.
 
     Args:
         batch: candidates; every query has at least one positive.
         config: the filter table.
         keys: copies, and positives of queries with the same text.
+        scorer: the calibrated model; needed by the rule calibrated alone.
     """
     cells = Cells.of(batch, anchor_scores(batch, config))
     per_candidate = np.zeros(len(batch.scores), dtype=np.int8)
     for name, reject in _candidate_checks(batch, config, keys):
         per_candidate = np.where((per_candidate == 0) & reject, np.int8(CODES[name]), per_candidate)
     codes = per_candidate[cells.candidate]
-    scores = batch.scores[cells.candidate]
+    probabilities = scorer.probabilities(batch, cells) if scorer is not None else None
+    evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
     for name in rule_names(config):
-        keep = RULES[name](scores, cells.scores, config)
+        keep = RULES[name](evidence)
         codes = np.where((codes == 0) & ~keep, np.int8(CODES[name]), codes)
     kept = np.flatnonzero(codes == CODES[KEEP])
     documents = batch.candidates.values[cells.candidate[kept]]
     kept = kept[keys.shared[documents]]
     documents = batch.candidates.values[cells.candidate[kept]]
     codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
-    return cells, codes
+    return Judgement(cells, codes, probabilities)
 
 
-Rule = Callable[[np.ndarray, np.ndarray, FilterConfig], np.ndarray]
+@dataclass(frozen=True)
+class Evidence:
+    """What rules look at: the candidates' scores and the anchor scores, cell by cell, and the settings."""
+
+    batch: Batch
+    cells: Cells
+    config: FilterConfig
+    probabilities: np.ndarray | None
+    threshold: float | None
+
+    @property
+    def score(self) -> np.ndarray:
+        """Teacher's score of each cell's candidate."""
+        return np.asarray(self.batch.scores[self.cells.candidate])
+
+    @property
+    def anchor(self) -> np.ndarray:
+        """Anchor score of each cell."""
+        return self.cells.scores
+
+
+def _two_sided(e: Evidence) -> np.ndarray:
+    return np.asarray(below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate])
+
+
+def _calibrated(e: Evidence) -> np.ndarray:
+    assert e.probabilities is not None
+    assert e.threshold is not None
+    return np.asarray(e.probabilities <= e.threshold)
+
+
+Rule = Callable[[Evidence], np.ndarray]
 
 RULES: dict[str, Rule] = {
-    "absolute": lambda s, anchor, config: absolute(s, config.min_score, config.max_score),
-    "margin": lambda s, anchor, config: margin(s, anchor, config.margin),
-    "percent": lambda s, anchor, config: percent(s, anchor, config.percent),
+    "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
+    "margin": lambda e: margin(e.score, e.anchor, e.config.margin),
+    "percent": lambda e: percent(e.score, e.anchor, e.config.percent),
+    "two_sided": _two_sided,
+    "calibrated": _calibrated,
 }
-"""The margin rules by name: (score, anchor score, config) -> keep."""
+"""The rules by name, in the order of their verdicts: evidence -> keep, one bool a cell."""
 
 
 def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,6 +1,5 @@
 """Running stages in order: keys first, then the lock, then each stage that is not done yet."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, ref
 from hnmine.lock import lock_folder
 from hnmine.runner import Progress, RunContext, Silent, StageResult, run_stage
 from hnmine.stages import STAGES
+from hnmine.store import remove_folder
 
 
 @dataclass(frozen=True)
@@ -90,4 +90,4 @@ def _clear_stale(stages: Sequence[str], context: RunContext, expected: Expected)
     for name in stages:
         old = recorded(context.folder(name))
         if old is not None and old["key"] != expected[name]["key"]:
-            shutil.rmtree(context.folder(name))
+            remove_folder(context.folder(name))

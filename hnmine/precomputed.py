@@ -1,6 +1,5 @@
 """Vectors that the user brings: Parquet with ids, or .npy in the order of the input."""
 
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.config import Config
+from hnmine.config import Columns, Config
+from hnmine.encoders import faults
 from hnmine.errors import InputError, few
 from hnmine.readers.columns import USUAL
 from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
 from hnmine.runner import RunContext
+from hnmine.schemas import QUERIES
 from hnmine.store import Shards
 
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
@@ -49,18 +50,46 @@ class Precomputed:
     def __init__(self, context: RunContext, side: str, shards: Shards) -> None:
         self.shards, self.side = shards, side
         sources = vector_sources(context.config)[side]
-        self.name = sources[0].name
-        if {source.ending for source in sources} == {".npy"}:
-            self.vectors = np.concatenate([_load_npy(source) for source in sources])
+        self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+        endings = {source.ending for source in sources}
+        if endings == {".npy"}:
+            self.vectors = _join([_load_npy(source) for source in sources], self.name)
             self.rows = self._rows_by_order(context)
+        elif ".npy" in endings:
+            raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
         else:
-            ids, self.vectors = _load_tables(sources, side)
+            ids, parts = _load_tables(sources, context.config.input.columns, side)
+            self.vectors = _join(parts, self.name)
             self.rows = self._rows_by_id(ids)
+        self._check(context.config.embed.similarity)
+        if side == "corpus":
+            self._check_other_side(context)
 
     def read(self, number: int) -> np.ndarray:
         """Return shard `number`'s vectors, float32, shape (rows, dim)."""
         low, high = self.shards.offsets[number : number + 2]
-        return np.asarray(self.vectors[self.rows[low:high]], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+            return np.asarray(self.vectors[self.rows[low:high]], dtype=np.float32)
+
+    def _check(self, similarity: str) -> None:
+        """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
+        name = "doc_id" if self.side == "corpus" else "query_id"
+        problems: dict[str, list[str]] = {}
+        for number in range(len(self.shards)):
+            for bad, fault in faults(self.read(number), similarity):
+                ids = self.shards.read(number, [name]).column(0).take(pa.array(bad))
+                problems.setdefault(fault, []).extend(ids.to_pylist())
+        if problems:
+            lines = (
+                f"{self.name}: {len(ids):,} vectors {fault} ({name} {few(ids)})" for fault, ids in problems.items()
+            )
+            raise InputError("\n".join(lines))
+
+    def _check_other_side(self, context: RunContext) -> None:
+        queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES))
+        dims = self.vectors.shape[1], queries.vectors.shape[1]
+        if dims[0] != dims[1]:
+            raise InputError(f"{self.name}: vectors of {dims[0]} numbers, but {queries.name} has vectors of {dims[1]}")
 
     def _rows_by_order(self, context: RunContext) -> np.ndarray:
         rows = self.shards.column("source_row").to_numpy()
@@ -78,12 +107,12 @@ class Precomputed:
         if len(pc.unique(ids)) != len(ids):
             counted = pc.value_counts(ids).flatten()
             twice = counted[0].filter(pc.greater(counted[1], 1))
-            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice[:3].to_pylist())})")
+            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice.to_pylist())})")
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))
             raise InputError(
-                f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost[:4].to_pylist())})"
+                f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost.to_pylist())})"
             )
         return np.asarray(found.to_numpy().astype(np.int64))
 
@@ -98,7 +127,7 @@ def _ingest_counts(context: RunContext) -> dict[str, Any]:
 def _load_npy(source: Source) -> np.ndarray:
     try:
         with source.open() as file:
-            loaded: np.ndarray = np.load(file, allow_pickle=False)
+            loaded: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
     if loaded.ndim != 2 or loaded.dtype.kind != "f":
@@ -106,25 +135,29 @@ def _load_npy(source: Source) -> np.ndarray:
     return loaded
 
 
-def _load_tables(sources: list[Source], side: str) -> tuple[pa.ChunkedArray, np.ndarray]:
+def _join(parts: list[np.ndarray], name: str) -> np.ndarray:
+    dims = {part.shape[1] for part in parts}
+    if len(dims) > 1:
+        raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def _load_tables(sources: list[Source], columns: Columns, side: str) -> tuple[pa.ChunkedArray, list[np.ndarray]]:
     ids, parts = [], []
+    kind = "doc_id" if side == "corpus" else "query_id"
     for source in sources:
         table = _load_table(source)
-        id_name = next(
-            (n for n in USUAL["doc_id" if side == "corpus" else "query_id"] if n in table.column_names), None
-        )
+        id_name = next((n for n in (getattr(columns, kind), *USUAL[kind]) if n in table.column_names), None)
         vector = next((n for n in _VECTOR_NAMES if n in table.column_names), None)
         if id_name is None or vector is None:
             missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
             raise InputError(f"{source.name}: {missing} is missing; it has: {', '.join(table.column_names)}")
-        ids.extend(table.column(id_name).cast(pa.string()).chunks)
+        try:
+            ids.extend(table.column(id_name).cast(pa.string()).chunks)
+        except pa.ArrowException as error:
+            raise InputError(f"{source.name} column {id_name}: cannot be read as ids: {reason(error)}") from None
         parts.append(_matrix(table.column(vector), f"{source.name} column {vector}"))
-    dims = {part.shape[1] for part in parts}
-    if len(dims) > 1:
-        raise InputError(
-            f"{PurePosixPath(sources[0].path).parent.name}: vector files differ in dimension: {sorted(dims)}"
-        )
-    return pa.chunked_array(ids, pa.string()), np.concatenate(parts) if len(parts) > 1 else parts[0]
+    return pa.chunked_array(ids, pa.string()), parts
 
 
 def _load_table(source: Source) -> pa.Table:
@@ -143,9 +176,14 @@ def _matrix(column: pa.ChunkedArray, where: str) -> np.ndarray:
     kind = array.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{where}: holds {kind}, not lists of numbers")
+    if not len(array):
+        raise InputError(f"{where}: holds no vectors")
     lengths = pc.unique(pc.list_value_length(array)).to_pylist()
-    if len(lengths) != 1 or not lengths[0]:
-        raise InputError(f"{where}: vectors differ in length: {sorted(str(n) for n in lengths)[:4]}")
+    if lengths == [0]:
+        raise InputError(f"{where}: its vectors are empty")
+    if len(lengths) > 1 or lengths[0] is None:
+        shown = ", ".join("null" if n is None else str(n) for n in lengths[:4])
+        raise InputError(f"{where}: vectors differ in length: {shown}")
     values = array.flatten()
     if values.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         raise InputError(f"{where}: holds nulls or {values.type} where numbers are needed")

@@ -69,3 +69,13 @@ class Ragged:
     def rows(self, keep: np.ndarray) -> "Ragged":
         """Return only the rows where `keep` (bool, shape (rows,)) is true."""
         return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])
+
+    def take(self, rows: np.ndarray) -> "Ragged":
+        """Return the lists of the given rows (int64, repeats are fine), in the given order."""
+        return Ragged.from_lengths(self.values[self.places(rows)], self.lengths[rows])
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return the positions in `values` of the given rows' values, row after row."""
+        lengths = self.lengths[rows]
+        starts = np.repeat(self.offsets[:-1][rows] - (np.cumsum(lengths) - lengths), lengths)
+        return np.asarray(starts + np.arange(int(lengths.sum())))

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch
 from hnmine.encoders import HASH_WARNING
+from hnmine.filtering import read_calibration, setup
 from hnmine.keys import recorded
+from hnmine.measuring import measure
 from hnmine.ragged import Ragged
 from hnmine.runner import TIMINGS, RunContext
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
@@ -29,8 +31,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "coverage": _share(emitted["queries_with_negatives"], queries.rows),
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
         **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci")},
-        "false_negative_rate": None,
-        "false_negative_rate_reason": "not measured",
+        **_false_negatives(context),
         "verdicts": counts["filter"]["verdicts"],
         "counts": counts,
         "shortage": {
@@ -45,6 +46,24 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "warnings": [HASH_WARNING] if context.config.embed.model == "hash" else [],
     }
     return report
+
+
+def _false_negatives(context: RunContext) -> dict[str, Any]:
+    """Return the measured false-negative rate of the run's filter, and of a plain 95% margin beside it."""
+    config = context.config
+    calibration = read_calibration(context.reading("filter"), config.seed)
+    state = setup(context)
+    measured = measure(state.pieces, config, calibration.scorer(out_of_fold=True) if calibration else None)
+    margin = config.model_copy(update={"filter": config.filter.model_copy(update={"rule": "percent", "percent": 0.95})})
+    found: dict[str, Any] = {"false_negative_rate": measured["rate"]}
+    if measured["rate"] is None:
+        return found | {"false_negative_rate_reason": measured["reason"]}
+    found["hidden_positives"] = {"this_filter": measured, "margin_95": measure(state.pieces, margin, None)}
+    if calibration is not None:
+        found["calibration"] = {
+            "fitted_on": calibration.fitted_on, "threshold": calibration.threshold, "reason": calibration.reason,
+        }  # fmt: skip
+    return found
 
 
 def numbers(report: dict[str, Any]) -> dict[str, float | None]:

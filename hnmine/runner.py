@@ -231,6 +231,7 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tu
     except OSError as error:
         raise OutputError(f"{stage.name} {step.name}: {error}") from error
     finally:
+        _STATES.clear()  # what this process loaded: a library user's next run must not meet it
         progress.end()
 
 

@@ -36,6 +36,8 @@ VERDICTS: dict[str, str] = {
     "absolute": "rejected by the rule absolute",
     "margin": "rejected by the rule margin",
     "percent": "rejected by the rule percent",
+    "two_sided": "rejected by the rule two_sided",
+    "calibrated": "rejected by the rule calibrated",
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
@@ -57,6 +59,13 @@ CORPUS = pa.schema(
             "hash of the text without case, punctuation and spacing; equal for copies",
         ),
         _field("source_row", pa.int64(), "position among the input's documents, from 0"),
+        _field("terms", _INTS, "its distinct words, hashed, ascending"),
+    ]
+)
+TERMS = pa.schema(
+    [
+        _field("term", pa.int32(), "a hashed word"),
+        _field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
     ]
 )
 ALIASES = pa.schema(
@@ -76,6 +85,7 @@ QUERIES = pa.schema(
         _field("positive_relevance", _INTS, "their judged relevance"),
         _field("negative_rows", _INT64S, "rows judged below `input.relevant_from`, ascending"),
         _field("sibling_rows", _INT64S, "positives of other queries with the same text, ascending"),
+        _field("terms", _INTS, "its distinct words, hashed, ascending"),
     ]
 )
 LEFT_OUT = pa.schema(
@@ -107,6 +117,8 @@ CANDIDATES = pa.schema(
             _FLOATS,
             "cosine of candidate and positive, candidate by candidate: (candidates x positives) values",
         ),
+        _field("query_overlaps", _FLOATS, "share of the query's word weight (idf) that each candidate holds"),
+        _field("positive_overlaps", _FLOATS, "weighted word overlap of candidate and positive, as similarities"),
         _field("background_mean", pa.float32(), "mean score of the query to random documents"),
         _field("background_std", pa.float32(), "standard deviation of the same"),
         _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
@@ -118,6 +130,23 @@ JUDGED = pa.schema(
         *CANDIDATES,
         _field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
         _field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
+        _field(
+            "probabilities",
+            _list(_FLOATS),
+            "likewise P(false negative); empty lists where no rule asked for it",
+        ),
+    ]
+)
+CALIBRATION = pa.schema(
+    [
+        _field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),
+        _field("mean", _list(pa.float64()), "of each feature"),
+        _field("scale", _list(pa.float64()), "standard deviation of each feature"),
+        _field("weights", _list(pa.float64()), "of each standardised feature"),
+        _field("bias", pa.float64(), "the constant"),
+        _field("threshold", pa.float64(), "candidates with a P(false negative) above it are rejected"),
+        _field("fitted_on", pa.string(), "own labels, or other collections"),
+        _field("reason", pa.string(), "why, and how the threshold was set"),
     ]
 )
 CHOSEN = pa.schema(

@@ -7,6 +7,7 @@ done when it exists and its key is the one expected; there is no other marker th
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,7 @@ def write_text(text: str, path: Path, key: str | None = None) -> None:
     Raises:
         OutputError: as `write_atomic`.
     """
+    _sidecar(path).unlink(missing_ok=True)  # a kill between the two must not leave new text under an old key
     write_atomic(path, lambda temporary: _put(temporary, text))
     if key is not None:
         write_atomic(_sidecar(path), lambda temporary: _put(temporary, key))
@@ -129,14 +131,23 @@ def read_key(path: Path) -> str | None:
             metadata = pq.read_schema(path).metadata or {}
             return metadata.get(KEY, b"").decode() or None
         return _sidecar(path).read_text(encoding="utf-8") if path.exists() else None
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return None
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a killed run left half-written; only ever called under the folder's lock."""
-    for path in folder.rglob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    """Remove what a killed run left half-written or half-removed; only ever called under the folder's lock."""
+    for path in list(folder.rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of ours, for a reader of its name at once: a kill half-way leaves nothing under that name."""
+    if folder.exists():
+        shutil.rmtree(folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}")))
 
 
 class Shards:

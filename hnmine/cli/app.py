@@ -145,3 +145,28 @@ def explain(
 
     found = explain_query(load_config(config, tuple(override or ()), out), query_id, source)
     show.result(found, as_json, show.explanation)
+
+
+@app.command(epilog="Example: hnmine sweep hnmine.toml --target-false-negative-rate 0.05")
+def sweep(
+    config: opt.ConfigPath,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target-false-negative-rate", help="Print the setting that meets this rate.", show_default=False
+        ),
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Measure many filter settings over the stored candidates; no retrieval."""
+    from hnmine.cli import show
+    from hnmine.configfile import load_config
+    from hnmine.sweeping import sweep as sweep_settings
+
+    found = sweep_settings(load_config(config, tuple(override or ()), out), source, target)
+    show.result(found, as_json, show.swept)
+    if found["recommended"] is not None and not as_json:
+        show.emit(show.toml_table("filter", found["recommended"]))

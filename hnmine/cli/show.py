@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hnmine.runner import StageResult
 from hnmine.sizes import format_size
+from hnmine.starter import toml_value
 
 
 def _console() -> Console:
@@ -193,3 +194,34 @@ def explanation(data: dict[str, Any]) -> None:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 160 else line[:157] + "..."
+
+
+def swept(data: dict[str, Any]) -> None:
+    """Draw one line a setting; * marks those that no other beats in rate and hardness at once."""
+    console = _console()
+    measured = data["measured_on_hidden_positives"]
+    title = "Settings, the config's own first (hidden positives)" if measured else "Settings, the config's own first"
+    table = _table(title, "", "false negatives", "95% interval", "hardness", "fill", "eci", "setting")
+    for one in data["settings"]:
+        rate, interval = "-", ""
+        if measured:
+            rate, interval = f"{one['rate']:.1%}", "-".join(f"{end:.1%}" for end in one["interval"])
+        cells = (
+            "*" if one["front"] else "",
+            rate,
+            interval,
+            number(one["hardness"]),
+            f"{one['fill']:.2f}",
+            number(one["eci"]),
+        )
+        _row(table, (*cells, ", ".join(f"{k} = {toml_value(v)}" for k, v in one["settings"].items())))
+    console.print(table)
+    if not measured:
+        console.print(Text(f"false negatives could not be measured: {data['reason']}"))
+    if data["target"] is not None and data["recommended"] is None:
+        console.print(Text(f"no setting is known to meet a rate of {data['target']:g}"))
+
+
+def toml_table(name: str, settings: dict[str, Any]) -> str:
+    """Return settings as a table of a config file."""
+    return f"[{name}]\n" + "\n".join(f"{key} = {toml_value(value)}" for key, value in settings.items())

@@ -109,7 +109,7 @@ class Collection:
                     self.problems,
                 )
                 for index, (anchor, texts) in enumerate(zip(anchors, positives, strict=True)):
-                    for text in texts or ():
+                    for text in texts or [""]:
                         yield next(count), anchor or "", text, chunk.place(index)
 
 

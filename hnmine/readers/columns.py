@@ -10,12 +10,10 @@ from hnmine.config import Columns
 from hnmine.errors import Problems
 from hnmine.readers.tables import ABSENT
 
-# What tools of the field call these columns; the first that a file has is taken.
+# What tools of the field call these columns; the first that a file has is taken, `id` last: it may be the row's.
 USUAL: dict[str, tuple[str, ...]] = {
     "doc_id": (
         "doc_id",
-        "_id",
-        "id",
         "docid",
         "doc-id",
         "corpus-id",
@@ -23,10 +21,12 @@ USUAL: dict[str, tuple[str, ...]] = {
         "document_id",
         "pid",
         "passage_id",
+        "_id",
+        "id",
     ),
     "text": ("text", "contents", "content", "passage", "document", "body"),
     "title": ("title",),
-    "query_id": ("query_id", "query-id", "_id", "id", "qid", "queryid", "topic"),
+    "query_id": ("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"),
     "query": ("query", "text", "question"),
     "relevance": ("relevance", "score", "rel", "label", "grade"),
     "anchor": ("anchor", "query", "question"),
@@ -58,7 +58,9 @@ def resolve(
         if match is None and mapped and want.name in ("doc_id", "query_id"):
             # ids are in two files, which may name them differently: the mapping need fit only one of them
             match = next((option for option in USUAL[want.name] if option in names), None)
-        if match is not None:
+        if match is not None and names.count(match) > 1:
+            problems.add(f"{source}: column {match!r} is there {names.count(match)} times; rename all but one")
+        elif match is not None:
             found[want.name] = match
         elif mapped or not want.optional:
             problems.add(_missing(want.name, mapped, options, names, source))
@@ -76,7 +78,7 @@ def _missing(name: str, mapped: str | None, options: Sequence[str], names: Seque
 def as_id(value: Any) -> str | None:
     """Return an id as a string: `7` and `"7"` are the same, `"007"` stays; None where it is no id."""
     if isinstance(value, str):
-        return value.strip() or None
+        return as_text(value) or None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return None
@@ -99,7 +101,7 @@ def as_relevance(value: Any) -> int | None:
     """Return a whole relevance: `1`, `"1"`, `1.0`; None where it is none."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return int(number) if math.isfinite(number) and number == int(number) and abs(number) < 2**31 else None
 

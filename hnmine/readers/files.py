@@ -37,10 +37,12 @@ class Source:
         Raises:
             InputError: it is missing or cannot be read.
         """
+        compression = fsspec.utils.infer_compression(self.path)
+        if compression is None and self.path.lower().endswith(COMPRESSED):
+            what = PurePosixPath(self.path).suffix
+            raise InputError(f"{self.name}: reading {what} needs a package: pip install zstandard; or decompress it")
         try:
-            opened: IO[bytes] = fsspec.core.OpenFile(
-                self.system, self.path, "rb", compression=fsspec.utils.infer_compression(self.path)
-            ).open()
+            opened: IO[bytes] = fsspec.core.OpenFile(self.system, self.path, "rb", compression=compression).open()
             return opened
         except (OSError, ValueError) as error:
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None

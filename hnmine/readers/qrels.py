@@ -30,6 +30,11 @@ def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Itera
         InputError: the file cannot be read.
     """
     width = _headerless_width(source)
+    if width and config.split and not config.beir:
+        raise InputError(
+            f"{source.name}: has no header, so no column to look up input.split = {config.split!r} in; "
+            "leave input.split out"
+        )
     if width:
         yield from _plain(source, width, problems)
         return

@@ -2,7 +2,10 @@
 
 import csv
 import io
+import itertools
 import json
+import lzma
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +55,11 @@ def look(source: Source, quoting: bool | None) -> Layout:
     if ending in (".parquet", ".pq"):
         return Layout(_parquet(source).schema_arrow.names)
     if ending in (".jsonl", ".ndjson"):
-        first = next(_jsonl(source), None)
-        if first is None:
+        # fields may be left out where they are empty: more than the first line has to be seen
+        seen = {name: None for _, record in itertools.islice(_jsonl(source), CHUNK_ROWS) for name in record}
+        if not seen:
             raise InputError(f"{source.name}: the file is empty")
-        return Layout(list(first[1]))
+        return Layout(list(seen))
     if ending in (".csv", ".tsv"):
         separator = "," if ending == ".csv" else "\t"
         quoted = quoting if quoting is not None else ending == ".csv"
@@ -64,7 +68,7 @@ def look(source: Source, quoting: bool | None) -> Layout:
             raise InputError(f"{source.name}: the file is empty")
         return Layout(header[1], quoted, True, separator)
     raise InputError(
-        f"{source.name}: format not known from {ending or 'a name without an ending'!r}; "
+        f"{source.name}: format not known from {repr(ending) if ending else 'a name without an ending'}; "
         "known: .parquet, .jsonl, .csv, .tsv (and .gz of the last three)"
     )
 
@@ -106,7 +110,7 @@ def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
             values = {name: batch.column(name).to_pylist() for name in columns}
             yield Chunk(source, values, list(range(row + 1, row + batch.num_rows + 1)), "row")
             row += batch.num_rows
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: damaged after row {row:,}: {reason(error)}") from None
 
 
@@ -124,7 +128,7 @@ def text_lines(source: Source) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{source.name}: not UTF-8 after line {number:,}: {error.reason}") from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{source.name}: damaged after line {number:,}: {reason(error)}") from None
 
 
@@ -142,6 +146,10 @@ def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    separator = layout.separator or ","
+    if not layout.quoting:  # then a row is a line, whatever signs it holds
+        yield from ((number, line.split(separator)) for number, line in text_lines(source) if line)
+        return
     csv.field_size_limit(_FIELD_LIMIT)
     place = [0]
 
@@ -150,12 +158,7 @@ def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             place[0] = number
             yield line + "\n"
 
-    rows = csv.reader(
-        feed(),
-        delimiter=layout.separator or ",",
-        quoting=csv.QUOTE_MINIMAL if layout.quoting else csv.QUOTE_NONE,
-        strict=layout.quoting,
-    )
+    rows = csv.reader(feed(), delimiter=separator, strict=True)
     try:
         for row in rows:
             if row:

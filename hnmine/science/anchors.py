@@ -42,7 +42,9 @@ def _quantile(scores: np.ndarray, offsets: np.ndarray, quantile: float) -> np.nd
     lengths = np.diff(offsets)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     ordered = scores[np.lexsort((scores, owners))].astype(np.float64)
-    place = offsets[:-1] + quantile * (lengths - 1)
-    low = np.floor(place).astype(np.int64)
+    # within the list, not within the batch: the fraction's last bits must not depend on what comes before
+    place = quantile * (lengths - 1)
+    below = np.floor(place).astype(np.int64)
+    low = offsets[:-1] + below
     high = np.minimum(low + 1, offsets[1:] - 1)
-    return np.asarray(ordered[low] + (place - low) * (ordered[high] - ordered[low]), dtype=np.float32)
+    return np.asarray(ordered[low] + (place - below) * (ordered[high] - ordered[low]), dtype=np.float32)

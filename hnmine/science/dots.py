@@ -8,15 +8,26 @@ for the few pairs that a matrix product has found.
 
 import numpy as np
 
+_PART = 8192
+
 
 def dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return all inner products: (n, d) and (m, d) give float32 (n, m)."""
-    return np.asarray(np.einsum("nd,md->nm", np.ascontiguousarray(left), np.ascontiguousarray(right)))
+    return _reduce("nd,md->nm", left, right)
 
 
 def pair_dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the inner product of each row with its counterpart: (n, d) and (n, d) give float32 (n,)."""
-    return np.asarray(np.einsum("nd,nd->n", np.ascontiguousarray(left), np.ascontiguousarray(right)))
+    return _reduce("nd,nd->n", left, right)
+
+
+def _reduce(formula: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the einsum, dimension by dimension in parts that numpy's buffer (8,192 numbers) does not cut itself."""
+    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    total = np.asarray(np.einsum(formula, left[:, :_PART], right[:, :_PART]))
+    for first in range(_PART, left.shape[1], _PART):
+        total += np.einsum(formula, left[:, first : first + _PART], right[:, first : first + _PART])
+    return total
 
 
 def error_bound(queries: np.ndarray, documents: np.ndarray) -> float:

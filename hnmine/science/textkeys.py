@@ -15,9 +15,15 @@ def same_text_key(text: str) -> bytes:
 def copy_key(text: str) -> int:
     """Return a 64-bit hash equal for texts that differ in case, punctuation and spacing only.
 
-    The text is normalised (Unicode NFKC), case-folded, and stripped of everything that is no letter or digit; a
-    text without any keeps its signs, so that "?" and "!" stay apart. Two of n texts meet by chance with a
-    probability of about n^2 / 2^65: 3e-8 at a million.
+    The text is normalised (Unicode NFKC), case-folded, and stripped of everything that is no letter, digit or
+    mark (the vowels of many scripts); a text without any keeps its signs, so that "?" and "!" stay apart. Two of
+    n texts meet by chance with a probability of about n^2 / 2^65: 3e-8 at a million.
     """
-    plain = _NOISE.sub("", unicodedata.normalize("NFKC", text).casefold()) or " ".join(text.split())
+    plain = _letters(unicodedata.normalize("NFKC", text).casefold()) or " ".join(text.split())
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "little")
+
+
+def _letters(text: str) -> str:
+    if text.isascii():
+        return _NOISE.sub("", text)
+    return _NOISE.sub(lambda noise: "".join(c for c in noise.group() if unicodedata.category(c)[0] == "M"), text)

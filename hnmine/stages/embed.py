@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from hnmine.config import EmbedConfig
 from hnmine.encoders import HASH_WARNING, Encoder, Kind, check_vectors, fingerprint, make_encoder
-from hnmine.errors import ModelError
+from hnmine.errors import InputError, ModelError
 from hnmine.keys import item_key
 from hnmine.precomputed import Precomputed, vector_sources
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
@@ -70,7 +70,8 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     if state.precomputed is not None:
         vectors = state.precomputed.read(item.number)
         tick(len(vectors))
-        return to_arrow(check_vectors(vectors, what, state.config.similarity), item.first, state.config.dtype)
+        vectors = check_vectors(vectors, what, state.config.similarity)
+        return to_arrow(_in_range(vectors, what, state.config.dtype), item.first, state.config.dtype)
     assert state.encoder is not None
     texts = state.shards.read(item.number, ["text"]).column(0).to_pylist()
     parts = []
@@ -79,7 +80,20 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         parts.append(_encode(state, cell))
         tick(len(cell))
     vectors = check_vectors(np.concatenate(parts), what, state.config.similarity)
-    return to_arrow(vectors, item.first, state.config.dtype)
+    return to_arrow(_in_range(vectors, what, state.config.dtype), item.first, state.config.dtype)
+
+
+def _in_range(vectors: np.ndarray, what: str, dtype: str) -> np.ndarray:
+    """Return the vectors, their numbers small enough for the type they are stored in and for finite float32 scores."""
+    limit = {"float16": 65_504.0, "float32": 1e17}[dtype]
+    bad = np.flatnonzero((np.abs(vectors) > limit).any(axis=1))
+    if len(bad):
+        advice = 'set embed.dtype = "float32", or scale them' if dtype == "float16" else "scale them"
+        raise InputError(
+            f"{what}: {len(bad):,} vectors hold numbers beyond {limit:g}, too large for {dtype} scores, "
+            f"the first in row {bad[0]:,}; {advice}"
+        )
+    return vectors
 
 
 def _encode(state: _State, texts: list[str]) -> np.ndarray:

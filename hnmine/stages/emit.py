@@ -12,13 +12,13 @@ from hnmine.candidates import Batch
 from hnmine.card import write_card
 from hnmine.choosing import Chooser, cells_of
 from hnmine.config import Config
+from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
 from hnmine.keys import item_key
 from hnmine.ragged import Ragged
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
-from hnmine.stages.filter import pieces
 from hnmine.store import Shards, part_name, write_table, write_text
 
 CHOSEN_FILE = "chosen.parquet"

@@ -1,45 +1,19 @@
 """filter: a verdict for every candidate. Nothing is dropped, so another margin costs seconds and no retrieval."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hnmine.candidates import Batch
-from hnmine.config import Config
-from hnmine.judging import TextKeys, judge
+from hnmine.calibrating import calibrate
+from hnmine.candidates import Batch, nest_lists
+from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
+from hnmine.judging import TextKeys, judge, rule_names
 from hnmine.keys import item_key
 from hnmine.ragged import Ragged
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
-from hnmine.schemas import CANDIDATES, CORPUS, JUDGED, QUERIES, VERDICTS
+from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, VERDICTS
 from hnmine.store import Shards, part_name
-
-# Verdicts are made for about this many (anchor, candidate) cells at a time.
-CELLS = 2_000_000
-
-
-@dataclass(frozen=True)
-class FilterState:
-    """What judging needs besides the candidates: the config, and the keys of texts."""
-
-    config: Config
-    candidates: Shards
-    queries: Shards
-    documents: np.ndarray
-    shared: np.ndarray
-
-    def keys(self, number: int, first: int, rows: int) -> TextKeys:
-        """Return the text keys for rows [first, first + rows) of query shard `number`."""
-        table = self.queries.read(number, ["text_key", "sibling_rows"]).slice(first, rows)
-        return TextKeys(
-            self.documents,
-            self.shared,
-            table.column("text_key").to_numpy(),
-            Ragged.from_arrow(table.column("sibling_rows")),
-            self.config.embed.similarity == "cosine",
-        )
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -51,48 +25,53 @@ def _plan(context: RunContext, key: str) -> list[Item]:
     return items
 
 
-def setup(context: RunContext) -> FilterState:
-    """Return the state for judging a run's candidates."""
-    ingest = context.reading("ingest")
-    documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
-    _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
-    return FilterState(
-        context.config,
-        Shards(context.reading("retrieve"), CANDIDATES),
-        Shards(ingest / "queries", QUERIES),
-        documents,
-        counts[inverse] > 1,
-    )
+def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
+    rows = Shards(context.reading("retrieve"), CANDIDATES).rows
+    output = context.folder("filter") / "calibration" / CALIBRATION_FILE
+    return [Item(output, rows=rows, key=item_key(key, "calibrate", 0, rows))]
 
 
-def pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """Yield (first row, slice) of a table of candidates, about `CELLS` cells each."""
-    candidates = Ragged.from_arrow(table.column("doc_rows")).lengths
-    positives = Ragged.from_arrow(table.column("positive_rows")).lengths
-    cells = np.cumsum(candidates * np.maximum(positives, 1))
-    first = 0
-    while first < table.num_rows:
-        done = cells[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(cells, done + CELLS, side="right")))
-        yield first, table.slice(first, last - first)
-        first = last
+def _calibrate(state: FilterState, item: Item, tick: Tick) -> pa.Table:
+    if "calibrated" not in rule_names(state.config.filter):
+        return CALIBRATION.empty_table()
+    return calibrate(state.pieces, state.config).to_table()
+
+
+def _setup_judge(context: RunContext) -> FilterState:
+    calibration = read_calibration(context.folder("filter"), context.config.seed)
+    return setup(context, calibration.scorer() if calibration else None)
 
 
 def _process(state: FilterState, item: Item, tick: Tick) -> pa.Table:
     table = state.candidates.read(item.number)
     parts = [JUDGED.empty_table()]
     for first, piece in pieces(table):
-        parts.append(_judged(piece, state, state.keys(item.number, first, piece.num_rows)))
+        parts.append(_judged(piece, state, state.keys(item.first + first, piece.num_rows)))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
 
 
 def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
     batch = Batch.from_table(table)
-    cells, codes = judge(batch, state.config.filter, keys)
-    names = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(VERDICTS))).cast(pa.string())
+    judged = judge(batch, state.config.filter, keys, state.scorer)
+    cells = judged.cells
+    names = pa.DictionaryArray.from_arrays(pa.array(judged.codes), pa.array(list(VERDICTS))).cast(pa.string())
     columns = [*table.columns, cells.anchors.to_arrow(pa.float32()), cells.nest(batch, names)]
+    if judged.probabilities is None:
+        empty = Ragged(np.zeros(0, dtype=np.float32), np.zeros(len(cells.anchors.values) + 1, dtype=np.int64))
+        inner = empty.to_arrow(pa.float32())
+        columns.append(nest_lists(cells.anchors.offsets, inner))
+    else:
+        columns.append(cells.nest(batch, pa.array(judged.probabilities.astype(np.float32))))
     return pa.Table.from_arrays(columns, schema=JUDGED)
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    config = context.config
+    parts = {"filter": config.filter.semantic(), "teacher_is_cosine": config.embed.similarity == "cosine"}
+    if "calibrated" in rule_names(config.filter):
+        parts |= {"seed": config.seed, "num_negatives": config.emit.num_negatives, "top_k": config.retrieve.top_k}
+    return parts
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -110,7 +89,10 @@ STAGE = Stage(
     name="filter",
     version=1,
     reads=("ingest", "retrieve"),
-    parts=lambda context: {"filter": context.config.filter.semantic()},
-    steps=(Step("judge", "queries", _plan, setup, _process),),
+    parts=_parts,
+    steps=(
+        Step("calibrate", "queries", _plan_calibrate, setup, _calibrate),
+        Step("judge", "queries", _plan, _setup_judge, _process),
+    ),
     finish=_finish,
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from hnmine.config import Config
@@ -18,11 +19,12 @@ from hnmine.keys import item_key
 from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.qrels import Judgement
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
-from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, conform
+from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
+from hnmine.science.lexical import BUCKETS, terms
 from hnmine.science.textkeys import copy_key, same_text_key
 from hnmine.store import part_name, read_json, write_json, write_table
 
-COUNTS = "counts.json"
+COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
 
 
 @dataclass
@@ -74,6 +76,7 @@ class _Ingest:
     empty_docs: set[str] = field(default_factory=set)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
 
     def documents(self, entries: Iterable[Entry], corpus: _Writer, aliases: _Writer) -> None:
         """Write the corpus: one row a text; further ids of the same text become aliases."""
@@ -96,7 +99,9 @@ class _Ingest:
                 aliases.add((entry.id, by_text[key], total - 1))
             else:
                 by_text[key] = len(by_text)
-                corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1))
+                words = terms(entry.text)
+                self.documents_with[words] += 1
+                corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1, words))
             self.doc_row[entry.id] = by_text[key]
         self.counts |= {
             "documents_read": total,
@@ -129,10 +134,11 @@ class _Ingest:
         unreadable = bool(self.problems.messages)  # then an id that is not there proves nothing
         unknown: dict[str, list[str]] = {"query": [], "document": []}
         first: dict[str, Judgement] = {}
-        total = 0
+        total = skipped = 0
         for judged in judgements:
             total += 1
             query, doc = queries.row.get(judged.query_id), self.doc_row.get(judged.doc_id)
+            skipped += query is None or (doc is None and judged.doc_id not in self.empty_docs)
             for kind, id_, row in (("query", judged.query_id, query), ("document", judged.doc_id, doc)):
                 if row is None and not (kind == "document" and id_ in self.empty_docs):
                     unknown[kind].append(id_)
@@ -143,7 +149,7 @@ class _Ingest:
                 known[doc] = max(judged.relevance, known.get(doc, judged.relevance))
         self.counts |= {
             "judgements_read": total,
-            "judgements_skipped": len(unknown["query"]) + len(unknown["document"]),
+            "judgements_skipped": skipped,
         }
         if not total:
             split = self.config.input.split
@@ -151,9 +157,10 @@ class _Ingest:
         if self.config.input.unknown_ids == "error" and not unreadable:
             for kind, ids in unknown.items():
                 if ids:
+                    distinct = list(dict.fromkeys(ids))
                     self.problems.add(
-                        f"{first[kind].place}: qrels name {len(ids):,} {kind} ids that are not in the input "
-                        f'({few(list(dict.fromkeys(ids)))}); set input.unknown_ids = "skip" to leave these lines out'
+                        f"{first[kind].place}: qrels name {len(distinct):,} {kind} ids that are not in the input "
+                        f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
                     )
 
     def write_queries(self, queries: _Queries, writer: _Writer) -> None:
@@ -174,18 +181,8 @@ class _Ingest:
                 continue
             negatives = sorted(judged.keys() - set(rows))
             others = sorted(siblings[keys[row]] - set(rows))
-            writer.add(
-                (
-                    id_,
-                    text,
-                    keys[row],
-                    queries.sources[row],
-                    rows,
-                    [judged[d] for d in rows],
-                    negatives,
-                    others,
-                )
-            )
+            places = (keys[row], queries.sources[row])
+            writer.add((id_, text, *places, rows, [judged[d] for d in rows], negatives, others, terms(text)))
         writer.close()
         self.counts |= {
             "queries": writer.written,
@@ -246,6 +243,9 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     problems.raise_if_any()
     for name in ("corpus", "aliases"):
         writers[name].close()
+    used = np.flatnonzero(work.documents_with)
+    words = pa.Table.from_arrays([pa.array(used, pa.int32()), pa.array(work.documents_with[used])], schema=TERMS)
+    write_table(words, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
     write_json(work.counts, folder / COUNTS)
     columns = list(zip(*work.left_out, strict=True)) or [(), (), ()]
     return pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=LEFT_OUT)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
+from hnmine.filtering import pieces
 from hnmine.keys import item_key
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
@@ -16,7 +17,6 @@ from hnmine.reporting import build_report
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import JUDGED, QUERY_REPORT
 from hnmine.stages.emit import read_chosen
-from hnmine.stages.filter import pieces
 from hnmine.store import Shards, part_name, write_json
 
 REPORT = "report.json"
@@ -72,7 +72,7 @@ STAGE = Stage(
     name="report",
     version=1,
     reads=("ingest", "filter", "emit"),
-    parts=lambda context: {"report": context.config.report.semantic()},
+    parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(Step("measure", "queries", _plan, _setup, _process),),
     finish=_finish,
 )

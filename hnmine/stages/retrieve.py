@@ -1,6 +1,7 @@
 """retrieve: the best documents of every query, with everything that filters need so that none needs the vectors."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.keys import item_key
+from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
 from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CANDIDATES, QUERIES
@@ -32,10 +34,16 @@ class _State:
     index: Any
     sample: np.ndarray
     sample_vectors: np.ndarray
+    words: Words
 
     @property
     def top_k(self) -> int:
         return self.context.config.retrieve.top_k
+
+    @cached_property
+    def most_positives(self) -> int:
+        """Return the largest number of positives of any query of the run."""
+        return int(Ragged.from_arrow(self.queries.column("positive_rows")).lengths.max(initial=0))
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -59,6 +67,7 @@ def _setup(context: RunContext) -> _State:
         _open_index(context),
         sample,
         corpus.gather(sample),
+        Words(context.reading("ingest")),
     )
 
 
@@ -79,7 +88,8 @@ def _open_index(context: RunContext) -> Any:
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     table = state.queries.read(item.number)
-    vectors = state.query_vectors.shard(item.number)
+    # by row and not by shard: vectors may have been made under another shard size than the queries now have
+    vectors = state.query_vectors.gather(np.arange(item.first, item.first + table.num_rows))
     parts = []
     for start in range(0, table.num_rows, QUERY_BLOCK):
         rows = table.slice(start, QUERY_BLOCK)
@@ -97,6 +107,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -
     scores, rows = unpack(found.values)
     candidates = Ragged(rows, found.offsets)
     similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
+    with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
     ranks = np.arange(len(rows), dtype=np.int32) - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32) + 1
     columns: dict[str, Any] = {
@@ -110,6 +121,8 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -
         "scores": candidates.with_values(scores).to_arrow(pa.float32()),
         "ranks": candidates.with_values(ranks).to_arrow(pa.int32()),
         "similarities": similar.to_arrow(pa.float32()),
+        "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
+        "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
         **background_of,
     }
     return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
@@ -119,7 +132,8 @@ def _search(state: _State, queries: np.ndarray, most_positives: int) -> np.ndarr
     k = min(state.top_k + most_positives, state.corpus.rows)
     proposer: Proposer = ExactProposer()
     if state.index is not None:
-        proposer = IndexProposer(state.index, queries, k)
+        # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
+        proposer = IndexProposer(state.index, queries, min(state.top_k + state.most_positives, state.corpus.rows))
     return search(state.corpus.blocks(), queries, k, proposer)
 
 

@@ -1,0 +1,234 @@
+"""Fitting P(false negative) on hidden positives, out of fold, and measuring what a filter lets through."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.candidates import Batch, Cells
+from hnmine.config import Config, FilterConfig
+from hnmine.features import NAMES, features
+from hnmine.hiding import Hidden, hide, whole
+from hnmine.judging import Scorer, TextKeys, judge
+from hnmine.schemas import CALIBRATION
+from hnmine.science.calibration import Logistic, fit, stack
+from hnmine.science.protocol import fold_of
+from hnmine.science.sampling import choose, random_order
+
+FOLDS, HIDINGS = 5, 3
+# Fewer than this, and neither a fit nor a rate means much.
+ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
+# More queries than this change neither; it bounds memory.
+MOST_QUERIES = 5000
+STEPS = 32
+
+Pieces = Callable[[], Iterator[tuple[Batch, TextKeys]]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Models for every fold of queries and one for all, and the threshold on their probabilities.
+
+    Attributes:
+        models: FOLDS + 1 models; the last is fitted on every query.
+        threshold: candidates with a higher probability are rejected.
+        fitted_on: own labels, or other collections.
+        reason: why, and how the threshold was set.
+        seed: of the folds.
+    """
+
+    models: Logistic
+    threshold: float
+    fitted_on: str
+    reason: str
+    seed: int
+
+    def scorer(self, *, out_of_fold: bool = False) -> "CalibratedScorer":
+        """Return what judges with these models; out of fold, a query is scored by the model that never saw it."""
+        return CalibratedScorer(self, out_of_fold, self.threshold)
+
+    def to_table(self) -> pa.Table:
+        """Return the models as a table, one row each."""
+        rows = [
+            {
+                "fold": number if number < FOLDS else None,
+                **{name: getattr(self.models, name)[number].tolist() for name in ("mean", "scale", "weights", "bias")},
+                "threshold": self.threshold,
+                "fitted_on": self.fitted_on,
+                "reason": self.reason,
+            }
+            for number in range(len(self.models.bias))
+        ]
+        return pa.Table.from_pylist(rows, schema=CALIBRATION)
+
+    @classmethod
+    def from_table(cls, table: pa.Table, seed: int) -> "Calibration | None":
+        """Return the models of a table; None for an empty one."""
+        if not table.num_rows:
+            return None
+        rows = table.to_pylist()
+        arrays = [np.array([row[name] for row in rows]) for name in ("mean", "scale", "weights", "bias")]
+        return cls(Logistic(*arrays), rows[0]["threshold"], rows[0]["fitted_on"], rows[0]["reason"], seed)
+
+
+@dataclass(frozen=True)
+class CalibratedScorer:
+    """Gives P(false negative) by a calibration's models."""
+
+    calibration: Calibration
+    out_of_fold: bool
+    threshold: float
+
+    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
+        """Return float64 in [0, 1], one a cell."""
+        which = np.full(len(batch), len(self.calibration.models.bias) - 1)
+        if self.out_of_fold:
+            which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
+        query = cells.anchors.owners[cells.anchor]
+        return self.calibration.models.predict(features(batch, cells), which[query])
+
+
+def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
+    """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
+    for batch, keys in pieces():
+        yield hide(batch, keys, config.retrieve.top_k, HIDINGS, config.seed, _drawn(batch, share, config.seed))
+
+
+def _drawn(batch: Batch, share: float, seed: int) -> np.ndarray:
+    """Return which queries belong to a random share, from seed and row alone."""
+    numbers = random_order(np.full(len(batch), seed ^ 0x7368, dtype=np.uint64), batch.query_rows)
+    return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
+
+
+def usable(pieces: Pieces) -> tuple[int, int, int]:
+    """Return (queries, queries with several positives, of their positives how many are among the candidates)."""
+    queries = several = hidden = 0
+    for batch, _ in pieces():
+        many = batch.positives.lengths > 1
+        queries += len(batch)
+        several += int(many.sum())
+        hidden += int((batch.is_positive & many[batch.owners]).sum())
+    return queries, several, hidden
+
+
+def enough(several: int, hidden: int) -> bool:
+    """Tell whether a collection's own labels can be fitted and measured on."""
+    return several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN
+
+
+def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
+    """Yield that share of the queries as they are, nothing hidden: for collections that allow no protocol."""
+    for batch, keys in pieces():
+        yield whole(batch, keys, _drawn(batch, share, config.seed))
+
+
+def calibrate(pieces: Pieces, config: Config) -> Calibration:
+    """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
+
+    Args:
+        pieces: gives the candidates, piece by piece, as often as asked.
+        config: the whole config.
+    """
+    queries, several, hidden = usable(pieces)
+    if enough(several, hidden):
+        rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
+        models, fitted_on = _fit(rows, config), "own labels"
+        why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
+    else:
+        rows = list(undrawn_rows(pieces, config, MOST_QUERIES / max(1, queries)))
+        models, fitted_on = transferred(), "other collections"
+        why = (
+            f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
+            f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
+        )
+    unset = Calibration(models, np.inf, fitted_on, why, config.seed)
+    threshold, how = set_threshold(rows, unset, config)
+    return Calibration(models, threshold, fitted_on, f"{why}; {how}", config.seed)
+
+
+def _fit(rows: list[Hidden], config: Config) -> Logistic:
+    parts, labels, folds = [], [], []
+    for hidden in rows:
+        batch = hidden.batch
+        others = ~batch.is_positive
+        cells = Cells.of(batch, batch.positive_scores)
+        parts.append(features(batch, cells)[others])
+        labels.append(hidden.is_hidden[others])
+        folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[others]])
+    x, y, fold = np.concatenate(parts), np.concatenate(labels), np.concatenate(folds)
+    return stack([*(fit(x[fold != number], y[fold != number]) for number in range(FOLDS)), fit(x, y)])
+
+
+def transferred() -> Logistic:
+    """Return the models fitted on other collections, the same for every fold; see docs/calibration.md."""
+    data = json.loads((resources.files("hnmine") / "data" / "transfer.json").read_text(encoding="utf-8"))
+    if data["features"] != list(NAMES):
+        raise ValueError("data/transfer.json was fitted on other features; run tests/benchmarks/fit_transfer.py")
+    one = Logistic(*(np.array([data[name]], dtype=np.float64) for name in ("mean", "scale", "weights", "bias")))
+    return stack([one] * (FOLDS + 1))
+
+
+def set_threshold(rows: list[Hidden], unset: Calibration, config: Config) -> tuple[float, str]:
+    """Return the highest threshold that meets the stated rate, or else the one as hard as a 95% margin."""
+    margin = config.filter.model_copy(update={"rule": "percent", "percent": 0.95, "anchor": "each"})
+    others = config.filter.model_copy(update={"rule": "none", "anchor": "each"})
+    n = config.emit.num_negatives
+    target = _Kept.of(rows, margin, None).outcome(np.inf, n)[1]
+    kept = _Kept.of(rows, others, unset.scorer(out_of_fold=True))
+    if not len(kept.probability):
+        return 1.0, "no candidate to set a threshold by"
+    steps = np.unique(np.quantile(kept.probability, np.linspace(0, 1, STEPS + 1)))
+    rate = config.filter.max_false_negative_rate
+    if rate is None:
+        return _as_hard(kept, steps, target, n), "threshold as hard as a 95% margin"
+    if unset.fitted_on != "own labels":
+        return rate, f"P(false negative) <= {rate:g} each, since no rate can be measured"
+    met = np.flatnonzero(np.array([kept.outcome(step, n)[0] for step in steps]) <= rate)
+    if not len(met):
+        return float(steps[0]), f"no threshold meets a rate of {rate:g}; the strictest one was taken"
+    return float(steps[met[-1]]), f"highest threshold with a measured rate of at most {rate:g}"
+
+
+def _as_hard(kept: "_Kept", steps: np.ndarray, target: float, n: int) -> float:
+    """Return the threshold whose choice has the mean score nearest to `target`; the grid is refined once."""
+    for _ in range(2):
+        scores = np.array([kept.outcome(step, n)[1] for step in steps])
+        best = int(np.argmin(np.abs(scores - target)))
+        low, high = steps[max(0, best - 1)], steps[min(len(steps) - 1, best + 1)]
+        steps = np.concatenate([[steps[best]], np.linspace(low, high, STEPS // 4)])
+    scores = np.array([kept.outcome(step, n)[1] for step in steps])
+    return float(steps[int(np.argmin(np.abs(scores - target)))])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Cells that a rule keeps, over several pieces."""
+
+    group: np.ndarray
+    probability: np.ndarray
+    score: np.ndarray
+    is_hidden: np.ndarray
+
+    @classmethod
+    def of(cls, rows: list[Hidden], config: FilterConfig, scorer: Scorer | None) -> "_Kept":
+        parts: list[tuple[np.ndarray, ...]] = []
+        first = 0
+        for hidden in rows:
+            judged = judge(hidden.batch, config, hidden.keys, scorer)
+            keep = judged.keep
+            at = judged.cells.candidate[keep]
+            p = judged.probabilities[keep] if judged.probabilities is not None else np.zeros(len(at))
+            parts.append((judged.cells.anchor[keep] + first, p, hidden.batch.scores[at], hidden.is_hidden[at]))
+            first += len(judged.cells.anchors.values)
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def outcome(self, threshold: float, n: int) -> tuple[float, float]:
+        """Return (share of hidden positives, mean score) of the n best of each group under a threshold."""
+        below = np.flatnonzero(self.probability <= threshold)
+        chosen = below[choose(self.group[below], None, n)]
+        if not len(chosen):
+            return 0.0, 0.0
+        return float(self.is_hidden[chosen].mean()), float(self.score[chosen].mean())

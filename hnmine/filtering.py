@@ -1,0 +1,87 @@
+"""The candidates of a run with what judging needs beside them, piece by piece; for filter, report and sweeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hnmine.calibrating import Calibration
+from hnmine.candidates import Batch
+from hnmine.config import Config
+from hnmine.judging import Scorer, TextKeys
+from hnmine.ragged import Ragged
+from hnmine.runner import RunContext
+from hnmine.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
+from hnmine.store import Shards
+
+# Verdicts are made for about this many (anchor, candidate) cells at a time.
+CELLS = 2_000_000
+CALIBRATION_FILE = "models.parquet"
+
+
+@dataclass(frozen=True)
+class FilterState:
+    """What judging needs besides the candidates: the config, and the keys of texts."""
+
+    config: Config
+    candidates: Shards
+    queries: Shards
+    documents: np.ndarray
+    shared: np.ndarray
+    scorer: Scorer | None = None
+
+    def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
+        """Yield all candidates with their text keys, some queries at a time."""
+        for number in range(len(self.candidates)):
+            first_row = int(self.candidates.offsets[number])
+            for first, piece in pieces(self.candidates.read(number)):
+                yield Batch.from_table(piece), self.keys(first_row + first, piece.num_rows)
+
+    def keys(self, first: int, rows: int) -> TextKeys:
+        """Return the text keys for rows [first, first + rows) of all queries."""
+        # by row and not by shard: candidates may have been found under another shard size than the queries now have
+        table = self.queries.take(np.arange(first, first + rows), ["text_key", "sibling_rows"])
+        return TextKeys(
+            self.documents,
+            self.shared,
+            table.column("text_key").to_numpy(),
+            Ragged.from_arrow(table.column("sibling_rows")),
+            self.config.embed.similarity == "cosine",
+        )
+
+
+def read_calibration(folder: Path, seed: int) -> Calibration | None:
+    """Return the models that a filter folder was judged with, None where its rules need none."""
+    table = pq.read_table(folder / "calibration" / CALIBRATION_FILE)
+    return Calibration.from_table(conform(table, CALIBRATION, "filter/calibration"), seed)
+
+
+def setup(context: RunContext, scorer: Scorer | None = None) -> FilterState:
+    """Return the state for judging a run's candidates."""
+    ingest = context.reading("ingest")
+    documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
+    _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
+    return FilterState(
+        context.config,
+        Shards(context.reading("retrieve"), CANDIDATES),
+        Shards(ingest / "queries", QUERIES),
+        documents,
+        counts[inverse] > 1,
+        scorer,
+    )
+
+
+def pieces(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Yield (first row, slice) of a table of candidates, about `CELLS` cells each."""
+    candidates = Ragged.from_arrow(table.column("doc_rows")).lengths
+    positives = Ragged.from_arrow(table.column("positive_rows")).lengths
+    cells = np.cumsum(candidates * np.maximum(positives, 1))
+    first = 0
+    while first < table.num_rows:
+        done = cells[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(cells, done + CELLS, side="right")))
+        yield first, table.slice(first, last - first)
+        first = last

@@ -1,0 +1,107 @@
+"""The hidden-positive protocol: mine with one positive known and the others hidden, and see what is caught.
+
+A query with two or more labelled positives carries its own test. One positive stays known, the others become
+unlabelled candidates like any other. Whatever the filter then chooses from among them is a measured false negative.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hnmine.candidates import Batch
+from hnmine.judging import TextKeys
+from hnmine.ragged import Ragged
+from hnmine.science.protocol import pick_known
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Candidates with all but one positive of each query hidden.
+
+    Attributes:
+        batch: one row a hiding; its only positive is the one that stays known.
+        keys: the text keys of the same rows.
+        query: which query of the original batch each row comes from, int64.
+        is_hidden: whether each candidate of the batch is a hidden positive, bool.
+    """
+
+    batch: Batch
+    keys: TextKeys
+    query: np.ndarray
+    is_hidden: np.ndarray
+
+
+def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
+    """Return a batch in which each query with several positives stands `hidings` times, each time with one known.
+
+    Args:
+        batch: candidates with their labels.
+        keys: text keys of its queries.
+        top_k: candidates a hidden row keeps, its known positive not counted, as a real retrieval would.
+        hidings: how often a query is used at most, each time with another positive.
+        seed: of the choice of known positives, together with the query's row.
+        drawn: bool, one a query: which may be used.
+    """
+    query, known = pick_known(batch.query_rows, np.where(drawn, batch.positives.lengths, 0), hidings, seed)
+    at = batch.positives.offsets[:-1][query] + known
+    candidates = batch.candidates.take(query)
+    places = batch.candidates.places(query)
+    known_rows = batch.positives.values[at]
+    is_known = candidates.values == known_rows[candidates.owners]
+    others_before = _running_count(~is_known, candidates) - ~is_known
+    keep = others_before < top_k
+    lengths = np.bincount(candidates.owners[keep], minlength=len(query))
+    candidates, places = Ragged.from_lengths(candidates.values[keep], lengths), places[keep]
+    widths = batch.positives.lengths[batch.owners]
+    starts = np.cumsum(widths) - widths
+    one = Ragged.from_lengths(known_rows, np.ones(len(query), dtype=np.int64))
+    hidden = Batch(
+        query_rows=batch.query_rows[query],
+        positives=one,
+        positive_scores=one.with_values(batch.positive_scores.values[at]),
+        candidates=candidates,
+        scores=batch.scores[places],
+        ranks=batch.ranks[places],
+        similarities=batch.similarities[starts[places] + known[candidates.owners]],
+        query_overlaps=batch.query_overlaps[places],
+        positive_overlaps=batch.positive_overlaps[starts[places] + known[candidates.owners]],
+        background_mean=batch.background_mean[query],
+        background_std=batch.background_std[query],
+        positive_background_mean=batch.positive_background_mean[at],
+        positive_background_std=batch.positive_background_std[at],
+    )
+    hidden_keys = replace(keys, queries=keys.queries[query], siblings=keys.siblings.take(query))
+    is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
+    return Hidden(hidden, hidden_keys, query, is_hidden)
+
+
+def _running_count(flags: np.ndarray, lists: Ragged) -> np.ndarray:
+    """Return for each value how many flags of its list are set up to and including it."""
+    total = np.cumsum(flags)
+    before = np.concatenate([[0], total])[lists.offsets[:-1]]
+    return np.asarray(total - before[lists.owners])
+
+
+def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
+    """Return the drawn queries (bool, one a query) as they are, nothing hidden."""
+    rows = np.flatnonzero(drawn)
+    places, positive_places = batch.candidates.places(rows), batch.positives.places(rows)
+    widths = batch.positives.lengths[batch.owners]
+    pairs = Ragged.from_lengths(np.arange(int(widths.sum())), widths).places(places)
+    chosen = Batch(
+        query_rows=batch.query_rows[rows],
+        positives=batch.positives.take(rows),
+        positive_scores=batch.positive_scores.take(rows),
+        candidates=batch.candidates.take(rows),
+        scores=batch.scores[places],
+        ranks=batch.ranks[places],
+        similarities=batch.similarities[pairs],
+        query_overlaps=batch.query_overlaps[places],
+        positive_overlaps=batch.positive_overlaps[pairs],
+        background_mean=batch.background_mean[rows],
+        background_std=batch.background_std[rows],
+        positive_background_mean=batch.positive_background_mean[positive_places],
+        positive_background_std=batch.positive_background_std[positive_places],
+    )
+    kept_keys = replace(keys, queries=keys.queries[rows], siblings=keys.siblings.take(rows))
+    return Hidden(chosen, kept_keys, rows, np.zeros(len(places), dtype=bool))

@@ -1,0 +1,95 @@
+"""Measuring what a filter lets through: rate of hidden positives, hardness, fill and ECI."""
+
+from typing import Any
+
+import numpy as np
+
+from hnmine.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, MOST_QUERIES, Pieces, enough, hidden_rows, usable
+from hnmine.candidates import Cells
+from hnmine.choosing import Chooser
+from hnmine.config import Config
+from hnmine.hiding import Hidden
+from hnmine.judging import Scorer, judge
+from hnmine.quality import per_anchor
+from hnmine.ragged import Ragged
+from hnmine.science.calibration import calibration_error, reliability
+from hnmine.science.protocol import wilson
+
+
+def measure(pieces: Pieces, config: Config, scorer: Scorer | None) -> dict[str, Any]:
+    """Return what a filter lets through of hidden positives: rate with its interval, hardness and fill.
+
+    Args:
+        pieces: gives the candidates, piece by piece.
+        config: the whole config; its filter and emit tables are what is measured.
+        scorer: out of fold; None where no rule needs it.
+
+    Returns:
+        queries, chosen, hidden, rate, interval, hardness, fill; and, where probabilities were given, how well they
+        are calibrated. rate is None, with the reason, where too few queries have several positives.
+    """
+    _, several, hidden = usable(pieces)
+    if not enough(several, hidden):
+        reason = (
+            f"{several:,} queries have several positives, {hidden:,} of which are among the candidates; "
+            f"{ENOUGH_QUERIES} and {ENOUGH_HIDDEN} are needed"
+        )
+        return {"rate": None, "reason": reason}
+    filter_config = config.filter.model_copy(update={"anchor": "each"})
+    chooser = Chooser(config.emit.model_copy(update={"max_per_document": None}), config.seed)
+    tally = Tally()
+    for rows in hidden_rows(pieces, config, MOST_QUERIES / several):
+        judged = judge(rows.batch, filter_config, rows.keys, scorer)
+        ids = [str(row) for row in rows.batch.query_rows]
+        tally.add(rows, judged.cells, chooser.choose(rows.batch, judged.cells, judged.keep, ids), judged.probabilities)
+    return tally.result(config.emit.num_negatives)
+
+
+class Tally:
+    """Adds up what was chosen over several pieces."""
+
+    def __init__(self) -> None:
+        self.queries: set[int] = set()
+        self.chosen = self.hidden = 0
+        self.hardness, self.score, self.eci = 0.0, 0.0, 0.0
+        self.anchors = 0
+        self.said: list[np.ndarray] = []
+        self.was: list[np.ndarray] = []
+
+    def add(self, rows: Hidden, cells: Cells, chosen: Ragged, probabilities: np.ndarray | None) -> None:
+        """Count one piece: what was chosen of it, and the probabilities given, if any."""
+        batch = rows.batch
+        at = batch.candidates.offsets[:-1][cells.anchors.owners][chosen.owners] + chosen.values
+        s = batch.scores[at]
+        self.queries |= set(batch.query_rows.tolist())
+        self.chosen += len(at)
+        self.hidden += int(rows.is_hidden[at].sum())
+        quality = per_anchor(batch, cells, chosen)
+        self.hardness += float(np.nansum(quality["hardness"] * quality["chosen"]))
+        self.eci += float(quality["eci"].sum())
+        self.anchors += len(quality["eci"])
+        self.score += float(s.astype(np.float64).sum())
+        if probabilities is not None:
+            others = ~batch.is_positive
+            self.said.append(probabilities[others])
+            self.was.append(rows.is_hidden[others])
+
+    def result(self, n: int) -> dict[str, Any]:
+        """Return the rates and means, n negatives being wanted for each anchor."""
+        some = max(1, self.chosen)
+        out: dict[str, Any] = {
+            "queries": len(self.queries),
+            "chosen": self.chosen,
+            "hidden": self.hidden,
+            "rate": self.hidden / some,
+            "interval": list(wilson(self.hidden, self.chosen)),
+            "hardness": self.hardness / some,
+            "score": self.score / some,
+            "fill": self.chosen / max(1, n * self.anchors),
+            "eci": self.eci / max(1, self.anchors),
+        }
+        if self.said:
+            said, was = np.concatenate(self.said), np.concatenate(self.was)
+            out["reliability"] = reliability(said, was)
+            out["calibration_error"] = calibration_error(said, was)
+        return out

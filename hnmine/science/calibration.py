@@ -1,0 +1,105 @@
+"""A logistic regression from evidence to P(false negative), and how well its probabilities are calibrated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regressions over standardised features, one or several of them stacked.
+
+    P = 1 / (1 + exp(-(b + w . (x - mean) / scale)))
+
+    Attributes:
+        mean: float64, shape (models, features).
+        scale: float64, same shape, above 0.
+        weights: w, float64, same shape.
+        bias: b, float64, shape (models,).
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, features: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Return P(false negative), float64, shape (n,).
+
+        Args:
+            features: float, shape (n, features).
+            which: int64, shape (n,): the model that each row is asked of.
+        """
+        slope = self.weights / self.scale
+        offset = self.bias - (slope * self.mean).sum(axis=1)
+        logits = np.einsum("nf,nf->n", features.astype(np.float64), slope[which]) + offset[which]
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+
+
+def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Logistic:
+    """Fit one logistic regression (scikit-learn, L2 with C = 1, on standardised features).
+
+    Args:
+        features: float, shape (n, features).
+        labels: bool, shape (n,), both values present.
+        weights: float, shape (n,); equal by default.
+
+    Returns:
+        a stack of one.
+
+    Raises:
+        ValueError: one of the two labels does not occur.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if not labels.any() or labels.all():
+        raise ValueError("both hidden positives and other candidates are needed to fit")
+    total = np.ones(len(labels)) if weights is None else weights
+    mean = np.average(features, axis=0, weights=total)
+    scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=total))
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    model = LogisticRegression(C=1.0, max_iter=1000)
+    model.fit((features - mean) / scale, labels, sample_weight=weights)
+    return Logistic(mean[None], scale[None], model.coef_.astype(np.float64), model.intercept_.astype(np.float64))
+
+
+def stack(models: list[Logistic]) -> Logistic:
+    """Return several models as one stack, in order."""
+    return Logistic(
+        *(np.concatenate([getattr(m, name) for m in models]) for name in ("mean", "scale", "weights", "bias"))
+    )
+
+
+def reliability(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """Return for each tenth of [0, 1] how often what was said to be this likely happened.
+
+    Args:
+        probability: float, shape (n,), in [0, 1].
+        happened: bool, shape (n,).
+        bins: number of equal intervals.
+
+    Returns:
+        one entry for each interval that holds any: count, mean predicted probability, observed share.
+    """
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    out = []
+    for number in np.unique(place):
+        inside = place == number
+        out.append(
+            {
+                "count": int(inside.sum()),
+                "predicted": float(probability[inside].mean()),
+                "observed": float(happened[inside].mean()),
+            }
+        )
+    return out
+
+
+def calibration_error(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:
+    """Return the expected calibration error: mean over elements of |predicted - observed| of their interval.
+
+    Naeini, Cooper and Hauskrecht, AAAI 2015. 0 for no elements.
+    """
+    rows = reliability(probability, happened, bins)
+    total = sum(row["count"] for row in rows)
+    return sum(row["count"] * abs(row["predicted"] - row["observed"]) for row in rows) / total if total else 0.0

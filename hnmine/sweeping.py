@@ -1,0 +1,143 @@
+"""`hnmine sweep`: many filter settings over the candidates that are stored, measured side by side; no retrieval."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hnmine.calibrating import (
+    MOST_QUERIES,
+    Calibration,
+    calibrate,
+    enough,
+    hidden_rows,
+    set_threshold,
+    undrawn_rows,
+    usable,
+)
+from hnmine.choosing import Chooser
+from hnmine.config import Config, FilterConfig
+from hnmine.errors import IncompleteStage
+from hnmine.filtering import setup
+from hnmine.hiding import Hidden
+from hnmine.judging import judge
+from hnmine.measuring import Tally
+from hnmine.runner import MANIFEST, RunContext
+from hnmine.store import read_json
+
+GRID: tuple[tuple[dict[str, Any], ...], ...] = (
+    ({"rule": "none"},),
+    tuple({"rule": "percent", "percent": p} for p in (0.8, 0.85, 0.9, 0.95, 0.98, 1.0)),
+    tuple({"rule": "margin", "margin": m} for m in (0.0, 0.02, 0.05, 0.1, 0.2)),
+    tuple({"rule": "two_sided", "two_sided": t} for t in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)),
+    tuple({"rule": ["percent", "two_sided"], "percent": 0.95, "two_sided": t} for t in (-0.5, 0.0, 0.5, 1.0, 2.0)),
+    tuple({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.01, 0.02, 0.05, 0.1, 0.2)),
+    ({"rule": "calibrated"},),
+    ({"rule": ["percent", "calibrated"], "percent": 0.95},),
+)
+"""What is tried by default: every rule by itself over its range, and the combinations that pay."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One setting and what it does.
+
+    Attributes:
+        settings: keys of the filter table.
+        numbers: as `hnmine.calibrating.measure` gives them, with eci.
+        front: whether no other setting is both harder and safer.
+    """
+
+    settings: dict[str, Any]
+    numbers: dict[str, Any]
+    front: bool = False
+
+
+def sweep(config: Config, source: Path | None = None, target: float | None = None) -> dict[str, Any]:
+    """Return what each setting of the grid lets through, and the one to use.
+
+    Args:
+        config: the whole config; its retrieve stage must be done.
+        source: another run's folder to read from.
+        target: highest false-negative rate wanted; the hardest setting that meets it is recommended.
+
+    Returns:
+        measured (on hidden positives or not, and why), settings (a list), recommended (a filter table or None).
+
+    Raises:
+        IncompleteStage: retrieve is not done.
+    """
+    context = RunContext(config, config.out_folder, source.resolve() if source else None)
+    if read_json(context.reading("retrieve") / MANIFEST) is None:
+        raise IncompleteStage(f"{context.reading('retrieve')} is not complete; run `hnmine retrieve` first")
+    state = setup(context)
+    queries, several, hidden = usable(state.pieces)
+    measured = enough(several, hidden)
+    if measured:
+        rows = list(hidden_rows(state.pieces, config, MOST_QUERIES / several))
+    else:
+        rows = list(undrawn_rows(state.pieces, config, MOST_QUERIES / max(1, queries)))
+    models = calibrate(state.pieces, config)
+    found = [_try(settings, rows, config, models) for settings in _grid(config)]
+    found = _mark_front(found, measured)
+    return {
+        "measured_on_hidden_positives": measured,
+        "reason": models.reason.split(";")[0],
+        "settings": [_row(one, measured) for one in found],
+        "recommended": _recommend(found, target) if measured else None,
+        "target": target,
+    }
+
+
+def _grid(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield the settings to try, the config's own first."""
+    own = config.filter.semantic()
+    keys = ("rule", "percent", "margin", "two_sided", "max_false_negative_rate")
+    yield {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
+    for group in GRID:
+        yield from group
+
+
+def _try(settings: dict[str, Any], rows: Sequence[Hidden], config: Config, models: Calibration) -> Swept:
+    filter_config: FilterConfig = config.filter.model_copy(update={**settings, "anchor": "each"})
+    tried = config.model_copy(update={"filter": filter_config})
+    scorer = None
+    if "calibrated" in ([filter_config.rule] if isinstance(filter_config.rule, str) else filter_config.rule):
+        threshold, _ = set_threshold(list(rows), models, tried)
+        scorer = Calibration(models.models, threshold, models.fitted_on, "", models.seed).scorer(out_of_fold=True)
+    chooser = Chooser(config.emit.model_copy(update={"max_per_document": None}), config.seed)
+    tally = Tally()
+    for part in rows:
+        judged = judge(part.batch, filter_config, part.keys, scorer)
+        ids = [str(row) for row in part.batch.query_rows]
+        tally.add(part, judged.cells, chooser.choose(part.batch, judged.cells, judged.keep, ids), None)
+    return Swept(settings, tally.result(config.emit.num_negatives))
+
+
+def _mark_front(found: list[Swept], measured: bool) -> list[Swept]:
+    """Mark settings that no other beats in rate and hardness at once (the Pareto front)."""
+    if not measured:
+        return found
+    points = np.array([[one.numbers["rate"], -one.numbers["hardness"]] for one in found])
+    out = []
+    for one, point in zip(found, points, strict=True):
+        beaten = ((points <= point).all(axis=1) & (points < point).any(axis=1)).any()
+        out.append(Swept(one.settings, one.numbers, not beaten and one.numbers["chosen"] > 0))
+    return out
+
+
+def _row(one: Swept, measured: bool) -> dict[str, Any]:
+    numbers = {key: value for key, value in one.numbers.items() if key not in ("rate", "interval", "hidden")}
+    if measured:
+        numbers |= {"rate": one.numbers["rate"], "interval": one.numbers["interval"]}
+    return {"settings": one.settings, "front": one.front, **numbers}
+
+
+def _recommend(found: list[Swept], target: float | None) -> dict[str, Any] | None:
+    """Return the setting with the highest ECI among those that meet the target; None where none does, or no target."""
+    if target is None:
+        return None
+    met = [one for one in found if one.numbers["rate"] <= target and one.numbers["chosen"]]
+    return max(met, key=lambda one: one.numbers["eci"]).settings if met else None

@@ -1,0 +1,58 @@
+"""Collections with ready vectors, run as far as retrieve, for benchmarks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hnmine.candidates import Batch
+from hnmine.config import Config
+from hnmine.configfile import check_config
+from hnmine.filtering import setup
+from hnmine.judging import TextKeys
+from hnmine.pipeline import run
+from hnmine.runner import RunContext
+
+BEFORE_FILTER = ("ingest", "embed", "index", "retrieve")
+
+
+@dataclass(frozen=True)
+class Mined:
+    """A collection with its candidates."""
+
+    name: str
+    config: Config
+
+    @property
+    def context(self) -> RunContext:
+        return RunContext(self.config, self.config.out_folder)
+
+    def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
+        yield from setup(self.context).pieces()
+
+
+def config_of(folder: Path, out: Path, **tables: Any) -> Config:
+    """Return the config of a collection folder: corpus, queries, qrels and both vector files in Parquet."""
+    raw: dict[str, Any] = {
+        "out": str(out),
+        "input": {name: str(folder / f"{name}.parquet") for name in ("corpus", "queries", "qrels")},
+        "embed": {
+            "model": "precomputed",
+            "corpus_vectors": str(folder / "vectors-corpus.parquet"),
+            "query_vectors": str(folder / "vectors-queries.parquet"),
+        },
+        **tables,
+    }
+    return check_config(raw, folder.name, folder)
+
+
+def mined(data: Path, work: Path, names: list[str] | None = None) -> list[Mined]:
+    """Return the collections below `data`, their candidates retrieved into `work`."""
+    found = []
+    for folder in sorted(p.parent for p in data.glob("*/vectors-corpus.parquet")):
+        if names and folder.name not in names:
+            continue
+        config = config_of(folder, work / folder.name)
+        run(config, BEFORE_FILTER)
+        found.append(Mined(folder.name, config))
+    return found

@@ -1,0 +1,136 @@
+"""False negatives that each rule lets through, at the hardness of a 95% margin: the hidden-positive protocol.
+
+    python -m tests.benchmarks.false_negatives DATA [--write]
+
+DATA holds one folder a collection (corpus, queries, qrels and vectors in Parquet). Every rule sees the same
+candidates. "transferred" is fitted on all collections but the one under test. --write stores the model fitted on
+all collections as hnmine/data/transfer.json.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hnmine
+from hnmine.calibrating import (
+    ENOUGH_HIDDEN,
+    ENOUGH_QUERIES,
+    FOLDS,
+    MOST_QUERIES,
+    Calibration,
+    calibrate,
+    hidden_rows,
+    set_threshold,
+    usable,
+)
+from hnmine.candidates import Cells
+from hnmine.features import NAMES, features
+from hnmine.hiding import Hidden
+from hnmine.measuring import measure
+from hnmine.science.calibration import Logistic, fit, stack
+from tests.benchmarks.collections import Mined, mined
+
+
+def evidence(rows: list[Hidden]) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and labels of every candidate that is not the known positive."""
+    parts, labels = [], []
+    for hidden in rows:
+        others = ~hidden.batch.is_positive
+        parts.append(features(hidden.batch, Cells.of(hidden.batch, hidden.batch.positive_scores))[others])
+        labels.append(hidden.is_hidden[others])
+    return np.concatenate(parts), np.concatenate(labels)
+
+
+def fit_on(known: dict[str, tuple[np.ndarray, np.ndarray]]) -> Logistic:
+    """Return one model fitted on several collections, each with the same total weight."""
+    x = np.concatenate([part for part, _ in known.values()])
+    y = np.concatenate([labels for _, labels in known.values()])
+    weights = np.concatenate([np.full(len(labels), 1 / len(labels)) for _, labels in known.values()])
+    return fit(x, y, weights * len(y) / weights.sum())
+
+
+def with_rule(one: Mined, rule: str, **settings: Any) -> Any:
+    return one.config.model_copy(update={"filter": one.config.filter.model_copy(update={"rule": rule, **settings})})
+
+
+def two_sided_limit(one: Mined, target: float) -> float:
+    """Return the limit of the two-sided rule whose hardness is nearest to the target."""
+    limits = np.linspace(-1, 4, 26)
+    scores = [measure(one.pieces, with_rule(one, "two_sided", two_sided=float(t)), None)["score"] for t in limits]
+    return float(limits[int(np.argmin(np.abs(np.array(scores) - target)))])
+
+
+def table_row(one: Mined, rows: list[Hidden], others: Logistic) -> dict[str, dict[str, Any]]:
+    """Return what each rule lets through on one collection."""
+    margin = measure(one.pieces, with_rule(one, "percent", percent=0.95), None)
+    own = calibrate(one.pieces, with_rule(one, "calibrated"))
+    unset = Calibration(stack([others] * (FOLDS + 1)), np.inf, "other collections", "", one.config.seed)
+    moved = Calibration(
+        unset.models, set_threshold(rows, unset, one.config)[0], "other collections", "", one.config.seed
+    )
+    limit = two_sided_limit(one, margin["score"])
+    return {
+        "95% margin": margin,
+        f"two_sided <= {limit:.1f}": measure(one.pieces, with_rule(one, "two_sided", two_sided=limit), None),
+        "calibrated": measure(one.pieces, with_rule(one, "calibrated"), own.scorer(out_of_fold=True)),
+        "calibrated, transferred": measure(one.pieces, with_rule(one, "calibrated"), moved.scorer()),
+    }
+
+
+def write_transfer(known: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Store the model fitted on all collections, with what it was fitted on."""
+    model = fit_on(known)
+    data = {
+        "features": list(NAMES),
+        **{name: np.round(getattr(model, name)[0], 6).tolist() for name in ("mean", "scale", "weights", "bias")},
+        "fitted_on": {name: {"rows": len(y), "hidden_positives": int(y.sum())} for name, (_, y) in known.items()},
+        "teacher": "sentence-transformers/all-MiniLM-L6-v2",
+        "made_by": "python -m tests.benchmarks.false_negatives DATA --write",
+    }
+    path = Path(hnmine.__file__).parent / "data" / "transfer.json"
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path.name}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        rows: dict[str, list[Hidden]] = {}
+        found = {}
+        for one in mined(options.data, Path(work)):
+            _, several, hidden = usable(one.pieces)
+            if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
+                found[one.name] = one
+                rows[one.name] = list(hidden_rows(one.pieces, one.config, MOST_QUERIES / several))
+            else:
+                print(f"{one.name}: {several} queries with several positives; left out")
+        known = {name: evidence(part) for name, part in rows.items()}
+        if options.write:
+            write_transfer(known)
+        ratios: dict[str, list[float]] = {}
+        for name, one in found.items():
+            others = fit_on({k: v for k, v in known.items() if k != name})
+            results = table_row(one, rows[name], others)
+            base = results["95% margin"]["rate"]
+            for rule, m in results.items():
+                ratio = m["rate"] / base
+                ratios.setdefault(rule.split(" <=")[0], []).append(ratio)
+                low, high = m["interval"]
+                print(
+                    f"| {name} | {rule} | {m['rate']:.3f} ({low:.3f}-{high:.3f}) | {ratio:.2f} | {m['score']:.3f} "
+                    f"| {m['hardness']:.3f} | {m['fill']:.2f} |",
+                    flush=True,
+                )
+        for rule, values in ratios.items():
+            print(f"{rule}: geometric mean of ratios {np.exp(np.mean(np.log(values))):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hnmine.config import Config
+from hnmine.configfile import check_config
+from hnmine.errors import HnmineError
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_generated_pages_are_up_to_date():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_toml_example_is_a_config(page):
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):
+        raw = tomllib.loads(block)
+        raw.setdefault("input", {"pairs": "pairs.parquet"})
+        assert isinstance(check_config(raw, page.name, ROOT), Config)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_shown_exists(page):
+    from hnmine.cli.app import app
+
+    known = {info.name or info.callback.__name__ for info in app.registered_commands}
+    for name in re.findall(r"(?:^|\s|`|/)hnmine ([a-z]+)(?=[\s`])", page.read_text(), re.MULTILINE):
+        assert name in known | {"is", "reads", "writes", "says", "has", "does", "did", "keeps", "itself"}, name
+
+
+def test_the_ci_script_runs_the_readmes_test_command():
+    script = (ROOT / ".ci" / "run").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert 'torch==2.13.0 -e ".[dev]"' in script
+    assert 'torch==2.13.0 -e ".[dev]"' in readme
+    assert "pytest -q -n 2" in readme.replace(".venv/bin/", "")
+    assert '"$work/venv/bin/pytest" -q -n 2' in script
+
+
+def test_every_error_class_is_in_the_tree_drawn_in_its_module():
+    from hnmine import errors
+
+    def leaves(cls: type[HnmineError]) -> list[type[HnmineError]]:
+        return [cls, *(below for sub in cls.__subclasses__() for below in leaves(sub))]
+
+    for cls in leaves(HnmineError):
+        if cls.__module__ == "hnmine.errors":
+            assert re.search(rf"{cls.__name__}\s+{cls.exit_code}\b", errors.__doc__ or ""), cls
+
+
+def test_public_names_are_what_the_package_gives():
+    import hnmine
+
+    assert hnmine.__all__ == sorted(hnmine.__all__)
+    for name in hnmine.__all__:
+        assert getattr(hnmine, name) is not None

@@ -1,0 +1,216 @@
+"""Every formula once more, as plain loops over plain numbers: slow, obvious, and independent of hnmine.science.
+
+Rules that compare scores do it in float32, as the teacher's scores are, one scalar at a time.
+"""
+
+import math
+
+import numpy as np
+
+from hnmine.schemas import VERDICTS
+
+
+def anchor(scores, how, quantile=0.25):
+    if how == "min":
+        return min(scores)
+    if how == "max":
+        return max(scores)
+    if how == "mean":
+        return sum(scores) / len(scores)
+    ordered = sorted(scores)
+    place = quantile * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def anchors(lists, how, quantile=0.25):
+    if how == "each":
+        return [list(scores) for scores in lists]
+    return [[anchor(scores, how, quantile)] for scores in lists]
+
+
+def keeps_absolute(s, lowest, highest):
+    if lowest is not None and np.float32(s) < np.float32(lowest):
+        return False
+    return highest is None or np.float32(s) <= np.float32(highest)
+
+
+def keeps_margin(s, positive, m):
+    return bool(np.float32(s) <= np.float32(positive) - np.float32(m))
+
+
+def keeps_percent(s, positive, p):
+    positive = np.float32(positive)
+    return bool(np.float32(s) <= positive - np.float32(1 - p) * abs(positive))
+
+
+def keeps_rank(rank, first, last):
+    return rank in range(first, last + 1)
+
+
+def background(row, excluded):
+    counted = [value for value, out in zip(row, excluded, strict=True) if not out] or list(row)
+    mean = sum(counted) / len(counted)
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in counted) / len(counted))
+
+
+def topk(scores, k):
+    """Rows of the k best of one query's scores, best first, ties by row."""
+    return sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:k]
+
+
+def repeats(groups, keys):
+    out = []
+    for place, (group, key) in enumerate(zip(groups, keys, strict=True)):
+        out.append(any(groups[i] == group and keys[i] == key for i in range(place)))
+    return out
+
+
+def choose(groups, priority, n):
+    chosen = []
+    for group in sorted(set(groups)):
+        members = [place for place, other in enumerate(groups) if other == group]
+        if priority is not None:
+            members.sort(key=lambda place: (priority[place], place))
+        chosen += members[:n]
+    return sorted(chosen)
+
+
+def choose_capped(groups, documents, n, cap, used):
+    chosen = []
+    for place, (group, document) in enumerate(zip(groups, documents, strict=True)):
+        in_group = sum(groups[other] == group for other in chosen)
+        before = used.get(document, 0) + sum(documents[other] == document for other in chosen)
+        if in_group < n and before < cap:
+            chosen.append(place)
+    return chosen
+
+
+def capacity(k):
+    return math.log(1 + k)
+
+
+def clip(x):
+    return min(1.0, max(0.0, x))
+
+
+def hardness(s, positive, s0):
+    if positive <= s0:
+        return 1.0 if s >= positive else 0.0
+    return clip((s - s0) / (positive - s0))
+
+
+def safety(hardest, positive, s0, delta=0.05):
+    if positive <= s0:
+        return 0.0
+    return clip((positive - hardest) / (delta * (positive - s0)))
+
+
+def eci(c, h, s):
+    return 0.0 if h + s == 0 else c * 2 * h * s / (h + s)
+
+
+def mean(values):
+    """Mean of the numbers that there are; None without any."""
+    real = [value for value in values if value is not None]
+    return sum(real) / len(real) if real else None
+
+
+def anchor_quality(positive, scores, s0):
+    """The numbers of one anchor whose chosen negatives have the given scores."""
+    c = capacity(len(scores))
+    out = {"chosen": float(len(scores)), "capacity": c, "eci": 0.0}
+    if not scores:
+        return out | dict.fromkeys(("negative_score", "margin", "hardness", "safety"))
+    h, s = mean([hardness(score, positive, s0) for score in scores]), safety(max(scores), positive, s0)
+    return out | {
+        "negative_score": mean(scores),
+        "margin": positive - max(scores),
+        "hardness": h,
+        "safety": s,
+        "eci": eci(c, h, s),
+    }
+
+
+def query_quality(query, positives, chosen, verdicts):
+    """The numbers of one query: positives are its anchor scores, chosen and verdicts have one list an anchor."""
+    scores = [[query.scores[place] for place in places] for places in chosen]
+    rows = [anchor_quality(p, s, query.background) for p, s in zip(positives, scores, strict=True)]
+    return {name: mean([row[name] for row in rows]) for name in rows[0]} | {
+        "kept": mean([row.count("keep") for row in verdicts]),
+        "candidates": sum(document not in query.positives for document in query.candidates),
+        "positives": len(query.positives),
+        "positive_score": mean(query.positive_scores),
+    }
+
+
+def judge(query, config, documents):
+    """Verdicts of one query, for each anchor a list with one for each candidate.
+
+    Args:
+        query: a `strategies.Query`.
+        config: a FilterConfig.
+        documents: key of each document of the corpus.
+    """
+    positives = [np.float32(score) for score in query.positive_scores]
+    if config.anchor != "each":
+        positives = [np.float32(anchor([float(p) for p in positives], config.anchor, config.anchor_quantile))]
+    out = []
+    for positive in positives:
+        taken, row = set(), []
+        for place, document in enumerate(query.candidates):
+            reasons = _copies(query, place, documents) | _scores(query, place, positive, config)
+            verdict = next((name for name in VERDICTS if reasons.get(name)), "keep")
+            if verdict == "keep" and documents[document] in taken:
+                verdict = "copy_of_negative"
+            elif verdict == "keep":
+                taken.add(documents[document])
+            row.append(verdict)
+        out.append(row)
+    return out
+
+
+def standardised(values, counted):
+    """Return z of all values, mean and deviation taken over the counted ones; 0 where those do not differ."""
+    real = [value for value, counts in zip(values, counted, strict=True) if counts]
+    if not real:
+        return [0.0] * len(values)
+    centre = sum(real) / len(real)
+    std = math.sqrt(sum((value - centre) ** 2 for value in real) / len(real))
+    if std <= 1e-6 * max(1.0, abs(centre)):
+        return [0.0] * len(values)
+    return [(value - centre) / std for value in values]
+
+
+def two_sided(query):
+    """z(s) + z(highest similarity to a positive) of each candidate, among those that are no labelled positives."""
+    others = [document not in query.positives for document in query.candidates]
+    nearest = [max(row) for row in query.similarities]
+    both = zip(standardised(query.scores, others), standardised(nearest, others), strict=True)
+    return [a + b for a, b in both]
+
+
+def _copies(query, place, documents):
+    document = query.candidates[place]
+    return {
+        "positive": document in query.positives,
+        "sibling_positive": document in query.siblings,
+        "copy_of_positive": documents[document] in [documents[p] for p in query.positives],
+        "copy_of_query": documents[document] == query.key,
+    }
+
+
+def _scores(query, place, positive, config):
+    s, rules = query.scores[place], [config.rule] if isinstance(config.rule, str) else config.rule
+    nearest, limit = max(query.similarities[place]), config.max_positive_similarity
+    query_limit = config.max_query_similarity
+    return {
+        "near_copy_of_positive": limit is not None and np.float32(nearest) > np.float32(limit),
+        "near_copy_of_query": query_limit is not None and np.float32(s) > np.float32(query_limit),
+        "outside_ranks": config.ranks is not None and not keeps_rank(query.ranks[place], *config.ranks),
+        "absolute": "absolute" in rules and not keeps_absolute(s, config.min_score, config.max_score),
+        "margin": "margin" in rules and not keeps_margin(s, positive, config.margin),
+        "percent": "percent" in rules and not keeps_percent(s, positive, config.percent),
+        "two_sided": "two_sided" in rules and two_sided(query)[place] > config.two_sided,
+    }

@@ -1,0 +1,64 @@
+"""The seam between stages and processes: order, errors and deaths."""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from hnmine import run
+from hnmine.engines import InlineEngine, PoolEngine, make_engine
+from hnmine.errors import HnmineError, InputError, WorkerDied
+from tests.support import config_for, make_collection, write_jsonl
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def die(number: int) -> NoReturn:
+    os._exit(3)
+
+
+def refuse(number: int) -> NoReturn:
+    raise InputError(f"corpus.jsonl line {number}: no text\nand a second line")
+
+
+def test_a_pool_gives_every_result_once() -> None:
+    assert dict(PoolEngine(2).map(square, list(range(9)))) == {n: n * n for n in range(9)}
+    assert list(InlineEngine().map(square, [3, 4])) == [(0, 9), (1, 16)]
+
+
+def test_nothing_to_do_starts_no_process() -> None:
+    assert list(PoolEngine(2).map(square, [])) == []
+
+
+def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
+    with pytest.raises(WorkerDied, match="finished shards are kept"):
+        list(PoolEngine(2).map(die, [1, 2, 3]))
+
+
+def test_an_error_in_a_worker_arrives_as_it_is() -> None:
+    with pytest.raises(InputError) as caught:
+        list(PoolEngine(2).map(refuse, [7]))
+    assert type(caught.value) is InputError
+    assert str(caught.value) == "corpus.jsonl line 7: no text\nand a second line"
+
+
+def test_one_worker_stays_in_this_process() -> None:
+    assert isinstance(make_engine(1), InlineEngine)
+    assert isinstance(make_engine(3), PoolEngine)
+
+
+def test_a_bad_input_reads_the_same_whatever_the_engine(tmp_path) -> None:
+    make_collection(tmp_path, 8, 3)
+    write_jsonl(tmp_path / "corpus.jsonl", [{"doc_id": "d0", "text": "one"}, {"doc_id": "d0", "text": "two"}])
+    caught = []
+    for workers in (1, 2):
+        with pytest.raises(HnmineError) as error:
+            run(config_for(tmp_path, f"out{workers}", workers=workers))
+        caught.append((type(error.value), str(error.value)))
+    assert caught[0] == caught[1]
+    assert caught[0][0] is InputError
+    assert "'d0' a second time" in caught[0][1]

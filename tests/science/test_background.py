@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science.background import background, sample_rows
+from tests import oracles
+from tests.strategies import quick, scores
+
+
+@quick
+@given(st.data(), st.integers(0, 5), st.integers(1, 6))
+def test_mean_and_deviation_are_the_double_loop(data, rows, width):
+    row = st.lists(scores, min_size=width, max_size=width)
+    mask = st.lists(st.booleans(), min_size=width, max_size=width)
+    values = data.draw(st.lists(row, min_size=rows, max_size=rows))
+    excluded = data.draw(st.lists(mask, min_size=rows, max_size=rows))
+    shape = (rows, width)
+    mean, std = background(
+        np.array(values, dtype=np.float32).reshape(shape), np.array(excluded, dtype=bool).reshape(shape)
+    )
+    expected = [oracles.background(v, e) for v, e in zip(values, excluded, strict=True)]
+    scale = max([abs(x) for v in values for x in v] + [1])
+    np.testing.assert_allclose(mean, [m for m, _ in expected], rtol=1e-6, atol=1e-7 * scale)
+    np.testing.assert_allclose(std, [s for _, s in expected], rtol=1e-6, atol=1e-7 * scale)
+
+
+def test_excluded_places_do_not_count():
+    scores_ = np.array([[1.0, 2.0, 9.0], [1.0, 2.0, 9.0]], dtype=np.float32)
+    mean, std = background(scores_, np.array([[False, False, True], [False, False, False]]))
+    assert mean.tolist() == [1.5, 4.0]
+    assert std.tolist() == [0.5, pytest.approx((38 / 3) ** 0.5)]
+
+
+def test_where_all_is_excluded_all_counts():
+    mean, std = background(np.array([[1.0, 3.0]], dtype=np.float32), np.array([[True, True]]))
+    assert (mean[0], std[0]) == (2.0, 1.0)
+
+
+def test_large_equal_scores_have_no_deviation():
+    mean, std = background(np.full((1, 256), 16_777_215, dtype=np.float32), np.zeros((1, 256), dtype=bool))
+    assert (mean[0], std[0]) == (16_777_215.0, 0.0)
+
+
+@pytest.mark.parametrize(("rows", "size", "expected"), [(1000, 32, 32), (5, 32, 5), (32, 32, 32), (1, 8, 1)])
+def test_the_sample_is_ascending_distinct_and_inside_the_corpus(rows, size, expected):
+    found = sample_rows(rows, size, 0)
+    assert found.dtype == np.int64
+    assert len(found) == expected
+    assert (np.diff(found) > 0).all()
+    assert found.min() >= 0
+    assert found.max() < rows
+
+
+def test_the_sample_depends_on_the_seed_and_on_nothing_else():
+    one = sample_rows(1000, 50, 3)
+    np.random.default_rng(0).random(10)
+    np.testing.assert_array_equal(one, sample_rows(1000, 50, 3))
+    assert not np.array_equal(one, sample_rows(1000, 50, 4))
+
+
+def test_the_sample_is_roughly_uniform():
+    counts = np.zeros(20)
+    for seed in range(400):
+        counts[sample_rows(20, 5, seed)] += 1
+    # each row is drawn with p = 1/4: mean 100, standard deviation 8.7
+    assert counts.sum() == 2000
+    assert np.abs(counts - 100).max() < 4.5 * 8.7

@@ -1,0 +1,194 @@
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.candidates import Batch, Cells
+from hnmine.choosing import Chooser, cells_of
+from hnmine.config import EmitConfig
+from hnmine.ragged import Ragged
+from hnmine.schemas import CANDIDATES
+from tests import oracles
+from tests.strategies import World, make_query, quick, worlds
+
+
+def choose(chooser, table, keep):
+    """Return for each query, for each positive, the positions chosen; keep has one value a (document, anchor)."""
+    batch = Batch.from_table(table)
+    cells = Cells.of(batch, batch.positive_scores)
+    documents = batch.candidates.values[cells.candidate]
+    kept = np.array([keep(int(d)) for d in documents], dtype=bool)
+    found = chooser.choose(batch, cells, kept, table.column("query_id").to_pylist())
+    lists = found.to_arrow(pa.int64()).to_pylist()
+    offsets = cells.anchors.offsets
+    return [lists[low:high] for low, high in pairwise(offsets)]
+
+
+def chooser(how="top", n=2, cap=None, seed=0):
+    return Chooser(EmitConfig(choose=how, num_negatives=n, max_per_document=cap), seed)
+
+
+ways = st.tuples(
+    st.sampled_from(["top", "random"]), st.integers(1, 4), st.none() | st.integers(1, 3), st.integers(0, 2)
+)
+
+
+@quick
+@given(worlds(), st.integers(1, 4), st.sampled_from([2, 3, 100]))
+def test_top_takes_the_best_ranked_that_were_kept(world, n, modulus):
+    found = choose(chooser(n=n), world.table(), lambda d: d % modulus != 0)
+    for query, lists in zip(world.queries, found, strict=True):
+        good = [place for place, d in enumerate(query.candidates) if d % modulus != 0]
+        assert lists == [good[:n]] * len(query.positives)
+
+
+@quick
+@given(worlds(), ways, st.sampled_from([2, 3, 100]))
+def test_only_what_was_kept_is_chosen_never_twice_never_more_than_n_and_all_that_fit(world, way, modulus):
+    how, n, cap, seed = way
+    found = choose(chooser(how, n, cap, seed), world.table(), lambda d: d % modulus != 0)
+    served = Counter()
+    for query, lists in zip(world.queries, found, strict=True):
+        good = {place for place, d in enumerate(query.candidates) if d % modulus != 0}
+        for positions in lists:
+            assert set(positions) <= good
+            assert positions == sorted(set(positions))
+            assert len(positions) == min(n, len(good)) if cap is None else len(positions) <= min(n, len(good))
+            served.update(query.candidates[place] for place in positions)
+    assert cap is None or max(served.values(), default=0) <= cap
+
+
+@quick
+@given(worlds(), st.integers(1, 3), st.integers(1, 2))
+def test_top_with_a_cap_is_the_double_loop(world, n, cap):
+    found = choose(chooser(n=n, cap=cap), world.table(), lambda d: True)
+    groups, documents, places, anchor = [], [], [], 0
+    for query in world.queries:
+        for _ in query.positives:
+            groups += [anchor] * len(query.candidates)
+            documents += query.candidates
+            places += range(len(query.candidates))
+            anchor += 1
+    expected = [[] for _ in range(anchor)]
+    for element in oracles.choose_capped(groups, documents, n, cap, {}):
+        expected[groups[element]].append(places[element])
+    assert [row for lists in found for row in lists] == expected
+
+
+@quick
+@given(worlds(min_queries=2), ways, st.integers(0, 4))
+def test_a_table_cut_in_slices_gives_the_same_choice(world, way, cut):
+    how, n, cap, seed = way
+    table, cut = world.table(), min(cut, len(world.queries))
+    whole = choose(chooser(how, n, cap, seed), table, lambda d: d % 3 != 0)
+    same = chooser(how, n, cap, seed)
+    pieces = [choose(same, piece, lambda d: d % 3 != 0) for piece in (table.slice(0, cut), table.slice(cut))]
+    assert pieces[0] + pieces[1] == whole
+
+
+@quick
+@given(worlds(min_queries=2), ways, st.data())
+def test_without_a_cap_the_order_of_queries_changes_no_choice(world, way, data):
+    how, n, _, seed = way
+    order = data.draw(st.permutations(range(len(world.queries))))
+    shuffled = World(world.documents, [world.queries[i] for i in order])
+    expected = choose(chooser(how, n, None, seed), world.table(), lambda d: True)
+    found = choose(chooser(how, n, None, seed), shuffled.table(), lambda d: True)
+    assert found == [expected[i] for i in order]
+
+
+@quick
+@given(worlds(min_queries=1), st.integers(1, 3), st.integers(0, 3))
+def test_a_random_choice_of_documents_does_not_depend_on_the_order_of_candidates(world, n, seed):
+    table = world.table()
+    backwards = pa.array([q.candidates[::-1] for q in world.queries], CANDIDATES.field("doc_rows").type)
+    turned = table.set_column(table.schema.get_field_index("doc_rows"), CANDIDATES.field("doc_rows"), backwards)
+
+    def documents(found, lists):
+        return [
+            [{candidates[place] for place in positions} for positions in rows]
+            for candidates, rows in zip(lists, found, strict=True)
+        ]
+
+    one = documents(choose(chooser("random", n, None, seed), table, lambda d: True), table["doc_rows"].to_pylist())
+    other = documents(choose(chooser("random", n, None, seed), turned, lambda d: True), turned["doc_rows"].to_pylist())
+    assert one == other
+
+
+def test_a_random_choice_depends_on_the_query_the_anchor_and_the_seed():
+    candidates = {d: 0.5 for d in range(100, 140)}
+    queries = [make_query(i, {0: 0.9, 1: 0.9}, candidates) for i in range(2)]
+    table = World(list(range(200)), queries).table()
+    (a, b), (c, d) = choose(chooser("random", 5), table, lambda _: True)
+    (e, _), _ = choose(chooser("random", 5, seed=1), table, lambda _: True)
+    assert len({tuple(x) for x in (a, b, c, d, e)}) == 5
+
+
+def test_random_choices_are_roughly_uniform_over_queries():
+    queries = [make_query(i, {0: 0.9}, {d: 1 - d / 10 for d in range(1, 6)}) for i in range(3000)]
+    table = World(list(range(10)), queries).table()
+    counts = Counter(place for lists in choose(chooser("random", 2), table, lambda _: True) for place in lists[0])
+    # each of five with p = 2/5: mean 1200, standard deviation 26.8
+    assert sum(counts.values()) == 6000
+    assert max(abs(counts[place] - 1200) for place in range(5)) < 4.5 * 26.8
+
+
+def test_a_hub_serves_the_first_queries_only():
+    queries = [make_query(i, {i: 0.9}, {10: 0.8, 11 + i: 0.5}) for i in range(4)]
+    found = choose(chooser(n=1, cap=2), World(list(range(20)), queries).table(), lambda _: True)
+    assert found == [[[0]], [[0]], [[1]], [[1]]]
+
+
+def judged(world, verdicts, anchors):
+    table = world.table()
+    kind = pa.list_(pa.list_(pa.string()))
+    return table.append_column("anchor_scores", pa.array(anchors, pa.list_(pa.float32()))).append_column(
+        "verdicts", pa.array(verdicts, kind)
+    )
+
+
+def test_cells_of_a_judged_table_and_of_its_slices_know_what_was_kept():
+    world = World(
+        list(range(20)),
+        [
+            make_query(0, {0: 0.9}, {10: 0.5, 11: 0.4}),
+            make_query(1, {1: 0.9, 2: 0.8}, {12: 0.5, 13: 0.4}),
+            make_query(2, {3: 0.9}, {}),
+            make_query(3, {4: 0.9}, {14: 0.3}),
+        ],
+    )
+    table = judged(
+        world,
+        [[["keep", "margin"]], [["margin", "keep"], ["keep", "keep"]], [[]], [["positive"]]],
+        [[0.9], [0.9, 0.8], [0.9], [0.9]],
+    )
+    expected = [[True, False], [False, True, True, True], [], [False]]
+    for first in range(5):
+        for length in range(5 - first):
+            piece = table.slice(first, length)
+            cells, keep = cells_of(piece, Batch.from_table(piece))
+            assert keep.dtype == bool
+            assert keep.tolist() == [x for row in expected[first : first + length] for x in row]
+            assert len(cells.anchor) == len(keep)
+
+
+@pytest.mark.parametrize("how", ["top", "random"])
+@pytest.mark.parametrize("cap", [None, 1])
+def test_nothing_kept_and_no_queries_give_empty_lists(how, cap):
+    world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.8}, {10: 0.5}), make_query(1, {0: 0.9}, {})])
+    assert choose(chooser(how, 2, cap), world.table(), lambda _: False) == [[[], []], [[]]]
+    assert choose(chooser(how, 2, cap), World([1], []).table(), lambda _: True) == []
+
+
+def test_each_anchor_counts_positions_within_its_own_query():
+    batch = World(
+        list(range(20)), [make_query(0, {0: 0.9}, {5: 0.5, 6: 0.4}), make_query(1, {1: 0.9}, {7: 0.3, 8: 0.2})]
+    ).batch()
+    cells = Cells.of(batch, Ragged(np.array([0.9, 0.9], np.float32), np.array([0, 1, 2])))
+    found = chooser(n=1).choose(batch, cells, np.array([False, True, False, True]), ["a", "b"])
+    assert found.values.tolist() == [1, 1]
+    assert found.offsets.tolist() == [0, 1, 2]

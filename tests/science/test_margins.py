@@ -1,0 +1,155 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science.margins import absolute, below, margin, percent, rank_window
+from tests import oracles
+from tests.strategies import f32, grid, quick, scores
+
+pairs = st.lists(st.tuples(scores, scores), max_size=12)
+shares = st.floats(0.01, 1)
+gaps = st.floats(0, 2)
+
+
+def columns(rows):
+    both = np.array(rows, dtype=np.float32).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+@quick
+@given(pairs, gaps)
+def test_margin_is_the_double_loop(rows, m):
+    s, anchor = columns(rows)
+    assert margin(s, anchor, m).tolist() == [oracles.keeps_margin(a, b, m) for a, b in rows]
+
+
+@quick
+@given(pairs, shares)
+def test_percent_is_the_double_loop(rows, p):
+    s, anchor = columns(rows)
+    assert percent(s, anchor, p).tolist() == [oracles.keeps_percent(a, b, p) for a, b in rows]
+
+
+@quick
+@given(pairs, st.none() | grid, st.none() | grid)
+def test_absolute_is_the_double_loop(rows, low, high):
+    s, _ = columns(rows)
+    assert absolute(s, low, high).tolist() == [oracles.keeps_absolute(a, low, high) for a, _ in rows]
+
+
+@quick
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(1, 30), st.integers(0, 30))
+def test_rank_window_is_the_double_loop(ranks, first, length):
+    found = rank_window(np.array(ranks, dtype=np.int32), first, first + length)
+    assert found.tolist() == [oracles.keeps_rank(rank, first, first + length) for rank in ranks]
+
+
+@quick
+@given(grid, grid, st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]), st.sampled_from([0.0, 0.05, 0.1, 0.5]))
+def test_rules_agree_with_exact_arithmetic_away_from_the_line(s, anchor, p, m):
+    exact_s, exact_anchor = Fraction(s), Fraction(anchor)
+    lines = {
+        margin: (m, exact_anchor - Fraction(m)),
+        percent: (p, exact_anchor - (1 - Fraction(p)) * abs(exact_anchor)),
+    }
+    for rule, (setting, line) in lines.items():
+        if abs(exact_s - line) > Fraction(1, 10**6):
+            assert bool(rule(np.float32(s), np.float32(anchor), setting)) == (exact_s < line)
+
+
+@quick
+@given(pairs, shares, shares)
+def test_a_stricter_percent_never_keeps_more(rows, one, other):
+    s, anchor = columns(rows)
+    strict, loose = percent(s, anchor, min(one, other)), percent(s, anchor, max(one, other))
+    assert not (strict & ~loose).any()
+
+
+@quick
+@given(pairs, gaps, gaps)
+def test_a_wider_margin_never_keeps_more(rows, one, other):
+    s, anchor = columns(rows)
+    strict, loose = margin(s, anchor, max(one, other)), margin(s, anchor, min(one, other))
+    assert not (strict & ~loose).any()
+
+
+@quick
+@given(st.lists(scores, max_size=12), grid, grid)
+def test_a_lower_similarity_limit_never_keeps_more(values, one, other):
+    s = np.array(values, dtype=np.float32)
+    assert not (below(s, min(one, other)) & ~below(s, max(one, other))).any()
+
+
+@quick
+@given(pairs, shares, gaps)
+def test_no_rule_keeps_a_candidate_above_its_anchor(rows, p, m):
+    s, anchor = columns(rows)
+    above = s > anchor
+    assert not (percent(s, anchor, p) & above).any()
+    assert not (margin(s, anchor, m) & above).any()
+
+
+@quick
+@given(pairs)
+def test_percent_1_and_margin_0_keep_what_is_not_above_the_anchor(rows):
+    s, anchor = columns(rows)
+    np.testing.assert_array_equal(percent(s, anchor, 1.0), s <= anchor)
+    np.testing.assert_array_equal(margin(s, anchor, 0.0), s <= anchor)
+
+
+def test_a_positive_at_minus_0_50_does_not_keep_minus_0_49_at_95_percent():
+    s = np.array([-0.49, -0.50, -0.52, -0.53, -0.60], dtype=np.float32)
+    assert percent(s, np.float32(-0.50), 0.95).tolist() == [False, False, False, True, True]
+
+
+def test_percent_of_a_positive_score_is_the_papers_rule():
+    # NV-Retriever: s <= 0.9 * 0.8 = 0.72
+    s = np.array([0.71, 0.73, 0.8, -1.0], dtype=np.float32)
+    assert percent(s, np.float32(0.8), 0.9).tolist() == [True, False, False, True]
+
+
+def test_percent_of_a_zero_anchor_keeps_up_to_zero():
+    assert percent(np.array([-0.1, 0.0, 0.1], dtype=np.float32), np.float32(0), 0.5).tolist() == [True, True, False]
+
+
+def test_margin_counts_the_line_itself_as_kept():
+    s = np.array([0.25, np.nextafter(np.float32(0.25), np.float32(1))], dtype=np.float32)
+    assert margin(s, np.float32(0.75), 0.5).tolist() == [True, False]
+
+
+def test_ragged_positives_1_2_1_are_each_measured_from_their_own_score():
+    # three queries with positives 0.75 | 0.75, 0.25 | 0.875, one candidate at 0.5 each, margin 0.25
+    anchor = np.array([0.75, 0.75, 0.25, 0.875], dtype=np.float32)
+    s = np.full(4, 0.5, dtype=np.float32)
+    assert margin(s, anchor, 0.25).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kept"),
+    [
+        (None, None, [-1.0, 0.0, 0.5, 1.0]),
+        (0.0, None, [0.0, 0.5, 1.0]),
+        (None, 0.5, [-1.0, 0.0, 0.5]),
+        (0.0, 0.5, [0.0, 0.5]),
+        (0.6, 0.4, []),
+    ],
+)
+def test_absolute_bounds_are_inclusive_and_each_may_be_open(low, high, kept):
+    s = np.array([-1.0, 0.0, 0.5, 1.0], dtype=np.float32)
+    assert s[absolute(s, low, high)].tolist() == kept
+
+
+def test_a_limit_as_written_counts_as_equal_to_the_same_float32_score():
+    # 0.1 as float32 is above 0.1 as float64: compared at one precision, a score of 0.1 passes a limit of 0.1
+    assert f32(0.1) > 0.1
+    tenth = np.array([0.1], dtype=np.float32)
+    assert below(tenth, 0.1).tolist() == [True]
+    assert absolute(tenth, None, 0.1).tolist() == [True]
+    assert absolute(np.array([0.7], dtype=np.float32), 0.7, None).tolist() == [True]
+
+
+def test_rank_window_includes_both_ends():
+    assert rank_window(np.arange(1, 7), 2, 4).tolist() == [False, True, True, True, False, False]

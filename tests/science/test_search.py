@@ -1,0 +1,214 @@
+from itertools import pairwise
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science.dots import dots
+from hnmine.science.topk import NOTHING, unpack
+from hnmine.search import SLACK, ExactProposer, IndexProposer, search
+from hnmine.vectors import Block
+from tests import oracles
+from tests.strategies import quick
+
+
+def blocks(corpus, cuts=()):
+    bounds = [0, *sorted(cuts), len(corpus)]
+    return [Block(a, corpus[a:b]) for a, b in pairwise(bounds) if b > a]
+
+
+def found(keys):
+    """Return [(score, row)] of each query."""
+    out = []
+    for row in keys:
+        scores, rows = unpack(row[row != NOTHING])
+        out.append(list(zip(scores.tolist(), rows.tolist(), strict=True)))
+    return out
+
+
+def expected(corpus, queries, k):
+    """Sort all scores of each query, ties by row."""
+    scores = dots(queries, corpus).tolist()
+    return [[(row[d], d) for d in oracles.topk(row, k)] for row in scores]
+
+
+def random_vectors(rows, dim, seed):
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+
+
+def tied_vectors(rows, dim, kinds, seed):
+    """Return rows that are copies of a few vectors."""
+    few = random_vectors(kinds, dim, seed)
+    return few[np.random.default_rng(seed).integers(0, kinds, rows)]
+
+
+@quick
+@given(
+    st.integers(1, 120), st.integers(1, 6), st.sampled_from([1, 3, 8, 17]), st.integers(1, 40),
+    st.integers(0, 3), st.integers(0, 50), st.lists(st.integers(0, 120), max_size=6),
+)  # fmt: skip
+def test_exact_search_is_a_full_sort_whatever_the_blocks(rows, asked, dim, k, kinds, seed, cuts):
+    corpus = tied_vectors(rows, dim, kinds, seed) if kinds else random_vectors(rows, dim, seed)
+    queries = random_vectors(asked, dim, seed + 1)
+    keys = search(blocks(corpus, [c for c in cuts if c < rows]), queries, k, ExactProposer())
+    assert keys.shape == (asked, k)
+    assert found(keys) == expected(corpus, queries, k)
+
+
+@quick
+@given(st.integers(0, 20), st.lists(st.integers(1, 99), max_size=5), st.data())
+def test_the_order_of_blocks_changes_nothing(seed, cuts, data):
+    corpus, queries = tied_vectors(100, 4, 5, seed), random_vectors(3, 4, seed + 1)
+    parts = data.draw(st.permutations(blocks(corpus, set(cuts))))
+    np.testing.assert_array_equal(
+        search(parts, queries, 7, ExactProposer()), search(blocks(corpus), queries, 7, ExactProposer())
+    )
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [500], [10, 20, 700], range(100, 1000, 100)])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_a_corpus_of_one_vector_repeated_gives_its_first_rows(cuts, k):
+    corpus = np.repeat(random_vectors(1, 16, 0), 1000, axis=0)
+    queries = random_vectors(4, 16, 1)
+    for hits in found(search(blocks(corpus, cuts), queries, k, ExactProposer())):
+        assert [row for _, row in hits] == list(range(k))
+        assert len({score for score, _ in hits}) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ties_and_near_ties_at_the_kth_place_go_by_exact_score_then_row(seed):
+    # 3,000 copies of one vector with the last bits of some disturbed: a matrix product alone gets their order wrong
+    generator = np.random.default_rng(seed)
+    corpus = np.repeat(random_vectors(1, 64, seed), 3000, axis=0)
+    some = generator.random(3000) < 0.3
+    corpus[some] += (generator.standard_normal((some.sum(), 64)) * 1e-7).astype(np.float32)
+    queries = random_vectors(3, 64, seed + 10)
+    keys = search(blocks(corpus, [700, 1800]), queries, 20, ExactProposer())
+    assert found(keys) == expected(corpus, queries, 20)
+
+
+def test_every_score_is_the_exact_pairs_score_bit_for_bit():
+    corpus, queries = random_vectors(500, 48, 1), random_vectors(20, 48, 2)
+    scores, rows = unpack(search(blocks(corpus, [123]), queries, 30, ExactProposer()))
+    exact = dots(queries, corpus)
+    np.testing.assert_array_equal(scores, np.take_along_axis(exact, rows, axis=1))
+
+
+def test_queries_asked_one_at_a_time_get_the_same_bits():
+    corpus, queries = random_vectors(400, 24, 3), random_vectors(9, 24, 4)
+    together = search(blocks(corpus, [150]), queries, 10, ExactProposer())
+    for i in range(9):
+        alone = search(blocks(corpus, [150]), queries[i : i + 1], 10, ExactProposer())
+        np.testing.assert_array_equal(alone[0], together[i])
+
+
+def test_more_places_than_documents_are_left_empty():
+    corpus, queries = random_vectors(5, 8, 0), random_vectors(2, 8, 1)
+    keys = search(blocks(corpus, [2]), queries, 12, ExactProposer())
+    assert keys.shape == (2, 12)
+    assert (keys[:, 5:] == NOTHING).all()
+    assert found(keys) == expected(corpus, queries, 5)
+
+
+def test_no_queries_and_no_blocks():
+    corpus = random_vectors(5, 8, 0)
+    assert search(blocks(corpus), corpus[:0], 3, ExactProposer()).shape == (0, 3)
+    assert (search([], corpus[:2], 3, ExactProposer()) == NOTHING).all()
+
+
+def test_zero_vectors_and_negative_scores_are_ordered_too():
+    corpus = np.array([[-1, 0], [0, 0], [1, 0], [-1, 0], [0, 1]], dtype=np.float32)
+    hits = found(search(blocks(corpus, [2]), np.array([[1, 0]], dtype=np.float32), 5, ExactProposer()))
+    assert hits == [[(1.0, 2), (0.0, 1), (0.0, 4), (-1.0, 0), (-1.0, 3)]]
+
+
+class Forgetful:
+    """Proposes the worst documents first, with an honest bound on what it left out."""
+
+    def __init__(self):
+        self.asked = []
+
+    def propose(self, block, queries, which, k):
+        self.asked.append((block.first, k, which.tolist()))
+        scores = dots(queries, block.vectors)
+        order = np.argsort(scores, axis=1)[:, :k]
+        left = np.sort(scores, axis=1)
+        last = left[:, -1] if k < len(block.vectors) else np.full(len(queries), -np.inf, dtype=np.float32)
+        return order, last
+
+
+def test_a_block_is_asked_again_for_twice_as_many_until_nothing_can_be_missed():
+    corpus, queries = random_vectors(200, 8, 5), random_vectors(2, 8, 6)
+    proposer = Forgetful()
+    keys = search(blocks(corpus, [100]), queries, 3, proposer)
+    assert found(keys) == expected(corpus, queries, 3)
+    first = [k for start, k, _ in proposer.asked if start == 0]
+    assert first == [(3 + SLACK) * 2**i for i in range(len(first))]
+    assert first[-2] < 100 <= first[-1]
+
+
+def test_queries_that_are_sure_are_not_asked_again():
+    # one query ties over the whole corpus, the other does not
+    corpus = np.zeros((500, 2), dtype=np.float32)
+    corpus[:, 0], corpus[:, 1] = 1, np.linspace(-1, 1, 500)
+    queries = np.array([[1, 0], [0, 1]], dtype=np.float32)
+    asked = []
+
+    class Watched(ExactProposer):
+        def propose(self, block, queries, which, k):
+            asked.append(which.tolist())
+            return super().propose(block, queries, which, k)
+
+    hits = found(search(blocks(corpus), queries, 4, Watched()))
+    assert [row for _, row in hits[0]] == [0, 1, 2, 3]
+    assert [row for _, row in hits[1]] == [499, 498, 497, 496]
+    assert asked[0] == [0, 1]
+    assert asked[1:]
+    assert all(which == [0] for which in asked[1:])
+
+
+class StubIndex:
+    """Answers with the rows it was given."""
+
+    def __init__(self, rows):
+        self.rows = np.array(rows, dtype=np.int64)
+
+    def search(self, queries, k):
+        assert self.rows.shape == (len(queries), k)
+        return np.zeros(self.rows.shape, dtype=np.float32), self.rows
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [1, 2, 3, 4, 5]])
+def test_faisss_minus_1_never_becomes_a_row(cuts):
+    corpus, queries = random_vectors(6, 4, 7), random_vectors(3, 4, 8)
+    index = StubIndex([[5, -1, 0, -1], [-1, -1, -1, -1], [2, 3, 4, -1]])
+    hits = found(search(blocks(corpus, cuts), queries, 4, IndexProposer(index, queries, 4)))
+    assert [{row for _, row in row_hits} for row_hits in hits] == [{0, 5}, set(), {2, 3, 4}]
+
+
+def test_an_indexs_hits_are_scored_again_exactly_and_ordered_by_it():
+    corpus, queries = random_vectors(50, 8, 9), random_vectors(4, 8, 10)
+    rows = np.random.default_rng(0).permuted(np.tile(np.arange(50), (4, 1)), axis=1)[:, :12]
+    keys = search(blocks(corpus, [20]), queries, 5, IndexProposer(StubIndex(rows), queries, 12))
+    exact = dots(queries, corpus)
+    for query, hits in enumerate(found(keys)):
+        best = sorted(rows[query].tolist(), key=lambda d, query=query: (-exact[query, d], d))[:5]
+        assert hits == [(float(exact[query, d]), d) for d in best]
+
+
+def test_an_indexs_hits_are_found_for_queries_asked_out_of_order():
+    corpus, queries = random_vectors(6, 4, 7), random_vectors(3, 4, 8)
+    proposer = IndexProposer(StubIndex([[0, 1], [2, 3], [4, -1]]), queries, 2)
+    positions, bound = proposer.propose(Block(2, corpus[2:]), queries[[2, 0]], np.array([2, 0]), 9)
+    assert positions.tolist() == [[2, -1], [-1, -1]]
+    assert (bound == -np.inf).all()
+
+
+def test_a_real_index_over_everything_agrees_with_exact_search():
+    corpus, queries = random_vectors(300, 16, 11), random_vectors(10, 16, 12)
+    index = faiss.IndexFlatIP(16)
+    index.add(corpus)
+    approximate = search(blocks(corpus, [111]), queries, 10, IndexProposer(index, queries, 40))
+    np.testing.assert_array_equal(approximate, search(blocks(corpus), queries, 10, ExactProposer()))

@@ -1,0 +1,89 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import hnmine.vectors
+from hnmine.store import part_name, write_table
+from hnmine.vectors import VectorStore, to_arrow, to_numpy
+
+
+def make(rows, dim=6, seed=0):
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+
+
+def store(folder, vectors, lengths, dtype="float32", **more):
+    first = 0
+    for number, length in enumerate(lengths):
+        table = to_arrow(vectors[first : first + length], first, dtype)
+        write_table(table, folder / part_name(number), "key", plain=True)
+        first += length
+    assert first == len(vectors)
+    return VectorStore(folder, **more)
+
+
+def test_float32_vectors_come_back_bit_for_bit_with_their_rows():
+    vectors = make(7)
+    table = to_arrow(vectors, 100, "float32")
+    np.testing.assert_array_equal(to_numpy(table.column("vector")), vectors)
+    assert table.column("row").to_pylist() == list(range(100, 107))
+
+
+def test_float16_vectors_are_stored_in_half_and_read_as_float32():
+    vectors = make(7)
+    table = to_arrow(vectors, 0, "float16")
+    assert table.schema.field("vector").type.value_type == pa.float16()
+    found = to_numpy(table.column("vector"))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, vectors.astype(np.float16).astype(np.float32))
+
+
+def test_a_slice_and_several_chunks_are_read_as_what_they_are():
+    vectors = make(9)
+    column = to_arrow(vectors, 0, "float32").column("vector")
+    np.testing.assert_array_equal(to_numpy(column.slice(2, 5)), vectors[2:7])
+    np.testing.assert_array_equal(to_numpy(column.chunk(0).slice(4)), vectors[4:])
+    both = pa.chunked_array([column.chunk(0).slice(5), column.chunk(0).slice(0, 2)])
+    np.testing.assert_array_equal(to_numpy(both), vectors[[5, 6, 7, 8, 0, 1]])
+    assert to_numpy(column.slice(0, 0)).shape == (0, 6)
+
+
+def test_one_chunk_of_float32_is_not_copied():
+    chunk = to_arrow(make(9), 0, "float32").column("vector").chunk(0)
+    assert to_numpy(chunk).__array_interface__["data"][0] == chunk.values.buffers()[1].address
+
+
+@pytest.mark.parametrize("block_rows", [1, 4, 5, 8, 9, 1000])
+@pytest.mark.parametrize("cache_bytes", [0, 100, 10**6])
+def test_blocks_are_the_corpus_in_order_whatever_their_size_and_the_cache(
+    tmp_path, monkeypatch, block_rows, cache_bytes
+):
+    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", block_rows)
+    vectors = make(13)
+    opened = store(tmp_path, vectors, [4, 4, 4, 1], cache_bytes=cache_bytes)
+    assert (opened.rows, opened.dim) == (13, 6)
+    for _ in range(2):
+        found = list(opened.blocks())
+        assert [block.first for block in found] == np.cumsum([0, *(len(b.vectors) for b in found[:-1])]).tolist()
+        np.testing.assert_array_equal(np.concatenate([block.vectors for block in found]), vectors)
+        # a shard is never cut, so a block is at most that of one shard or the limit
+        assert max(len(block.vectors) for block in found) <= max(4, block_rows)
+
+
+def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", 4)
+    opened = store(tmp_path, make(12), [4, 4, 4], cache_bytes=2 * 4 * 6 * 4 + 1)
+    read = []
+    shard = opened.shard
+    monkeypatch.setattr(opened, "shard", lambda number: read.append(number) or shard(number))
+    for _ in range(3):
+        list(opened.blocks())
+    assert read == [0, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("rows", [[], [0], [12], [12, 0, 5, 5, 0, 7, 3], list(range(13))])
+def test_gather_gives_the_rows_asked_for_in_that_order(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", 5)
+    vectors = make(13)
+    found = store(tmp_path, vectors, [5, 5, 3]).gather(np.array(rows, dtype=np.int64))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, vectors[rows].reshape(-1, 6))
