@@ -201,7 +201,11 @@ class Config(Section):
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        copy = self.model_copy()
+        model = self.embed.model
+        local = base / Path(model).expanduser()
+        if model.startswith(("./", "../")) or local.is_dir():
+            model = str(local)
+        copy = self.model_copy(update={"embed": self.embed.model_copy(update={"model": model})})
         copy._base = base
         return copy
 

@@ -22,7 +22,7 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
         LockedOutput: another live run holds it; the message names it.
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be made, written or locked.
     """
     path = folder / ".lock"
     try:
@@ -38,6 +38,10 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 f"{folder}: {_holder(handle)} is writing to this folder; "
                 "wait for it to end, pass --wait, or choose another --out"
             ) from None
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be locked: {error.strerror}; choose an --out on a file system with locks"
+            ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         clear_temporaries(folder)
@@ -50,5 +54,5 @@ def _holder(handle: int) -> str:
     try:
         held = json.loads(os.pread(handle, 4096, 0))
         return f"process {held['pid']} on {held['host']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "another run"

@@ -91,8 +91,12 @@ def write_text(text: str, path: Path, key: str | None = None) -> None:
     Raises:
         OutputError: as `write_atomic`.
     """
-    _sidecar(path).unlink(missing_ok=True)  # a kill between the two must not leave new text under an old key
-    write_atomic(path, lambda temporary: _put(temporary, text))
+
+    def fill(temporary: Path) -> None:
+        _put(temporary, text)
+        _sidecar(path).unlink(missing_ok=True)  # a kill before the new key must not leave new text under an old one
+
+    write_atomic(path, fill)
     if key is not None:
         write_atomic(_sidecar(path), lambda temporary: _put(temporary, key))
 

@@ -26,16 +26,18 @@ def test_usual_names_of_texts(tmp_path: Path, name: str) -> None:
     assert ingest(tmp_path).texts == CORPUS
 
 
-@pytest.mark.parametrize("id_name", USUAL["query_id"])
-@pytest.mark.parametrize("name", USUAL["query"])
+@pytest.mark.parametrize(
+    ("id_name", "name"), [*((n, "text") for n in USUAL["query_id"]), *(("qid", n) for n in USUAL["query"])]
+)
 def test_usual_names_of_queries(tmp_path: Path, id_name: str, name: str) -> None:
     small(tmp_path)
     write_jsonl(tmp_path / "queries.jsonl", [{id_name: q, name: t} for q, t in QUERIES.items()])
     assert ingest(tmp_path).asked == QUERIES
 
 
-@pytest.mark.parametrize("anchor", USUAL["anchor"])
-@pytest.mark.parametrize("positive", USUAL["positive"])
+@pytest.mark.parametrize(
+    ("anchor", "positive"), [*((n, "pos") for n in USUAL["anchor"]), *(("query", n) for n in USUAL["positive"])]
+)
 def test_usual_names_of_pairs(tmp_path: Path, anchor: str, positive: str) -> None:
     write_jsonl(tmp_path / "p.jsonl", [{anchor: "which reef", positive: "amber reef"}])
     found = ingest(tmp_path, input={**ONLY_PAIRS, "pairs": "p.jsonl"})
@@ -56,9 +58,7 @@ def test_mapped_columns_win_over_the_usual_ones(tmp_path: Path) -> None:
         "query": "the query",
         "relevance": "grade2",
     }
-    found = ingest(
-        tmp_path, input={"corpus": "c.parquet", "queries": "q.csv", "qrels": "r.csv", "columns": columns}
-    )
+    found = ingest(tmp_path, input={"corpus": "c.parquet", "queries": "q.csv", "qrels": "r.csv", "columns": columns})
     assert found.texts == {"d0": "amber reef", "d1": "basalt cliff", "d2": "H cobalt dune"}
     assert found.positives == {"q0": ["d0"]}
     assert found.queries[0]["positive_relevance"] == [3]

@@ -208,7 +208,7 @@ def test_files_that_are_no_toml(tmp_path: Path, data: bytes, message: str) -> No
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no.toml: no such config file; `hnmine init` writes one"):
+    with pytest.raises(ConfigError, match=r"no\.toml: no such config file; `hnmine init` writes one"):
         load_config(tmp_path / "no.toml")
     with pytest.raises(ConfigError, match=r"is a folder, not a config file; `hnmine init .*` writes a config for it"):
         load_config(tmp_path)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.errors import SHOWN
+from hnmine.errors import SHOWN, StaleOutput
 from tests.input.helpers import CORPUS, ingest, refused, small
 
 MANY = [{"doc_id": f"d{n}", "text": f"text {n} {n * 7919 % 1000}"} for n in range(3000)]
@@ -32,7 +32,11 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "short Parquet": ("c.parquet", lambda f: b"PAR1", "c.parquet: not a readable Parquet file (truncated?): "),
     "empty Parquet": ("c.parquet", lambda f: b"", "c.parquet: not a readable Parquet file (truncated?): "),
     "no Parquet at all": ("c.parquet", lambda f: LINES, "c.parquet: not a readable Parquet file (truncated?): "),
-    "Parquet with spoilt pages": ("c.parquet", lambda f: spoilt(parquet(f), 40, 4000), "c.parquet: damaged after row 0"),
+    "Parquet with spoilt pages": (
+        "c.parquet",
+        lambda f: spoilt(parquet(f), 40, 4000),
+        "c.parquet: damaged after row 0",
+    ),
     "truncated gz": ("c.jsonl.gz", lambda f: gzip.compress(LINES)[:5000], "c.jsonl.gz: damaged after line "),
     "no gz at all": ("c.jsonl.gz", lambda f: LINES, "c.jsonl.gz: damaged after line 0: Not a gzipped file"),
     "gz with a wrong sum": ("c.jsonl.gz", lambda f: gzip.compress(LINES)[:-8] + bytes(8), "c.jsonl.gz: damaged after"),
@@ -53,7 +57,11 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "Latin-1": ("c.jsonl", lambda f: LINES + "{'ä'}".encode("latin-1"), "c.jsonl: not UTF-8 after line "),
     "UTF-16": ("c.csv", lambda f: "doc_id,text\nd0,a\n".encode("utf-16"), "c.csv: not UTF-8 after line 0: "),
     "empty CSV": ("c.csv", lambda f: b"", "c.csv: the file is empty"),
-    "CSV with an open quote": ("c.csv", lambda f: b'doc_id,text\nd0,"a\nd1,c\n', "c.csv line 3: unexpected end of data"),
+    "CSV with an open quote": (
+        "c.csv",
+        lambda f: b'doc_id,text\nd0,"a\nd1,c\n',
+        "c.csv line 3: unexpected end of data",
+    ),
     "CSV with a stray quote": ("c.csv", lambda f: b'doc_id,text\nd0,"a"b\n', "c.csv line 2: ',' expected after '\"'"),
     "CSV with a field too many": (
         "c.csv",
@@ -96,10 +104,18 @@ BAD_QRELS = {
     "a header alone": ("q.tsv", "query_id\tdoc_id\trelevance\n", "input: no judgements to read"),
     "a line too short": ("q.trec", "q0 0 d0 1\nq0 d0 1\n", "q.trec line 2: 4 fields ending in a whole relevance"),
     "a word for a number": ("q.tsv", "q0\td0\t1\nq1\td1\tyes\n", "q.tsv line 2: 3 fields ending in a whole relevance"),
-    "half a relevance": ("q.csv", "qid,docid,rel\nq0,d0,0.5\n", "q.csv line 2: a whole relevance expected, found '0.5'"),
+    "half a relevance": (
+        "q.csv",
+        "qid,docid,rel\nq0,d0,0.5\n",
+        "q.csv line 2: a whole relevance expected, found '0.5'",
+    ),
     "no relevance": ("q.csv", "qid,docid,rel\nq0,d0,\n", "q.csv line 2: a whole relevance expected, found '' (str)"),
     "not a number": ("q.csv", "qid,docid,rel\nq0,d0,nan\n", "q.csv line 2: a whole relevance expected, found 'nan'"),
-    "too large": ("q.csv", f"qid,docid,rel\nq0,d0,{10**400}\n", "q.csv line 2: a whole relevance expected, found '1000"),
+    "too large": (
+        "q.csv",
+        f"qid,docid,rel\nq0,d0,{10**400}\n",
+        "q.csv line 2: a whole relevance expected, found '1000",
+    ),
     "too large in JSON": ("q.jsonl", f'{{"qid":"q0","docid":"d0","rel":{10**400}}}', "q.jsonl line 1: a whole relev"),
     "no table": ("q.trec", "query document\n", "q.trec: neither TREC qrels (query 0 document relevance) nor a known"),
 }
@@ -144,7 +160,7 @@ def test_a_refused_second_corpus_leaves_the_first_result_alone(tmp_path: Path) -
     before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.parquet")}
     whole = (tmp_path / "corpus.jsonl").read_text()
     (tmp_path / "corpus.jsonl").write_text(whole + "{")
-    with pytest.raises(Exception, match="files.corpus was .*, now .*"):
+    with pytest.raises(StaleOutput, match=r"files\.corpus was .*, now .*"):
         ingest(tmp_path)
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.parquet")} == before
     (tmp_path / "corpus.jsonl").write_text(whole)
@@ -159,6 +175,4 @@ def test_what_is_no_text(tmp_path: Path, value: Any) -> None:
     if value is None:
         assert ("query", "q9", "empty text") in ingest(tmp_path).omitted
         return
-    assert refused(tmp_path) == [
-        f"queries.jsonl line 3: text expected, found {str(value)!r} ({type(value).__name__})"
-    ]
+    assert refused(tmp_path) == [f"queries.jsonl line 3: text expected, found {str(value)!r} ({type(value).__name__})"]

@@ -281,7 +281,9 @@ def test_an_unknown_protocol(tmp_path: Path) -> None:
     assert line == "input.corpus: gopher://x/corpus.jsonl: cannot be reached: Protocol not known: gopher"
 
 
-@pytest.mark.parametrize("given", ["parts", "parts/", "parts/*.jsonl", "part?/[ab]*", ["parts/a.jsonl", "parts/b.jsonl"]])
+@pytest.mark.parametrize(
+    "given", ["parts", "parts/", "parts/*.jsonl", "part?/[ab]*", ["parts/a.jsonl", "parts/b.jsonl"]]
+)
 def test_a_folder_a_glob_or_a_list_in_a_fixed_order(tmp_path: Path, given: str | list[str]) -> None:
     small(tmp_path)
     lines = (tmp_path / "corpus.jsonl").read_text().splitlines(keepends=True)

@@ -144,6 +144,16 @@ def changed(row: int, value: Any) -> np.ndarray:
     return vectors
 
 
+def save_npz(file: Path) -> None:
+    np.savez(file.with_suffix(".npz"), DOCS)
+    file.with_suffix(".npz").rename(file)
+
+
+def save_most(file: Path) -> None:
+    save(file, DOCS)
+    file.write_bytes(file.read_bytes()[:-4])
+
+
 WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a missing vector": (
         "c.parquet",
@@ -180,14 +190,22 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda f: save(f, [DOCS[0], DOCS[1], [1.0, None, 2.0, 3.0]], IDS),
         "c.parquet column vector: holds nulls or double where numbers are needed",
     ),
-    "vectors of nothing": ("c.parquet", lambda f: save(f, [[], [], []], IDS), "c.parquet column vector: its vectors are"),
+    "vectors of nothing": (
+        "c.parquet",
+        lambda f: save(f, [[], [], []], IDS),
+        "c.parquet column vector: its vectors are",
+    ),
     "no vectors": (
         "c.parquet",
         lambda f: save(f, pa.array([], pa.list_(pa.float32())), pa.array([], pa.string())),
         "c.parquet column vector: holds no vectors",
     ),
     "words": ("c.parquet", lambda f: save(f, [["a"]] * 3, IDS), "c.parquet column vector: holds nulls or string where"),
-    "no lists": ("c.parquet", lambda f: save(f, pa.array([1.0, 2, 3]), IDS), "c.parquet column vector: holds double, not"),
+    "no lists": (
+        "c.parquet",
+        lambda f: save(f, pa.array([1.0, 2, 3]), IDS),
+        "c.parquet column vector: holds double, not",
+    ),
     "no id column": (
         "c.parquet",
         lambda f: save(f, DOCS, IDS, ("name", "vector")),
@@ -236,18 +254,30 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     ),
     "too few": ("c.npy", lambda f: save(f, DOCS[:2]), "c.npy: 2 vectors for 3 corpus rows read from the input"),
     "too many": ("c.npy", lambda f: save(f, DOCS[[0, 1, 2, 0]]), "c.npy: 4 vectors for 3 corpus rows read"),
-    "one dimension": ("c.npy", lambda f: save(f, DOCS[0]), "c.npy: a float array of two dimensions is needed, not float32"),
-    "whole numbers": ("c.npy", lambda f: save(f, DOCS.astype(int)), "c.npy: a float array of two dimensions is needed, "),
+    "one dimension": (
+        "c.npy",
+        lambda f: save(f, DOCS[0]),
+        "c.npy: a float array of two dimensions is needed, not float32",
+    ),
+    "whole numbers": (
+        "c.npy",
+        lambda f: save(f, DOCS.astype(int)),
+        "c.npy: a float array of two dimensions is needed, ",
+    ),
     "pickled objects": (
         "c.npy",
         lambda f: np.save(f, np.array([{"a": 1}] * 3, dtype=object), allow_pickle=True),
         "c.npy: not a readable .npy file: Object arrays cannot be loaded",
     ),
     "a pickle": ("c.npy", lambda f: f.write_bytes(pickle.dumps(DOCS)) and None, "c.npy: not a readable .npy file: "),
-    "an .npz": ("c.npy", lambda f: (np.savez(f.with_suffix(".npz"), DOCS), f.with_suffix(".npz").rename(f)) and None, "c.npy: not a readable .npy file: the magic string"),
+    "an .npz": (
+        "c.npy",
+        save_npz,
+        "c.npy: not a readable .npy file: the magic string",
+    ),
     "truncated .npy": (
         "c.npy",
-        lambda f: (save(f, DOCS), f.write_bytes(f.read_bytes()[:-4])) and None,
+        save_most,
         "c.npy: not a readable .npy file: EOF",
     ),
     "an empty .npy": ("c.npy", lambda f: f.write_bytes(b"") and None, "c.npy: not a readable .npy file: "),

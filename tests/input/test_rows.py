@@ -182,7 +182,9 @@ def test_a_corpus_without_text(tmp_path: Path, lines: list[str]) -> None:
 
 def test_identical_documents_collapse_and_their_ids_still_count(tmp_path: Path) -> None:
     corpus = {"d0": "amber reef", "d1": "basalt", "copy": "amber\n  reef ", "Copy": "Amber reef", "again": "amber reef"}
-    write_collection(tmp_path, corpus, QUERIES, [("q0", "copy", 1), ("q0", "d0", 2), ("q1", "again", 0), ("q1", "d1", 1)])
+    write_collection(
+        tmp_path, corpus, QUERIES, [("q0", "copy", 1), ("q0", "d0", 2), ("q1", "again", 0), ("q1", "d1", 1)]
+    )
     found = ingest(tmp_path)
     assert found.texts == {"d0": "amber reef", "d1": "basalt", "Copy": "Amber reef"}
     assert [row["source_row"] for row in found.corpus] == [0, 1, 3]
@@ -217,7 +219,7 @@ TEXTS = {
     "controls": "a\x1b[31mb\x7f",
     "separators": "one\u2028two\x85three",
     "bidi": "abc\u202edef",
-    "signs": '" \\ \t\n , ; \'',
+    "signs": "\" \\ \t\n , ; '",
 }
 
 
@@ -248,7 +250,9 @@ def test_a_text_of_two_megabytes(tmp_path: Path) -> None:
         if name == "csv":
             (folder / "corpus.csv").write_text(f'doc_id,text\nd0,"{long}"\nd1,b\nd2,c\n')
         else:
-            write_jsonl(folder / "corpus.jsonl", [{"doc_id": f"d{n}", "text": t} for n, t in enumerate((long, "b", "c"))])
+            write_jsonl(
+                folder / "corpus.jsonl", [{"doc_id": f"d{n}", "text": t} for n, t in enumerate((long, "b", "c"))]
+            )
         assert ingest(folder, input={"corpus": f"corpus.{name}"}).texts["d0"] == long
 
 

@@ -65,6 +65,14 @@ def test_other_shards_hold_the_same_content(base: Path, first: Path, shard_rows:
     assert_same_content(one, other)
 
 
+@pytest.mark.parametrize("rule", ["two_sided", "calibrated", ["percent", "calibrated"]])
+def test_rules_that_learn_from_all_queries_hold_over_other_shards(base: Path, rule: str | list[str]) -> None:
+    filters = {"rule": rule, "max_positive_similarity": None}
+    name = "+".join([rule] if isinstance(rule, str) else rule)
+    one, other = (mine(base, f"{name}-{n}", shard_rows=n, filter=filters) for n in (256, 4096))
+    assert_same_content(one, other)
+
+
 def test_stages_read_from_shards_of_another_size(base: Path, first: Path) -> None:
     """Ingest written anew in other shards, its bytes being the same to every later stage's key."""
     for stage in ("ingest", "embed", "retrieve"):

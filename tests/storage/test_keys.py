@@ -1,0 +1,268 @@
+"""Keys change with what determines the output, and with nothing else; what changed is said in words."""
+
+import json
+import os
+import shutil
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hnmine.config import SECTIONS, Config
+from hnmine.errors import InputError, ModelError
+from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
+from hnmine.runner import RunContext
+from hnmine.stages import STAGES
+from tests.support import config_for, make_collection, write_jsonl
+
+# The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
+BY_FINGERPRINT = {"embed.revision", "embed.trust_remote_code"}
+FIRST_STAGE = {"input": "ingest", "seed": "retrieve"}
+OTHER: dict[str, Any] = {"cache": "2GB", "shard_rows": 256, "filter.ranks": (1, 5)}
+
+
+def is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    found = {}
+    for name, field in model.model_fields.items():
+        if is_model(field.annotation):
+            found |= leaves(typing.cast(type[BaseModel], field.annotation), f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field
+    return found
+
+
+FIELDS = leaves(Config)
+PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs")}
+PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
+PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model"})
+
+
+def another(name: str, value: Any) -> Any:
+    """Return a value of the same kind that is not `value`, within the field's limits or not."""
+    kind = FIELDS[name].annotation
+    options = [option for part in (kind, *typing.get_args(kind)) for option in typing.get_args(part)]
+    names = [option for option in options if isinstance(option, str) and option != value]
+    if name in OTHER:
+        return OTHER[name]
+    if names and not isinstance(value, list):
+        return next(option for option in names if option not in ("calibrated", "auto"))
+    if isinstance(value, bool) or (value is None and bool in typing.get_args(kind)):
+        return not value
+    if isinstance(value, list | dict):
+        return names[:1] if isinstance(value, list) else {"eci": 0.5}
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return 3 if int in kinds else 0.5 if float in kinds else "x"
+
+
+def value_of(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def with_value(config: Any, name: str, value: Any) -> Any:
+    head, _, rest = name.partition(".")
+    return config.model_copy(update={head: with_value(getattr(config, head), rest, value) if rest else value})
+
+
+def keys(config: Config) -> Expected:
+    return expected_keys(list(STAGES.values()), RunContext(config, Path("/nowhere")))
+
+
+def changed(before: Expected, after: Expected) -> set[str]:
+    return {name for name in STAGES if before[name]["key"] != after[name]["key"]}
+
+
+def downstream(stage: str) -> set[str]:
+    found = {stage}
+    for name, other in STAGES.items():
+        if found & set(other.reads):
+            found.add(name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("keys"), 20, 5)
+
+
+@pytest.fixture
+def base(folder: Path) -> Config:
+    return config_for(folder)
+
+
+def test_every_setting_is_looked_at() -> None:
+    assert len(PLAIN) > 40
+    assert {name.split(".")[0] for name in FIELDS} >= set(SECTIONS)
+    assert FIELDS.keys() > BY_FINGERPRINT
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> None:
+    new = another(name, value_of(base, name))
+    assert new != value_of(base, name)
+    moved = changed(keys(base), keys(with_value(base, name, new)))
+    extra = FIELDS[name].json_schema_extra
+    assert isinstance(extra, dict)
+    if extra["no_effect"] or name in BY_FINGERPRINT:
+        assert moved == set()
+        return
+    head = name.split(".")[0]
+    stage = FIRST_STAGE.get(head, head)
+    assert stage in moved
+    assert moved <= downstream(stage), "no stage before it changes"
+    if stage != "report":
+        assert moved == downstream(stage), "and all that read it do"
+
+
+def test_another_rule_reaches_the_seed(base: Config) -> None:
+    assert changed(keys(base), keys(with_value(base, "filter.rule", "margin"))) == downstream("filter")
+
+
+def test_no_effect_settings_are_the_ones_meant() -> None:
+    free = {name for name, field in FIELDS.items() if field.json_schema_extra["no_effect"]}  # type: ignore[call-overload, index]
+    must = PATHS | {"out", "shard_rows", "workers", "cache", "embed.batch_size", "embed.device"}
+    assert must <= free
+    assert not free & {"seed", "filter.rule", "retrieve.top_k", "embed.query_prompt", "embed.max_length"}
+
+
+def test_files_count_by_content_not_by_place(folder: Path, base: Config, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "moved")
+    for file in (tmp_path / "moved").iterdir():
+        os.utime(file, (1, 1))
+    moved = config_for(tmp_path / "moved", out="elsewhere")
+    assert keys(moved) == keys(base)
+    absolute = {name: str(tmp_path / "moved" / Path(value_of(base.input, name))) for name in ("corpus", "queries")}
+    assert keys(config_for(folder, input=absolute)) == keys(base)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
+def test_one_byte_of_any_file_changes_every_key_and_is_named(
+    folder: Path, base: Config, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "new")
+    file = tmp_path / "new" / name
+    data = file.read_bytes()
+    file.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    before, after = keys(base), keys(config_for(tmp_path / "new"))
+    assert changed(before, after) == set(STAGES)
+    (line,) = changes(before["ingest"], after["ingest"])
+    assert line.startswith(f"files.{name.split('.')[0]} was [")
+    assert list(changes(before["embed"], after["embed"])) == ["reads ingest, which changed"]
+
+
+def test_a_missing_file_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    make_collection(tmp_path, 3, 2)
+    (tmp_path / "corpus.jsonl").unlink()
+    with pytest.raises(InputError, match=r"^input\.corpus: corpus\.jsonl: no such file$"):
+        keys(config_for(tmp_path))
+
+
+def test_the_order_of_files_counts(tmp_path: Path) -> None:
+    make_collection(tmp_path, 3, 2)
+    write_jsonl(tmp_path / "more.jsonl", [{"doc_id": "x", "text": "x"}])
+    first, second = (
+        keys(config_for(tmp_path, input={"corpus": files}))
+        for files in (["corpus.jsonl", "more.jsonl"], ["more.jsonl", "corpus.jsonl"])
+    )
+    assert first["ingest"]["key"] != second["ingest"]["key"]
+
+
+def teacher(folder: Path, weights: bytes = b"1", **files: bytes) -> str:
+    folder.mkdir()
+    for name, data in {"model.safetensors": weights, "config.json": b"{}", **files}.items():
+        (folder / name).write_bytes(data)
+    return str(folder)
+
+
+def test_a_teacher_counts_by_its_files(folder: Path, tmp_path: Path) -> None:
+    def of(model: str) -> Expected:
+        return keys(config_for(folder, embed={"model": model}))
+
+    first = of(teacher(tmp_path / "a"))
+    assert of(teacher(tmp_path / "b", **{"README.md": b"its card", ".cache": b"x"})) == first
+    assert changed(first, of(teacher(tmp_path / "c", weights=b"2"))) == downstream("embed")
+    assert changed(first, of(teacher(tmp_path / "d", **{"1_Pooling.json": b"{}"}))) == downstream("embed")
+    assert changed(first, of(teacher(tmp_path / "e", **{"vocab.txt": b""}))) == downstream("embed")
+    (line,) = changes(first["embed"], of(str(tmp_path / "c"))["embed"])
+    assert line.startswith("teacher.files_sha256 was ")
+
+
+def test_a_teacher_of_pickles_or_of_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
+    teacher(tmp_path / "a", **{"pytorch_model.bin": b""})
+    (tmp_path / "a" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin: weights must be in safetensors"):
+        keys(config_for(folder, embed={"model": str(tmp_path / "a")}))
+    with pytest.raises(ModelError, match=r"embed\.model: no folder .*/nothing$"):
+        keys(config_for(folder, embed={"model": "./nothing"}))
+
+
+def test_a_local_teacher_is_looked_for_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_collection(tmp_path / "conf", 3, 2)
+    teacher(tmp_path / "conf" / "mine")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    here = keys(config_for(tmp_path / "conf", embed={"model": "./mine"}))
+    assert here == keys(config_for(tmp_path / "conf", embed={"model": str(tmp_path / "conf" / "mine")}))
+
+
+def test_changes_name_settings_with_both_values(base: Config) -> None:
+    new = with_value(with_value(base, "filter.percent", 0.9), "filter.rule", ["margin", "percent"])
+    assert list(changes(keys(base)["filter"], keys(new)["filter"])) == [
+        "filter.percent was 0.95, now 0.9",
+        'filter.rule was "percent", now ["margin", "percent"]',
+    ]
+
+
+def test_changes_of_what_was_not_there_of_long_values_and_of_versions() -> None:
+    old = {"parts": {"a": {"b": 1}, "long": "x" * 100}, "upstream": {"ingest": "1"}}
+    new = {"parts": {"a": {"c": 2}, "long": "y" * 100}, "upstream": {"ingest": "2"}}
+    assert list(changes(old, new)) == [
+        "a.b was 1, now null",
+        "a.c was null, now 2",
+        'long was "' + "x" * 23 + "..." + "x" * 7 + '", now "' + "y" * 23 + "..." + "y" * 7 + '"',
+    ]
+    assert list(changes({**old, "parts": {}}, {**new, "parts": {}})) == ["reads ingest, which changed"]
+    assert list(changes(old, old)) == ["written by another version of hnmine"]
+
+
+def test_flatten() -> None:
+    nested = {"a": 1, "b": {"c": [1], "d": {"e": None}}}
+    assert dict(flatten(nested)) == {"a": 1, "b.c": [1], "b.d.e": None}
+
+
+def test_digests() -> None:
+    assert digest({"a": 1, "b": [1.5, None, "é"]}) == digest({"b": [1.5, None, "é"], "a": 1})
+    assert digest({"a": 1}) != digest({"a": "1"})
+    assert digest([]) == "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest(float("nan"))
+    one = item_key("k", "corpus", 0, 256)
+    others = [item_key("l", "corpus", 0, 256), item_key("k", "queries", 0, 256), item_key("k", "corpus", 256, 256)]
+    assert len({one, *others, item_key("k", "corpus", 0, 255)}) == 5
+    assert one == item_key("k", "corpus", 0, 256)
+
+
+def test_what_a_folder_says_of_itself(tmp_path: Path) -> None:
+    assert recorded(tmp_path) is None
+    assert not is_done(tmp_path, "k")
+    (tmp_path / "_started.json").write_text(json.dumps({"key": "k"}))
+    assert recorded(tmp_path) == {"key": "k"}
+    assert not is_done(tmp_path, "k"), "started is not done"
+    (tmp_path / "_manifest.json").write_text(json.dumps({"key": "k"}))
+    assert is_done(tmp_path, "k")
+    assert not is_done(tmp_path, "l")
+    (tmp_path / "_manifest.json").write_text("{")
+    assert not is_done(tmp_path, "k")
