@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hnmine.encoders import HASH_WARNING
-from hnmine.runner import RunContext
+from hnmine.stage import RunContext
 from hnmine.store import write_text
 
 LOSSES = {

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError
-from hnmine.runner import MANIFEST, RunContext
 from hnmine.schemas import CORPUS, JUDGED, LEFT_OUT, QUERIES
+from hnmine.stage import MANIFEST, RunContext
 from hnmine.stages.emit import read_chosen
 from hnmine.store import Shards, read_json
 

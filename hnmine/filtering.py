@@ -13,8 +13,8 @@ from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.judging import Scorer, TextKeys
 from hnmine.ragged import Ragged
-from hnmine.runner import RunContext
 from hnmine.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
+from hnmine.stage import RunContext
 from hnmine.store import Shards
 
 # Verdicts are made for about this many (anchor, candidate) cells at a time.

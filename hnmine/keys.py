@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.errors import OutputError, StaleOutput
-from hnmine.runner import MANIFEST, STARTED, RunContext, Stage
-from hnmine.store import read_json
+from hnmine.stage import MANIFEST, STARTED, Item, RunContext, Stage
+from hnmine.store import Shards, part_name, read_json
 
 Expected = dict[str, dict[str, Any]]
 
@@ -27,6 +27,16 @@ def digest(data: Any) -> str:
 def item_key(stage_key: str, name: str, first: int, rows: int) -> str:
     """Return the key of one shard: the stage's, and which rows the shard covers."""
     return digest([stage_key, name, first, rows])
+
+
+def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet") -> list[Item]:
+    """Return one item for each shard: the same rows, in a shard of the same number in `folder`."""
+    items = []
+    for number in range(len(shards)):
+        first, last = (int(offset) for offset in shards.offsets[number : number + 2])
+        output = folder / part_name(number, ending)
+        items.append(Item(output, number, first, last - first, item_key(key, folder.name, first, last - first)))
+    return items
 
 
 def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:

@@ -10,7 +10,8 @@ from hnmine.engines import make_engine
 from hnmine.errors import IncompleteStage, StaleOutput
 from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.lock import lock_folder
-from hnmine.runner import Progress, RunContext, Silent, StageResult, run_stage
+from hnmine.runner import Progress, Silent, StageResult, run_stage
+from hnmine.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.store import remove_folder
 

@@ -15,8 +15,8 @@ from hnmine.precomputed import vector_sources
 from hnmine.readers.collection import input_sources
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
-from hnmine.runner import RunContext
 from hnmine.sizes import parse_size
+from hnmine.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.stages.index import choose_kind
 from hnmine.stages.retrieve import QUERY_BLOCK

@@ -12,8 +12,8 @@ from hnmine.encoders import faults
 from hnmine.errors import InputError, few
 from hnmine.readers.columns import USUAL
 from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
-from hnmine.runner import RunContext
 from hnmine.schemas import QUERIES
+from hnmine.stage import RunContext
 from hnmine.store import Shards
 
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")

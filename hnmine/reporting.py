@@ -12,8 +12,8 @@ from hnmine.filtering import read_calibration, setup
 from hnmine.keys import recorded
 from hnmine.measuring import measure
 from hnmine.ragged import Ragged
-from hnmine.runner import TIMINGS, RunContext
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
+from hnmine.stage import TIMINGS, RunContext
 from hnmine.store import Shards, read_json
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")

@@ -24,7 +24,7 @@ from hnmine.filtering import setup
 from hnmine.hiding import Hidden
 from hnmine.judging import judge
 from hnmine.measuring import Tally
-from hnmine.runner import MANIFEST, RunContext
+from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
 
 GRID: tuple[tuple[dict[str, Any], ...], ...] = (

@@ -1,6 +1,7 @@
 """Hypothesis strategies: ragged lists, scores with ties and signs, and whole batches of judged-to-be candidates."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,10 @@ from hnmine.judging import TextKeys
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES
 
-quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 """The same examples every time, and no folder left behind."""
 
-thorough = settings(quick, max_examples=150)
+thorough = settings(quick, max_examples=100)
 """The same, for the few tests that carry most."""
 
 
@@ -92,6 +93,10 @@ class World:
         return pa.table(columns, schema=CANDIDATES)
 
     def batch(self):
+        return self._batch
+
+    @cached_property
+    def _batch(self):
         return Batch.from_table(self.table())
 
     def keys(self, first=0, last=None, cosine=True):

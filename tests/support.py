@@ -9,9 +9,10 @@ from hnmine.config import Config
 from hnmine.configfile import check_config
 
 WORDS = (
-    "amber basalt cobalt delta ember fjord garnet harbor indigo jasper kelp lagoon marble nectar opal pebble quartz "
-    "reef sand tide umber violet willow xenon yarrow zinc anchor beacon cliff dune"
-).split()
+    "amber", "basalt", "cobalt", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "jasper",
+    "kelp", "lagoon", "marble", "nectar", "opal", "pebble", "quartz", "reef", "sand", "tide",
+    "umber", "violet", "willow", "xenon", "yarrow", "zinc", "anchor", "beacon", "cliff", "dune",
+)  # fmt: skip
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> Path:

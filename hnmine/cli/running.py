@@ -10,7 +10,8 @@ from hnmine.config import Config
 from hnmine.configfile import load_config
 from hnmine.gates import check_limits, parse_limits
 from hnmine.pipeline import RunOptions, run
-from hnmine.runner import RunContext, StageResult
+from hnmine.runner import StageResult
+from hnmine.stage import RunContext
 from hnmine.store import read_json
 
 

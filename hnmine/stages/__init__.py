@@ -1,6 +1,6 @@
 """The seven stages, in order. Same word for module, command, config table and output folder."""
 
-from hnmine.runner import Stage
+from hnmine.stage import Stage
 from hnmine.stages import embed, emit, filter, index, ingest, report, retrieve
 
 STAGES: dict[str, Stage] = {

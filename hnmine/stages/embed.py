@@ -9,11 +9,11 @@ import pyarrow as pa
 from hnmine.config import EmbedConfig
 from hnmine.encoders import HASH_WARNING, Encoder, Kind, check_vectors, fingerprint, make_encoder
 from hnmine.errors import InputError, ModelError
-from hnmine.keys import item_key
+from hnmine.keys import shard_items
 from hnmine.precomputed import Precomputed, vector_sources
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CORPUS, QUERIES
-from hnmine.store import Shards, part_name, write_table
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.store import Shards, write_table
 from hnmine.vectors import VectorStore, to_arrow
 
 # Texts are batched within cells of this many consecutive rows, whatever the shard size, so that the padding a
@@ -49,12 +49,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 def _plan_side(side: str, context: RunContext, key: str) -> list[Item]:
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    items = []
-    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
-        rows = int(last - first)
-        output = context.folder("embed") / side / part_name(number)
-        items.append(Item(output, number, int(first), rows, item_key(key, side, int(first), rows)))
-    return items
+    return shard_items(shards, context.folder("embed") / side, key)
 
 
 def _setup_side(side: str, context: RunContext) -> _State:

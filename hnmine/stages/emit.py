@@ -15,11 +15,11 @@ from hnmine.config import Config
 from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
-from hnmine.keys import item_key
+from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
-from hnmine.store import Shards, part_name, write_table, write_text
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.store import Shards, write_table, write_text
 
 CHOSEN_FILE = "chosen.parquet"
 
@@ -79,13 +79,8 @@ class _WriteState:
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
-    shards = Shards(context.reading("filter"), JUDGED)
     ending = "jsonl" if context.config.emit.format == "bge" else "parquet"
-    items = []
-    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
-        rows, output = int(last - first), context.folder("emit") / part_name(number, ending)
-        items.append(Item(output, number, int(first), rows, item_key(key, "write", int(first), rows)))
-    return items
+    return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("emit"), key, ending)
 
 
 def _setup_write(context: RunContext) -> _WriteState:

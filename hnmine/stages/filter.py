@@ -9,20 +9,15 @@ from hnmine.calibrating import calibrate
 from hnmine.candidates import Batch, nest_lists
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
 from hnmine.judging import TextKeys, judge, rule_names
-from hnmine.keys import item_key
+from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, VERDICTS
-from hnmine.store import Shards, part_name
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.store import Shards
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    shards = Shards(context.reading("retrieve"), CANDIDATES)
-    items = []
-    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
-        rows, output = int(last - first), context.folder("filter") / part_name(number)
-        items.append(Item(output, number, int(first), rows, item_key(key, "filter", int(first), rows)))
-    return items
+    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("filter"), key)
 
 
 def _plan_calibrate(context: RunContext, key: str) -> list[Item]:

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from hnmine.config import IndexConfig
 from hnmine.keys import item_key
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import INDEX
 from hnmine.sizes import parse_size
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import write_atomic
 from hnmine.vectors import VectorStore
 

@@ -18,10 +18,10 @@ from hnmine.errors import HnmineError, InputError, Problems, few
 from hnmine.keys import item_key
 from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.qrels import Judgement
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
 from hnmine.science.lexical import BUCKETS, terms
 from hnmine.science.textkeys import copy_key, same_text_key
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import part_name, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"

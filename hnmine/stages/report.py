@@ -10,14 +10,14 @@ from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
 from hnmine.filtering import pieces
-from hnmine.keys import item_key
+from hnmine.keys import shard_items
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
 from hnmine.reporting import build_report
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import JUDGED, QUERY_REPORT
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
-from hnmine.store import Shards, part_name, write_json
+from hnmine.store import Shards, write_json
 
 REPORT = "report.json"
 
@@ -31,12 +31,7 @@ class _State:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    shards = Shards(context.reading("filter"), JUDGED)
-    items = []
-    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
-        rows, output = int(last - first), context.folder("report") / "queries" / part_name(number)
-        items.append(Item(output, number, int(first), rows, item_key(key, "report", int(first), rows)))
-    return items
+    return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("report") / "queries", key)
 
 
 def _setup(context: RunContext) -> _State:

@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.keys import item_key
+from hnmine.keys import shard_items
 from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
-from hnmine.runner import Item, RunContext, Stage, Step, Tick
 from hnmine.schemas import CANDIDATES, QUERIES
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import ExactProposer, IndexProposer, Proposer, search
 from hnmine.sizes import parse_size
-from hnmine.store import Shards, part_name
+from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.store import Shards
 from hnmine.vectors import VectorStore
 
 # Queries are searched this many at a time: more make the matrix product no faster and take more memory.
@@ -47,12 +47,7 @@ class _State:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    shards = Shards(context.reading("ingest") / "queries", QUERIES)
-    items = []
-    for number, (first, last) in enumerate(zip(shards.offsets[:-1], shards.offsets[1:], strict=True)):
-        rows, output = int(last - first), context.folder("retrieve") / part_name(number)
-        items.append(Item(output, number, int(first), rows, item_key(key, "retrieve", int(first), rows)))
-    return items
+    return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
 
 
 def _setup(context: RunContext) -> _State:

@@ -11,7 +11,7 @@ from hnmine.configfile import check_config
 from hnmine.filtering import setup
 from hnmine.judging import TextKeys
 from hnmine.pipeline import run
-from hnmine.runner import RunContext
+from hnmine.stage import RunContext
 
 BEFORE_FILTER = ("ingest", "embed", "index", "retrieve")
 

@@ -16,7 +16,7 @@ from hnmine.configfile import load_config
 from hnmine.features import NAMES
 from hnmine.filtering import setup
 from hnmine.pipeline import RunOptions, run
-from hnmine.runner import RunContext
+from hnmine.stage import RunContext
 from hnmine.sweeping import sweep
 from tests.support import config_for, write_collection
 

@@ -17,7 +17,7 @@ NAMES = list(VERDICTS)
 
 def verdicts(world, config, table=None, first=0, last=None, cosine=True, scorer=None):
     """Return the verdicts of each query: for each anchor, a list with one for each candidate."""
-    batch = Batch.from_table(world.table() if table is None else table)
+    batch = world.batch() if table is None else Batch.from_table(table)
     found = judge(batch, config, world.keys(first, last, cosine), scorer)
     assert found.codes.dtype == np.int8
     np.testing.assert_array_equal(found.keep, found.codes == CODES["keep"])

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from hnmine.config import SECTIONS, Config
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
-from hnmine.runner import RunContext
+from hnmine.stage import RunContext
 from hnmine.stages import STAGES
 from tests.support import config_for, make_collection, write_jsonl
 

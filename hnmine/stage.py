@@ -1,0 +1,88 @@
+"""What a stage is: a description made of steps, each a map over items. How they are run is `hnmine.runner`'s part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from hnmine.config import Config
+from hnmine.store import write_table
+
+MANIFEST, STARTED, TIMINGS = "_manifest.json", "_started.json", "timings.json"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A config, its output folder, and the folder that stages before this one may be read from instead."""
+
+    config: Config
+    out: Path
+    source: Path | None = None
+
+    def folder(self, stage: str) -> Path:
+        """Folder that a stage writes to."""
+        return self.out / stage
+
+    def reading(self, stage: str) -> Path:
+        """Folder that a finished stage is read from: the run's own, else the source run's."""
+        own = self.out / stage
+        if self.source is not None and not (own / MANIFEST).exists():
+            return self.source / stage
+        return own
+
+
+@dataclass(frozen=True)
+class Item:
+    """One output file: where it goes, which part of the data it covers, and its key."""
+
+    output: Path
+    number: int = 0
+    first: int = 0
+    rows: int = 0
+    key: str = ""
+
+
+Tick = Callable[[int], None]
+
+
+Process = Callable[[Any, Item, Tick], pa.Table]
+"""Makes one item's table out of the state that `setup` loaded; the last argument counts rows done."""
+
+
+def _write_parquet(table: pa.Table, item: Item) -> None:
+    write_table(table, item.output, item.key)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk."""
+
+    name: str
+    unit: str
+    plan: Callable[[RunContext, str], list[Item]]
+    setup: Callable[[RunContext], Any]
+    process: Process
+    write: Callable[[pa.Table, Item], None] = _write_parquet
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline.
+
+    Attributes:
+        name: of the stage, its command, its config table and its folder.
+        version: raised when the same settings would write something else than before.
+        reads: stages whose output it reads.
+        parts: everything that determines its output, as JSON values, upstream keys apart.
+        steps: run in order.
+        finish: writes what is not a shard, and returns counts for the manifest.
+    """
+
+    name: str
+    version: int
+    reads: tuple[str, ...]
+    parts: Callable[[RunContext], dict[str, Any]]
+    steps: tuple[Step, ...]
+    finish: Callable[[RunContext, str], dict[str, Any]]
