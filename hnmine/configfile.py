@@ -73,7 +73,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: no such config file; `hnmine init` writes one") from None
     except IsADirectoryError:
         raise ConfigError(
-            f"{file}: is a folder, not a config file; `hnmine init {file}` writes a config for it"
+            f"{file}: is a folder, not a config file; `hnmine init --beir {file}` writes a config for it"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None

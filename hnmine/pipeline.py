@@ -83,7 +83,9 @@ def _check_upstream(stages: Sequence[str], context: RunContext, expected: Expect
         old = recorded(folder)
         if old is not None and old["key"] != expected[name]["key"]:
             lines = "\n".join(f"  {name}: {line}" for line in changes(old, expected[name]))
-            raise StaleOutput(f"{folder} was made with other settings or inputs:\n{lines}\nrun `hnmine {name}` again")
+            raise StaleOutput(
+                f"{folder} was made with other settings or inputs:\n{lines}\nrun `hnmine {name} --overwrite`"
+            )
         raise IncompleteStage(f"{folder} is not complete; run `hnmine {name}` first, or `hnmine run` for all stages")
 
 

@@ -27,7 +27,9 @@ class Ragged:
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray | pa.Array) -> "Ragged":
         """Return a list column without nulls; slices are respected, numbers are not copied."""
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        array = column
+        if isinstance(array, pa.ChunkedArray):  # combine_chunks copies even a single chunk
+            array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
         offsets = array.offsets.to_numpy().astype(np.int64)

@@ -74,7 +74,7 @@ def numbers(report: dict[str, Any]) -> dict[str, float | None]:
         name, value = stack.pop()
         if isinstance(value, dict):
             stack.extend((f"{name}.{key}", below) for key, below in value.items())
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             found[name] = value
     return dict(sorted(found.items()))
 

@@ -16,7 +16,9 @@ BLOCK_ROWS = 65_536
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Return a fixed-size-list column as float32, shape (rows, dim); float32 columns of one chunk are not copied."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = column
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks copies even a single chunk
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     dim = array.type.list_size
     values = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
     return np.asarray(values, dtype=np.float32)

@@ -26,11 +26,17 @@ class Child:
 
     def kill(self, number: int) -> None:
         """Send a signal to the run's own process, and to no worker of it."""
-        os.kill(self.pid, number)
+        self.signal(self.pid, number)
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to a process of this run; anything else is an error, so that no stray pid is ever hit."""
+        assert _stat(self.pid)[1] == self.server.process.pid, f"process {self.pid} is no run of this server"
+        assert _stat(pid)[2] == self.pid, f"process {pid} is not of the run {self.pid}"
+        os.kill(pid, number)
 
     def wait(self) -> int:
         """Return the exit status once the process and all that it started are gone; -9 where SIGKILL ended it."""
-        status = os.waitstatus_to_exitcode(self.server.ask({"wait": self.pid}))
+        status = os.waitstatus_to_exitcode(self.server.ask(wait=self.pid))
         deadline = time.monotonic() + 10
         while self.others() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -51,17 +57,24 @@ class ForkServer:
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process, self.log = process, log
+        self.asked = 0
 
-    def ask(self, request: dict[str, Any]) -> Any:
+    def ask(self, **request: Any) -> Any:
+        """Return the answer to a request; one that a test no longer waited for (a timeout) is passed over."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
+        self.asked += 1
+        self.process.stdin.write(json.dumps({**request, "number": self.asked}) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        while line := self.process.stdout.readline():
+            answer = json.loads(line)
+            if answer["number"] == self.asked:
+                return answer["answer"]
+        raise AssertionError(f"the server is gone: {self.log.read_text()}")
 
     def start(self, base: Path, **raw: Any) -> Child:
         """Start a run; relative paths of the config start at `base`."""
-        return Child(self, self.ask({"base": str(base), "raw": raw}))
+        return Child(self, self.ask(base=str(base), raw=raw))
 
     def finish(self, base: Path, **raw: Any) -> None:
         """Run to the end."""
@@ -85,23 +98,26 @@ def fork_server(log: Path) -> Iterator[ForkServer]:
         ) as process,
     ):
         server = ForkServer(process, log)
-        assert server.ask({}) == "ready", log.read_text()
+        assert server.ask() == "ready"
         yield server
         assert process.stdin is not None
         process.stdin.close()
         process.wait(10)
 
 
+def _stat(pid: int) -> tuple[str, int, int]:
+    """Return state, parent and session of a process; ("X", 0, 0) where there is none."""
+    try:
+        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "X", 0, 0
+    return fields[0], int(fields[1]), int(fields[3])
+
+
 def _session(leader: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state not in "ZX":
-            found.append(int(folder.name))
-    return found
+    """Return the live processes of a session."""
+    found = ((int(folder.name), *_stat(int(folder.name))) for folder in Path("/proc").glob("[0-9]*"))
+    return [pid for pid, state, _, session in found if session == leader and state not in "ZX"]
 
 
 def _command(pid: int) -> bytes:
@@ -127,7 +143,7 @@ def _serve() -> None:
                 _run(request["raw"], Path(request["base"]))
         else:
             answer = "ready"
-        os.write(1, f"{json.dumps(answer)}\n".encode())
+        os.write(1, f"{json.dumps({'number': request['number'], 'answer': answer})}\n".encode())
 
 
 def _run(raw: dict[str, Any], base: Path) -> None:

@@ -28,5 +28,10 @@ def test_keys_that_differ_in_the_last_bit_are_no_copies():
     assert found([(0, 2**64 - 1), (0, 2**64 - 2), (0, 2**63), (0, 2**63 + 1)]) == [False] * 4
 
 
+def test_keys_that_meet_as_floating_point_numbers_do_not_hide_each_others_repeats():
+    one, other = 2**64 - 1, 2**64 - 2
+    assert found([(0, one), (0, other), (0, one), (0, other)]) == [False, False, True, True]
+
+
 def test_no_elements_have_no_repeats():
     assert found([]) == []

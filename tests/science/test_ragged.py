@@ -51,7 +51,11 @@ def test_a_column_without_chunks_has_no_rows():
 
 def test_numbers_are_not_copied():
     array = pa.array([[1, 2], [3]], KIND)
-    assert Ragged.from_arrow(array).values.__array_interface__["data"][0] == array.values.buffers()[1].address
+    address = array.values.buffers()[1].address
+    for column in (array, pa.chunked_array([array]), pa.table({"column": array}).column("column")):
+        assert Ragged.from_arrow(column).values.__array_interface__["data"][0] == address
+    rest = Ragged.from_arrow(pa.chunked_array([array]).slice(1)).values
+    assert rest.__array_interface__["data"][0] == address + 2 * 8
 
 
 @quick
