@@ -61,7 +61,8 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     Args:
         config: the whole config; its retrieve stage must be done.
         source: another run's folder to read from.
-        target: highest false-negative rate wanted; of the settings that meet it, the one with the highest ECI is recommended.
+        target: highest false-negative rate wanted; of the settings that meet it, the one with the highest
+            ECI is recommended.
 
     Returns:
         measured (on hidden positives or not, and why), settings (a list), recommended (a filter table or None).
