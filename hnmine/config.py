@@ -174,7 +174,7 @@ class ReportConfig(Section):
 class Config(Section):
     """A whole config file. Relative paths start at the file's own folder (`base`)."""
 
-    seed: int = setting(0, "seed of every random choice")
+    seed: int = setting(0, "seed of every random choice", ge=0, lt=2**63)
     out: Name = setting("runs/first", "the output folder", no_effect=True)
     shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
     workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)

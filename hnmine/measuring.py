@@ -1,5 +1,6 @@
 """Measuring what a filter lets through: rate of hidden positives, hardness, fill and ECI."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Tally:
     def __init__(self) -> None:
         self.queries: set[int] = set()
         self.chosen = self.hidden = 0
-        self.hardness, self.score, self.eci = 0.0, 0.0, 0.0
+        self.hardness: list[np.ndarray] = []
+        self.score: list[np.ndarray] = []
+        self.eci: list[np.ndarray] = []
         self.anchors = 0
         self.said: list[np.ndarray] = []
         self.was: list[np.ndarray] = []
@@ -65,10 +68,10 @@ class Tally:
         self.chosen += len(at)
         self.hidden += int(rows.is_hidden[at].sum())
         quality = per_anchor(batch, cells, chosen)
-        self.hardness += float(np.nansum(quality["hardness"] * quality["chosen"]))
-        self.eci += float(quality["eci"].sum())
+        self.hardness.append(np.nan_to_num(quality["hardness"] * quality["chosen"]))
+        self.eci.append(quality["eci"])
         self.anchors += len(quality["eci"])
-        self.score += float(s.astype(np.float64).sum())
+        self.score.append(s.astype(np.float64))
         if probabilities is not None:
             others = ~batch.is_positive
             self.said.append(probabilities[others])
@@ -83,13 +86,18 @@ class Tally:
             "hidden": self.hidden,
             "rate": self.hidden / some,
             "interval": list(wilson(self.hidden, self.chosen)),
-            "hardness": self.hardness / some,
-            "score": self.score / some,
+            "hardness": _total(self.hardness) / some,
+            "score": _total(self.score) / some,
             "fill": self.chosen / max(1, n * self.anchors),
-            "eci": self.eci / max(1, self.anchors),
+            "eci": _total(self.eci) / max(1, self.anchors),
         }
         if self.said:
             said, was = np.concatenate(self.said), np.concatenate(self.was)
             out["reliability"] = reliability(said, was)
             out["calibration_error"] = calibration_error(said, was)
         return out
+
+
+def _total(parts: list[np.ndarray]) -> float:
+    """Return the exactly rounded sum, which does not depend on how the queries were cut into pieces."""
+    return math.fsum(np.concatenate([*parts, np.zeros(0)]).tolist())

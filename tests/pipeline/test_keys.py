@@ -172,7 +172,9 @@ def test_stages_one_by_one_are_the_whole_run(base: Path) -> None:
 
 
 def test_a_stage_read_under_other_settings_is_refused_by_itself(base: Path) -> None:
-    with pytest.raises(StaleOutput, match=r"retrieve: retrieve\.top_k was 10, now 9\nrun `hnmine retrieve` again"):
+    with pytest.raises(
+        StaleOutput, match=r"retrieve: retrieve\.top_k was 10, now 9\nrun `hnmine retrieve --overwrite`"
+    ):
         run(config_for(base, retrieve={"top_k": 9}), ["filter"])
 
 
