@@ -9,21 +9,22 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
-from hnmine.config import Config, FilterConfig
+from hnmine.config import Config
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import Scorer, TextKeys, judge
+from hnmine.judging import TextKeys
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
-from hnmine.science.sampling import choose, random_order
+from hnmine.science.sampling import random_order
+from hnmine.thresholds import set_threshold
 
 FOLDS, HIDINGS = 5, 3
 # Fewer than this, and neither a fit nor a rate means much.
 ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
 # More queries than this change neither; it bounds memory.
 MOST_QUERIES = 5000
-STEPS = 32
+OWN, OTHERS = "own labels", "other collections"
 
 Pieces = Callable[[], Iterator[tuple[Batch, TextKeys]]]
 
@@ -135,17 +136,18 @@ def calibrate(pieces: Pieces, config: Config) -> Calibration:
     queries, several, hidden = usable(pieces)
     if enough(several, hidden):
         rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
-        models, fitted_on = _fit(rows, config), "own labels"
+        models, fitted_on = _fit(rows, config), OWN
         why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
     else:
         rows = list(undrawn_rows(pieces, config, MOST_QUERIES / max(1, queries)))
-        models, fitted_on = transferred(), "other collections"
+        models, fitted_on = transferred(), OTHERS
         why = (
             f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
             f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         )
     unset = Calibration(models, np.inf, fitted_on, why, config.seed)
-    threshold, how = set_threshold(rows, unset, config)
+    measured = fitted_on == OWN
+    threshold, how = set_threshold(rows, unset.scorer(out_of_fold=True), config, measured=measured)
     return Calibration(models, threshold, fitted_on, f"{why}; {how}", config.seed)
 
 
@@ -166,69 +168,8 @@ def transferred() -> Logistic:
     """Return the models fitted on other collections, the same for every fold; see docs/calibration.md."""
     data = json.loads((resources.files("hnmine") / "data" / "transfer.json").read_text(encoding="utf-8"))
     if data["features"] != list(NAMES):
-        raise ValueError("data/transfer.json was fitted on other features; run tests/benchmarks/fit_transfer.py")
+        raise ValueError(
+            "data/transfer.json was fitted on other features; run tests/benchmarks/false_negatives.py --write"
+        )
     one = Logistic(*(np.array([data[name]], dtype=np.float64) for name in ("mean", "scale", "weights", "bias")))
     return stack([one] * (FOLDS + 1))
-
-
-def set_threshold(rows: list[Hidden], unset: Calibration, config: Config) -> tuple[float, str]:
-    """Return the highest threshold that meets the stated rate, or else the one as hard as a 95% margin."""
-    margin = config.filter.model_copy(update={"rule": "percent", "percent": 0.95, "anchor": "each"})
-    others = config.filter.model_copy(update={"rule": "none", "anchor": "each"})
-    n = config.emit.num_negatives
-    target = _Kept.of(rows, margin, None).outcome(np.inf, n)[1]
-    kept = _Kept.of(rows, others, unset.scorer(out_of_fold=True))
-    if not len(kept.probability):
-        return 1.0, "no candidate to set a threshold by"
-    steps = np.unique(np.quantile(kept.probability, np.linspace(0, 1, STEPS + 1)))
-    rate = config.filter.max_false_negative_rate
-    if rate is None:
-        return _as_hard(kept, steps, target, n), "threshold as hard as a 95% margin"
-    if unset.fitted_on != "own labels":
-        return rate, f"P(false negative) <= {rate:g} each, since no rate can be measured"
-    met = np.flatnonzero(np.array([kept.outcome(step, n)[0] for step in steps]) <= rate)
-    if not len(met):
-        return float(steps[0]), f"no threshold meets a rate of {rate:g}; the strictest one was taken"
-    return float(steps[met[-1]]), f"highest threshold with a measured rate of at most {rate:g}"
-
-
-def _as_hard(kept: "_Kept", steps: np.ndarray, target: float, n: int) -> float:
-    """Return the threshold whose choice has the mean score nearest to `target`; the grid is refined once."""
-    for _ in range(2):
-        scores = np.array([kept.outcome(step, n)[1] for step in steps])
-        best = int(np.argmin(np.abs(scores - target)))
-        low, high = steps[max(0, best - 1)], steps[min(len(steps) - 1, best + 1)]
-        steps = np.concatenate([[steps[best]], np.linspace(low, high, STEPS // 4)])
-    scores = np.array([kept.outcome(step, n)[1] for step in steps])
-    return float(steps[int(np.argmin(np.abs(scores - target)))])
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """Cells that a rule keeps, over several pieces."""
-
-    group: np.ndarray
-    probability: np.ndarray
-    score: np.ndarray
-    is_hidden: np.ndarray
-
-    @classmethod
-    def of(cls, rows: list[Hidden], config: FilterConfig, scorer: Scorer | None) -> "_Kept":
-        parts: list[tuple[np.ndarray, ...]] = []
-        first = 0
-        for hidden in rows:
-            judged = judge(hidden.batch, config, hidden.keys, scorer)
-            keep = judged.keep
-            at = judged.cells.candidate[keep]
-            p = judged.probabilities[keep] if judged.probabilities is not None else np.zeros(len(at))
-            parts.append((judged.cells.anchor[keep] + first, p, hidden.batch.scores[at], hidden.is_hidden[at]))
-            first += len(judged.cells.anchors.values)
-        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def outcome(self, threshold: float, n: int) -> tuple[float, float]:
-        """Return (share of hidden positives, mean score) of the n best of each group under a threshold."""
-        below = np.flatnonzero(self.probability <= threshold)
-        chosen = below[choose(self.group[below], None, n)]
-        if not len(chosen):
-            return 0.0, 0.0
-        return float(self.is_hidden[chosen].mean()), float(self.score[chosen].mean())

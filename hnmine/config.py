@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Paths = Name | list[Name]
-RuleName = Literal["none", "absolute", "margin", "percent", "two_sided", "calibrated"]
+RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
 ExtraColumn = Literal[
@@ -124,9 +124,12 @@ class RetrieveConfig(Section):
 class FilterConfig(Section):
     """Which candidates may become negatives."""
 
-    rule: RuleName | list[RuleName] = setting("percent", "one rule, or a list that must all keep a candidate")
+    rule: RuleName | list[RuleName] = setting("auto", "one rule, or a list that must all keep a candidate")
     percent: float = setting(0.95, "percent: keep s <= s+ - (1 - percent)|s+|", gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
+    adaptive: float = setting(
+        0.05, "adaptive: keep s <= s+ - adaptive * (s+ - s0), s0 the query's mean score to random documents", ge=0, lt=1
+    )
     two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, both within the query's candidates")
     max_false_negative_rate: float | None = setting(
         None,

@@ -182,6 +182,8 @@ def _filter_settings(config: Config) -> Iterator[str]:
         yield 'filter.rule: an empty list; write "none" to keep everything'
     if "none" in names and len(names) > 1:
         yield 'filter.rule: "none" cannot be combined with other rules'
+    if "auto" in names and len(names) > 1:
+        yield 'filter.rule: "auto" picks its rules itself; name them instead, for example ["percent", "calibrated"]'
     if "absolute" in names and rules.min_score is None and rules.max_score is None:
         yield 'filter.rule: "absolute" needs filter.min_score or filter.max_score'
     if rules.min_score is not None and rules.max_score is not None and rules.min_score > rules.max_score:

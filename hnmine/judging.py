@@ -7,13 +7,13 @@ from typing import Protocol
 import numpy as np
 
 from hnmine.candidates import Batch, Cells
-from hnmine.config import FilterConfig
+from hnmine.config import FilterConfig, RuleName
 from hnmine.features import two_sided
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP, VERDICTS
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.copies import repeats
-from hnmine.science.margins import absolute, below, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, margin, percent, rank_window
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
@@ -47,8 +47,10 @@ def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
 
 
 def rule_names(config: FilterConfig) -> list[str]:
-    """Return the margin rules that a config names, in the order of `RULES`; none for "none"."""
-    named = [config.rule] if isinstance(config.rule, str) else config.rule
+    """Return the rules that a config names, in the order of `RULES`; none for "none", those of `AUTO` for "auto"."""
+    named: list[RuleName] = [config.rule] if isinstance(config.rule, str) else config.rule
+    if "auto" in named:
+        named = AUTO
     return [name for name in RULES if name in named]
 
 
@@ -132,14 +134,23 @@ class Evidence:
         """Anchor score of each cell."""
         return self.cells.scores
 
+    @property
+    def background(self) -> np.ndarray:
+        """Mean score of each cell's query to random documents."""
+        return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
+
+
+AUTO: list[RuleName] = ["calibrated"]
+"""What "auto" stands for; how it was picked is in docs/calibration.md."""
+
 
 def _two_sided(e: Evidence) -> np.ndarray:
     return np.asarray(below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate])
 
 
 def _calibrated(e: Evidence) -> np.ndarray:
-    assert e.probabilities is not None
-    assert e.threshold is not None
+    if e.probabilities is None or e.threshold is None:
+        raise ValueError("the rule calibrated needs a model: hnmine.calibrating.calibrate gives one")
     return np.asarray(e.probabilities <= e.threshold)
 
 
@@ -149,6 +160,7 @@ RULES: dict[str, Rule] = {
     "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
     "margin": lambda e: margin(e.score, e.anchor, e.config.margin),
     "percent": lambda e: percent(e.score, e.anchor, e.config.percent),
+    "adaptive": lambda e: adaptive(e.score, e.anchor, e.background, e.config.adaptive),
     "two_sided": _two_sided,
     "calibrated": _calibrated,
 }

@@ -36,6 +36,7 @@ VERDICTS: dict[str, str] = {
     "absolute": "rejected by the rule absolute",
     "margin": "rejected by the rule margin",
     "percent": "rejected by the rule percent",
+    "adaptive": "rejected by the rule adaptive",
     "two_sided": "rejected by the rule two_sided",
     "calibrated": "rejected by the rule calibrated",
     "copy_of_negative": "the same text as a better ranked candidate that was kept",

@@ -1,7 +1,7 @@
 """`hnmine sweep`: many filter settings over the candidates that are stored, measured side by side; no retrieval."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from hnmine.calibrating import (
     MOST_QUERIES,
+    OWN,
     Calibration,
     calibrate,
     enough,
     hidden_rows,
-    set_threshold,
     undrawn_rows,
     usable,
 )
@@ -22,15 +22,17 @@ from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage
 from hnmine.filtering import setup
 from hnmine.hiding import Hidden
-from hnmine.judging import judge
+from hnmine.judging import judge, rule_names
 from hnmine.measuring import Tally
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
+from hnmine.thresholds import set_threshold
 
 GRID: tuple[tuple[dict[str, Any], ...], ...] = (
-    ({"rule": "none"},),
+    ({"rule": "auto"}, {"rule": "none"}),
     tuple({"rule": "percent", "percent": p} for p in (0.8, 0.85, 0.9, 0.95, 0.98, 1.0)),
     tuple({"rule": "margin", "margin": m} for m in (0.0, 0.02, 0.05, 0.1, 0.2)),
+    tuple({"rule": "adaptive", "adaptive": m} for m in (0.02, 0.05, 0.1, 0.2)),
     tuple({"rule": "two_sided", "two_sided": t} for t in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)),
     tuple({"rule": ["percent", "two_sided"], "percent": 0.95, "two_sided": t} for t in (-0.5, 0.0, 0.5, 1.0, 2.0)),
     tuple({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.01, 0.02, 0.05, 0.1, 0.2)),
@@ -95,7 +97,7 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
 def _grid(config: Config) -> Iterator[dict[str, Any]]:
     """Yield the settings to try, the config's own first."""
     own = config.filter.semantic()
-    keys = ("rule", "percent", "margin", "two_sided", "max_false_negative_rate")
+    keys = ("rule", "percent", "margin", "adaptive", "two_sided", "max_false_negative_rate")
     yield {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
     for group in GRID:
         yield from group
@@ -105,9 +107,10 @@ def _try(settings: dict[str, Any], rows: Sequence[Hidden], config: Config, model
     filter_config: FilterConfig = config.filter.model_copy(update={**settings, "anchor": "each"})
     tried = config.model_copy(update={"filter": filter_config})
     scorer = None
-    if "calibrated" in ([filter_config.rule] if isinstance(filter_config.rule, str) else filter_config.rule):
-        threshold, _ = set_threshold(list(rows), models, tried)
-        scorer = Calibration(models.models, threshold, models.fitted_on, "", models.seed).scorer(out_of_fold=True)
+    if "calibrated" in rule_names(filter_config):
+        scorer = models.scorer(out_of_fold=True)
+        threshold, _ = set_threshold(rows, scorer, tried, measured=models.fitted_on == OWN)
+        scorer = replace(scorer, threshold=threshold)
     chooser = Chooser(config.emit.model_copy(update={"max_per_document": None}), config.seed)
     tally = Tally()
     for part in rows:

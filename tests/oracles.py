@@ -45,6 +45,11 @@ def keeps_percent(s, positive, p):
     return bool(np.float32(s) <= positive - np.float32(1 - p) * abs(positive))
 
 
+def keeps_adaptive(s, positive, floor, m):
+    lead = np.float32(positive) - np.float32(floor)
+    return bool(np.float32(s) <= np.float32(positive) - np.float32(m) * (lead if lead > 0 else np.float32(0)))
+
+
 def keeps_rank(rank, first, last):
     return rank in range(first, last + 1)
 
@@ -212,5 +217,6 @@ def _scores(query, place, positive, config):
         "absolute": "absolute" in rules and not keeps_absolute(s, config.min_score, config.max_score),
         "margin": "margin" in rules and not keeps_margin(s, positive, config.margin),
         "percent": "percent" in rules and not keeps_percent(s, positive, config.percent),
+        "adaptive": "adaptive" in rules and not keeps_adaptive(s, positive, query.background, config.adaptive),
         "two_sided": "two_sided" in rules and two_sided(query)[place] > config.two_sided,
     }

@@ -188,10 +188,12 @@ def batches(**limits):
 SETTINGS = {
     "rule": [
         "percent", "margin", "absolute", "two_sided", "none", ["margin", "percent"], ["two_sided", "absolute"],
+        "adaptive",
         ["percent", "two_sided", "margin", "absolute"],
     ],
     "percent": [0.95, 0.5, 0.8, 1.0],
     "margin": [0.05, 0.0, 0.3],
+    "adaptive": [0.05, 0.0, 0.4],
     "two_sided": [0.5321, -0.7123, 1.4567],  # no sum of z falls on these lines
     "min_score": [None, -0.5, -0.1, 0.2],
     "max_score": [None, 0.9, 0.5, 0.1],

@@ -37,6 +37,17 @@ def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
     return np.asarray(s <= anchor - np.float32(1 - p) * np.abs(anchor))
 
 
+def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> np.ndarray:
+    """Keep s <= s+ - m max(0, s+ - s0), with 0 <= m < 1 and s0 the query's mean score to random documents.
+
+    The margin grows with the positive's own confidence, its lead over random documents: the idea of the adaptive
+    margin of LG-ANNA-Embedding (arXiv 2506.07438), in this project's form. Adding a number to all scores, or
+    multiplying them, changes nothing, so that one m serves teachers whose cosines are all high, or all low. A
+    positive that scores no better than random documents leaves no margin.
+    """
+    return np.asarray(s <= anchor - np.float32(m) * np.maximum(anchor - floor, np.float32(0)))
+
+
 def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
     """Keep first <= rank <= last, ranks of the retrieval itself from 1, positives counted.
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.configfile import check_config
@@ -12,6 +14,7 @@ from hnmine.filtering import setup
 from hnmine.judging import TextKeys
 from hnmine.pipeline import run
 from hnmine.stage import RunContext
+from hnmine.vectors import VectorStore
 
 BEFORE_FILTER = ("ingest", "embed", "index", "retrieve")
 
@@ -29,6 +32,12 @@ class Mined:
 
     def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
         yield from setup(self.context).pieces()
+
+
+def all_vectors(one: Mined, side: str) -> np.ndarray:
+    """Return all vectors of a side, "corpus" or "queries": float32, shape (rows, d)."""
+    store = VectorStore(one.context.folder("embed") / side)
+    return store.gather(np.arange(store.rows))
 
 
 def config_of(folder: Path, out: Path, **tables: Any) -> Config:

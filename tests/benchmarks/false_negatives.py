@@ -10,6 +10,7 @@ all collections as hnmine/data/transfer.json.
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from hnmine.calibrating import (
     ENOUGH_QUERIES,
     FOLDS,
     MOST_QUERIES,
+    OTHERS,
     Calibration,
     calibrate,
     hidden_rows,
-    set_threshold,
     usable,
 )
 from hnmine.candidates import Cells
@@ -32,7 +33,10 @@ from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden
 from hnmine.measuring import measure
 from hnmine.science.calibration import Logistic, fit, stack
-from tests.benchmarks.collections import Mined, mined
+from hnmine.science.protocol import wilson
+from hnmine.thresholds import set_threshold
+from tests.benchmarks.collections import Mined, all_vectors, mined
+from tests.benchmarks.peer import mine_with_sentence_transformers
 
 
 def evidence(rows: list[Hidden]) -> tuple[np.ndarray, np.ndarray]:
@@ -64,21 +68,62 @@ def two_sided_limit(one: Mined, target: float) -> float:
     return float(limits[int(np.argmin(np.abs(np.array(scores) - target)))])
 
 
+def own_labels(one: Mined, rule: str) -> dict[str, Any]:
+    """Return what a rule lets through with a model fitted on the collection, out of fold."""
+    config = with_rule(one, rule)
+    return measure(one.pieces, config, calibrate(one.pieces, config).scorer(out_of_fold=True))
+
+
+def transferred(one: Mined, rule: str, rows: list[Hidden], others: Logistic) -> dict[str, Any]:
+    """Return what a rule lets through with a model that never saw the collection, nor any of its hidden labels."""
+    config = with_rule(one, rule)
+    scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed).scorer()
+    threshold, _ = set_threshold(rows, scorer, config, measured=False)
+    return measure(one.pieces, config, replace(scorer, threshold=threshold))
+
+
 def table_row(one: Mined, rows: list[Hidden], others: Logistic) -> dict[str, dict[str, Any]]:
     """Return what each rule lets through on one collection."""
     margin = measure(one.pieces, with_rule(one, "percent", percent=0.95), None)
-    own = calibrate(one.pieces, with_rule(one, "calibrated"))
-    unset = Calibration(stack([others] * (FOLDS + 1)), np.inf, "other collections", "", one.config.seed)
-    moved = Calibration(
-        unset.models, set_threshold(rows, unset, one.config)[0], "other collections", "", one.config.seed
-    )
     limit = two_sided_limit(one, margin["score"])
     return {
         "95% margin": margin,
+        "mine_hard_negatives(relative_margin=0.05)": peer(one, rows),
         f"two_sided <= {limit:.1f}": measure(one.pieces, with_rule(one, "two_sided", two_sided=limit), None),
-        "calibrated": measure(one.pieces, with_rule(one, "calibrated"), own.scorer(out_of_fold=True)),
-        "calibrated, transferred": measure(one.pieces, with_rule(one, "calibrated"), moved.scorer()),
+        "calibrated": own_labels(one, "calibrated"),
+        "calibrated, transferred": transferred(one, "calibrated", rows, others),
+        "auto": own_labels(one, "auto"),
+        "auto, transferred": transferred(one, "auto", rows, others),
     }
+
+
+def peer(one: Mined, rows: list[Hidden]) -> dict[str, Any]:
+    """Return what sentence-transformers lets through: run once for each hiding, as a query may stand once in a run."""
+    corpus, queries = (all_vectors(one, side) for side in ("corpus", "queries"))
+    query = np.concatenate([part.batch.query_rows for part in rows])
+    known = np.concatenate([part.batch.positives.values for part in rows])
+    labels = {
+        int(row): batch.positives.take(np.array([place])).values
+        for batch, _ in one.pieces()
+        for place, row in enumerate(batch.query_rows)
+    }
+    times = np.array([np.count_nonzero(query[:place] == row) for place, row in enumerate(query)])
+    chosen = hits = 0
+    score = 0.0
+    n, top_k = one.config.emit.num_negatives, one.config.retrieve.top_k
+    for time in range(int(times.max()) + 1):
+        at = np.flatnonzero(times == time)
+        found = mine_with_sentence_transformers(queries[query[at]], corpus, known[at], top_k, n, 0.05)
+        chosen += len(found.values)
+        score += float(np.einsum("nd,nd->n", queries[query[at]][found.owners], corpus[found.values]).sum())
+        hits += sum(
+            int(np.isin(found.values[found.owners == place], labels[int(query[row])]).sum())
+            for place, row in enumerate(at)
+        )
+    return {
+        "rate": hits / chosen, "interval": wilson(hits, chosen), "score": score / chosen, "hardness": np.nan,
+        "fill": chosen / (n * len(query)),
+    }  # fmt: skip
 
 
 def write_transfer(known: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:

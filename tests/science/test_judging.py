@@ -304,24 +304,31 @@ def test_probabilities_are_given_wherever_there_is_a_model_and_decide_only_under
     assert judge(world.batch(), FilterConfig(rule="margin"), world.keys()).probabilities is None
 
 
+def test_a_rule_that_needs_a_model_says_so_where_none_is_given():
+    with pytest.raises(ValueError, match="calibrated needs a model"):
+        one({0: 0.9}, {10: 0.5}, FilterConfig(rule="auto"))
+
+
 def test_a_query_without_candidates_has_empty_lists_between_its_neighbours():
     candidates = {10: 0.1}
     world = World(
         list(range(20)),
         [make_query(0, {0: 0.5}, candidates), make_query(1, {1: 0.5, 2: 0.6}, {}), make_query(2, {3: 0.5}, candidates)],
     )
-    assert verdicts(world, FilterConfig()) == [[["keep"]], [[], []], [["keep"]]]
+    assert verdicts(world, FilterConfig(rule="percent")) == [[["keep"]], [[], []], [["keep"]]]
 
 
 def test_no_queries_get_no_verdicts():
     for anchor in ("each", "min", "quantile"):
-        assert verdicts(World([1, 2], []), FilterConfig(anchor=anchor)) == []
+        assert verdicts(World([1, 2], []), FilterConfig(rule="percent", anchor=anchor)) == []
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
         ("none", []),
+        ("auto", ["calibrated"]),
+        (["two_sided", "adaptive"], ["adaptive", "two_sided"]),
         ("margin", ["margin"]),
         (["percent", "absolute"], ["absolute", "percent"]),
         (["none"], []),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.margins import absolute, below, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, margin, percent, rank_window
 from tests import oracles
 from tests.strategies import f32, grid, quick, scores
 
@@ -24,6 +24,13 @@ def columns(rows):
 def test_margin_is_the_double_loop(rows, m):
     s, anchor = columns(rows)
     assert margin(s, anchor, m).tolist() == [oracles.keeps_margin(a, b, m) for a, b in rows]
+
+
+@quick
+@given(st.lists(st.tuples(scores, scores, scores), max_size=12), st.floats(0, 0.99))
+def test_adaptive_is_the_double_loop(rows, m):
+    s, anchor, floor = np.array(rows, dtype=np.float32).reshape(-1, 3).T
+    assert adaptive(s, anchor, floor, m).tolist() == [oracles.keeps_adaptive(a, b, c, m) for a, b, c in rows]
 
 
 @quick
@@ -77,6 +84,30 @@ def test_a_wider_margin_never_keeps_more(rows, one, other):
 
 
 @quick
+@given(pairs, scores, st.floats(0, 0.99), st.floats(0, 0.99))
+def test_a_wider_adaptive_margin_never_keeps_more(rows, floor, one, other):
+    s, anchor = columns(rows)
+    strict, loose = (adaptive(s, anchor, np.float32(floor), m) for m in (max(one, other), min(one, other)))
+    assert not (strict & ~loose).any()
+
+
+@quick
+@given(st.lists(st.tuples(grid, grid, grid), max_size=12), st.sampled_from([0.25, 0.5]), st.sampled_from([-4, 0, 2]))
+def test_adaptive_takes_no_notice_of_where_scores_lie_nor_of_their_unit(rows, m, shift):
+    s, anchor, floor = (np.round(column * 16) / 16 for column in np.array(rows, dtype=np.float32).reshape(-1, 3).T)
+    moved = adaptive(2 * s + shift, 2 * anchor + shift, 2 * floor + shift, m)
+    np.testing.assert_array_equal(moved, adaptive(s, anchor, floor, m))
+
+
+def test_adaptive_by_hand():
+    # s+ 0.75, random documents 0.25: a tenth of the lead of 0.5 is 0.05
+    s = np.array([0.69, 0.71, 0.75, 0.8], dtype=np.float32)
+    assert adaptive(s, np.float32(0.75), np.float32(0.25), 0.1).tolist() == [True, False, False, False]
+    # a positive below random documents leaves no margin, and nothing above it is kept
+    assert adaptive(s, np.float32(0.75), np.float32(0.9), 0.1).tolist() == [True, True, True, False]
+
+
+@quick
 @given(st.lists(scores, max_size=12), grid, grid)
 def test_a_lower_similarity_limit_never_keeps_more(values, one, other):
     s = np.array(values, dtype=np.float32)
@@ -90,6 +121,7 @@ def test_no_rule_keeps_a_candidate_above_its_anchor(rows, p, m):
     above = s > anchor
     assert not (percent(s, anchor, p) & above).any()
     assert not (margin(s, anchor, m) & above).any()
+    assert not (adaptive(s, anchor, np.float32(0), min(m, 0.99)) & above).any()
 
 
 @quick

@@ -138,7 +138,7 @@ def test_the_table_has_nulls_where_there_is_nothing_to_measure():
 
 
 def test_no_queries_make_an_empty_table():
-    values, _ = measure(World([1], []), FilterConfig(), 3)
+    values, _ = measure(World([1], []), FilterConfig(rule="percent"), 3)
     table = to_table(values, pa.array([], pa.string()), QUERY_REPORT)
     assert table.num_rows == 0
     assert table.schema.equals(QUERY_REPORT)
