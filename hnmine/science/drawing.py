@@ -6,6 +6,8 @@ from hnmine.science.copies import repeats
 from hnmine.science.sampling import first_of_each, random_order
 
 _ROUNDS = 6
+# Half the bits of the smallest network: on fewer, pairs of places come out visibly unevenly.
+_LEAST = 4
 # First number of draws for each group, beyond twice what it wants: nearly all succeed at once.
 _SPARE = 6
 
@@ -14,7 +16,7 @@ def shuffled(seeds: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     """Return what stands at given places of the numbers 0 .. size - 1, shuffled by a seed.
 
     Each seed has a permutation of its own, and any place of it is found without making the others: a Feistel network
-    (Luby and Rackoff, SIAM Journal on Computing 17, 1988) over the next power of 4, walked until it hits a number
+    (Luby and Rackoff, SIAM Journal on Computing 17, 1988) over a power of 4 that is large enough, walked until it hits a number
     below size (Black and Rogaway, CT-RSA 2002). Its rounds take their numbers from `random_order`.
 
     Args:
@@ -25,7 +27,7 @@ def shuffled(seeds: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     Returns:
         int64, shape (n,): for one seed, a permutation of the places.
     """
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    half = max(_LEAST, ((size - 1).bit_length() + 1) // 2)
     out = places.astype(np.int64)
     todo = np.arange(len(out))
     while len(todo):
