@@ -16,8 +16,8 @@ def shuffled(seeds: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
     """Return what stands at given places of the numbers 0 .. size - 1, shuffled by a seed.
 
     Each seed has a permutation of its own, and any place of it is found without making the others: a Feistel network
-    (Luby and Rackoff, SIAM Journal on Computing 17, 1988) over a power of 4 that is large enough, walked until it hits a number
-    below size (Black and Rogaway, CT-RSA 2002). Its rounds take their numbers from `random_order`.
+    (Luby and Rackoff, SIAM Journal on Computing 17, 1988) over a power of 4 that is large enough, walked until it hits
+    a number below size (Black and Rogaway, CT-RSA 2002). Its rounds take their numbers from `random_order`.
 
     Args:
         seeds: uint64, shape (n,).
