@@ -23,6 +23,9 @@ from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
 from hnmine.vectors import BLOCK_ROWS, VectorStore
 
+# Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
+_IN_CACHE = 1024
+
 
 class Vectors(Protocol):
     """Gives the teacher's vectors of documents."""
@@ -113,19 +116,33 @@ class Chooser:
             rows, at = np.unique(document, return_inverse=True)
             found = unit(self.vectors.gather(rows))
             relevance = scores[first:last] if self.cosine else _to_one(group, scores[first:last])
-
-            def select(places: np.ndarray, of: tuple[np.ndarray, ...] = (group, relevance, found, at)) -> np.ndarray:
-                groups, relevance, vectors, at = of
-                chosen = marginal_relevance(
-                    groups[places], relevance[places], vectors, at[places], config.num_negatives, config.diversity
-                )
-                return np.asarray(places[chosen])
-
+            part = _Part(config, group, relevance, found, at)
             if config.max_per_document is None:
-                picked.append(first + select(np.arange(len(group))))
+                picked.append(first + part.select(np.arange(len(group))))
             else:
-                picked.append(first + select_capped(select, group, document, config.max_per_document, self.used))
+                picked.append(first + select_capped(part.select, group, document, config.max_per_document, self.used))
         return np.concatenate(picked)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Kept candidates of some anchors, with the vectors that `diverse` compares them by."""
+
+    config: EmitConfig
+    groups: np.ndarray
+    relevance: np.ndarray
+    vectors: np.ndarray
+    at: np.ndarray
+
+    def select(self, places: np.ndarray) -> np.ndarray:
+        """Return those of the places (int64, ascending) that are chosen, a few anchors at a time."""
+        n, diversity = self.config.num_negatives, self.config.diversity
+        chosen = [np.zeros(0, dtype=np.int64)]
+        for first, last in spans(self.groups[places], _IN_CACHE):
+            own = places[first:last]
+            groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
+            chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, diversity)])
+        return np.concatenate(chosen)
 
 
 def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
