@@ -53,6 +53,8 @@ Rows of shape `{config.emit.format}`, for {LOSSES[config.emit.format]}.
 | with fewer | {counts["examples_short"]:,} |
 | without any | {counts["examples_without_negatives"]:,} |
 | negatives | {counts["negatives"]:,} of {counts["negatives_wanted"]:,} wanted |
+| of them random documents | {counts["negatives_random"]:,} |
+| of these, filled up where too few were kept | {counts["negatives_filled_up"]:,} |
 
 Extra columns are for people and filters: leave them out before training, since a trainer takes every column as text.
 

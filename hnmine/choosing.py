@@ -1,7 +1,9 @@
 """Which of the candidates that were kept become negatives."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +11,44 @@ import pyarrow.compute as pc
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import EmitConfig
+from hnmine.errors import IncompleteStage
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP
-from hnmine.science.sampling import choose, choose_capped, random_order
+from hnmine.science.diversity import marginal_relevance
+from hnmine.science.dots import unit
+from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
+from hnmine.science.standardise import against
+from hnmine.sizes import parse_size
+from hnmine.stage import MANIFEST, RunContext
+from hnmine.store import read_json
+from hnmine.vectors import BLOCK_ROWS, VectorStore
+
+# Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
+_IN_CACHE = 1024
+
+
+class Vectors(Protocol):
+    """Gives the teacher's vectors of documents."""
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of the given rows, float32, shape (len(rows), dim)."""
+        ...
+
+
+def teacher_vectors(context: RunContext) -> VectorStore | None:
+    """Return the corpus' vectors where choosing needs them, else None.
+
+    Raises:
+        IncompleteStage: they are needed and are not there.
+    """
+    if context.config.emit.choose != "diverse":
+        return None
+    folder = context.reading("embed")
+    if read_json(folder / MANIFEST) is None:
+        raise IncompleteStage(
+            f'{folder} is not complete, and emit.choose = "diverse" needs its vectors; run `hnmine embed` first'
+        )
+    return VectorStore(folder / "corpus", parse_size(context.config.cache))
 
 
 @dataclass
@@ -19,14 +56,18 @@ class Chooser:
     """Chooses negatives batch after batch; a cap on documents counts over all of them.
 
     Attributes:
-        config: the emit table.
+        config: the emit table; of `mixed` the part that is retrieved is chosen here.
         seed: of random choices, together with the query's id.
         used: how often each document was chosen so far, where there is a cap.
+        vectors: the teacher's; needed by `diverse` alone.
+        cosine: whether scores are cosines; where not, `diverse` brings them to at most 1.
     """
 
     config: EmitConfig
     seed: int
     used: dict[int, int] = field(default_factory=dict)
+    vectors: Vectors | None = None
+    cosine: bool = True
 
     def choose(self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str]) -> Ragged:
         """Return for each anchor the positions of its negatives among the query's candidates.
@@ -40,27 +81,96 @@ class Chooser:
         kept = np.flatnonzero(keep)
         groups = cells.anchor[kept]
         documents = batch.candidates.values[cells.candidate[kept]]
-        priority = None
-        if self.config.choose == "random":
-            priority = random_order(self._seeds(batch, cells, query_ids)[groups], documents)
-        picked = self._pick(groups, documents, priority)
+        if self.config.choose == "diverse":
+            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]])
+        else:
+            picked = self._pick(groups, documents, self._priority(batch, cells, kept, query_ids))
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
         return Ragged.from_lengths(positions, np.bincount(cells.anchor[chosen], minlength=len(cells.anchors.values)))
 
+    def _priority(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray | None:
+        """Return what each kept cell is sorted by, ascending; None: by its place."""
+        if self.config.choose not in ("random", "simans"):
+            return None
+        at, groups = cells.candidate[kept], cells.anchor[kept]
+        numbers = random_order(anchor_seeds(self.seed, query_ids, cells.anchors)[groups], batch.candidates.values[at])
+        if self.config.choose == "random":
+            return numbers
+        distance = against(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
+        return ambiguity(distance, numbers, self.config.simans_a, self.config.simans_b)
+
     def _pick(self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-        n, cap = self.config.num_negatives, self.config.max_per_document
+        n, cap = self.config.retrieved_negatives, self.config.max_per_document
         if cap is None:
             return choose(groups, priority, n)
         order = np.arange(len(groups)) if priority is None else np.lexsort((priority, groups))
         return np.sort(order[choose_capped(groups[order], documents[order], n, cap, self.used)])
 
-    def _seeds(self, batch: Batch, cells: Cells, query_ids: list[str]) -> np.ndarray:
-        """Return a seed for each anchor, from the run's seed, the query's id and the anchor's place."""
-        queries = np.array([_hash(f"{self.seed} {query_id}") for query_id in query_ids], dtype=np.uint64)
-        place = np.arange(len(cells.anchors.values)) - cells.anchors.offsets[:-1][cells.anchors.owners]
-        return random_order(queries[cells.anchors.owners], place)
+    def _pick_diverse(self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        assert self.vectors is not None
+        config, picked = self.config, [np.zeros(0, dtype=np.int64)]
+        for first, last in spans(groups, BLOCK_ROWS // 2):
+            group, document = groups[first:last], documents[first:last]
+            rows, at = np.unique(document, return_inverse=True)
+            found = unit(self.vectors.gather(rows))
+            relevance = scores[first:last] if self.cosine else _to_one(group, scores[first:last])
+            part = _Part(config, group, relevance, found, at)
+            if config.max_per_document is None:
+                picked.append(first + part.select(np.arange(len(group))))
+            else:
+                picked.append(first + select_capped(part.select, group, document, config.max_per_document, self.used))
+        return np.concatenate(picked)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Kept candidates of some anchors, with the vectors that `diverse` compares them by."""
+
+    config: EmitConfig
+    groups: np.ndarray
+    relevance: np.ndarray
+    vectors: np.ndarray
+    at: np.ndarray
+
+    def select(self, places: np.ndarray) -> np.ndarray:
+        """Return those of the places (int64, ascending) that are chosen, a few anchors at a time."""
+        n, diversity = self.config.num_negatives, self.config.diversity
+        chosen = [np.zeros(0, dtype=np.int64)]
+        for first, last in spans(self.groups[places], _IN_CACHE):
+            own = places[first:last]
+            groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
+            chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, diversity)])
+        return np.concatenate(chosen)
+
+
+def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of runs of whole groups (int64, ascending) with at most `most` elements, or one group."""
+    first = 0
+    while first < len(groups):
+        last = len(groups)
+        if last - first > most:
+            last = int(np.searchsorted(groups, groups[first + most]))
+            if last <= first:
+                last = int(np.searchsorted(groups, groups[first], side="right"))
+        yield first, last
+        first = last
+
+
+def _to_one(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return scores divided by the largest absolute one of their group, float64; 0 stays 0."""
+    values = scores.astype(np.float64)
+    largest = np.zeros(int(groups.max(initial=-1)) + 1)
+    np.maximum.at(largest, groups, np.abs(values))
+    return np.asarray(np.divide(values, largest[groups], out=np.zeros_like(values), where=largest[groups] > 0))
+
+
+def anchor_seeds(seed: int, query_ids: list[str], anchors: Ragged) -> np.ndarray:
+    """Return a seed for each anchor, from the run's seed, the query's id and the anchor's place; uint64."""
+    queries = np.array([_hash(f"{seed} {query_id}") for query_id in query_ids], dtype=np.uint64)
+    place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
+    return random_order(queries[anchors.owners], place)
 
 
 def _hash(text: str) -> int:

@@ -201,10 +201,21 @@ def _window(config: Config) -> Iterator[str]:
 
 
 def _enough(config: Config) -> Iterator[str]:
-    if config.emit.num_negatives > config.retrieve.top_k:
+    emit = config.emit
+    if emit.retrieved_negatives > config.retrieve.top_k and emit.fallback == "none":
         yield (
-            f"emit.num_negatives: {config.emit.num_negatives} wanted, but only retrieve.top_k = "
+            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only retrieve.top_k = "
             f"{config.retrieve.top_k} candidates are retrieved"
+        )
+
+
+def _shares(config: Config) -> Iterator[str]:
+    emit = config.emit
+    if emit.choose == "mixed" and 0 < emit.random_share < 1 and not 0 < emit.random_negatives < emit.num_negatives:
+        rounded = emit.random_negatives
+        yield (
+            f"emit.random_share: {emit.random_share:g} of {emit.num_negatives} negatives is {rounded} when rounded; "
+            f"raise emit.num_negatives, or say {'1' if rounded else '0'} where that is meant"
         )
 
 
@@ -222,6 +233,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("filter",), _filter_settings),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
+    (("emit",), _shares),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

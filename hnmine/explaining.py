@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError
+from hnmine.filling import RANDOM
 from hnmine.schemas import CORPUS, JUDGED, LEFT_OUT, QUERIES
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.stages.emit import read_chosen
@@ -39,7 +40,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
     for number, (score, verdicts) in enumerate(
         zip(table.column("anchor_scores")[0].as_py(), table.column("verdicts")[0].as_py(), strict=True)
     ):
-        picked = chosen.get(number, set())
+        own = chosen.get(number, {"positions": [], "doc_rows": [], "scores": []})
+        picked = set(own["positions"])
         candidates = [
             {
                 "rank": int(batch.ranks[i]), "score": float(batch.scores[i]), "similarity": float(batch.similarity[i]),
@@ -47,7 +49,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
             }
             for i, verdict in enumerate(verdicts)
         ]  # fmt: skip
-        anchors.append({"anchor_score": score, "candidates": candidates})
+        anchors.append({"anchor_score": score, "candidates": candidates, "random": _random(corpus, own)})
     query = Shards(context.reading("ingest") / "queries", QUERIES).take(np.array([row]), ["text"])
     return {
         "query_id": query_id,
@@ -73,10 +75,18 @@ def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:
     raise InputError(f"there is no query {query_id!r}" + (f"; near it: {', '.join(near)}" if near else ""))
 
 
-def _chosen(context: RunContext, row: int) -> dict[int, set[int]]:
+def _chosen(context: RunContext, row: int) -> dict[int, dict[str, Any]]:
     folder = context.reading("emit")
     if read_json(folder / MANIFEST) is None:
         return {}
     chosen = read_chosen(folder)
     own = chosen.filter(pc.equal(chosen.column("query_row"), row)).to_pylist()
-    return {entry["anchor"]: set(entry["positions"]) for entry in own}
+    return {entry["anchor"]: entry for entry in own}
+
+
+def _random(corpus: Shards, chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the random documents among an anchor's negatives."""
+    positions = np.array(chosen["positions"], dtype=np.int64)
+    drawn = np.flatnonzero(positions == RANDOM)
+    texts = corpus.take(np.array(chosen["doc_rows"], dtype=np.int64)[drawn], ["doc_id", "text"]).to_pylist()
+    return [{"score": chosen["scores"][i], **text} for i, text in zip(drawn, texts, strict=True)]

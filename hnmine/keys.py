@@ -49,7 +49,7 @@ def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:
     found: Expected = {}
     for stage in stages:
         parts = stage.parts(context)
-        upstream = {name: found[name]["key"] for name in stage.reads}
+        upstream = {name: found[name]["key"] for name in stage.reading(context)}
         content = {"stage": stage.name, "version": stage.version, "parts": parts, "upstream": upstream}
         found[stage.name] = {"key": digest(content), "parts": parts, "upstream": upstream}
     return found

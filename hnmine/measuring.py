@@ -7,7 +7,7 @@ import numpy as np
 
 from hnmine.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, MOST_QUERIES, Pieces, enough, hidden_rows, usable
 from hnmine.candidates import Cells
-from hnmine.choosing import Chooser
+from hnmine.choosing import Chooser, Vectors
 from hnmine.config import Config
 from hnmine.hiding import Hidden
 from hnmine.judging import Scorer, judge
@@ -16,19 +16,32 @@ from hnmine.ragged import Ragged
 from hnmine.science.calibration import calibration_error, reliability
 from hnmine.science.protocol import wilson
 
+NOTHING_RETRIEVED = "emit.random_share leaves no negative to retrieval, and random documents are not measured"
 
-def measure(pieces: Pieces, config: Config, scorer: Scorer | None) -> dict[str, Any]:
+
+def chooser_for(config: Config, vectors: Vectors | None) -> Chooser:
+    """Return what chooses under the protocol: the run's way of choosing, without a cap and without random documents."""
+    uncapped = config.emit.model_copy(update={"max_per_document": None})
+    return Chooser(uncapped, config.seed, vectors=vectors, cosine=config.embed.similarity == "cosine")
+
+
+def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vectors | None = None) -> dict[str, Any]:
     """Return what a filter lets through of hidden positives: rate with its interval, hardness and fill.
+
+    All of it is over the negatives that are retrieved: random documents are left out, and are not wanted either.
 
     Args:
         pieces: gives the candidates, piece by piece.
         config: the whole config; its filter and emit tables are what is measured.
         scorer: out of fold; None where no rule needs it.
+        vectors: the teacher's, where choosing needs them: see `hnmine.choosing.teacher_vectors`.
 
     Returns:
         queries, chosen, hidden, rate, interval, hardness, fill; and, where probabilities were given, how well they
         are calibrated. rate is None, with the reason, where too few queries have several positives.
     """
+    if not config.emit.retrieved_negatives:
+        return {"rate": None, "reason": NOTHING_RETRIEVED}
     _, several, hidden = usable(pieces)
     if not enough(several, hidden):
         reason = (
@@ -37,13 +50,13 @@ def measure(pieces: Pieces, config: Config, scorer: Scorer | None) -> dict[str, 
         )
         return {"rate": None, "reason": reason}
     filter_config = config.filter.model_copy(update={"anchor": "each"})
-    chooser = Chooser(config.emit.model_copy(update={"max_per_document": None}), config.seed)
+    chooser = chooser_for(config, vectors)
     tally = Tally()
     for rows in hidden_rows(pieces, config, MOST_QUERIES / several):
         judged = judge(rows.batch, filter_config, rows.keys, scorer)
         ids = [str(row) for row in rows.batch.query_rows]
         tally.add(rows, judged.cells, chooser.choose(rows.batch, judged.cells, judged.keep, ids), judged.probabilities)
-    return tally.result(config.emit.num_negatives)
+    return tally.result(config.emit.retrieved_negatives)
 
 
 class Tally:
@@ -67,7 +80,7 @@ class Tally:
         self.queries |= set(batch.query_rows.tolist())
         self.chosen += len(at)
         self.hidden += int(rows.is_hidden[at].sum())
-        quality = per_anchor(batch, cells, chosen)
+        quality = per_anchor(batch, cells, chosen.with_values(s))
         self.hardness.append(np.nan_to_num(quality["hardness"] * quality["chosen"]))
         self.eci.append(quality["eci"])
         self.anchors += len(quality["eci"])

@@ -75,7 +75,7 @@ def _reusable(name: str, context: RunContext, expected: Expected) -> bool:
 
 def _check_upstream(stages: Sequence[str], context: RunContext, expected: Expected) -> None:
     """Hold stages that these ones read, and that are not run now, to being complete and of this config."""
-    needed = {name for stage in stages for name in STAGES[stage].reads} - set(stages)
+    needed = {name for stage in stages for name in STAGES[stage].reading(context)} - set(stages)
     for name in STAGES:
         if name not in needed or is_done(context.reading(name), expected[name]["key"]):
             continue

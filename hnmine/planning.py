@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "index": f"{kind} ({why})",
         "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}",
-        "emit": f"{config.emit.num_negatives} negatives, {config.emit.format}",
+        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}",
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
@@ -160,18 +161,30 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     return int(BASE_BYTES + max(search, ids, model))
 
 
-def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
-    """Return settings that will run but hardly do what is meant."""
-    rules, found = rule_names(config.filter), []
-    set_here = config.filter.model_fields_set
+def _unused(config: Config) -> Iterator[str]:
+    """Yield settings that are given, but that the rule or the way of choosing does not look at."""
+    rules = rule_names(config.filter)
     for name, needs in (
         ("percent", "percent"),
         ("margin", "margin"),
         ("min_score", "absolute"),
         ("max_score", "absolute"),
     ):
-        if name in set_here and needs not in rules:
-            found.append(f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it")
+        if name in config.filter.model_fields_set and needs not in rules:
+            yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
+    for name, way in (
+        ("simans_a", "simans"),
+        ("simans_b", "simans"),
+        ("random_share", "mixed"),
+        ("diversity", "diverse"),
+    ):
+        if name in config.emit.model_fields_set and config.emit.choose != way:
+            yield f"emit.{name} is set, but emit.choose is {config.emit.choose!r} and does not use it"
+
+
+def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
+    """Return settings that will run but hardly do what is meant."""
+    found = [*_unused(config)]
     ranks, top_k = config.filter.ranks, config.retrieve.top_k
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but only retrieve.top_k = {top_k} candidates are retrieved")

@@ -14,11 +14,10 @@ def per_anchor(batch: Batch, cells: Cells, chosen: Ragged) -> dict[str, np.ndarr
     Args:
         batch: candidates.
         cells: its cells; chosen has one list for each anchor.
-        chosen: positions of the negatives among the query's candidates.
+        chosen: scores of the negatives, best first or not.
     """
     owners, anchors = cells.anchors.owners, cells.anchors.values
-    at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
-    scores, s0 = batch.scores[at], batch.background_mean[owners]
+    scores, s0 = chosen.values, batch.background_mean[owners]
     count, some = chosen.lengths, chosen.lengths > 0
     hardest = np.full(len(anchors), -np.inf)
     np.maximum.at(hardest, chosen.owners, scores)
@@ -48,7 +47,7 @@ def per_query(batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, want
         batch: candidates.
         cells: its cells.
         keep: bool, one a cell.
-        chosen: one list an anchor.
+        chosen: scores of the negatives, one list an anchor.
         wanted: negatives wanted for each anchor.
     """
     anchors = cells.anchors

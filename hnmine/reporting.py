@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch
+from hnmine.choosing import teacher_vectors
 from hnmine.encoders import HASH_WARNING
 from hnmine.filtering import read_calibration, setup
 from hnmine.keys import recorded
@@ -36,7 +37,15 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "counts": counts,
         "shortage": {
             name: emitted[name]
-            for name in ("examples", "examples_full", "examples_short", "examples_without_negatives")
+            for name in (
+                "examples",
+                "examples_full",
+                "examples_short",
+                "examples_without_negatives",
+                "examples_filled_up",
+                "negatives_filled_up",
+                "negatives_random",
+            )
         },
         "distributions": _distributions(context, chosen),
         "hubs": _hubs(context, chosen),
@@ -52,13 +61,13 @@ def _false_negatives(context: RunContext) -> dict[str, Any]:
     """Return the measured false-negative rate of the run's filter, and of a plain 95% margin beside it."""
     config = context.config
     calibration = read_calibration(context.reading("filter"), config.seed)
-    state = setup(context)
-    measured = measure(state.pieces, config, calibration.scorer(out_of_fold=True) if calibration else None)
+    state, vectors = setup(context), teacher_vectors(context)
+    measured = measure(state.pieces, config, calibration.scorer(out_of_fold=True) if calibration else None, vectors)
     margin = config.model_copy(update={"filter": config.filter.model_copy(update={"rule": "percent", "percent": 0.95})})
     found: dict[str, Any] = {"false_negative_rate": measured["rate"]}
     if measured["rate"] is None:
         return found | {"false_negative_rate_reason": measured["reason"]}
-    found["hidden_positives"] = {"this_filter": measured, "margin_95": measure(state.pieces, margin, None)}
+    found["hidden_positives"] = {"this_filter": measured, "margin_95": measure(state.pieces, margin, None, vectors)}
     if calibration is not None:
         found["calibration"] = {
             "fitted_on": calibration.fitted_on, "threshold": calibration.threshold, "reason": calibration.reason,

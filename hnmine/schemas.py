@@ -155,7 +155,7 @@ CHOSEN = pa.schema(
         _field("query_row", pa.int64(), "the query's row"),
         _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
         _field("wanted", pa.int32(), "negatives wanted"),
-        _field("positions", _INTS, "positions of the chosen among the query's candidates, in order of choice"),
+        _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
     ]

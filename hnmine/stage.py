@@ -67,6 +67,10 @@ class Step:
     write: Callable[[pa.Table, Item], None] = _write_parquet
 
 
+def _nothing_else(context: RunContext) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of the pipeline.
@@ -74,10 +78,11 @@ class Stage:
     Attributes:
         name: of the stage, its command, its config table and its folder.
         version: raised when the same settings would write something else than before.
-        reads: stages whose output it reads.
+        reads: stages whose output it reads, whatever the config.
         parts: everything that determines its output, as JSON values, upstream keys apart.
         steps: run in order.
         finish: writes what is not a shard, and returns counts for the manifest.
+        also_reads: stages whose output it reads under some configs only.
     """
 
     name: str
@@ -86,3 +91,8 @@ class Stage:
     parts: Callable[[RunContext], dict[str, Any]]
     steps: tuple[Step, ...]
     finish: Callable[[RunContext, str], dict[str, Any]]
+    also_reads: Callable[[RunContext], tuple[str, ...]] = _nothing_else
+
+    def reading(self, context: RunContext) -> tuple[str, ...]:
+        """Return the stages whose output it reads under a config."""
+        return (*self.reads, *self.also_reads(context))

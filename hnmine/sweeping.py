@@ -17,13 +17,13 @@ from hnmine.calibrating import (
     undrawn_rows,
     usable,
 )
-from hnmine.choosing import Chooser
+from hnmine.choosing import Vectors, teacher_vectors
 from hnmine.config import Config, FilterConfig
-from hnmine.errors import IncompleteStage
+from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.filtering import setup
 from hnmine.hiding import Hidden
 from hnmine.judging import judge, rule_names
-from hnmine.measuring import Tally
+from hnmine.measuring import NOTHING_RETRIEVED, Tally, chooser_for
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
 from hnmine.thresholds import set_threshold
@@ -70,12 +70,15 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
         measured (on hidden positives or not, and why), settings (a list), recommended (a filter table or None).
 
     Raises:
-        IncompleteStage: retrieve is not done.
+        IncompleteStage: retrieve is not done, or embed where choosing needs its vectors.
+        ConfigError: all negatives wanted are random documents, so that no filter matters.
     """
+    if not config.emit.retrieved_negatives:
+        raise ConfigError(f"{NOTHING_RETRIEVED}; lower it")
     context = RunContext(config, config.out_folder, source.resolve() if source else None)
     if read_json(context.reading("retrieve") / MANIFEST) is None:
         raise IncompleteStage(f"{context.reading('retrieve')} is not complete; run `hnmine retrieve` first")
-    state = setup(context)
+    state, vectors = setup(context), teacher_vectors(context)
     queries, several, hidden = usable(state.pieces)
     measured = enough(several, hidden)
     if measured:
@@ -83,7 +86,7 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     else:
         rows = list(undrawn_rows(state.pieces, config, MOST_QUERIES / max(1, queries)))
     models = calibrate(state.pieces, config)
-    found = [_try(settings, rows, config, models) for settings in _grid(config)]
+    found = [_try(settings, rows, config, (models, vectors)) for settings in _grid(config)]
     found = _mark_front(found, measured)
     return {
         "measured_on_hidden_positives": measured,
@@ -103,7 +106,10 @@ def _grid(config: Config) -> Iterator[dict[str, Any]]:
         yield from group
 
 
-def _try(settings: dict[str, Any], rows: Sequence[Hidden], config: Config, models: Calibration) -> Swept:
+def _try(
+    settings: dict[str, Any], rows: Sequence[Hidden], config: Config, means: tuple[Calibration, Vectors | None]
+) -> Swept:
+    models, vectors = means
     filter_config: FilterConfig = config.filter.model_copy(update={**settings, "anchor": "each"})
     tried = config.model_copy(update={"filter": filter_config})
     scorer = None
@@ -111,13 +117,13 @@ def _try(settings: dict[str, Any], rows: Sequence[Hidden], config: Config, model
         scorer = models.scorer(out_of_fold=True)
         threshold, _ = set_threshold(rows, scorer, tried, measured=models.fitted_on == OWN)
         scorer = replace(scorer, threshold=threshold)
-    chooser = Chooser(config.emit.model_copy(update={"max_per_document": None}), config.seed)
+    chooser = chooser_for(config, vectors)
     tally = Tally()
     for part in rows:
         judged = judge(part.batch, filter_config, part.keys, scorer)
         ids = [str(row) for row in part.batch.query_rows]
         tally.add(part, judged.cells, chooser.choose(part.batch, judged.cells, judged.keep, ids), None)
-    return Swept(settings, tally.result(config.emit.num_negatives))
+    return Swept(settings, tally.result(config.emit.retrieved_negatives))
 
 
 def _mark_front(found: list[Swept], measured: bool) -> list[Swept]:

@@ -92,6 +92,47 @@ def choose_capped(groups, documents, n, cap, used):
     return chosen
 
 
+def arrival(distance, number, a, b):
+    """Logarithm of the time at which an element arrives that is drawn with rate exp(-a (distance - b)^2)."""
+    u = (int(number) // 2**12 + 0.5) / 2**52
+    return math.log(-math.log(u)) + a * (distance - b) ** 2
+
+
+def marginal_relevance(groups, relevance, similarity, n, diversity):
+    """similarity(i, j) of two positions."""
+    chosen = []
+    for group in sorted(set(groups)):
+        own = []
+        for _ in range(n):
+            best = None
+            for place, other in enumerate(groups):
+                if other != group or place in own:
+                    continue
+                value = (1 - diversity) * relevance[place]
+                if own:
+                    value -= diversity * max(similarity(place, i) for i in own)
+                if best is None or value > best[0]:
+                    best = value, place
+            if best is not None:
+                own.append(best[1])
+        chosen += own
+    return sorted(chosen)
+
+
+def draw(orders, wanted, names, barred, closed=()):
+    """orders: for each group, all documents in the order they are offered to it."""
+    found = []
+    for group, order in enumerate(orders):
+        taken = {name for other, name in barred if other == group}
+        left = wanted[group]
+        for row in order:
+            if left and names[row] not in taken and row not in closed:
+                taken.add(names[row])
+                found.append((group, row))
+                left -= 1
+    return found
+
+
 def capacity(k):
     return math.log(1 + k)
 

@@ -76,6 +76,8 @@ def _brief(r: StageResult) -> str:
         rejected = sum(verdicts.values()) - verdicts["keep"]
         return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
     text = _BRIEF.get(r.stage, "").format(**r.counts)
+    if r.stage == "emit" and r.counts["negatives_random"]:
+        text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     if r.stage == "ingest":
         for name in (
             "collapsed_copies",
@@ -134,6 +136,11 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
     shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
     _row(table, ("examples with fewer negatives than wanted", number(shortage["examples_short"]), ""))
     _row(table, ("examples without any negative", number(shortage["examples_without_negatives"]), ""))
+    if shortage["negatives_random"]:
+        note = "no part of the false-negative rate"
+        _row(table, ("negatives that are random documents", number(shortage["negatives_random"]), note))
+        note = f"in {number(shortage['examples_filled_up'])} examples where too few were kept"
+        _row(table, ("of these, filled up", number(shortage["negatives_filled_up"]), note))
     elsewhere = data["negatives_positive_elsewhere"]
     share = f"{data['negatives_positive_elsewhere_share']:.1%} of the negatives"
     _row(table, ("negatives that are another query's positive", number(elsewhere), share))
@@ -187,6 +194,8 @@ def explanation(data: dict[str, Any]) -> None:
                 (c["rank"], number(c["score"]), number(c["similarity"]), verdict, c["doc_id"], _short(c["text"])),
                 style,
             )
+        for c in anchor["random"]:
+            _row(table, ("-", number(c["score"]), "", "random *", c["doc_id"], _short(c["text"])), "green")
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")
 

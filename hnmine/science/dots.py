@@ -21,6 +21,12 @@ def pair_dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return _reduce("nd,nd->n", left, right)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors at length 1, float32, shape (n, d); a vector of length 0 stays as it is."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return np.asarray(vectors / np.where(norms == 0, 1, norms)[:, None], dtype=np.float32)
+
+
 def _reduce(formula: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the einsum, dimension by dimension in parts that numpy's buffer (8,192 numbers) does not cut itself."""
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)

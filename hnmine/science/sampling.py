@@ -1,16 +1,16 @@
 """Choosing n negatives out of those that were kept."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 
-def first_of_each(groups: np.ndarray, n: int) -> np.ndarray:
+def first_of_each(groups: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Return which elements are among the first n of their group.
 
     Args:
         groups: int64, shape (total,), ascending.
-        n: how many of each group.
+        n: how many of each group: one number, or for each element that of its group, shape (total,).
 
     Returns:
         bool, shape (total,).
@@ -19,7 +19,7 @@ def first_of_each(groups: np.ndarray, n: int) -> np.ndarray:
         return np.zeros(0, dtype=bool)
     starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
     lengths = np.diff(np.concatenate([starts, [len(groups)]]))
-    return (np.arange(len(groups)) - np.repeat(starts, lengths)) < n
+    return np.asarray((np.arange(len(groups)) - np.repeat(starts, lengths)) < n)
 
 
 def random_order(seeds: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -44,6 +44,29 @@ def _mix(x: np.ndarray) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def ambiguity(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> np.ndarray:
+    """Return priorities whose n smallest are a SimANS sample: p proportional to exp(-a (distance - b)^2).
+
+    SimANS (Zhou et al., EMNLP 2022, arXiv 2210.11773) draws negatives that score about as the positive does, neither
+    far above it (false) nor far below it (easy); its distance is s - s+ in raw scores. The n are drawn one after
+    another without replacement, by exponential races: each element arrives at -ln(u) / p, and the first n to arrive
+    are taken (Efraimidis and Spirakis, Information Processing Letters 97, 2006). The logarithm of the arrival,
+    ln(-ln(u)) + a (distance - b)^2, is returned, so that no p is too small for a float.
+
+    Args:
+        distance: how far each score lies above its anchor, in any unit, shape (n,).
+        numbers: uint64, shape (n,), random: see `random_order`.
+        a: how sharply p falls off; > 0, in units of 1 / distance^2.
+        b: the distance at which p is highest.
+
+    Returns:
+        float64, shape (n,).
+    """
+    u = ((numbers >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # never 0, never 1
+    off = distance.astype(np.float64) - b
+    return np.asarray(np.log(-np.log(u)) + a * off * off)
 
 
 def choose(groups: np.ndarray, priority: np.ndarray | None, n: int) -> np.ndarray:
@@ -89,3 +112,66 @@ def choose_capped(groups: np.ndarray, documents: np.ndarray, n: int, cap: int, u
             left -= 1
             chosen.append(position)
     return np.array(chosen, dtype=np.int64)
+
+
+def select_capped(
+    select: Callable[[np.ndarray], np.ndarray],
+    groups: np.ndarray,
+    documents: np.ndarray,
+    cap: int,
+    used: dict[int, int],
+) -> np.ndarray:
+    """Return positions of what `select` takes of each group, no document more than `cap` times in all.
+
+    Groups are served in order, as by `choose_capped`, but `select` looks at many groups at once: what it takes stands
+    up to the first group that would take a document too often; from there on it is asked again.
+
+    Args:
+        select: takes positions (ascending) and returns those chosen (ascending); each group's choice is its own.
+        groups: int64, shape (total,), ascending.
+        documents: int64, shape (total,); no group holds one twice.
+        cap: most often that one document may be chosen.
+        used: how often each document was chosen before; updated.
+
+    Returns:
+        int64 positions, ascending.
+    """
+    chosen = [np.zeros(0, dtype=np.int64)]
+    places = np.arange(len(groups))
+    while len(places):
+        before = _used(documents[places], used)
+        picked = select(places[before < cap])
+        border = first_refused(groups[picked], documents[picked], cap, used)
+        served = picked if border is None else picked[groups[picked] < border]
+        count_used(documents[served], used)
+        chosen.append(served)
+        places = places[:0] if border is None else places[groups[places] >= border]
+    return np.concatenate(chosen)
+
+
+def first_refused(groups: np.ndarray, documents: np.ndarray, cap: int, used: dict[int, int]) -> int | None:
+    """Return the first group that holds a document which earlier choices and earlier groups have used up.
+
+    Args:
+        groups: int64, shape (n,), ascending.
+        documents: int64, shape (n,): what each group would take.
+        cap: most often that one document may be chosen.
+        used: how often each document was chosen before.
+    """
+    order = np.argsort(documents, kind="stable")
+    ordered = documents[order]
+    earlier = np.empty(len(order), dtype=np.int64)
+    earlier[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    over = _used(documents, used) + earlier >= cap
+    return int(groups[over].min()) if over.any() else None
+
+
+def count_used(documents: np.ndarray, used: dict[int, int]) -> None:
+    """Add one use of each of the documents (int64) to `used`."""
+    rows, counts = np.unique(documents, return_counts=True)
+    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        used[row] = used.get(row, 0) + count
+
+
+def _used(documents: np.ndarray, used: dict[int, int]) -> np.ndarray:
+    return np.array([used.get(document, 0) for document in documents.tolist()], dtype=np.int64)

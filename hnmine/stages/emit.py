@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, cells_of
+from hnmine.choosing import Chooser, cells_of, teacher_vectors
 from hnmine.config import Config
+from hnmine.filling import RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
@@ -35,18 +36,38 @@ def _plan_choose(context: RunContext, key: str) -> list[Item]:
     return [Item(output, rows=rows, key=item_key(key, "choose", 0, rows))]
 
 
-def _setup_choose(context: RunContext) -> tuple[Shards, Config]:
-    return Shards(context.reading("filter"), JUDGED), context.config
+def _setup_choose(context: RunContext) -> RunContext:
+    return context
 
 
-def _choose(state: tuple[Shards, Config], item: Item, tick: Tick) -> pa.Table:
-    shards, config = state
-    chooser = Chooser(config.emit, config.seed)
+def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    shards, config = Shards(context.reading("filter"), JUDGED), context.config
+    cosine = config.embed.similarity == "cosine"
+    chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
     parts = [CHOSEN.empty_table()]
     for table in shards:
         for _, piece in pieces(table):
             parts.append(choose_table(piece, chooser))
             tick(piece.num_rows)
+    chosen = pa.concat_tables(parts)
+    return _fill(chosen, shards, Filler.open(context, chooser.used)) if config.emit.draws_random else chosen
+
+
+def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
+    """Return the same with random documents; only now, so that a cap serves all candidates first, whatever the shards.
+
+    Args:
+        chosen: what was chosen of all queries.
+        shards: the judged candidates of all queries.
+        filler: draws the random documents.
+    """
+    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores"]
+    parts, first = [CHOSEN.empty_table()], 0
+    for number in range(len(shards)):
+        for _, piece in pieces(shards.read(number, columns)):
+            anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
+            parts.append(filler.fill(piece, chosen.slice(first, anchors)))
+            first += anchors
     return pa.concat_tables(parts)
 
 
@@ -117,8 +138,10 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     lengths = negatives["doc_rows"].lengths[anchor_of]
     spread = np.repeat(negatives["doc_rows"].offsets[:-1][anchor_of], lengths)
     spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    position = negatives["positions"].values[spread]
+    drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = ranks.offsets[:-1][np.repeat(positives.owners, lengths)] + negatives["positions"].values[spread]
+    at = pa.array(ranks.offsets[:-1][np.repeat(positives.owners, lengths)] + position, mask=drawn)
     queries = state.queries.take(item.first + positives.owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values, ["doc_id", "text"])
     texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
@@ -135,8 +158,9 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         negatives={
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
-            "rank": pa.array(ranks.values[at]),
-            "rule": pa.repeat(pa.scalar(rules), len(at)),
+            "rank": pa.array(ranks.values).take(at),
+            "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
+            "source": pa.array(["retrieved", "random"]).take(pa.array(drawn.astype(np.int64))),
         },
     )  # fmt: skip
 
@@ -165,6 +189,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "queries_with_negatives": len(np.unique(owners[lengths > 0])),
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
+        **counts_of(chosen, context.config),
     }
     write_card(context, counts)
     return counts
@@ -175,10 +200,16 @@ def _lines(path: Path) -> int:
         return sum(1 for _ in file)
 
 
+def _also_reads(context: RunContext) -> tuple[str, ...]:
+    config = context.config.emit
+    return ("embed",) if config.choose == "diverse" or config.draws_random else ()
+
+
 STAGE = Stage(
     name="emit",
-    version=1,
+    version=2,
     reads=("ingest", "filter"),
+    also_reads=_also_reads,
     parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
     steps=(
         Step("choose", "queries", _plan_choose, _setup_choose, _choose),

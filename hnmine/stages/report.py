@@ -50,7 +50,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         batch = Batch.from_table(piece)
         cells, keep = cells_of(piece, batch)
         low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
-        chosen = Ragged.from_arrow(state.chosen.column("positions").slice(low, high - low))
+        chosen = Ragged.from_arrow(state.chosen.column("scores").slice(low, high - low))
         values = per_query(batch, cells, keep, chosen, state.config.emit.num_negatives)
         parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
         tick(piece.num_rows)
@@ -65,7 +65,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="report",
-    version=1,
+    version=2,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(Step("measure", "queries", _plan, _setup, _process),),

@@ -13,7 +13,7 @@ from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES, QUERIES
 from hnmine.science.background import background, sample_rows
-from hnmine.science.dots import dots, pair_dots
+from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import ExactProposer, IndexProposer, Proposer, search
 from hnmine.sizes import parse_size
@@ -147,7 +147,7 @@ def _similarities(
     corpus: VectorStore, candidates: Ragged, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
 ) -> Ragged:
     """Return the cosine of every candidate to every positive of its query, candidate by candidate."""
-    unit, inverse = _unit(vectors[0]), vectors[1]
+    own_unit, inverse = unit(vectors[0]), vectors[1]
     widths = positives.lengths[candidates.owners]
     starts = np.concatenate([[0], np.cumsum(widths)])
     out = np.empty(int(starts[-1]), dtype=np.float32)
@@ -159,14 +159,9 @@ def _similarities(
             own = inverse[positives.offsets[query] : positives.offsets[query + 1]]
             if not len(places) or not len(own):
                 continue
-            found = dots(_unit(block.vectors[candidates.values[places] - block.first]), unit[own])
+            found = dots(unit(block.vectors[candidates.values[places] - block.first]), own_unit[own])
             out[starts[places][:, None] + np.arange(len(own))] = found
     return Ragged.from_lengths(out, candidates.lengths * positives.lengths)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    return np.asarray(vectors / np.where(norms == 0, 1, norms)[:, None], dtype=np.float32)
 
 
 def _backgrounds(
@@ -179,8 +174,7 @@ def _backgrounds(
     hit = (place < len(sample)) & (sample[np.minimum(place, len(sample) - 1)] == positives.values)
     own[positives.owners[hit], place[hit]] = True
     mean, std = background(dots(queries, state.sample_vectors), own)
-    unit = _unit(vectors[0])
-    to_sample = dots(unit, _unit(state.sample_vectors))[vectors[1]]
+    to_sample = dots(unit(vectors[0]), unit(state.sample_vectors))[vectors[1]]
     positive_mean, positive_std = background(to_sample, positives.values[:, None] == sample)
     return {
         "background_mean": pa.array(mean),

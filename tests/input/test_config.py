@@ -112,7 +112,36 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         f"{INPUT}[emit]\nnum_negatives = 30\n[retrieve]\ntop_k = 20\n",
         "emit.num_negatives: 30 wanted, but only retrieve.top_k = 20 candidates are retrieved",
     ),
+    (
+        f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 3\nrandom_share = 0.1\n',
+        "emit.random_share: 0.1 of 3 negatives is 0 when rounded; "
+        "raise emit.num_negatives, or say 0 where that is meant",
+    ),
+    (
+        f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 3\nrandom_share = 0.9\n',
+        "emit.random_share: 0.9 of 3 negatives is 3 when rounded; "
+        "raise emit.num_negatives, or say 1 where that is meant",
+    ),
+    (
+        f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 50\nrandom_share = 0.2\n[retrieve]\ntop_k = 39\n',
+        "emit.num_negatives: 40 wanted, but only retrieve.top_k = 39 candidates are retrieved",
+    ),
 ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'choose = "mixed"\nnum_negatives = 50\nrandom_share = 0.2\n[retrieve]\ntop_k = 40\n',
+        'fallback = "random"\nnum_negatives = 50\n[retrieve]\ntop_k = 9\n',
+        'choose = "mixed"\nnum_negatives = 3\nrandom_share = 0\n',
+        'choose = "mixed"\nnum_negatives = 3\nrandom_share = 1\n[retrieve]\ntop_k = 1\n',
+    ],
+)
+def test_random_negatives_need_no_candidates(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f"{INPUT}[emit]\n{text}")
+    assert load_config(file).emit.num_negatives >= 3
 
 
 @pytest.mark.parametrize(("text", "message"), CONTRADICTIONS)

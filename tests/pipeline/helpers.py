@@ -15,6 +15,7 @@ from tests.support import write_collection
 SCORES = ("positive_score", "negative_score", "anchor_score")
 ALL_EXTRA = [
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
+    "source",
 ]  # fmt: skip
 
 

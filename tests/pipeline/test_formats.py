@@ -13,7 +13,7 @@ from tests.pipeline.helpers import ALL_EXTRA
 from tests.support import config_for, make_collection
 
 FORMATS = get_args(FormatName)
-PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule")
+PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "source")
 QUERIES, SHARDS, WANTED = 400, 2, 3
 
 Load = Callable[..., Any]

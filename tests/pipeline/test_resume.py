@@ -31,7 +31,7 @@ def settings(out: str, **more: Any) -> dict[str, Any]:
         "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
         "embed": {"model": "hash"},
         "retrieve": {"top_k": 10},
-        "emit": {"num_negatives": 3, "choose": "random", "max_per_document": 40},
+        "emit": {"num_negatives": 3, "choose": "mixed", "fallback": "random", "max_per_document": 40},
         **more,
     }
 

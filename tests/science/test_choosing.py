@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.candidates import Batch, Cells
-from hnmine.choosing import Chooser, cells_of
+from hnmine.choosing import Chooser, anchor_seeds, cells_of, spans
 from hnmine.config import EmitConfig
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES
+from hnmine.science.dots import pair_dots, unit
+from hnmine.science.sampling import random_order
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds
 
@@ -28,13 +30,21 @@ def choose(chooser, table, keep):
     return [lists[low:high] for low, high in pairwise(offsets)]
 
 
-def chooser(how="top", n=2, cap=None, seed=0):
-    return Chooser(EmitConfig(choose=how, num_negatives=n, max_per_document=cap), seed)
+class Plane:
+    """Vectors of documents: unit vectors at angles that repeat, so that some documents are alike."""
+
+    def gather(self, rows):
+        angles = (rows * 7 % 5).astype(np.float32)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-ways = st.tuples(
-    st.sampled_from(["top", "random"]), st.integers(1, 4), st.none() | st.integers(1, 3), st.integers(0, 2)
-)
+def chooser(how="top", n=2, cap=None, seed=0, **more):
+    config = EmitConfig(choose=how, num_negatives=n, max_per_document=cap, **{"random_share": 0.0, **more})
+    return Chooser(config, seed, vectors=Plane())
+
+
+WAYS = ["top", "random", "simans", "mixed", "diverse"]
+ways = st.tuples(st.sampled_from(WAYS), st.integers(1, 4), st.none() | st.integers(1, 3), st.integers(0, 2))
 
 
 @quick
@@ -176,7 +186,7 @@ def test_cells_of_a_judged_table_and_of_its_slices_know_what_was_kept():
             assert len(cells.anchor) == len(keep)
 
 
-@pytest.mark.parametrize("how", ["top", "random"])
+@pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("cap", [None, 1])
 def test_nothing_kept_and_no_queries_give_empty_lists(how, cap):
     world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.8}, {10: 0.5}), make_query(1, {0: 0.9}, {})])
@@ -192,3 +202,80 @@ def test_each_anchor_counts_positions_within_its_own_query():
     found = chooser(n=1).choose(batch, cells, np.array([False, True, False, True]), ["a", "b"])
     assert found.values.tolist() == [1, 1]
     assert found.offsets.tolist() == [0, 1, 2]
+
+
+@quick
+@given(worlds(), st.integers(1, 4), st.none() | st.integers(1, 2), st.sampled_from([2, 3, 100]))
+def test_no_diversity_and_no_random_share_are_top(world, n, cap, modulus):
+    expected = choose(chooser("top", n, cap), world.table(), lambda d: d % modulus != 0)
+    for other in (chooser("diverse", n, cap, diversity=0.0), chooser("mixed", n, cap, random_share=0.0)):
+        assert choose(other, world.table(), lambda d: d % modulus != 0) == expected
+
+
+@quick
+@given(worlds(), st.integers(2, 4))
+def test_mixed_chooses_its_share_as_top_does(world, n):
+    expected = choose(chooser("top", n - 1), world.table(), lambda d: True)
+    assert choose(chooser("mixed", n, random_share=1 / n), world.table(), lambda d: True) == expected
+
+
+@quick
+@given(worlds(), st.integers(1, 4), st.sampled_from([0.2, 0.7]), st.booleans())
+def test_diverse_is_the_double_loop(world, n, diversity, cosine):
+    how = chooser("diverse", n, diversity=diversity)
+    how.cosine = cosine
+    found = choose(how, world.table(), lambda d: d % 3 != 0)
+    for query, lists in zip(world.queries, found, strict=True):
+        good = [place for place, d in enumerate(query.candidates) if d % 3 != 0]
+        largest = 1.0 if cosine else max((abs(query.scores[place]) for place in good), default=1.0) or 1.0
+        vectors = unit(Plane().gather(np.array([query.candidates[place] for place in good], dtype=np.int64)))
+        expected = oracles.marginal_relevance(
+            [0] * len(good),
+            [query.scores[place] / largest for place in good],
+            lambda i, j, of=vectors: float(pair_dots(of[i : i + 1], of[j : j + 1])[0]),
+            n,
+            diversity,
+        )
+        assert lists == [[good[i] for i in expected]] * len(query.positives)
+
+
+@quick
+@given(worlds(), st.integers(1, 3), st.integers(0, 2), st.sampled_from([(0.5, 0.0), (2.0, -1.0)]))
+def test_simans_is_the_double_loop_in_standard_deviations_of_the_background(world, n, seed, settings):
+    a, b = settings
+    how = chooser("simans", n, seed=seed, simans_a=a, simans_b=b)
+    batch = world.batch()
+    cells = Cells.of(batch, batch.positive_scores)
+    seeds = anchor_seeds(seed, [q.id for q in world.queries], cells.anchors)
+    found, anchor = choose(how, world.table(), lambda d: True), 0
+    for query, lists in zip(world.queries, found, strict=True):
+        for positions, positive in zip(lists, query.positive_scores, strict=True):
+            numbers = random_order(np.full(len(query.candidates), seeds[anchor]), np.array(query.candidates, np.int64))
+            times = [
+                oracles.arrival((s - positive) / float(np.float32(0.1)), number, a, b)
+                for s, number in zip(query.scores, numbers, strict=True)
+            ]
+            assert positions == sorted(sorted(range(len(times)), key=lambda i, t=times: t[i])[:n])
+            anchor += 1
+
+
+def test_simans_without_a_spread_of_the_background_is_a_uniform_sample():
+    queries = [make_query(i, {0: 0.9}, {d: 0.9 - d / 10 for d in range(1, 6)}) for i in range(3000)]
+    table = World(list(range(10)), queries).table()
+    place = table.schema.get_field_index("background_std")
+    flat = table.set_column(place, CANDIDATES.field(place), pa.array(np.zeros(3000, np.float32)))
+    counts = Counter(place for lists in choose(chooser("simans", 2), flat, lambda _: True) for place in lists[0])
+    assert max(abs(counts[place] - 1200) for place in range(5)) < 4.5 * 26.8
+    steep = Counter(place for lists in choose(chooser("simans", 2), table, lambda _: True) for place in lists[0])
+    assert [place for place, _ in steep.most_common(3)] == [0, 1, 2]
+
+
+@quick
+@given(st.lists(st.integers(0, 4), max_size=20).map(sorted), st.integers(1, 6))
+def test_spans_are_whole_groups_one_after_another(groups, most):
+    groups = np.array(groups, dtype=np.int64)
+    found = list(spans(groups, most))
+    assert [i for first, last in found for i in range(first, last)] == list(range(len(groups)))
+    for first, last in found:
+        assert last - first <= most or len(set(groups[first:last].tolist())) == 1
+        assert last == len(groups) or groups[last] != groups[last - 1]

@@ -32,7 +32,15 @@ def measure(world, config, n, table=None, first=0, last=None):
     chosen = chooser.choose(batch, judged.cells, judged.keep, table.column("query_id").to_pylist())
     lists = chosen.to_arrow(pa.int64()).to_pylist()
     offsets = judged.cells.anchors.offsets
-    return per_query(batch, judged.cells, judged.keep, chosen, n), [lists[low:high] for low, high in pairwise(offsets)]
+    values = per_query(batch, judged.cells, judged.keep, scores_of(batch, judged.cells, chosen), n)
+    return values, [lists[low:high] for low, high in pairwise(offsets)]
+
+
+def scores_of(batch, cells, chosen):
+    """Return the scores at positions among each anchor's candidates."""
+    return chosen.with_values(
+        batch.scores[batch.candidates.offsets[:-1][cells.anchors.owners[chosen.owners]] + chosen.values]
+    )
 
 
 def plain(value):
@@ -85,7 +93,7 @@ def by_hand():
     cells = Cells.of(batch, batch.positive_scores)
     chosen = Ragged.from_lengths(np.array([1, 2, 2]), np.array([2, 1, 0]))
     keep = np.array([False, True, True, False, False, True, False])
-    return batch, cells, keep, chosen
+    return batch, cells, keep, scores_of(batch, cells, chosen)
 
 
 def test_two_anchors_and_a_query_without_negatives_by_hand():
@@ -104,8 +112,9 @@ def test_two_anchors_and_a_query_without_negatives_by_hand():
 
 def test_an_anchor_without_negatives_lowers_eci_and_capacity_but_not_hardness():
     batch, cells, _, _ = by_hand()
-    both = per_query(batch, cells, np.ones(7, bool), Ragged.from_lengths(np.array([1, 1]), np.array([1, 1, 0])), 1)
-    one = per_query(batch, cells, np.ones(7, bool), Ragged.from_lengths(np.array([1]), np.array([1, 0, 0])), 1)
+    keep = np.ones(7, bool)
+    both = per_query(batch, cells, keep, Ragged.from_lengths(np.array([0.4, 0.4]), np.array([1, 1, 0])), 1)
+    one = per_query(batch, cells, keep, Ragged.from_lengths(np.array([0.4]), np.array([1, 0, 0])), 1)
     assert one["capacity"][0] == pytest.approx(math.log(2) / 2)
     assert both["capacity"][0] == pytest.approx(math.log(2))
     assert one["hardness"][0] == pytest.approx(0.5)
@@ -116,7 +125,7 @@ def test_a_negative_above_its_anchor_makes_the_anchor_unsafe_and_its_eci_0():
     query = make_query(0, {0: 0.5}, {10: 0.6, 11: 0.1})
     batch = World(list(range(20)), [query]).batch()
     cells = Cells.of(batch, batch.positive_scores)
-    values = per_anchor(batch, cells, Ragged.from_lengths(np.array([0, 1]), np.array([2])))
+    values = per_anchor(batch, cells, Ragged.from_lengths(np.array([0.6, 0.1]), np.array([2])))
     assert values["safety"].tolist() == [0]
     assert values["eci"].tolist() == [0]
     assert values["margin"].tolist() == pytest.approx([-0.1])

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.sampling import choose, choose_capped, first_of_each, random_order
+from hnmine.science.sampling import (
+    ambiguity,
+    choose,
+    choose_capped,
+    count_used,
+    first_of_each,
+    first_refused,
+    random_order,
+    select_capped,
+)
 from tests import oracles
 from tests.strategies import quick
 
@@ -129,3 +138,102 @@ def test_no_elements_give_no_choice():
     assert choose(ints([]), np.zeros(0, dtype=np.uint64), 3).tolist() == []
     assert choose_capped(ints([]), ints([]), 3, 1, {}).tolist() == []
     assert random_order(np.zeros(0, dtype=np.uint64), ints([])).tolist() == []
+
+
+def drawn(distances, n, a, b, trials=6000):
+    """Return how often each set of places was drawn over many seeds."""
+    size = len(distances)
+    numbers = random_order(np.repeat(np.arange(trials, dtype=np.uint64), size), np.tile(np.arange(size), trials))
+    groups = np.repeat(np.arange(trials), size)
+    chosen = choose(groups, ambiguity(np.tile(np.array(distances), trials), numbers, a, b), n)
+    return Counter(map(tuple, (chosen % size).reshape(trials, n).tolist()))
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.floats(-50, 50), st.integers(0, 2**64 - 1)), max_size=20),
+    st.sampled_from([0.01, 0.5, 3.0]),
+    st.sampled_from([0.0, -1.5, 2.0]),
+)
+def test_ambiguity_is_the_double_loop(pairs, a, b):
+    numbers = np.array([number for _, number in pairs], dtype=np.uint64)
+    found = ambiguity(np.array([distance for distance, _ in pairs], dtype=np.float64), numbers, a, b)
+    assert found.tolist() == pytest.approx([oracles.arrival(d, number, a, b) for d, number in pairs], rel=1e-12)
+
+
+def test_the_extremes_of_the_random_numbers_give_finite_priorities():
+    numbers = np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64)
+    found = ambiguity(np.array([0.0, 1e30, -1e30, 0.0]), numbers, 1.0, 0.0)
+    assert np.isfinite(found).all()
+    assert found.argmin() == 3
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.0), (1.0, -1.0), (0.2, 0.5)])
+def test_one_is_drawn_in_proportion_to_its_probability(a, b):
+    distances = [0.0, -0.5, -1.0, -2.0]
+    weights = [np.exp(-a * (d - b) ** 2) for d in distances]
+    counts = drawn(distances, 1, a, b)
+    for place, weight in enumerate(weights):
+        p = weight / sum(weights)
+        assert abs(counts[(place,)] - 6000 * p) < 4.5 * (6000 * p * (1 - p)) ** 0.5
+
+
+def test_two_are_drawn_one_after_another_without_replacement():
+    weights = [np.exp(-0.5 * d**2) for d in (0.0, -1.0, -2.0)]
+    counts, total = drawn([0.0, -1.0, -2.0], 2, 0.5, 0.0), sum(weights)
+    for i, j in [(0, 1), (0, 2), (1, 2)]:
+        p = weights[i] / total * weights[j] / (total - weights[i]) + weights[j] / total * weights[i] / (
+            total - weights[j]
+        )
+        assert abs(counts[(i, j)] - 6000 * p) < 4.5 * (6000 * p * (1 - p)) ** 0.5
+
+
+def test_a_steep_fall_takes_the_nearest_and_equal_distances_are_uniform():
+    assert drawn([-1.0, -0.1, -3.0], 1, 1e6, 0.0) == {(1,): 6000}
+    counts = drawn([-2.0, -2.0, -2.0], 1, 5.0, 0.0)
+    assert max(abs(count - 2000) for count in counts.values()) < 4.5 * (6000 * (1 / 3) * (2 / 3)) ** 0.5
+
+
+@quick
+@given(groups_of, st.data())
+def test_ambiguity_does_not_depend_on_the_order_or_the_batch(groups, data):
+    distance = np.array(data.draw(st.lists(st.floats(-9, 9), min_size=len(groups), max_size=len(groups))))
+    numbers = random_order(np.ones(len(groups), dtype=np.uint64), np.arange(len(groups)))
+    whole = ambiguity(distance, numbers, 0.5, 0.0)
+    order = ints(data.draw(st.permutations(range(len(groups)))))
+    np.testing.assert_array_equal(ambiguity(distance[order], numbers[order], 0.5, 0.0), whole[order])
+    for place in range(len(groups)):
+        one = slice(place, place + 1)
+        assert ambiguity(distance[one], numbers[one], 0.5, 0.0)[0] == whole[place]
+
+
+@st.composite
+def elements(draw):
+    """Groups in which no document stands twice."""
+    rows = draw(st.lists(st.lists(st.integers(0, 5), max_size=5, unique=True), max_size=6))
+    return [g for g, row in enumerate(rows) for _ in row], [document for row in rows for document in row]
+
+
+@quick
+@given(elements(), st.integers(1, 3), st.integers(1, 3), st.dictionaries(st.integers(0, 5), st.integers(0, 3)))
+def test_selecting_the_first_under_a_cap_is_choose_capped(given_elements, n, cap, used):
+    groups, documents = (ints(x) for x in given_elements)
+    one, other = dict(used), dict(used)
+    found = select_capped(lambda at: at[choose(groups[at], None, n)], groups, documents, cap, one)
+    assert found.tolist() == choose_capped(groups, documents, n, cap, other).tolist()
+    assert {k: v for k, v in one.items() if v} == {k: v for k, v in other.items() if v}
+
+
+@quick
+@given(elements(), st.integers(1, 3), st.dictionaries(st.integers(0, 5), st.integers(0, 3)))
+def test_the_first_group_refused_is_the_first_one_too_many(given_elements, cap, used):
+    groups, documents = given_elements
+    count, expected = dict(used), None
+    for group, document in zip(groups, documents, strict=True):
+        count[document] = count.get(document, 0) + 1
+        if count[document] > cap and expected is None:
+            expected = group
+    assert first_refused(ints(groups), ints(documents), cap, used) == expected
+    after = dict(used)
+    count_used(ints(documents), after)
+    assert after == count
