@@ -132,6 +132,9 @@ class FilterConfig(Section):
     adaptive: float = setting(
         0.05, "adaptive: keep s <= s+ - adaptive * (s+ - s0), s0 the query's mean score to random documents", ge=0, lt=1
     )
+    easiest: float = setting(
+        0.0, "margin, percent, adaptive: never reject this share of a query's candidates, the lowest scores", ge=0, le=1
+    )
     two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, both within the query's candidates")
     max_false_negative_rate: float | None = setting(
         None,

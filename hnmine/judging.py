@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from hnmine.candidates import Batch, Cells
-from hnmine.config import FilterConfig, RuleName
+from hnmine.config import FilterConfig
 from hnmine.features import two_sided
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP, VERDICTS
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.copies import repeats
-from hnmine.science.margins import absolute, adaptive, below, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, easiest, margin, percent, rank_window
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
@@ -48,10 +49,16 @@ def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
 
 def rule_names(config: FilterConfig) -> list[str]:
     """Return the rules that a config names, in the order of `RULES`; none for "none", those of `AUTO` for "auto"."""
-    named: list[RuleName] = [config.rule] if isinstance(config.rule, str) else config.rule
-    if "auto" in named:
-        named = AUTO
+    rule = resolved(config).rule
+    named = [rule] if isinstance(rule, str) else rule
     return [name for name in RULES if name in named]
+
+
+def resolved(config: FilterConfig) -> FilterConfig:
+    """Return the filter with what "auto" stands for put in its place; any other filter as it is."""
+    if config.rule != "auto":
+        return config
+    return config.model_copy(update=AUTO | {"max_false_negative_rate": config.max_false_negative_rate or AUTO_RATE})
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | N
         keys: copies, and positives of queries with the same text.
         scorer: the calibrated model; needed by the rule calibrated alone.
     """
+    config = resolved(config)
     cells = Cells.of(batch, anchor_scores(batch, config))
     per_candidate = np.zeros(len(batch.scores), dtype=np.int8)
     for name, reject in _candidate_checks(batch, config, keys):
@@ -134,14 +142,22 @@ class Evidence:
         """Anchor score of each cell."""
         return self.cells.scores
 
+    @cached_property
+    def easiest(self) -> np.ndarray:
+        """Whether each cell's candidate is among its query's easiest, which margins do not reject."""
+        batch = self.batch
+        inside = easiest(batch.scores, batch.owners, ~batch.is_positive, self.config.easiest)
+        return np.asarray(inside[self.cells.candidate])
+
     @property
     def background(self) -> np.ndarray:
         """Mean score of each cell's query to random documents."""
         return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
 
 
-AUTO: list[RuleName] = ["calibrated"]
-"""What "auto" stands for; how it was picked is in docs/calibration.md."""
+AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
+AUTO_RATE = 0.1
+"""What "auto" stands for, and the rate that it tolerates; how they were picked is in docs/calibration.md."""
 
 
 def _two_sided(e: Evidence) -> np.ndarray:
@@ -158,9 +174,9 @@ Rule = Callable[[Evidence], np.ndarray]
 
 RULES: dict[str, Rule] = {
     "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
-    "margin": lambda e: margin(e.score, e.anchor, e.config.margin),
-    "percent": lambda e: percent(e.score, e.anchor, e.config.percent),
-    "adaptive": lambda e: adaptive(e.score, e.anchor, e.background, e.config.adaptive),
+    "margin": lambda e: e.easiest | margin(e.score, e.anchor, e.config.margin),
+    "percent": lambda e: e.easiest | percent(e.score, e.anchor, e.config.percent),
+    "adaptive": lambda e: e.easiest | adaptive(e.score, e.anchor, e.background, e.config.adaptive),
     "two_sided": _two_sided,
     "calibrated": _calibrated,
 }

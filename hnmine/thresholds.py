@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hnmine.config import Config, FilterConfig
 from hnmine.hiding import Hidden
-from hnmine.judging import Scorer, judge, rule_names
+from hnmine.judging import Scorer, judge, resolved, rule_names
 from hnmine.science.sampling import choose
 
 STEPS = 32
-# What `auto` tolerates where the user states nothing; how it was picked is in docs/calibration.md.
-AUTO_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def set_threshold(rows: Sequence[Hidden], scorer: Scorer, config: Config, *, mea
     """Return the threshold that a config asks for, and in words how it was set.
 
     A stated `max_false_negative_rate` gives the highest threshold that stays within it. Without one, `calibrated`
-    cuts where its negatives are as hard as a 95% margin's; `auto` stays within `AUTO_RATE`, and never fills fewer
+    cuts where its negatives are as hard as a 95% margin's; `auto` stays within a rate of its own, and never fills fewer
     rows than that margin would.
 
     Args:
@@ -87,24 +86,23 @@ def set_threshold(rows: Sequence[Hidden], scorer: Scorer, config: Config, *, mea
         config: the whole config.
         measured: whether rows hold hidden positives; otherwise a rate is what the model expects.
     """
-    n, asked = config.emit.num_negatives, config.filter
-    auto = asked.rule == "auto"
-    margin = Kept.of(rows, _with(asked, ["percent"]), None).outcome(np.inf, n)
+    n, asked, auto = config.emit.num_negatives, resolved(config.filter), config.filter.rule == "auto"
+    margin = Kept.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), None).outcome(np.inf, n)
     rate = asked.max_false_negative_rate
-    if rate is None and not auto:
-        return _as_hard(Kept.of(rows, _with(asked, []), scorer), margin.score, n), "threshold as hard as a 95% margin"
-    rate = AUTO_RATE if rate is None else rate
-    kept = Kept.of(rows, _with(asked, [name for name in rule_names(asked) if name != "calibrated"]), scorer)
+    if rate is None:
+        kept = Kept.of(rows, _with(asked, rule="none"), scorer)
+        return _as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
+    others = [name for name in rule_names(asked) if name != "calibrated"]
+    kept = Kept.of(rows, _with(asked, rule=others or "none"), scorer)
     threshold, how = _within(kept, rate, n, measured=measured)
     if auto and kept.outcome(threshold, n).fill < margin.fill:
         return _as_full(kept, margin.fill, n), f"threshold that fills as many rows as a 95% margin ({margin.fill:.2f})"
     return threshold, how
 
 
-def _with(config: FilterConfig, rules: list[str]) -> FilterConfig:
-    """Return the checks of a filter with other rules; each positive by itself, as the protocol knows only one."""
-    update = {"rule": rules or "none", "anchor": "each"} | ({"percent": 0.95} if rules == ["percent"] else {})
-    return config.model_copy(update=update)
+def _with(config: FilterConfig, **changed: Any) -> FilterConfig:
+    """Return a filter with other rules; each positive by itself, as the protocol knows only one."""
+    return config.model_copy(update={"anchor": "each"} | changed)
 
 
 def _grid(kept: Kept) -> np.ndarray:

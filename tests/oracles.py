@@ -4,6 +4,7 @@ Rules that compare scores do it in float32, as the teacher's scores are, one sca
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -250,14 +251,19 @@ def _copies(query, place, documents):
 def _scores(query, place, positive, config):
     s, rules = query.scores[place], [config.rule] if isinstance(config.rule, str) else config.rule
     nearest, limit = max(query.similarities[place]), config.max_positive_similarity
+    others = sorted(x for x, d in zip(query.scores, query.candidates, strict=True) if d not in query.positives)
+    count = math.ceil(Fraction(str(config.easiest)) * len(others))
+    easy = count > 0 and s <= others[count - 1]
     query_limit = config.max_query_similarity
     return {
         "near_copy_of_positive": limit is not None and np.float32(nearest) > np.float32(limit),
         "near_copy_of_query": query_limit is not None and np.float32(s) > np.float32(query_limit),
         "outside_ranks": config.ranks is not None and not keeps_rank(query.ranks[place], *config.ranks),
         "absolute": "absolute" in rules and not keeps_absolute(s, config.min_score, config.max_score),
-        "margin": "margin" in rules and not keeps_margin(s, positive, config.margin),
-        "percent": "percent" in rules and not keeps_percent(s, positive, config.percent),
-        "adaptive": "adaptive" in rules and not keeps_adaptive(s, positive, query.background, config.adaptive),
+        "margin": "margin" in rules and not easy and not keeps_margin(s, positive, config.margin),
+        "percent": "percent" in rules and not easy and not keeps_percent(s, positive, config.percent),
+        "adaptive": "adaptive" in rules
+        and not easy
+        and not keeps_adaptive(s, positive, query.background, config.adaptive),
         "two_sided": "two_sided" in rules and two_sided(query)[place] > config.two_sided,
     }

@@ -194,6 +194,7 @@ SETTINGS = {
     "percent": [0.95, 0.5, 0.8, 1.0],
     "margin": [0.05, 0.0, 0.3],
     "adaptive": [0.05, 0.0, 0.4],
+    "easiest": [0.0, 0.0, 0.2, 0.5],
     "two_sided": [0.5321, -0.7123, 1.4567],  # no sum of z falls on these lines
     "min_score": [None, -0.5, -0.1, 0.2],
     "max_score": [None, 0.9, 0.5, 0.1],

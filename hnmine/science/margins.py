@@ -48,6 +48,34 @@ def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> 
     return np.asarray(s <= anchor - np.float32(m) * np.maximum(anchor - floor, np.float32(0)))
 
 
+def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float) -> np.ndarray:
+    """Return which members of each group are among its lowest: s <= the ceil(share n)-th smallest of the n counted.
+
+    This project's complement to a margin: a query whose positive scores below all of its candidates has no candidate
+    below a margin, and would be left without negatives; these are the least hard ones that it has.
+
+    Args:
+        s: float32, shape (total,).
+        groups: int64, shape (total,), not negative.
+        counted: bool, shape (total,): which members make up n (all are compared); labelled positives do not.
+        share: in [0, 1]; 0 gives none.
+
+    Returns:
+        bool, shape (total,); ties with the last one are in. None of a group in which nothing is counted.
+    """
+    inside = np.zeros(len(s), dtype=bool)
+    if share == 0 or not counted.any():
+        return inside
+    group, score = groups[counted], s[counted]
+    order = np.lexsort((score, group))
+    names, first, number = np.unique(group[order], return_index=True, return_counts=True)
+    # 0.2 of 5 is 1, though 0.2 * 5 in binary may come out a hair above it
+    wanted = np.ceil(share * number - 1e-9).astype(np.int64)
+    limits = np.full(int(groups.max()) + 1, -np.inf, dtype=np.float32)
+    limits[names] = score[order][first + np.maximum(wanted, 1) - 1]
+    return np.asarray(s <= limits[groups])
+
+
 def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
     """Keep first <= rank <= last, ranks of the retrieval itself from 1, positives counted.
 

@@ -7,7 +7,8 @@ import pytest
 
 from hnmine.config import Config
 from hnmine.hiding import Hidden
-from hnmine.thresholds import AUTO_RATE, Kept, set_threshold
+from hnmine.judging import AUTO_RATE, judge
+from hnmine.thresholds import Kept, set_threshold
 from tests.strategies import World, make_query
 
 QUERIES, CANDIDATES, N = 60, 12, 3
@@ -47,14 +48,12 @@ def config_of(**filter_table):
     return Config.model_validate({"filter": filter_table, "emit": {"num_negatives": N}})
 
 
-def outcome(rows, p, threshold):
-    """Rate and fill of the N best of each query under a threshold, by loops."""
+def outcome(rows, p, threshold, rule="calibrated"):
+    """Rate and fill of the N best of each query under a rule and a threshold, by loops."""
     batch, chosen = rows[0].batch, []
+    keep = judge(batch, config_of(rule=rule).filter, rows[0].keys, Known(p, threshold)).keep
     for q in range(QUERIES):
-        span = range(batch.candidates.offsets[q], batch.candidates.offsets[q + 1])
-        chosen += [c for c in span if p[c] <= threshold and batch.candidates.values[c] not in batch.positives.values][
-            :N
-        ]
+        chosen += [c for c in range(batch.candidates.offsets[q], batch.candidates.offsets[q + 1]) if keep[c]][:N]
     return sum(rows[0].is_hidden[c] for c in chosen) / max(1, len(chosen)), len(chosen) / (N * QUERIES)
 
 
@@ -96,7 +95,7 @@ def test_auto_stays_within_its_rate_where_that_fills_as_many_rows_as_a_margin():
     rows, p = rows_of(3, low_positives=True)  # a margin from a low positive keeps little
     threshold, how = set_threshold(rows, Known(p), config_of(rule="auto"), measured=True)
     assert f"at most {AUTO_RATE:g}" in how
-    assert outcome(rows, p, threshold)[0] <= AUTO_RATE
+    assert outcome(rows, p, threshold, "auto")[0] <= AUTO_RATE
 
 
 def test_auto_never_fills_fewer_rows_than_a_margin_would():
@@ -105,7 +104,7 @@ def test_auto_never_fills_fewer_rows_than_a_margin_would():
     threshold, how = set_threshold(rows, Known(p), config_of(rule="auto"), measured=False)
     assert "fills as many rows" in how
     margin = Kept.of(rows, config_of(rule="percent").filter, None).outcome(np.inf, N)
-    fill = outcome(rows, p, threshold)[1]
+    fill = outcome(rows, p, threshold, "auto")[1]
     assert margin.fill <= fill < margin.fill + 0.1
 
 

@@ -327,7 +327,7 @@ def test_no_queries_get_no_verdicts():
     ("rule", "expected"),
     [
         ("none", []),
-        ("auto", ["calibrated"]),
+        ("auto", ["percent", "calibrated"]),
         (["two_sided", "adaptive"], ["adaptive", "two_sided"]),
         ("margin", ["margin"]),
         (["percent", "absolute"], ["absolute", "percent"]),

@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.margins import absolute, adaptive, below, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, easiest, margin, percent, rank_window
 from tests import oracles
 from tests.strategies import f32, grid, quick, scores
 
@@ -185,3 +186,43 @@ def test_a_limit_as_written_counts_as_equal_to_the_same_float32_score():
 
 def test_rank_window_includes_both_ends():
     assert rank_window(np.arange(1, 7), 2, 4).tolist() == [False, True, True, True, False, False]
+
+
+groups_of_scores = st.lists(
+    st.lists(st.tuples(st.sampled_from([-0.5, 0.0, 0.25, 0.5]), st.booleans()), max_size=6), max_size=5
+)
+
+
+def flat(groups):
+    owners = np.array([g for g, group in enumerate(groups) for _ in group], dtype=np.int64)
+    members = [member for group in groups for member in group]
+    s = np.array([score for score, _ in members], dtype=np.float32)
+    return s, owners, np.array([counts for _, counts in members], dtype=bool)
+
+
+@quick
+@given(groups_of_scores, st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0]))
+def test_easiest_is_the_double_loop(groups, share):
+    expected = []
+    for group in groups:
+        counted = sorted(score for score, counts in group if counts)
+        number = math.ceil(Fraction(str(share)) * len(counted))
+        limit = counted[number - 1] if number else -math.inf
+        expected += [score <= limit for score, _ in group]
+    assert easiest(*flat(groups), share).tolist() == expected
+
+
+@quick
+@given(groups_of_scores, st.floats(0, 1), st.floats(0, 1))
+def test_a_smaller_share_of_the_easiest_never_keeps_more(groups, one, other):
+    strict, loose = (easiest(*flat(groups), share) for share in (min(one, other), max(one, other)))
+    assert not (strict & ~loose).any()
+
+
+@quick
+@given(groups_of_scores, st.permutations(range(8)))
+def test_the_easiest_do_not_depend_on_order(groups, order):
+    s, owners, counted = flat(groups)
+    places = np.array([p for p in order if p < len(s)] + list(range(8, len(s))), dtype=np.int64)
+    moved = easiest(s[places], owners[places], counted[places], 0.3)
+    np.testing.assert_array_equal(moved, easiest(s, owners, counted, 0.3)[places])
