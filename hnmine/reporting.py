@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch
 from hnmine.choosing import teacher_vectors
-from hnmine.encoders import HASH_WARNING
 from hnmine.filtering import read_calibration, setup
 from hnmine.keys import recorded
 from hnmine.measuring import measure
@@ -52,7 +51,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **_crossings(context, chosen),
         "suspected_bad_positives": _bad_positives(context),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [HASH_WARNING] if context.config.embed.model == "hash" else [],
+        "warnings": [counts[name]["warning"] for name in ("embed", "filter") if "warning" in counts[name]],
     }
     return report
 

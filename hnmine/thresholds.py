@@ -91,7 +91,7 @@ def set_threshold(rows: Sequence[Hidden], scorer: Scorer, config: Config, *, mea
     rate = asked.max_false_negative_rate
     if rate is None:
         kept = Kept.of(rows, _with(asked, rule="none"), scorer)
-        return _as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
+        return as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = Kept.of(rows, _with(asked, rule=others or "none"), scorer)
     threshold, how = _within(kept, rate, n, measured=measured)
@@ -144,7 +144,7 @@ def _as_full(kept: Kept, fill: float, n: int) -> float:
     return found
 
 
-def _as_hard(kept: Kept, target: float, n: int) -> float:
+def as_hard(kept: Kept, target: float, n: int) -> float:
     """Return the threshold whose choice has the mean score nearest to `target`; the grid is refined twice."""
     steps = _grid(kept)
     for _ in range(2):

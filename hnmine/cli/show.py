@@ -58,7 +58,13 @@ def stages(results: Sequence[StageResult]) -> None:
     for r in results:
         seconds = f"{r.seconds:.1f}" if r.ran else "kept"
         _row(table, (r.stage, seconds, _brief(r)))
-    _console().print(table)
+    console = _console()
+    console.print(table)
+    if "report" in [r.stage for r in results]:
+        return  # which says it again
+    for r in results:
+        if "warning" in r.counts and r.stage == "filter":
+            console.print(Text(f"warning: {r.counts['warning']}", style="bold yellow"))
 
 
 _BRIEF = {

@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from hnmine.advice import empty_rows
 from hnmine.calibrating import calibrate
 from hnmine.candidates import Batch, nest_lists
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
 from hnmine.judging import TextKeys, judge, rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
-from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, VERDICTS
+from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, KEEP, VERDICTS
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards
 
@@ -71,13 +73,20 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("filter"), JUDGED)
-    counts = dict.fromkeys(VERDICTS, 0)
+    verdicts = dict.fromkeys(VERDICTS, 0)
+    anchors = empty = 0
     for number in range(len(shards)):
-        verdicts = shards.read(number, ["verdicts"]).column(0)
-        for chunk in verdicts.chunks:
-            for pair in chunk.flatten().flatten().value_counts().to_pylist():
-                counts[pair["values"]] += pair["counts"]
-    return {"queries": shards.rows, "verdicts": counts}
+        for chunk in shards.read(number, ["verdicts"]).column(0).chunks:
+            by_anchor = chunk.flatten()
+            flat = by_anchor.flatten()
+            for pair in flat.value_counts().to_pylist():
+                verdicts[pair["values"]] += pair["counts"]
+            kept = pc.equal(flat, KEEP).to_numpy(zero_copy_only=False)
+            some = np.bincount(Ragged.from_arrow(by_anchor).owners, weights=kept, minlength=len(by_anchor)) > 0
+            anchors, empty = anchors + len(some), empty + int((~some).sum())
+    counts = {"queries": shards.rows, "anchors": anchors, "anchors_without_candidates": empty, "verdicts": verdicts}
+    warning = empty_rows(counts, context.config.filter)
+    return counts | ({"warning": warning} if warning else {})
 
 
 STAGE = Stage(
