@@ -12,7 +12,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import Config, FilterConfig
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import Scorer, TextKeys, judge
+from hnmine.judging import Scorer, TextKeys, judge, rule_names
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -128,6 +128,8 @@ def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidde
 def calibrate(pieces: Pieces, config: Config) -> Calibration:
     """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
 
+    The threshold is 1, which rejects nothing, where the rule calibrated is not among the config's.
+
     Args:
         pieces: gives the candidates, piece by piece, as often as asked.
         config: the whole config.
@@ -144,8 +146,9 @@ def calibrate(pieces: Pieces, config: Config) -> Calibration:
             f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
             f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         )
-    unset = Calibration(models, np.inf, fitted_on, why, config.seed)
-    threshold, how = set_threshold(rows, unset, config)
+    threshold, how = 1.0, "no threshold, since no rule uses it"
+    if "calibrated" in rule_names(config.filter):
+        threshold, how = set_threshold(rows, Calibration(models, np.inf, fitted_on, why, config.seed), config)
     return Calibration(models, threshold, fitted_on, f"{why}; {how}", config.seed)
 
 

@@ -23,6 +23,8 @@ ExtraColumn = Literal[
     "rank",
     "rule",
     "anchor_score",
+    "p_false_negative",
+    "weight",
 ]
 
 
@@ -134,6 +136,7 @@ class FilterConfig(Section):
         gt=0,
         lt=1,
     )
+    probabilities: bool = setting(False, "give every candidate P(false negative), also where no rule asks for it")
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(
@@ -145,6 +148,11 @@ class FilterConfig(Section):
         0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
     )
     max_query_similarity: float | None = setting(0.98, "keep where the cosine to the query is below this", gt=-1, le=1)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether every candidate gets P(false negative)."""
+        return self.probabilities or "calibrated" in ([self.rule] if isinstance(self.rule, str) else self.rule)
 
 
 class EmitConfig(Section):

@@ -206,6 +206,17 @@ def _enough(config: Config) -> Iterator[str]:
         )
 
 
+def _needs_probabilities(config: Config) -> Iterator[str]:
+    if config.filter.gives_probabilities:
+        return
+    wanted = [name for name in ("p_false_negative", "weight") if name in config.emit.extra_columns]
+    if wanted:
+        yield (
+            f"emit.extra_columns: {' and '.join(wanted)} can be had only where candidates have a P(false negative); "
+            f'add "calibrated" to filter.rule, or set filter.probabilities = true'
+        )
+
+
 def _cache(config: Config) -> Iterator[str]:
     try:
         parse_size(config.cache)
@@ -220,6 +231,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("filter",), _filter_settings),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
+    (("emit", "filter"), _needs_probabilities),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

@@ -22,7 +22,8 @@ class Examples:
         wanted: negatives wanted for each.
         columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score.
         lengths: number of negatives of each example.
-        negatives: one value a negative: negative, negative_id, negative_score, rank, rule.
+        negatives: one value a negative: negative, negative_id, negative_score, rank, rule; and p_false_negative and
+            weight where the filter gave probabilities.
     """
 
     wanted: int
@@ -48,7 +49,7 @@ class Examples:
         return Examples(self.wanted, columns, self.lengths[self.lengths > 0], self.negatives)
 
 
-PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule")
+PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "p_false_negative", "weight")
 
 
 def triplet(examples: Examples, extra: list[str]) -> pa.Table:
@@ -79,7 +80,10 @@ def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
 
 
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row a document: anchor, document, label 1 or 0; the positive once, then its negatives."""
+    """One row a document: anchor, document, label 1 or 0; the positive once, then its negatives.
+
+    Extra columns of negatives are null beside the positive, but its weight is 1.
+    """
     examples = examples.some()
     lengths = examples.lengths + 1
     repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
@@ -95,7 +99,8 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
     for name in extra:
         if name in PER_NEGATIVE:
             at = np.where(labels == 1, -1, np.cumsum(labels == 0) - 1)
-            columns[name] = examples.negatives[name].take(pa.array(at, mask=labels == 1))
+            column = examples.negatives[name].take(pa.array(at, mask=labels == 1))
+            columns[name] = column.fill_null(1.0) if name == "weight" else column
         else:
             columns[name] = examples.columns[name].take(repeat)
     return pa.table(columns)

@@ -112,12 +112,13 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     kind, why = str(config.index.kind), "asked for"
     if kind == "auto":
         kind, why = choose_kind(documents, queries, sizes["dim"])
+    probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": f"{documents + queries:,} texts with {config.embed.model}",
         "index": f"{kind} ({why})",
         "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
-        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}",
+        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {config.emit.format}",
         "report": "report.json",
     }

@@ -137,8 +137,25 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values[at]),
             "rule": pa.repeat(pa.scalar(rules), len(at)),
+            **_probabilities(state, table, np.repeat(anchor_of, lengths), negatives["positions"].values[spread]),
         },
     )  # fmt: skip
+
+
+def _probabilities(state: _WriteState, table: pa.Table, anchor: np.ndarray, place: np.ndarray) -> dict[str, pa.Array]:
+    """Return P(false negative) by which each negative was judged, and 1 minus it; nothing where filter gave none.
+
+    Args:
+        state: with the config.
+        table: a judged table.
+        anchor: int64, one a negative: its anchor's position among all of the table's.
+        place: int64, one a negative: its position among its query's candidates.
+    """
+    if not state.config.filter.gives_probabilities:
+        return {}
+    of_anchors = Ragged.from_arrow(table.column("probabilities").combine_chunks().flatten())
+    p = of_anchors.values[of_anchors.offsets[:-1][anchor] + place]
+    return {"p_false_negative": pa.array(p), "weight": pa.array(np.float32(1) - p)}
 
 
 def _write(table: pa.Table, item: Item) -> None:

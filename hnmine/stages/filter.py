@@ -27,7 +27,7 @@ def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
 
 
 def _calibrate(state: FilterState, item: Item, tick: Tick) -> pa.Table:
-    if "calibrated" not in rule_names(state.config.filter):
+    if not state.config.filter.gives_probabilities:
         return CALIBRATION.empty_table()
     return calibrate(state.pieces, state.config).to_table()
 
@@ -64,8 +64,10 @@ def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
 def _parts(context: RunContext) -> dict[str, Any]:
     config = context.config
     parts = {"filter": config.filter.semantic(), "teacher_is_cosine": config.embed.similarity == "cosine"}
-    if "calibrated" in rule_names(config.filter):
-        parts |= {"seed": config.seed, "num_negatives": config.emit.num_negatives, "top_k": config.retrieve.top_k}
+    if config.filter.gives_probabilities:
+        parts |= {"seed": config.seed, "top_k": config.retrieve.top_k}
+    if "calibrated" in rule_names(config.filter):  # its threshold depends on how many are chosen
+        parts["num_negatives"] = config.emit.num_negatives
     return parts
 
 

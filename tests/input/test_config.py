@@ -112,6 +112,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         f"{INPUT}[emit]\nnum_negatives = 30\n[retrieve]\ntop_k = 20\n",
         "emit.num_negatives: 30 wanted, but only retrieve.top_k = 20 candidates are retrieved",
     ),
+    (
+        f'{INPUT}[emit]\nextra_columns = ["weight", "rank", "p_false_negative"]\n',
+        "emit.extra_columns: p_false_negative and weight can be had only where candidates have a P(false negative); "
+        'add "calibrated" to filter.rule, or set filter.probabilities = true',
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from tests.strategies import quick
 
 EXTRA = [
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
+    "p_false_negative", "weight",
 ]  # fmt: skip
 
 
@@ -33,6 +34,8 @@ def examples(lengths, wanted=2):
             "negative": texts("n", total), "negative_id": texts("x", total),
             "negative_score": pa.array(-np.arange(total) / 4, pa.float32()),
             "rank": pa.array(np.arange(total) + 1, pa.int32()), "rule": texts("r", total),
+            "p_false_negative": pa.array(np.arange(total) / 64, pa.float32()),
+            "weight": pa.array(1 - np.arange(total) / 64, pa.float32()),
         },
     )  # fmt: skip
 
@@ -83,6 +86,7 @@ def test_triplet_extra_columns_belong_to_their_row():
     assert found[2] == {
         "anchor": "a2", "positive": "p2", "negative": "n2", "query_id": "q2", "positive_id": "d2", "negative_id": "x2",
         "positive_score": 2.5, "negative_score": -0.5, "rank": 3, "rule": "r2", "anchor_score": 2.25,
+        "p_false_negative": 2 / 64, "weight": 62 / 64,
     }  # fmt: skip
     assert [row["negative_id"] for row in found] == ["x0", "x1", "x2", "x3", "x4"]
     assert [row["query_id"] for row in found] == ["q0", "q2", "q2", "q3", "q3"]
@@ -100,6 +104,7 @@ def test_n_tuple_extra_columns_are_lists_where_they_are_the_negatives():
         "anchor": "a2", "positive": "p2", "negative_1": "n1", "negative_2": "n2", "query_id": "q2",
         "positive_id": "d2", "negative_id": ["x1", "x2"], "positive_score": 2.5, "negative_score": [-0.25, -0.5],
         "rank": [2, 3], "rule": ["r1", "r2"], "anchor_score": 2.25,
+        "p_false_negative": [1 / 64, 2 / 64], "weight": [63 / 64, 62 / 64],
     }  # fmt: skip
 
 
@@ -122,14 +127,15 @@ def test_labeled_pair_has_the_positive_once_then_its_negatives():
     ]  # fmt: skip
 
 
-def test_labeled_pair_extra_columns_of_negatives_are_null_beside_the_positive():
+def test_labeled_pair_extra_columns_of_negatives_are_null_beside_the_positive_and_its_weight_is_1():
     found = rows("labeled-pair", examples(MIXED), EXTRA)
-    nothing = {"negative_id": None, "negative_score": None, "rank": None, "rule": None}
+    nothing = dict.fromkeys(("negative_id", "negative_score", "rank", "rule", "p_false_negative")) | {"weight": 1}
     assert [row for row in found if row["label"] == 1 and not nothing.items() <= row.items()] == []
     assert [row["negative_id"] for row in found if row["label"] == 0] == ["x0", "x1", "x2", "x3", "x4"]
     assert found[4] == {
         "anchor": "a2", "document": "n2", "label": 0, "query_id": "q2", "positive_id": "d2", "negative_id": "x2",
         "positive_score": 2.5, "negative_score": -0.5, "rank": 3, "rule": "r2", "anchor_score": 2.25,
+        "p_false_negative": 2 / 64, "weight": 62 / 64,
     }  # fmt: skip
 
 
