@@ -17,6 +17,10 @@ LOSSES = {
     "labeled-list": "a cross-encoder's LambdaLoss and other list losses",
     "bge": "FlagEmbedding's trainers",
 }
+SOFT_LOSSES = {
+    "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss or MSELoss (label: P(relevant), 1.0 for positives)",
+    "labeled-list": "a cross-encoder's ListNetLoss, LambdaLoss and other losses of graded labels (P(relevant))",
+}
 
 
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
@@ -30,6 +34,7 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.embed.model == "hash" else ""
+    losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
     # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
     fence = "`" * (max((len(run) for run in _backticks(settings_text)), default=2) + 3)
@@ -40,7 +45,7 @@ configs:
 ---
 # Mined training data
 {warning}
-Rows of shape `{config.emit.format}`, for {LOSSES[config.emit.format]}.
+Rows of shape `{config.emit.format}`, for {losses[config.emit.format]}.
 
     from datasets import load_dataset
     rows = load_dataset("{builder}", data_files="part-*.{ending}", split="train")

@@ -14,6 +14,7 @@ Paths = Name | list[Name]
 RuleName = Literal["none", "absolute", "margin", "percent", "two_sided", "calibrated"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+LABELED: tuple[FormatName, ...] = ("labeled-pair", "labeled-list")
 ExtraColumn = Literal[
     "query_id",
     "positive_id",
@@ -162,6 +163,9 @@ class EmitConfig(Section):
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: Literal["top", "random"] = setting("top", "which of the candidates that were kept")
     max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
+    soft_labels: bool = setting(
+        False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
+    )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnmine.config import SECTIONS, Config
+from hnmine.config import LABELED, SECTIONS, Config
 from hnmine.errors import ConfigError, Problems
 from hnmine.sizes import parse_size
 
@@ -209,11 +209,22 @@ def _enough(config: Config) -> Iterator[str]:
 def _needs_probabilities(config: Config) -> Iterator[str]:
     if config.filter.gives_probabilities:
         return
+    remedies = 'add "calibrated" to filter.rule, or set filter.probabilities = true'
     wanted = [name for name in ("p_false_negative", "weight") if name in config.emit.extra_columns]
     if wanted:
         yield (
             f"emit.extra_columns: {' and '.join(wanted)} can be had only where candidates have a P(false negative); "
-            f'add "calibrated" to filter.rule, or set filter.probabilities = true'
+            f"{remedies}"
+        )
+    if config.emit.soft_labels:
+        yield f"emit.soft_labels: labels can be soft only where candidates have a P(false negative); {remedies}"
+
+
+def _soft_labels(config: Config) -> Iterator[str]:
+    if config.emit.soft_labels and config.emit.format not in LABELED:
+        yield (
+            f"emit.soft_labels: rows of shape {config.emit.format!r} have no labels; set emit.format to "
+            f"{' or '.join(map(repr, LABELED))}"
         )
 
 
@@ -232,6 +243,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
     (("emit", "filter"), _needs_probabilities),
+    (("emit",), _soft_labels),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

@@ -139,6 +139,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "rule": pa.repeat(pa.scalar(rules), len(at)),
             **_probabilities(state, table, np.repeat(anchor_of, lengths), negatives["positions"].values[spread]),
         },
+        soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
 
 

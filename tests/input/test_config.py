@@ -117,6 +117,15 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "emit.extra_columns: p_false_negative and weight can be had only where candidates have a P(false negative); "
         'add "calibrated" to filter.rule, or set filter.probabilities = true',
     ),
+    (
+        f'{INPUT}[emit]\nformat = "labeled-list"\nsoft_labels = true\n',
+        "emit.soft_labels: labels can be soft only where candidates have a P(false negative); "
+        'add "calibrated" to filter.rule, or set filter.probabilities = true',
+    ),
+    (
+        f"{INPUT}[filter]\nprobabilities = true\n[emit]\nsoft_labels = true\n",
+        "emit.soft_labels: rows of shape 'triplet' have no labels; set emit.format to 'labeled-pair' or 'labeled-list'",
+    ),
 ]
 
 

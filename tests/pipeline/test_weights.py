@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hnmine import run
 from hnmine.config import FormatName
 from hnmine.pipeline import RunOptions
 from tests.pipeline.helpers import doc_ids, report, rows, table
+from tests.pipeline.tiny import save_tiny_cross_encoder
 from tests.support import config_for, make_collection, tree
 
 KEYS = ["query_id", "positive_id", "negative_id"]
@@ -142,3 +144,58 @@ def test_the_calibrated_rule_gives_them_too(base: Path) -> None:
     assert found
     for key, p, _ in found:
         assert np.float32(p) == expected[key] <= threshold
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_labels_are_those_of_the_shapes_or_the_probabilities(base: Path, soft: bool) -> None:
+    found = {}
+    for name in ("labeled-pair", "labeled-list"):
+        tables = {"emit": {"format": name, "soft_labels": soft}}
+        found[name] = table(mine(base, f"{name}-{soft}", **tables) / "emit")
+    kind = pa.float32() if soft else pa.int32()
+    assert found["labeled-pair"].schema.field("label").type == kind
+    assert found["labeled-list"].schema.field("labels").type.value_type == kind
+    lists = found["labeled-list"].to_pylist()
+    for row in lists:
+        assert row["labels"] == [1, *(row["p_false_negative"] if soft else [0] * len(row["negative_id"]))]
+    assert found["labeled-pair"].column("label").to_pylist() == [label for row in lists for label in row["labels"]]
+    card = (base / f"labeled-list-{soft}/emit/README.md").read_text()
+    assert ("ListNetLoss" in card) == soft
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["labeled-pair", "labeled-list"])
+def test_a_cross_encoder_trains_on_soft_labels(base: Path, tmp_path: Path, name: str) -> None:
+    """The first step's loss is that of the soft labels, computed here from the model's own numbers."""
+    pytest.importorskip("sentence_transformers")
+    import datasets
+    import torch
+    from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, ListNetLoss
+
+    folder = mine(base, f"train-{name}", emit={"format": name, "soft_labels": True, "extra_columns": []})
+    rows = datasets.load_dataset("parquet", data_files=str(folder / "emit/part-*.parquet"), split="train",
+                                 cache_dir=str(tmp_path / "cache")).select(range(16))  # fmt: skip
+    save_tiny_cross_encoder(tmp_path / "model")
+    model = CrossEncoder(str(tmp_path / "model"), num_labels=1, device="cpu", max_length=48)
+
+    def logits(anchor: str, documents: list[str]) -> Any:
+        return torch.tensor(model.predict([(anchor, d) for d in documents], activation_fn=torch.nn.Identity()))
+
+    cross_entropy = torch.nn.functional.cross_entropy
+    if name == "labeled-pair":
+        numbers = torch.cat([logits(row["anchor"], [row["document"]]) for row in rows])
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(numbers, torch.tensor(rows["label"][:]))
+    else:
+        lists = [(logits(row["anchor"], row["documents"]), torch.tensor(row["labels"])) for row in rows]
+        expected = torch.stack([cross_entropy(numbers, labels.softmax(0)) for numbers, labels in lists]).mean()
+    loss = BinaryCrossEntropyLoss(model) if name == "labeled-pair" else ListNetLoss(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    arguments = CrossEncoderTrainingArguments(
+        output_dir=str(tmp_path / "trainer"), max_steps=1, per_device_train_batch_size=16, learning_rate=1e-2,
+        report_to="none", save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=1,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    trained = CrossEncoderTrainer(model=model, args=arguments, train_dataset=rows, loss=loss).train()
+    assert trained.training_loss == pytest.approx(float(expected), rel=1e-4)
+    assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())

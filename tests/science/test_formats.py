@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -226,3 +227,16 @@ def test_every_shape_holds_the_same_pairs_of_example_and_negative(lengths):
         "n-tuple": {(r["anchor"], r[f"negative_{i}"]) for r in rows("n-tuple", made) for i in (1, 2, 3)},
     }
     assert found == {"n-tuple": full} | dict.fromkeys(("triplet", "labeled-pair", "labeled-list", "bge"), expected)
+
+
+@pytest.mark.parametrize("lengths", [MIXED, [], [0]])
+def test_soft_labels_are_the_probabilities_of_the_same_rows(lengths):
+    made = replace(examples(lengths), soft_labels=True)
+    pairs, lists = (FORMATS[name](made, ["p_false_negative"]) for name in ("labeled-pair", "labeled-list"))
+    assert pairs.schema.field("label").type == pa.float32()
+    assert lists.schema.field("labels").type == pa.list_(pa.field("item", pa.float32(), nullable=False))
+    for row in pairs.to_pylist():
+        assert row["label"] == (1 if row["p_false_negative"] is None else row["p_false_negative"])
+    assert [row["labels"] for row in lists.to_pylist()] == [[1, *row["p_false_negative"]] for row in lists.to_pylist()]
+    hard = FORMATS["labeled-list"](replace(made, soft_labels=False), []).schema.field("labels").type
+    assert hard == pa.list_(pa.field("item", pa.int32(), nullable=False))
