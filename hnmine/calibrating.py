@@ -12,7 +12,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import Config, FilterConfig
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import Scorer, TextKeys, judge, rule_names
+from hnmine.judging import Scorer, TextKeys, judge, rule_names, spared
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -224,6 +224,7 @@ class _Kept:
             keep = judged.keep
             at = judged.cells.candidate[keep]
             p = judged.probabilities[keep] if judged.probabilities is not None else np.zeros(len(at))
+            p = np.where(spared(hidden.batch, config, hidden.keys)[at], 0, p)  # no threshold rejects these
             parts.append((judged.cells.anchor[keep] + first, p, hidden.batch.scores[at], hidden.is_hidden[at]))
             first += len(judged.cells.anchors.values)
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))

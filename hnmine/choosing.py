@@ -11,6 +11,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import EmitConfig
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP
+from hnmine.science.judged import judged_first
 from hnmine.science.sampling import choose, choose_capped, random_order
 
 
@@ -28,7 +29,9 @@ class Chooser:
     seed: int
     used: dict[int, int] = field(default_factory=dict)
 
-    def choose(self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str]) -> Ragged:
+    def choose(
+        self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str], judged: np.ndarray | None = None
+    ) -> Ragged:
         """Return for each anchor the positions of its negatives among the query's candidates.
 
         Args:
@@ -36,6 +39,7 @@ class Chooser:
             cells: the batch's cells.
             keep: bool, one a cell.
             query_ids: one a query of the batch.
+            judged: bool, one a candidate: what qrels judge irrelevant, chosen first where the config prefers it.
         """
         kept = np.flatnonzero(keep)
         groups = cells.anchor[kept]
@@ -43,6 +47,8 @@ class Chooser:
         priority = None
         if self.config.choose == "random":
             priority = random_order(self._seeds(batch, cells, query_ids)[groups], documents)
+        if self.config.prefer_judged and judged is not None:
+            priority = judged_first(groups, judged[cells.candidate[kept]], priority)
         picked = self._pick(groups, documents, priority)
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]

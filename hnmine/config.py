@@ -138,6 +138,9 @@ class FilterConfig(Section):
         lt=1,
     )
     probabilities: bool = setting(False, "give every candidate P(false negative), also where no rule asks for it")
+    judged_negatives: Literal["judge", "keep"] = setting(
+        "judge", "candidates that qrels judge irrelevant: judge them as any other, or let neither rule nor ranks reject"
+    )
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(
@@ -162,6 +165,7 @@ class EmitConfig(Section):
     format: FormatName = setting("triplet", "shape of the training rows")
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: Literal["top", "random"] = setting("top", "which of the candidates that were kept")
+    prefer_judged: bool = setting(False, "choose negatives that qrels judge irrelevant before any other")
     max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
     soft_labels: bool = setting(
         False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"

@@ -135,6 +135,7 @@ JUDGED = pa.schema(
             _list(_FLOATS),
             "likewise P(false negative); empty lists where no rule asked for it",
         ),
+        _field("judged_negatives", _list(pa.bool_()), "for each candidate: whether qrels judge it irrelevant"),
     ]
 )
 CALIBRATION = pa.schema(

@@ -77,6 +77,15 @@ def choose(groups, priority, n):
     return sorted(chosen)
 
 
+def choose_judged_first(groups, judged, priority, n):
+    chosen = []
+    for group in sorted(set(groups)):
+        members = [place for place, other in enumerate(groups) if other == group]
+        members.sort(key=lambda place: (not judged[place], 0 if priority is None else priority[place], place))
+        chosen += members[:n]
+    return sorted(chosen)
+
+
 def choose_capped(groups, documents, n, cap, used):
     chosen = []
     for place, (group, document) in enumerate(zip(groups, documents, strict=True)):
@@ -161,6 +170,8 @@ def judge(query, config, documents):
         taken, row = set(), []
         for place, document in enumerate(query.candidates):
             reasons = _copies(query, place, documents) | _scores(query, place, positive, config)
+            if config.judged_negatives == "keep" and document in query.judged:
+                reasons |= dict.fromkeys(("outside_ranks", "absolute", "margin", "percent", "two_sided"), False)
             verdict = next((name for name in VERDICTS if reasons.get(name)), "keep")
             if verdict == "keep" and documents[document] in taken:
                 verdict = "copy_of_negative"

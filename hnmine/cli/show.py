@@ -139,6 +139,11 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
     _row(table, ("negatives that are another query's positive", number(elsewhere), share))
     busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     _row(table, ("most often that one document serves", number(hubs["most_served"]), busiest))
+    judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
+    if judged.get("rate") is not None:
+        low, high = judged["interval"]
+        of = f"{judged['rate']:.1%} of {judged['chosen']:,} ({low:.1%}-{high:.1%}), by hidden positives"
+        _row(table, ("false negatives among judged negatives", number(judged["hidden"]), of))
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     _row(table, ("suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"))
     console.print(table)

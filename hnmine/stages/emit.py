@@ -54,7 +54,8 @@ def choose_table(table: pa.Table, chooser: Chooser) -> pa.Table:
     """Return the chosen negatives of a judged table, one row for each (query, anchor)."""
     batch = Batch.from_table(table)
     cells, keep = cells_of(table, batch)
-    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist())
+    judged = Ragged.from_arrow(table.column("judged_negatives")).values
+    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged)
     owners = cells.anchors.owners
     at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
     columns = {

@@ -58,6 +58,7 @@ def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
         columns.append(nest_lists(cells.anchors.offsets, inner))
     else:
         columns.append(cells.nest(batch, pa.array(judged.probabilities.astype(np.float32))))
+    columns.append(batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()))
     return pa.Table.from_arrays(columns, schema=JUDGED)
 
 
@@ -84,7 +85,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="filter",
-    version=1,
+    version=2,
     reads=("ingest", "retrieve"),
     parts=_parts,
     steps=(

@@ -65,7 +65,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="report",
-    version=1,
+    version=2,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(Step("measure", "queries", _plan, _setup, _process),),
