@@ -58,7 +58,7 @@ Rows of shape `{config.emit.format}`, for {losses[config.emit.format]}.
 | with fewer | {counts["examples_short"]:,} |
 | without any | {counts["examples_without_negatives"]:,} |
 | negatives | {counts["negatives"]:,} of {counts["negatives_wanted"]:,} wanted |
-
+{_treated(counts)}
 Extra columns are for people and filters: leave them out before training, since a trainer takes every column as text.
 
 ## What made it
@@ -69,6 +69,16 @@ Extra columns are for people and filters: leave them out before training, since 
 
 The input files, the teacher's fingerprint and the content keys stand in the `_manifest.json` of each stage.
 """
+
+
+def _treated(counts: Mapping[str, Any]) -> str:
+    """Return table rows on suspected positives, where anything was done with them."""
+    named = {
+        "positives_left_out": "suspected positives left out",
+        "queries_left_out": "queries left without a positive by that",
+        "positives_down_weighted": "suspected positives weighted down",
+    }
+    return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items() if counts[name])
 
 
 def _backticks(text: str) -> list[str]:

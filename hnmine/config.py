@@ -26,6 +26,7 @@ ExtraColumn = Literal[
     "anchor_score",
     "p_false_negative",
     "weight",
+    "positive_weight",
 ]
 
 
@@ -148,6 +149,9 @@ class FilterConfig(Section):
     )
     anchor_quantile: float = setting(0.25, "anchor = quantile: which one", ge=0, le=1)
     ranks: tuple[int, int] | None = setting(None, "keep first <= rank <= last of the retrieval itself", strict=False)
+    bad_positive_quantile: float = setting(
+        0.5, "a positive that scores below this quantile of its query's candidates is suspected", ge=0, le=1
+    )
     max_positive_similarity: float | None = setting(
         0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
     )
@@ -167,6 +171,9 @@ class EmitConfig(Section):
     choose: Literal["top", "random"] = setting("top", "which of the candidates that were kept")
     prefer_judged: bool = setting(False, "choose negatives that qrels judge irrelevant before any other")
     max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
+    bad_positives: Literal["keep", "leave_out", "down_weight"] = setting(
+        "keep", "suspected positives: rows as any other, no rows, or a lower positive_weight"
+    )
     soft_labels: bool = setting(
         False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
     )
@@ -181,9 +188,6 @@ class ReportConfig(Section):
     )
     fail_over: dict[str, float] = setting(
         {}, "exit code 7 where a number of the report is above its limit", no_effect=True, strict=False
-    )
-    bad_positive_quantile: float = setting(
-        0.5, "a positive that scores below this quantile of its query's candidates is suspected", ge=0, le=1
     )
 
 

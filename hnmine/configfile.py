@@ -228,6 +228,14 @@ def _soft_labels(config: Config) -> Iterator[str]:
         )
 
 
+def _positive_weight(config: Config) -> Iterator[str]:
+    if config.emit.bad_positives == "down_weight" and "positive_weight" not in config.emit.extra_columns:
+        yield (
+            'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
+            'add "positive_weight" to emit.extra_columns'
+        )
+
+
 def _cache(config: Config) -> Iterator[str]:
     try:
         parse_size(config.cache)
@@ -244,6 +252,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit", "retrieve"), _enough),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _soft_labels),
+    (("emit",), _positive_weight),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

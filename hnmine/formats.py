@@ -18,7 +18,8 @@ class Examples:
 
     Attributes:
         wanted: negatives wanted for each.
-        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score.
+        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
+            positive_weight.
         lengths: number of negatives of each example.
         negatives: one value a negative: negative, negative_id, negative_score, rank, rule; and p_false_negative and
             weight where the filter gave probabilities.

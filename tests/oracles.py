@@ -77,6 +77,14 @@ def choose(groups, priority, n):
     return sorted(chosen)
 
 
+def standing(score, others):
+    return sum(other < score for other in others) / len(others) if others else 1.0
+
+
+def positive_weight(share, quantile):
+    return 1.0 if quantile == 0 else min(1.0, share / quantile)
+
+
 def choose_judged_first(groups, judged, priority, n):
     chosen = []
     for group in sorted(set(groups)):

@@ -70,22 +70,24 @@ _BRIEF = {
 }
 
 
+_ODDITIES = {
+    "ingest": (
+        "collapsed_copies", "empty_documents", "empty_queries", "queries_without_positive", "judgements_skipped",
+    ),
+    "emit": ("positives_left_out", "queries_left_out", "positives_down_weighted"),
+}  # fmt: skip
+"""Counts that are shown where they are not 0."""
+
+
 def _brief(r: StageResult) -> str:
     if r.stage == "filter":
         verdicts = r.counts["verdicts"]
         rejected = sum(verdicts.values()) - verdicts["keep"]
         return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
     text = _BRIEF.get(r.stage, "").format(**r.counts)
-    if r.stage == "ingest":
-        for name in (
-            "collapsed_copies",
-            "empty_documents",
-            "empty_queries",
-            "queries_without_positive",
-            "judgements_skipped",
-        ):
-            if r.counts[name]:
-                text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
+    for name in _ODDITIES.get(r.stage, ()):
+        if r.counts[name]:
+            text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
     return text
 
 
@@ -129,6 +131,13 @@ def _distributions(console: Console, distributions: dict[str, Any]) -> None:
     console.print(table)
 
 
+_TREATED = {
+    "left_out": "suspected positives left out",
+    "queries_left_out": "queries left without a positive by that",
+    "down_weighted": "suspected positives weighted down",
+}
+
+
 def _findings(console: Console, data: dict[str, Any]) -> None:
     table = _table("\nWorth a look", "finding", "count", "")
     shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
@@ -146,6 +155,9 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
         _row(table, ("false negatives among judged negatives", number(judged["hidden"]), of))
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     _row(table, ("suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"))
+    for name, meaning in _TREATED.items():
+        if bad[name]:
+            _row(table, (meaning, number(bad[name]), ""))
     console.print(table)
 
 
@@ -170,9 +182,9 @@ def explanation(data: dict[str, Any]) -> None:
     """Draw every candidate of a query."""
     console = _console()
     console.print(Text(f"{data['query_id']}: {data['query']}", style="bold"))
-    positives = _table("\nPositives", "doc_id", "score", "text")
+    positives = _table("\nPositives", "doc_id", "score", "standing", "text")
     for p in data["positives"]:
-        _row(positives, (p["doc_id"], number(p["score"]), _short(p["text"])))
+        _row(positives, (p["doc_id"], number(p["score"]), number(p["standing"]), _short(p["text"])))
     console.print(positives)
     for anchor in data["anchors"]:
         table = _table(
@@ -194,6 +206,7 @@ def explanation(data: dict[str, Any]) -> None:
             )
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")
+    console.print("standing: share of the candidates, positives apart, that the positive outscores")
 
 
 def _short(text: str) -> str:

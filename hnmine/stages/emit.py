@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnmine.badpositives import count_treated, emitted, served
 from hnmine.candidates import Batch
 from hnmine.card import write_card
 from hnmine.choosing import Chooser, cells_of
@@ -18,6 +20,7 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
@@ -45,15 +48,17 @@ def _choose(state: tuple[Shards, Config], item: Item, tick: Tick) -> pa.Table:
     parts = [CHOSEN.empty_table()]
     for table in shards:
         for _, piece in pieces(table):
-            parts.append(choose_table(piece, chooser))
+            parts.append(choose_table(piece, chooser, config))
             tick(piece.num_rows)
     return pa.concat_tables(parts)
 
 
-def choose_table(table: pa.Table, chooser: Chooser) -> pa.Table:
+def choose_table(table: pa.Table, chooser: Chooser, config: Config) -> pa.Table:
     """Return the chosen negatives of a judged table, one row for each (query, anchor)."""
     batch = Batch.from_table(table)
     cells, keep = cells_of(table, batch)
+    needed = served(table, config)
+    keep &= needed[cells.anchor]
     judged = Ragged.from_arrow(table.column("judged_negatives")).values
     chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged)
     owners = cells.anchors.owners
@@ -61,7 +66,7 @@ def choose_table(table: pa.Table, chooser: Chooser) -> pa.Table:
     columns = {
         "query_row": pa.array(batch.query_rows[owners]),
         "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
-        "wanted": pa.array(np.full(len(owners), chooser.config.num_negatives, dtype=np.int32)),
+        "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
         "positions": chosen.to_arrow(pa.int32()),
         "doc_rows": chosen.with_values(batch.candidates.values[at]).to_arrow(pa.int64()),
         "scores": chosen.with_values(batch.scores[at]).to_arrow(pa.float32()),
@@ -104,24 +109,22 @@ def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
-    """Return one example for each (query, positive) of a shard, with its texts, ids and scores."""
+    """Return one example for each (query, positive) of a shard that gets rows, with its texts, ids and scores."""
     low, high = np.searchsorted(state.starts, [item.first, item.first + item.rows])
     chosen = state.chosen.slice(low, high - low)
     table = state.judged.read(item.number)
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
-    # which anchor's negatives serve each positive: its own under `each`, else the query's one
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
-    own = anchors.lengths[positives.owners] > 1
-    anchor_of = anchors.offsets[:-1][positives.owners] + np.where(own, place, 0)
+    which = np.flatnonzero(emitted(table, state.config))
+    owners, anchor_of = positives.owners[which], _anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[anchor_of]
     spread = np.repeat(negatives["doc_rows"].offsets[:-1][anchor_of], lengths)
     spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = ranks.offsets[:-1][np.repeat(positives.owners, lengths)] + negatives["positions"].values[spread]
-    queries = state.queries.take(item.first + positives.owners, ["query_id", "text"])
-    documents = state.corpus.take(positives.values, ["doc_id", "text"])
+    at = ranks.offsets[:-1][np.repeat(owners, lengths)] + negatives["positions"].values[spread]
+    queries = state.queries.take(item.first + owners, ["query_id", "text"])
+    documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
     rules = "+".join(rule_names(state.config.filter)) or "none"
     return Examples(
@@ -129,8 +132,9 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         columns={
             "anchor": queries.column("text"), "query_id": queries.column("query_id"),
             "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
-            "positive_score": table.column("positive_scores").combine_chunks().flatten(),
+            "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[anchor_of]),
+            "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
         },
         lengths=lengths,
         negatives={
@@ -142,6 +146,18 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:
+    """Return which anchor's negatives serve each positive: its own under `each`, else the query's one."""
+    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
+    own = anchors.lengths[positives.owners] > 1
+    return np.asarray(anchors.offsets[:-1][positives.owners] + np.where(own, place, 0))
+
+
+def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
+    values = Ragged.from_arrow(table.column("positive_standing")).values
+    return positive_weight(values, config.filter.bad_positive_quantile)
 
 
 def _probabilities(state: _WriteState, table: pa.Table, anchor: np.ndarray, place: np.ndarray) -> dict[str, pa.Array]:
@@ -169,6 +185,7 @@ def _write(table: pa.Table, item: Item) -> None:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     chosen = read_chosen(context.folder("emit"))
+    chosen = chosen.filter(pc.greater(chosen.column("wanted"), 0))
     lengths = Ragged.from_arrow(chosen.column("positions")).lengths
     wanted = chosen.column("wanted").to_numpy()
     owners = chosen.column("query_row").to_numpy()
@@ -184,6 +201,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "queries_with_negatives": len(np.unique(owners[lengths > 0])),
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
+        **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
     }
     write_card(context, counts)
     return counts

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.badpositives import standings
 from hnmine.calibrating import calibrate
 from hnmine.candidates import Batch, nest_lists
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
@@ -59,6 +60,7 @@ def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
     else:
         columns.append(cells.nest(batch, pa.array(judged.probabilities.astype(np.float32))))
     columns.append(batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()))
+    columns.append(standings(batch).to_arrow(pa.float32()))
     return pa.Table.from_arrays(columns, schema=JUDGED)
 
 

@@ -123,6 +123,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         'add "calibrated" to filter.rule, or set filter.probabilities = true',
     ),
     (
+        f'{INPUT}[emit]\nbad_positives = "down_weight"\n',
+        'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
+        'add "positive_weight" to emit.extra_columns',
+    ),
+    (
         f"{INPUT}[filter]\nprobabilities = true\n[emit]\nsoft_labels = true\n",
         "emit.soft_labels: rows of shape 'triplet' have no labels; set emit.format to 'labeled-pair' or 'labeled-list'",
     ),
