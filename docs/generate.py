@@ -31,6 +31,7 @@ TABLES = (
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
     ("report/queries", "QUERY_REPORT"),
+    ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )
 
 

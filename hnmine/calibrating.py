@@ -12,7 +12,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import Config
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import TextKeys
+from hnmine.judging import TextKeys, rule_names
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -129,6 +129,8 @@ def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidde
 def calibrate(pieces: Pieces, config: Config) -> Calibration:
     """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
 
+    The threshold is 1, which rejects nothing, where the rule calibrated is not among the config's.
+
     Args:
         pieces: gives the candidates, piece by piece, as often as asked.
         config: the whole config.
@@ -145,9 +147,10 @@ def calibrate(pieces: Pieces, config: Config) -> Calibration:
             f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
             f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         )
-    unset = Calibration(models, np.inf, fitted_on, why, config.seed)
-    measured = fitted_on == OWN
-    threshold, how = set_threshold(rows, unset.scorer(out_of_fold=True), config, measured=measured)
+    threshold, how = 1.0, "no threshold, since no rule uses it"
+    if "calibrated" in rule_names(config.filter):
+        unset = Calibration(models, np.inf, fitted_on, why, config.seed).scorer(out_of_fold=True)
+        threshold, how = set_threshold(rows, unset, config, measured=fitted_on == OWN)
     return Calibration(models, threshold, fitted_on, f"{why}; {how}", config.seed)
 
 

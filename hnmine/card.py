@@ -17,6 +17,10 @@ LOSSES = {
     "labeled-list": "a cross-encoder's LambdaLoss and other list losses",
     "bge": "FlagEmbedding's trainers",
 }
+SOFT_LOSSES = {
+    "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss or MSELoss (label: P(relevant), 1.0 for positives)",
+    "labeled-list": "a cross-encoder's ListNetLoss, LambdaLoss and other losses of graded labels (P(relevant))",
+}
 
 
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
@@ -30,6 +34,7 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.embed.model == "hash" else ""
+    losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
     # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
     fence = "`" * (max((len(run) for run in _backticks(settings_text)), default=2) + 3)
@@ -40,22 +45,14 @@ configs:
 ---
 # Mined training data
 {warning}
-Rows of shape `{config.emit.format}`, for {LOSSES[config.emit.format]}.
+Rows of shape `{config.emit.format}`, for {losses[config.emit.format]}.
 
     from datasets import load_dataset
     rows = load_dataset("{builder}", data_files="part-*.{ending}", split="train")
 
 | what | count |
 |---|---|
-| rows | {counts["rows"]:,} |
-| examples (query, anchor) | {counts["examples"]:,} |
-| with all negatives wanted | {counts["examples_full"]:,} |
-| with fewer | {counts["examples_short"]:,} |
-| without any | {counts["examples_without_negatives"]:,} |
-| negatives | {counts["negatives"]:,} of {counts["negatives_wanted"]:,} wanted |
-| of them random documents | {counts["negatives_random"]:,} |
-| of these, filled up where too few were kept | {counts["negatives_filled_up"]:,} |
-
+{_counted(counts)}
 Extra columns are for people and filters: leave them out before training, since a trainer takes every column as text.
 
 ## What made it
@@ -66,6 +63,28 @@ Extra columns are for people and filters: leave them out before training, since 
 
 The input files, the teacher's fingerprint and the content keys stand in the `_manifest.json` of each stage.
 """
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    """Return the table rows of counts; those on suspected positives where anything was done with them."""
+    named = {
+        "rows": "rows",
+        "examples": "examples (query, anchor)",
+        "examples_full": "with all negatives wanted",
+        "examples_short": "with fewer",
+        "examples_without_negatives": "without any",
+        "negatives_wanted": "negatives wanted",
+        "negatives": "negatives",
+        "negatives_random": "of them random documents",
+        "negatives_filled_up": "of these, filled up where too few were kept",
+    }
+    treated = {
+        "positives_left_out": "suspected positives left out",
+        "queries_left_out": "queries left without a positive by that",
+        "positives_down_weighted": "suspected positives weighted down",
+    }
+    named |= {name: meaning for name, meaning in treated.items() if counts[name]}
+    return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
 
 
 def _backticks(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.dots import unit
+from hnmine.science.judged import judged_first
 from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
 from hnmine.science.standardise import against
 from hnmine.sizes import parse_size
@@ -69,7 +70,9 @@ class Chooser:
     vectors: Vectors | None = None
     cosine: bool = True
 
-    def choose(self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str]) -> Ragged:
+    def choose(
+        self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str], judged: np.ndarray | None = None
+    ) -> Ragged:
         """Return for each anchor the positions of its negatives among the query's candidates.
 
         Args:
@@ -77,6 +80,7 @@ class Chooser:
             cells: the batch's cells.
             keep: bool, one a cell.
             query_ids: one a query of the batch.
+            judged: bool, one a candidate: what qrels judge irrelevant, chosen first where the config prefers it.
         """
         kept = np.flatnonzero(keep)
         groups = cells.anchor[kept]
@@ -84,7 +88,10 @@ class Chooser:
         if self.config.choose == "diverse":
             picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]])
         else:
-            picked = self._pick(groups, documents, self._priority(batch, cells, kept, query_ids))
+            priority = self._priority(batch, cells, kept, query_ids)
+            if self.config.prefer_judged and judged is not None:
+                priority = judged_first(groups, judged[cells.candidate[kept]], priority)
+            picked = self._pick(groups, documents, priority)
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]

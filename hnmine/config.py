@@ -15,6 +15,7 @@ RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", 
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 ChoiceName = Literal["top", "random", "simans", "mixed", "diverse"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+LABELED: tuple[FormatName, ...] = ("labeled-pair", "labeled-list")
 ExtraColumn = Literal[
     "query_id",
     "positive_id",
@@ -25,6 +26,9 @@ ExtraColumn = Literal[
     "rule",
     "anchor_score",
     "source",
+    "p_false_negative",
+    "weight",
+    "positive_weight",
 ]
 
 
@@ -142,6 +146,10 @@ class FilterConfig(Section):
         gt=0,
         lt=1,
     )
+    probabilities: bool = setting(False, "give every candidate P(false negative), also where no rule asks for it")
+    judged_negatives: Literal["judge", "keep"] = setting(
+        "judge", "candidates that qrels judge irrelevant: judge them as any other, or let neither rule nor ranks reject"
+    )
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(
@@ -149,10 +157,19 @@ class FilterConfig(Section):
     )
     anchor_quantile: float = setting(0.25, "anchor = quantile: which one", ge=0, le=1)
     ranks: tuple[int, int] | None = setting(None, "keep first <= rank <= last of the retrieval itself", strict=False)
+    bad_positive_quantile: float = setting(
+        0.5, "a positive that scores below this quantile of its query's candidates is suspected", ge=0, le=1
+    )
     max_positive_similarity: float | None = setting(
         0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
     )
     max_query_similarity: float | None = setting(0.98, "keep where the cosine to the query is below this", gt=-1, le=1)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether every candidate gets P(false negative)."""
+        named = [self.rule] if isinstance(self.rule, str) else self.rule
+        return self.probabilities or "calibrated" in named or "auto" in named
 
 
 class EmitConfig(Section):
@@ -170,7 +187,14 @@ class EmitConfig(Section):
     fallback: Literal["none", "random"] = setting(
         "none", "random fills up with random documents where too few were kept"
     )
+    prefer_judged: bool = setting(False, "choose negatives that qrels judge irrelevant before any other")
     max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
+    bad_positives: Literal["keep", "leave_out", "down_weight"] = setting(
+        "keep", "suspected positives: rows as any other, no rows, or a lower positive_weight"
+    )
+    soft_labels: bool = setting(
+        False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
+    )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
 
     @property
@@ -197,9 +221,6 @@ class ReportConfig(Section):
     )
     fail_over: dict[str, float] = setting(
         {}, "exit code 7 where a number of the report is above its limit", no_effect=True, strict=False
-    )
-    bad_positive_quantile: float = setting(
-        0.5, "a positive that scores below this quantile of its query's candidates is suspected", ge=0, le=1
     )
 
 

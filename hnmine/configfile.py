@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnmine.config import SECTIONS, Config
+from hnmine.config import LABELED, SECTIONS, Config
 from hnmine.errors import ConfigError, Problems
 from hnmine.sizes import parse_size
 
@@ -219,6 +219,41 @@ def _shares(config: Config) -> Iterator[str]:
         )
 
 
+def _needs_probabilities(config: Config) -> Iterator[str]:
+    if config.filter.gives_probabilities:
+        return
+    remedies = 'add "calibrated" to filter.rule, or set filter.probabilities = true'
+    wanted = [name for name in ("p_false_negative", "weight") if name in config.emit.extra_columns]
+    if wanted:
+        yield (
+            f"emit.extra_columns: {' and '.join(wanted)} can be had only where candidates have a P(false negative); "
+            f"{remedies}"
+        )
+    if config.emit.soft_labels:
+        yield f"emit.soft_labels: labels can be soft only where candidates have a P(false negative); {remedies}"
+
+
+def _judged(config: Config) -> Iterator[str]:
+    if config.emit.prefer_judged and config.emit.choose == "diverse":
+        yield 'emit.prefer_judged: cannot be had with emit.choose = "diverse", whose order is of its own; drop either'
+
+
+def _soft_labels(config: Config) -> Iterator[str]:
+    if config.emit.soft_labels and config.emit.format not in LABELED:
+        yield (
+            f"emit.soft_labels: rows of shape {config.emit.format!r} have no labels; set emit.format to "
+            f"{' or '.join(map(repr, LABELED))}"
+        )
+
+
+def _positive_weight(config: Config) -> Iterator[str]:
+    if config.emit.bad_positives == "down_weight" and "positive_weight" not in config.emit.extra_columns:
+        yield (
+            'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
+            'add "positive_weight" to emit.extra_columns'
+        )
+
+
 def _cache(config: Config) -> Iterator[str]:
     try:
         parse_size(config.cache)
@@ -234,6 +269,10 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
     (("emit",), _shares),
+    (("emit", "filter"), _needs_probabilities),
+    (("emit",), _judged),
+    (("emit",), _soft_labels),
+    (("emit",), _positive_weight),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

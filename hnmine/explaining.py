@@ -55,7 +55,12 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         "query_id": query_id,
         "query": query.column(0)[0].as_py(),
         "background_score": float(batch.background_mean[0]),
-        "positives": [{**p, "score": float(s)} for p, s in zip(positives, batch.positive_scores.values, strict=True)],
+        "positives": [
+            {**p, "score": float(score), "standing": standing}
+            for p, score, standing in zip(
+                positives, batch.positive_scores.values, table.column("positive_standing")[0].as_py(), strict=True
+            )
+        ],
         "anchors": anchors,
     }
 

@@ -43,12 +43,13 @@ class FilterState:
     def keys(self, first: int, rows: int) -> TextKeys:
         """Return the text keys for rows [first, first + rows) of all queries."""
         # by row and not by shard: candidates may have been found under another shard size than the queries now have
-        table = self.queries.take(np.arange(first, first + rows), ["text_key", "sibling_rows"])
+        table = self.queries.take(np.arange(first, first + rows), ["text_key", "sibling_rows", "negative_rows"])
         return TextKeys(
             self.documents,
             self.shared,
             table.column("text_key").to_numpy(),
             Ragged.from_arrow(table.column("sibling_rows")),
+            Ragged.from_arrow(table.column("negative_rows")),
             self.config.embed.similarity == "cosine",
         )
 

@@ -6,12 +6,11 @@ fewer than were wanted; the others write what there is.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-
-from hnmine.ragged import Ragged
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -20,36 +19,53 @@ class Examples:
 
     Attributes:
         wanted: negatives wanted for each.
-        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score.
+        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
+            positive_weight.
         lengths: number of negatives of each example.
         negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; rank and rule are
-            null where the negative is a random document.
+            null where the negative is a random document; and p_false_negative and weight where the filter gave
+            probabilities.
+        soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
     """
 
     wanted: int
     columns: dict[str, pa.Array]
     lengths: np.ndarray
     negatives: dict[str, pa.Array]
+    soft_labels: bool = False
 
     def full(self) -> "Examples":
         """Return only the examples that have all negatives wanted."""
         keep = self.lengths == self.wanted
         of_negatives = pa.array(np.repeat(keep, self.lengths))
-        return Examples(
-            self.wanted,
-            {name: column.filter(pa.array(keep)) for name, column in self.columns.items()},
-            self.lengths[keep],
-            {name: column.filter(of_negatives) for name, column in self.negatives.items()},
+        return replace(
+            self,
+            columns={name: column.filter(pa.array(keep)) for name, column in self.columns.items()},
+            lengths=self.lengths[keep],
+            negatives={name: column.filter(of_negatives) for name, column in self.negatives.items()},
         )
 
     def some(self) -> "Examples":
         """Return only the examples that have a negative."""
         keep = pa.array(self.lengths > 0)
         columns = {name: column.filter(keep) for name, column in self.columns.items()}
-        return Examples(self.wanted, columns, self.lengths[self.lengths > 0], self.negatives)
+        return replace(self, columns=columns, lengths=self.lengths[self.lengths > 0])
+
+    def labels(self) -> pa.Array:
+        """Return the labels of each example as lists: 1 of the positive, then of its negatives 0, or P if soft."""
+        ones = np.ones(len(self.lengths), dtype=np.int32)
+        columns: dict[str, pa.Array] = {"label": pa.array(ones)}
+        negatives = {"label": pa.array(np.zeros(int(self.lengths.sum()), dtype=np.int32))}
+        if self.soft_labels:
+            negatives["label"] = pc.fill_null(self.negatives["p_false_negative"], 0)  # null: a random document
+        kind = pa.float32() if self.soft_labels else pa.int32()
+        lists = _with_positive(replace(self, columns=columns, negatives=negatives), "label", "label", kind)
+        return pa.ListArray.from_arrays(
+            lists.offsets, lists.values, type=pa.list_(pa.field("item", kind, nullable=False))
+        )
 
 
-PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "source")
+PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "source", "p_false_negative", "weight")
 
 
 def triplet(examples: Examples, extra: list[str]) -> pa.Table:
@@ -80,23 +96,26 @@ def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
 
 
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row a document: anchor, document, label 1 or 0; the positive once, then its negatives."""
+    """One row a document: anchor, document, label 1 or 0 (or soft); the positive once, then its negatives.
+
+    Extra columns of negatives are null beside the positive, but its weight is 1.
+    """
     examples = examples.some()
     lengths = examples.lengths + 1
     repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
     documents = _with_positive(examples, "positive", "negative", pa.string()).flatten()
-    starts = np.cumsum(lengths) - lengths
-    labels = np.zeros(int(lengths.sum()), dtype=np.int32)
-    labels[starts] = 1
+    first = np.zeros(int(lengths.sum()), dtype=bool)
+    first[np.cumsum(lengths) - lengths] = True
     columns = {
         "anchor": examples.columns["anchor"].take(repeat),
         "document": documents,
-        "label": pa.array(labels),
+        "label": examples.labels().flatten(),
     }
     for name in extra:
         if name in PER_NEGATIVE:
-            at = np.where(labels == 1, -1, np.cumsum(labels == 0) - 1)
-            columns[name] = examples.negatives[name].take(pa.array(at, mask=labels == 1))
+            at = np.where(first, -1, np.cumsum(~first) - 1)
+            column = examples.negatives[name].take(pa.array(at, mask=first))
+            columns[name] = column.fill_null(1.0) if name == "weight" else column
         else:
             columns[name] = examples.columns[name].take(repeat)
     return pa.table(columns)
@@ -105,13 +124,10 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
 def labeled_list(examples: Examples, extra: list[str]) -> pa.Table:
     """One row an example: anchor, documents, labels; the positive first. For LambdaLoss and other list losses."""
     examples = examples.some()
-    lengths = examples.lengths + 1
-    labels = np.zeros(int(lengths.sum()), dtype=np.int32)
-    labels[np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(lengths)]] = 1
     columns = {
         "anchor": examples.columns["anchor"],
         "documents": _with_positive(examples, "positive", "negative", pa.string()),
-        "labels": Ragged.from_lengths(labels, lengths).to_arrow(pa.int32()),
+        "labels": examples.labels(),
     }
     return pa.table(columns | _extra(examples, extra))
 

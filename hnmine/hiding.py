@@ -4,7 +4,7 @@ A query with two or more labelled positives carries its own test. One positive s
 unlabelled candidates like any other. Whatever the filter then chooses from among them is a measured false negative.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, draw
         positive_background_mean=batch.positive_background_mean[at],
         positive_background_std=batch.positive_background_std[at],
     )
-    hidden_keys = replace(keys, queries=keys.queries[query], siblings=keys.siblings.take(query))
+    hidden_keys = keys.take(query)
     is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
     return Hidden(hidden, hidden_keys, query, is_hidden)
 
@@ -103,5 +103,4 @@ def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
         positive_background_mean=batch.positive_background_mean[positive_places],
         positive_background_std=batch.positive_background_std[positive_places],
     )
-    kept_keys = replace(keys, queries=keys.queries[rows], siblings=keys.siblings.take(rows))
-    return Hidden(chosen, kept_keys, rows, np.zeros(len(places), dtype=bool))
+    return Hidden(chosen, keys.take(rows), rows, np.zeros(len(places), dtype=bool))

@@ -1,7 +1,7 @@
 """From candidates to verdicts: every rule of the config in a fixed order; the first that rejects names the verdict."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ class TextKeys:
         shared: bool, whether another row of the corpus has the same key.
         queries: uint64, one a query of the batch.
         siblings: for each query of the batch, rows of the positives of other queries with the same text.
+        judged: for each query of the batch, rows that qrels judge irrelevant.
         cosine: whether scores are cosines, so that a near-copy of the query shows in its score.
     """
 
@@ -35,7 +36,17 @@ class TextKeys:
     shared: np.ndarray
     queries: np.ndarray
     siblings: Ragged
+    judged: Ragged
     cosine: bool = True
+
+    def take(self, rows: np.ndarray) -> "TextKeys":
+        """Return the keys for the given queries of the batch (int64, repeats are fine)."""
+        siblings, judged = self.siblings.take(rows), self.judged.take(rows)
+        return replace(self, queries=self.queries[rows], siblings=siblings, judged=judged)
+
+    def is_judged(self, batch: Batch) -> np.ndarray:
+        """Tell for each candidate of the batch whether qrels judge it irrelevant to its query, bool."""
+        return self.judged.contains(batch.owners, batch.candidates.values)
 
 
 def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
@@ -111,8 +122,9 @@ def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | N
     codes = per_candidate[cells.candidate]
     probabilities = scorer.probabilities(batch, cells) if scorer is not None else None
     evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
+    known = spared(batch, config, keys)[cells.candidate]
     for name in rule_names(config):
-        keep = RULES[name](evidence)
+        keep = RULES[name](evidence) | known
         codes = np.where((codes == 0) & ~keep, np.int8(CODES[name]), codes)
     kept = np.flatnonzero(codes == CODES[KEEP])
     documents = batch.candidates.values[cells.candidate[kept]]
@@ -120,6 +132,13 @@ def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | N
     documents = batch.candidates.values[cells.candidate[kept]]
     codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
     return Judgement(cells, codes, probabilities)
+
+
+def spared(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
+    """Tell which candidates neither a rule nor the rank window may reject, bool: judged negatives to be kept."""
+    if config.judged_negatives == "judge":
+        return np.zeros(len(batch.scores), dtype=bool)
+    return keys.is_judged(batch)
 
 
 @dataclass(frozen=True)
@@ -198,4 +217,4 @@ def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Ite
     if config.max_query_similarity is not None and keys.cosine:
         yield "near_copy_of_query", ~below(batch.scores, config.max_query_similarity)
     if config.ranks is not None:
-        yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks)
+        yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks) & ~spared(batch, config, keys)

@@ -37,8 +37,9 @@ def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vect
         vectors: the teacher's, where choosing needs them: see `hnmine.choosing.teacher_vectors`.
 
     Returns:
-        queries, chosen, hidden, rate, interval, hardness, fill; and, where probabilities were given, how well they
-        are calibrated. rate is None, with the reason, where too few queries have several positives.
+        queries, chosen, hidden, rate, interval, hardness, fill, judged (the rate among what was judged at all); and,
+        where probabilities were given, how well they are calibrated. rate is None, with the reason, where too few
+        queries have several positives.
     """
     if not config.emit.retrieved_negatives:
         return {"rate": None, "reason": NOTHING_RETRIEVED}
@@ -55,7 +56,9 @@ def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vect
     for rows in hidden_rows(pieces, config, MOST_QUERIES / several):
         judged = judge(rows.batch, filter_config, rows.keys, scorer)
         ids = [str(row) for row in rows.batch.query_rows]
-        tally.add(rows, judged.cells, chooser.choose(rows.batch, judged.cells, judged.keep, ids), judged.probabilities)
+        known = rows.keys.is_judged(rows.batch)
+        chosen = chooser.choose(rows.batch, judged.cells, judged.keep, ids, known)
+        tally.add(rows, judged.cells, chosen, judged.probabilities)
     return tally.result(config.emit.retrieved_negatives)
 
 
@@ -64,7 +67,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.queries: set[int] = set()
-        self.chosen = self.hidden = 0
+        self.chosen = self.hidden = self.judged = self.judgements = 0
         self.hardness: list[np.ndarray] = []
         self.score: list[np.ndarray] = []
         self.eci: list[np.ndarray] = []
@@ -80,6 +83,8 @@ class Tally:
         self.queries |= set(batch.query_rows.tolist())
         self.chosen += len(at)
         self.hidden += int(rows.is_hidden[at].sum())
+        self.judged += int(rows.keys.is_judged(batch)[at].sum())
+        self.judgements += len(rows.keys.judged.values)
         quality = per_anchor(batch, cells, chosen.with_values(s))
         self.hardness.append(np.nan_to_num(quality["hardness"] * quality["chosen"]))
         self.eci.append(quality["eci"])
@@ -103,12 +108,23 @@ class Tally:
             "score": _total(self.score) / some,
             "fill": self.chosen / max(1, n * self.anchors),
             "eci": _total(self.eci) / max(1, self.anchors),
+            "judged": self._judged(),
         }
         if self.said:
             said, was = np.concatenate(self.said), np.concatenate(self.was)
             out["reliability"] = reliability(said, was)
             out["calibration_error"] = calibration_error(said, was)
         return out
+
+    def _judged(self) -> dict[str, Any]:
+        """Return the share of hidden positives among the chosen that are judged either way."""
+        trials = self.hidden + self.judged
+        counts = {"chosen": trials, "hidden": self.hidden}
+        if not self.judgements:
+            return counts | {"rate": None, "reason": "qrels judge no negatives of these queries"}
+        if not trials:
+            return counts | {"rate": None, "reason": "nothing that was chosen is judged"}
+        return counts | {"rate": self.hidden / trials, "interval": list(wilson(self.hidden, trials))}
 
 
 def _total(parts: list[np.ndarray]) -> float:

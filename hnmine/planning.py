@@ -113,13 +113,16 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     kind, why = str(config.index.kind), "asked for"
     if kind == "auto":
         kind, why = choose_kind(documents, queries, sizes["dim"])
+    how = config.emit.bad_positives
+    treated = f", suspected positives: {how}" if how != "keep" else ""
+    probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": f"{documents + queries:,} texts with {config.embed.model}",
         "index": f"{kind} ({why})",
         "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
-        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}",
-        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}",
+        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
+        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}{treated}",
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]

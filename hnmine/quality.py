@@ -40,7 +40,9 @@ def _mean(values: np.ndarray, lists: Ragged) -> np.ndarray:
     return np.asarray(np.divide(sums, lists.lengths, out=np.full(len(lists), np.nan), where=lists.lengths > 0))
 
 
-def per_query(batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, wanted: int) -> dict[str, np.ndarray]:
+def per_query(
+    batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, wanted: int, served: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Return the same averaged over each query's anchors, with counts; one value a query.
 
     Args:
@@ -49,10 +51,15 @@ def per_query(batch: Batch, cells: Cells, keep: np.ndarray, chosen: Ragged, want
         keep: bool, one a cell.
         chosen: scores of the negatives, one list an anchor.
         wanted: negatives wanted for each anchor.
+        served: bool, one an anchor: those that count; all by default. A query without any counts as one without
+            negatives.
     """
     anchors = cells.anchors
     values = per_anchor(batch, cells, chosen)
+    if served is not None:
+        values = {name: np.where(served, of_anchors, np.nan) for name, of_anchors in values.items()}
     out = {name: _mean_over(values[name], anchors) for name in values}
+    out |= {name: np.nan_to_num(out[name]) for name in ("chosen", "capacity", "eci")}
     kept = np.bincount(cells.anchor[keep], minlength=len(anchors.values)).astype(np.float64)
     others = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
     return out | {

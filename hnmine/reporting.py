@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.candidates import Batch
+from hnmine.badpositives import BAD_POSITIVES_FILE
 from hnmine.choosing import teacher_vectors
 from hnmine.filtering import read_calibration, setup
 from hnmine.keys import recorded
 from hnmine.measuring import measure
 from hnmine.ragged import Ragged
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
+from hnmine.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
 from hnmine.stage import TIMINGS, RunContext
 from hnmine.store import Shards, read_json
 
@@ -26,7 +26,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
     counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE}
     chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
-    emitted = counts["emit"]
+    emitted, distributions = counts["emit"], _distributions(context, chosen)
     report: dict[str, Any] = {
         "coverage": _share(emitted["queries_with_negatives"], queries.rows),
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
@@ -46,10 +46,10 @@ def build_report(context: RunContext) -> dict[str, Any]:
                 "negatives_random",
             )
         },
-        "distributions": _distributions(context, chosen),
+        "distributions": distributions,
         "hubs": _hubs(context, chosen),
         **_crossings(context, chosen),
-        "suspected_bad_positives": _bad_positives(context),
+        "suspected_bad_positives": _bad_positives(context, distributions["positive_score"]["count"], emitted),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in ("embed", "filter") if "warning" in counts[name]],
     }
@@ -161,44 +161,17 @@ def _crossings(context: RunContext, chosen: Any) -> dict[str, Any]:
     }
 
 
-def _bad_positives(context: RunContext) -> dict[str, Any]:
-    """Return positives that score below a quantile of their query's other candidates: suspected bad labels."""
-    shards = Shards(context.reading("filter"), JUDGED)
-    quantile = context.config.report.bad_positive_quantile
-    found: list[tuple[float, str, int]] = []
-    total = 0
-    for table in shards:
-        batch = Batch.from_table(table)
-        query_ids = table.column("query_id").to_pylist()
-        gap = positive_gaps(batch, quantile)
-        total += len(gap)
-        for place in np.flatnonzero(gap < 0):
-            row = int(batch.positives.values[place])
-            found.append((float(gap[place]), query_ids[batch.positives.owners[place]], row))
-    found.sort()
-    rows = np.array([row for _, _, row in found[:LISTED]], dtype=np.int64)
-    names = Shards(context.reading("ingest") / "corpus", CORPUS).take(rows, ["doc_id"]).column(0).to_pylist()
+def _bad_positives(context: RunContext, positives: int, emitted: dict[str, Any]) -> dict[str, Any]:
+    """Return the suspected bad positives: how many, the worst by name, and what emit did with them."""
+    table = pq.read_table(context.folder("report") / BAD_POSITIVES_FILE)
+    found = conform(table, BAD_POSITIVES, f"report/{BAD_POSITIVES_FILE}")
     return {
-        "count": len(found),
-        "share": _share(len(found), total),
-        "quantile": quantile,
-        "worst": [
-            {"query_id": query, "doc_id": name, "below_by": -gap}
-            for (gap, query, _), name in zip(found, names, strict=False)
-        ],
+        "count": found.num_rows,
+        "share": _share(found.num_rows, positives),
+        "quantile": context.config.filter.bad_positive_quantile,
+        "treatment": context.config.emit.bad_positives,
+        "left_out": emitted["positives_left_out"],
+        "queries_left_out": emitted["queries_left_out"],
+        "down_weighted": emitted["positives_down_weighted"],
+        "worst": found.slice(0, LISTED).to_pylist(),
     }
-
-
-def positive_gaps(batch: Batch, quantile: float) -> np.ndarray:
-    """Return for each positive its score minus that quantile of its query's candidates that are not positives.
-
-    Candidates are in descending order, so the quantile is a place in the list (the lower of two neighbours).
-    +inf where a query has no other candidate.
-    """
-    others = ~batch.is_positive
-    scores = Ragged.from_lengths(batch.scores[others], np.bincount(batch.owners[others], minlength=len(batch)))
-    place = np.ceil((1 - quantile) * (scores.lengths - 1)).astype(np.int64)
-    limits = np.full(len(batch), -np.inf)
-    some = scores.lengths > 0
-    limits[some] = scores.values[scores.offsets[:-1][some] + place[some]]
-    return np.asarray(batch.positive_scores.values - limits[batch.positives.owners])

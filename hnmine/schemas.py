@@ -136,6 +136,12 @@ JUDGED = pa.schema(
             _list(_FLOATS),
             "likewise P(false negative); empty lists where no rule asked for it",
         ),
+        _field("judged_negatives", _list(pa.bool_()), "for each candidate: whether qrels judge it irrelevant"),
+        _field(
+            "positive_standing",
+            _FLOATS,
+            "for each positive: share of the candidates that are no positives that it outscores; 1 without any",
+        ),
     ]
 )
 CALIBRATION = pa.schema(
@@ -154,10 +160,18 @@ CHOSEN = pa.schema(
     [
         _field("query_row", pa.int64(), "the query's row"),
         _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
-        _field("wanted", pa.int32(), "negatives wanted"),
+        _field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
         _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
+    ]
+)
+BAD_POSITIVES = pa.schema(
+    [
+        _field("query_id", pa.string(), "the query's id"),
+        _field("doc_id", pa.string(), "the positive's id"),
+        _field("score", pa.float32(), "the teacher's score"),
+        _field("standing", pa.float32(), "share of the query's candidates, positives apart, that it outscores"),
     ]
 )
 QUERY_REPORT = pa.schema(
@@ -167,7 +181,7 @@ QUERY_REPORT = pa.schema(
         _field("positives", pa.int32(), "labelled positives"),
         _field("candidates", pa.int32(), "candidates that are not labelled positives"),
         _field("kept", pa.float32(), "of them, verdict keep (mean over anchors)"),
-        _field("chosen", pa.float32(), "negatives emitted for each (query, positive), mean"),
+        _field("chosen", pa.float32(), "negatives chosen, mean over anchors that have a positive to emit"),
         _field("wanted", pa.int32(), "negatives wanted for each"),
         _field("positive_score", pa.float32(), "mean score of the positives"),
         _field("negative_score", pa.float32(), "mean score of the chosen; null without any", nullable=True),

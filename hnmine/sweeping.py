@@ -122,7 +122,8 @@ def _try(
     for part in rows:
         judged = judge(part.batch, filter_config, part.keys, scorer)
         ids = [str(row) for row in part.batch.query_rows]
-        tally.add(part, judged.cells, chooser.choose(part.batch, judged.cells, judged.keep, ids), None)
+        chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
+        tally.add(part, judged.cells, chosen, None)
     return Swept(settings, tally.result(config.emit.retrieved_negatives))
 
 
@@ -139,9 +140,10 @@ def _mark_front(found: list[Swept], measured: bool) -> list[Swept]:
 
 
 def _row(one: Swept, measured: bool) -> dict[str, Any]:
-    numbers = {key: value for key, value in one.numbers.items() if key not in ("rate", "interval", "hidden")}
+    of_hidden = ("rate", "interval", "judged")
+    numbers = {key: value for key, value in one.numbers.items() if key not in (*of_hidden, "hidden")}
     if measured:
-        numbers |= {"rate": one.numbers["rate"], "interval": one.numbers["interval"]}
+        numbers |= {key: one.numbers[key] for key in of_hidden}
     return {"settings": one.settings, "front": one.front, **numbers}
 
 

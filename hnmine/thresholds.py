@@ -8,7 +8,7 @@ import numpy as np
 
 from hnmine.config import Config, FilterConfig
 from hnmine.hiding import Hidden
-from hnmine.judging import Scorer, judge, resolved, rule_names
+from hnmine.judging import Scorer, judge, resolved, rule_names, spared
 from hnmine.science.sampling import choose
 
 STEPS = 32
@@ -59,6 +59,7 @@ class Kept:
             keep = judged.keep
             at = judged.cells.candidate[keep]
             p = judged.probabilities[keep] if judged.probabilities is not None else np.zeros(len(at))
+            p = np.where(spared(hidden.batch, config, hidden.keys)[at], 0, p)  # no threshold rejects these
             parts.append((judged.cells.anchor[keep] + first, p, hidden.batch.scores[at], hidden.is_hidden[at]))
             first += len(judged.cells.anchors.values)
         return cls(first, *(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -83,6 +83,23 @@ def choose(groups, priority, n):
     return sorted(chosen)
 
 
+def standing(score, others):
+    return sum(other < score for other in others) / len(others) if others else 1.0
+
+
+def positive_weight(share, quantile):
+    return 1.0 if quantile == 0 else min(1.0, share / quantile)
+
+
+def choose_judged_first(groups, judged, priority, n):
+    chosen = []
+    for group in sorted(set(groups)):
+        members = [place for place, other in enumerate(groups) if other == group]
+        members.sort(key=lambda place: (not judged[place], 0 if priority is None else priority[place], place))
+        chosen += members[:n]
+    return sorted(chosen)
+
+
 def choose_capped(groups, documents, n, cap, used):
     chosen = []
     for place, (group, document) in enumerate(zip(groups, documents, strict=True)):
@@ -208,6 +225,8 @@ def judge(query, config, documents):
         taken, row = set(), []
         for place, document in enumerate(query.candidates):
             reasons = _copies(query, place, documents) | _scores(query, place, positive, config)
+            if config.judged_negatives == "keep" and document in query.judged:
+                reasons |= dict.fromkeys(("outside_ranks", "absolute", "margin", "percent", "two_sided"), False)
             verdict = next((name for name in VERDICTS if reasons.get(name)), "keep")
             if verdict == "keep" and documents[document] in taken:
                 verdict = "copy_of_negative"

@@ -1,6 +1,6 @@
 """Hypothesis strategies: ragged lists, scores with ties and signs, and whole batches of judged-to-be candidates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,7 @@ class Query:
     similarities: list
     siblings: list
     background: float = 0.0
+    judged: list = field(default_factory=list)
 
     @property
     def id(self):
@@ -105,7 +106,8 @@ class World:
         shared = np.array([self.documents.count(key) > 1 for key in self.documents], dtype=bool)
         queries = self.queries[first:last]
         own = np.array([q.key for q in queries], dtype=np.uint64)
-        return TextKeys(documents, shared, own, flat([q.siblings for q in queries], np.int64), cosine)
+        siblings, judged = (flat([getattr(q, name) for q in queries], np.int64) for name in ("siblings", "judged"))
+        return TextKeys(documents, shared, own, siblings, judged, cosine)
 
 
 def make_query(row, positives, candidates, **more):
@@ -175,6 +177,7 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
             similarities=[[similarity(d, p) for p in positives] for d in candidates],
             siblings=siblings,
             background=background,
+            judged=[d for d in subset(draw, count) if d not in positives][:4],
         )
         queries.append(query)
     return World(documents, queries)
@@ -203,6 +206,7 @@ SETTINGS = {
     "ranks": [None, (1, 3), (2, 8), (3, 3), (50, 60)],
     "max_positive_similarity": [None, 0.98, 0.3, 0.7, 1.0],
     "max_query_similarity": [None, 0.98, 0.5],
+    "judged_negatives": ["judge", "keep"],
 }  # fmt: skip
 
 

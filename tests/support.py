@@ -63,6 +63,7 @@ def config_for(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
         "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
         "embed": {"model": "hash"},
         "retrieve": {"top_k": 10},
+        "filter": {"rule": "percent"},
         "emit": {"num_negatives": 3},
     }
     for name, value in tables.items():

@@ -76,6 +76,15 @@ _BRIEF = {
 }
 
 
+_ODDITIES = {
+    "ingest": (
+        "collapsed_copies", "empty_documents", "empty_queries", "queries_without_positive", "judgements_skipped",
+    ),
+    "emit": ("positives_left_out", "queries_left_out", "positives_down_weighted"),
+}  # fmt: skip
+"""Counts that are shown where they are not 0."""
+
+
 def _brief(r: StageResult) -> str:
     if r.stage == "filter":
         verdicts = r.counts["verdicts"]
@@ -84,16 +93,9 @@ def _brief(r: StageResult) -> str:
     text = _BRIEF.get(r.stage, "").format(**r.counts)
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
-    if r.stage == "ingest":
-        for name in (
-            "collapsed_copies",
-            "empty_documents",
-            "empty_queries",
-            "queries_without_positive",
-            "judgements_skipped",
-        ):
-            if r.counts[name]:
-                text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
+    for name in _ODDITIES.get(r.stage, ()):
+        if r.counts[name]:
+            text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
     return text
 
 
@@ -137,6 +139,13 @@ def _distributions(console: Console, distributions: dict[str, Any]) -> None:
     console.print(table)
 
 
+_TREATED = {
+    "left_out": "suspected positives left out",
+    "queries_left_out": "queries left without a positive by that",
+    "down_weighted": "suspected positives weighted down",
+}
+
+
 def _findings(console: Console, data: dict[str, Any]) -> None:
     table = _table("\nWorth a look", "finding", "count", "")
     shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
@@ -152,8 +161,16 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
     _row(table, ("negatives that are another query's positive", number(elsewhere), share))
     busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     _row(table, ("most often that one document serves", number(hubs["most_served"]), busiest))
+    judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
+    if judged.get("rate") is not None:
+        low, high = judged["interval"]
+        of = f"{judged['rate']:.1%} of {judged['chosen']:,} ({low:.1%}-{high:.1%}), by hidden positives"
+        _row(table, ("false negatives among judged negatives", number(judged["hidden"]), of))
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     _row(table, ("suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"))
+    for name, meaning in _TREATED.items():
+        if bad[name]:
+            _row(table, (meaning, number(bad[name]), ""))
     console.print(table)
 
 
@@ -178,9 +195,9 @@ def explanation(data: dict[str, Any]) -> None:
     """Draw every candidate of a query."""
     console = _console()
     console.print(Text(f"{data['query_id']}: {data['query']}", style="bold"))
-    positives = _table("\nPositives", "doc_id", "score", "text")
+    positives = _table("\nPositives", "doc_id", "score", "standing", "text")
     for p in data["positives"]:
-        _row(positives, (p["doc_id"], number(p["score"]), _short(p["text"])))
+        _row(positives, (p["doc_id"], number(p["score"]), number(p["standing"]), _short(p["text"])))
     console.print(positives)
     for anchor in data["anchors"]:
         table = _table(
@@ -204,6 +221,7 @@ def explanation(data: dict[str, Any]) -> None:
             _row(table, ("-", number(c["score"]), "", "random *", c["doc_id"], _short(c["text"])), "green")
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")
+    console.print("standing: share of the candidates, positives apart, that the positive outscores")
 
 
 def _short(text: str) -> str:

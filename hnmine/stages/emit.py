@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnmine.badpositives import count_treated, emitted, served
 from hnmine.candidates import Batch
 from hnmine.card import write_card
 from hnmine.choosing import Chooser, cells_of, teacher_vectors
@@ -19,6 +21,7 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
@@ -47,7 +50,7 @@ def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     parts = [CHOSEN.empty_table()]
     for table in shards:
         for _, piece in pieces(table):
-            parts.append(choose_table(piece, chooser))
+            parts.append(choose_table(piece, chooser, config))
             tick(piece.num_rows)
     chosen = pa.concat_tables(parts)
     return _fill(chosen, shards, Filler.open(context, chooser.used)) if config.emit.draws_random else chosen
@@ -71,17 +74,20 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def choose_table(table: pa.Table, chooser: Chooser) -> pa.Table:
+def choose_table(table: pa.Table, chooser: Chooser, config: Config) -> pa.Table:
     """Return the chosen negatives of a judged table, one row for each (query, anchor)."""
     batch = Batch.from_table(table)
     cells, keep = cells_of(table, batch)
-    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist())
+    needed = served(table, config)
+    keep &= needed[cells.anchor]
+    judged = Ragged.from_arrow(table.column("judged_negatives")).values
+    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged)
     owners = cells.anchors.owners
     at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
     columns = {
         "query_row": pa.array(batch.query_rows[owners]),
         "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
-        "wanted": pa.array(np.full(len(owners), chooser.config.num_negatives, dtype=np.int32)),
+        "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
         "positions": chosen.to_arrow(pa.int32()),
         "doc_rows": chosen.with_values(batch.candidates.values[at]).to_arrow(pa.int64()),
         "scores": chosen.with_values(batch.scores[at]).to_arrow(pa.float32()),
@@ -124,16 +130,14 @@ def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
-    """Return one example for each (query, positive) of a shard, with its texts, ids and scores."""
+    """Return one example for each (query, positive) of a shard that gets rows, with its texts, ids and scores."""
     low, high = np.searchsorted(state.starts, [item.first, item.first + item.rows])
     chosen = state.chosen.slice(low, high - low)
     table = state.judged.read(item.number)
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
-    # which anchor's negatives serve each positive: its own under `each`, else the query's one
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
-    own = anchors.lengths[positives.owners] > 1
-    anchor_of = anchors.offsets[:-1][positives.owners] + np.where(own, place, 0)
+    which = np.flatnonzero(emitted(table, state.config))
+    owners, anchor_of = positives.owners[which], _anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[anchor_of]
     spread = np.repeat(negatives["doc_rows"].offsets[:-1][anchor_of], lengths)
@@ -141,9 +145,9 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     position = negatives["positions"].values[spread]
     drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = pa.array(ranks.offsets[:-1][np.repeat(positives.owners, lengths)] + position, mask=drawn)
-    queries = state.queries.take(item.first + positives.owners, ["query_id", "text"])
-    documents = state.corpus.take(positives.values, ["doc_id", "text"])
+    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=drawn)
+    queries = state.queries.take(item.first + owners, ["query_id", "text"])
+    documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
     rules = "+".join(rule_names(state.config.filter)) or "none"
     return Examples(
@@ -151,8 +155,9 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         columns={
             "anchor": queries.column("text"), "query_id": queries.column("query_id"),
             "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
-            "positive_score": table.column("positive_scores").combine_chunks().flatten(),
+            "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[anchor_of]),
+            "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
         },
         lengths=lengths,
         negatives={
@@ -161,8 +166,39 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "rank": pa.array(ranks.values).take(at),
             "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": pa.array(["retrieved", "random"]).take(pa.array(drawn.astype(np.int64))),
+            **_probabilities(state, table, np.repeat(anchor_of, lengths), position),
         },
+        soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:
+    """Return which anchor's negatives serve each positive: its own under `each`, else the query's one."""
+    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
+    own = anchors.lengths[positives.owners] > 1
+    return np.asarray(anchors.offsets[:-1][positives.owners] + np.where(own, place, 0))
+
+
+def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
+    values = Ragged.from_arrow(table.column("positive_standing")).values
+    return positive_weight(values, config.filter.bad_positive_quantile)
+
+
+def _probabilities(state: _WriteState, table: pa.Table, anchor: np.ndarray, place: np.ndarray) -> dict[str, pa.Array]:
+    """Return P(false negative) by which each negative was judged, and 1 minus it; nothing where filter gave none.
+
+    Args:
+        state: with the config.
+        table: a judged table.
+        anchor: int64, one a negative: its anchor's position among all of the table's.
+        place: int64, one a negative: its position among its query's candidates, or `RANDOM`: not judged, weight 1.
+    """
+    if not state.config.filter.gives_probabilities:
+        return {}
+    of_anchors = Ragged.from_arrow(table.column("probabilities").combine_chunks().flatten())
+    at = pa.array(of_anchors.offsets[:-1][anchor] + place, mask=place == RANDOM)
+    p = pa.array(of_anchors.values).take(at)
+    return {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
 
 
 def _write(table: pa.Table, item: Item) -> None:
@@ -174,6 +210,7 @@ def _write(table: pa.Table, item: Item) -> None:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     chosen = read_chosen(context.folder("emit"))
+    chosen = chosen.filter(pc.greater(chosen.column("wanted"), 0))
     lengths = Ragged.from_arrow(chosen.column("positions")).lengths
     wanted = chosen.column("wanted").to_numpy()
     owners = chosen.column("query_row").to_numpy()
@@ -190,6 +227,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
         **counts_of(chosen, context.config),
+        **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
     }
     write_card(context, counts)
     return counts

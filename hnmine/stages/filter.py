@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.advice import empty_rows
+from hnmine.badpositives import standings
 from hnmine.calibrating import calibrate
 from hnmine.candidates import Batch, nest_lists
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
@@ -29,7 +30,7 @@ def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
 
 
 def _calibrate(state: FilterState, item: Item, tick: Tick) -> pa.Table:
-    if "calibrated" not in rule_names(state.config.filter):
+    if not state.config.filter.gives_probabilities:
         return CALIBRATION.empty_table()
     return calibrate(state.pieces, state.config).to_table()
 
@@ -60,14 +61,18 @@ def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
         columns.append(nest_lists(cells.anchors.offsets, inner))
     else:
         columns.append(cells.nest(batch, pa.array(judged.probabilities.astype(np.float32))))
+    columns.append(batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()))
+    columns.append(standings(batch).to_arrow(pa.float32()))
     return pa.Table.from_arrays(columns, schema=JUDGED)
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
     config = context.config
     parts = {"filter": config.filter.semantic(), "teacher_is_cosine": config.embed.similarity == "cosine"}
-    if "calibrated" in rule_names(config.filter):
-        parts |= {"seed": config.seed, "num_negatives": config.emit.num_negatives, "top_k": config.retrieve.top_k}
+    if config.filter.gives_probabilities:
+        parts |= {"seed": config.seed, "top_k": config.retrieve.top_k}
+    if "calibrated" in rule_names(config.filter):  # its threshold depends on how many are chosen
+        parts["num_negatives"] = config.emit.num_negatives
     return parts
 
 
@@ -91,7 +96,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="filter",
-    version=1,
+    version=2,
     reads=("ingest", "retrieve"),
     parts=_parts,
     steps=(

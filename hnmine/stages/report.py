@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.badpositives import BAD_POSITIVES_FILE, list_suspected
 from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
 from hnmine.filtering import pieces
-from hnmine.keys import shard_items
+from hnmine.keys import item_key, shard_items
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
 from hnmine.reporting import build_report
-from hnmine.schemas import JUDGED, QUERY_REPORT
+from hnmine.schemas import CORPUS, JUDGED, QUERY_REPORT
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
 from hnmine.store import Shards, write_json
@@ -50,11 +51,29 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         batch = Batch.from_table(piece)
         cells, keep = cells_of(piece, batch)
         low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
-        chosen = Ragged.from_arrow(state.chosen.column("scores").slice(low, high - low))
-        values = per_query(batch, cells, keep, chosen, state.config.emit.num_negatives)
+        rows = state.chosen.slice(low, high - low)
+        chosen, served = Ragged.from_arrow(rows.column("scores")), rows.column("wanted").to_numpy() > 0
+        values = per_query(batch, cells, keep, chosen, state.config.emit.num_negatives, served)
         parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
+
+
+def _plan_suspected(context: RunContext, key: str) -> list[Item]:
+    rows = Shards(context.reading("filter"), JUDGED).rows
+    output = context.folder("report") / BAD_POSITIVES_FILE
+    return [Item(output, rows=rows, key=item_key(key, "suspected", 0, rows))]
+
+
+def _setup_suspected(context: RunContext) -> tuple[Shards, Shards, float]:
+    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
+    return Shards(context.reading("filter"), JUDGED), corpus, context.config.filter.bad_positive_quantile
+
+
+def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> pa.Table:
+    found = list_suspected(*state)
+    tick(item.rows)
+    return found
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -68,6 +87,9 @@ STAGE = Stage(
     version=2,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
-    steps=(Step("measure", "queries", _plan, _setup, _process),),
+    steps=(
+        Step("measure", "queries", _plan, _setup, _process),
+        Step("suspect", "queries", _plan_suspected, _setup_suspected, _suspected),
+    ),
     finish=_finish,
 )

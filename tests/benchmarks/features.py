@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.features DATA [--only NAME ...]
 
-For every collection with enough labels: the share of false negatives at the 95 % margin's hardness as a multiple of the
-margin's own, out of fold, with the rule's features, with groups of them left out, and with further ones. The second teacher is latent semantic
-analysis (TF-IDF, 200 dimensions), since no other model is at hand without a network. Needs bm25s.
+For every collection with enough labels: the share of false negatives at the 95 % margin's hardness as a multiple of
+the margin's own, out of fold, with the rule's features, with groups of them left out, and with further ones. The
+second teacher is latent semantic analysis (TF-IDF, 200 dimensions). Needs bm25s.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from hnmine.candidates import Batch
 from hnmine.configfile import load_config
 from hnmine.features import NAMES
 from hnmine.filtering import setup
+from hnmine.judging import AUTO, AUTO_RATE
 from hnmine.pipeline import RunOptions, run
 from hnmine.stage import RunContext
 from hnmine.sweeping import sweep
@@ -126,6 +127,25 @@ def test_a_stated_rate_is_met_and_a_stricter_one_keeps_no_more(topical):
         kept.append(report["verdicts"]["keep"])
         assert report["false_negative_rate"] <= rate
     assert kept == sorted(kept)
+
+
+def test_auto_stays_within_its_rate_fills_what_a_margin_fills_and_says_how(topical):
+    _, report = rerun(topical, "auto", rule="auto")
+    both = report["hidden_positives"]
+    assert both["this_filter"]["fill"] >= both["margin_95"]["fill"]
+    assert both["this_filter"]["rate"] <= max(AUTO_RATE, 0.8 * both["margin_95"]["rate"])
+    assert "threshold" in report["calibration"]["reason"]
+    assert report["verdicts"]["percent"] > 0
+    assert report["verdicts"]["calibrated"] > 0
+
+
+def test_auto_is_what_it_stands_for(topical):
+    _, found = rerun(topical, "auto-again", rule="auto", max_false_negative_rate=0.3)
+    spelled = AUTO | {"max_false_negative_rate": 0.3}
+    _, named = rerun(topical, "spelled", **spelled)
+    if "fills as many" not in found["calibration"]["reason"]:
+        assert found["verdicts"] == named["verdicts"]
+    assert found["calibration"]["fitted_on"] == named["calibration"]["fitted_on"] == "own labels"
 
 
 def test_probabilities_stand_beside_the_verdicts_and_agree_with_them(topical):

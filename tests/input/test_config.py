@@ -71,7 +71,7 @@ def test_a_wrong_value_of_several_possible_types_is_one_problem(tmp_path: Path) 
     lines = problems(tmp_path, INPUT.replace('"c.jsonl"', "5") + '[filter]\nrule = "percnt"\n')
     assert len(lines) == 2
     assert lines[0] == "FILE input.corpus: input should be a valid string (given: 5)"
-    assert lines[1].startswith("FILE filter.rule: input should be 'none', 'absolute', 'margin'")
+    assert lines[1].startswith("FILE filter.rule: input should be 'auto', 'none', 'absolute', 'margin'")
     assert lines[1].endswith("(given: 'percnt')")
 
 
@@ -125,6 +125,25 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     (
         f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 50\nrandom_share = 0.2\n[retrieve]\ntop_k = 39\n',
         "emit.num_negatives: 40 wanted, but only retrieve.top_k = 39 candidates are retrieved",
+    ),
+    (
+        f'{INPUT}[filter]\nrule = "percent"\n[emit]\nextra_columns = ["weight", "rank", "p_false_negative"]\n',
+        "emit.extra_columns: p_false_negative and weight can be had only where candidates have a P(false negative); "
+        'add "calibrated" to filter.rule, or set filter.probabilities = true',
+    ),
+    (
+        f'{INPUT}[filter]\nrule = "margin"\n[emit]\nformat = "labeled-list"\nsoft_labels = true\n',
+        "emit.soft_labels: labels can be soft only where candidates have a P(false negative); "
+        'add "calibrated" to filter.rule, or set filter.probabilities = true',
+    ),
+    (
+        f'{INPUT}[emit]\nbad_positives = "down_weight"\n',
+        'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
+        'add "positive_weight" to emit.extra_columns',
+    ),
+    (
+        f"{INPUT}[filter]\nprobabilities = true\n[emit]\nsoft_labels = true\n",
+        "emit.soft_labels: rows of shape 'triplet' have no labels; set emit.format to 'labeled-pair' or 'labeled-list'",
     ),
 ]
 

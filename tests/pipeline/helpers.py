@@ -83,6 +83,7 @@ def by_vectors(
         "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
         "embed": {"model": "precomputed", "corpus_vectors": "documents.npy", "query_vectors": "queries.npy"},
         "retrieve": {"top_k": 10},
+        "filter": {"rule": "percent"},
         "emit": {"num_negatives": 3, "extra_columns": ALL_EXTRA},
     }
     for name, value in tables.items():

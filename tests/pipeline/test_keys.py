@@ -59,7 +59,7 @@ CHANGES: list[tuple[str, Callable[[Path], None], dict[str, Any], str, str]] = [
     ("format", nothing, {"emit": {"format": "bge"}}, "emit", 'emit: emit.format was "triplet", now "bge"'),
     ("seed", nothing, {"seed": 1}, "retrieve", "retrieve: seed was 0, now 1"),
     ("dtype", nothing, {"embed": {"dtype": "float16"}}, "embed", 'embed.dtype was "float32", now "float16"'),
-    ("report", nothing, {"report": {"bad_positive_quantile": 0.2}}, "report", "bad_positive_quantile was 0.5, now 0.2"),
+    ("quantile", nothing, {"filter": {"bad_positive_quantile": 0.2}}, "filter", "positive_quantile was 0.5, now 0.2"),
     ("relevance", nothing, {"input": {"relevant_from": 0}}, "ingest", "ingest: input.relevant_from was 1, now 0"),
     ("corpus", add_a_word, {}, "ingest", "ingest: files.corpus was "),
     ("qrels", add_a_judgement, {}, "ingest", "ingest: files.qrels was "),

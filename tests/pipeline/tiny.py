@@ -1,22 +1,43 @@
 """A BERT of a few kilobytes, made on the spot, that loads as any sentence-transformers model does."""
 
 from pathlib import Path
+from typing import Any
 
 from tests.support import WORDS
 
 
 def save_tiny_bert(folder: Path, seed: int = 0) -> None:
     """Write a model of one layer with random weights in safetensors, and a tokenizer that knows the tests' words."""
-    import torch
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-    from tokenizers.models import WordPiece
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertModel
 
     try:
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     except ImportError:  # before sentence-transformers 6
         from sentence_transformers.models import Pooling, Transformer
+
+    plain = folder.with_name(f"{folder.name}-plain")
+    config = _save_plain(plain, BertModel, seed)
+    bert = Transformer(str(plain), max_seq_length=48)
+    pooling = Pooling(config.hidden_size)
+    SentenceTransformer(modules=[bert, pooling], device="cpu").save(str(folder), create_model_card=False)
+    assert list(folder.glob("*.safetensors"))
+
+
+def save_tiny_cross_encoder(folder: Path, seed: int = 0) -> None:
+    """Write a model of the same kind that gives a pair of texts one number."""
+    from transformers import BertForSequenceClassification
+
+    _save_plain(folder, BertForSequenceClassification, seed)
+    assert list(folder.glob("*.safetensors"))
+
+
+def _save_plain(folder: Path, kind: Any, seed: int) -> Any:
+    """Write a tokenizer and a model with random weights of a class of transformers', and return its config."""
+    import torch
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+    from transformers import BertConfig, PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *WORDS, *"0123456789", *(f"##{digit}" for digit in "0123456789")]
@@ -26,15 +47,12 @@ def save_tiny_bert(folder: Path, seed: int = 0) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    plain = folder.with_name(f"{folder.name}-plain")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **names).save_pretrained(plain)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **names).save_pretrained(folder)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        num_labels=1,
     )  # fmt: skip
-    BertModel(config).save_pretrained(plain)
-    bert = Transformer(str(plain), max_seq_length=48)
-    pooling = Pooling(config.hidden_size)
-    SentenceTransformer(modules=[bert, pooling], device="cpu").save(str(folder), create_model_card=False)
-    assert list(folder.glob("*.safetensors"))
+    kind(config).save_pretrained(folder)
+    return config

@@ -12,19 +12,22 @@ from hnmine.choosing import Chooser, anchor_seeds, cells_of, spans
 from hnmine.config import EmitConfig
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES
+from hnmine.science import sampling
 from hnmine.science.dots import pair_dots, unit
+from hnmine.science.judged import judged_first
 from hnmine.science.sampling import random_order
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds
 
 
-def choose(chooser, table, keep):
-    """Return for each query, for each positive, the positions chosen; keep has one value a (document, anchor)."""
+def choose(chooser, table, keep, judged=None):
+    """Return for each query, for each positive, the positions chosen; keep and judged tell for a document."""
     batch = Batch.from_table(table)
     cells = Cells.of(batch, batch.positive_scores)
     documents = batch.candidates.values[cells.candidate]
     kept = np.array([keep(int(d)) for d in documents], dtype=bool)
-    found = chooser.choose(batch, cells, kept, table.column("query_id").to_pylist())
+    flags = None if judged is None else np.array([judged(int(d)) for d in batch.candidates.values], dtype=bool)
+    found = chooser.choose(batch, cells, kept, table.column("query_id").to_pylist(), flags)
     lists = found.to_arrow(pa.int64()).to_pylist()
     offsets = cells.anchors.offsets
     return [lists[low:high] for low, high in pairwise(offsets)]
@@ -279,3 +282,64 @@ def test_spans_are_whole_groups_one_after_another(groups, most):
     for first, last in found:
         assert last - first <= most or len(set(groups[first:last].tolist())) == 1
         assert last == len(groups) or groups[last] != groups[last - 1]
+
+
+priorities = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(-3, 3)), max_size=20)
+
+
+@quick
+@given(priorities, st.integers(1, 4), st.booleans())
+def test_what_is_judged_comes_first_and_else_the_order_stays(rows, n, ordered):
+    rows = sorted(rows, key=lambda row: row[0])
+    groups, judged, priority = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    given_priority = np.array(priority, dtype=np.int64) if ordered else None
+    places = judged_first(np.array(groups, np.int64), np.array(judged, bool), given_priority)
+    assert sorted(places.tolist()) == list(range(len(rows)))
+    found = sampling.choose(np.array(groups, np.int64), places, n)
+    expected = oracles.choose_judged_first(groups, judged, priority if ordered else None, n)
+    assert found.tolist() == expected
+
+
+@quick
+@given(worlds(), ways, st.sampled_from([2, 3]), st.sampled_from([2, 3, 100]))
+def test_judged_negatives_are_chosen_before_any_other_and_the_rest_as_ever(world, way, known, modulus):
+    how, n, cap, seed = way
+    how = "top" if how == "diverse" else how  # which has an order of its own
+    if cap is not None:
+        cap = 50  # one that leaves none out; how a cap shares out is tested above
+
+    def good(d):
+        return d % modulus != 0
+
+    def judged(d):
+        return d % known == 0
+
+    found = choose(chooser(how, n, cap, seed, prefer_judged=True), world.table(), good, judged)
+    only = choose(chooser(how, n, cap, seed), world.table(), lambda d: good(d) and judged(d))
+    for query, lists, certain in zip(world.queries, found, only, strict=True):
+        for positions, wanted in zip(lists, certain, strict=True):
+            assert [p for p in positions if judged(query.candidates[p])] == wanted
+            kept = [d for d in query.candidates if good(d)]
+            assert len(positions) == min(n, len(kept))
+    others = [
+        [[p for p in positions if not judged(query.candidates[p])] for positions in lists]
+        for query, lists in zip(world.queries, found, strict=True)
+    ]
+    most = choose(chooser(how, n, cap, seed), world.table(), lambda d: good(d) and not judged(d))
+    for chosen, as_ever in zip(others, most, strict=True):
+        for some, every in zip(chosen, as_ever, strict=True):
+            assert set(some) <= set(every)
+
+
+@quick
+@given(worlds(), ways)
+def test_without_the_setting_or_without_judgements_nothing_changes(world, way):
+    plain = choose(chooser(*way), world.table(), lambda d: True)
+    assert choose(chooser(*way), world.table(), lambda d: True, lambda d: d % 2 == 0) == plain
+    assert choose(chooser(*way, prefer_judged=True), world.table(), lambda d: True, lambda d: False) == plain
+
+
+def test_under_a_cap_a_judged_negative_still_comes_first():
+    world = World(list(range(20)), [make_query(i, {i: 0.9}, {10: 0.5, 11: 0.4, 12: 0.3}) for i in range(3)])
+    found = choose(chooser(n=1, cap=1, prefer_judged=True), world.table(), lambda d: True, lambda d: d == 12)
+    assert found == [[[2]], [[0]], [[1]]]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from tests.strategies import quick
 EXTRA = [
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
     "source",
+    "p_false_negative", "weight",
 ]  # fmt: skip
 
 
@@ -35,6 +37,8 @@ def examples(lengths, wanted=2):
             "negative_score": pa.array(-np.arange(total) / 4, pa.float32()),
             "rank": pa.array(np.arange(total) + 1, pa.int32()), "rule": texts("r", total),
             "source": texts("s", total),
+            "p_false_negative": pa.array(np.arange(total) / 64, pa.float32()),
+            "weight": pa.array(1 - np.arange(total) / 64, pa.float32()),
         },
     )  # fmt: skip
 
@@ -86,6 +90,7 @@ def test_triplet_extra_columns_belong_to_their_row():
         "anchor": "a2", "positive": "p2", "negative": "n2", "query_id": "q2", "positive_id": "d2", "negative_id": "x2",
         "positive_score": 2.5, "negative_score": -0.5, "rank": 3, "rule": "r2", "anchor_score": 2.25,
         "source": "s2",
+        "p_false_negative": 2 / 64, "weight": 62 / 64,
     }  # fmt: skip
     assert [row["negative_id"] for row in found] == ["x0", "x1", "x2", "x3", "x4"]
     assert [row["query_id"] for row in found] == ["q0", "q2", "q2", "q3", "q3"]
@@ -104,6 +109,7 @@ def test_n_tuple_extra_columns_are_lists_where_they_are_the_negatives():
         "positive_id": "d2", "negative_id": ["x1", "x2"], "positive_score": 2.5, "negative_score": [-0.25, -0.5],
         "rank": [2, 3], "rule": ["r1", "r2"], "anchor_score": 2.25,
         "source": ["s1", "s2"],
+        "p_false_negative": [1 / 64, 2 / 64], "weight": [63 / 64, 62 / 64],
     }  # fmt: skip
 
 
@@ -126,15 +132,17 @@ def test_labeled_pair_has_the_positive_once_then_its_negatives():
     ]  # fmt: skip
 
 
-def test_labeled_pair_extra_columns_of_negatives_are_null_beside_the_positive():
+def test_labeled_pair_extra_columns_of_negatives_are_null_beside_the_positive_and_its_weight_is_1():
     found = rows("labeled-pair", examples(MIXED), EXTRA)
-    nothing = {"negative_id": None, "negative_score": None, "rank": None, "rule": None, "source": None}
+    nothing = dict.fromkeys(("negative_id", "negative_score", "rank", "rule", "source", "p_false_negative"))
+    nothing |= {"weight": 1}
     assert [row for row in found if row["label"] == 1 and not nothing.items() <= row.items()] == []
     assert [row["negative_id"] for row in found if row["label"] == 0] == ["x0", "x1", "x2", "x3", "x4"]
     assert found[4] == {
         "anchor": "a2", "document": "n2", "label": 0, "query_id": "q2", "positive_id": "d2", "negative_id": "x2",
         "positive_score": 2.5, "negative_score": -0.5, "rank": 3, "rule": "r2", "anchor_score": 2.25,
         "source": "s2",
+        "p_false_negative": 2 / 64, "weight": 62 / 64,
     }  # fmt: skip
 
 
@@ -225,3 +233,16 @@ def test_every_shape_holds_the_same_pairs_of_example_and_negative(lengths):
         "n-tuple": {(r["anchor"], r[f"negative_{i}"]) for r in rows("n-tuple", made) for i in (1, 2, 3)},
     }
     assert found == {"n-tuple": full} | dict.fromkeys(("triplet", "labeled-pair", "labeled-list", "bge"), expected)
+
+
+@pytest.mark.parametrize("lengths", [MIXED, [], [0]])
+def test_soft_labels_are_the_probabilities_of_the_same_rows(lengths):
+    made = replace(examples(lengths), soft_labels=True)
+    pairs, lists = (FORMATS[name](made, ["p_false_negative"]) for name in ("labeled-pair", "labeled-list"))
+    assert pairs.schema.field("label").type == pa.float32()
+    assert lists.schema.field("labels").type == pa.list_(pa.field("item", pa.float32(), nullable=False))
+    for row in pairs.to_pylist():
+        assert row["label"] == (1 if row["p_false_negative"] is None else row["p_false_negative"])
+    assert [row["labels"] for row in lists.to_pylist()] == [[1, *row["p_false_negative"]] for row in lists.to_pylist()]
+    hard = FORMATS["labeled-list"](replace(made, soft_labels=False), []).schema.field("labels").type
+    assert hard == pa.list_(pa.field("item", pa.int32(), nullable=False))

@@ -342,3 +342,36 @@ def test_rules_are_named_in_the_order_in_which_they_judge(rule, expected):
 def test_codes_number_the_verdicts_in_their_order_and_keep_is_0():
     assert [NAMES[code] for code in CODES.values()] == list(CODES) == NAMES
     assert CODES["keep"] == 0
+
+
+@quick
+@given(worlds(), filter_configs())
+def test_keeping_judged_negatives_keeps_every_text_that_judging_them_keeps(world, config):
+    def texts(how):
+        found = kept(world, config.model_copy(update={"judged_negatives": how}))
+        return {(row, place, world.documents[document]) for row, place, document in found}
+
+    assert texts("judge") <= texts("keep")
+    judged = {(q.row, world.documents[d]) for q in world.queries for d in q.judged}
+    assert {(row, text) for row, _, text in texts("keep") - texts("judge")} <= judged
+
+
+def test_neither_rule_nor_ranks_reject_a_judged_negative_to_be_kept_but_copies_and_positives_are():
+    similar = {10: 0.1, 11: 0.1, 12: 0.99, 13: 0.1, 14: 0.1, 15: 0.1}
+    scores = {10: 0.9, 11: 0.85, 12: 0.8, 13: 0.79, 14: 0.78, 15: 0.77}
+    query = make_query(
+        0, {0: 0.5}, scores, similarities=[[s] for s in similar.values()], siblings=[13],
+        judged=[10, 12, 13, 14, 15],
+    )  # fmt: skip
+    documents = list(range(20))
+    documents[14] = 0  # the positive's text
+    documents[15] = documents[10]
+    settings = {"rule": ["percent", "margin", "two_sided"], "two_sided": -9.0, "ranks": (50, 60)}
+    keep = FilterConfig(**settings, judged_negatives="keep")
+    assert verdicts(World(documents, [query]), keep) == [
+        [["keep", "outside_ranks", "near_copy_of_positive", "sibling_positive", "copy_of_positive", "copy_of_negative"]]
+    ]
+    judge_them = FilterConfig(**settings)
+    assert verdicts(World(documents, [query]), judge_them)[0][0].count("outside_ranks") == 3
+    without_ranks = FilterConfig(**{**settings, "ranks": None, "rule": "percent"}, judged_negatives="keep")
+    assert verdicts(World(documents, [query]), without_ranks)[0][0][:2] == ["keep", "percent"]
