@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config
+from hnmine.config import SECTIONS, Config, EmbedConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
 from hnmine.stage import RunContext
@@ -21,8 +21,13 @@ from tests.support import config_for, make_collection, write_jsonl
 
 # The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
 BY_FINGERPRINT = {"embed.revision", "embed.trust_remote_code"}
-FIRST_STAGE = {"input": "ingest", "seed": "retrieve"}
-OTHER: dict[str, Any] = {"cache": "2GB", "shard_rows": 256, "filter.ranks": (1, 5)}
+FIRST_STAGE = {"input": "ingest", "seed": "retrieve", "guide": "embed"}
+OTHER: dict[str, Any] = {
+    "cache": "2GB",
+    "shard_rows": 256,
+    "filter.ranks": (1, 5),
+    "guide": EmbedConfig(model="hash", max_length=8),
+}
 
 
 def is_model(annotation: Any) -> bool:
