@@ -22,7 +22,8 @@ class Examples:
         wanted: negatives wanted for each.
         columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score.
         lengths: number of negatives of each example.
-        negatives: one value a negative: negative, negative_id, negative_score, rank, rule.
+        negatives: one value a negative: negative, negative_id, negative_score, rank, rule; and guide_score
+            where there is a guide.
     """
 
     wanted: int
@@ -48,7 +49,7 @@ class Examples:
         return Examples(self.wanted, columns, self.lengths[self.lengths > 0], self.negatives)
 
 
-PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule")
+PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "guide_score")
 
 
 def triplet(examples: Examples, extra: list[str]) -> pa.Table:

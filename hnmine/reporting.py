@@ -43,7 +43,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **_crossings(context, chosen),
         "suspected_bad_positives": _bad_positives(context),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [HASH_WARNING] if context.config.embed.model == "hash" else [],
+        "warnings": [HASH_WARNING] if context.config.uses_hash else [],
     }
     return report
 

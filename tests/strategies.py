@@ -1,6 +1,6 @@
 """Hypothesis strategies: ragged lists, scores with ties and signs, and whole batches of judged-to-be candidates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,8 @@ class Query:
     similarities: list
     siblings: list
     background: float = 0.0
+    guide_scores: list = field(default_factory=list)
+    guide_positive_scores: list = field(default_factory=list)
 
     @property
     def id(self):
@@ -89,6 +91,8 @@ class World:
             "background_std": [0.1 for x in q],
             "positive_background_mean": [[0.0 for _ in x.positives] for x in q],
             "positive_background_std": [[0.1 for _ in x.positives] for x in q],
+            "guide_scores": [x.guide_scores for x in q],
+            "guide_positive_scores": [x.guide_positive_scores for x in q],
         }
         return pa.table(columns, schema=CANDIDATES)
 

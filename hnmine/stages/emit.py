@@ -137,8 +137,16 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values[at]),
             "rule": pa.repeat(pa.scalar(rules), len(at)),
+            **_guide_score(state.config, table, at),
         },
     )  # fmt: skip
+
+
+def _guide_score(config: Config, table: pa.Table, at: np.ndarray) -> dict[str, pa.Array]:
+    """Return the guide's scores of the candidates at these positions of a judged table; nothing without a guide."""
+    if config.guide is None:
+        return {}
+    return {"guide_score": pa.array(Ragged.from_arrow(table.column("guide_scores")).values[at])}
 
 
 def _write(table: pa.Table, item: Item) -> None:

@@ -82,7 +82,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="filter",
-    version=1,
+    version=2,
     reads=("ingest", "retrieve"),
     parts=_parts,
     steps=(
