@@ -167,6 +167,7 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
         positives = subset(draw, count, smallest=1)[:3]
         left_out = subset(draw, count)
         candidates = sorted(set(range(count)) - set(left_out), key=lambda d, score=score: (-score[d], d))
+        guide = some(draw, LEVELS, count)
         siblings = [d for d in subset(draw, count) if d not in positives][:2]
         query = Query(
             row=row,
@@ -179,6 +180,8 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
             similarities=[[similarity(d, p) for p in positives] for d in candidates],
             siblings=siblings,
             background=background,
+            guide_scores=[guide[d] for d in candidates],
+            guide_positive_scores=[guide[d] for d in positives],
         )
         queries.append(query)
     return World(documents, queries)
@@ -192,10 +195,11 @@ def batches(**limits):
 SETTINGS = {
     "rule": [
         "percent", "margin", "absolute", "two_sided", "none", ["margin", "percent"], ["two_sided", "absolute"],
-        ["percent", "two_sided", "margin", "absolute"],
+        ["percent", "two_sided", "margin", "absolute"], "guide", ["guide", "percent"],
     ],
     "percent": [0.95, 0.5, 0.8, 1.0],
     "margin": [0.05, 0.0, 0.3],
+    "guide_margin": [0.0, 0.1, 0.35],
     "two_sided": [0.5321, -0.7123, 1.4567],  # no sum of z falls on these lines
     "min_score": [None, -0.5, -0.1, 0.2],
     "max_score": [None, 0.9, 0.5, 0.1],
