@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
+from hnmine.cli import show
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError, StaleOutput
 from hnmine.explaining import explain_query
@@ -140,12 +141,19 @@ def test_another_guide_is_refused_and_named(base: Path, first: Path) -> None:
         mine(base, filter={"guide_margin": 0.1})
 
 
-def test_explain_shows_both_teachers_scores(base: Path, first: Path) -> None:
+def test_explain_shows_both_teachers_scores(base: Path, first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = explain_query(config(base), "q1")
     (row,) = [row for row in table(first / "filter").to_pylist() if row["query_id"] == "q1"]
     assert [p["guide_score"] for p in found["positives"]] == row["guide_positive_scores"]
     for anchor in found["anchors"]:
         assert [c["guide_score"] for c in anchor["candidates"]] == row["guide_scores"]
+    show.explanation(found)
+    drawn = capsys.readouterr().err
+    assert f"{row['guide_positive_scores'][0]:.3f}" in drawn
+    assert drawn.count(" guide ") >= 3  # beside the positives, and for each of two anchors
+    without = {**found, "positives": [{**p, "guide_score": None} for p in found["positives"]], "anchors": []}
+    show.explanation(without)
+    assert " guide " not in capsys.readouterr().err
 
 
 def test_sweep_tries_the_guide_where_its_scores_are(base: Path, first: Path) -> None:
@@ -156,12 +164,9 @@ def test_sweep_tries_the_guide_where_its_scores_are(base: Path, first: Path) -> 
     assert found["{'rule': 'none'}"]["fill"] > fill[-1]
     plain = {"guide": None, "emit": {"extra_columns": []}}
     run(config(base, "plain", "percent", **plain))
-    assert not any(
-        "guide" in one["settings"]["rule"] for one in sweep(config(base, "plain", "percent", **plain))["settings"]
-    )
-    with pytest.raises(
-        IncompleteStage, match=r"plain/retrieve was made without \[guide\]; run `hnmine retrieve` again"
-    ):
+    tried = sweep(config(base, "plain", "percent", **plain))["settings"]
+    assert not any("guide" in one["settings"]["rule"] for one in tried)
+    with pytest.raises(IncompleteStage, match=r"retrieve was made without \[guide\]; run `hnmine retrieve` again"):
         sweep(config(base, "plain"))
 
 
