@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from hnmine import schemas
 from hnmine.cli.app import app
-from hnmine.config import Config, Section
+from hnmine.config import Config, table_of
 from hnmine.starter import toml_value
 
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ TABLES = (
     ("ingest/aliases", "ALIASES"),
     ("ingest/queries", "QUERIES"),
     ("ingest/left_out.parquet", "LEFT_OUT"),
-    ("embed/corpus, embed/queries", "vectors"),
+    ("embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries", "vectors"),
     ("index/choice.parquet", "INDEX"),
     ("retrieve", "CANDIDATES"),
     ("filter", "JUDGED"),
@@ -72,12 +72,14 @@ def config_page() -> str:
     parts.append("A key marked † changes how a run is carried out, never what it writes.\n")
     parts.append(_section("top level", Config, ""))
     for name, field in Config.model_fields.items():
-        model = field.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
+        model = table_of(field.annotation)
+        if name == "guide":
+            parts.append(f"\n## [guide]\n\n{str(field.description).capitalize()}. Left out by default.\n")
+        elif model is not None:
             parts.append(_section(f"[{name}]", model, model.__doc__ or ""))
             for below, inner in model.model_fields.items():
-                nested = inner.annotation
-                if isinstance(nested, type) and issubclass(nested, Section):
+                nested = table_of(inner.annotation)
+                if nested is not None:
                     parts.append(_section(f"[{name}.{below}]", nested, nested.__doc__ or ""))
     return "".join(parts)
 
@@ -85,7 +87,7 @@ def config_page() -> str:
 def _section(title: str, model: type[BaseModel], text: str) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if table_of(field.annotation) is not None:
             continue
         extra = field.json_schema_extra
         mark = " †" if isinstance(extra, dict) and extra.get("no_effect") else ""

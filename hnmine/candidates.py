@@ -27,6 +27,8 @@ class Batch:
         background_std: standard deviation of the same.
         positive_background_mean: mean cosine of each positive to random documents.
         positive_background_std: standard deviation of the same.
+        guide_scores: the guide's score, shape (candidates,); empty where there is no guide.
+        guide_positive_scores: its scores of the positives; empty lists where there is no guide.
     """
 
     query_rows: np.ndarray
@@ -42,6 +44,8 @@ class Batch:
     background_std: np.ndarray
     positive_background_mean: np.ndarray
     positive_background_std: np.ndarray
+    guide_scores: np.ndarray
+    guide_positive_scores: Ragged
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
@@ -62,10 +66,17 @@ class Batch:
             background_std=flat["background_std"],
             positive_background_mean=lists["positive_background_mean"].values,
             positive_background_std=lists["positive_background_std"].values,
+            guide_scores=lists["guide_scores"].values,
+            guide_positive_scores=lists["guide_positive_scores"],
         )
 
     def __len__(self) -> int:
         return len(self.query_rows)
+
+    @property
+    def has_guide(self) -> bool:
+        """Whether the candidates were scored by a guide too."""
+        return len(self.guide_positive_scores.values) > 0
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -99,7 +110,7 @@ class Batch:
 _LISTS = (
     "positive_rows", "positive_scores", "doc_rows", "scores", "ranks", "similarities",
     "query_overlaps", "positive_overlaps",
-    "positive_background_mean", "positive_background_std",
+    "positive_background_mean", "positive_background_std", "guide_scores", "guide_positive_scores",
 )  # fmt: skip
 
 

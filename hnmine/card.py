@@ -33,7 +33,7 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     config = context.config
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
-    warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.embed.model == "hash" else ""
+    warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.uses_hash else ""
     losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
     # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)

@@ -5,13 +5,15 @@ The generated config reference, `hnmine init` and the checks all read these clas
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Paths = Name | list[Name]
-RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated"]
+RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
+TeacherTable = Literal["embed", "guide"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 ChoiceName = Literal["top", "random", "simans", "mixed", "diverse"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
@@ -29,6 +31,7 @@ ExtraColumn = Literal[
     "p_false_negative",
     "weight",
     "positive_weight",
+    "guide_score",
 ]
 
 
@@ -52,6 +55,12 @@ class Section(BaseModel):
             kept[name] = getattr(self, name)
         dumped: dict[str, Any] = self.model_dump(mode="json", include=set(kept))
         return dumped
+
+
+def table_of(annotation: Any) -> type[Section] | None:
+    """Return the table that a field of this type holds, optional or not; None for a field that holds values."""
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((a for a in options if isinstance(a, type) and issubclass(a, Section)), None)
 
 
 class Columns(Section):
@@ -87,7 +96,7 @@ class InputConfig(Section):
 
 
 class EmbedConfig(Section):
-    """The teacher: which model turns texts into vectors, and how."""
+    """The teacher: which model turns texts into vectors, and how. The table `guide` takes the same keys."""
 
     model: Name = setting(
         "sentence-transformers/all-MiniLM-L6-v2",
@@ -150,6 +159,7 @@ class FilterConfig(Section):
     judged_negatives: Literal["judge", "keep"] = setting(
         "judge", "candidates that qrels judge irrelevant: judge them as any other, or let neither rule nor ranks reject"
     )
+    guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, the scores of the second teacher", ge=0)
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(
@@ -234,6 +244,7 @@ class Config(Section):
     cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
     input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
     embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
+    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
     index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
     retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
@@ -252,15 +263,33 @@ class Config(Section):
         """The output folder as an absolute path."""
         return (self._base / self.out).resolve()
 
+    @property
+    def teachers(self) -> dict[TeacherTable, EmbedConfig]:
+        """The models that give vectors, by their table: embed, and guide where there is one."""
+        found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
+        if self.guide is not None:
+            found["guide"] = self.guide
+        return found
+
+    @property
+    def uses_hash(self) -> bool:
+        """Whether a teacher is the hash encoder, which is for tests only."""
+        return any(teacher.model == "hash" for teacher in self.teachers.values())
+
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        model = self.embed.model
-        local = base / Path(model).expanduser()
-        if model.startswith(("./", "../")) or local.is_dir():
-            model = str(local)
-        copy = self.model_copy(update={"embed": self.embed.model_copy(update={"model": model})})
+        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
         copy._base = base
         return copy
+
+
+def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+    """Return the same with a model's relative path starting at `base`."""
+    model = teacher.model
+    local = base / Path(model).expanduser()
+    if model.startswith(("./", "../")) or local.is_dir():
+        model = str(local)
+    return teacher.model_copy(update={"model": model})
 
 
 SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")

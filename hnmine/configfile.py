@@ -2,15 +2,14 @@
 
 import difflib
 import tomllib
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnmine.config import LABELED, SECTIONS, Config
+from hnmine.config import LABELED, SECTIONS, Config, TeacherTable, table_of
 from hnmine.errors import ConfigError, Problems
 from hnmine.sizes import parse_size
 
@@ -118,16 +117,11 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
 def _fields(keys: list[str]) -> Mapping[str, Any]:
     model: type[BaseModel] = Config
     for key in keys:
-        found = _model_of(model.model_fields[key].annotation)
+        found = table_of(model.model_fields[key].annotation)
         if found is None:
             return {}
         model = found
     return model.model_fields
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
 
 
 def _keys_of(location: list[str]) -> list[str]:
@@ -164,15 +158,34 @@ def _input_kind(config: Config) -> Iterator[str]:
             yield f"input: {' and '.join(missing)} missing (corpus, queries and qrels go together)"
 
 
-def _precomputed(config: Config) -> Iterator[str]:
-    embed = config.embed
-    given = [name for name in ("corpus_vectors", "query_vectors") if getattr(embed, name)]
-    if embed.model == "precomputed":
+def _precomputed(table: TeacherTable, config: Config) -> Iterator[str]:
+    teacher = config.teachers.get(table)
+    if teacher is None:
+        return
+    given = [name for name in ("corpus_vectors", "query_vectors") if getattr(teacher, name)]
+    if teacher.model == "precomputed":
         for name in ("corpus_vectors", "query_vectors"):
             if name not in given:
-                yield f'embed.{name}: needed where embed.model = "precomputed"'
+                yield f'{table}.{name}: needed where {table}.model = "precomputed"'
     elif given:
-        yield f'embed.{given[0]}: given, but embed.model is {embed.model!r}; set embed.model = "precomputed"'
+        yield f'{table}.{given[0]}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
+
+
+def _second_opinion(config: Config) -> Iterator[str]:
+    how = {"batch_size", "device"}
+    if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
+        yield "guide: the same model and settings as [embed], so it can only agree; name another teacher"
+
+
+def _guided(config: Config) -> Iterator[str]:
+    rules = [config.filter.rule] if isinstance(config.filter.rule, str) else config.filter.rule
+    if config.guide is None and "guide" in rules:
+        yield 'filter.rule: "guide" needs a second teacher; add a table [guide] with its model'
+
+
+def _guide_column(config: Config) -> Iterator[str]:
+    if config.guide is None and "guide_score" in config.emit.extra_columns:
+        yield "emit.extra_columns: guide_score needs a second teacher; add a table [guide] with its model"
 
 
 def _filter_settings(config: Config) -> Iterator[str]:
@@ -264,7 +277,9 @@ def _cache(config: Config) -> Iterator[str]:
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
     (("cache",), _cache),
     (("input",), _input_kind),
-    (("embed",), _precomputed),
+    (("embed",), partial(_precomputed, "embed")),
+    (("guide",), partial(_precomputed, "guide")),
+    (("embed", "guide"), _second_opinion),
     (("filter",), _filter_settings),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
@@ -273,6 +288,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit",), _judged),
     (("emit",), _soft_labels),
     (("emit",), _positive_weight),
+    (("filter", "guide"), _guided),
+    (("emit", "guide"), _guide_column),
 )
 
 assert set(SECTIONS) <= set(Config.model_fields)

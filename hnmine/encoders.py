@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from hnmine.config import EmbedConfig
+from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, MissingExtra, ModelError
 
 Kind = Literal["query", "document"]
@@ -37,14 +37,22 @@ class HashEncoder:
     """Deterministic vectors from hashed words and letter trigrams; for tests and dry runs, never for training.
 
     Each feature of the text adds +1 or -1 at a place given by its hash. Texts that share words come out alike,
-    which is enough to drive the whole pipeline without a model.
+    which is enough to drive the whole pipeline without a model. Prompts and max_length count as they do for a
+    model, a token being a word, so that two of them can differ.
+
+    Args:
+        config: the embed table, or the guide's.
     """
+
+    def __init__(self, config: EmbedConfig) -> None:
+        self.config = config
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors of `HASH_DIM` numbers; a text without a letter or digit is hashed whole."""
         out = np.zeros((len(texts), HASH_DIM), dtype=np.float32)
+        prompt = prompt_of(self.config, kind)
         for row, text in enumerate(texts):
-            words = re.findall(r"\w+", text.casefold()) or [text]
+            words = re.findall(r"\w+", (prompt + text).casefold())[: self.config.max_length] or [text]
             features = words + [f"{w[i : i + 3]}*" for w in words for i in range(max(1, len(w) - 2))]
             for feature in features:
                 number = int.from_bytes(hashlib.blake2b(feature.encode(), digest_size=8).digest(), "little")
@@ -55,20 +63,26 @@ class HashEncoder:
         return out
 
 
+def prompt_of(config: EmbedConfig, kind: Kind) -> str:
+    """Return what is put before every text of a kind."""
+    return config.query_prompt if kind == "query" else config.document_prompt
+
+
 class ModelEncoder:
     """A sentence-transformers model.
 
     Args:
-        config: the embed table.
+        config: the embed table, or the guide's.
+        table: which of them, for messages.
 
     Raises:
         MissingExtra: sentence-transformers is not installed.
         ModelError: the model cannot be loaded, or its weights are not safetensors.
     """
 
-    def __init__(self, config: EmbedConfig) -> None:
-        require_models()
-        path = find_model(config)
+    def __init__(self, config: EmbedConfig, table: TeacherTable = "embed") -> None:
+        require_models(table)
+        path = find_model(config, table)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import sentence_transformers
         import transformers
@@ -83,17 +97,16 @@ class ModelEncoder:
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-            raise ModelError(f"embed.model {config.model!r} cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {_first_line(error)}") from error
         if config.max_length is not None:
             self.model.max_seq_length = config.max_length
         self.config = config
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors of the texts, each behind the prompt of its kind."""
-        prompt = self.config.query_prompt if kind == "query" else self.config.document_prompt
         vectors: np.ndarray = self.model.encode(
             list(texts),
-            prompt=prompt or None,
+            prompt=prompt_of(self.config, kind) or None,
             batch_size=self.config.batch_size,
             show_progress_bar=False,
             convert_to_numpy=True,
@@ -102,17 +115,17 @@ class ModelEncoder:
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
-def make_encoder(config: EmbedConfig) -> Encoder:
-    """Return the encoder that the config names.
+def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
+    """Return the encoder that the config names; `table` says in messages which table of the file it is.
 
     Raises:
         MissingExtra: the model needs a package that is not installed.
         ModelError: the model cannot be loaded.
     """
-    return HashEncoder() if config.model == "hash" else ModelEncoder(config)
+    return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table)
 
 
-def require_models() -> None:
+def require_models(table: TeacherTable = "embed") -> None:
     """Check that models can be run at all, without importing anything heavy.
 
     Raises:
@@ -121,11 +134,11 @@ def require_models() -> None:
     if importlib.util.find_spec("sentence_transformers") is None:
         raise MissingExtra(
             'embedding with a model needs sentence-transformers: pip install "hnmine[models]"; '
-            'or bring vectors and set embed.model = "precomputed"'
+            f'or bring vectors and set {table}.model = "precomputed"'
         )
 
 
-def find_model(config: EmbedConfig) -> str:
+def find_model(config: EmbedConfig, table: TeacherTable = "embed") -> str:
     """Return the folder of a model: a local path, a packaged one, or the hub's cache (fetched if need be).
 
     Raises:
@@ -138,8 +151,8 @@ def find_model(config: EmbedConfig) -> str:
     if package is not None and package.origin:
         return str(_safe(Path(package.origin).parent / "model"))
     if config.model.startswith((".", "/", "~")):
-        raise ModelError(f"embed.model: no folder {config.model}")
-    require_models()
+        raise ModelError(f"{table}.model: no folder {config.model}")
+    require_models(table)
     import huggingface_hub
 
     try:
@@ -149,7 +162,7 @@ def find_model(config: EmbedConfig) -> str:
         raise
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         raise ModelError(
-            f"embed.model {config.model!r} is no local folder and could not be fetched from the model hub: "
+            f"{table}.model {config.model!r} is no local folder and could not be fetched from the model hub: "
             f"{_first_line(error)}"
         ) from None
 
@@ -166,15 +179,15 @@ def _safe(folder: Path) -> Path:
     return folder
 
 
-def fingerprint(config: EmbedConfig) -> dict[str, Any]:
+def fingerprint(config: EmbedConfig, table: TeacherTable = "embed") -> dict[str, Any]:
     """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
 
     Raises:
         ModelError: there is no such model.
     """
     if config.model == "hash":
-        return {"encoder": "hash", "warning": HASH_WARNING}
-    folder = Path(find_model(config))
+        return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
+    folder = Path(find_model(config, table))
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if _counts(p.relative_to(folder)) and p.is_file()):
         with path.open("rb") as file:

@@ -36,6 +36,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
     positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
     documents = corpus.take(batch.candidates.values, ["doc_id", "text"]).to_pylist()
     chosen = _chosen(context, row)
+    guide = batch.guide_scores.tolist() or [None] * len(documents)
     anchors = []
     for number, (score, verdicts) in enumerate(
         zip(table.column("anchor_scores")[0].as_py(), table.column("verdicts")[0].as_py(), strict=True)
@@ -45,7 +46,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         candidates = [
             {
                 "rank": int(batch.ranks[i]), "score": float(batch.scores[i]), "similarity": float(batch.similarity[i]),
-                "verdict": verdict, "chosen": i in picked, **documents[i],
+                "guide_score": guide[i], "verdict": verdict, "chosen": i in picked, **documents[i],
             }
             for i, verdict in enumerate(verdicts)
         ]  # fmt: skip
@@ -55,14 +56,15 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         "query_id": query_id,
         "query": query.column(0)[0].as_py(),
         "background_score": float(batch.background_mean[0]),
-        "positives": [
-            {**p, "score": float(score), "standing": standing}
-            for p, score, standing in zip(
-                positives, batch.positive_scores.values, table.column("positive_standing")[0].as_py(), strict=True
-            )
-        ],
+        "positives": _positives(batch, positives, table.column("positive_standing")[0].as_py()),
         "anchors": anchors,
     }
+
+
+def _positives(batch: Batch, texts: list[dict[str, Any]], standings: list[float]) -> list[dict[str, Any]]:
+    guide = batch.guide_positive_scores.values.tolist() or [None] * len(texts)
+    rows = zip(texts, batch.positive_scores.values.tolist(), guide, standings, strict=True)
+    return [{**p, "score": s, "guide_score": g, "standing": standing} for p, s, g, standing in rows]
 
 
 def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:

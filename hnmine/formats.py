@@ -22,9 +22,9 @@ class Examples:
         columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
             positive_weight.
         lengths: number of negatives of each example.
-        negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; rank and rule are
-            null where the negative is a random document; and p_false_negative and weight where the filter gave
-            probabilities.
+        negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; guide_score where
+            there is a guide; p_false_negative and weight where the filter gave probabilities. rank, rule, guide_score
+            and p_false_negative are null where the negative is a random document.
         soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
     """
 
@@ -65,7 +65,9 @@ class Examples:
         )
 
 
-PER_NEGATIVE = ("negative_id", "negative_score", "rank", "rule", "source", "p_false_negative", "weight")
+PER_NEGATIVE = (
+    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "p_false_negative", "weight",
+)  # fmt: skip
 
 
 def triplet(examples: Examples, extra: list[str]) -> pa.Table:

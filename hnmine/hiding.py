@@ -5,6 +5,7 @@ unlabelled candidates like any other. Whatever the filter then chooses from amon
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,10 +70,27 @@ def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, draw
         background_std=batch.background_std[query],
         positive_background_mean=batch.positive_background_mean[at],
         positive_background_std=batch.positive_background_std[at],
+        **_guide(batch, places, one, at),
     )
     hidden_keys = keys.take(query)
     is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
     return Hidden(hidden, hidden_keys, query, is_hidden)
+
+
+def _guide(batch: Batch, places: np.ndarray, positives: Ragged, at: np.ndarray) -> dict[str, Any]:
+    """Return the guide's scores of some candidates and positives; empty ones where there is no guide.
+
+    Args:
+        batch: what they are taken from.
+        places: int64, positions of the candidates.
+        positives: lists of the lengths wanted.
+        at: int64, positions of the positives in these lists.
+    """
+    scores = batch.guide_positive_scores.values
+    if not batch.has_guide:
+        none = Ragged(scores, np.zeros(len(positives) + 1, dtype=np.int64))
+        return {"guide_scores": batch.guide_scores, "guide_positive_scores": none}
+    return {"guide_scores": batch.guide_scores[places], "guide_positive_scores": positives.with_values(scores[at])}
 
 
 def _running_count(flags: np.ndarray, lists: Ragged) -> np.ndarray:
@@ -88,9 +106,10 @@ def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
     places, positive_places = batch.candidates.places(rows), batch.positives.places(rows)
     widths = batch.positives.lengths[batch.owners]
     pairs = Ragged.from_lengths(np.arange(int(widths.sum())), widths).places(places)
+    positives = batch.positives.take(rows)
     chosen = Batch(
         query_rows=batch.query_rows[rows],
-        positives=batch.positives.take(rows),
+        positives=positives,
         positive_scores=batch.positive_scores.take(rows),
         candidates=batch.candidates.take(rows),
         scores=batch.scores[places],
@@ -102,5 +121,6 @@ def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
         background_std=batch.background_std[rows],
         positive_background_mean=batch.positive_background_mean[positive_places],
         positive_background_std=batch.positive_background_std[positive_places],
+        **_guide(batch, places, positives, positive_places),
     )
     return Hidden(chosen, keys.take(rows), rows, np.zeros(len(places), dtype=bool))

@@ -14,7 +14,7 @@ from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP, VERDICTS
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.copies import repeats
-from hnmine.science.margins import absolute, adaptive, below, easiest, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
@@ -51,11 +51,14 @@ class TextKeys:
 
 def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
     """Return each query's anchor scores: one for each positive under `each`, else a single one."""
+    return _reduced(batch.positive_scores, config)
+
+
+def _reduced(scores: Ragged, config: FilterConfig) -> Ragged:
     if config.anchor == "each":
-        return batch.positive_scores
-    scores = batch.positive_scores
+        return scores
     reduced = reduce_anchor(scores.values, scores.offsets, config.anchor, config.anchor_quantile)
-    return Ragged(reduced, np.arange(len(batch) + 1, dtype=np.int64))
+    return Ragged(reduced, np.arange(len(scores) + 1, dtype=np.int64))
 
 
 def rule_names(config: FilterConfig) -> list[str]:
@@ -189,6 +192,11 @@ def _calibrated(e: Evidence) -> np.ndarray:
     return np.asarray(e.probabilities <= e.threshold)
 
 
+def _guide(e: Evidence) -> np.ndarray:
+    anchors = _reduced(e.batch.guide_positive_scores, e.config).values
+    return guide(e.batch.guide_scores[e.cells.candidate], anchors[e.cells.anchor], e.config.guide_margin)
+
+
 Rule = Callable[[Evidence], np.ndarray]
 
 RULES: dict[str, Rule] = {
@@ -198,6 +206,7 @@ RULES: dict[str, Rule] = {
     "adaptive": lambda e: e.easiest | adaptive(e.score, e.anchor, e.background, e.config.adaptive),
     "two_sided": _two_sided,
     "calibrated": _calibrated,
+    "guide": _guide,
 }
 """The rules by name, in the order of their verdicts: evidence -> keep, one bool a cell."""
 

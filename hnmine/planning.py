@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hnmine.config import Config
+from hnmine.config import Config, TeacherTable
 from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
 from hnmine.judging import rule_names
 from hnmine.keys import changes, expected_keys, is_done, recorded
@@ -77,7 +77,13 @@ def _sizes(context: RunContext) -> dict[str, Any]:
         documents = sum(_count(s) for role in ("corpus", "pairs") for s in sources.get(role, ()))
         queries = sum(_count(s) for role in ("queries", "pairs") for s in sources.get(role, ()))
     dim = embed["dim"] if embed else _dim(context.config)
-    return {"documents": documents, "queries": queries, "dim": dim, "text_bytes": size, "counted": counted}
+    guide_dim = 0
+    if context.config.guide is not None:
+        guide_dim = (embed or {}).get("guide_dim") or _dim(context.config, "guide")
+    return {
+        "documents": documents, "queries": queries, "dim": dim, "guide_dim": guide_dim, "text_bytes": size,
+        "counted": counted,
+    }  # fmt: skip
 
 
 def _count(source: Source) -> int:
@@ -87,19 +93,20 @@ def _count(source: Source) -> int:
     return sum(1 for _, line in text_lines(source) if line.strip())
 
 
-def _dim(config: Config) -> int:
-    """Return the vectors' dimension as far as it can be known without loading the model."""
-    if config.embed.model == "hash":
+def _dim(config: Config, table: TeacherTable = "embed") -> int:
+    """Return the dimension of a teacher's vectors as far as it can be known without loading the model."""
+    teacher = config.teachers[table]
+    if teacher.model == "hash":
         return HASH_DIM
-    if config.embed.model == "precomputed":
-        source = vector_sources(config)["queries"][0]
+    if teacher.model == "precomputed":
+        source = vector_sources(config, table)["queries"][0]
         if source.ending in (".parquet", ".pq"):
             with source.open() as file:
                 for field in pq.read_schema(file):
                     if hasattr(field.type, "list_size"):
                         return int(field.type.list_size)
         return UNKNOWN_DIM
-    folder = Path(find_model(config.embed))
+    folder = Path(find_model(teacher, table))
     for name in ("config.json", "0_Transformer/config.json"):
         if (folder / name).exists():
             return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))
@@ -118,7 +125,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
-        "embed": f"{documents + queries:,} texts with {config.embed.model}",
+        "embed": f"{documents + queries:,} texts with {' and with '.join(t.model for t in config.teachers.values())}",
         "index": f"{kind} ({why})",
         "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
@@ -144,8 +151,11 @@ def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) 
 def _disk(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of what all stages write."""
     rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
-    vectors = rows * (sizes["dim"] * (2 if config.embed.dtype == "float16" else 4) + 8)
-    candidates = queries * config.retrieve.top_k * 24 * 2
+    dims: dict[str, int] = {"embed": sizes["dim"], "guide": sizes["guide_dim"]}
+    vectors = 0
+    for table, teacher in config.teachers.items():
+        vectors += rows * (dims[table] * (2 if teacher.dtype == "float16" else 4) + 8)
+    candidates = queries * config.retrieve.top_k * (28 if config.guide is not None else 24) * 2
     mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
     emitted = queries * config.emit.num_negatives * mean_text
     return int(sizes["text_bytes"] + vectors + candidates + emitted)
@@ -153,14 +163,17 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
-    row = sizes["dim"] * 4
-    block = min(sizes["documents"], BLOCK_ROWS) * row
-    kept = min(sizes["documents"] * row, parse_size(config.cache))
-    search = kept + 2 * block + QUERY_BLOCK * (row + config.retrieve.top_k * 40) + config.shard_rows * row
+    rows = {"embed": sizes["dim"] * 4, "guide": sizes["guide_dim"] * 4}
+    both = sum(rows.values())
+    block = min(sizes["documents"], BLOCK_ROWS) * max(rows.values())
+    kept = min(sizes["documents"] * both, parse_size(config.cache))
+    search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.top_k * 40) + config.shard_rows * both
     ids = sizes["documents"] * 400
-    model = 0 if config.embed.model in ("hash", "precomputed") else MODEL_BYTES
-    if config.embed.model == "precomputed":
-        search = max(search, sizes["documents"] * row)
+    # one teacher after the other, so the larger counts
+    model = max(0 if t.model in ("hash", "precomputed") else MODEL_BYTES for t in config.teachers.values())
+    for table, teacher in config.teachers.items():
+        if teacher.model == "precomputed":
+            search = max(search, sizes["documents"] * rows[table])
     return int(BASE_BYTES + max(search, ids, model))
 
 
@@ -172,6 +185,7 @@ def _unused(config: Config) -> Iterator[str]:
         ("margin", "margin"),
         ("min_score", "absolute"),
         ("max_score", "absolute"),
+        ("guide_margin", "guide"),
     ):
         if name in config.filter.model_fields_set and needs not in rules:
             yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
@@ -193,8 +207,10 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append(f"filter.ranks ends at {ranks[1]}, but only retrieve.top_k = {top_k} candidates are retrieved")
     if sizes["documents"] and top_k >= sizes["documents"]:
         found.append(f"retrieve.top_k = {top_k}, but there are only {sizes['documents']:,} documents")
-    if config.embed.model == "hash":
+    if config.guide is not None and "guide" not in rule_names(config.filter):
+        found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
+    if config.uses_hash:
         found.append(HASH_WARNING)
-    if config.workers > 1 and config.embed.model not in ("hash", "precomputed"):
+    if config.workers > 1 and any(t.model not in ("hash", "precomputed") for t in config.teachers.values()):
         found.append(f"{config.workers} workers load the model {config.workers} times")
     return found

@@ -1,5 +1,6 @@
 """Vectors that the user brings: Parquet with ids, or .npy in the order of the input."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.config import Columns, Config
+from hnmine.config import Columns, Config, TeacherTable
 from hnmine.encoders import faults
 from hnmine.errors import InputError, few
 from hnmine.readers.columns import USUAL
@@ -19,20 +20,20 @@ from hnmine.store import Shards
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
 
 
-def vector_sources(config: Config) -> dict[str, list[Source]]:
-    """Return the vector files of a config with `embed.model = "precomputed"`, by side.
+def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, list[Source]]:
+    """Return the vector files of a teacher with `model = "precomputed"`, by side; the guide's go by name and key.
 
     Raises:
         InputError: files that are not there.
     """
-    given = {"corpus": config.embed.corpus_vectors, "queries": config.embed.query_vectors}
-    return {
-        side: find_sources(
-            entry, config.base, f"embed.{'corpus' if side == 'corpus' else 'query'}_vectors", VECTOR_ENDINGS
-        )
-        for side, entry in given.items()
-        if entry is not None
-    }
+    teacher, found = config.teachers[table], {}
+    for side, name in (("corpus", "corpus_vectors"), ("queries", "query_vectors")):
+        entry, key = getattr(teacher, name), f"{table}.{name}"
+        if entry is None:
+            continue
+        sources = find_sources(entry, config.base, key, VECTOR_ENDINGS)
+        found[side] = [replace(s, name=f"{s.name} ({key})") for s in sources] if table == "guide" else sources
+    return found
 
 
 class Precomputed:
@@ -42,14 +43,15 @@ class Precomputed:
         context: config and folders.
         side: corpus or queries.
         shards: the canonical table of that side.
+        table: whose vectors they are: the teacher's or the guide's.
 
     Raises:
         InputError: a vector is missing for some row, ids repeat, or files disagree on the dimension.
     """
 
-    def __init__(self, context: RunContext, side: str, shards: Shards) -> None:
-        self.shards, self.side = shards, side
-        sources = vector_sources(context.config)[side]
+    def __init__(self, context: RunContext, side: str, shards: Shards, table: TeacherTable = "embed") -> None:
+        self.shards, self.side, self.table = shards, side, table
+        sources = vector_sources(context.config, table)[side]
         self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         endings = {source.ending for source in sources}
         if endings == {".npy"}:
@@ -61,7 +63,7 @@ class Precomputed:
             ids, parts = _load_tables(sources, context.config.input.columns, side)
             self.vectors = _join(parts, self.name)
             self.rows = self._rows_by_id(ids)
-        self._check(context.config.embed.similarity)
+        self._check(context.config.teachers[table].similarity)
         if side == "corpus":
             self._check_other_side(context)
 
@@ -86,7 +88,7 @@ class Precomputed:
             raise InputError("\n".join(lines))
 
     def _check_other_side(self, context: RunContext) -> None:
-        queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES))
+        queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), self.table)
         dims = self.vectors.shape[1], queries.vectors.shape[1]
         if dims[0] != dims[1]:
             raise InputError(f"{self.name}: vectors of {dims[0]} numbers, but {queries.name} has vectors of {dims[1]}")

@@ -138,6 +138,8 @@ def run_stage(
 def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tuple[Engine, Progress]) -> None:
     engine, progress = means
     items = step.plan(context, key)
+    if not items:
+        return
     todo = pending(items)
     _remove_strangers(items)
     done = sum(item.rows for item in items) - sum(item.rows for item in todo)

@@ -39,6 +39,7 @@ VERDICTS: dict[str, str] = {
     "adaptive": "rejected by the rule adaptive",
     "two_sided": "rejected by the rule two_sided",
     "calibrated": "rejected by the rule calibrated",
+    "guide": "rejected by the rule guide",
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
@@ -124,6 +125,8 @@ CANDIDATES = pa.schema(
         _field("background_std", pa.float32(), "standard deviation of the same"),
         _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
         _field("positive_background_std", _FLOATS, "standard deviation of the same"),
+        _field("guide_scores", _FLOATS, "the guide's score of each candidate, always exact; empty without a guide"),
+        _field("guide_positive_scores", _FLOATS, "likewise of each positive"),
     ]
 )
 JUDGED = pa.schema(
@@ -200,7 +203,11 @@ def vectors(dim: int, dtype: str = "float32") -> pa.Schema:
     return pa.schema(
         [
             _field("row", pa.int64(), "row of the canonical corpus, or of the queries"),
-            _field("vector", pa.list_(pa.field("item", kind, nullable=False), dim), "the teacher's vector"),
+            _field(
+                "vector",
+                pa.list_(pa.field("item", kind, nullable=False), dim),
+                "the vector, by the teacher or the guide",
+            ),
         ]
     )
 

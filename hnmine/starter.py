@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config
+from hnmine.config import SECTIONS, Config, EmbedConfig, table_of
 from hnmine.errors import ConfigError
 from hnmine.store import write_text
 
@@ -64,16 +64,15 @@ def starter(given: dict[str, str]) -> str:
             columns = names.model_fields["columns"].annotation
             parts.append("\n# Only where your column names differ from the usual ones.\n# [input.columns]\n")
             parts.extend(f'# {name} = "..."{_note(field)}' for name, field in columns.model_fields.items())
+        if section == "embed":
+            parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
+            parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')
     return "".join(parts)
 
 
 def _plain(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     """Return the fields that are values, not tables."""
-    return [
-        (n, f)
-        for n, f in model.model_fields.items()
-        if not (isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel))
-    ]
+    return [(n, f) for n, f in model.model_fields.items() if table_of(f.annotation) is None]
 
 
 def _line(name: str, field: FieldInfo, shown: dict[str, Any]) -> str:

@@ -41,6 +41,12 @@ GRID: tuple[tuple[dict[str, Any], ...], ...] = (
 )
 """What is tried by default: every rule by itself over its range, and the combinations that pay."""
 
+GUIDED: tuple[dict[str, Any], ...] = (
+    *({"rule": "guide", "guide_margin": m} for m in (0.0, 0.02, 0.05, 0.1)),
+    {"rule": ["percent", "guide"], "percent": 0.95, "guide_margin": 0.0},
+)
+"""What is tried besides where a guide scored the candidates."""
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -85,8 +91,11 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
         rows = list(hidden_rows(state.pieces, config, MOST_QUERIES / several))
     else:
         rows = list(undrawn_rows(state.pieces, config, MOST_QUERIES / max(1, queries)))
+    guided = any(part.batch.has_guide for part in rows)
+    if "guide" in rule_names(config.filter) and not guided:
+        raise IncompleteStage(f"{context.reading('retrieve')} was made without [guide]; run `hnmine retrieve` again")
     models = calibrate(state.pieces, config)
-    found = [_try(settings, rows, config, (models, vectors)) for settings in _grid(config)]
+    found = [_try(settings, rows, config, (models, vectors)) for settings in _grid(config, guided)]
     found = _mark_front(found, measured)
     return {
         "measured_on_hidden_positives": measured,
@@ -97,13 +106,15 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     }
 
 
-def _grid(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield the settings to try, the config's own first."""
+def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
+    """Yield the settings to try, the config's own first; those of the rule guide where there are scores for it."""
     own = config.filter.semantic()
-    keys = ("rule", "percent", "margin", "adaptive", "two_sided", "max_false_negative_rate")
+    keys = ("rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin")
     yield {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
     for group in GRID:
         yield from group
+    if guided:
+        yield from GUIDED
 
 
 def _try(

@@ -51,6 +51,10 @@ def keeps_adaptive(s, positive, floor, m):
     return bool(np.float32(s) <= np.float32(positive) - np.float32(m) * (lead if lead > 0 else np.float32(0)))
 
 
+def keeps_guide(g, positive, m):
+    return not np.float32(g) > np.float32(positive) - np.float32(m)
+
+
 def keeps_rank(rank, first, last):
     return rank in range(first, last + 1)
 
@@ -217,16 +221,20 @@ def judge(query, config, documents):
         config: a FilterConfig.
         documents: key of each document of the corpus.
     """
-    positives = [np.float32(score) for score in query.positive_scores]
-    if config.anchor != "each":
-        positives = [np.float32(anchor([float(p) for p in positives], config.anchor, config.anchor_quantile))]
+    positives, guides = (
+        [np.float32(score) for row in anchors([scores], config.anchor, config.anchor_quantile) for score in row]
+        for scores in (query.positive_scores, query.guide_positive_scores or query.positive_scores)
+    )
     out = []
-    for positive in positives:
+    for positive, guide in zip(positives, guides, strict=True):
         taken, row = set(), []
         for place, document in enumerate(query.candidates):
             reasons = _copies(query, place, documents) | _scores(query, place, positive, config)
+            reasons |= _guide(query, place, guide, config)
             if config.judged_negatives == "keep" and document in query.judged:
-                reasons |= dict.fromkeys(("outside_ranks", "absolute", "margin", "percent", "two_sided"), False)
+                reasons |= dict.fromkeys(
+                    ("outside_ranks", "absolute", "margin", "percent", "adaptive", "two_sided", "guide"), False
+                )
             verdict = next((name for name in VERDICTS if reasons.get(name)), "keep")
             if verdict == "keep" and documents[document] in taken:
                 verdict = "copy_of_negative"
@@ -264,6 +272,13 @@ def _copies(query, place, documents):
         "sibling_positive": document in query.siblings,
         "copy_of_positive": documents[document] in [documents[p] for p in query.positives],
         "copy_of_query": documents[document] == query.key,
+    }
+
+
+def _guide(query, place, positive, config):
+    rules = [config.rule] if isinstance(config.rule, str) else config.rule
+    return {
+        "guide": "guide" in rules and not keeps_guide(query.guide_scores[place], positive, config.guide_margin),
     }
 
 

@@ -59,6 +59,8 @@ class Query:
     siblings: list
     background: float = 0.0
     judged: list = field(default_factory=list)
+    guide_scores: list = field(default_factory=list)
+    guide_positive_scores: list = field(default_factory=list)
 
     @property
     def id(self):
@@ -90,6 +92,8 @@ class World:
             "background_std": [0.1 for x in q],
             "positive_background_mean": [[0.0 for _ in x.positives] for x in q],
             "positive_background_std": [[0.1 for _ in x.positives] for x in q],
+            "guide_scores": [x.guide_scores for x in q],
+            "guide_positive_scores": [x.guide_positive_scores for x in q],
         }
         return pa.table(columns, schema=CANDIDATES)
 
@@ -165,6 +169,7 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
         positives = subset(draw, count, smallest=1)[:3]
         left_out = subset(draw, count)
         candidates = sorted(set(range(count)) - set(left_out), key=lambda d, score=score: (-score[d], d))
+        guide = some(draw, LEVELS, count)
         siblings = [d for d in subset(draw, count) if d not in positives][:2]
         query = Query(
             row=row,
@@ -178,6 +183,8 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
             siblings=siblings,
             background=background,
             judged=[d for d in subset(draw, count) if d not in positives][:4],
+            guide_scores=[guide[d] for d in candidates],
+            guide_positive_scores=[guide[d] for d in positives],
         )
         queries.append(query)
     return World(documents, queries)
@@ -193,11 +200,14 @@ SETTINGS = {
         "percent", "margin", "absolute", "two_sided", "none", ["margin", "percent"], ["two_sided", "absolute"],
         "adaptive",
         ["percent", "two_sided", "margin", "absolute"],
+        "guide",
+        ["guide", "percent"],
     ],
     "percent": [0.95, 0.5, 0.8, 1.0],
     "margin": [0.05, 0.0, 0.3],
     "adaptive": [0.05, 0.0, 0.4],
     "easiest": [0.0, 0.0, 0.2, 0.5],
+    "guide_margin": [0.0, 0.1, 0.35],
     "two_sided": [0.5321, -0.7123, 1.4567],  # no sum of z falls on these lines
     "min_score": [None, -0.5, -0.1, 0.2],
     "max_score": [None, 0.9, 0.5, 0.1],

@@ -91,6 +91,8 @@ def _brief(r: StageResult) -> str:
         rejected = sum(verdicts.values()) - verdicts["keep"]
         return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
     text = _BRIEF.get(r.stage, "").format(**r.counts)
+    if r.stage == "embed" and "guide_dim" in r.counts:
+        text += f", and of {r.counts['guide_dim']:,} by the guide"
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     for name in _ODDITIES.get(r.stage, ()):
@@ -195,15 +197,19 @@ def explanation(data: dict[str, Any]) -> None:
     """Draw every candidate of a query."""
     console = _console()
     console.print(Text(f"{data['query_id']}: {data['query']}", style="bold"))
-    positives = _table("\nPositives", "doc_id", "score", "standing", "text")
+    guided = any(p["guide_score"] is not None for p in data["positives"])
+    guide = ("guide",) if guided else ()
+    positives = _table("\nPositives", "doc_id", "score", *guide, "standing", "text")
     for p in data["positives"]:
-        _row(positives, (p["doc_id"], number(p["score"]), number(p["standing"]), _short(p["text"])))
+        numbers = (number(p["score"]), *_guide(p, guided), number(p["standing"]))
+        _row(positives, (p["doc_id"], *numbers, _short(p["text"])))
     console.print(positives)
     for anchor in data["anchors"]:
         table = _table(
             f"\nCandidates for anchor score {anchor['anchor_score']:.3f}",
             "rank",
             "score",
+            *guide,
             "sim",
             "verdict",
             "doc_id",
@@ -212,16 +218,18 @@ def explanation(data: dict[str, Any]) -> None:
         for c in anchor["candidates"]:
             style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
             verdict = f"{c['verdict']} *" if c["chosen"] else c["verdict"]
-            _row(
-                table,
-                (c["rank"], number(c["score"]), number(c["similarity"]), verdict, c["doc_id"], _short(c["text"])),
-                style,
-            )
+            numbers = (c["rank"], number(c["score"]), *_guide(c, guided), number(c["similarity"]))
+            _row(table, (*numbers, verdict, c["doc_id"], _short(c["text"])), style)
         for c in anchor["random"]:
-            _row(table, ("-", number(c["score"]), "", "random *", c["doc_id"], _short(c["text"])), "green")
+            blank = ("",) if guided else ()
+            _row(table, ("-", number(c["score"]), *blank, "", "random *", c["doc_id"], _short(c["text"])), "green")
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")
     console.print("standing: share of the candidates, positives apart, that the positive outscores")
+
+
+def _guide(row: dict[str, Any], guided: bool) -> tuple[str, ...]:
+    return (number(row["guide_score"]),) if guided else ()
 
 
 def _short(text: str) -> str:

@@ -76,6 +76,17 @@ def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float
     return np.asarray(s <= limits[groups])
 
 
+def guide(g: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
+    """Keep g <= g+ - m, with m >= 0 in units of the score; g and g+ are a second teacher's scores of d and of d+.
+
+    GISTEmbed (Solatorio 2024, arXiv 2402.16829) masks a negative that its guide model scores above the
+    positive, which is m = 0. The margin is the absolute one of sentence-transformers' GISTEmbedLoss, which masks
+    g > g+ - m. There it is applied in the batch, here to what was mined; the guide's scores of two queries or of two
+    documents, which it masks by as well, are not looked at.
+    """
+    return np.asarray(g <= anchor - np.float32(m))
+
+
 def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
     """Keep first <= rank <= last, ranks of the retrieval itself from 1, positives counted.
 

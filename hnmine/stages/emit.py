@@ -167,6 +167,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": pa.array(["retrieved", "random"]).take(pa.array(drawn.astype(np.int64))),
             **_probabilities(state, table, np.repeat(anchor_of, lengths), position),
+            **_guide_score(state.config, table, at),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
@@ -199,6 +200,13 @@ def _probabilities(state: _WriteState, table: pa.Table, anchor: np.ndarray, plac
     at = pa.array(of_anchors.offsets[:-1][anchor] + place, mask=place == RANDOM)
     p = pa.array(of_anchors.values).take(at)
     return {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
+
+
+def _guide_score(config: Config, table: pa.Table, at: pa.Array) -> dict[str, pa.Array]:
+    """Return the guide's scores of the candidates at these positions (null gives null); nothing without a guide."""
+    if config.guide is None:
+        return {}
+    return {"guide_score": pa.array(Ragged.from_arrow(table.column("guide_scores")).values).take(at)}
 
 
 def _write(table: pa.Table, item: Item) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
 from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
@@ -35,6 +36,7 @@ class _State:
     sample: np.ndarray
     sample_vectors: np.ndarray
     words: Words
+    guide: Guide | None
 
     @property
     def top_k(self) -> int:
@@ -52,7 +54,8 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 
 def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.reading("embed")
-    corpus = VectorStore(embed / "corpus", parse_size(config.cache))
+    cache = parse_size(config.cache)
+    corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(corpus.rows, config.retrieve.background, config.seed)
     return _State(
         context,
@@ -63,6 +66,8 @@ def _setup(context: RunContext) -> _State:
         sample,
         corpus.gather(sample),
         Words(context.reading("ingest")),
+        # what the teacher's vectors leave of the cache
+        Guide.open(embed, max(0, cache - 4 * corpus.rows * corpus.dim)) if config.guide is not None else None,
     )
 
 
@@ -84,16 +89,18 @@ def _open_index(context: RunContext) -> Any:
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     table = state.queries.read(item.number)
     # by row and not by shard: vectors may have been made under another shard size than the queries now have
-    vectors = state.query_vectors.gather(np.arange(item.first, item.first + table.num_rows))
+    which = np.arange(item.first, item.first + table.num_rows)
+    vectors = state.query_vectors.gather(which)
+    guided = state.guide.queries.gather(which) if state.guide is not None else np.zeros((len(which), 0), np.float32)
     parts = []
     for start in range(0, table.num_rows, QUERY_BLOCK):
-        rows = table.slice(start, QUERY_BLOCK)
-        parts.append(_retrieve(state, rows, vectors[start : start + QUERY_BLOCK], item.first + start))
+        rows, part = table.slice(start, QUERY_BLOCK), slice(start, start + QUERY_BLOCK)
+        parts.append(_retrieve(state, rows, vectors[part], guided[part], item.first + start))
         tick(rows.num_rows)
     return pa.concat_tables(parts) if parts else CANDIDATES.empty_table()
 
 
-def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -> pa.Table:
+def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.ndarray, first: int) -> pa.Table:
     positives = Ragged.from_arrow(table.column("positive_rows"))
     unique, inverse = np.unique(positives.values, return_inverse=True)
     vectors = state.corpus.gather(unique)
@@ -119,6 +126,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, first: int) -
         "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
         **background_of,
+        **(state.guide.columns(guided, candidates, positives) if state.guide else no_guide(len(queries))),
     }
     return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
 
@@ -206,7 +214,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=1,
+    version=2,
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(Step("search", "queries", _plan, _setup, _process),),

@@ -53,6 +53,9 @@ def test_unknown_keys_suggest_the_near_one(tmp_path: Path) -> None:
         ("[retrieve]\ntop_k = true", "retrieve.top_k: input should be a valid integer (given: True)"),
         ("[retrieve]\ntop_k = 0", "retrieve.top_k: input should be greater than or equal to 1 (given: 0)"),
         ("[filter]\npercent = 1.5", "filter.percent: input should be less than or equal to 1 (given: 1.5)"),
+        ("[filter]\nguide_margin = -1", "filter.guide_margin: input should be greater than or equal to 0 (given: -1)"),
+        ("[guide]\nmodel = 1", "guide.model: input should be a valid string (given: 1)"),
+        ("[guide]\nmodl = 'x'", "guide.modl: unknown key; did you mean model?"),
         ("[filter]\nmax_score = inf", "filter.max_score: input should be a finite number (given: inf)"),
         ("[filter]\nmin_score = nan", "filter.min_score: input should be a finite number (given: nan)"),
         ("[report]\nfail_under = {eci = nan}", "report.fail_under: input should be a finite number (given: nan)"),
@@ -94,6 +97,26 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     (
         f'{INPUT}[embed]\nmodel = "hash"\nquery_vectors = "q.npy"\n',
         "embed.query_vectors: given, but embed.model is 'hash'; set embed.model = \"precomputed\"",
+    ),
+    (
+        f'{INPUT}[guide]\nmodel = "precomputed"\nquery_vectors = "q.npy"\n',
+        'guide.corpus_vectors: needed where guide.model = "precomputed"',
+    ),
+    (
+        f'{INPUT}[guide]\nmodel = "hash"\nquery_vectors = "q.npy"\n',
+        "guide.query_vectors: given, but guide.model is 'hash'; set guide.model = \"precomputed\"",
+    ),
+    (
+        f"{INPUT}[guide]\nbatch_size = 8\n",
+        "guide: the same model and settings as [embed], so it can only agree; name another teacher",
+    ),
+    (
+        f'{INPUT}[filter]\nrule = ["percent", "guide"]\n',
+        'filter.rule: "guide" needs a second teacher; add a table [guide] with its model',
+    ),
+    (
+        f'{INPUT}[emit]\nextra_columns = ["guide_score"]\n',
+        "emit.extra_columns: guide_score needs a second teacher; add a table [guide] with its model",
     ),
     (f"{INPUT}[filter]\nrule = []\n", 'filter.rule: an empty list; write "none" to keep everything'),
     (f'{INPUT}[filter]\nrule = ["none", "margin"]\n', 'filter.rule: "none" cannot be combined with other rules'),

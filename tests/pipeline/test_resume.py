@@ -30,6 +30,8 @@ def settings(out: str, **more: Any) -> dict[str, Any]:
         "shard_rows": 256,
         "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
         "embed": {"model": "hash"},
+        "guide": {"model": "hash", "max_length": 8},
+        "filter": {"rule": ["percent", "guide"]},
         "retrieve": {"top_k": 10},
         "emit": {"num_negatives": 3, "choose": "mixed", "fallback": "random", "max_per_document": 40},
         **more,

@@ -81,6 +81,8 @@ TIGHTENED = {
     "floor": ({"rule": "absolute", "min_score": -0.3}, {"rule": "absolute", "min_score": 0.1}),
     "ceiling": ({"rule": "absolute", "max_score": 0.5}, {"rule": "absolute", "max_score": 0.1}),
     "two_sided": ({"rule": "two_sided", "two_sided": 1.0}, {"rule": "two_sided", "two_sided": 0.1}),
+    "guide": ({"rule": "guide"}, {"rule": "guide", "guide_margin": 0.3}),
+    "a guide too": ({"rule": "percent"}, {"rule": ["percent", "guide"]}),
     "positive similarity": ({"max_positive_similarity": 0.98}, {"max_positive_similarity": 0.4}),
     "query similarity": ({"max_query_similarity": 0.98}, {"max_query_similarity": 0.4}),
     "ranks": ({"ranks": (1, 8)}, {"ranks": (2, 5)}),
@@ -276,6 +278,25 @@ def test_two_sided_by_hand_labelled_positives_do_not_count_in_mean_and_deviation
     # turned round, the first stands out on both sides: 2 and -2
     config = FilterConfig(two_sided=1.9, **open_ends)
     assert one({0: 1.0}, scores, config, similarities=[[1.0], [0.6], [0.2]]) == [["positive", "two_sided", "keep"]]
+
+
+def test_guide_looks_at_its_own_scores_each_positive_s_own_and_reduced_as_the_anchor_is():
+    # the teacher's scores of positives are turned round against the guide's
+    query = make_query(
+        0, {0: 0.9, 1: 0.3}, {10: 0.8, 11: 0.2, 12: 0.1}, guide_scores=[0.25, 0.75, 0.5], guide_positive_scores=[0.5, 1]
+    )
+    world = World(list(range(20)), [query])
+    rejected = {
+        "each": [[10, 12], [10, 11, 12]], "min": [[10, 12]], "max": [[10, 11, 12]], "mean": [[10, 11, 12]],
+        "quantile": [[10, 12]],
+    }  # fmt: skip
+    for anchor, keeps in rejected.items():
+        config = FilterConfig(rule="guide", anchor=anchor)
+        expected = [["keep" if d in row else "guide" for d in query.candidates] for row in keeps]
+        assert verdicts(world, config) == [expected], anchor
+    # lines of the margin: 0.75 and 0.15; of the guide: 0.25 and 0.75. The margin comes first, whatever the list's order
+    both = FilterConfig(rule=["guide", "margin"], margin=0.15, guide_margin=0.25)
+    assert verdicts(world, both) == [[["margin", "guide", "guide"], ["margin", "margin", "keep"]]]
 
 
 class StubScorer:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.margins import absolute, adaptive, below, easiest, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
 from tests import oracles
 from tests.strategies import f32, grid, quick, scores
 
@@ -32,6 +32,30 @@ def test_margin_is_the_double_loop(rows, m):
 def test_adaptive_is_the_double_loop(rows, m):
     s, anchor, floor = np.array(rows, dtype=np.float32).reshape(-1, 3).T
     assert adaptive(s, anchor, floor, m).tolist() == [oracles.keeps_adaptive(a, b, c, m) for a, b, c in rows]
+
+
+@quick
+@given(pairs, gaps)
+def test_guide_is_the_double_loop(rows, m):
+    g, anchor = columns(rows)
+    assert guide(g, anchor, m).tolist() == [oracles.keeps_guide(a, b, m) for a, b in rows]
+
+
+@quick
+@given(pairs, gaps, gaps)
+def test_a_wider_guide_margin_never_keeps_more_nor_what_is_above_the_anchor(rows, one, other):
+    g, anchor = columns(rows)
+    strict, loose = guide(g, anchor, max(one, other)), guide(g, anchor, min(one, other))
+    assert not (strict & ~loose).any()
+    assert not (loose & (g > anchor)).any()
+
+
+def test_guide_masks_what_the_papers_code_masks():
+    # sentence-transformers' GISTEmbedLoss, margin_strategy "absolute": masked where g > g+ - margin
+    g = np.array([0.71, 0.6, 0.7, -0.9, 0.65], dtype=np.float32)
+    assert guide(g, np.float32(0.7), 0.0).tolist() == [False, True, True, True, True]
+    assert guide(g, np.float32(0.7), 0.0625).tolist() == [False, True, False, True, False]
+    assert guide(np.array([-0.8, -0.2], dtype=np.float32), np.float32(-0.5), 0.25).tolist() == [True, False]
 
 
 @quick

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config
+from hnmine.config import SECTIONS, Config, EmbedConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
 from hnmine.stage import RunContext
@@ -21,8 +21,13 @@ from tests.support import config_for, make_collection, write_jsonl
 
 # The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
 BY_FINGERPRINT = {"embed.revision", "embed.trust_remote_code"}
-FIRST_STAGE = {"input": "ingest", "seed": "retrieve"}
-OTHER: dict[str, Any] = {"cache": "2GB", "shard_rows": 256, "filter.ranks": (1, 5)}
+FIRST_STAGE = {"input": "ingest", "seed": "retrieve", "guide": "embed"}
+OTHER: dict[str, Any] = {
+    "cache": "2GB",
+    "shard_rows": 256,
+    "filter.ranks": (1, 5),
+    "guide": EmbedConfig(model="hash", max_length=8),
+}
 
 
 def is_model(annotation: Any) -> bool:
@@ -127,6 +132,26 @@ def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> N
         assert moved == downstream(stage), "and all that read it do"
 
 
+@pytest.mark.parametrize("name", sorted(EmbedConfig.model_fields))
+def test_a_guides_setting_changes_the_keys_from_embed_on(base: Config, name: str) -> None:
+    if name in ("model", "corpus_vectors", "query_vectors"):
+        return  # by its files: see below
+    guided = base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)})
+    new = another(f"embed.{name}", getattr(guided.guide, name))
+    moved = changed(keys(guided), keys(with_value(guided, f"guide.{name}", new)))
+    extra = EmbedConfig.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    free = extra["no_effect"] or f"embed.{name}" in BY_FINGERPRINT
+    assert moved == (set() if free else downstream("embed"))
+
+
+def test_without_a_guide_its_words_are_in_no_key(base: Config) -> None:
+    assert set(keys(base)["embed"]["parts"]) == {"embed", "teacher"}
+    guided = keys(base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)}))
+    assert {k: guided["embed"]["parts"][k] for k in ("embed", "teacher")} == keys(base)["embed"]["parts"]
+    assert set(guided["embed"]["parts"]) == {"embed", "teacher", "guide", "guide_teacher"}
+
+
 def test_another_rule_reaches_the_seed(base: Config) -> None:
     assert changed(keys(base), keys(with_value(base, "filter.rule", "margin"))) == downstream("filter")
 
@@ -198,6 +223,20 @@ def test_a_teacher_counts_by_its_files(folder: Path, tmp_path: Path) -> None:
     assert changed(first, of(teacher(tmp_path / "e", **{"vocab.txt": b""}))) == downstream("embed")
     (line,) = changes(first["embed"], of(str(tmp_path / "c"))["embed"])
     assert line.startswith("teacher.files_sha256 was ")
+
+
+def test_a_guide_counts_by_its_files(folder: Path, tmp_path: Path) -> None:
+    def of(model: str) -> Expected:
+        return keys(config_for(folder, guide={"model": model}))
+
+    first = of(teacher(tmp_path / "a"))
+    assert of(teacher(tmp_path / "b", **{"README.md": b"its card"})) == first
+    second = of(teacher(tmp_path / "c", weights=b"2"))
+    assert changed(first, second) == downstream("embed")
+    (line,) = changes(first["embed"], second["embed"])
+    assert line.startswith("guide_teacher.files_sha256 was ")
+    with pytest.raises(ModelError, match=r"^guide\.model: no folder /no/such$"):
+        of("/no/such")
 
 
 def test_a_teacher_of_pickles_or_of_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
