@@ -44,10 +44,9 @@ RULES: dict[str, dict[str, Any]] = {
     NOTHING: {"rule": "none"},
     "none": {"rule": "none"},
     "percent 0.95": {"rule": "percent", "percent": 0.95},
-    "two_sided 0.5": {"rule": "two_sided", "two_sided": 0.5},
+    "percent 0.95, easiest 0.2": {"rule": "percent", "percent": 0.95, "easiest": 0.2},
     "percent 0.95 and two_sided 0.5": {"rule": ["percent", "two_sided"], "percent": 0.95, "two_sided": 0.5},
     "calibrated": {"rule": "calibrated"},
-    "percent 0.95 and calibrated": {"rule": ["percent", "calibrated"], "percent": 0.95},
     "auto": {"rule": "auto"},
 }
 

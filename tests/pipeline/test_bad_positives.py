@@ -113,7 +113,8 @@ def test_what_is_left_out_counts_nowhere_as_short_and_its_query_as_uncovered(bas
     assert found["coverage"] == pytest.approx(2 / 3)
     assert found["fill"] == 1
     assert found["shortage"] == {
-        "examples": 3, "examples_full": 3, "examples_short": 0, "examples_without_negatives": 0
+        "examples": 3, "examples_full": 3, "examples_short": 0, "examples_without_negatives": 0,
+        "examples_filled_up": 0, "negatives_filled_up": 0, "negatives_random": 0,
     }  # fmt: skip
     suspected = found["suspected_bad_positives"]
     assert (suspected["treatment"], suspected["left_out"], suspected["queries_left_out"]) == ("leave_out", 2, 1)
