@@ -179,7 +179,7 @@ class Evidence:
 
 AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
 AUTO_RATE = 0.1
-"""What "auto" stands for, and the rate that it tolerates; how they were picked is in docs/calibration.md."""
+"""What "auto" stands for, and the highest rate that it tolerates; how they were picked is in docs/calibration.md."""
 
 
 def _two_sided(e: Evidence) -> np.ndarray:

@@ -78,8 +78,8 @@ def set_threshold(rows: Sequence[Hidden], scorer: Scorer, config: Config, *, mea
     """Return the threshold that a config asks for, and in words how it was set.
 
     A stated `max_false_negative_rate` gives the highest threshold that stays within it. Without one, `calibrated`
-    cuts where its negatives are as hard as a 95% margin's; `auto` stays within a rate of its own, and never fills fewer
-    rows than that margin would.
+    cuts where its negatives are as hard as a 95% margin's; `auto` halves the rate of that margin, tolerates `AUTO_RATE`
+    at most, and never fills fewer rows than the margin would.
 
     Args:
         rows: of the hidden-positive protocol, or whole queries where it cannot be run.
@@ -88,11 +88,13 @@ def set_threshold(rows: Sequence[Hidden], scorer: Scorer, config: Config, *, mea
         measured: whether rows hold hidden positives; otherwise a rate is what the model expects.
     """
     n, asked, auto = config.emit.num_negatives, resolved(config.filter), config.filter.rule == "auto"
-    margin = Kept.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), None).outcome(np.inf, n)
+    margin = Kept.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
     rate = asked.max_false_negative_rate
     if rate is None:
         kept = Kept.of(rows, _with(asked, rule="none"), scorer)
         return as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
+    if auto and config.filter.max_false_negative_rate is None:
+        rate = min(rate, (margin.rate if measured else margin.expected) / 2)
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = Kept.of(rows, _with(asked, rule=others or "none"), scorer)
     threshold, how = _within(kept, rate, n, measured=measured)
@@ -123,12 +125,12 @@ def _within(kept: Kept, rate: float, n: int, *, measured: bool) -> tuple[float, 
     steps = _grid(kept)
     found = float(steps[0])
     if not meets(found):
-        return found, f"no threshold has a {name} rate within {rate:g}; the strictest one was taken"
+        return found, f"no threshold has a {name} rate within {rate:.3g}; the strictest one was taken"
     for _ in range(3):
         last = int(np.flatnonzero([meets(step) for step in steps])[-1])
         found = float(steps[last])
         steps = np.linspace(found, steps[min(last + 1, len(steps) - 1)], STEPS // 4 + 1)
-    return found, f"highest threshold with a {name} rate of at most {rate:g}"
+    return found, f"highest threshold with a {name} rate of at most {rate:.3g}"
 
 
 def _as_full(kept: Kept, fill: float, n: int) -> float:

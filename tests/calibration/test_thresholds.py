@@ -94,7 +94,7 @@ def test_where_nothing_can_be_measured_the_rate_is_the_one_that_the_model_expect
 def test_auto_stays_within_its_rate_where_that_fills_as_many_rows_as_a_margin():
     rows, p = rows_of(3, low_positives=True)  # a margin from a low positive keeps little
     threshold, how = set_threshold(rows, Known(p), config_of(rule="auto"), measured=True)
-    assert f"at most {AUTO_RATE:g}" in how
+    assert "measured rate of at most" in how
     assert outcome(rows, p, threshold, "auto")[0] <= AUTO_RATE
 
 
@@ -133,3 +133,17 @@ def test_no_candidates_set_a_threshold_without_failing():
     for rule in ("auto", "calibrated"):
         threshold, _ = set_threshold(rows, Known(np.zeros(0)), config_of(rule=rule), measured=False)
         assert threshold >= 0
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_auto_halves_the_rate_of_a_margin_unless_a_rate_is_stated(measured):
+    rows, p = rows_of(6)
+    p = p / 3
+    threshold, _ = set_threshold(rows, Known(p), config_of(rule="auto"), measured=measured)
+    margin = Kept.of(rows, config_of(rule="percent").filter, Known(p)).outcome(np.inf, N)
+    found = Kept.of(rows, config_of(rule="percent", easiest=0.2).filter, Known(p)).outcome(threshold, N)
+    before, after = (margin.rate, found.rate) if measured else (margin.expected, found.expected)
+    assert before > 0
+    assert after <= before / 2 or found.fill < margin.fill + 0.1  # rows come first
+    stated, _ = set_threshold(rows, Known(p), config_of(rule="auto", max_false_negative_rate=0.9), measured=measured)
+    assert stated > threshold
