@@ -170,3 +170,21 @@ def sweep(
     show.result(found, as_json, show.swept)
     if found["recommended"] is not None and not as_json:
         show.emit(show.toml_table("filter", found["recommended"]))
+
+
+@app.command(epilog="Example: hnmine probe hnmine.toml --seeds 5")
+def probe(
+    config: opt.ConfigPath,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Splits of the queries to train on.")] = 3,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Train a small adapter on the run's negatives and test it on held-out queries."""
+    from hnmine.cli import show, studies
+    from hnmine.configfile import load_config
+    from hnmine.downstream import probe as run_probe
+
+    found = run_probe(load_config(config, tuple(override or ()), out), source, seeds)
+    show.result(found, as_json, studies.probed)
