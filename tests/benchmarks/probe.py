@@ -42,11 +42,8 @@ from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 NOTHING = "no mined negatives"
 RULES: dict[str, dict[str, Any]] = {
     NOTHING: {"rule": "none"},
-    "none": {"rule": "none"},
     "percent 0.95": {"rule": "percent", "percent": 0.95},
-    "percent 0.95, easiest 0.2": {"rule": "percent", "percent": 0.95, "easiest": 0.2},
     "percent 0.95 and two_sided 0.5": {"rule": ["percent", "two_sided"], "percent": 0.95, "two_sided": 0.5},
-    "calibrated": {"rule": "calibrated"},
     "auto": {"rule": "auto"},
 }
 
