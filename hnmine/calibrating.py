@@ -1,7 +1,7 @@
 """Fitting P(false negative) on hidden positives, out of fold, and measuring what a filter lets through."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -12,7 +12,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import Config
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import TextKeys, rule_names
+from hnmine.judging import Scorer, TextKeys, rule_names
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -22,8 +22,8 @@ from hnmine.thresholds import set_threshold
 FOLDS, HIDINGS = 5, 3
 # Fewer than this, and neither a fit nor a rate means much.
 ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
-# More queries than this change neither; it bounds memory.
-MOST_QUERIES = 5000
+# More queries than this change neither; it bounds memory and time.
+MOST_QUERIES = 2000
 OWN, OTHERS = "own labels", "other collections"
 
 Pieces = Callable[[], Iterator[tuple[Batch, TextKeys]]]
@@ -92,6 +92,32 @@ class CalibratedScorer:
         return self.calibration.models.predict(features(batch, cells), which[query])
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """A scorer whose probabilities of some rows are known already, for trying many settings on them.
+
+    Attributes:
+        rows: the rows; kept, so that no other batch can be taken for one of theirs.
+        values: the probabilities of the cells of each, by the identity of its batch.
+        threshold: candidates with a higher probability are rejected.
+    """
+
+    rows: Sequence[Hidden]
+    values: dict[int, np.ndarray]
+    threshold: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Hidden], scorer: Scorer) -> "Remembered":
+        """Return a scorer that gives what another one gives, for each positive by itself."""
+        cells = [Cells.of(part.batch, part.batch.positive_scores) for part in rows]
+        found = [scorer.probabilities(part.batch, own) for part, own in zip(rows, cells, strict=True)]
+        return cls(rows, {id(part.batch): p for part, p in zip(rows, found, strict=True)}, scorer.threshold)
+
+    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
+        """Return float64 in [0, 1], one a cell."""
+        return self.values[id(batch)]
+
+
 def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
     """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
     for batch, keys in pieces():
@@ -126,32 +152,51 @@ def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidde
         yield whole(batch, keys, _drawn(batch, share, config.seed))
 
 
-def calibrate(pieces: Pieces, config: Config) -> Calibration:
-    """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
+@dataclass(frozen=True)
+class Protocol:
+    """The rows that a collection is calibrated on.
 
-    The threshold is 1, which rejects nothing, where the rule calibrated is not among the config's.
-
-    Args:
-        pieces: gives the candidates, piece by piece, as often as asked.
-        config: the whole config.
+    Attributes:
+        rows: of the hidden-positive protocol; whole queries where it cannot be run.
+        measured: whether they hold hidden positives.
+        why: what the collection's labels allow, in words.
     """
-    queries, several, hidden = usable(pieces)
-    if enough(several, hidden):
-        rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
-        models, fitted_on = _fit(rows, config), OWN
-        why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
-    else:
+
+    rows: list[Hidden]
+    measured: bool
+    why: str
+
+    @classmethod
+    def of(cls, pieces: Pieces, config: Config) -> "Protocol":
+        """Return the rows of a collection's candidates, of a random part of the queries where there are many."""
+        queries, several, hidden = usable(pieces)
+        if enough(several, hidden):
+            rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
+            why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
+            return cls(rows, True, why)
         rows = list(undrawn_rows(pieces, config, MOST_QUERIES / max(1, queries)))
-        models, fitted_on = transferred(), OTHERS
         why = (
             f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
             f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         )
+        return cls(rows, False, why)
+
+
+def calibrate(protocol: Protocol, config: Config) -> Calibration:
+    """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
+
+    Args:
+        protocol: the collection's rows.
+        config: the whole config.
+    """
+    models = _fit(protocol.rows, config) if protocol.measured else transferred()
+    fitted_on = OWN if protocol.measured else OTHERS
     threshold, how = 1.0, "no threshold, since no rule uses it"
     if "calibrated" in rule_names(config.filter):
-        unset = Calibration(models, np.inf, fitted_on, why, config.seed).scorer(out_of_fold=True)
-        threshold, how = set_threshold(rows, unset, config, measured=fitted_on == OWN)
-    return Calibration(models, threshold, fitted_on, f"{why}; {how}", config.seed)
+        unset = Calibration(models, np.inf, fitted_on, protocol.why, config.seed).scorer(out_of_fold=True)
+        scorer = Remembered.of(protocol.rows, unset)
+        threshold, how = set_threshold(protocol.rows, scorer, config, measured=protocol.measured)
+    return Calibration(models, threshold, fitted_on, f"{protocol.why}; {how}", config.seed)
 
 
 def _fit(rows: list[Hidden], config: Config) -> Logistic:

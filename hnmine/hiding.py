@@ -4,13 +4,14 @@ A query with two or more labelled positives carries its own test. One positive s
 unlabelled candidates like any other. Whatever the filter then chooses from among them is a measured false negative.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hnmine.candidates import Batch
-from hnmine.judging import TextKeys
+from hnmine.config import FilterConfig
+from hnmine.judging import Judgement, Scorer, TextKeys, checked, judge
 from hnmine.ragged import Ragged
 from hnmine.science.protocol import pick_known
 
@@ -30,6 +31,16 @@ class Hidden:
     keys: TextKeys
     query: np.ndarray
     is_hidden: np.ndarray
+    _checks: dict[Any, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def judge(self, config: FilterConfig, scorer: Scorer | None) -> Judgement:
+        """Return the verdicts; the checks that all settings of a sweep share are made once."""
+        shared = (
+            config.ranks, config.max_positive_similarity, config.max_query_similarity, config.judged_negatives,
+        )  # fmt: skip
+        if shared not in self._checks:
+            self._checks[shared] = checked(self.batch, config, self.keys)
+        return judge(self.batch, config, self.keys, scorer, self._checks[shared])
 
 
 def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:

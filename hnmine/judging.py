@@ -108,7 +108,21 @@ class Scorer(Protocol):
         ...
 
 
-def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | None = None) -> Judgement:
+def checked(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
+    """Return the codes that the checks before all rules give, int8, one a candidate; they know no anchor."""
+    codes = np.zeros(len(batch.scores), dtype=np.int8)
+    for name, reject in _candidate_checks(batch, config, keys):
+        codes = np.where((codes == 0) & reject, np.int8(CODES[name]), codes)
+    return codes
+
+
+def judge(
+    batch: Batch,
+    config: FilterConfig,
+    keys: TextKeys,
+    scorer: Scorer | None = None,
+    checks: np.ndarray | None = None,
+) -> Judgement:
     """Return the verdicts on a batch.
 
     Args:
@@ -116,13 +130,11 @@ def judge(batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | N
         config: the filter table.
         keys: copies, and positives of queries with the same text.
         scorer: the calibrated model; needed by the rule calibrated alone.
+        checks: what `checked` returns, where it is known already.
     """
     config = resolved(config)
     cells = Cells.of(batch, anchor_scores(batch, config))
-    per_candidate = np.zeros(len(batch.scores), dtype=np.int8)
-    for name, reject in _candidate_checks(batch, config, keys):
-        per_candidate = np.where((per_candidate == 0) & reject, np.int8(CODES[name]), per_candidate)
-    codes = per_candidate[cells.candidate]
+    codes = (checked(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = scorer.probabilities(batch, cells) if scorer is not None else None
     evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
     known = spared(batch, config, keys)[cells.candidate]

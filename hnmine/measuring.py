@@ -10,7 +10,7 @@ from hnmine.candidates import Cells
 from hnmine.choosing import Chooser, Vectors
 from hnmine.config import Config
 from hnmine.hiding import Hidden
-from hnmine.judging import Scorer, judge
+from hnmine.judging import Scorer
 from hnmine.quality import per_anchor
 from hnmine.ragged import Ragged
 from hnmine.science.calibration import calibration_error, reliability
@@ -54,7 +54,7 @@ def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vect
     chooser = chooser_for(config, vectors)
     tally = Tally()
     for rows in hidden_rows(pieces, config, MOST_QUERIES / several):
-        judged = judge(rows.batch, filter_config, rows.keys, scorer)
+        judged = rows.judge(filter_config, scorer)
         ids = [str(row) for row in rows.batch.query_rows]
         known = rows.keys.is_judged(rows.batch)
         chosen = chooser.choose(rows.batch, judged.cells, judged.keep, ids, known)

@@ -1,28 +1,18 @@
 """`hnmine sweep`: many filter settings over the candidates that are stored, measured side by side; no retrieval."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hnmine.calibrating import (
-    MOST_QUERIES,
-    OWN,
-    Calibration,
-    calibrate,
-    enough,
-    hidden_rows,
-    undrawn_rows,
-    usable,
-)
+from hnmine.calibrating import Protocol, Remembered, calibrate
 from hnmine.choosing import Vectors, teacher_vectors
 from hnmine.config import Config, FilterConfig
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.filtering import setup
-from hnmine.hiding import Hidden
-from hnmine.judging import judge, rule_names
+from hnmine.judging import rule_names
 from hnmine.measuring import NOTHING_RETRIEVED, Tally, chooser_for
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
@@ -85,23 +75,18 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     if read_json(context.reading("retrieve") / MANIFEST) is None:
         raise IncompleteStage(f"{context.reading('retrieve')} is not complete; run `hnmine retrieve` first")
     state, vectors = setup(context), teacher_vectors(context)
-    queries, several, hidden = usable(state.pieces)
-    measured = enough(several, hidden)
-    if measured:
-        rows = list(hidden_rows(state.pieces, config, MOST_QUERIES / several))
-    else:
-        rows = list(undrawn_rows(state.pieces, config, MOST_QUERIES / max(1, queries)))
-    guided = any(part.batch.has_guide for part in rows)
+    protocol = Protocol.of(state.pieces, config)
+    guided = any(part.batch.has_guide for part in protocol.rows)
     if "guide" in rule_names(config.filter) and not guided:
         raise IncompleteStage(f"{context.reading('retrieve')} was made without [guide]; run `hnmine retrieve` again")
-    models = calibrate(state.pieces, config)
-    found = [_try(settings, rows, config, (models, vectors)) for settings in _grid(config, guided)]
-    found = _mark_front(found, measured)
+    scorer = Remembered.of(protocol.rows, calibrate(protocol, config).scorer(out_of_fold=True))
+    found = [_try(settings, protocol, config, (scorer, vectors)) for settings in _grid(config, guided)]
+    found = _mark_front(found, protocol.measured)
     return {
-        "measured_on_hidden_positives": measured,
-        "reason": models.reason.split(";")[0],
-        "settings": [_row(one, measured) for one in found],
-        "recommended": _recommend(found, target) if measured else None,
+        "measured_on_hidden_positives": protocol.measured,
+        "reason": protocol.why,
+        "settings": [_row(one, protocol.measured) for one in found],
+        "recommended": _recommend(found, target) if protocol.measured else None,
         "target": target,
     }
 
@@ -118,20 +103,19 @@ def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
 
 
 def _try(
-    settings: dict[str, Any], rows: Sequence[Hidden], config: Config, means: tuple[Calibration, Vectors | None]
+    settings: dict[str, Any], protocol: Protocol, config: Config, means: tuple[Remembered, Vectors | None]
 ) -> Swept:
-    models, vectors = means
+    scorer, vectors = means
     filter_config: FilterConfig = config.filter.model_copy(update={**settings, "anchor": "each"})
     tried = config.model_copy(update={"filter": filter_config})
-    scorer = None
+    used = None
     if "calibrated" in rule_names(filter_config):
-        scorer = models.scorer(out_of_fold=True)
-        threshold, _ = set_threshold(rows, scorer, tried, measured=models.fitted_on == OWN)
-        scorer = replace(scorer, threshold=threshold)
+        threshold, _ = set_threshold(protocol.rows, scorer, tried, measured=protocol.measured)
+        used = replace(scorer, threshold=threshold)
     chooser = chooser_for(config, vectors)
     tally = Tally()
-    for part in rows:
-        judged = judge(part.batch, filter_config, part.keys, scorer)
+    for part in protocol.rows:
+        judged = part.judge(filter_config, used)
         ids = [str(row) for row in part.batch.query_rows]
         chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
         tally.add(part, judged.cells, chosen, None)

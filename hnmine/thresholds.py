@@ -8,7 +8,7 @@ import numpy as np
 
 from hnmine.config import Config, FilterConfig
 from hnmine.hiding import Hidden
-from hnmine.judging import Scorer, judge, resolved, rule_names, spared
+from hnmine.judging import Scorer, resolved, rule_names, spared
 from hnmine.science.sampling import choose
 
 STEPS = 32
@@ -55,7 +55,7 @@ class Kept:
         parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool))]
         first = 0
         for hidden in rows:
-            judged = judge(hidden.batch, config, hidden.keys, scorer)
+            judged = hidden.judge(config, scorer)
             keep = judged.keep
             at = judged.cells.candidate[keep]
             p = judged.probabilities[keep] if judged.probabilities is not None else np.zeros(len(at))

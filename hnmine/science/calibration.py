@@ -51,6 +51,7 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
         ValueError: one of the two labels does not occur.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     if not labels.any() or labels.all():
         raise ValueError("both hidden positives and other candidates are needed to fit")
@@ -58,8 +59,9 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
     mean = np.average(features, axis=0, weights=total)
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=total))
     scale = np.where(scale > 1e-9, scale, 1.0)
-    model = LogisticRegression(C=1.0, max_iter=1000)
-    model.fit((features - mean) / scale, labels, sample_weight=weights)
+    model = LogisticRegression(solver="newton-cholesky", C=1.0, max_iter=1000)
+    with threadpool_limits(1):  # sums in another order would change the last bits
+        model.fit((features - mean) / scale, labels, sample_weight=weights)
     return Logistic(mean[None], scale[None], model.coef_.astype(np.float64), model.intercept_.astype(np.float64))
 
 

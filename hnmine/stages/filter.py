@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from hnmine.advice import empty_rows
 from hnmine.badpositives import standings
-from hnmine.calibrating import calibrate
+from hnmine.calibrating import Protocol, calibrate
 from hnmine.candidates import Batch, nest_lists
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
 from hnmine.judging import TextKeys, judge, rule_names
@@ -32,7 +32,7 @@ def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
 def _calibrate(state: FilterState, item: Item, tick: Tick) -> pa.Table:
     if not state.config.filter.gives_probabilities:
         return CALIBRATION.empty_table()
-    return calibrate(state.pieces, state.config).to_table()
+    return calibrate(Protocol.of(state.pieces, state.config), state.config).to_table()
 
 
 def _setup_judge(context: RunContext) -> FilterState:

@@ -24,6 +24,7 @@ from hnmine.calibrating import (
     MOST_QUERIES,
     OTHERS,
     Calibration,
+    Protocol,
     calibrate,
     hidden_rows,
     usable,
@@ -71,7 +72,7 @@ def two_sided_limit(one: Mined, target: float) -> float:
 def own_labels(one: Mined, rule: str) -> dict[str, Any]:
     """Return what a rule lets through with a model fitted on the collection, out of fold."""
     config = with_rule(one, rule)
-    return measure(one.pieces, config, calibrate(one.pieces, config).scorer(out_of_fold=True))
+    return measure(one.pieces, config, calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True))
 
 
 def transferred(one: Mined, rule: str, rows: list[Hidden], others: Logistic) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hnmine.calibrating import (
     OTHERS,
     CalibratedScorer,
     Calibration,
+    Protocol,
     calibrate,
     hidden_rows,
     usable,
@@ -117,9 +118,9 @@ def scorers(one: Mined, cut: Split, settings: dict[str, Any], others: Logistic) 
     moved = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", cut.seed).scorer()
     threshold, _ = set_threshold(cut.rows, moved, config, measured=False)
     found: dict[str, CalibratedScorer | None] = {", transferred": replace(moved, threshold=threshold)}
-    _, several, hidden = usable(lambda: iter(cut.pieces))
-    if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
-        found[", own labels"] = calibrate(lambda: iter(cut.pieces), config).scorer(out_of_fold=True)
+    protocol = Protocol.of(lambda: iter(cut.pieces), config)
+    if protocol.measured:
+        found[", own labels"] = calibrate(protocol, config).scorer(out_of_fold=True)
     return found
 
 
