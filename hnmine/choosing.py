@@ -190,3 +190,10 @@ def cells_of(table: pa.Table, batch: Batch) -> tuple[Cells, np.ndarray]:
     flat = table.column("verdicts").combine_chunks().flatten().flatten()
     keep = pc.equal(flat, KEEP).to_numpy(zero_copy_only=False)
     return cells, np.asarray(keep, dtype=bool)
+
+
+def anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:
+    """Return which anchor's negatives serve each positive: its own under `each`, else the query's one."""
+    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
+    own = anchors.lengths[positives.owners] > 1
+    return np.asarray(anchors.offsets[:-1][positives.owners] + np.where(own, place, 0))

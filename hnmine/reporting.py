@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from hnmine.badpositives import BAD_POSITIVES_FILE
 from hnmine.choosing import teacher_vectors
 from hnmine.filtering import read_calibration, setup
+from hnmine.intervals import HEADLINE, headline_parts, intervals
 from hnmine.keys import recorded
 from hnmine.measuring import measure
 from hnmine.ragged import Ragged
@@ -30,7 +31,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
     report: dict[str, Any] = {
         "coverage": _share(emitted["queries_with_negatives"], queries.rows),
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
-        **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci")},
+        **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
+        "intervals": _intervals(context, chosen),
         **_false_negatives(context),
         "verdicts": counts["filter"]["verdicts"],
         "counts": counts,
@@ -85,6 +87,12 @@ def numbers(report: dict[str, Any]) -> dict[str, float | None]:
         elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             found[name] = value
     return dict(sorted(found.items()))
+
+
+def _intervals(context: RunContext, chosen: Any) -> dict[str, list[float] | None]:
+    """Return the 95% bootstrap interval of each headline number, over queries."""
+    top, bottom = headline_parts(context.folder("report"), chosen)
+    return dict(zip(HEADLINE, intervals(top, bottom, context.config.seed), strict=True))
 
 
 def _share(part: int, whole: int) -> float:

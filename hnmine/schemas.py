@@ -193,6 +193,7 @@ QUERY_REPORT = pa.schema(
         _field("hardness", pa.float32(), "mean hardness of the chosen; null without any", nullable=True),
         _field("safety", pa.float32(), "max-margin safety; null without any chosen", nullable=True),
         _field("eci", pa.float32(), "capacity times the harmonic mean of hardness and safety; 0 without any"),
+        _field("eci_sem", pa.float32(), "log-determinant of the weighted residuals of the chosen; 0 without any"),
     ]
 )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.errors import IncompleteStage
 from hnmine.schemas import vectors as vectors_schema
 from hnmine.store import Shards
 
@@ -54,10 +55,15 @@ class VectorStore:
     Args:
         folder: where the vector shards lie.
         cache_bytes: how much of them may stay in memory; the rest is read again each time round.
+
+    Raises:
+        IncompleteStage: the folder holds no shards.
     """
 
     def __init__(self, folder: Path, cache_bytes: int = 0) -> None:
         paths = sorted(folder.glob("part-*.parquet"))
+        if not paths:
+            raise IncompleteStage(f"{folder} holds no vectors; remove {folder.parent} and run `hnmine embed` again")
         schema = pq.read_schema(paths[0]).remove_metadata()
         self.shards = Shards(folder, schema)
         self.dim: int = schema.field("vector").type.list_size

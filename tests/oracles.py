@@ -179,6 +179,27 @@ def eci(c, h, s):
     return 0.0 if h + s == 0 else c * 2 * h * s / (h + s)
 
 
+def residual_weight(consistency, locality, overlap):
+    return clip(consistency) * clip(locality) * clip(1 - overlap)
+
+
+def eci_sem(residuals, weights):
+    """ln det(I + sum w r r^T) as the paper writes it: a matrix of d x d, by numpy's determinant."""
+    matrix = np.eye(len(residuals[0]) if len(residuals) else 1)
+    for r, w in zip(residuals, weights, strict=True):
+        matrix += w * np.outer(r, r)
+    return math.log(np.linalg.det(matrix))
+
+
+def bootstrap(top, bottom, draws):
+    """Ratios of sums over resamples: draws has a list of row numbers for each."""
+    out = []
+    for rows in draws:
+        below = sum(bottom[row] for row in rows)
+        out.append(sum(top[row] for row in rows) / below if below else math.nan)
+    return out
+
+
 def mean(values):
     """Mean of the numbers that there are; None without any."""
     real = [value for value in values if value is not None]

@@ -52,6 +52,11 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
+def interval(ends: Sequence[float] | None) -> str:
+    """Return an interval for people; nothing where there is none."""
+    return "" if ends is None else " to ".join(number(end) for end in ends)
+
+
 def stages(results: Sequence[StageResult]) -> None:
     """Draw one line a stage: time, and what came of it."""
     table = _table("Stages", "stage", "seconds", "result")
@@ -108,6 +113,7 @@ _MEANING = {
     "safety": "distance kept from the positive; 0 none, 1 enough",
     "capacity": "ln(1 + negatives), mean over queries",
     "eci": "capacity x harmonic mean of hardness and safety",
+    "eci_sem": "how much the negatives differ from the positive and from one another",
     "false_negative_rate": "negatives that are hidden positives: a lower bound",
 }
 
@@ -117,10 +123,13 @@ def report(data: dict[str, Any], path: Path) -> None:
     console = _console()
     for warning in data["warnings"]:
         console.print(Text(f"warning: {warning}", style="bold yellow"))
-    table = _table("\nReport", "number", "value", "meaning")
+    table = _table("\nReport", "number", "value", "95% interval", "meaning")
+    rate = data.get("hidden_positives", {}).get("this_filter", {}).get("interval")
     for name, meaning in _MEANING.items():
         reason = data.get(f"{name}_reason")
-        _row(table, (name, number(data[name]), f"{meaning} ({reason})" if reason and data[name] is None else meaning))
+        between = interval((data["intervals"] | {"false_negative_rate": rate})[name])
+        text = f"{meaning} ({reason})" if reason and data[name] is None else meaning
+        _row(table, (name, number(data[name]), between, text))
     console.print(table)
     _distributions(console, data["distributions"])
     verdicts = _table("\nVerdicts", "verdict", "candidates", "share")

@@ -1,10 +1,13 @@
-"""The quality of a mined set from its scores alone: capacity, hardness, safety and ECI.
+"""The quality of a mined set without training: capacity, hardness, safety and ECI from scores, ECI-sem from vectors.
 
 After "ECI: Effective Contrastive Information to Evaluate Hard-Negatives" (arXiv 2603.20990): information capacity
-times the harmonic mean of hardness and safety. What is computed here is this project's definition.
+times the harmonic mean of hardness and safety; and, from its later version, the log-determinant of weighted
+residuals. What is computed here is this project's definition.
 """
 
 import numpy as np
+
+from hnmine.science.dots import pair_dots
 
 DELTA = 0.05
 """Safety is full from a margin of this share of the way from random documents to the positive."""
@@ -72,3 +75,57 @@ def eci(c: np.ndarray, h: np.ndarray, s: np.ndarray) -> np.ndarray:
     """
     total = h + s
     return np.asarray(c * np.divide(2 * h * s, total, out=np.zeros(np.shape(total)), where=total > 0))
+
+
+def residual_weight(consistency: np.ndarray, locality: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    """Return w = c l x, the weight of each negative's residual in ECI-sem, in [0, 1].
+
+    The paper names the three parts; that they are measured so and multiplied is this project's definition.
+
+    Args:
+        consistency: c in [0, 1], how surely it is no false negative: 1 - P(false negative) where there is a model,
+            else the max-margin safety of this negative alone. Shape (n,).
+        locality: l in [0, 1], its hardness, shape (n,).
+        overlap: share of the query's word weight that it holds, in [0, 1], shape (n,); the lexical residuality
+            x = 1 - overlap is what shared words do not explain.
+
+    Returns:
+        float64, shape (n,): 0 where any part is 0, so for a random document, a negative at or above the anchor that
+        no model vouches for, and a text that holds all words of the query.
+    """
+    residuality = 1.0 - np.asarray(overlap, dtype=np.float64)
+    parts = [np.clip(np.asarray(part, dtype=np.float64), 0, 1) for part in (consistency, locality, residuality)]
+    return np.asarray(parts[0] * parts[1] * parts[2])
+
+
+def eci_sem(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return ECI-sem = ln det(I + sum_k w_k r_k r_k^T) of each row's negatives, in nats.
+
+    Computed as ln det(I + G) with the K x K matrix G_kl = sqrt(w_k w_l) r_k . r_l, which has the same determinant
+    (Sylvester), by symmetric elimination without pivoting: every pivot is at least 1, as G is positive semidefinite.
+
+    With a_k = w_k |r_k|^2 it lies between ln(1 + sum a_k), where all residuals point the same way, as copies do, and
+    sum ln(1 + a_k), where they are at right angles. It does not depend on the order, and never falls by one more.
+
+    Args:
+        residuals: r_k = e(d_k) - e(d+), vectors of length 1 each before the difference, shape (n, K, d).
+        weights: w_k >= 0, shape (n, K); rows with fewer than K negatives are filled up with weight 0, which changes
+            nothing.
+
+    Returns:
+        float64, shape (n,); 0 for a row without negatives.
+    """
+    n, k = weights.shape
+    values = np.asarray(residuals, dtype=np.float64) * np.sqrt(np.asarray(weights, dtype=np.float64))[:, :, None]
+    flat = values.reshape(n * k, values.shape[2])
+    left = np.empty((n, k, k))
+    for column in range(k):
+        left[:, :, column] = pair_dots(flat, np.repeat(values[:, column], k, axis=0)).reshape(n, k)
+    left[:, np.arange(k), np.arange(k)] += 1.0
+    total = np.zeros(n)
+    for step in range(k):
+        pivot = np.maximum(left[:, step, step], 1.0)
+        total += np.log(pivot)
+        below = left[:, step + 1 :, step]
+        left[:, step + 1 :, step + 1 :] -= below[:, :, None] * (below / pivot[:, None])[:, None, :]
+    return total

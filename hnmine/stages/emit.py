@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from hnmine.badpositives import count_treated, emitted, served
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, cells_of, teacher_vectors
+from hnmine.choosing import Chooser, anchor_of, cells_of, teacher_vectors
 from hnmine.config import Config
 from hnmine.filling import RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
@@ -137,10 +137,10 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     which = np.flatnonzero(emitted(table, state.config))
-    owners, anchor_of = positives.owners[which], _anchor_of(positives, anchors)[which]
+    owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
-    lengths = negatives["doc_rows"].lengths[anchor_of]
-    spread = np.repeat(negatives["doc_rows"].offsets[:-1][anchor_of], lengths)
+    lengths = negatives["doc_rows"].lengths[served_by]
+    spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
     spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     position = negatives["positions"].values[spread]
     drawn = position == RANDOM
@@ -156,7 +156,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "anchor": queries.column("text"), "query_id": queries.column("query_id"),
             "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
-            "anchor_score": pa.array(anchors.values[anchor_of]),
+            "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
         },
         lengths=lengths,
@@ -166,18 +166,11 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "rank": pa.array(ranks.values).take(at),
             "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": pa.array(["retrieved", "random"]).take(pa.array(drawn.astype(np.int64))),
-            **_probabilities(state, table, np.repeat(anchor_of, lengths), position),
+            **_probabilities(state, table, np.repeat(served_by, lengths), position),
             **_guide_score(state.config, table, at),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
-
-
-def _anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:
-    """Return which anchor's negatives serve each positive: its own under `each`, else the query's one."""
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
-    own = anchors.lengths[positives.owners] > 1
-    return np.asarray(anchors.offsets[:-1][positives.owners] + np.where(own, place, 0))
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:

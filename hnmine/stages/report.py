@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.badpositives import BAD_POSITIVES_FILE, list_suspected
+from hnmine.badpositives import BAD_POSITIVES_FILE, emitted, list_suspected
 from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
@@ -16,9 +16,12 @@ from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
 from hnmine.reporting import build_report
 from hnmine.schemas import CORPUS, JUDGED, QUERY_REPORT
+from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
 from hnmine.store import Shards, write_json
+from hnmine.variety import Chosen, eci_sem_of_queries, weights
+from hnmine.vectors import VectorStore
 
 REPORT = "report.json"
 
@@ -29,6 +32,7 @@ class _State:
     judged: Shards
     chosen: pa.Table
     starts: np.ndarray
+    vectors: VectorStore
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -42,6 +46,7 @@ def _setup(context: RunContext) -> _State:
         Shards(context.reading("filter"), JUDGED),
         chosen,
         chosen.column("query_row").to_numpy(),
+        VectorStore(context.reading("embed") / "corpus", parse_size(context.config.cache)),
     )
 
 
@@ -52,8 +57,12 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         cells, keep = cells_of(piece, batch)
         low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
         rows = state.chosen.slice(low, high - low)
-        chosen, served = Ragged.from_arrow(rows.column("scores")), rows.column("wanted").to_numpy() > 0
-        values = per_query(batch, cells, keep, chosen, state.config.emit.num_negatives, served)
+        chosen, served = Chosen.from_table(rows), rows.column("wanted").to_numpy() > 0
+        values = per_query(batch, cells, keep, chosen.scores, state.config.emit.num_negatives, served)
+        probabilities = Ragged.from_arrow(piece.column("probabilities").combine_chunks().flatten())
+        weight = weights(batch, cells, chosen, probabilities)
+        of_positives = emitted(piece, state.config)
+        values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)
         parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
@@ -84,7 +93,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="report",
-    version=2,
+    version=3,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(

@@ -1,0 +1,65 @@
+"""Intervals without assumptions on how a number is distributed: the bootstrap over queries."""
+
+import numpy as np
+
+from hnmine.science.sampling import random_order
+
+RESAMPLES = 1000
+"""Enough for the ends of a 95% interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)."""
+
+# (resample, query) numbers that are drawn at a time.
+_AT_ONCE = 1 << 20
+
+
+def resampled(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Return ratios sum(top) / sum(bottom) over resamples of the rows, drawn with replacement (Efron, 1979).
+
+    All columns share the resamples, so that differences between two of them are paired.
+
+    Args:
+        top: float, shape (n, m): what each of n queries adds to the numerator of each of m numbers.
+        bottom: float >= 0, shape (n, m): to the denominator; 1 for a mean over all queries.
+        seed: any whole number; it and n decide the draws.
+        resamples: how many.
+
+    Returns:
+        float64, shape (resamples, m); NaN where a denominator is 0. It takes memory for about a million draws,
+        however many queries there are.
+    """
+    top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    n, m = top.shape
+    out = np.full((resamples, m), np.nan)
+    if not n:
+        return out
+    both = np.ascontiguousarray(np.concatenate([top, bottom], axis=1))
+    seeds = random_order(np.full(resamples, seed & (2**64 - 1), dtype=np.uint64), np.arange(resamples))
+    width = max(1, _AT_ONCE // n)
+    for first in range(0, resamples, width):
+        own = seeds[first : first + width]
+        numbers = random_order(np.repeat(own, n), np.tile(np.arange(n), len(own)))
+        drawn = (numbers % np.uint64(n)).astype(np.int64) + np.repeat(np.arange(len(own)) * n, n)
+        counts = np.bincount(drawn, minlength=len(own) * n).reshape(len(own), n).astype(np.float64)
+        # einsum and no matrix product: its last bits do not depend on the number of threads
+        sums = np.einsum("rn,nm->rm", counts, both)
+        np.divide(sums[:, :m], sums[:, m:], out=out[first : first + width], where=sums[:, m:] > 0)
+    return out
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (1 - level) / 2 and (1 + level) / 2 quantiles of each column: the percentile interval.
+
+    Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7, 1979.
+
+    Args:
+        values: resampled numbers, shape (resamples, m); NaN is left out.
+        level: share of the resamples inside.
+
+    Returns:
+        (low, high), float64, shape (m,); NaN for a column of NaN alone.
+    """
+    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    for column in range(values.shape[1]):
+        real = values[~np.isnan(values[:, column]), column]
+        if len(real):
+            low[column], high[column] = np.quantile(real, [(1 - level) / 2, (1 + level) / 2])
+    return low, high

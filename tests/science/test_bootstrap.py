@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science import bootstrap
+from hnmine.science.bootstrap import percentile_interval, resampled
+from hnmine.science.sampling import random_order
+from tests import oracles
+from tests.strategies import quick
+
+rows = st.lists(st.tuples(st.floats(-2, 2), st.sampled_from([0.0, 1.0, 3.0])), min_size=1, max_size=8)
+
+
+def draws(n, seed, resamples):
+    """Return which rows each resample draws: numbers of its own seed and of the place drawn."""
+    seeds = random_order(np.full(resamples, seed, dtype=np.uint64), np.arange(resamples))
+    return [(random_order(np.full(n, own), np.arange(n)) % np.uint64(n)).tolist() for own in seeds]
+
+
+@quick
+@given(rows, st.integers(0, 5))
+def test_it_is_the_double_loop(values, seed):
+    top, bottom = np.array(values).T
+    found = resampled(top[:, None], bottom[:, None], seed, 20)[:, 0]
+    expected = oracles.bootstrap(top.tolist(), bottom.tolist(), draws(len(values), seed, 20))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@quick
+@given(rows, st.floats(-1, 1))
+def test_columns_share_their_resamples_so_differences_are_paired(values, shift):
+    top = np.array(values)[:, :1]
+    both = resampled(np.concatenate([top, top + shift], axis=1), np.ones((len(values), 2)), 0, 50)
+    np.testing.assert_allclose(both[:, 1] - both[:, 0], shift, atol=1e-12)
+
+
+@quick
+@given(rows, st.integers(1, 40))
+def test_how_many_are_drawn_at_a_time_changes_no_bit(values, width):
+    top, bottom = (column[:, None] for column in np.array(values).T)
+    whole = resampled(top, bottom, 3, 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "_AT_ONCE", width)
+        np.testing.assert_array_equal(resampled(top, bottom, 3, 30), whole)
+
+
+def test_another_seed_draws_anew_and_the_same_seed_the_same():
+    top, ones = np.arange(50.0)[:, None], np.ones((50, 1))
+    np.testing.assert_array_equal(resampled(top, ones, 1), resampled(top, ones, 1))
+    assert (resampled(top, ones, 1) != resampled(top, ones, 2)).mean() > 0.9
+    assert resampled(top, ones, -1, 3).shape == (3, 1)
+
+
+def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    samples = random.exponential(size=(300, 60))
+    low, high = zip(
+        *(percentile_interval(resampled(s[:, None], np.ones((60, 1)), i, 300)) for i, s in enumerate(samples)),
+        strict=True,
+    )
+    inside = (np.concatenate(low) <= 1) & (np.concatenate(high) >= 1)
+    assert 0.88 <= inside.mean() <= 0.97  # percentile intervals of a skewed mean run a little short
+
+
+def test_its_width_is_that_of_the_normal_interval_for_a_mean_of_many():
+    values = np.random.default_rng(1).normal(size=(4000, 1))
+    low, high = percentile_interval(resampled(values, np.ones((4000, 1)), 0))
+    assert (high - low)[0] == pytest.approx(2 * 1.96 * values.std() / np.sqrt(4000), rel=0.08)
+
+
+def test_what_cannot_be_measured_is_nan():
+    assert np.isnan(resampled(np.zeros((0, 2)), np.zeros((0, 2)), 0, 5)).all()
+    found = resampled(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 0]]), 0, 200)
+    assert np.isnan(found[:, 1]).all()
+    assert 0 < np.isnan(found[:, 0]).sum() < 200
+    low, high = percentile_interval(found)
+    assert np.isnan(low[1])
+    assert low[0] <= 1 <= high[0]  # of the resamples that drew the one query that counts
+    one = percentile_interval(resampled(np.array([[0.3]]), np.ones((1, 1)), 0))
+    assert [float(one[0][0]), float(one[1][0])] == [0.3, 0.3]
