@@ -4,7 +4,8 @@ import hashlib
 import re
 import unicodedata
 
-_NOISE = re.compile(r"[\W_]+")
+# C, C++ and C# are three things: these signs after a letter or digit, or after one another, belong to their word.
+_NOISE = re.compile(r"(?:(?<![\w+#])[+#]+|[^\w+#]|_)+")
 
 
 def same_text_key(text: str) -> bytes:
@@ -15,15 +16,21 @@ def same_text_key(text: str) -> bytes:
 def copy_key(text: str) -> int:
     """Return a 64-bit hash equal for texts that differ in case, punctuation and spacing only.
 
-    The text is normalised (Unicode NFKC), case-folded, and stripped of everything that is no letter, digit or
-    mark (the vowels of many scripts); a text without any keeps its signs, so that "?" and "!" stay apart. Two of
-    n texts meet by chance with a probability of about n^2 / 2^65: 3e-8 at a million.
+    The text is normalised (Unicode NFKC), case-folded, and every run of what is no letter, digit or mark (the vowels
+    of many scripts) becomes one space, so that 1.5 and 15 stay apart; + and # that follow a letter or digit are kept.
+    A text without any keeps its signs, so that "?" and "!" stay apart. Two of n texts meet by chance with a
+    probability of about n^2 / 2^65: 3e-8 at a million.
     """
-    plain = _letters(unicodedata.normalize("NFKC", text).casefold()) or " ".join(text.split())
+    plain = _words(unicodedata.normalize("NFKC", text).casefold()) or " ".join(text.split())
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "little")
 
 
-def _letters(text: str) -> str:
+def _words(text: str) -> str:
     if text.isascii():
-        return _NOISE.sub("", text)
-    return _NOISE.sub(lambda noise: "".join(c for c in noise.group() if unicodedata.category(c)[0] == "M"), text)
+        return _NOISE.sub(" ", text).strip()
+
+    def between(noise: re.Match[str]) -> str:
+        marks = "".join(c for c in noise.group() if unicodedata.category(c)[0] == "M")
+        return marks if len(marks) == len(noise.group()) else f"{marks} "
+
+    return " ".join(_NOISE.sub(between, text).split())

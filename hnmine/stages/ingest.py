@@ -258,7 +258,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="ingest",
-    version=1,
+    version=2,
     reads=(),
     parts=_parts,
     steps=(Step("read", "documents", _plan, _setup, _process),),

@@ -10,7 +10,9 @@ from tests.strategies import quick
     ("one", "other"),
     [
         ("Hello, world!", "hello world"),
-        ("hello world", "helloworld"),
+        ("hello - world", "(hello) world"),
+        ("written in C++.", "Written in c++"),
+        ("a + b", "a b"),
         ("Straße", "STRASSE"),
         ("snake_case", "snake case"),
         ("caf\u00e9", "cafe\u0301"),
@@ -33,6 +35,10 @@ def test_texts_that_differ_in_case_punctuation_and_spacing_are_copies(one, other
         ("?", "!"),
         ("...", ""),
         ("ab", "ba"),
+        ("hello world", "helloworld"),
+        ("version 1.5", "version 15"),
+        ("written in C", "written in C++"),
+        ("written in C++", "written in C#"),
         ("दिन", "दान"),  # Devanagari: day, donation; they differ in a vowel sign only
         ("กิน", "กัน"),  # Thai: to eat, each other; likewise
     ],
@@ -70,5 +76,5 @@ def test_case_and_punctuation_keep_documents_apart(one, other):
 
 def test_keys_stay_what_they_are_from_run_to_run():
     # stored in shards: a change here needs a new version of the ingest stage
-    assert copy_key("Hello, world!") == copy_key("HELLO WORLD") == 0x5E644672268C4E6A
+    assert copy_key("Hello, world!") == copy_key("HELLO WORLD") == 0x50B1A332AA338687
     assert same_text_key(" Hello,  world! ").hex() == "9bbbb7410fa6464a1a6a216919179455"
