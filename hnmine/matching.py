@@ -51,8 +51,9 @@ def coded(sets: Sequence[MinedSet], with_ids: bool) -> list[Coded]:
     out = []
     for mined, own, names in zip(sets, queries, documents, strict=True):
         owners = own[mined.owners]
-        pairs, at = np.unique(np.stack([owners, names], axis=1), axis=0, return_index=True)
-        out.append(Coded(mined, own, pairs[:, 0], pairs[:, 1], at))
+        span = int(names.max(initial=0)) + 1
+        pairs, at = np.unique(owners * span + names, return_index=True)
+        out.append(Coded(mined, own, pairs // span, pairs % span, at))
     return out
 
 

@@ -195,4 +195,5 @@ def compare(
         from hnmine.store import write_text
 
         write_text(compare_page(found), html)
+        show.note(f"written: {html}")
     show.result(found, as_json, showcompare.comparison)
