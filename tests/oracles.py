@@ -200,6 +200,15 @@ def bootstrap(top, bottom, draws):
     return out
 
 
+def agreement(sets, groups):
+    """For each group (items that all sets have, items that any has); sets are lists of (group, item)."""
+    out = []
+    for group in range(groups):
+        own = [{item for g, item in rows if g == group} for rows in sets]
+        out.append((len(set.intersection(*own)), len(set.union(*own))))
+    return out
+
+
 def mean(values):
     """Mean of the numbers that there are; None without any."""
     real = [value for value in values if value is not None]

@@ -188,3 +188,30 @@ def probe(
 
     found = run_probe(load_config(config, tuple(override or ()), out), source, seeds)
     show.result(found, as_json, studies.probed)
+
+
+@app.command(epilog="Example: hnmine compare runs/first runs/second --html difference.html")
+def compare(
+    sets: Annotated[
+        list[str],
+        typer.Argument(help="Output folders of complete runs, or files of triplets: two or more.", show_default=False),
+    ],
+    examples: Annotated[int, typer.Option(min=0, help="How many of the queries that differ most to show.")] = 5,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the comparison as a page to this file.", show_default=False)
+    ] = None,
+    source: opt.Source = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
+    from hnmine.cli import show, showcompare
+    from hnmine.comparing import compare as compare_sets
+
+    found = compare_sets(sets, source, examples)
+    if html is not None:
+        from hnmine.html.comparing_page import compare_page
+        from hnmine.store import write_text
+
+        write_text(compare_page(found), html)
+        show.note(f"written: {html}")
+    show.result(found, as_json, showcompare.comparison)

@@ -34,6 +34,11 @@ def result(data: dict[str, Any], as_json: bool, draw: Callable[[dict[str, Any]],
         draw(data)
 
 
+def note(text: str) -> None:
+    """Say something on stderr."""
+    _console().print(Text(text), soft_wrap=True)
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     for number, name in enumerate(columns):

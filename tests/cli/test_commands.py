@@ -34,7 +34,7 @@ def run_folder(tmp_path_factory):
 
 def test_help_imports_nothing_heavy():
     code = "import sys; from hnmine.cli.app import app; print([m for m in sys.modules if m in HEAVY])"
-    heavy = {"torch", "faiss", "sklearn", "sentence_transformers", "pyarrow", "numpy", "pydantic"}
+    heavy = {"torch", "faiss", "sklearn", "sentence_transformers", "pyarrow", "numpy", "pydantic", "jinja2"}
     out = subprocess.run([sys.executable, "-c", f"HEAVY = {heavy}\n{code}"], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy():
 def test_every_stage_is_a_command_and_has_its_summary():
     assert list(SUMMARIES) == list(STAGES)
     assert set(SUMMARIES) < set(COMMANDS)
-    assert set(COMMANDS) - set(SUMMARIES) == {"run", "init", "plan", "explain", "sweep"}
+    assert set(COMMANDS) - set(SUMMARIES) == {"run", "init", "plan", "explain", "sweep", "compare"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

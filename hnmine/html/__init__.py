@@ -1,0 +1,1 @@
+"""Self-contained pages; jinja2 is imported only where one is written."""

@@ -1,0 +1,50 @@
+"""How far sets of (group, item) pairs agree, group by group."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def agreement(sets: Sequence[tuple[np.ndarray, np.ndarray]], groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each group how many items all sets have, and how many any of them has.
+
+    Args:
+        sets: (group, item) of each pair of a set, int64, items not negative, no pair twice in one set; at least one.
+        groups: number of groups; groups are in [0, groups).
+
+    Returns:
+        (intersection, union), int64, shape (groups,).
+    """
+    span = max(int(items.max(initial=0)) for _, items in sets) + 1
+    codes = np.concatenate([group * span + items for group, items in sets])
+    unique, counts = np.unique(codes, return_counts=True)
+    owners = unique // span
+    shared = np.bincount(owners[counts == len(sets)], minlength=groups)
+    return shared, np.bincount(owners, minlength=groups)
+
+
+def jaccard(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """Return |A and B| / |A or B| (Jaccard 1901), float64 in [0, 1]; NaN where both are empty."""
+    return np.asarray(np.divide(intersection, union, out=np.full(np.shape(union), np.nan), where=union > 0))
+
+
+def shift(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Return count, mean and mean absolute value of after - before, and the share that did not change.
+
+    Args:
+        before: float, shape (n,); NaN where nothing is known.
+        after: likewise.
+
+    Returns:
+        count alone where no pair of values is known.
+    """
+    moved = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    moved = moved[~np.isnan(moved)]
+    if not len(moved):
+        return {"count": 0}
+    return {
+        "count": len(moved),
+        "mean": float(moved.mean()),
+        "mean_absolute": float(np.abs(moved).mean()),
+        "unchanged": float((moved == 0).mean()),
+    }
