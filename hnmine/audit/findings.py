@@ -1,6 +1,5 @@
 """What an audit looks for: what each finding means, how much of it a good set may hold, and what to do about it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from hnmine.audit.mined import Mined
 EXAMPLES = 10
 TEXT = 300
 
-HUB_QUERIES, HUB_SHARE = 10, 0.02
+HUB_QUERIES, HUB_SHARE = 20, 0.02
 NEAR = 0.98
 TOLERANCE = 0.02
 SAME_MODEL = 0.05
@@ -72,7 +71,7 @@ KINDS = (
          "limit how often a document may serve (emit.max_per_document)"),
     Kind("length_bias", "negatives", 0.6, "negatives are longer, or shorter, than positives",
          "mine from documents of the positives' kind: length gives the answer away"),
-    Kind("overlap_bias", "negatives", 0.6, "negatives share more words with the query, or fewer, than positives",
+    Kind("overlap_bias", "negatives", 0.8, "negatives share more words with the query, or fewer, than positives",
          "mix kinds of retrieval: shared words give the answer away"),
     Kind("negative_of_other_rows", "negatives", None, "also a negative of another row of the same query",
          "normal where a query has several positives"),
@@ -91,12 +90,14 @@ class Hits:
         total: of how many.
         examples: some of them for people, the worst first, at most `EXAMPLES`.
         share: in place of count / total.
+        limit: in place of the kind's.
     """
 
     count: int
     total: int
     examples: list[dict[str, Any]]
     share: float | None = None
+    limit: float | None = None
 
 
 def finding(kind: Kind, hits: Hits | None) -> dict[str, Any]:
@@ -107,9 +108,10 @@ def finding(kind: Kind, hits: Hits | None) -> dict[str, Any]:
         reason = needs.get(kind.needs, "no model was given, or the files have no scores")
         return out | {"count": None, "share": None, "fault": False, "reason": reason, "examples": []}
     share = hits.share if hits.share is not None else hits.count / hits.total if hits.total else 0.0
-    fault = kind.limit is not None and share > kind.limit
+    limit = kind.limit if hits.limit is None else hits.limit
     return out | {
-        "count": hits.count, "total": hits.total, "share": share, "fault": fault, "examples": hits.examples,
+        "count": hits.count, "total": hits.total, "share": share, "limit": limit,
+        "fault": limit is not None and share > limit, "examples": hits.examples,
     }  # fmt: skip
 
 
@@ -146,7 +148,10 @@ def of_examples(mined: Mined, mask: np.ndarray, worst: np.ndarray | None = None)
     shown = []
     for place in some(mask, worst):
         entry = row(mined, int(place), int(mined.first[place]))
-        shown.append(entry | {"negatives": int(mined.negatives.documents.lengths[place])})
+        lists = mined.negatives.documents
+        first = lists.values[lists.offsets[place] : lists.offsets[place + 1]][:1]
+        entry["negative"] = cut(mined.documents[first[0]]) if len(first) else None
+        shown.append(entry | {"negatives": int(lists.lengths[place])})
     return Hits(int(mask.sum()), len(mask), shown)
 
 
@@ -171,6 +176,3 @@ def plain(value: Any) -> Any:
     """Return a number as JSON can hold it: what is not finite as its name."""
     number = float(value)
     return number if np.isfinite(number) else str(number)
-
-
-Describe = Callable[[np.ndarray], dict[str, Any]]

@@ -110,7 +110,7 @@ def duplicate_rows(rows: Mined) -> np.ndarray:
 
 def _mixed(values: np.ndarray, salt: int, place: np.ndarray | None = None) -> np.ndarray:
     """Return 64 well-mixed bits of each number (the finaliser of splitmix64)."""
-    start = values + np.uint64(salt) * np.uint64(0x9E3779B97F4A7C15)
+    start = values + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64)
     if place is not None:
         start = start + (place + np.uint64(1)) * np.uint64(0xD1B54A32D192ED03)
     z = (start ^ (start >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -69,11 +69,11 @@ def read_shapes(sources: Sequence[Source]) -> tuple[list[Layout], Shape]:
 class _Side:
     """Grows the lists of one side."""
 
-    documents: array[int] = field(default_factory=lambda: array("q"))
-    lengths: array[int] = field(default_factory=lambda: array("q"))
-    scores: array[float] = field(default_factory=lambda: array("d"))
-    given: array[int] = field(default_factory=lambda: array("b"))
-    rows: array[int] = field(default_factory=lambda: array("q"))
+    documents: "array[int]" = field(default_factory=lambda: array("q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    scores: "array[float]" = field(default_factory=lambda: array("d"))
+    given: "array[int]" = field(default_factory=lambda: array("b"))
+    rows: "array[int]" = field(default_factory=lambda: array("q"))
 
     def add(self, documents: Sequence[int], scores: Sequence[float | None], row: int) -> None:
         self.documents.extend(documents)
@@ -88,7 +88,7 @@ class _Side:
         return Scored(lists, np.array(self.scores, dtype=np.float64), given.astype(bool), _numbers(self.rows))
 
 
-def _numbers(values: array[int]) -> np.ndarray:
+def _numbers(values: "array[int]") -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 

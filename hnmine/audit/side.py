@@ -90,6 +90,12 @@ def open_collection(given: dict[str, Sequence[str] | None], base: Path, problems
     return Config.model_validate({"input": named}).at(base)
 
 
+def known_queries(rows: Mined, config: Config) -> int:
+    """Return how many of the rows' anchors are ids of the collection's queries."""
+    ids = {entry.id for entry in Collection(config, Problems()).queries()}
+    return sum(name in ids for name in rows.queries)
+
+
 def look_up(rows: Mined, config: Config, ids: bool) -> tuple[Mined, Side]:
     """Return the rows, texts in place of ids where they hold ids, and what the collection says about them.
 
