@@ -130,11 +130,12 @@ def examples_of(rows: Mined, shape: str) -> Mined:
     Rows of every other shape are an example each.
     """
     if shape in ("triplet", "triples", "ids"):
-        single = rows.positives.documents.lengths == 1
-        positive = np.full(len(rows), -1, dtype=np.int64)
-        positive[single] = rows.positives.documents.values[rows.positives.documents.offsets[:-1][single]]
+        lists = rows.positives.documents
+        positive = np.full(len(rows), len(rows.documents), dtype=np.int64)  # where there is none
+        single, several = lists.lengths == 1, np.flatnonzero(lists.lengths > 1)
+        positive[single] = lists.values[lists.offsets[:-1][single]]
         group = rows.anchors * (len(rows.documents) + 1) + positive
-        group[~single] = -1 - np.flatnonzero(~single)  # a list of positives stays by itself
+        group[several] = -1 - several  # a list of positives stays by itself
         return _joined(rows, group, keep_positives=False)
     if shape == "labeled-pair":
         return _joined(rows, _pair_groups(rows), keep_positives=True)
