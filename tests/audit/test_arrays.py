@@ -28,7 +28,7 @@ lists = st.lists(small, max_size=3)
 
 def side(rows: list[list[int]]) -> Scored:
     ragged = Ragged.from_lengths(
-        np.array(sum(rows, []), dtype=np.int64), np.array([len(r) for r in rows], dtype=np.int64)
+        np.array([d for row in rows for d in row], dtype=np.int64), np.array([len(r) for r in rows], dtype=np.int64)
     )
     count = len(ragged.values)
     return Scored(ragged, np.full(count, np.nan), np.zeros(count, dtype=bool), ragged.owners)
