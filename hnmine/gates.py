@@ -38,7 +38,7 @@ def _reason(report: dict[str, Any], name: str) -> str:
     *path, last = name.split(".")
     entry = report
     for part in path:
-        entry = entry[part]
+        entry = entry.get(part, {})
     return str(entry.get(f"{last}_reason") or entry.get("reason") or "the report does not say why")
 
 
