@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hnmine.ragged import Ragged
+from hnmine.science.sampling import random_order
 from hnmine.science.textkeys import copy_key
 
 
@@ -95,27 +97,25 @@ def text_hashes(texts: Sequence[str]) -> np.ndarray:
 
 def duplicate_rows(rows: Mined) -> np.ndarray:
     """Tell for each row whether an earlier one has the same anchor, positives and negatives; bool."""
-    total = _mixed(rows.anchors.astype(np.uint64), 1)
+    total = random_order(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
     for salt, side in ((2, rows.positives), (3, rows.negatives)):
         lists = side.documents
-        place = (np.arange(len(lists.values)) - lists.offsets[:-1][lists.owners]).astype(np.uint64)
-        summed = np.concatenate([[np.uint64(0)], np.cumsum(_mixed(lists.values.astype(np.uint64), salt, place))])
+        place = np.arange(len(lists.values)) - lists.offsets[:-1][lists.owners]
+        bits = random_order(lists.values.astype(np.uint64), 4 * place + salt)
+        summed = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
         # unsigned sums wrap round, and so does their difference: a list's sum comes out right
-        total += _mixed(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], salt)
+        total += random_order(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
     first = np.unique(total, return_index=True)[1]
     out = np.ones(len(rows), dtype=bool)
     out[first] = False
     return out
 
 
-def _mixed(values: np.ndarray, salt: int, place: np.ndarray | None = None) -> np.ndarray:
-    """Return 64 well-mixed bits of each number (the finaliser of splitmix64)."""
-    start = values + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64)
-    if place is not None:
-        start = start + (place + np.uint64(1)) * np.uint64(0xD1B54A32D192ED03)
-    z = (start ^ (start >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
+def _with_rows(rows: Mined, **changes: Any) -> Mined:
+    """Return other rows of the same texts, whose keys are not made again."""
+    out = replace(rows, **changes)
+    out.__dict__.update({name: rows.__dict__[name] for name in ("hashes", "keys", "empty") if name in rows.__dict__})
+    return out
 
 
 def pick(rows: Mined, which: np.ndarray) -> Mined:

@@ -1,7 +1,5 @@
 """Reading mined files of one shape into flat arrays, chunk by chunk, each text once."""
 
-import ast
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.audit.cells import as_list, is_positive, sized, unfold
+from hnmine.audit.columns import Block, blocks, is_plain
 from hnmine.audit.mined import Mined, Scored
 from hnmine.audit.shapes import Shape, layout_of
 from hnmine.errors import InputError, Problems
@@ -82,6 +82,17 @@ class _Side:
         self.given.extend(score is not None for score in scores)
         self.rows.extend([row] * len(documents))
 
+    def add_block(self, documents: np.ndarray, scores: np.ndarray, given: np.ndarray, first: int) -> None:
+        """Add rows from `first` on, all arrays of shape (rows, n); documents below 0 are none."""
+        there = documents >= 0
+        owners = np.nonzero(there)[0] + first
+        for grown, values in (
+            (self.documents, documents[there].astype(np.int64)), (self.scores, scores[there].astype(np.float64)),
+            (self.given, given[there].astype(np.int8)), (self.rows, owners.astype(np.int64)),
+            (self.lengths, there.sum(axis=1).astype(np.int64)),
+        ):  # fmt: skip
+            grown.frombytes(values.tobytes())
+
     def done(self) -> Scored:
         lists = Ragged.from_lengths(_numbers(self.documents), _numbers(self.lengths))
         given = np.frombuffer(self.given, dtype=np.int8) if len(self.given) else np.zeros(0, dtype=np.int8)
@@ -128,9 +139,13 @@ class Reader:
         """
         number = len(self.sources)
         self.sources.append(source.name)
+        if is_plain(source, self.shape):
+            for block in blocks(source, self.shape, self.queries, self.documents):
+                self._add_block(block, number)
+            return
         for chunk in chunks(source, layout, self.shape.columns):
             if source.ending in (".csv", ".tsv"):
-                _unfold(chunk, self.shape)
+                unfold(chunk, self.shape)
             for index, row in self._rows(chunk):
                 self._add(row, number, chunk.lines[index])
 
@@ -141,6 +156,15 @@ class Reader:
             self.negatives.done(), np.arange(len(self.anchors)), _numbers(self.files), _numbers(self.lines),
             self.sources,
         )  # fmt: skip
+
+    def _add_block(self, block: Block, file: int) -> None:
+        first = len(self.anchors)
+        before = int(self.lines[-1]) if first and self.files[-1] == file else 0
+        self.anchors.frombytes(block.anchors.tobytes())
+        self.files.extend([file] * len(block.anchors))
+        self.lines.extend(range(before + 1, before + len(block.anchors) + 1))
+        self.positives.add_block(block.positives, block.scores[:, :1], block.given[:, :1], first)
+        self.negatives.add_block(block.negatives, block.scores[:, 1:], block.given[:, 1:], first)
 
     def _add(self, row: _Row, file: int, line: int) -> None:
         number = len(self.anchors)
@@ -183,10 +207,10 @@ class Reader:
             self._last = anchor
             positive = [fresh and place == 0 for place in range(count)]
         else:
-            labels = _list(values[self.shape.label])
+            labels = as_list(values[self.shape.label])
             if len(labels) != count:
                 raise ValueError(f"{len(labels)} labels for {count} documents")
-            positive = [_label(label) for label in labels]
+            positive = [is_positive(label) for label in labels]
         ups = [place for place in range(count) if positive[place]]
         downs = [place for place in range(count) if not positive[place]]
         first, second = self._scores(values, len(ups), len(downs))
@@ -199,11 +223,11 @@ class Reader:
         """Return the scores of a row's positives and negatives; None each where there is no score."""
         columns = dict(self.shape.scores)
         if "all" in columns:
-            every = _sized(values[columns["all"]], up + down, columns["all"])
+            every = sized(values[columns["all"]], up + down, columns["all"])
             return every[:up], every[up:]
         sides: list[list[float | None]] = []
         for role, count in (("positive", up), ("negative", down)):
-            sides.append(_sized(values[columns[role]], count, columns[role]) if role in columns else [None] * count)
+            sides.append(sized(values[columns[role]], count, columns[role]) if role in columns else [None] * count)
         return sides[0], sides[1]
 
     def _text(self, value: Any, name: str) -> str | None:
@@ -218,71 +242,6 @@ class Reader:
     def _texts(self, value: Any, name: str) -> list[str | None]:
         """Return a list of texts; a single text is a list of one, a missing one a list of none."""
         if value is None or value is ABSENT:
-            return []
-        return [self._text(part, name) for part in _list(value)]
-
-
-# A text in quotes, as Python, numpy and JSON write it inside a list.
-_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
-
-
-def _unfold(chunk: Chunk, shape: Shape) -> None:
-    """Turn the cells of a text file that hold lists, as `datasets` and pandas write them, into lists."""
-    for _, name in shape.scores:
-        chunk.columns[name] = [_numbers_in(cell) for cell in chunk.columns[name]]
-    if shape.name == "labeled-list":
-        if shape.label is not None:
-            chunk.columns[shape.label] = [_numbers_in(cell) for cell in chunk.columns[shape.label]]
-        chunk.columns[shape.positive] = [_texts_in(cell) for cell in chunk.columns[shape.positive]]
-
-
-def _numbers_in(cell: Any) -> Any:
-    """Return the numbers of a cell like `[0.5 nan]` or `[0.5, 0.4]`; another cell as it is."""
-    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
-        return cell[1:-1].replace(",", " ").split()
-    return cell
-
-
-def _texts_in(cell: Any) -> Any:
-    """Return the texts of a cell like `['a' 'b']` or `["a", "b"]`; another cell as it is."""
-    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
-        try:
-            return [ast.literal_eval(part) for part in _QUOTED.findall(cell)]
-        except (ValueError, SyntaxError):
-            return cell
-    return cell
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _label(value: Any) -> bool:
-    """Tell whether a label says relevant: at least 1; soft labels of negatives lie below."""
-    number = _score(value)
-    if number is None or not np.isfinite(number):
-        raise ValueError(f"label: a number expected, found {str(value)[:40]!r}")
-    return number >= 1
-
-
-def _score(value: Any) -> float | None:
-    """Return a score, None where there is none; text in a CSV is a number too, `nan` and `inf` among them."""
-    if value is None or value is ABSENT or value == "":
-        return None
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"score: a number expected, found {str(value)[:40]!r}") from None
-
-
-def _sized(value: Any, count: int, name: str) -> list[float | None]:
-    """Return `count` scores: a list of that length, or a single number or nothing for all of them."""
-    if value is None or value is ABSENT:
-        return [None] * count
-    if not isinstance(value, list):
-        return [_score(value)] * count
-    if len(value) != count:
-        raise ValueError(f"{name}: {len(value)} scores for {count} documents")
-    return [_score(part) for part in value]
+            # a cell of its own keeps its place, so that scores beside it stay with their texts
+            return [None] if self.shape.name in ("triplet", "n-tuple") else []
+        return [self._text(part, name) for part in as_list(value)]

@@ -2,25 +2,32 @@
 
 import csv
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
+from hnmine.audit.columns import is_plain
 from hnmine.audit.mined import Mined, Scored, duplicate_rows, examples_of
+from hnmine.audit.reading import Reader
+from hnmine.audit.shapes import layout_of
 from hnmine.audit.side import sample_of
 from hnmine.audit.texts import among, usual_number
 from hnmine.auditing import Request, audit
+from hnmine.errors import InputError, Problems
 from hnmine.ragged import Ragged
+from hnmine.readers.files import find_sources
 from hnmine.science.eci import capacity, eci, hardness, safety
 from tests.audit import made
 from tests.pipeline.helpers import ALL_EXTRA
-from tests.support import config_for, make_collection
+from tests.support import config_for, make_collection, write_jsonl
 
 small = st.integers(0, 3)
 lists = st.lists(small, max_size=3)
@@ -188,3 +195,45 @@ def test_lists_in_a_csv_file(tmp_path: Path) -> None:
     shown = report["findings"]["scores_not_finite"]["examples"]
     assert [e["negative"] for e in shown] == ['say "b"', "two\nlines"]
     assert report["capacity"] == pytest.approx((math.log(3) + math.log(2)) / 2)
+
+
+text = st.sampled_from(["a", " b ", "c\u00a0", "", None])
+number = st.sampled_from([0.5, -1.0, math.nan, math.inf, None])
+
+
+@given(st.lists(st.tuples(text, text, text, text, st.one_of(st.none(), st.lists(number, min_size=3, max_size=3))),
+                min_size=1, max_size=8))  # fmt: skip
+def test_columns_of_parquet_are_read_as_rows_of_json_are(rows: list[tuple[Any, ...]]) -> None:
+    names = ["anchor", "positive", "negative_1", "negative_2", "scores"]
+    kinds = [pa.string()] * 4 + [pa.list_(pa.float64())]
+    table = pa.table([pa.array([r[i] for r in rows], kinds[i]) for i in range(5)], names)
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(table, f"{folder}/m.parquet")
+        write_jsonl(Path(folder, "m.jsonl"), [dict(zip(names, row, strict=True)) for row in rows])
+        read = []
+        for name in ("m.parquet", "m.jsonl"):
+            source = find_sources(name, Path(folder), "audit", (".parquet", ".jsonl"))[0]
+            layout, shape = layout_of(source)
+            assert is_plain(source, shape) == (name == "m.parquet")
+            reader = Reader(shape, Problems())
+            reader.read(source, layout)
+            read.append(reader.done())
+    for side_ in ("positives", "negatives"):
+        ours, theirs = (getattr(one, side_) for one in read)
+        texts = [
+            [one.documents[d] for d in part.documents.values] for one, part in zip(read, (ours, theirs), strict=True)
+        ]
+        assert texts[0] == texts[1]
+        for name in ("scores", "given", "rows"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        assert ours.documents.offsets.tolist() == theirs.documents.offsets.tolist()
+    assert [read[0].queries[a] for a in read[0].anchors] == [read[1].queries[a] for a in read[1].anchors]
+    assert read[0].lines.tolist() == list(range(1, len(rows) + 1))
+
+
+def test_scores_of_another_length_are_named(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"anchor": ["a"], "positive": ["b"], "negative": ["c"], "scores": [[0.5]]}), tmp_path / "m.parquet"
+    )
+    with pytest.raises(InputError, match=r"m\.parquet row 1: scores: 1 scores for 2 documents"):
+        audit(Request((str(tmp_path / "m.parquet"),)))
