@@ -26,11 +26,20 @@ def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mappi
                 continue
             value = known[name]
             if value is None:
-                failed.add(f"{name} could not be measured ({report.get(f'{name}_reason')}), limit {limit:g}")
+                failed.add(f"{name} could not be measured ({_reason(report, name)}), limit {limit:g}")
             elif value < limit if word == "under" else value > limit:
                 failed.add(f"{name} = {value:.4g} is {word} the limit {limit:g}")
     unknown.raise_if_any(ConfigError)
     failed.raise_if_any(GateFailed)
+
+
+def _reason(report: dict[str, Any], name: str) -> str:
+    """Return why a number, nested ones by dotted name, could not be measured."""
+    *path, last = name.split(".")
+    entry = report
+    for part in path:
+        entry = entry.get(part, {})
+    return str(entry.get(f"{last}_reason") or entry.get("reason") or "the report does not say why")
 
 
 def parse_limits(texts: list[str], flag: str) -> dict[str, float]:

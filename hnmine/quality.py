@@ -16,8 +16,18 @@ def per_anchor(batch: Batch, cells: Cells, chosen: Ragged) -> dict[str, np.ndarr
         cells: its cells; chosen has one list for each anchor.
         chosen: scores of the negatives, best first or not.
     """
-    owners, anchors = cells.anchors.owners, cells.anchors.values
-    scores, s0 = chosen.values, batch.background_mean[owners]
+    return of_anchors(cells.anchors.values, batch.background_mean[cells.anchors.owners], chosen)
+
+
+def of_anchors(anchors: np.ndarray, s0: np.ndarray, chosen: Ragged) -> dict[str, np.ndarray]:
+    """Return the quality of each anchor score's negatives, as `per_anchor`.
+
+    Args:
+        anchors: anchor scores s+, shape (n,).
+        s0: background of the query of each, shape (n,).
+        chosen: scores of the negatives, one list an anchor.
+    """
+    scores = chosen.values
     count, some = chosen.lengths, chosen.lengths > 0
     hardest = np.full(len(anchors), -np.inf)
     np.maximum.at(hardest, chosen.owners, scores)

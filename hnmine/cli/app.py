@@ -215,3 +215,27 @@ def compare(
         write_text(compare_page(found), html)
         show.note(f"written: {html}")
     show.result(found, as_json, showcompare.comparison)
+
+
+@app.command(epilog="Example: hnmine audit mined/*.parquet --model sentence-transformers/all-MiniLM-L6-v2 --out audit")
+def audit(
+    files: Annotated[list[str], typer.Argument(help="Mined files: files, folders, globs, URLs.", show_default=False)],
+    corpus: opt.Corpus = None,
+    queries: opt.Queries = None,
+    qrels: opt.Qrels = None,
+    model: Annotated[
+        str | None, typer.Option(help="A sentence-transformers model to score with; none: no scores.")
+    ] = None,
+    query_prompt: Annotated[str, typer.Option(help="Put before every query that the model sees.")] = "",
+    document_prompt: Annotated[str, typer.Option(help="Put before every document that the model sees.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder to write audit.json to.", show_default=False)] = None,
+    fail_under: opt.FailUnder = None,
+    fail_over: opt.FailOver = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Check mined files of any tool: what is wrong in them, how hard and how safe they are."""
+    from hnmine.auditing import Request
+    from hnmine.cli.audits import run_audit
+
+    request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)
+    run_audit(request, out, as_json, (fail_under or [], fail_over or []))

@@ -26,3 +26,14 @@ FailOver = Annotated[
     list[str] | None,
     typer.Option("--fail-over", metavar="NAME=X", help="Exit 7 if a number is above X.", show_default=False),
 ]
+Corpus = Annotated[
+    list[str] | None,
+    typer.Option("--corpus", metavar="FILES", help="Documents the negatives come from; may be repeated."),
+]
+Queries = Annotated[
+    list[str] | None, typer.Option("--queries", metavar="FILES", help="Queries with their ids; may be repeated.")
+]
+Qrels = Annotated[
+    list[str] | None,
+    typer.Option("--qrels", metavar="FILES", help="Judgements: a table, or the TREC format; may be repeated."),
+]

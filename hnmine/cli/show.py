@@ -50,6 +50,9 @@ def _row(table: Table, cells: Sequence[object], style: str = "") -> None:
     table.add_row(*(Text(str(cell)) for cell in cells), style=style)
 
 
+console, table, row = _console, _table, _row  # for the modules that draw one command's result
+
+
 def number(value: Any) -> str:
     """Return a number for people; a dash where there is none."""
     if value is None:

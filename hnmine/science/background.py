@@ -26,3 +26,19 @@ def sample_rows(rows: int, size: int, seed: int) -> np.ndarray:
     """Return the rows of a random sample of documents, ascending int64: the same for every query of a run."""
     generator = np.random.default_rng([seed, 0x6261636B])
     return np.sort(generator.choice(rows, size=min(size, rows), replace=False)).astype(np.int64)
+
+
+def at_background(scores: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Tell which scores are no higher than a random document's may well be: s <= s0 + sd.
+
+    Of random documents about 84% are, were their scores normal; of the nearest documents to a query hardly any.
+
+    Args:
+        scores: s, shape (n,).
+        mean: s0, the query's mean score to random documents, shape (n,).
+        std: sd, the standard deviation of those scores, shape (n,).
+
+    Returns:
+        bool, shape (n,); False for a score that is NaN.
+    """
+    return np.asarray(scores.astype(np.float64) <= mean.astype(np.float64) + std.astype(np.float64))

@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy():
 def test_every_stage_is_a_command_and_has_its_summary():
     assert list(SUMMARIES) == list(STAGES)
     assert set(SUMMARIES) < set(COMMANDS)
-    assert set(COMMANDS) - set(SUMMARIES) == {"run", "init", "plan", "explain", "sweep", "compare"}
+    assert set(COMMANDS) - set(SUMMARIES) == {"run", "init", "plan", "explain", "sweep", "probe", "compare", "audit"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

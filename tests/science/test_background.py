@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.background import background, sample_rows
+from hnmine.science.background import at_background, background, sample_rows
 from tests import oracles
 from tests.strategies import quick, scores
 
@@ -66,3 +66,20 @@ def test_the_sample_is_roughly_uniform():
     # each row is drawn with p = 1/4: mean 100, standard deviation 8.7
     assert counts.sum() == 2000
     assert np.abs(counts - 100).max() < 4.5 * 8.7
+
+
+@quick
+@given(st.lists(st.tuples(scores, scores, st.floats(0, 4, width=32)), max_size=8))
+def test_at_background_is_within_one_deviation_of_the_mean(rows):
+    s, mean, std = (np.array([row[i] for row in rows], dtype=np.float32) for i in range(3))
+    expected = [float(a) <= float(b) + float(c) for a, b, c in zip(s, mean, std, strict=True)]
+    assert at_background(s, mean, std).tolist() == expected
+
+
+def test_of_random_scores_five_in_six_are_at_background_and_of_the_nearest_none():
+    drawn = np.random.default_rng(3).normal(0.1, 0.05, 10_000).astype(np.float32)
+    mean, std = background(drawn[None], np.zeros((1, len(drawn)), dtype=bool))
+    share = at_background(drawn, np.repeat(mean, len(drawn)), np.repeat(std, len(drawn))).mean()
+    assert 0.83 < share < 0.86
+    assert not at_background(np.sort(drawn)[-100:], np.repeat(mean, 100), np.repeat(std, 100)).any()
+    assert not at_background(np.array([np.nan]), mean, std).any()
