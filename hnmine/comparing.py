@@ -12,9 +12,9 @@ import pyarrow as pa
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.intervals import HEADLINE
 from hnmine.matching import Coded, by_ids, coded, common, shared_by_all, times
+from hnmine.minedfiles import read_file
 from hnmine.minedruns import is_run, read_run
 from hnmine.minedset import MinedSet
-from hnmine.readers.minedfiles import read_file
 from hnmine.science.agreement import agreement, jaccard, shift
 from hnmine.science.bootstrap import percentile_interval, resampled
 

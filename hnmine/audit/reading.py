@@ -19,17 +19,17 @@ from hnmine.readers.files import TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.tables import ABSENT, Chunk, Layout, chunks
 
 
-def mined_sources(entries: Sequence[str], base: Path) -> list[Source]:
+def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") -> list[Source]:
     """Return the files behind what the user named; of a run's folder those that emit wrote.
 
     Raises:
         InputError: nothing there; all entries are checked first.
     """
     given = [f"{e.rstrip('/')}/emit" if (base / e / "emit" / "_manifest.json").is_file() else e for e in entries]
-    found = find_sources(given, base, "audit", TABLE_ENDINGS)
+    found = find_sources(given, base, command, TABLE_ENDINGS)
     kept = [source for source in found if not _beside(source)]
     if not kept:
-        raise InputError(f"audit: {', '.join(entries)}: no training file there")
+        raise InputError(f"{command}: {', '.join(entries)}: no training file there")
     return kept
 
 
@@ -39,7 +39,7 @@ def _beside(source: Source) -> bool:
     return path.parent.name == "_keys" or (path.parent.name, path.name) == ("chosen", "chosen.parquet")
 
 
-def read_shapes(sources: Sequence[Source]) -> tuple[list[Layout], Shape]:
+def read_shapes(sources: Sequence[Source], command: str = "audit") -> tuple[list[Layout], Shape]:
     """Return each file's layout, and the shape they all have.
 
     Raises:
@@ -57,10 +57,10 @@ def read_shapes(sources: Sequence[Source]) -> tuple[list[Layout], Shape]:
         shapes.setdefault(shape, []).append(source.name)
     if len({shape.name for shape in shapes}) > 1:
         which = "; ".join(f"{names[0]} is {shape.name}" for shape, names in shapes.items())
-        problems.add(f"audit: files of mixed shapes: {which}; audit them one shape at a time")
+        problems.add(f"{command}: files of mixed shapes: {which}; {command} them one shape at a time")
     elif len(shapes) > 1:
         which = "; ".join(f"{names[0]} has {shape.described()}" for shape, names in shapes.items())
-        problems.add(f"audit: files with different columns: {which}; audit them apart")
+        problems.add(f"{command}: files with different columns: {which}; {command} them apart")
     problems.raise_if_any()
     return layouts, next(iter(shapes))
 

@@ -238,8 +238,8 @@ def test_everything_wrong_is_named_at_once(runs: Path, tmp_path: Path) -> None:
         compare(given)
     message = str(caught.value)
     for part in (
-        "no column for the positive (looked for positive, pos, answer); no column for the negatives",
-        "texts.jsonl line 1: texts expected in anchor, positive, negative",
+        "columns.jsonl: columns of no known shape; it has: question, text; accepted: triplet (",
+        "texts.jsonl line 1: negative: text expected, found '7'",
         "strange.jsonl: no query in common, by text",
         "format not known from '.xlsx'",
         "cut.parquet: not a readable Parquet file",
