@@ -10,7 +10,9 @@ from hnmine.badpositives import BAD_POSITIVES_FILE, list_suspected
 from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
+from hnmine.examples import texts_of
 from hnmine.filtering import pieces
+from hnmine.html.page import render
 from hnmine.keys import item_key, shard_items
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
@@ -18,9 +20,9 @@ from hnmine.reporting import build_report
 from hnmine.schemas import CORPUS, JUDGED, QUERY_REPORT
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
-from hnmine.store import Shards, write_json
+from hnmine.store import Shards, write_json, write_text
 
-REPORT = "report.json"
+REPORT, PAGE = "report.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,13 @@ def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> p
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     report = build_report(context)
     write_json(report, context.folder("report") / REPORT)
+    write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
     return {"numbers": len(report)}
 
 
 STAGE = Stage(
     name="report",
-    version=2,
+    version=3,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(
