@@ -16,7 +16,7 @@ from hnmine.science.sampling import random_order
 from hnmine.stage import RunContext
 from hnmine.store import Shards
 
-LENGTH_EDGES = np.concatenate([[0.0], 2.0 ** np.arange(2, 18, 0.5)]).round()
+LENGTH_BINS = 30
 
 
 def measure_biases(context: RunContext, negatives: Negatives) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def _drawn(queries: int, seed: int) -> np.ndarray:
 def _length(positive: np.ndarray, negative: np.ndarray) -> dict[str, Any]:
     """Return what is to be said of lengths; the effect size is of their logarithms, as lengths are skewed."""
     series = {"positive": positive, "negative": negative}
-    longest = max((int(values.max(initial=0)) for values in series.values()), default=0)
-    edges = LENGTH_EDGES[: int(np.searchsorted(LENGTH_EDGES, max(longest, 4))) + 1]
-    shortened = {name: np.minimum(values, edges[-1]) for name, values in series.items()}
+    every = np.concatenate([positive, negative, [1, 2] if not len(positive) else []])
+    low, high = max(1.0, float(every.min())), max(2.0, float(every.max()))
+    edges = np.unique(np.geomspace(low, max(high, 1.5 * low), LENGTH_BINS + 1).round())
     return {
         **_means(series, np.median),
         "effect": effect_size(np.log1p(negative), np.log1p(positive)),
         "histogram": {"edges": edges.tolist()}
-        | {name: counts(values, edges).tolist() for name, values in shortened.items()},
+        | {name: counts(values, edges).tolist() for name, values in series.items()},
     }
 
 

@@ -57,7 +57,7 @@ class Negatives:
     @property
     def random(self) -> np.ndarray:
         """Which are random documents, bool."""
-        return np.isnan(self.similarity)
+        return np.asarray(np.isnan(self.similarity))
 
 
 @dataclass(frozen=True)

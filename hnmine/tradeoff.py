@@ -9,7 +9,6 @@ from hnmine.choosing import Vectors
 from hnmine.config import Config
 from hnmine.filtering import FilterState
 from hnmine.hiding import Hidden
-from hnmine.judging import AUTO
 from hnmine.sweeping import mark_front, outcome, setting_of
 from hnmine.thresholds import set_threshold
 
@@ -22,7 +21,7 @@ PLAIN: tuple[dict[str, Any], ...] = (
     *({"rule": "percent", "percent": p} for p in (0.7, 0.8, 0.9, 0.95, 1.0)),
     *({"rule": "two_sided", "two_sided": t} for t in (-0.5, 0.5, 1.0, 2.0)),
 )
-CALIBRATED = tuple(AUTO | {"max_false_negative_rate": r} for r in (0.02, 0.05, 0.1, 0.2))
+CALIBRATED = tuple({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.01, 0.02, 0.05, 0.1))
 """Tried besides where the run's filter fitted a model, which is used as it is."""
 
 

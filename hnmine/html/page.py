@@ -90,7 +90,8 @@ def _interval(report: dict[str, Any], name: str) -> list[float] | None:
 def _wanted(report: dict[str, Any]) -> float:
     """Return how many negatives each example wants, on average."""
     emitted = report["counts"]["emit"]
-    return float(emitted["negatives_wanted"]) / max(1, emitted["examples"])
+    wanted: float = emitted["negatives_wanted"] / max(1, emitted["examples"])
+    return wanted
 
 
 def setting(keys: dict[str, Any]) -> str:

@@ -76,7 +76,8 @@ def margins(report: dict[str, Any]) -> str:
     if not sum(histogram["chosen"]):
         return ""
     with Drawing("margins", "Histogram of margins: score of the positive minus score of the negative") as drawing:
-        _steps(drawing, histogram, ("chosen",))
+        axes_top = 1.15 * _steps(drawing, histogram, ("chosen",))
+        drawing.axes.set_ylim(0, axes_top)
         if histogram["edges"][0] <= 0 <= histogram["edges"][-1]:
             drawing.axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (3, 2)))
             drawing.axes.annotate(
@@ -90,7 +91,7 @@ def margins(report: dict[str, Any]) -> str:
 def eci(report: dict[str, Any]) -> str:
     """Draw ECI over queries."""
     with Drawing("eci", "Histogram of ECI over queries") as drawing:
-        _steps(drawing, report["histograms"]["eci"], ("queries",))
+        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, report["histograms"]["eci"], ("queries",)) or 1)
         if report["eci"] is not None:
             drawing.axes.axvline(report["eci"], color=INK, linewidth=1, linestyle=(0, (3, 2)))
             right = report["eci"] < report["histograms"]["eci"]["edges"][-1] / 2
@@ -163,15 +164,16 @@ def tradeoff(report: dict[str, Any]) -> str:
 
 
 def _label_settings(drawing: Drawing, rows: list[dict[str, Any]]) -> None:
-    """Number the settings as the table beside the figure does."""
+    """Number the settings as the table beside the figure does, but for those too near another's number."""
+    wide, high = (max(row[name] for row in rows) - min(row[name] for row in rows) for name in ("hardness", "rate"))
+    placed: list[tuple[float, float]] = []
     for number, row in enumerate(rows):
-        drawing.axes.annotate(
-            str(number) if number else "",
-            (row["hardness"], row["rate"]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        at = (row["hardness"], row["rate"])
+        free = all(abs(at[0] - x) > 0.035 * wide or abs(at[1] - y) > 0.045 * high for x, y in placed)
+        if number and free:
+            drawing.axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=8)
+        if free:
+            placed.append(at)
 
 
 def funnel(report: dict[str, Any]) -> str:
@@ -220,8 +222,10 @@ def length(report: dict[str, Any]) -> str:
     with Drawing("length", "Histograms of the length of positives and negatives in characters") as drawing:
         _steps(drawing, histogram, ("positive", "negative"))
         axes = drawing.axes
-        axes.set_xscale("symlog", linthresh=4, base=2)
-        axes.set_xticks([t for t in (0, 4, 16, 64, 256, 1024, 4096, 16384, 65536) if t <= histogram["edges"][-1]])
+        axes.set_xscale("log")
+        low, high = histogram["edges"][0], histogram["edges"][-1]
+        ticks = [step * 10**power for power in range(8) for step in ((1,) if high > 500 * low else (1, 2, 5))]
+        axes.set_xticks([tick for tick in ticks if low <= tick <= high] or [low, high])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.minorticks_off()
         _finish(drawing, "length in characters", "share of each group", 2)

@@ -14,7 +14,9 @@ POSITIVE, KEPT, REJECTED, CHOSEN = list(COLOURS)[2:]
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "hnmine",
     "svg.fonttype": "none",
-    "svg.id": None,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.edgecolor": FAINT,
@@ -48,30 +50,29 @@ class Drawing:
     Args:
         name: in letters and digits; ids in the SVG start with it.
         title: says what is shown, for those who cannot see it.
-        height: in units of the figure, whose width is 400.
+        height: in units of the figure, whose width is 360.
     """
 
-    def __init__(self, name: str, title: str, height: float = 235) -> None:
+    def __init__(self, name: str, title: str, height: float = 220) -> None:
         self.name, self.title, self.height = name, title, height
         self.svg = ""
 
     def __enter__(self) -> "Drawing":
-        from matplotlib import rc_context
+        import matplotlib as mpl
         from matplotlib.figure import Figure
 
-        self._settings = rc_context({key: value for key, value in _STYLE.items() if value is not None})
+        style: Any = _STYLE
+        self._settings = mpl.rc_context(style)
         self._settings.__enter__()
-        self.figure: Figure = Figure(figsize=(400 / 72, self.height / 72), layout="constrained")
+        self.figure: Figure = Figure(figsize=(360 / 72, self.height / 72), layout="constrained")
         self.axes: Axes = self.figure.add_subplot()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-
         try:
             if error[0] is None:
                 buffer = io.StringIO()
-                FigureCanvasSVG(self.figure).print_svg(buffer, metadata=dict(_METADATA))
+                self.figure.savefig(buffer, format="svg", metadata=dict(_METADATA))
                 self.svg = _for_page(buffer.getvalue(), self.name, self.title)
         finally:
             self._settings.__exit__(*error)
