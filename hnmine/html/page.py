@@ -95,8 +95,12 @@ def _wanted(report: dict[str, Any]) -> float:
 
 
 def setting(keys: dict[str, Any]) -> str:
-    """Return keys of the filter table as a config file has them."""
-    return ", ".join(f"{name} = {toml_value(value)}" for name, value in keys.items())
+    """Return keys of the filter table in short: the rules, then what is set for them."""
+    rules = [keys["rule"]] if isinstance(keys["rule"], str) else keys["rule"]
+    rest = {name: value for name, value in keys.items() if name != "rule"}
+    if len(rules) == len(rest) == 1 and set(rest) <= {rules[0], "max_false_negative_rate"}:
+        return f"{rules[0]} {toml_value(*rest.values())}"
+    return ", ".join([" + ".join(rules), *(f"{name} = {toml_value(value)}" for name, value in rest.items())])
 
 
 def number(value: float | None, digits: int = 3) -> str:
