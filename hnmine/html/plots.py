@@ -49,7 +49,8 @@ def _finish(drawing: Drawing, x: str, y: str, legend: int = 0) -> None:
     axes.grid(axis="y")
     axes.margins(x=0.01)
     if legend:
-        drawing.figure.legend(loc="outside upper left", ncols=legend)
+        drawing.figure.subplots_adjust(top=1 - 26 / drawing.height)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend, borderaxespad=0)
 
 
 def _percent(drawing: Drawing, axis: str = "y") -> None:
@@ -180,7 +181,7 @@ def funnel(report: dict[str, Any]) -> str:
     """Draw how many candidates are left after each verdict, then how many were chosen and wanted."""
     rows = funnel_rows(report)
     with Drawing(
-        "funnel", "Candidates left after each verdict, then chosen and wanted", 40 + 23 * len(rows)
+        "funnel", "Candidates left after each verdict, then chosen and wanted", 16 + 23 * len(rows), 132
     ) as drawing:
         axes = drawing.axes
         most = max(count for _, count, _ in rows) or 1
@@ -193,6 +194,7 @@ def funnel(report: dict[str, Any]) -> str:
         axes.invert_yaxis()
         axes.set_xlim(0, 1.2 * most)
         axes.xaxis.set_visible(False)
+        drawing.figure.subplots_adjust(bottom=8 / drawing.height)
         for side in ("bottom", "left"):
             axes.spines[side].set_visible(False)
     return drawing.svg
@@ -249,7 +251,7 @@ def hubs(report: dict[str, Any]) -> str:
     rows = [row for row in report["hubs"]["served"] if row["documents"]]
     if not rows:
         return ""
-    with Drawing("hubs", "How many documents serve as a negative how often") as drawing:
+    with Drawing("hubs", "How many documents serve as a negative how often", left=24) as drawing:
         axes = drawing.axes
         labels = [f"{r['from']:,}" if r["from"] == r["to"] else f"{r['from']:,}–{r['to']:,}" for r in rows]
         axes.bar(range(len(rows)), [row["documents"] for row in rows], color=CHOSEN, width=0.7)
@@ -262,6 +264,8 @@ def hubs(report: dict[str, Any]) -> str:
                 ha="center",
             )
         axes.set_xticks(range(len(rows)), labels)
+        axes.set_ylim(0, 1.1 * max(row["documents"] for row in rows))
+        axes.set_yticks([])
         _finish(drawing, "times that a document serves", "documents")
     return drawing.svg
 

@@ -51,10 +51,11 @@ class Drawing:
         name: in letters and digits; ids in the SVG start with it.
         title: says what is shown, for those who cannot see it.
         height: in units of the figure, whose width is 360.
+        left: units left of the axes, for what stands beside them.
     """
 
-    def __init__(self, name: str, title: str, height: float = 220) -> None:
-        self.name, self.title, self.height = name, title, height
+    def __init__(self, name: str, title: str, height: float = 220, left: float = 50) -> None:
+        self.name, self.title, self.height, self.left = name, title, height, left
         self.svg = ""
 
     def __enter__(self) -> "Drawing":
@@ -64,7 +65,9 @@ class Drawing:
         style: Any = _STYLE
         self._settings = mpl.rc_context(style)
         self._settings.__enter__()
-        self.figure: Figure = Figure(figsize=(360 / 72, self.height / 72), layout="constrained")
+        self.figure: Figure = Figure(figsize=(360 / 72, self.height / 72))
+        # margins by hand: a layout engine would draw every figure twice to measure it
+        self.figure.subplots_adjust(self.left / 360, 40 / self.height, 352 / 360, 1 - 8 / self.height)
         self.axes: Axes = self.figure.add_subplot()
         return self
 
