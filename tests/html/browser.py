@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +18,17 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def find_browser() -> str | None:
     """Return the path of a Chromium, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+# Chromium reads commands from descriptor 3 and answers on 4; copies first, as one may be the other
+_START = """
+import os, sys
+ends = [os.dup(int(end)) for end in sys.argv[1:3]]
+spare = [os.dup2(end, 60 + place) for place, end in enumerate(ends)]
+for place, end in enumerate(spare):
+    os.dup2(end, 3 + place, inheritable=True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -31,9 +43,8 @@ class Browser:
             "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--remote-debugging-pipe", f"--user-data-dir={self._home.name}", "about:blank",
         )  # fmt: skip
-        # Chromium reads commands from descriptor 3 and answers on 4
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{theirs_read} 4>&{theirs_write}', str(find_browser()), *options],
+            [sys.executable, "-S", "-c", _START, str(theirs_read), str(theirs_write), str(find_browser()), *options],
             pass_fds=(theirs_read, theirs_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -43,11 +54,18 @@ class Browser:
         self._in, self._out, self._rest, self._number = ours_read, ours_write, b"", 0
         self.events: list[dict[str, Any]] = []
         self._session: str | None = None
+        try:
+            self._attach()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _attach(self) -> None:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._process.terminate()
