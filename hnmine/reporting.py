@@ -7,8 +7,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import BAD_POSITIVES_FILE
+from hnmine.biases import measure_biases
 from hnmine.choosing import teacher_vectors
+from hnmine.distributions import hardness_by_place, histograms, near_copies, sources, spread
+from hnmine.examples import pick_examples
 from hnmine.filtering import read_calibration, setup
+from hnmine.headline import conclude
 from hnmine.intervals import HEADLINE, headline_parts, intervals
 from hnmine.keys import recorded
 from hnmine.measuring import measure
@@ -16,9 +20,14 @@ from hnmine.ragged import Ragged
 from hnmine.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
 from hnmine.stage import TIMINGS, RunContext
 from hnmine.store import Shards, read_json
+from hnmine.tradeoff import tradeoff
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
 LISTED = 20
+SHORTAGE = (
+    "examples", "examples_full", "examples_short", "examples_without_negatives",
+    "examples_filled_up", "negatives_filled_up", "negatives_random",
+)  # fmt: skip
 
 
 def build_report(context: RunContext) -> dict[str, Any]:
@@ -28,38 +37,40 @@ def build_report(context: RunContext) -> dict[str, Any]:
     counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE}
     chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     emitted, distributions = counts["emit"], _distributions(context, chosen)
+    found = spread(context, chosen)
+    bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
     report: dict[str, Any] = {
         "coverage": _share(emitted["queries_with_negatives"], queries.rows),
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
         **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
         "intervals": _intervals(context, chosen),
-        **_false_negatives(context),
+        **_false_negatives(context, int((table["positives"].to_numpy() > 1).sum())),
         "verdicts": counts["filter"]["verdicts"],
         "counts": counts,
-        "shortage": {
-            name: emitted[name]
-            for name in (
-                "examples",
-                "examples_full",
-                "examples_short",
-                "examples_without_negatives",
-                "examples_filled_up",
-                "negatives_filled_up",
-                "negatives_random",
-            )
-        },
+        "shortage": {name: emitted[name] for name in SHORTAGE},
         "distributions": distributions,
         "hubs": _hubs(context, chosen),
         **_crossings(context, chosen),
-        "suspected_bad_positives": _bad_positives(context, distributions["positive_score"]["count"], emitted),
+        "suspected_bad_positives": bad,
+        "histograms": histograms(found, context),
+        "hardness_by_place": hardness_by_place(found.negatives),
+        "near_copies": near_copies(found.negatives, counts["filter"]["verdicts"]),
+        "sources": sources(found.negatives),
+        "biases": measure_biases(context, found.negatives),
+        "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in ("embed", "filter") if "warning" in counts[name]],
     }
-    return report
+    return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 
 
-def _false_negatives(context: RunContext) -> dict[str, Any]:
-    """Return the measured false-negative rate of the run's filter, and of a plain 95% margin beside it."""
+def _false_negatives(context: RunContext, several: int) -> dict[str, Any]:
+    """Return the measured false-negative rate of the run's filter, of a plain 95% margin, and of a short grid.
+
+    Args:
+        context: the run.
+        several: how many queries have several positives.
+    """
     config = context.config
     calibration = read_calibration(context.reading("filter"), config.seed)
     state, vectors = setup(context), teacher_vectors(context)
@@ -67,7 +78,9 @@ def _false_negatives(context: RunContext) -> dict[str, Any]:
     margin = config.model_copy(update={"filter": config.filter.model_copy(update={"rule": "percent", "percent": 0.95})})
     found: dict[str, Any] = {"false_negative_rate": measured["rate"]}
     if measured["rate"] is None:
-        return found | {"false_negative_rate_reason": measured["reason"]}
+        nothing = {"settings": [], "reason": measured["reason"]}
+        return found | {"false_negative_rate_reason": measured["reason"], "tradeoff": nothing}
+    found["tradeoff"] = tradeoff(state, config, calibration, (measured, several), vectors)
     found["hidden_positives"] = {"this_filter": measured, "margin_95": measure(state.pieces, margin, None, vectors)}
     if calibration is not None:
         found["calibration"] = {
@@ -139,7 +152,7 @@ def _hubs(context: RunContext, chosen: Any) -> dict[str, Any]:
     """Return how unevenly documents serve as negatives, and which serve most."""
     rows = Ragged.from_arrow(chosen.column("doc_rows")).values
     if not len(rows):
-        return {"documents": 0, "most_served": 0, "top_percent_share": 0.0, "top": []}
+        return {"documents": 0, "most_served": 0, "top_percent_share": 0.0, "top": [], "served": []}
     unique, counts = np.unique(rows, return_counts=True)
     order = np.lexsort((unique, -counts))
     top = order[:10]
@@ -150,7 +163,16 @@ def _hubs(context: RunContext, chosen: Any) -> dict[str, Any]:
         "most_served": int(counts.max()),
         "top_percent_share": float(counts[order[:hundredth]].sum() / counts.sum()),
         "top": [{"doc_id": name, "served": int(counts[i])} for name, i in zip(names, top, strict=True)],
+        "served": _served(counts),
     }
+
+
+def _served(counts: np.ndarray) -> list[dict[str, int]]:
+    """Return how many documents serve 1, 2, 3-4, 5-8, ... times; counts are >= 1, one a document."""
+    step = np.ceil(np.log2(counts)).astype(np.int64)
+    documents = np.bincount(step)
+    first = [1, *(2 ** (n - 1) + 1 for n in range(1, len(documents)))]
+    return [{"from": first[n], "to": 2**n, "documents": int(count)} for n, count in enumerate(documents)]
 
 
 def _crossings(context: RunContext, chosen: Any) -> dict[str, Any]:

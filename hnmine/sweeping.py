@@ -1,6 +1,6 @@
 """`hnmine sweep`: many filter settings over the candidates that are stored, measured side by side; no retrieval."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ import numpy as np
 
 from hnmine.calibrating import Protocol, Remembered, calibrate
 from hnmine.choosing import Vectors, teacher_vectors
-from hnmine.config import Config, FilterConfig
+from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.filtering import setup
-from hnmine.judging import rule_names
+from hnmine.hiding import Hidden
+from hnmine.judging import Scorer, rule_names
 from hnmine.measuring import NOTHING_RETRIEVED, Tally, chooser_for
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
@@ -106,32 +107,44 @@ def _try(
     settings: dict[str, Any], protocol: Protocol, config: Config, means: tuple[Remembered, Vectors | None]
 ) -> Swept:
     scorer, vectors = means
-    filter_config: FilterConfig = config.filter.model_copy(update={**settings, "anchor": "each"})
-    tried = config.model_copy(update={"filter": filter_config})
-    used = None
-    if "calibrated" in rule_names(filter_config):
+    tried, used = setting_of(config, settings), None
+    if "calibrated" in rule_names(tried.filter):
         threshold, _ = set_threshold(protocol.rows, scorer, tried, measured=protocol.measured)
         used = replace(scorer, threshold=threshold)
+    return Swept(settings, outcome(protocol.rows, tried, used, vectors))
+
+
+def setting_of(config: Config, settings: dict[str, Any]) -> Config:
+    """Return the config with other keys of its filter table; each positive by itself, as the protocol knows one."""
+    return config.model_copy(update={"filter": config.filter.model_copy(update={**settings, "anchor": "each"})})
+
+
+def outcome(
+    rows: Sequence[Hidden], config: Config, scorer: Scorer | None, vectors: Vectors | None = None
+) -> dict[str, Any]:
+    """Return what a config's filter and choice do with the protocol's rows: see `hnmine.measuring.Tally`."""
     chooser = chooser_for(config, vectors)
     tally = Tally()
-    for part in protocol.rows:
-        judged = part.judge(filter_config, used)
+    for part in rows:
+        judged = part.judge(config.filter, scorer)
         ids = [str(row) for row in part.batch.query_rows]
         chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
         tally.add(part, judged.cells, chosen, None)
-    return Swept(settings, tally.result(config.emit.retrieved_negatives))
+    return tally.result(config.emit.retrieved_negatives)
 
 
 def _mark_front(found: list[Swept], measured: bool) -> list[Swept]:
-    """Mark settings that no other beats in rate and hardness at once (the Pareto front)."""
     if not measured:
         return found
-    points = np.array([[one.numbers["rate"], -one.numbers["hardness"]] for one in found])
-    out = []
-    for one, point in zip(found, points, strict=True):
-        beaten = ((points <= point).all(axis=1) & (points < point).any(axis=1)).any()
-        out.append(Swept(one.settings, one.numbers, not beaten and one.numbers["chosen"] > 0))
-    return out
+    front = mark_front([(one.numbers["rate"], one.numbers["hardness"]) for one in found])
+    return [replace(one, front=best and one.numbers["chosen"] > 0) for one, best in zip(found, front, strict=True)]
+
+
+def mark_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Tell for each (rate, hardness) whether no other beats it in both at once (the Pareto front)."""
+    costs = np.array([[rate, -hardness] for rate, hardness in points])
+    beaten = [((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
+    return [not one for one in beaten]
 
 
 def _row(one: Swept, measured: bool) -> dict[str, Any]:

@@ -331,3 +331,29 @@ def _scores(query, place, positive, config):
         and not keeps_adaptive(s, positive, query.background, config.adaptive),
         "two_sided": "two_sided" in rules and two_sided(query)[place] > config.two_sided,
     }
+
+
+def effect_size(a, b):
+    """Cohen's d, number by number; None where it is not defined."""
+    if not a or not b or len(a) + len(b) < 3:
+        return None
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    squares = 0.0
+    for value in a:
+        squares += (value - mean_a) ** 2
+    for value in b:
+        squares += (value - mean_b) ** 2
+    if squares == 0:
+        return 0.0 if mean_a == mean_b else None
+    return (mean_a - mean_b) / math.sqrt(squares / (len(a) + len(b) - 2))
+
+
+def bin_counts(values, edges):
+    """How many values lie in each bin; the last bin holds its upper border too."""
+    found = [0] * (len(edges) - 1)
+    for value in values:
+        for place in range(len(found)):
+            last = place == len(found) - 1
+            if edges[place] <= value and (value < edges[place + 1] or (last and value == edges[-1])):
+                found[place] += 1
+    return found

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hnmine.headline import NUMBERS
 from hnmine.runner import StageResult
 from hnmine.sizes import format_size
 from hnmine.starter import toml_value
@@ -114,18 +115,6 @@ def _brief(r: StageResult) -> str:
     return text
 
 
-_MEANING = {
-    "coverage": "queries with at least one negative",
-    "fill": "wanted negatives that were found",
-    "hardness": "0 a random document, 1 as near as the positive",
-    "safety": "distance kept from the positive; 0 none, 1 enough",
-    "capacity": "ln(1 + negatives), mean over queries",
-    "eci": "capacity x harmonic mean of hardness and safety",
-    "eci_sem": "how much the negatives differ from the positive and from one another",
-    "false_negative_rate": "negatives that are hidden positives: a lower bound",
-}
-
-
 def report(data: dict[str, Any], path: Path) -> None:
     """Draw a report's headline numbers, distributions and verdicts."""
     console = _console()
@@ -133,12 +122,13 @@ def report(data: dict[str, Any], path: Path) -> None:
         console.print(Text(f"warning: {warning}", style="bold yellow"))
     table = _table("\nReport", "number", "value", "95% interval", "meaning")
     rate = data.get("hidden_positives", {}).get("this_filter", {}).get("interval")
-    for name, meaning in _MEANING.items():
-        reason = data.get(f"{name}_reason")
-        between = interval((data["intervals"] | {"false_negative_rate": rate})[name])
-        text = f"{meaning} ({reason})" if reason and data[name] is None else meaning
-        _row(table, (name, number(data[name]), between, text))
+    for one in NUMBERS:
+        value, reason = data[one.name], data.get(f"{one.name}_reason")
+        between = interval((data["intervals"] | {"false_negative_rate": rate})[one.name])
+        text = f"{one.meaning} ({reason})" if reason and value is None else one.meaning
+        _row(table, (one.name, number(value), between, text))
     console.print(table)
+    _conclusion(console, data["conclusion"])
     _distributions(console, data["distributions"])
     verdicts = _table("\nVerdicts", "verdict", "candidates", "share")
     total = sum(data["verdicts"].values()) or 1
@@ -147,7 +137,16 @@ def report(data: dict[str, Any], path: Path) -> None:
             _row(verdicts, (name, number(count), f"{count / total:.1%}"))
     console.print(verdicts)
     _findings(console, data)
-    console.print(Text(f"\n{path}", style="dim"), soft_wrap=True)
+    console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
+
+
+def _conclusion(console: Console, found: dict[str, Any]) -> None:
+    style = {"good": "bold green", "usable": "bold yellow"}.get(found["level"], "bold red")
+    console.print(Text(f"\n{found['line']}", style=style))
+    for reason in found["reasons"]:
+        console.print(
+            Text(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
+        )
 
 
 def _distributions(console: Console, distributions: dict[str, Any]) -> None:

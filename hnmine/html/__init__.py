@@ -1,1 +1,1 @@
-"""Self-contained pages; jinja2 is imported only where one is written."""
+"""Self-contained pages: of a run's report, and of a comparison. jinja2 is imported only where one is written."""

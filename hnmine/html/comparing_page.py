@@ -10,7 +10,7 @@ def compare_page(data: dict[str, Any]) -> str:
     """Return the page for what `hnmine.comparing.compare` found; texts are escaped, and cut to `MOST_TEXT`."""
     import jinja2
 
-    source = files("hnmine.html").joinpath("compare.html.j2").read_text(encoding="utf-8")
+    source = files("hnmine.html").joinpath("templates", "compare.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -15,8 +15,18 @@ def terms(text: str) -> np.ndarray:
     A word is a run of letters, digits and underscores, case-folded. Two words share a number with a probability of
     about one in a million; `BUCKETS` bounds the memory of a table over all words.
     """
-    found = {zlib.crc32(word.encode()) % BUCKETS for word in _WORD.findall(text.casefold())}
+    found = {bucket(word) for word in words(text)}
     return np.sort(np.fromiter(found, dtype=np.int32, count=len(found)))
+
+
+def words(text: str) -> set[str]:
+    """Return the distinct words of a text: runs of letters, digits and underscores, case-folded."""
+    return set(_WORD.findall(text.casefold()))
+
+
+def bucket(word: str) -> int:
+    """Return the hashed number of a case-folded word, in [0, BUCKETS)."""
+    return zlib.crc32(word.encode()) % BUCKETS
 
 
 def rarity(documents_with: np.ndarray, documents: int) -> np.ndarray:

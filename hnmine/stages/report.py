@@ -10,7 +10,9 @@ from hnmine.badpositives import BAD_POSITIVES_FILE, emitted, list_suspected
 from hnmine.candidates import Batch
 from hnmine.choosing import cells_of
 from hnmine.config import Config
+from hnmine.examples import texts_of
 from hnmine.filtering import pieces
+from hnmine.html.page import render
 from hnmine.keys import item_key, shard_items
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
@@ -19,11 +21,11 @@ from hnmine.schemas import CORPUS, JUDGED, QUERY_REPORT
 from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
-from hnmine.store import Shards, write_json
+from hnmine.store import Shards, write_json, write_text
 from hnmine.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.vectors import VectorStore
 
-REPORT = "report.json"
+REPORT, PAGE = "report.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> p
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     report = build_report(context)
     write_json(report, context.folder("report") / REPORT)
+    write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
     return {"numbers": len(report)}
 
 

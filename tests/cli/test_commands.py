@@ -34,7 +34,17 @@ def run_folder(tmp_path_factory):
 
 def test_help_imports_nothing_heavy():
     code = "import sys; from hnmine.cli.app import app; print([m for m in sys.modules if m in HEAVY])"
-    heavy = {"torch", "faiss", "sklearn", "sentence_transformers", "pyarrow", "numpy", "pydantic", "jinja2"}
+    heavy = {
+        "torch",
+        "faiss",
+        "sklearn",
+        "sentence_transformers",
+        "pyarrow",
+        "numpy",
+        "pydantic",
+        "jinja2",
+        "matplotlib",
+    }
     out = subprocess.run([sys.executable, "-c", f"HEAVY = {heavy}\n{code}"], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -1,0 +1,46 @@
+"""Histograms on round borders: counts that do not depend on the order or the pieces that numbers come in."""
+
+import numpy as np
+
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
+    """Return the borders of at most `bins` + 1 bins of one round width that cover [low, high].
+
+    The width is the smallest of 1, 2, 2.5, 5 times a power of ten that needs no more than `bins` widths; borders are
+    multiples of it, rounded to 12 digits.
+
+    Args:
+        low: finite.
+        high: finite, not below low. Ends that are equal give bins a thousandth of them wide, or less.
+        bins: at least 1.
+
+    Returns:
+        float64, ascending, shape (2 to bins + 2,).
+
+    Raises:
+        ValueError: an end is not finite, or high is below low.
+    """
+    if not (np.isfinite(low) and np.isfinite(high)) or high < low:
+        raise ValueError(f"no borders from {low} to {high}")
+    span = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
+    power = 10.0 ** np.floor(np.log10(span / bins))
+    width = next(step * power for step in STEPS if step * power * bins >= span * (1 - 1e-12))
+    first, last = int(np.floor(low / width)), int(np.ceil(high / width))
+    edges = np.array([float(f"{number * width:.12g}") for number in range(first, max(last, first + 1) + 1)])
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    return edges
+
+
+def counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return how many values lie in each bin [e_i, e_i+1), the last one closed; values outside are left out.
+
+    Args:
+        values: shape (n,).
+        edges: float64, ascending, shape (m + 1,).
+
+    Returns:
+        int64, shape (m,).
+    """
+    return np.histogram(np.asarray(values, dtype=np.float64), bins=edges)[0].astype(np.int64)
