@@ -96,11 +96,10 @@ def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
     """Yield the settings to try, the config's own first; those of the rule guide where there are scores for it."""
     own = config.filter.semantic()
     keys = ("rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin")
-    yield {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
-    for group in GRID:
-        yield from group
-    if guided:
-        yield from GUIDED
+    given = {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
+    yield given
+    groups = (*GRID, GUIDED) if guided else GRID
+    yield from (settings for group in groups for settings in group if settings != given)
 
 
 def _try(

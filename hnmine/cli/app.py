@@ -36,7 +36,7 @@ def start(
     """
 
 
-@app.command("run", epilog="Example: hnmine run hnmine.toml --set filter.percent=0.9 --fail-under eci=0.5")
+@app.command("run", epilog="Example: hnmine run hnmine.toml --set emit.num_negatives=8 --fail-under eci=0.5")
 def run_all(
     config: opt.ConfigPath,
     out: opt.Out = None,
