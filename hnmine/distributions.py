@@ -164,17 +164,17 @@ def histograms(found: Spread, context: RunContext) -> dict[str, Any]:
             "chosen": counts(negatives.score, found.score_edges).tolist(),
         },
         "margin": binned({"chosen": negatives.margin}),
-        "eci": binned({"queries": eci}, low=0.0, bins=25),
+        "eci": binned({"queries": eci}, (0.0, float(np.log1p(context.config.emit.num_negatives))), 25),
     }
 
 
-def binned(series: dict[str, np.ndarray], low: float | None = None, bins: int = 40) -> dict[str, Any]:
-    """Return series of numbers counted on common borders; nothing to count gives one empty bin from 0 to 1."""
-    some = [values for values in series.values() if len(values)]
-    edges = np.array([0.0, 1.0])
-    if some:
-        least = min(float(values.min()) for values in some)
-        edges = borders(least if low is None else min(low, least), max(float(values.max()) for values in some), bins)
+def binned(series: dict[str, np.ndarray], hold: tuple[float, ...] = (), bins: int = 40) -> dict[str, Any]:
+    """Return series of numbers counted on common borders that hold them and the numbers of `hold`.
+
+    Nothing at all gives one empty bin from 0 to 1.
+    """
+    every = np.concatenate([*series.values(), np.array(hold)]).astype(np.float64)
+    edges = borders(float(every.min()), float(every.max()), bins) if len(every) else np.array([0.0, 1.0])
     return {"edges": edges.tolist()} | {name: counts(values, edges).tolist() for name, values in series.items()}
 
 

@@ -68,7 +68,7 @@ def _asset(name: str) -> str:
 def _card(one: Number, report: dict[str, Any]) -> dict[str, Any]:
     """Return a headline number with its texts, its interval, and how it stands to its limits."""
     levels = {reason["number"]: reason["level"] for reason in reversed(report["conclusion"]["reasons"])}
-    judged = one.flaw is not None
+    judged = one.flaw is not None and report[one.name] is not None
     return {
         "text": one,
         "value": report[one.name],

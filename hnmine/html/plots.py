@@ -192,7 +192,7 @@ def funnel(report: dict[str, Any]) -> str:
             axes.annotate(f"{count:,}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_yticks(y, [label for label, _, _ in rows])
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.2 * most)
+        axes.set_xlim(0, 1.35 * most)
         axes.xaxis.set_visible(False)
         drawing.figure.subplots_adjust(bottom=8 / drawing.height)
         for side in ("bottom", "left"):

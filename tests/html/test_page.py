@@ -173,6 +173,8 @@ def test_a_page_without_any_negative_says_not_to_train(tmp_path):
     assert found["conclusion"]["level"] == "do_not_train"
     assert "Do not train" in text
     assert found["hardness_by_place"] == []
+    assert found["histograms"]["eci"]["edges"][-1] > np.log1p(3)
+    assert 'class="number plain" data-number="hardness"' in text
     assert found["biases"]["length"]["negative"] is None
     assert found["examples"]["lowest_eci"] == []
     assert found["examples"]["suspicious"] == []
@@ -249,5 +251,8 @@ def test_histograms_count_everything_once(measured):
         histogram = found["biases"][name]["histogram"]
         assert sum(histogram["positive"]) == found["distributions"]["positive_score"]["count"]
         assert sum(histogram["negative"]) == found["counts"]["emit"]["negatives"]
+    eci = found["histograms"]["eci"]
+    assert eci["edges"][0] == 0
+    assert np.log1p(3) <= eci["edges"][-1] < np.log1p(3) + 0.2
     assert np.isclose(sum(one["share"] for one in found["sources"].values()), 1)
     assert sum(row["documents"] for row in found["hubs"]["served"]) == found["hubs"]["documents"]
