@@ -66,10 +66,10 @@ NUMBERS = (
     Number(
         "safety",
         "distance kept from the positive; 0 none, 1 enough",
-        "above 0.9",
-        "add `percent` or `margin` to the rules",
-        0.9,
-        0.5,
+        "above 0.6: most rows have their negatives below the positive",
+        "add `percent` or `margin` to the rules, or lower `easiest`",
+        0.6,
+        0.3,
     ),
     Number(
         "capacity",
