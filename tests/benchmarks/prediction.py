@@ -52,7 +52,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "percent 0.95, simans": ("percent 0.95", {"choose": "simans"}),
     "auto, at random": ("auto", {"choose": "random"}),
 }
-SCORES = ("eci", "eci_sem", "hardness", "score", "safety", "true_negatives", "fill")
+SCORES = ("eci", "eci_sem", "hardness", "safety", "true_negatives", "fill", "fill x safety x true_negatives")
 
 
 def numbers_of(
@@ -107,7 +107,9 @@ def mine(one: Mined, cut: Split, name: str, model: CalibratedScorer | None) -> t
     total = tally.result(config.emit.num_negatives)
     means = {key: float(np.nanmean(np.concatenate([part[key] for part in parts]))) for key in ("eci_sem", "safety")}
     kept = {key: float(total[key]) for key in ("eci", "hardness", "score", "fill", "rate")}
-    return examples, kept | means | {"true_negatives": 1 - kept["rate"]}
+    right = 1 - kept["rate"]
+    product = kept["fill"] * means["safety"] * right
+    return examples, kept | means | {"true_negatives": right, "fill x safety x true_negatives": product}
 
 
 def records_of(one: Mined, seeds: int) -> list[dict[str, Any]]:
