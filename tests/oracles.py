@@ -300,6 +300,7 @@ def _copies(query, place, documents):
     return {
         "positive": document in query.positives,
         "sibling_positive": document in query.siblings,
+        "judged_relevant": documents[document] in [documents[d] for d in query.relevant],
         "copy_of_positive": documents[document] in [documents[p] for p in query.positives],
         "copy_of_query": documents[document] == query.key,
     }
