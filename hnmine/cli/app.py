@@ -172,9 +172,7 @@ def sweep(
         show.emit(show.toml_table("filter", found["recommended"]))
 
 
-@app.command(
-    "export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --number 100 --path judge.jsonl"
-)
+@app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
 def export_judgements(
     config: opt.ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
