@@ -19,6 +19,7 @@ from hnmine.filtering import setup
 from hnmine.judging import RULES
 from hnmine.pipeline import RunOptions
 from hnmine.stage import RunContext
+from hnmine.stages.emit import read_chosen
 from hnmine.tojudge import Wanted, export_judgements
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
@@ -160,7 +161,7 @@ def test_the_export_is_what_a_double_loop_finds(tmp_path: Path, probabilities: b
 def by_loops(out: Path, config: Config) -> list[tuple[float, int, int, str, str]]:
     """Return (worth, query, document, verdict, why) of every cell that may be exported."""
     found = []
-    chosen = {(c["query_row"], c["anchor"]): c["positions"] for c in rows(out / "emit/chosen")}
+    chosen = {(c["query_row"], c["anchor"]): c["positions"] for c in read_chosen(out / "emit").to_pylist()}
     for row in rows(out / "filter"):
         for number, (anchor, verdicts) in enumerate(zip(row["anchor_scores"], row["verdicts"], strict=True)):
             for place, (document, verdict) in enumerate(zip(row["doc_rows"], verdicts, strict=True)):
@@ -174,7 +175,7 @@ def by_loops(out: Path, config: Config) -> list[tuple[float, int, int, str, str]
                 worth = (1.0 if taken else 0.5) * p * (1 - p)
                 kept = "chosen as a negative" if taken else "kept, not chosen"
                 why = kept if verdict == "keep" else f"rejected by the rule {verdict}"
-                found.append((round(worth, 12), row["query_row"], document, verdict, why))
+                found.append((worth, row["query_row"], document, verdict, why))
     return found
 
 
