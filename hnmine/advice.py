@@ -12,7 +12,9 @@ CHECKS = {
     "near_copy_of_query": "raise filter.max_query_similarity",
     "outside_ranks": "widen filter.ranks",
 }
-NO_LABELS = ("keep", "positive", "sibling_positive", "copy_of_positive", "copy_of_query", "copy_of_negative")
+NO_LABELS = (
+    "keep", "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
+)  # fmt: skip
 
 
 def empty_rows(counts: Mapping[str, Any], config: FilterConfig) -> str | None:

@@ -206,7 +206,7 @@ def _fit(rows: list[Hidden], config: Config) -> Logistic:
         others = ~batch.is_positive
         cells = Cells.of(batch, batch.positive_scores)
         parts.append(features(batch, cells)[others])
-        labels.append(hidden.is_hidden[others])
+        labels.append((hidden.is_hidden | hidden.keys.is_relevant(batch))[others])
         folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[others]])
     x, y, fold = np.concatenate(parts), np.concatenate(labels), np.concatenate(folds)
     return stack([*(fit(x[fold != number], y[fold != number]) for number in range(FOLDS)), fit(x, y)])

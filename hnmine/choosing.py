@@ -80,7 +80,7 @@ class Chooser:
             cells: the batch's cells.
             keep: bool, one a cell.
             query_ids: one a query of the batch.
-            judged: bool, one a candidate: what qrels judge irrelevant, chosen first where the config prefers it.
+            judged: bool, one a candidate: what is judged irrelevant, chosen first where the config prefers it.
         """
         kept = np.flatnonzero(keep)
         groups = cells.anchor[kept]

@@ -85,9 +85,11 @@ class InputConfig(Section):
     qrels: Paths | None = setting(None, "judgements: a table, or the TREC format", no_effect=True)
     beir: Name | None = setting(None, "a BEIR folder: corpus.jsonl, queries.jsonl, qrels/*.tsv", no_effect=True)
     pairs: Paths | None = setting(None, "one table of (anchor, positive) texts", no_effect=True)
+    judgements: Paths | None = setting(None, "files of `hnmine export-judgements`, filled in", no_effect=True)
+    judged_positives: bool = setting(False, "judgements that say relevant make a positive to train on")
     split: Name | None = setting(None, "use only this split of the qrels (BEIR: train where there is one)")
     relevant_from: int = setting(1, "lowest relevance that counts as positive")
-    unknown_ids: Literal["error", "skip"] = setting("error", "qrels that name an unknown query or document")
+    unknown_ids: Literal["error", "skip"] = setting("error", "judgements that name an unknown query or document")
     quoting: bool | None = setting(
         None,
         "whether double quotes enclose fields (default: yes in .csv, no in .tsv, as BEIR and MS MARCO write it)",
@@ -157,7 +159,7 @@ class FilterConfig(Section):
     )
     probabilities: bool = setting(False, "give every candidate P(false negative), also where no rule asks for it")
     judged_negatives: Literal["judge", "keep"] = setting(
-        "judge", "candidates that qrels judge irrelevant: judge them as any other, or let neither rule nor ranks reject"
+        "judge", "candidates that are judged irrelevant: judge them as any other, or let neither rule nor ranks reject"
     )
     guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, the scores of the second teacher", ge=0)
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
@@ -197,7 +199,7 @@ class EmitConfig(Section):
     fallback: Literal["none", "random"] = setting(
         "none", "random fills up with random documents where too few were kept"
     )
-    prefer_judged: bool = setting(False, "choose negatives that qrels judge irrelevant before any other")
+    prefer_judged: bool = setting(False, "choose negatives that are judged irrelevant before any other")
     max_per_document: int | None = setting(None, "most often that one document may serve as a negative", ge=1)
     bad_positives: Literal["keep", "leave_out", "down_weight"] = setting(
         "keep", "suspected positives: rows as any other, no rows, or a lower positive_weight"

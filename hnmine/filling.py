@@ -96,14 +96,14 @@ class Filler:
         return chosen
 
     def _barred(self, table: pa.Table) -> Ragged:
-        """Return for each query the names that it may not draw: its own, of positives, siblings and candidates."""
+        """Return for each query the names that it may not draw: its own, and those of what it has labelled or found."""
         rows = table.column("query_row").to_numpy()
-        queries = self.queries.take(rows, ["text_key", "sibling_rows"])
+        queries = self.queries.take(rows, ["text_key", "sibling_rows", "relevant_rows"])
         keys = queries.column("text_key").to_numpy()
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         own = np.flatnonzero(self.keys[at] == keys)
         lists = [Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "doc_rows")]
-        lists.append(Ragged.from_arrow(queries.column("sibling_rows")))
+        lists += [Ragged.from_arrow(queries.column(name)) for name in ("sibling_rows", "relevant_rows")]
         owners = np.concatenate([own, *(part.owners for part in lists)])
         names = np.concatenate([at[own], *(self.names[part.values] for part in lists)])
         order = np.argsort(owners, kind="stable")

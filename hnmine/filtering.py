@@ -43,15 +43,12 @@ class FilterState:
     def keys(self, first: int, rows: int) -> TextKeys:
         """Return the text keys for rows [first, first + rows) of all queries."""
         # by row and not by shard: candidates may have been found under another shard size than the queries now have
-        table = self.queries.take(np.arange(first, first + rows), ["text_key", "sibling_rows", "negative_rows"])
-        return TextKeys(
-            self.documents,
-            self.shared,
-            table.column("text_key").to_numpy(),
-            Ragged.from_arrow(table.column("sibling_rows")),
-            Ragged.from_arrow(table.column("negative_rows")),
-            self.config.embed.similarity == "cosine",
-        )
+        lists = ("sibling_rows", "negative_rows", "relevant_rows")
+        table = self.queries.take(np.arange(first, first + rows), ["text_key", *lists])
+        siblings, negatives, relevant = (Ragged.from_arrow(table.column(name)) for name in lists)
+        text_keys = table.column("text_key").to_numpy()
+        is_cosine = self.config.embed.similarity == "cosine"
+        return TextKeys(self.documents, self.shared, text_keys, siblings, negatives, relevant, is_cosine)
 
 
 def read_calibration(folder: Path, seed: int) -> Calibration | None:

@@ -28,7 +28,8 @@ class TextKeys:
         shared: bool, whether another row of the corpus has the same key.
         queries: uint64, one a query of the batch.
         siblings: for each query of the batch, rows of the positives of other queries with the same text.
-        judged: for each query of the batch, rows that qrels judge irrelevant.
+        judged: for each query of the batch, rows that are judged irrelevant.
+        relevant: for each query of the batch, rows that are judged relevant and are no labelled positives.
         cosine: whether scores are cosines, so that a near-copy of the query shows in its score.
     """
 
@@ -37,16 +38,27 @@ class TextKeys:
     queries: np.ndarray
     siblings: Ragged
     judged: Ragged
+    relevant: Ragged
     cosine: bool = True
 
     def take(self, rows: np.ndarray) -> "TextKeys":
         """Return the keys for the given queries of the batch (int64, repeats are fine)."""
-        siblings, judged = self.siblings.take(rows), self.judged.take(rows)
-        return replace(self, queries=self.queries[rows], siblings=siblings, judged=judged)
+        lists = {name: getattr(self, name).take(rows) for name in ("siblings", "judged", "relevant")}
+        return replace(self, queries=self.queries[rows], **lists)
 
     def is_judged(self, batch: Batch) -> np.ndarray:
-        """Tell for each candidate of the batch whether qrels judge it irrelevant to its query, bool."""
+        """Tell for each candidate of the batch whether it is judged irrelevant to its query, bool."""
         return self.judged.contains(batch.owners, batch.candidates.values)
+
+    def is_relevant(self, batch: Batch) -> np.ndarray:
+        """Tell for each candidate whether it, or a copy of it, is judged relevant and no labelled positive, bool."""
+        return self.copies(self.relevant, batch)
+
+    def copies(self, rows: Ragged, batch: Batch) -> np.ndarray:
+        """Tell for each candidate whether it has the same text as one of its query's documents in `rows`, bool."""
+        text, own = self.documents[batch.candidates.values], self.documents[rows.values]
+        names = np.unique(np.concatenate([text, own]))
+        return rows.with_values(np.searchsorted(names, own)).contains(batch.owners, np.searchsorted(names, text))
 
 
 def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
@@ -228,11 +240,9 @@ def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Ite
     owners, documents = batch.owners, batch.candidates.values
     yield "positive", batch.is_positive
     yield "sibling_positive", keys.siblings.contains(owners, documents)
-    text, positive_text = keys.documents[documents], keys.documents[batch.positives.values]
-    names = np.unique(np.concatenate([text, positive_text]))
-    positive_names = batch.positives.with_values(np.searchsorted(names, positive_text))
-    yield "copy_of_positive", positive_names.contains(owners, np.searchsorted(names, text))
-    yield "copy_of_query", text == keys.queries[owners]
+    yield "judged_relevant", keys.is_relevant(batch)
+    yield "copy_of_positive", keys.copies(batch.positives, batch)
+    yield "copy_of_query", keys.documents[documents] == keys.queries[owners]
     if config.max_positive_similarity is not None:
         yield "near_copy_of_positive", ~below(batch.similarity, config.max_positive_similarity)
     if config.max_query_similarity is not None and keys.cosine:

@@ -28,6 +28,7 @@ VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
     "sibling_positive": "a positive of another query with the same text",
+    "judged_relevant": "judged relevant in input.judgements, without being a labelled positive; or a copy of such",
     "copy_of_positive": "the same text as a positive, apart from case, punctuation and spacing",
     "copy_of_query": "the same text as the query, likewise",
     "near_copy_of_positive": "cosine to a positive above filter.max_positive_similarity",
@@ -85,15 +86,17 @@ QUERIES = pa.schema(
         _field("source_row", pa.int64(), "position among the input's queries, from 0"),
         _field("positive_rows", _INT64S, "rows of the labelled positives, ascending"),
         _field("positive_relevance", _INTS, "their judged relevance"),
-        _field("negative_rows", _INT64S, "rows judged below `input.relevant_from`, ascending"),
+        _field("negative_rows", _INT64S, "rows judged irrelevant, by qrels or `input.judgements`, ascending"),
+        _field("relevant_rows", _INT64S, "rows that `input.judgements` call relevant, no positives, ascending"),
+        _field("unsure_rows", _INT64S, "rows that `input.judgements` leave open, ascending"),
         _field("sibling_rows", _INT64S, "positives of other queries with the same text, ascending"),
         _field("terms", _INTS, "its distinct words, hashed, ascending"),
     ]
 )
 LEFT_OUT = pa.schema(
     [
-        _field("kind", pa.string(), "document, query or qrel"),
-        _field("id", pa.string(), "its id (for a qrel: query_id and doc_id)"),
+        _field("kind", pa.string(), "document, query, qrel or judgement"),
+        _field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
         _field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
     ]
 )
@@ -139,7 +142,7 @@ JUDGED = pa.schema(
             _list(_FLOATS),
             "likewise P(false negative); empty lists where no rule asked for it",
         ),
-        _field("judged_negatives", _list(pa.bool_()), "for each candidate: whether qrels judge it irrelevant"),
+        _field("judged_negatives", _list(pa.bool_()), "for each candidate: whether it is judged irrelevant"),
         _field(
             "positive_standing",
             _FLOATS,

@@ -300,6 +300,7 @@ def _copies(query, place, documents):
     return {
         "positive": document in query.positives,
         "sibling_positive": document in query.siblings,
+        "judged_relevant": documents[document] in [documents[d] for d in query.relevant],
         "copy_of_positive": documents[document] in [documents[p] for p in query.positives],
         "copy_of_query": documents[document] == query.key,
     }
@@ -357,3 +358,27 @@ def bin_counts(values, edges):
             if edges[place] <= value and (value < edges[place + 1] or (last and value == edges[-1])):
                 found[place] += 1
     return found
+
+
+def logistic(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def most_worth(entries, number, per_query):
+    """entries: (worth, query, document); again and again the best one that is still allowed."""
+    chosen, done, taken = [], set(), {}
+    while len(chosen) < number:
+        best = None
+        for place, (value, query, document) in enumerate(entries):
+            if (query, document) in done or taken.get(query, 0) >= per_query:
+                continue
+            rank = (-value, query, document, place)
+            if best is None or rank < best:
+                best = rank
+        if best is None:
+            break
+        _, query, document, place = best
+        chosen.append(place)
+        done.add((query, document))
+        taken[query] = taken.get(query, 0) + 1
+    return chosen

@@ -59,6 +59,7 @@ class Query:
     siblings: list
     background: float = 0.0
     judged: list = field(default_factory=list)
+    relevant: list = field(default_factory=list)
     guide_scores: list = field(default_factory=list)
     guide_positive_scores: list = field(default_factory=list)
 
@@ -110,8 +111,9 @@ class World:
         shared = np.array([self.documents.count(key) > 1 for key in self.documents], dtype=bool)
         queries = self.queries[first:last]
         own = np.array([q.key for q in queries], dtype=np.uint64)
-        siblings, judged = (flat([getattr(q, name) for q in queries], np.int64) for name in ("siblings", "judged"))
-        return TextKeys(documents, shared, own, siblings, judged, cosine)
+        names = ("siblings", "judged", "relevant")
+        lists = (flat([getattr(q, name) for q in queries], np.int64) for name in names)
+        return TextKeys(documents, shared, own, *lists, cosine)
 
 
 def make_query(row, positives, candidates, **more):
@@ -183,6 +185,7 @@ def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
             siblings=siblings,
             background=background,
             judged=[d for d in subset(draw, count) if d not in positives][:4],
+            relevant=[d for d in subset(draw, count) if d not in positives][:1],
             guide_scores=[guide[d] for d in candidates],
             guide_positive_scores=[guide[d] for d in positives],
         )

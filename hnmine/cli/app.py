@@ -172,6 +172,31 @@ def sweep(
         show.emit(show.toml_table("filter", found["recommended"]))
 
 
+@app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
+def export_judgements(
+    config: opt.ConfigPath,
+    path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
+    number: Annotated[int, typer.Option(min=1, help="Candidates to write, at most.")] = 200,
+    per_query: Annotated[int, typer.Option("--per-query", min=1, help="Candidates of one query, at most.")] = 3,
+    out: opt.Out = None,
+    override: opt.Override = None,
+    source: opt.Source = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write the candidates most worth judging to a file, to be filled in and read by input.judgements."""
+    from hnmine.cli import show, studies
+    from hnmine.configfile import load_config
+    from hnmine.tojudge import Wanted
+    from hnmine.tojudge import export_judgements as export
+
+    wanted = Wanted(number, per_query, force)
+    found = export(load_config(config, tuple(override or ()), out), path, wanted, source)
+    show.result(found, as_json, studies.exported)
+    if not as_json:
+        show.emit(found["path"])
+
+
 @app.command(epilog="Example: hnmine probe hnmine.toml --seeds 5")
 def probe(
     config: opt.ConfigPath,

@@ -28,3 +28,14 @@ def probed(data: dict[str, Any]) -> None:
     counts = f"{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits"
     limits = "A linear map on frozen vectors: compare sets by it; a fine-tuned model gains another amount."
     console.print(Text(f"\n{counts}, {tested:,} queries tested. {limits}"))
+
+
+def exported(data: dict[str, Any]) -> None:
+    """Say what was written to be judged, and what to do with it."""
+    verdicts = ", ".join(f"{count:,} {name}" for name, count in data["verdicts"].items())
+    text = (
+        f"{data['written']:,} candidates of {data['queries']:,} queries, {data['chosen']:,} of them negatives now "
+        f"({verdicts}); uncertainty: {data['uncertainty']}.\n"
+        "Fill in judgement (relevant, irrelevant or unsure), set input.judgements to the file and run again."
+    )
+    _console().print(Text(text), soft_wrap=True)

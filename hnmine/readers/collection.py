@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hnmine.config import Config, InputConfig
 from hnmine.errors import InputError, Problems
+from hnmine.readers.answers import Answer, read_answers
 from hnmine.readers.columns import Wanted, as_id, as_text, as_texts, convert, resolve
 from hnmine.readers.files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.qrels import Judgement, read_qrels
@@ -72,6 +73,14 @@ class Collection:
                 document = documents.setdefault(text, f"positive-{number}")
                 yield Judgement(query, document, max(1, self.config.relevant_from), place)
 
+    def answers(self) -> Iterator[Answer]:
+        """Yield the judgements by file in input order; a file that cannot be read is a problem."""
+        for source in self.sources.get("judgements", ()):
+            try:
+                yield from read_answers(source, self.config, self.problems)
+            except InputError as error:
+                self.problems.add(str(error))
+
     def _entries(self, source: Source, id_name: str, text_name: str) -> Iterator[Entry]:
         layout = look(source, self.config.quoting)
         wanted = [Wanted(id_name), Wanted(text_name)]
@@ -133,11 +142,14 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
         "pairs": TABLE_ENDINGS,
     }
     entries = beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in wanted}
+    wanted["judgements"] = TABLE_ENDINGS
+    entries["judgements"] = given.judgements
     for role, entry in entries.items():
         if entry is None:
             continue
         try:
-            found[role] = find_sources(entry, config.base, f"input.{'beir' if given.beir else role}", wanted[role])
+            key = "beir" if given.beir and role != "judgements" else role
+            found[role] = find_sources(entry, config.base, f"input.{key}", wanted[role])
         except InputError as error:
             problems.add(str(error))
     problems.raise_if_any()

@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from hnmine.config import Config
 from hnmine.errors import HnmineError, InputError, Problems, few
+from hnmine.feedback import Feedback, Known, collect, contradictions
 from hnmine.keys import item_key
+from hnmine.readers.answers import RELEVANT, UNSURE, Answer
 from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.qrels import Judgement
 from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
@@ -76,6 +78,7 @@ class _Ingest:
     empty_docs: set[str] = field(default_factory=set)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    feedback: Feedback = field(default_factory=Feedback)
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
 
     def documents(self, entries: Iterable[Entry], corpus: _Writer, aliases: _Writer) -> None:
@@ -163,14 +166,28 @@ class _Ingest:
                         f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
                     )
 
+    def answers(self, answers: Iterable[Answer], queries: _Queries) -> None:
+        """Put judgements by file on top of the qrels."""
+        given = self.config.input
+        known = Known(queries.row, self.doc_row, self.empty_docs)
+        found = self.feedback = collect(answers, known, given.unknown_ids, self.problems)
+        qrels = dict(enumerate(queries.judged))
+        for message in contradictions(found, qrels, given.relevant_from):
+            self.problems.add(message)
+        for row in found.said:
+            found.merge(row, queries.judged[row], given.relevant_from, given.judged_positives)
+        self.left_out.extend(("judgement", pair, reason) for pair, reason in found.skipped)
+        self.counts |= found.counts if given.judgements else {}
+
     def write_queries(self, queries: _Queries, writer: _Writer) -> None:
         """Write the queries that have a text and a positive; the others are left out, and said so."""
         relevant = self.config.input.relevant_from
         keys = [copy_key(text) for text in queries.texts]
         positives = [sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged]
         siblings: dict[int, set[int]] = {}
-        for key, rows in zip(keys, positives, strict=True):
-            siblings.setdefault(key, set()).update(rows)
+        extra = [self.feedback.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
+        for key, rows, more in zip(keys, positives, extra, strict=True):
+            siblings.setdefault(key, set()).update(rows, more)
         without = 0
         for id_, row in queries.row.items():
             rows, judged, text = positives[row], queries.judged[row], queries.texts[row]
@@ -180,9 +197,11 @@ class _Ingest:
             if not rows or not text:
                 continue
             negatives = sorted(judged.keys() - set(rows))
-            others = sorted(siblings[keys[row]] - set(rows))
+            others = sorted(siblings[keys[row]] - set(rows) - extra[row])
             places = (keys[row], queries.sources[row])
-            writer.add((id_, text, *places, rows, [judged[d] for d in rows], negatives, others, terms(text)))
+            levels, unsure = [judged[d] for d in rows], sorted(self.feedback.rows(row, UNSURE) - judged.keys())
+            lists = (rows, levels, negatives, sorted(extra[row]), unsure, others)
+            writer.add((id_, text, *places, *lists, terms(text)))
         writer.close()
         self.counts |= {
             "queries": writer.written,
@@ -232,6 +251,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
         lambda: work.documents(collection.documents(), writers["corpus"], writers["aliases"]),
         lambda: work.queries(collection.queries(), queries),
         lambda: work.judgements(collection.judgements(), queries),
+        lambda: work.answers(collection.answers(), queries),
     )
     for read in readers:
         try:
@@ -258,7 +278,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="ingest",
-    version=2,
+    version=3,
     reads=(),
     parts=_parts,
     steps=(Step("read", "documents", _plan, _setup, _process),),

@@ -52,7 +52,8 @@ def test_help_imports_nothing_heavy():
 def test_every_stage_is_a_command_and_has_its_summary():
     assert list(SUMMARIES) == list(STAGES)
     assert set(SUMMARIES) < set(COMMANDS)
-    assert set(COMMANDS) - set(SUMMARIES) == {"run", "init", "plan", "explain", "sweep", "probe", "compare", "audit"}
+    others = {"run", "init", "plan", "explain", "sweep", "probe", "compare", "audit", "export-judgements"}
+    assert set(COMMANDS) - set(SUMMARIES) == others
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -150,6 +151,36 @@ def test_explain_shows_every_candidate(run_folder):
         assert sum(c["verdict"] != "positive" for c in anchor["candidates"]) == 10
         assert all(c["verdict"] == "keep" for c in anchor["candidates"] if c["chosen"])
         assert all(c["text"] for c in anchor["candidates"])
+
+
+def test_judgements_go_out_and_come_back(run_folder, tmp_path):
+    config, path = run_folder / "hnmine.toml", tmp_path / "judge.jsonl"
+    done = hnmine("export-judgements", config, "--path", path, "--number", 7, "--per-query", 2)
+    assert (done.returncode, done.stdout) == (0, f"{path}\n")
+    assert "7 candidates of" in done.stderr
+    assert "set input.judgements to the file" in done.stderr
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    asked = [line["query_id"] for line in lines]
+    assert len(lines) == 7
+    assert max(map(asked.count, asked)) <= 2
+    again = hnmine("export-judgements", config, "--path", path)
+    assert again.returncode == 4
+    assert "may hold judgements" in again.stderr
+    data = json.loads(hnmine("export-judgements", config, "--path", path, "--force", "--json").stdout)
+    assert data["written"] == len(path.read_text().splitlines()) > 7
+    lines[0]["judgement"], lines[1]["judgement"] = "relevant", "perhaps"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    back = ("run", config, "--out", tmp_path / "second", "--set", f"input.judgements={json.dumps(str(path))}")
+    refused = hnmine(*back)
+    assert refused.returncode == 3
+    assert "line 2: judgement: relevant, irrelevant" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    lines[1]["judgement"] = "unsure"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert hnmine(*back).returncode == 0
+    told = hnmine("explain", config, "--out", tmp_path / "second", "--query-id", lines[0]["query_id"], "--json")
+    found = {c["doc_id"]: c["verdict"] for c in json.loads(told.stdout)["anchors"][0]["candidates"]}
+    assert found[lines[0]["doc_id"]] == "judged_relevant"
 
 
 def test_explain_of_an_unknown_query_names_near_ones(run_folder):
