@@ -56,6 +56,8 @@ class TextKeys:
 
     def copies(self, rows: Ragged, batch: Batch) -> np.ndarray:
         """Tell for each candidate whether it has the same text as one of its query's documents in `rows`, bool."""
+        if not len(rows.values):
+            return np.zeros(len(batch.scores), dtype=bool)
         text, own = self.documents[batch.candidates.values], self.documents[rows.values]
         names = np.unique(np.concatenate([text, own]))
         return rows.with_values(np.searchsorted(names, own)).contains(batch.owners, np.searchsorted(names, text))

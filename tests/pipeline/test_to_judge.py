@@ -8,21 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hnmine.calibrating
 from hnmine import run
 from hnmine.calibrating import Protocol
-from hnmine.config import Config
+from hnmine.candidates import Cells
+from hnmine.config import Config, FilterConfig
 from hnmine.configfile import check_config
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.filtering import setup
-from hnmine.judging import RULES
+from hnmine.judging import RULES, anchor_scores
 from hnmine.pipeline import RunOptions
+from hnmine.science import margins
 from hnmine.stage import RunContext
 from hnmine.stages.emit import read_chosen
-from hnmine.tojudge import Wanted, export_judgements
+from hnmine.tojudge import _LIMITS, Wanted, _limit, export_judgements
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
+from tests.strategies import batches, quick
 from tests.support import config_for, make_collection, write_jsonl
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
@@ -177,6 +182,19 @@ def by_loops(out: Path, config: Config) -> list[tuple[float, int, int, str, str]
                 why = kept if verdict == "keep" else f"rejected by the rule {verdict}"
                 found.append((worth, row["query_row"], document, verdict, why))
     return found
+
+
+@quick
+@given(batches(min_queries=1), st.sampled_from(sorted(_LIMITS)), st.sampled_from([0.05, 0.3, 0.8]))
+def test_the_limit_is_where_the_rule_starts_to_reject(batch: Any, rule: str, number: float) -> None:
+    config = FilterConfig(rule=rule, **{rule: number})  # type: ignore[arg-type]
+    cells = Cells.of(batch, anchor_scores(batch, config))
+    limit = _limit(batch, cells, config)
+    for step, kept in ((-1e-4, True), (1e-4, False)):
+        scores = (limit + step).astype(np.float32)
+        floor = batch.background_mean[cells.anchors.owners[cells.anchor]]
+        given_ = (scores, cells.scores, floor) if rule == "adaptive" else (scores, cells.scores)
+        assert (getattr(margins, rule)(*given_, number) == kept).all()
 
 
 def test_the_file_is_the_same_whatever_the_shards_and_again(tmp_path: Path) -> None:

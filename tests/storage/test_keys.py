@@ -45,7 +45,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 
 
 FIELDS = leaves(Config)
-PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs")}
+PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements")}
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
 PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model"})
 
@@ -186,6 +186,15 @@ def test_one_byte_of_any_file_changes_every_key_and_is_named(
     (line,) = changes(before["ingest"], after["ingest"])
     assert line.startswith(f"files.{name.split('.')[0]} was [")
     assert list(changes(before["embed"], after["embed"])) == ["reads ingest, which changed"]
+
+
+def test_another_judgement_changes_every_key(folder: Path, base: Config, tmp_path: Path) -> None:
+    found = [keys(base)]
+    shutil.copytree(folder, tmp_path / "new")
+    for said in ("relevant", "unsure"):
+        write_jsonl(tmp_path / "new/judge.jsonl", [{"query_id": "q0", "doc_id": "d0", "judgement": said}])
+        found.append(keys(config_for(tmp_path / "new", input={"judgements": "judge.jsonl"})))
+    assert changed(found[0], found[1]) == changed(found[1], found[2]) == set(STAGES)
 
 
 def test_a_missing_file_is_said_before_anything_is_made(tmp_path: Path) -> None:
