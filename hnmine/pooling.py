@@ -115,5 +115,6 @@ class Depth:
         if self.fuse == "rrf":
             counted = stays & ~uncounted
             fused = reciprocal_ranks(left.ranks)
-            stays &= first_counted(fused, found.rows, found.owners, counted, self.top_k)
+            # positives all stay: they take no place, and the depth of what lies below them counts from them
+            stays &= first_counted(fused, found.rows, found.owners, counted, self.top_k) | uncounted
         return left, stays
