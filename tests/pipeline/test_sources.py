@@ -1,5 +1,6 @@
-"""Several sources of candidates over the whole pipeline: what they find, how it is fused, and what is wrong with them."""
+"""Several sources of candidates over the whole pipeline: what they find, how it is fused, what is wrong with them."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from hnmine.config import Config
 from hnmine.configsources import SourceConfig
 from hnmine.errors import ConfigError, InputError, StaleOutput
 from hnmine.explaining import explain_query
+from hnmine.filtering import setup
+from hnmine.hiding import hide
 from hnmine.planning import make_plan
+from hnmine.pooling import Depth
 from hnmine.sources import prepare
+from hnmine.stage import RunContext
+from hnmine.stages import STAGES
 from hnmine.sweeping import sweep
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors
@@ -49,7 +55,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(base: Path, out: str = "out", source: Any = None, **tables: Any) -> Config:
     retrieve = {"top_k": DEPTH, "source": ALL if source is None else source, **tables.pop("retrieve", {})}
-    settings = {"shard_rows": 256, "filter": LOOSE, "emit": {"extra_columns": COLUMNS, "num_negatives": 4}, **tables}
+    settings = {
+        "shard_rows": 256,
+        "filter": LOOSE,
+        "emit": {"extra_columns": COLUMNS, "num_negatives": 4, "choose": "random"},
+        **tables,
+    }
     return config_for(base, out, retrieve=retrieve, **settings)
 
 
@@ -59,58 +70,62 @@ def mined(base: Path) -> Path:
     return base / "out"
 
 
-def expected_lists(out: Path) -> tuple[list[list[list[int]]], np.ndarray]:
-    """Return each query's list in each source, cut to its depth, and the teacher's scores of all pairs."""
-    scores = vectors(out, "queries") @ vectors(out, "corpus").T
-    corpus, queries = rows(out / "ingest/corpus"), rows(out / "ingest/queries")
-    ids = {d["doc_id"]: n for n, d in enumerate(corpus)}
+def found_lists(out: Path) -> list[list[list[int]]]:
+    """Return each query's list in each source, out of the ranks that were stored."""
+    found = []
+    for row in rows(out / "retrieve"):
+        ranks = ranks_of(row)
+        lists = []
+        for source in range(3):
+            own = {ranks[place][source]: d for place, d in enumerate(row["doc_rows"]) if ranks[place][source]}
+            assert sorted(own) == list(range(1, len(own) + 1))
+            lists.append([own[rank] for rank in sorted(own)])
+        found.append(lists)
+    return found
+
+
+def ranks_of(row: dict[str, Any]) -> list[list[int]]:
+    """Return for each candidate its rank in each source, 0 where there is none."""
+    ranks = [rank or 0 for rank in row["source_ranks"]]
+    return [ranks[first : first + 3] for first in range(0, len(ranks), 3)]
+
+
+def scores_of(out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the teacher's and BM25's scores of every (query, document): a matrix product, and the plain formula."""
     split = words_of(SourceConfig(**BM25))
-    texts, found = [split(d["text"]) for d in corpus], []
-    for number, query in enumerate(queries):
-        words = oracles_bm25(split(query["text"]), texts)
-        lists = [
-            sorted(range(len(corpus)), key=lambda d, own=scores[number]: (-own[d], d)),
-            sorted((d for d in range(len(corpus)) if words[d] > 0), key=lambda d, own=words: (-own[d], d)),
-            [ids[f"d{d}"] for d in theirs(int(query["query_id"][1:]))],
-        ]
-        depths = (DEPTH, DEPTH, 4)
-        found.append([oracles.down_to(x, query["positive_rows"], k) for x, k in zip(lists, depths, strict=True)])
-    return found, scores
+    texts = [split(d["text"]) for d in rows(out / "ingest/corpus")]
+    queries = [split(q["text"]) for q in rows(out / "ingest/queries")]
+    of_word = {word: np.array(oracles.bm25([word], texts, 0.9, 0.4)) for word in {w for q in queries for w in q}}
+    words = np.array([sum((of_word[word] for word in query), np.zeros(len(texts))) for query in queries])
+    return vectors(out, "queries") @ vectors(out, "corpus").T, words
 
 
-def oracles_bm25(query: list[str], texts: list[list[str]]) -> np.ndarray:
-    """Return the scores in float32, summed word by word as the index holds them, so that ties are ties."""
-    total = np.zeros(len(texts), dtype=np.float32)
-    for word in query:
-        key = (word, id(texts))
-        if key not in _ONE_WORD:
-            _ONE_WORD[key] = np.array(oracles.bm25([word], texts, 0.9, 0.4), dtype=np.float32)
-        total += _ONE_WORD[key]
-    return total
-
-
-_ONE_WORD: dict[tuple[str, int], np.ndarray] = {}
-
-
-def test_every_candidate_has_its_rank_in_every_source_and_the_teachers_exact_score(mined: Path) -> None:
-    lists, scores = expected_lists(mined)
-    alone = [0, 0, 0]
-    for row, own in zip(rows(mined / "retrieve"), lists, strict=True):
-        documents = row["doc_rows"]
-        assert set(documents) == {d for order in own for d in order}
-        assert row["scores"] == pytest.approx(scores[row["query_row"]][documents].tolist(), abs=1e-6)
+def test_every_candidate_has_its_score_and_rank_in_every_source_and_the_teachers_exact_score(mined: Path) -> None:
+    by_kind, ids = scores_of(mined), {name: n for n, name in enumerate(doc_ids(mined))}
+    alone = np.zeros(3)
+    for row, lists in zip(rows(mined / "retrieve"), found_lists(mined), strict=True):
+        query, documents = row["query_row"], row["doc_rows"]
+        assert row["scores"] == pytest.approx(by_kind[0][query][documents].tolist(), abs=1e-6)
         order = list(zip(row["scores"], documents, strict=True))
         assert order == sorted(order, key=lambda x: (-x[0], x[1]))
         assert row["ranks"] == list(range(1, len(documents) + 1))
-        ranks = np.array(row["source_ranks"], dtype=object).reshape(-1, 3)
-        for place, d in enumerate(documents):
-            assert ranks[place].tolist() == [o.index(d) + 1 if d in o else None for o in own]
-            assert [s is None for s in row["source_scores"][3 * place : 3 * place + 3]] == [
-                r is None for r in ranks[place]
-            ]
-            found = [source for source in range(3) if ranks[place][source]]
-            alone[found[0]] += len(found) == 1
-    assert all(count > 100 for count in alone), "each source finds something that no other does"
+        given = np.array(row["source_scores"], dtype=float).reshape(-1, 3)
+        ranks = np.array(ranks_of(row))
+        assert ((ranks > 0) == ~np.isnan(given)).all()
+        assert (ranks > 0).any(axis=1).all()
+        for source in range(2):  # what was left out scores no higher than the last that was taken
+            own, scores = lists[source], by_kind[source][query]
+            others = np.setdiff1d(np.arange(len(scores)), row["positive_rows"])
+            found = (scores[others] > 0).sum() if source else DEPTH
+            assert sum(d not in row["positive_rows"] for d in own) == min(DEPTH, found)
+            stored = {d: given[place, source] for place, d in enumerate(documents)}
+            assert [stored[d] for d in own] == pytest.approx(scores[own].tolist(), abs=1e-5)
+            assert own == sorted(own, key=lambda d, s=stored: (-s[d], d))
+            assert np.delete(scores, own).max() <= scores[own].min() + 1e-5
+        named = [ids[f"d{d}"] for d in theirs(int(row["query_id"][1:]))]
+        assert lists[2] == oracles.down_to(named, row["positive_rows"], 4)
+        alone += ((ranks > 0) & ((ranks > 0).sum(axis=1) == 1)[:, None]).sum(axis=0)
+    assert (alone > 100).all(), "each source finds something that no other does"
 
 
 def test_the_dense_source_finds_what_the_teacher_alone_finds(base: Path, mined: Path) -> None:
@@ -134,7 +149,7 @@ def test_the_dense_source_finds_what_the_teacher_alone_finds(base: Path, mined: 
 def test_fused_lists(base: Path, mined: Path, fuse: str, quota: int | None) -> None:
     run(config(base, fuse, retrieve={"fuse": fuse, "quota": quota}))
     positives = [query["positive_rows"] for query in rows(mined / "ingest/queries")]
-    for row, own, known in zip(rows(base / fuse / "retrieve"), expected_lists(mined)[0], positives, strict=True):
+    for row, own, known in zip(rows(base / fuse / "retrieve"), found_lists(mined), positives, strict=True):
         if quota:
             expected = {d for order in own for d in oracles.down_to(order, known, quota)}
         else:
@@ -150,16 +165,13 @@ def test_training_rows_the_report_and_explain_say_which_sources_found_a_negative
     ids = doc_ids(mined)
     found = {}
     for row in rows(mined / "retrieve"):
-        ranks = np.array(row["source_ranks"], dtype=object).reshape(-1, 3)
-        for d, own in zip(row["doc_rows"], ranks, strict=True):
+        for d, own in zip(row["doc_rows"], ranks_of(row), strict=True):
             names = [name for name, rank in zip(("dense", "bm25", "theirs"), own, strict=True) if rank]
             found[row["query_id"], ids[d]] = "+".join(names)
     lines = emitted(mined)
     assert {line["source"] for line in lines} >= {"dense", "bm25", "theirs", "dense+bm25"}
     assert all(line["source"] == found[line["query_id"], line["negative_id"]] for line in lines)
     chosen = report(mined)["sources"]
-    pairs = rows(mined / "emit/chosen") if (mined / "emit/chosen/part-00000.parquet").exists() else None
-    assert pairs is None
     table = pq.read_table(mined / "emit/chosen/chosen.parquet")
     total = sum(len(x) for x in table.column("doc_rows").to_pylist())
     asked = table.column("query_row").to_pylist()
@@ -211,10 +223,6 @@ def test_a_run_that_is_killed_goes_on_where_it_was(base: Path, mined: Path, monk
             raise KeyboardInterrupt
         return prepare(context, item, tick)
 
-    import dataclasses
-
-    from hnmine.stages import STAGES
-
     stage = STAGES["index"]
     steps = tuple(dataclasses.replace(s, process=dies) if s.name == "sources" else s for s in stage.steps)
     with monkeypatch.context() as patched:
@@ -243,9 +251,36 @@ def test_calibration_sweep_and_the_protocol_work_on_the_union(base: Path) -> Non
     settings = config(base, "auto", filter={"rule": "auto", "max_positive_similarity": None})
     run(settings)
     found = report(base / "auto")
-    assert found["hidden_positives"]["this_filter"]["false_negative_rate"] is not None
+    measured = found["hidden_positives"]["this_filter"]
+    assert (measured["queries"], measured["rate"] is None) == (QUERIES // 2, False)
     settings_swept = sweep(settings)["settings"]
     assert len({json.dumps(row, sort_keys=True) for row in settings_swept}) > 5
+
+
+@pytest.mark.parametrize(("fuse", "quota"), [("union", None), ("rrf", None), ("quota", 2)])
+def test_a_hidden_row_holds_what_a_retrieval_finds_that_knows_one_positive(
+    base: Path, tmp_path: Path, fuse: str, quota: int | None
+) -> None:
+    fused, search = {"fuse": fuse, "quota": quota}, ("ingest", "embed", "index", "retrieve")
+    settings = config(base, f"whole-{fuse}", retrieve=fused)
+    run(settings, search)
+    batch, keys = next(setup(RunContext(settings, settings.out_folder)).pieces())
+    hidden = hide(batch, keys, Depth.of(settings.retrieve), 1, 0, np.ones(len(batch), dtype=bool))
+    known = dict(zip(hidden.batch.query_rows.tolist(), hidden.batch.positives.values.tolist(), strict=True))
+    assert len(known) > 100
+    ids, queries = doc_ids(base / f"whole-{fuse}"), rows(base / f"whole-{fuse}/ingest/queries")
+    for name in ("corpus.jsonl", "queries.jsonl", "theirs.run"):
+        (tmp_path / name).write_bytes((base / name).read_bytes())
+    lines = [f"{queries[q]['query_id']}\t{ids[d]}\t1" for q, d in known.items()]
+    (tmp_path / "qrels.tsv").write_text("\n".join(["query_id\tdoc_id\trelevance", *lines]) + "\n")
+    run(config(tmp_path, retrieve=fused), search)
+    expected = {row["query_id"]: row["doc_rows"] for row in rows(tmp_path / "out/retrieve")}
+    found, longer = hidden.batch.candidates, 0
+    for place, q in enumerate(hidden.batch.query_rows):
+        own = found.values[found.offsets[place] : found.offsets[place + 1]].tolist()
+        assert own == expected[queries[q]["query_id"]]
+        longer += int(batch.candidates.lengths[hidden.query[place]]) > len(own)
+    assert longer > 10, "positives that were hidden took the places of others"
 
 
 def test_a_table_of_results_is_read_as_a_run_file_is(base: Path, mined: Path) -> None:
@@ -289,7 +324,7 @@ def test_what_is_wrong_with_a_run_is_said_at_once(base: Path) -> None:
         ({"source": [{"kind": "bm25", "name": "a+b"}]}, r"retrieve.source.0.name"),
         ({"source": [{"kind": "bm25", "language": "none", "stem": True}]}, "has no stems"),
         ({"source": [{"kind": "splade"}]}, r"retrieve.source.0.kind.*dense"),
-        ({"source": [{"kind": "bm25", "k2": 1}]}, r"retrieve.source.0.k2: unknown key; did you mean k1"),
+        ({"source": [{"kind": "bm25", "k2": 1}]}, r"retrieve.source.0.k2: unknown key; known keys: kind, name"),
         ({"source": [{"kind": "bm25"}], "fuse": "quota"}, "retrieve.quota: needed"),
         ({"source": [{"kind": "bm25"}], "quota": 3}, 'only fuse = "quota"'),
         ({"source": [], "fuse": "rrf"}, "needs sources to fuse"),
