@@ -164,10 +164,13 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
     vectors = 0
     for table, teacher in config.teachers.items():
         vectors += rows * (dims[table] * (2 if teacher.dtype == "float16" else 4) + 8)
-    candidates = queries * config.retrieve.most * (28 if config.guide is not None else 24) * 2
+    sources = config.retrieve.source
+    each = (28 if config.guide is not None else 24) + 8 * len(sources)
+    candidates = queries * config.retrieve.most * each * 2
+    words = sizes["text_bytes"] * sum(source.kind == "bm25" for source in sources)  # 8 bytes a word
     mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
     emitted = queries * config.emit.num_negatives * mean_text
-    return int(sizes["text_bytes"] + vectors + candidates + emitted)
+    return int(sizes["text_bytes"] + vectors + words + candidates + emitted)
 
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
@@ -178,12 +181,13 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     kept = min(sizes["documents"] * both, parse_size(config.cache))
     search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.most * 40) + config.shard_rows * both
     ids = sizes["documents"] * 400
+    words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
     # one teacher after the other, so the larger counts
     model = max(0 if t.model in ("hash", "precomputed") else MODEL_BYTES for t in config.teachers.values())
     for table, teacher in config.teachers.items():
         if teacher.model == "precomputed":
             search = max(search, sizes["documents"] * rows[table])
-    return int(BASE_BYTES + max(search, ids, model))
+    return int(BASE_BYTES + max(search, ids, model, words))
 
 
 def _unused(config: Config) -> Iterator[str]:
