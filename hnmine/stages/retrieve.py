@@ -224,13 +224,12 @@ def _parts(context: RunContext) -> dict[str, Any]:
     search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
     settings = context.config.retrieve.semantic()
     parts: dict[str, Any] = {
-        "retrieve": {name: settings[name] for name in ("top_k", "background")},
+        "retrieve": {name: value for name, value in settings.items() if name != "source"},
         "index": search_settings,
         "seed": context.config.seed,
     }
     sources = context.config.retrieve.source
     if sources:  # in their order, which is that of the columns
-        parts["retrieve"] |= {"fuse": settings["fuse"], "quota": settings["quota"]}
         parts["sources"] = [source.part() for source in sources]
     return parts
 
