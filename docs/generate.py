@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from hnmine import schemas
 from hnmine.cli.app import app
-from hnmine.config import Config, table_of
+from hnmine.config import Config
+from hnmine.configbase import table_of, tables_of
 from hnmine.starter import toml_value
 
 HERE = Path(__file__).parent
@@ -27,7 +28,10 @@ TABLES = (
     ("ingest/left_out.parquet", "LEFT_OUT"),
     ("embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries", "vectors"),
     ("index/choice.parquet", "INDEX"),
+    ("index/bm25/NAME.parquet, for each source of kind bm25", "BM25"),
+    ("index/runs/NAME.parquet, for each source of kind run", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
+    ("retrieve/sources.parquet, where there are sources", "SOURCES"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
     ("report/queries", "QUERY_REPORT"),
@@ -78,20 +82,22 @@ def config_page() -> str:
         elif model is not None:
             parts.append(_section(f"[{name}]", model, model.__doc__ or ""))
             for below, inner in model.model_fields.items():
-                nested = table_of(inner.annotation)
+                nested, several = table_of(inner.annotation), tables_of(inner.annotation)
                 if nested is not None:
                     parts.append(_section(f"[{name}.{below}]", nested, nested.__doc__ or ""))
+                if several is not None:
+                    parts.append(_section(f"[[{name}.{below}]]", several, several.__doc__ or ""))
     return "".join(parts)
 
 
 def _section(title: str, model: type[BaseModel], text: str) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        if table_of(field.annotation) is not None:
+        if table_of(field.annotation) is not None or tables_of(field.annotation) is not None:
             continue
         extra = field.json_schema_extra
         mark = " †" if isinstance(extra, dict) and extra.get("no_effect") else ""
-        default = "" if field.default is None else f"`{toml_value(field.default)}`"
+        default = "" if field.default is None or field.is_required() else f"`{toml_value(field.default)}`"
         rows.append(f"| `{name}`{mark} | {default} | {field.description} |\n")
     head = f"\n## {title}\n\n" + (f"{text.splitlines()[0]}\n\n" if text else "")
     return head + "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)

@@ -13,6 +13,7 @@ from hnmine.config import Config
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
 from hnmine.judging import Scorer, TextKeys, rule_names
+from hnmine.pooling import Depth
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -121,7 +122,7 @@ class Remembered:
 def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
     """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
     for batch, keys in pieces():
-        yield hide(batch, keys, config.retrieve.top_k, HIDINGS, config.seed, _drawn(batch, share, config.seed))
+        yield hide(batch, keys, Depth.of(config.retrieve), HIDINGS, config.seed, _drawn(batch, share, config.seed))
 
 
 def _drawn(batch: Batch, share: float, seed: int) -> np.ndarray:

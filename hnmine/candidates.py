@@ -29,6 +29,8 @@ class Batch:
         positive_background_std: standard deviation of the same.
         guide_scores: the guide's score, shape (candidates,); empty where there is no guide.
         guide_positive_scores: its scores of the positives; empty lists where there is no guide.
+        source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where it did not find the
+            candidate; shape (candidates, 0) where the teacher alone finds candidates.
     """
 
     query_rows: np.ndarray
@@ -46,6 +48,7 @@ class Batch:
     positive_background_std: np.ndarray
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
+    source_ranks: np.ndarray
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
@@ -68,6 +71,7 @@ class Batch:
             positive_background_std=lists["positive_background_std"].values,
             guide_scores=lists["guide_scores"].values,
             guide_positive_scores=lists["guide_positive_scores"],
+            source_ranks=source_ranks(table),
         )
 
     def __len__(self) -> int:
@@ -105,6 +109,14 @@ class Batch:
             return np.zeros(0, dtype=values.dtype)
         starts = np.cumsum(widths) - widths
         return np.asarray(np.maximum.reduceat(values, starts))
+
+
+def source_ranks(table: pa.Table) -> np.ndarray:
+    """Return each candidate's rank in each source, int32, shape (candidates, sources); 0 where it was not found."""
+    candidates = len(Ragged.from_arrow(table.column("doc_rows")).values)
+    ranks = Ragged.from_arrow(table.column("source_ranks")).values  # floats with NaN where there are nulls
+    sources = len(ranks) // candidates if candidates else 0
+    return np.asarray(np.nan_to_num(ranks).astype(np.int32).reshape(candidates, sources))
 
 
 _LISTS = (

@@ -5,13 +5,13 @@ The generated config reference, `hnmine init` and the checks all read these clas
 """
 
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
+from pydantic import Field, PrivateAttr
 
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Paths = Name | list[Name]
+from hnmine.configbase import Name, Paths, Section, setting
+from hnmine.configsources import SourceConfig
+
 RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
 TeacherTable = Literal["embed", "guide"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
@@ -33,34 +33,6 @@ ExtraColumn = Literal[
     "positive_weight",
     "guide_score",
 ]
-
-
-def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) -> Any:
-    """Return a pydantic field with its meaning; `no_effect` keeps it out of content keys."""
-    return Field(default, description=text, json_schema_extra={"no_effect": no_effect}, **limits)
-
-
-class Section(BaseModel):
-    """A table of the config file: unknown keys and loose types are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def semantic(self) -> dict[str, Any]:
-        """Return the settings that determine what is written, for content keys."""
-        kept = {}
-        for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            if isinstance(extra, dict) and extra.get("no_effect"):
-                continue
-            kept[name] = getattr(self, name)
-        dumped: dict[str, Any] = self.model_dump(mode="json", include=set(kept))
-        return dumped
-
-
-def table_of(annotation: Any) -> type[Section] | None:
-    """Return the table that a field of this type holds, optional or not; None for a field that holds values."""
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    return next((a for a in options if isinstance(a, type) and issubclass(a, Section)), None)
 
 
 class Columns(Section):
@@ -136,6 +108,24 @@ class RetrieveConfig(Section):
 
     top_k: int = setting(100, "candidates a query, its positives not counted", ge=1, le=10_000)
     background: int = setting(256, "random documents that a query's background score is measured on", ge=8)
+    fuse: Literal["union", "rrf", "quota"] = setting(
+        "union", "several sources: all they find, the best top_k by reciprocal ranks, or the best `quota` of each"
+    )
+    quota: int | None = setting(None, 'fuse = "quota": candidates that each source gives', ge=1)
+    source: list[SourceConfig] = setting([], "where candidates come from (default: the teacher alone)", max_length=16)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How many candidates each source gives a query, positives not counted."""
+        most = self.quota if self.fuse == "quota" and self.quota else 10_000
+        return tuple(min(source.top_k or self.top_k, most) for source in self.source)
+
+    @property
+    def most(self) -> int:
+        """The largest number of candidates that a query can have, positives not counted."""
+        if not self.source:
+            return self.top_k
+        return min(sum(self.depths), self.top_k) if self.fuse == "rrf" else sum(self.depths)
 
 
 class FilterConfig(Section):

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnmine.config import LABELED, SECTIONS, Config, TeacherTable, table_of
+from hnmine.config import LABELED, SECTIONS, Config, TeacherTable
+from hnmine.configbase import table_of, tables_of
+from hnmine.configsources import check_sources
 from hnmine.errors import ConfigError, Problems
 from hnmine.sizes import parse_size
 
@@ -117,7 +119,9 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
 def _fields(keys: list[str]) -> Mapping[str, Any]:
     model: type[BaseModel] = Config
     for key in keys:
-        found = table_of(model.model_fields[key].annotation)
+        if key.isdigit():  # which of a list of tables
+            continue
+        found = table_of(model.model_fields[key].annotation) or tables_of(model.model_fields[key].annotation)
         if found is None:
             return {}
         model = found
@@ -128,7 +132,7 @@ def _keys_of(location: list[str]) -> list[str]:
     """Return the leading part of a pydantic location that are keys of the config."""
     keys: list[str] = []
     for part in location:
-        if part not in _fields(keys):
+        if part not in _fields(keys) and not (part.isdigit() and keys and _fields(keys)):
             break
         keys.append(part)
     return keys
@@ -206,20 +210,19 @@ def _filter_settings(config: Config) -> Iterator[str]:
 
 
 def _window(config: Config) -> Iterator[str]:
-    if config.filter.ranks is not None and config.filter.ranks[0] > config.retrieve.top_k:
-        yield (
-            f"filter.ranks: starts at {config.filter.ranks[0]}, but only retrieve.top_k = "
-            f"{config.retrieve.top_k} candidates are retrieved"
-        )
+    if config.filter.ranks is not None and config.filter.ranks[0] > config.retrieve.most:
+        yield f"filter.ranks: starts at {config.filter.ranks[0]}, but only {_at_most(config)} are retrieved"
+
+
+def _at_most(config: Config) -> str:
+    most = config.retrieve.most
+    return f"{'' if config.retrieve.source else 'retrieve.top_k = '}{most} candidates"
 
 
 def _enough(config: Config) -> Iterator[str]:
     emit = config.emit
-    if emit.retrieved_negatives > config.retrieve.top_k and emit.fallback == "none":
-        yield (
-            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only retrieve.top_k = "
-            f"{config.retrieve.top_k} candidates are retrieved"
-        )
+    if emit.retrieved_negatives > config.retrieve.most and emit.fallback == "none":
+        yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_at_most(config)} are retrieved"
 
 
 def _shares(config: Config) -> Iterator[str]:
@@ -281,6 +284,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("guide",), partial(_precomputed, "guide")),
     (("embed", "guide"), _second_opinion),
     (("filter",), _filter_settings),
+    (("retrieve",), check_sources),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
     (("emit",), _shares),

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
 from hnmine.choosing import cells_of
+from hnmine.config import Config
 from hnmine.filling import RANDOM
 from hnmine.filtering import pieces
+from hnmine.naming import RANDOM_DOCUMENT, shares, source_sets
 from hnmine.ragged import Ragged
 from hnmine.schemas import JUDGED, QUERY_REPORT
 from hnmine.science.eci import hardness
@@ -41,6 +43,7 @@ class Negatives:
         similarity: cosine to the most similar positive; NaN for a random document.
         overlap: share of the query's word weight it holds; NaN for a random document.
         probability: P(false negative); NaN where it has none.
+        found_by: the sources that found it, int64: see `hnmine.naming`.
     """
 
     anchor: np.ndarray
@@ -53,6 +56,7 @@ class Negatives:
     similarity: np.ndarray
     overlap: np.ndarray
     probability: np.ndarray
+    found_by: np.ndarray
 
     @property
     def random(self) -> np.ndarray:
@@ -97,7 +101,7 @@ def spread(context: RunContext, chosen: pa.Table) -> Spread:
             parts.append(_facts(piece, batch, cells, (int(low), chosen.slice(low, high - low))))
     names = tuple(Negatives.__dataclass_fields__)
     facts = {name: np.concatenate([np.zeros(0), *(p[name] for p in parts)]) for name in names}
-    whole = {name: facts[name].astype(np.int64) for name in ("anchor", "query", "document", "place")}
+    whole = {name: facts[name].astype(np.int64) for name in ("anchor", "query", "document", "place", "found_by")}
     return Spread(Negatives(**(facts | whole)), edges, **totals)
 
 
@@ -134,6 +138,7 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
         "similarity": _at(batch.similarity, at, retrieved),
         "overlap": _at(batch.query_overlaps, at, retrieved),
         "probability": _probability(piece, owners, places, retrieved),
+        "found_by": np.append(source_sets(batch.source_ranks), RANDOM_DOCUMENT)[np.where(retrieved, at, -1)],
     }
 
 
@@ -205,11 +210,14 @@ def near_copies(negatives: Negatives, verdicts: dict[str, int]) -> dict[str, Any
     }
 
 
-def sources(negatives: Negatives) -> dict[str, Any]:
-    """Return where the negatives come from: counts, shares and mean hardness of retrieved and of random documents."""
+def sources(negatives: Negatives, config: Config) -> dict[str, Any]:
+    """Return where the negatives come from: counts, shares and mean hardness of retrieved and of random documents.
+
+    With several sources of candidates also of each source.
+    """
     found = {}
     for name, own in (("retrieved", ~negatives.random), ("random", negatives.random)):
         count = int(own.sum())
         mean = float(negatives.hardness[own].mean()) if count else None
         found[name] = {"negatives": count, "share": count / max(1, len(own)), "hardness": mean}
-    return found
+    return found | shares(negatives.found_by, negatives.hardness, config)

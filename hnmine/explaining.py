@@ -37,6 +37,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
     documents = corpus.take(batch.candidates.values, ["doc_id", "text"]).to_pylist()
     chosen = _chosen(context, row)
     guide = batch.guide_scores.tolist() or [None] * len(documents)
+    names = [one.label for one in config.retrieve.source]
     anchors = []
     for number, (score, verdicts) in enumerate(
         zip(table.column("anchor_scores")[0].as_py(), table.column("verdicts")[0].as_py(), strict=True)
@@ -46,7 +47,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         candidates = [
             {
                 "rank": int(batch.ranks[i]), "score": float(batch.scores[i]), "similarity": float(batch.similarity[i]),
-                "guide_score": guide[i], "verdict": verdict, "chosen": i in picked, **documents[i],
+                "guide_score": guide[i], "source_ranks": _ranks(batch, i, names),
+                "verdict": verdict, "chosen": i in picked, **documents[i],
             }
             for i, verdict in enumerate(verdicts)
         ]  # fmt: skip
@@ -65,6 +67,11 @@ def _positives(batch: Batch, texts: list[dict[str, Any]], standings: list[float]
     guide = batch.guide_positive_scores.values.tolist() or [None] * len(texts)
     rows = zip(texts, batch.positive_scores.values.tolist(), guide, standings, strict=True)
     return [{**p, "score": s, "guide_score": g, "standing": standing} for p, s, g, standing in rows]
+
+
+def _ranks(batch: Batch, candidate: int, names: list[str]) -> dict[str, int | None]:
+    """Return a candidate's rank in each source, None where that did not find it; empty without sources."""
+    return {name: int(batch.source_ranks[candidate, place]) or None for place, name in enumerate(names)}
 
 
 def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:

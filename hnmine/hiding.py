@@ -12,6 +12,7 @@ import numpy as np
 from hnmine.candidates import Batch
 from hnmine.config import FilterConfig
 from hnmine.judging import Judgement, Scorer, TextKeys, checked, judge
+from hnmine.pooling import Depth, Pooled
 from hnmine.ragged import Ragged
 from hnmine.science.protocol import pick_known
 
@@ -43,13 +44,13 @@ class Hidden:
         return judge(self.batch, config, self.keys, scorer, self._checks[shared])
 
 
-def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
+def hide(batch: Batch, keys: TextKeys, depth: Depth, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
     """Return a batch in which each query with several positives stands `hidings` times, each time with one known.
 
     Args:
         batch: candidates with their labels.
         keys: text keys of its queries.
-        top_k: candidates a hidden row keeps, its known positive not counted, as a real retrieval would.
+        depth: candidates a hidden row keeps, its known positive not counted, as a real retrieval would.
         hidings: how often a query is used at most, each time with another positive.
         seed: of the choice of known positives, together with the query's row.
         drawn: bool, one a query: which may be used.
@@ -60,8 +61,7 @@ def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, draw
     places = batch.candidates.places(query)
     known_rows = batch.positives.values[at]
     is_known = candidates.values == known_rows[candidates.owners]
-    others_before = _running_count(~is_known, candidates) - ~is_known
-    keep = others_before < top_k
+    keep = _stay(batch, candidates, places, is_known, depth)
     lengths = np.bincount(candidates.owners[keep], minlength=len(query))
     candidates, places = Ragged.from_lengths(candidates.values[keep], lengths), places[keep]
     widths = batch.positives.lengths[batch.owners]
@@ -82,6 +82,7 @@ def hide(batch: Batch, keys: TextKeys, top_k: int, hidings: int, seed: int, draw
         positive_background_mean=batch.positive_background_mean[at],
         positive_background_std=batch.positive_background_std[at],
         **_guide(batch, places, one, at),
+        source_ranks=batch.source_ranks[places],
     )
     hidden_keys = keys.take(query)
     is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
@@ -102,6 +103,23 @@ def _guide(batch: Batch, places: np.ndarray, positives: Ragged, at: np.ndarray) 
         none = Ragged(scores, np.zeros(len(positives) + 1, dtype=np.int64))
         return {"guide_scores": batch.guide_scores, "guide_positive_scores": none}
     return {"guide_scores": batch.guide_scores[places], "guide_positive_scores": positives.with_values(scores[at])}
+
+
+def _stay(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray, depth: Depth) -> np.ndarray:
+    """Return which candidates a retrieval would find that knows one positive a row; the others of them take places.
+
+    Args:
+        batch: what the candidates are taken from.
+        candidates: documents of each hidden row.
+        places: int64, one a candidate: its position in the batch.
+        is_known: bool, likewise: the row's known positive.
+        depth: how far down the lists go.
+    """
+    if not depth.depths or not len(places):
+        return np.asarray(_running_count(~is_known, candidates) - ~is_known < depth.top_k)
+    ranks = batch.source_ranks[places]
+    found = Pooled(candidates.owners, candidates.values, np.zeros(ranks.shape, dtype=np.float32), ranks)
+    return depth.cut(found, is_known)[1]
 
 
 def _running_count(flags: np.ndarray, lists: Ragged) -> np.ndarray:
@@ -133,5 +151,6 @@ def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
         positive_background_mean=batch.positive_background_mean[positive_places],
         positive_background_std=batch.positive_background_std[positive_places],
         **_guide(batch, places, positives, positive_places),
+        source_ranks=batch.source_ranks[places],
     )
     return Hidden(chosen, keys.take(rows), rows, np.zeros(len(places), dtype=bool))

@@ -127,12 +127,21 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": f"{documents + queries:,} texts with {' and with '.join(t.model for t in config.teachers.values())}",
         "index": f"{kind} ({why})",
-        "retrieve": f"top {config.retrieve.top_k} of {documents:,} for {queries:,} queries",
+        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}{treated}",
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+
+
+def _sought(config: Config) -> str:
+    retrieve = config.retrieve
+    if not retrieve.source:
+        return f"top {retrieve.top_k}"
+    parts = zip(retrieve.source, retrieve.depths, strict=True)
+    fused = f", the best {retrieve.top_k} by rrf" if retrieve.fuse == "rrf" else ""
+    return " and ".join(f"top {depth} by {source.label}" for source, depth in parts) + fused
 
 
 def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) -> str:
@@ -155,10 +164,13 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
     vectors = 0
     for table, teacher in config.teachers.items():
         vectors += rows * (dims[table] * (2 if teacher.dtype == "float16" else 4) + 8)
-    candidates = queries * config.retrieve.top_k * (28 if config.guide is not None else 24) * 2
+    sources = config.retrieve.source
+    each = (28 if config.guide is not None else 24) + 8 * len(sources)
+    candidates = queries * config.retrieve.most * each * 2
+    words = sizes["text_bytes"] * sum(source.kind == "bm25" for source in sources)  # 8 bytes a word
     mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
     emitted = queries * config.emit.num_negatives * mean_text
-    return int(sizes["text_bytes"] + vectors + candidates + emitted)
+    return int(sizes["text_bytes"] + vectors + words + candidates + emitted)
 
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
@@ -167,14 +179,15 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     both = sum(rows.values())
     block = min(sizes["documents"], BLOCK_ROWS) * max(rows.values())
     kept = min(sizes["documents"] * both, parse_size(config.cache))
-    search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.top_k * 40) + config.shard_rows * both
+    search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.most * 40) + config.shard_rows * both
     ids = sizes["documents"] * 400
+    words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
     # one teacher after the other, so the larger counts
     model = max(0 if t.model in ("hash", "precomputed") else MODEL_BYTES for t in config.teachers.values())
     for table, teacher in config.teachers.items():
         if teacher.model == "precomputed":
             search = max(search, sizes["documents"] * rows[table])
-    return int(BASE_BYTES + max(search, ids, model))
+    return int(BASE_BYTES + max(search, ids, model, words))
 
 
 def _unused(config: Config) -> Iterator[str]:
@@ -202,11 +215,11 @@ def _unused(config: Config) -> Iterator[str]:
 def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
     found = [*_unused(config)]
-    ranks, top_k = config.filter.ranks, config.retrieve.top_k
+    ranks, top_k = config.filter.ranks, config.retrieve.most
     if ranks is not None and ranks[1] > top_k:
-        found.append(f"filter.ranks ends at {ranks[1]}, but only retrieve.top_k = {top_k} candidates are retrieved")
-    if sizes["documents"] and top_k >= sizes["documents"]:
-        found.append(f"retrieve.top_k = {top_k}, but there are only {sizes['documents']:,} documents")
+        found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
+    if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
+        found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
     if config.guide is not None and "guide" not in rule_names(config.filter):
         found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
     if config.uses_hash:

@@ -55,7 +55,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "histograms": histograms(found, context),
         "hardness_by_place": hardness_by_place(found.negatives),
         "near_copies": near_copies(found.negatives, counts["filter"]["verdicts"]),
-        "sources": sources(found.negatives),
+        "sources": sources(found.negatives, context.config),
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         "timings": read_json(context.out / TIMINGS) or {},

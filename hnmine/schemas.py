@@ -108,6 +108,27 @@ INDEX = pa.schema(
         _field("documents", pa.int64(), "number of vectors indexed"),
     ]
 )
+BM25 = pa.schema(
+    [
+        _field("word", pa.string(), "a word of the corpus, or its stem"),
+        _field("first", pa.int64(), "where its documents begin in NAME.documents.npy and NAME.scores.npy beside"),
+        _field("documents", pa.int64(), "how many documents hold it"),
+    ]
+)
+IMPORTED = pa.schema(
+    [
+        _field("query_row", pa.int64(), "the query's row, ascending"),
+        _field("doc_row", pa.int64(), "the document's row; best first within a query"),
+        _field("score", pa.float32(), "its score in the file"),
+    ]
+)
+SOURCES = pa.schema(
+    [
+        _field("name", pa.string(), "the source's name; sources stand in the order of `source_ranks`"),
+        _field("kind", pa.string(), "dense, bm25 or run"),
+        _field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
+    ]
+)
 CANDIDATES = pa.schema(
     [
         _field("query_id", pa.string(), "the query's id"),
@@ -116,7 +137,7 @@ CANDIDATES = pa.schema(
         _field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
         _field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
         _field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
-        _field("ranks", _INTS, "rank of each candidate in the retrieval, from 1"),
+        _field("ranks", _INTS, "rank of each candidate by score among all candidates of the query, from 1"),
         _field(
             "similarities",
             _FLOATS,
@@ -130,6 +151,13 @@ CANDIDATES = pa.schema(
         _field("positive_background_std", _FLOATS, "standard deviation of the same"),
         _field("guide_scores", _FLOATS, "the guide's score of each candidate, always exact; empty without a guide"),
         _field("guide_positive_scores", _FLOATS, "likewise of each positive"),
+        _field(
+            "source_scores",
+            pa.list_(pa.float32()),
+            "score in each source, candidate by candidate: (candidates x sources) values, null where a source did "
+            "not find it; empty where the teacher alone finds candidates",
+        ),
+        _field("source_ranks", pa.list_(pa.int32()), "rank in each source from 1, positives counted; likewise"),
     ]
 )
 JUDGED = pa.schema(

@@ -7,7 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig, table_of
+from hnmine.config import SECTIONS, Config, EmbedConfig
+from hnmine.configbase import table_of, tables_of
+from hnmine.configsources import SourceConfig
 from hnmine.errors import ConfigError
 from hnmine.store import write_text
 
@@ -64,6 +66,9 @@ def starter(given: dict[str, str]) -> str:
             columns = names.model_fields["columns"].annotation
             parts.append("\n# Only where your column names differ from the usual ones.\n# [input.columns]\n")
             parts.extend(f'# {name} = "..."{_note(field)}' for name, field in columns.model_fields.items())
+        if section == "retrieve":
+            parts.append("\n# Optional: one table for each source of candidates. Without any: the teacher alone.\n")
+            parts.append('# [[retrieve.source]]\n# kind = "bm25"' + _note(SourceConfig.model_fields["kind"]))
         if section == "embed":
             parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
             parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')
@@ -72,7 +77,7 @@ def starter(given: dict[str, str]) -> str:
 
 def _plain(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     """Return the fields that are values, not tables."""
-    return [(n, f) for n, f in model.model_fields.items() if table_of(f.annotation) is None]
+    return [(n, f) for n, f in model.model_fields.items() if not (table_of(f.annotation) or tables_of(f.annotation))]
 
 
 def _line(name: str, field: FieldInfo, shown: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ def tradeoff(
         and whether no other beats it in rate and hardness at once.
     """
     measured, several = own
-    at_most = min(QUERIES, max(1, CANDIDATES // config.retrieve.top_k))
+    at_most = min(QUERIES, max(1, CANDIDATES // config.retrieve.most))
     rows = list(hidden_rows(state.pieces, config, at_most / max(1, several)))
     grid = (*PLAIN, *(CALIBRATED if calibration is not None else ()))
     scorer = Remembered.of(rows, calibration.scorer(out_of_fold=True)) if calibration is not None else None

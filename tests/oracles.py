@@ -382,3 +382,37 @@ def most_worth(entries, number, per_query):
         done.add((query, document))
         taken[query] = taken.get(query, 0) + 1
     return chosen
+
+
+def down_to(order, positives, depth):
+    """The list up to and including its depth-th document that is no positive."""
+    found, counted = [], 0
+    for document in order:
+        if counted == depth:
+            break
+        found.append(document)
+        counted += document not in positives
+    return found
+
+
+def reciprocal_rank_fusion(lists):
+    """Each document's sum of 1 / (60 + rank) over the lists that hold it."""
+    fused = {}
+    for order in lists:
+        for rank, document in enumerate(order, start=1):
+            fused[document] = fused.get(document, 0.0) + 1 / (60 + rank)
+    return fused
+
+
+def bm25(query, documents, k1, b):
+    """Score of each document (a list of words) for a query: a plain loop over the formula of bm25s's "lucene"."""
+    mean = sum(map(len, documents)) / len(documents)
+    scores = []
+    for document in documents:
+        score = 0.0
+        for word in query:
+            n, tf = sum(word in other for other in documents), document.count(word)
+            idf = math.log(1 + (len(documents) - n + 0.5) / (n + 0.5))
+            score += idf * tf / (k1 * (1 - b + b * len(document) / mean) + tf) if tf else 0.0
+        scores.append(score)
+    return scores

@@ -62,6 +62,7 @@ class Query:
     relevant: list = field(default_factory=list)
     guide_scores: list = field(default_factory=list)
     guide_positive_scores: list = field(default_factory=list)
+    source_ranks: list = field(default_factory=list)
 
     @property
     def id(self):
@@ -95,6 +96,8 @@ class World:
             "positive_background_std": [[0.1 for _ in x.positives] for x in q],
             "guide_scores": [x.guide_scores for x in q],
             "guide_positive_scores": [x.guide_positive_scores for x in q],
+            "source_scores": [[s / 2 if s else None for row in x.source_ranks for s in row] for x in q],
+            "source_ranks": [[s or None for row in x.source_ranks for s in row] for x in q],
         }
         return pa.table(columns, schema=CANDIDATES)
 

@@ -221,10 +221,12 @@ def explanation(data: dict[str, Any]) -> None:
         _row(positives, (p["doc_id"], *numbers, _short(p["text"])))
     console.print(positives)
     for anchor in data["anchors"]:
+        sources = list(anchor["candidates"][0]["source_ranks"]) if anchor["candidates"] else []
         table = _table(
             f"\nCandidates for anchor score {anchor['anchor_score']:.3f}",
             "rank",
             "score",
+            *sources,
             *guide,
             "sim",
             "verdict",
@@ -234,10 +236,11 @@ def explanation(data: dict[str, Any]) -> None:
         for c in anchor["candidates"]:
             style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
             verdict = f"{c['verdict']} *" if c["chosen"] else c["verdict"]
-            numbers = (c["rank"], number(c["score"]), *_guide(c, guided), number(c["similarity"]))
+            found = tuple("-" if c["source_ranks"][name] is None else c["source_ranks"][name] for name in sources)
+            numbers = (c["rank"], number(c["score"]), *found, *_guide(c, guided), number(c["similarity"]))
             _row(table, (*numbers, verdict, c["doc_id"], _short(c["text"])), style)
         for c in anchor["random"]:
-            blank = ("",) if guided else ()
+            blank = ("",) * (len(sources) + guided)
             _row(table, ("-", number(c["score"]), *blank, "", "random *", c["doc_id"], _short(c["text"])), "green")
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")

@@ -19,6 +19,7 @@ from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
+from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
 from hnmine.science.standing import positive_weight
@@ -165,7 +166,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
             "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
-            "source": pa.array(["retrieved", "random"]).take(pa.array(drawn.astype(np.int64))),
+            "source": said(found_by(table, at), state.config),
             **_probabilities(state, table, np.repeat(served_by, lengths), position),
             **_guide_score(state.config, table, at),
         },

@@ -11,6 +11,7 @@ from hnmine.config import IndexConfig
 from hnmine.keys import item_key
 from hnmine.schemas import INDEX
 from hnmine.sizes import parse_size
+from hnmine.sources import plan_prepared, prepare, prepared_parts
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import write_atomic
 from hnmine.vectors import VectorStore
@@ -121,11 +122,23 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     return choice
 
 
+def _parts(context: RunContext) -> dict[str, Any]:
+    return {"index": context.config.index.semantic(), **prepared_parts(context)}
+
+
+def _also_reads(context: RunContext) -> tuple[str, ...]:
+    return ("ingest",) if any(source.kind != "dense" for source in context.config.retrieve.source) else ()
+
+
 STAGE = Stage(
     name="index",
     version=1,
     reads=("embed",),
-    parts=lambda context: {"index": context.config.index.semantic()},
-    steps=(Step("build", "documents", _plan, _setup, _process),),
+    also_reads=_also_reads,
+    parts=_parts,
+    steps=(
+        Step("sources", "documents", plan_prepared, lambda context: context, prepare),
+        Step("build", "documents", _plan, _setup, _process),
+    ),
     finish=_finish,
 )

@@ -1,16 +1,18 @@
 """retrieve: the best documents of every query, with everything that filters need so that none needs the vectors."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.config import Config
 from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
 from hnmine.overlaps import Words
+from hnmine.pooling import Depth, Hits, no_sources
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES, QUERIES
 from hnmine.science.background import background, sample_rows
@@ -18,6 +20,7 @@ from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import ExactProposer, IndexProposer, Proposer, search
 from hnmine.sizes import parse_size
+from hnmine.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
@@ -38,9 +41,14 @@ class _State:
     words: Words
     guide: Guide | None
 
+    @cached_property
+    def sources(self) -> list[Find]:
+        """Return the sources of candidates; none where the teacher alone finds them."""
+        return open_sources(self.context, partial(_dense, self))
+
     @property
-    def top_k(self) -> int:
-        return self.context.config.retrieve.top_k
+    def depth(self) -> Depth:
+        return Depth.of(self.context.config.retrieve)
 
     @cached_property
     def most_positives(self) -> int:
@@ -80,10 +88,17 @@ def _open_index(context: RunContext) -> Any:
 
     index: Any = faiss.read_index(str(folder / choice["file"]))
     if choice["kind"] == "hnsw":
-        index.hnsw.efSearch = max(context.config.index.hnsw_search, context.config.retrieve.top_k)
+        index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
     else:
         index.nprobe = context.config.index.ivf_probe
     return index
+
+
+def _teacher_depth(config: Config) -> int:
+    """Return how many candidates the teacher itself finds for a query, positives not counted."""
+    retrieve = config.retrieve
+    deep = [d for source, d in zip(retrieve.source, retrieve.depths, strict=True) if source.kind == "dense"]
+    return deep[0] if deep else retrieve.top_k
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -104,14 +119,12 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     positives = Ragged.from_arrow(table.column("positive_rows"))
     unique, inverse = np.unique(positives.values, return_inverse=True)
     vectors = state.corpus.gather(unique)
-    keys = _search(state, queries, int(positives.lengths.max(initial=0)))
-    found = _cut(keys, positives, state.top_k)
-    scores, rows = unpack(found.values)
-    candidates = Ragged(rows, found.offsets)
+    asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
+    candidates, scores, by_source = _find(state, asked)
     similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
     with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
-    ranks = np.arange(len(rows), dtype=np.int32) - np.repeat(found.offsets[:-1], found.lengths).astype(np.int32) + 1
+    ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
@@ -127,17 +140,32 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
         **background_of,
         **(state.guide.columns(guided, candidates, positives) if state.guide else no_guide(len(queries))),
+        **by_source,
     }
     return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
 
 
-def _search(state: _State, queries: np.ndarray, most_positives: int) -> np.ndarray:
-    k = min(state.top_k + most_positives, state.corpus.rows)
+def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa.Array]]:
+    """Return the candidates in the order of the teacher's score, that score, and the columns of the sources."""
+    queries = len(asked.vectors)
+    if not state.sources:
+        hits = _dense(state, asked, state.depth.top_k)
+        return hits.rows, hits.scores, no_sources(queries)
+    found, scores = find_together(state.sources, state.depth, state.corpus, asked)
+    candidates = Ragged.from_lengths(found.rows, np.bincount(found.owners, minlength=queries))
+    return candidates, scores, found.columns(queries)
+
+
+def _dense(state: _State, asked: Asked, depth: int) -> Hits:
+    """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
+    k = min(depth + int(asked.positives.lengths.max(initial=0)), state.corpus.rows)
     proposer: Proposer = ExactProposer()
     if state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
-        proposer = IndexProposer(state.index, queries, min(state.top_k + state.most_positives, state.corpus.rows))
-    return search(state.corpus.blocks(), queries, k, proposer)
+        proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
+    found = _cut(search(state.corpus.blocks(), asked.vectors, k, proposer), asked.positives, depth)
+    scores, rows = unpack(found.values)
+    return Hits(Ragged(rows, found.offsets), scores)
 
 
 def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:
@@ -194,11 +222,16 @@ def _backgrounds(
 
 def _parts(context: RunContext) -> dict[str, Any]:
     search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
-    return {
-        "retrieve": context.config.retrieve.semantic(),
+    settings = context.config.retrieve.semantic()
+    parts: dict[str, Any] = {
+        "retrieve": {name: value for name, value in settings.items() if name != "source"},
         "index": search_settings,
         "seed": context.config.seed,
     }
+    sources = context.config.retrieve.source
+    if sources:  # in their order, which is that of the columns
+        parts["sources"] = [source.part() for source in sources]
+    return parts
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -208,13 +241,14 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         table = shards.read(number, ["doc_rows", "positive_rows"])
         lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
         total += int(lengths.sum())
-        short += int((lengths < context.config.retrieve.top_k).sum())
+        short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
+    write_names(context.config, context.folder("retrieve"), key)
     return {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
 
 
 STAGE = Stage(
     name="retrieve",
-    version=2,
+    version=3,
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(Step("search", "queries", _plan, _setup, _process),),

@@ -33,6 +33,7 @@ from hnmine.choosing import Chooser
 from hnmine.hiding import Hidden, hide, whole
 from hnmine.judging import judge
 from hnmine.measuring import Tally
+from hnmine.pooling import Depth
 from hnmine.probing import Judged, TrainingSet, quality, train
 from hnmine.ragged import Ragged
 from hnmine.science.calibration import Logistic, stack
@@ -73,7 +74,7 @@ def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
         positives.append(batch.positives)
         part = whole(batch, keys, training)
         pieces.append((part.batch, part.keys))
-        hidden = hide(batch, keys, one.config.retrieve.top_k, 1, seed, training & several)
+        hidden = hide(batch, keys, Depth.of(one.config.retrieve), 1, seed, training & several)
         rows += [part for part in (hidden, whole(batch, keys, training & ~several)) if len(part.batch)]
     labels = Ragged.from_lengths(
         np.concatenate([part.values for part in positives]), np.concatenate([part.lengths for part in positives])

@@ -8,6 +8,7 @@ from hnmine.config import EmbedConfig
 from hnmine.encoders import HashEncoder
 from hnmine.guiding import Guide, no_guide, pair_scores
 from hnmine.hiding import hide, whole
+from hnmine.pooling import Depth
 from tests.science.test_vectors import make, store
 from tests.strategies import World, flat, make_query, quick, worlds
 
@@ -70,7 +71,7 @@ def test_hidden_and_whole_rows_keep_the_guides_score_of_every_document(world):
     ]
     batch, drawn = world.batch(), np.ones(len(world.queries), dtype=bool)
     drawn[::2] = False
-    for rows in (hide(batch, world.keys(), 5, 2, 0, ~drawn), whole(batch, world.keys(), drawn)):
+    for rows in (hide(batch, world.keys(), Depth(5), 2, 0, ~drawn), whole(batch, world.keys(), drawn)):
         found, owner = rows.batch, rows.query
         assert len(found.guide_scores) == len(found.candidates.values)
         assert len(found.guide_positive_scores.values) == len(found.positives.values)
@@ -87,7 +88,7 @@ def test_hidden_and_whole_rows_without_a_guide_have_none():
     world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.8}, {0: 0.9, 1: 0.8, 10: 0.5})])
     assert not world.batch().has_guide
     drawn = np.ones(1, dtype=bool)
-    for rows in (hide(world.batch(), world.keys(), 5, 2, 0, drawn), whole(world.batch(), world.keys(), drawn)):
+    for rows in (hide(world.batch(), world.keys(), Depth(5), 2, 0, drawn), whole(world.batch(), world.keys(), drawn)):
         assert not rows.batch.has_guide
         assert len(rows.batch.guide_positive_scores) == len(rows.batch)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hnmine.config import SECTIONS, Config, EmbedConfig
+from hnmine.configsources import SourceConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
 from hnmine.stage import RunContext
@@ -27,6 +28,7 @@ OTHER: dict[str, Any] = {
     "shard_rows": 256,
     "filter.ranks": (1, 5),
     "guide": EmbedConfig(model="hash", max_length=8),
+    "retrieve.source": [SourceConfig(kind="dense")],
 }
 
 

@@ -1,0 +1,75 @@
+"""Candidates of several sources as one list: which of them stay."""
+
+from typing import Literal
+
+import numpy as np
+
+K = 60
+"""The constant of reciprocal rank fusion."""
+
+Fuse = Literal["union", "rrf", "quota"]
+
+
+def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Return which (candidate, source) pairs lie within the source's depth.
+
+    A source gives a query its list up to and including its depth-th document that counts. So a document at rank r
+    lies within where r - 1 minus the uncounted documents before it is less than the depth.
+
+    Args:
+        ranks: int, shape (n, sources): rank from 1 in each source's list, 0 where the source did not find it.
+        owners: int64, shape (n,), ascending: each candidate's query.
+        uncounted: bool, shape (n,): labelled positives, which take no place.
+        depths: int, shape (sources,).
+
+    Returns:
+        bool, shape (n, sources); False where the rank is 0.
+    """
+    inside = np.zeros(ranks.shape, dtype=bool)
+    for source, depth in enumerate(depths):
+        found = np.flatnonzero(ranks[:, source] > 0)
+        order = found[np.lexsort((ranks[found, source], owners[found]))]
+        before = _before(uncounted[order], owners[order])
+        inside[order, source] = ranks[order, source] - 1 - before < depth
+    return inside
+
+
+def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
+    """Return RRF(d) = sum over sources of 1 / (60 + rank(d)) (Cormack, Clarke, Buettcher, SIGIR 2009).
+
+    Args:
+        ranks: int, shape (n, sources): rank from 1, 0 where the source did not find the document: it then adds nothing.
+
+    Returns:
+        float64, shape (n,), in [0, sources / 61].
+    """
+    found = ranks > 0
+    # ascending, so that documents with the same ranks in other sources have the same sum, bit for bit
+    terms = np.sort(np.where(found, 1.0 / (K + np.maximum(ranks, 1)), 0.0), axis=1)
+    return np.asarray(terms.sum(axis=1))
+
+
+def first_counted(values: np.ndarray, rows: np.ndarray, owners: np.ndarray, counted: np.ndarray, k: int) -> np.ndarray:
+    """Return which candidates stand before or at their query's k-th counted one, by value; ties by row.
+
+    Args:
+        values: float64, shape (n,): the higher, the better.
+        rows: int64, shape (n,): document rows, which break ties.
+        owners: int64, shape (n,), ascending: each candidate's query.
+        counted: bool, shape (n,): those that take one of the k places.
+        k: places.
+
+    Returns:
+        bool, shape (n,).
+    """
+    order = np.lexsort((rows, -values, owners))
+    kept = np.zeros(len(order), dtype=bool)
+    kept[order] = _before(counted[order], owners[order]) < k
+    return kept
+
+
+def _before(flags: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return how many flags of the same owner (ascending) stand before each place, int64."""
+    before = np.cumsum(flags) - flags
+    starts = np.searchsorted(owners, owners)
+    return np.asarray(before - before[starts])

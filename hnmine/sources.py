@@ -1,0 +1,152 @@
+"""The sources of candidates of a run: what is prepared of them once, and what each finds for some queries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
+from hnmine.config import Config
+from hnmine.configsources import SourceConfig
+from hnmine.guiding import pair_scores
+from hnmine.importing import ImportedRun, import_run, run_files
+from hnmine.keys import item_key
+from hnmine.pooling import Depth, Hits, Pooled, pool
+from hnmine.ragged import Ragged
+from hnmine.schemas import CORPUS, SOURCES
+from hnmine.science.topk import pack
+from hnmine.stage import Item, RunContext, Tick
+from hnmine.store import Shards, write_table
+from hnmine.vectors import VectorStore
+
+NAMES_FILE = "sources.parquet"
+
+
+def prepared_parts(context: RunContext) -> dict[str, Any]:
+    """Return what determines the prepared sources, for the key of index; nothing where there are none.
+
+    Raises:
+        InputError: a run's file is missing.
+        MissingExtra: stems are asked for and cannot be had.
+    """
+    found: dict[str, Any] = {}
+    for source in context.config.retrieve.source:
+        if source.kind == "bm25":
+            part = {key: value for key, value in source.part().items() if key != "top_k"}
+            found[source.label] = part | {"stem": stems(source)}
+        if source.kind == "run":
+            files = [file.digest() for file in run_files(source, context.config.base)]
+            found[source.label] = {"kind": "run", "files": files, "unknown_ids": context.config.input.unknown_ids}
+    return {"sources": found} if found else {}
+
+
+def _output(folder: Path, source: SourceConfig) -> Path:
+    return folder / ("bm25" if source.kind == "bm25" else "runs") / f"{source.label}.parquet"
+
+
+def plan_prepared(context: RunContext, key: str) -> list[Item]:
+    """Return an item for each source that is prepared before the search."""
+    rows = Shards(context.reading("ingest") / "corpus", CORPUS).rows if context.config.retrieve.source else 0
+    return [
+        Item(_output(context.folder("index"), source), number, rows=rows, key=item_key(key, source.label, 0, rows))
+        for number, source in enumerate(context.config.retrieve.source)
+        if source.kind != "dense"
+    ]
+
+
+def prepare(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    """Return what is stored of a source; the item's number says which."""
+    source, ingest = context.config.retrieve.source[item.number], context.reading("ingest")
+    if source.kind == "run":
+        table = import_run(source, context.config, ingest)
+        tick(item.rows)
+        return table
+    corpus, words = Shards(ingest / "corpus", CORPUS), words_of(source)
+
+    def counted(texts: list[str]) -> list[str]:
+        tick(len(texts))
+        return texts
+
+    texts = (counted(corpus.read(n, ["text"]).column(0).to_pylist()) for n in range(len(corpus)))
+    table, documents, scores = build(texts, source, words)
+    write_arrays(item.output, documents, scores)
+    return table
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Some queries, as sources are asked for them.
+
+    Attributes:
+        first: row of the first query.
+        texts: their texts.
+        vectors: their vectors by the teacher, float32, shape (queries, dim).
+        positives: rows of their labelled positives.
+    """
+
+    first: int
+    texts: list[str]
+    vectors: np.ndarray
+    positives: Ragged
+
+
+Find = Callable[[Asked, int], Hits]
+"""Returns each query's list, down to so many documents that are no positives or further."""
+
+
+def open_sources(context: RunContext, dense: Find) -> list[Find]:
+    """Return the sources of a run in the config's order; `dense` is the teacher's search."""
+    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
+    found: list[Find] = []
+    for source in context.config.retrieve.source:
+        path = _output(context.reading("index"), source)
+        if source.kind == "dense":
+            found.append(dense)
+        elif source.kind == "bm25":
+            found.append(_by_words(BM25Index(path, source, corpus.rows)))
+        else:
+            found.append(_by_run(ImportedRun(path)))
+    return found
+
+
+def _by_words(index: BM25Index) -> Find:
+    return lambda asked, depth: index.search(asked.texts, depth + asked.positives.lengths)
+
+
+def _by_run(run: ImportedRun) -> Find:
+    return lambda asked, depth: run.search(asked.first, depth + asked.positives.lengths)
+
+
+def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked: Asked) -> tuple[Pooled, np.ndarray]:
+    """Return the candidates of all sources, in the order of the teacher's score (ties by row), and that score.
+
+    Args:
+        sources: as `open_sources` gives them.
+        depth: how far down each list goes, and how they are fused.
+        corpus: the teacher's vectors of documents.
+        asked: the queries.
+
+    Returns:
+        (the candidates, float32 of shape (n,): the teacher's score, always exact).
+    """
+    found = pool([find(asked, down) for find, down in zip(sources, depth.depths, strict=True)])
+    found, stays = depth.cut(found, asked.positives.contains(found.owners, found.rows))
+    found = found.take(stays)
+    scores = pair_scores(corpus, found.rows, asked.vectors, found.owners)
+    order = np.lexsort((pack(scores, found.rows), found.owners))
+    return found.take(order), scores[order]
+
+
+def write_names(config: Config, folder: Path, key: str) -> None:
+    """Write the table of sources into the folder of retrieve; nothing where there are none."""
+    retrieve = config.retrieve
+    if retrieve.source:
+        rows = [
+            {"name": source.label, "kind": source.kind, "depth": depth}
+            for source, depth in zip(retrieve.source, retrieve.depths, strict=True)
+        ]
+        table = pa.Table.from_pylist(rows, schema=SOURCES)
+        write_table(table, folder / NAMES_FILE, item_key(key, "sources", 0, len(rows)))
