@@ -49,4 +49,6 @@ def wilson(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
         return 0.0, 1.0
     p, w = hits / trials, z * z / trials
     centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / trials + w / (4 * trials))
-    return max(0.0, float((centre - spread) / (1 + w))), min(1.0, float((centre + spread) / (1 + w)))
+    low, high = float((centre - spread) / (1 + w)), float((centre + spread) / (1 + w))
+    # with no hit, or nothing else, one end is exact, which rounding would miss
+    return (max(0.0, low) if hits else 0.0), (min(1.0, high) if hits < trials else 1.0)
