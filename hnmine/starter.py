@@ -68,7 +68,7 @@ def starter(given: dict[str, str]) -> str:
             parts.extend(f'# {name} = "..."{_note(field)}' for name, field in columns.model_fields.items())
         if section == "retrieve":
             parts.append("\n# Optional: one table for each source of candidates. Without any: the teacher alone.\n")
-            parts.append('# [[retrieve.source]]\n# kind = "bm25"' + _note(SourceConfig.model_fields["kind"]))
+            parts.append('# [[retrieve.source]]\n# kind = "..."' + _note(SourceConfig.model_fields["kind"]))
         if section == "embed":
             parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
             parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')
