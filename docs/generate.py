@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from hnmine import schemas
 from hnmine.cli.app import app
 from hnmine.config import Config
-from hnmine.configbase import table_of, tables_of
+from hnmine.config.base import table_of, tables_of
 from hnmine.starter import toml_value
 
 HERE = Path(__file__).parent

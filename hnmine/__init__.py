@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hnmine.config import Config
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.errors import HnmineError
     from hnmine.pipeline import run
 
@@ -23,7 +23,7 @@ __all__ = ["Config", "HnmineError", "__version__", "load_config", "run"]
 _HOME = {
     "Config": "hnmine.config",
     "HnmineError": "hnmine.errors",
-    "load_config": "hnmine.configfile",
+    "load_config": "hnmine.config.file",
     "run": "hnmine.pipeline",
 }
 

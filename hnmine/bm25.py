@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.pooling import Hits
 from hnmine.ragged import Ragged

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.config import Config
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import InputError, Problems, few
 from hnmine.pooling import Hits
 from hnmine.ragged import Ragged

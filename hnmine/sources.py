@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.config import Config
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.guiding import pair_scores
 from hnmine.importing import ImportedRun, import_run, run_files
 from hnmine.keys import item_key

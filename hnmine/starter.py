@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hnmine.config import SECTIONS, Config, EmbedConfig
-from hnmine.configbase import table_of, tables_of
-from hnmine.configsources import SourceConfig
+from hnmine.config.base import table_of, tables_of
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError
 from hnmine.store import write_text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.config import Config
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 
 WORDS = (
     "amber", "basalt", "cobalt", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "jasper",

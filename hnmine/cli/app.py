@@ -122,7 +122,7 @@ def plan(
 ) -> None:
     """Say what a run would do: rows, memory, disk, what is done. Loads no model."""
     from hnmine.cli import show
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.planning import make_plan
 
     made = make_plan(load_config(config, tuple(override or ()), out), source)
@@ -140,7 +140,7 @@ def explain(
 ) -> None:
     """Show every candidate of one query: score, rank, verdict, text."""
     from hnmine.cli import show
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.explaining import explain_query
 
     found = explain_query(load_config(config, tuple(override or ()), out), query_id, source)
@@ -163,7 +163,7 @@ def sweep(
 ) -> None:
     """Measure many filter settings over the stored candidates; no retrieval."""
     from hnmine.cli import show
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.sweeping import sweep as sweep_settings
 
     found = sweep_settings(load_config(config, tuple(override or ()), out), source, target)
@@ -186,7 +186,7 @@ def export_judgements(
 ) -> None:
     """Write the candidates most worth judging to a file, to be filled in and read by input.judgements."""
     from hnmine.cli import show, studies
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.tojudge import Wanted
     from hnmine.tojudge import export_judgements as export
 
@@ -208,7 +208,7 @@ def probe(
 ) -> None:
     """Train a small adapter on the run's negatives and test it on held-out queries."""
     from hnmine.cli import show, studies
-    from hnmine.configfile import load_config
+    from hnmine.config.file import load_config
     from hnmine.downstream import probe as run_probe
 
     found = run_probe(load_config(config, tuple(override or ()), out), source, seeds)

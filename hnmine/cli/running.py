@@ -7,7 +7,7 @@ from typing import Any
 from hnmine.cli import show
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
-from hnmine.configfile import load_config
+from hnmine.config.file import load_config
 from hnmine.gates import check_limits, parse_limits
 from hnmine.pipeline import RunOptions, run
 from hnmine.runner import StageResult

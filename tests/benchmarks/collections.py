@@ -9,7 +9,7 @@ import numpy as np
 
 from hnmine.candidates import Batch
 from hnmine.config import Config
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from hnmine.filtering import setup
 from hnmine.judging import TextKeys
 from hnmine.pipeline import run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from hnmine.pipeline import run
 from tests.benchmarks.synthetic import write_collection
 

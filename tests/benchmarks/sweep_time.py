@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from hnmine.pipeline import run
 from hnmine.sweeping import sweep
 from tests.benchmarks.collections import BEFORE_FILTER

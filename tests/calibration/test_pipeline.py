@@ -12,7 +12,7 @@ import pytest
 
 from hnmine.calibrating import hidden_rows, transferred
 from hnmine.candidates import Batch
-from hnmine.configfile import load_config
+from hnmine.config.file import load_config
 from hnmine.features import NAMES
 from hnmine.filtering import setup
 from hnmine.judging import AUTO, AUTO_RATE

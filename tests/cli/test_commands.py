@@ -10,7 +10,7 @@ import pytest
 
 from hnmine import __version__
 from hnmine.cli.app import app
-from hnmine.configfile import load_config
+from hnmine.config.file import load_config
 from hnmine.stagenames import SUMMARIES
 from hnmine.stages import STAGES
 from tests.cli.support import hnmine

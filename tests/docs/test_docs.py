@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hnmine.config import Config
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from hnmine.errors import HnmineError
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hnmine.configfile import load_config
+from hnmine.config.file import load_config
 from hnmine.errors import ConfigError
 from hnmine.sizes import format_size, parse_size
 

@@ -152,7 +152,7 @@ def _run(raw: dict[str, Any], base: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)
-    from hnmine.configfile import check_config
+    from hnmine.config.file import check_config
     from hnmine.errors import HnmineError
     from hnmine.pipeline import run
 

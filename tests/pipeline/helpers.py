@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.config import Config
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from tests.support import write_collection
 
 SCORES = ("positive_score", "negative_score", "anchor_score")

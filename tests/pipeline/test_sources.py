@@ -14,7 +14,7 @@ from hnmine import run
 from hnmine.bm25 import words_of
 from hnmine.cli import show
 from hnmine.config import Config
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError, InputError, StaleOutput
 from hnmine.explaining import explain_query
 from hnmine.filtering import setup

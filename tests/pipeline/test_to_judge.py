@@ -16,7 +16,7 @@ from hnmine import run
 from hnmine.calibrating import Protocol
 from hnmine.candidates import Cells
 from hnmine.config import Config, FilterConfig
-from hnmine.configfile import check_config
+from hnmine.config.file import check_config
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.filtering import setup
 from hnmine.judging import RULES, anchor_scores

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hnmine import bm25
 from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.store import write_table
 from tests import oracles

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hnmine.config import SECTIONS, Config, EmbedConfig
-from hnmine.configsources import SourceConfig
+from hnmine.config.sources import SourceConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
 from hnmine.stage import RunContext

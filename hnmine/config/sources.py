@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from hnmine.configbase import Paths, Section, setting
+from hnmine.config.base import Paths, Section, setting
 
 if TYPE_CHECKING:
     from hnmine.config import Config

@@ -1,0 +1,34 @@
+"""The config file's tables, as types. Every key, its default and its meaning stand here and nowhere else.
+
+The generated config reference, `hnmine init` and the checks all read these classes. A field marked with
+`no_effect` changes how a run is carried out, never what it writes, and so is left out of content keys.
+"""
+
+from hnmine.config.emit import LABELED, ChoiceName, EmitConfig, ExtraColumn, FormatName
+from hnmine.config.filter import AnchorName, FilterConfig, RuleName
+from hnmine.config.input import Columns, InputConfig
+from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.sources import SourceConfig
+from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.config.whole import SECTIONS, Config, ReportConfig
+
+__all__ = [
+    "LABELED",
+    "SECTIONS",
+    "AnchorName",
+    "ChoiceName",
+    "Columns",
+    "Config",
+    "EmbedConfig",
+    "EmitConfig",
+    "ExtraColumn",
+    "FilterConfig",
+    "FormatName",
+    "IndexConfig",
+    "InputConfig",
+    "ReportConfig",
+    "RetrieveConfig",
+    "RuleName",
+    "SourceConfig",
+    "TeacherTable",
+]

@@ -1,0 +1,136 @@
+"""Reading a config file: TOML, `--set` overrides, and every problem reported at once with file and key."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from hnmine.config.base import table_of, tables_of
+from hnmine.config.checks import contradictions
+from hnmine.config.whole import Config
+from hnmine.errors import ConfigError, Problems
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Path | None = None) -> Config:
+    """Read a config file, apply `table.key=value` overrides and check the whole.
+
+    Args:
+        path: the TOML file; relative paths in it start at its folder.
+        overrides: each `table.key=value`, the value in TOML (a bare word is taken as a string).
+        out: output folder that replaces the file's, relative to the working directory.
+
+    Raises:
+        ConfigError: with every problem found, each with the file and the key.
+    """
+    file = Path(path)
+    raw = _read_toml(file)
+    problems = Problems()
+    for text in overrides:
+        _override(raw, text, problems)
+    if out is not None:
+        raw["out"] = str(Path(out).absolute())
+    return check_config(raw, str(file), file.absolute().parent, problems)
+
+
+def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Problems | None = None) -> Config:
+    """Check a config given as nested mappings; `source` names it in messages.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    problems = problems or Problems()
+    bad: set[str] = set()
+    try:
+        config: Config | None = Config.model_validate(raw)
+    except ValidationError as error:
+        config = None
+        seen = set()
+        for item in error.errors():
+            keys = [str(part) for part in item["loc"]]
+            bad.add(keys[0])
+            mistake = (*_keys_of(keys), repr(item["input"]))
+            if mistake not in seen or item["type"] == "extra_forbidden":  # each branch of a union finds the same
+                problems.add(f"{source}: {_explain(keys, item)}")
+            seen.add(mistake)
+    checked = config or Config.model_validate(
+        {k: v for k, v in raw.items() if k not in bad and k in Config.model_fields}
+    )
+    for needs, message in contradictions(checked):
+        if not bad & set(needs):
+            problems.add(f"{source}: {message}")
+    problems.raise_if_any(ConfigError)
+    return checked.at(base)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such config file; `hnmine init` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{file}: is a folder, not a config file; `hnmine init --beir {file}` writes a config for it"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _override(raw: dict[str, Any], text: str, problems: Problems) -> None:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        problems.add(f"--set {text}: write it as table.key=value, for example --set filter.percent=0.9")
+        return
+    table = raw
+    for part in parts[:-1]:
+        below = table.setdefault(part, {})
+        if not isinstance(below, dict):
+            problems.add(f"--set {text}: {part} is a value, not a table")
+            return
+        table = below
+    try:
+        table[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[parts[-1]] = value.lstrip()  # a prompt may end in a space
+
+
+def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
+    """Turn one of pydantic's errors into: key: what is wrong."""
+    known = _keys_of(keys)
+    # pydantic adds the branch of a union to the location; the user knows only the keys.
+    name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
+    if item["type"] == "extra_forbidden":
+        names = list(_fields(known))
+        near = difflib.get_close_matches(keys[-1], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
+        return f"{name}: unknown key; {hint}"
+    given = item.get("input")
+    shown = "" if isinstance(given, dict) else f" (given: {given!r})"
+    return f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}{shown}"
+
+
+def _fields(keys: list[str]) -> Mapping[str, Any]:
+    model: type[BaseModel] = Config
+    for key in keys:
+        if key.isdigit():  # which of a list of tables
+            continue
+        found = table_of(model.model_fields[key].annotation) or tables_of(model.model_fields[key].annotation)
+        if found is None:
+            return {}
+        model = found
+    return model.model_fields
+
+
+def _keys_of(location: list[str]) -> list[str]:
+    """Return the leading part of a pydantic location that are keys of the config."""
+    keys: list[str] = []
+    for part in location:
+        if part not in _fields(keys) and not (part.isdigit() and keys and _fields(keys)):
+            break
+        keys.append(part)
+    return keys

@@ -1,0 +1,41 @@
+"""The tables `[index]` and `[retrieve]`: how candidates are found."""
+
+from typing import Literal
+
+from hnmine.config.base import Section, setting
+from hnmine.config.sources import SourceConfig
+
+
+class IndexConfig(Section):
+    """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting("auto", "flat is exact; auto picks by estimated cost")
+    hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
+    hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
+    ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)
+    ivf_probe: int = setting(32, "ivf: lists looked at for a query", ge=1)
+
+
+class RetrieveConfig(Section):
+    """How many candidates a query gets."""
+
+    top_k: int = setting(100, "candidates a query, its positives not counted", ge=1, le=10_000)
+    background: int = setting(256, "random documents that a query's background score is measured on", ge=8)
+    fuse: Literal["union", "rrf", "quota"] = setting(
+        "union", "several sources: all they find, the best top_k by reciprocal ranks, or the best `quota` of each"
+    )
+    quota: int | None = setting(None, 'fuse = "quota": candidates that each source gives', ge=1)
+    source: list[SourceConfig] = setting([], "where candidates come from (default: the teacher alone)", max_length=16)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How many candidates each source gives a query, positives not counted."""
+        most = self.quota if self.fuse == "quota" and self.quota else 10_000
+        return tuple(min(source.top_k or self.top_k, most) for source in self.source)
+
+    @property
+    def most(self) -> int:
+        """The largest number of candidates that a query can have, positives not counted."""
+        if not self.source:
+            return self.top_k
+        return min(sum(self.depths), self.top_k) if self.fuse == "rrf" else sum(self.depths)

@@ -1,0 +1,31 @@
+"""The tables `[embed]` and `[guide]`: a teacher each."""
+
+from typing import Literal
+
+from hnmine.config.base import Name, Paths, Section, setting
+
+TeacherTable = Literal["embed", "guide"]
+
+
+class EmbedConfig(Section):
+    """The teacher: which model turns texts into vectors, and how. The table `guide` takes the same keys."""
+
+    model: Name = setting(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        'name or local path of a sentence-transformers model; "precomputed"; or "hash" (tests only)',
+    )
+    revision: Name | None = setting(None, "the model's revision on its hub")
+    query_prompt: str = setting("", "put before every query")
+    document_prompt: str = setting("", "put before every document")
+    max_length: int | None = setting(None, "tokens a text is cut to (default: the model's own)", ge=8)
+    similarity: Literal["cosine", "dot"] = setting("cosine", "cosine normalises every vector; dot leaves them")
+    dtype: Literal["float32", "float16"] = setting("float32", "precision that vectors are stored in")
+    corpus_vectors: Paths | None = setting(
+        None, "precomputed: Parquet (doc_id, vector), or .npy in corpus order", no_effect=True
+    )
+    query_vectors: Paths | None = setting(
+        None, "precomputed: Parquet (query_id, vector), or .npy in query order", no_effect=True
+    )
+    batch_size: int = setting(32, "texts a batch", no_effect=True, ge=1)
+    device: Name | None = setting(None, "cpu, cuda, cuda:1, mps (default: the best there is)", no_effect=True)
+    trust_remote_code: bool = setting(False, "let the model's repository run its own Python code")

@@ -1,0 +1,84 @@
+"""The whole config file: its tables, and the settings that stand above them."""
+
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr
+
+from hnmine.config.base import Name, Section, setting
+from hnmine.config.emit import EmitConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.input import InputConfig
+from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.teacher import EmbedConfig, TeacherTable
+
+
+class ReportConfig(Section):
+    """What the report holds the run to."""
+
+    fail_under: dict[str, float] = setting(
+        {}, "exit code 7 where a number of the report is below its limit", no_effect=True, strict=False
+    )
+    fail_over: dict[str, float] = setting(
+        {}, "exit code 7 where a number of the report is above its limit", no_effect=True, strict=False
+    )
+
+
+class Config(Section):
+    """A whole config file. Relative paths start at the file's own folder (`base`)."""
+
+    seed: int = setting(0, "seed of every random choice", ge=0, lt=2**63)
+    out: Name = setting("runs/first", "the output folder", no_effect=True)
+    shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
+    workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
+    cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
+    input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
+    embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
+    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
+    index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
+    retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
+    emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
+    report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
+
+    _base: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative paths start at."""
+        return self._base
+
+    @property
+    def out_folder(self) -> Path:
+        """The output folder as an absolute path."""
+        return (self._base / self.out).resolve()
+
+    @property
+    def teachers(self) -> dict[TeacherTable, EmbedConfig]:
+        """The models that give vectors, by their table: embed, and guide where there is one."""
+        found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
+        if self.guide is not None:
+            found["guide"] = self.guide
+        return found
+
+    @property
+    def uses_hash(self) -> bool:
+        """Whether a teacher is the hash encoder, which is for tests only."""
+        return any(teacher.model == "hash" for teacher in self.teachers.values())
+
+    def at(self, base: Path) -> "Config":
+        """Return the same config with relative paths starting at `base`."""
+        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
+        copy._base = base
+        return copy
+
+
+def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+    """Return the same with a model's relative path starting at `base`."""
+    model = teacher.model
+    local = base / Path(model).expanduser()
+    if model.startswith(("./", "../")) or local.is_dir():
+        model = str(local)
+    return teacher.model_copy(update={"model": model})
+
+
+SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")
