@@ -11,9 +11,9 @@ import pyarrow as pa
 from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
-from hnmine.guiding import pair_scores
 from hnmine.importing import ImportedRun, import_run, run_files
 from hnmine.keys import item_key
+from hnmine.pairs import pair_scores
 from hnmine.pooling import Depth, Hits, Pooled, pool
 from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, SOURCES

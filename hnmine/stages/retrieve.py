@@ -12,6 +12,7 @@ from hnmine.config import Config
 from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
 from hnmine.overlaps import Words
+from hnmine.pairs import pair_cosines
 from hnmine.pooling import Depth, Hits, no_sources
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES, QUERIES
@@ -46,6 +47,11 @@ class _State:
         """Return the sources of candidates; none where the teacher alone finds them."""
         return open_sources(self.context, partial(_dense, self))
 
+    @cached_property
+    def exact(self) -> ExactProposer:
+        """Return what finds the teacher's best documents where there is no index."""
+        return ExactProposer(self.corpus)
+
     @property
     def depth(self) -> Depth:
         return Depth.of(self.context.config.retrieve)
@@ -73,7 +79,7 @@ def _setup(context: RunContext) -> _State:
         _open_index(context),
         sample,
         corpus.gather(sample),
-        Words(context.reading("ingest")),
+        Words(context.reading("ingest"), cache // 4),
         # what the teacher's vectors leave of the cache
         Guide.open(embed, max(0, cache - 4 * corpus.rows * corpus.dim)) if config.guide is not None else None,
     )
@@ -121,7 +127,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     vectors = state.corpus.gather(unique)
     asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
     candidates, scores, by_source = _find(state, asked)
-    similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
+    similar = pair_cosines(state.corpus, candidates, positives.with_values(inverse), vectors)
     with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
     ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
@@ -159,11 +165,11 @@ def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa
 def _dense(state: _State, asked: Asked, depth: int) -> Hits:
     """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
     k = min(depth + int(asked.positives.lengths.max(initial=0)), state.corpus.rows)
-    proposer: Proposer = ExactProposer()
+    proposer: Proposer = state.exact
     if state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
-    found = _cut(search(state.corpus.blocks(), asked.vectors, k, proposer), asked.positives, depth)
+    found = _cut(search(state.corpus, asked.vectors, k, proposer), asked.positives, depth)
     scores, rows = unpack(found.values)
     return Hits(Ragged(rows, found.offsets), scores)
 
@@ -177,27 +183,6 @@ def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:
     others_before = np.cumsum(real & ~positive, axis=1) - (real & ~positive)
     taken = real & (others_before < top_k)
     return Ragged.from_lengths(keys[taken], taken.sum(axis=1))
-
-
-def _similarities(
-    corpus: VectorStore, candidates: Ragged, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
-) -> Ragged:
-    """Return the cosine of every candidate to every positive of its query, candidate by candidate."""
-    own_unit, inverse = unit(vectors[0]), vectors[1]
-    widths = positives.lengths[candidates.owners]
-    starts = np.concatenate([[0], np.cumsum(widths)])
-    out = np.empty(int(starts[-1]), dtype=np.float32)
-    for block in corpus.blocks():
-        low = np.searchsorted(candidates.owners, np.arange(len(positives) + 1))
-        inside = (candidates.values >= block.first) & (candidates.values < block.first + len(block.vectors))
-        for query in range(len(positives)):
-            places = low[query] + np.flatnonzero(inside[low[query] : low[query + 1]])
-            own = inverse[positives.offsets[query] : positives.offsets[query + 1]]
-            if not len(places) or not len(own):
-                continue
-            found = dots(unit(block.vectors[candidates.values[places] - block.first]), own_unit[own])
-            out[starts[places][:, None] + np.arange(len(own))] = found
-    return Ragged.from_lengths(out, candidates.lengths * positives.lengths)
 
 
 def _backgrounds(
@@ -248,7 +233,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=3,
+    version=4,
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(Step("search", "queries", _plan, _setup, _process),),
