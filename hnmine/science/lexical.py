@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,8 +16,7 @@ def terms(text: str) -> np.ndarray:
     A word is a run of letters, digits and underscores, case-folded. Two words share a number with a probability of
     about one in a million; `BUCKETS` bounds the memory of a table over all words.
     """
-    found = {bucket(word) for word in words(text)}
-    return np.sort(np.fromiter(found, dtype=np.int32, count=len(found)))
+    return np.array(sorted(set(map(bucket, words(text)))), dtype=np.int32)
 
 
 def words(text: str) -> set[str]:
@@ -24,6 +24,7 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
 
 
+@lru_cache(maxsize=1 << 18)
 def bucket(word: str) -> int:
     """Return the hashed number of a case-folded word, in [0, BUCKETS)."""
     return zlib.crc32(word.encode()) % BUCKETS
