@@ -107,6 +107,8 @@ def _brief(r: StageResult) -> str:
     text = _BRIEF.get(r.stage, "").format(**r.counts)
     if r.stage == "embed" and "guide_dim" in r.counts:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
+    for name, dim in sorted(r.counts.get("source_dims", {}).items()):
+        text += f", and of {dim:,} by {name}"
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     for name in _ODDITIES.get(r.stage, ()):

@@ -47,6 +47,27 @@ def _precomputed(table: TeacherTable, config: Config) -> Iterator[str]:
         yield f'{table}.{given[0]}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
 
 
+def _precomputed_of_sources(config: Config) -> Iterator[str]:
+    for table in config.teachers:
+        if table not in ("embed", "guide"):
+            yield from _precomputed(table, config)
+
+
+def _same_teachers(config: Config) -> Iterator[str]:
+    how = {"batch_size", "device"}
+    known = [("[embed]", config.embed.model_dump(exclude=how))]
+    for table, teacher in config.teachers.items():
+        if table in ("embed", "guide"):
+            continue
+        settings = teacher.model_dump(exclude=how)
+        same = next((name for name, other in known if other == settings), None)
+        if same == "[embed]":
+            yield f"{table}: the same model and settings as [embed]; leave it out, and the source is that teacher"
+        elif same:
+            yield f"{table}: the same model and settings as {same}, so both find the same; leave one of them out"
+        known.append((table, settings))
+
+
 def _second_opinion(config: Config) -> Iterator[str]:
     how = {"batch_size", "device"}
     if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
@@ -155,6 +176,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),
     (("embed", "guide"), _second_opinion),
+    (("retrieve",), _precomputed_of_sources),
+    (("embed", "retrieve"), _same_teachers),
     (("filter",), _filter_settings),
     (("retrieve",), check_sources),
     (("filter", "retrieve"), _window),
