@@ -135,10 +135,15 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "index": f"{kind} ({why})",
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
-        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}{treated}",
+        "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+
+
+def _chosen(config: Config) -> str:
+    emit = config.emit
+    return emit.choose if emit.ensemble == "none" else f"{emit.choose} of {len(config.retrieve.source)} sources"
 
 
 def _sought(config: Config) -> str:
@@ -219,7 +224,10 @@ def _unused(config: Config) -> Iterator[str]:
 
 def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
-    found = [*_unused(config)]
+    found, wanted = [*_unused(config)], config.emit.retrieved_negatives
+    poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
+    if config.emit.ensemble == "cross" and poor:
+        found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
     ranks, top_k = config.filter.ranks, config.retrieve.most
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")

@@ -118,6 +118,26 @@ def _enough(config: Config) -> Iterator[str]:
         yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_at_most(config)} are retrieved"
 
 
+def _ensemble(config: Config) -> Iterator[str]:
+    emit, depths = config.emit, config.retrieve.depths
+    if emit.ensemble == "none":
+        return
+    if not depths:
+        yield f"emit.ensemble: {emit.ensemble!r} needs sources to take from; add tables [[retrieve.source]]"
+    elif emit.ensemble == "cross" and emit.fallback == "none" and max(depths) < emit.retrieved_negatives:
+        yield (
+            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but no source finds more than {max(depths)} "
+            'candidates, and emit.ensemble = "cross" takes them from one source'
+        )
+    if emit.ensemble == "intra" and emit.choose not in ("top", "mixed"):
+        yield (
+            f'emit.ensemble: "intra" takes the best of each source, and emit.choose = {emit.choose!r} does not take '
+            'the best; set emit.choose to "top" or "mixed", or emit.ensemble to "cross"'
+        )
+    if emit.ensemble == "intra" and emit.prefer_judged:
+        yield 'emit.prefer_judged: cannot be had with emit.ensemble = "intra", whose order is of its own; drop either'
+
+
 def _shares(config: Config) -> Iterator[str]:
     emit = config.emit
     if emit.choose == "mixed" and 0 < emit.random_share < 1 and not 0 < emit.random_negatives < emit.num_negatives:
@@ -182,6 +202,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("retrieve",), check_sources),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
+    (("emit", "retrieve"), _ensemble),
     (("emit",), _shares),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),
