@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.headline import NUMBERS
+from hnmine.naming import shares_line
 from hnmine.runner import StageResult
 from hnmine.sizes import format_size
 from hnmine.starter import toml_value
@@ -139,6 +140,7 @@ def report(data: dict[str, Any], path: Path) -> None:
             _row(verdicts, (name, number(count), f"{count / total:.1%}"))
     console.print(verdicts)
     _findings(console, data)
+    console.print(Text(shares_line(data["sources"])), end="")
     console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """Several dense teachers as sources over the whole pipeline: what each finds, who judges, what is wrong with them."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,21 @@ import pytest
 
 from hnmine import run
 from hnmine.bm25 import words_of
+from hnmine.choosing import anchor_seeds
 from hnmine.cli import show
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
+from hnmine.naming import shares_line
+from hnmine.pipeline import RunOptions
 from hnmine.planning import make_plan
+from hnmine.ragged import Ragged
 from hnmine.science.dots import pair_dots
+from hnmine.science.ensembling import drawn_source
 from hnmine.stages import STAGES
+from hnmine.stages.emit import read_chosen
 from tests import oracles
-from tests.pipeline.helpers import rows, table, vectors
+from tests.pipeline.helpers import doc_ids, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree
 
 DOCUMENTS, QUERIES, DEPTH = 320, 280, 6
@@ -265,3 +272,122 @@ def test_all_that_is_wrong_is_said_at_once(base: Path) -> None:
         config(base, source=source)
     for part in ("source.0.name", "source.0.teacher: the same", "source.1.teacher: only", "source.1.teacher.query_vec"):
         assert part in str(raised.value)
+
+
+COLUMNS = ["query_id", "positive_id", "negative_id", "source"]
+EMIT = {"num_negatives": 3, "extra_columns": COLUMNS}
+
+
+def mine(base: Path, out: str, mined: Path, **emit: Any) -> Path:
+    tables = {"filter": {**LOOSE, "rule": "percent", "percent": 1.0}, "emit": {**EMIT, **emit}}
+    run(config(base, out, **tables), options=RunOptions(source=mined))
+    return base / out
+
+
+def kept_of(out: Path) -> dict[tuple[int, int], list[tuple[int, list[int]]]]:
+    """Return for each (query, anchor) the documents kept, each with its rank in each source or 0."""
+    found = {}
+    for row in rows(out / "filter"):
+        for anchor, verdicts in enumerate(row["verdicts"]):
+            ranks = [rank or 0 for rank in row["source_ranks"]]
+            triples = zip(row["doc_rows"], verdicts, range(0, len(ranks), 3), strict=True)
+            own = [(d, ranks[first : first + 3]) for d, verdict, first in triples if verdict == "keep"]
+            found[row["query_row"], anchor] = own
+    return found
+
+
+@pytest.mark.parametrize(("ensemble", "cap"), [("cross", None), ("intra", None), ("intra", 4), ("cross", 4)])
+def test_an_ensemble_takes_what_a_plain_loop_takes(base: Path, mined: Path, ensemble: str, cap: int | None) -> None:
+    where = f"{ensemble}{cap}"
+    out = mine(base, where, mined, ensemble=ensemble, max_per_document=cap)
+    judged, used, drawn, short = kept_of(out), dict[int, int](), set(), 0
+    for row in read_chosen(out / "emit").to_pylist():
+        query, anchor = row["query_row"], row["anchor"]
+        free = [(d, ranks) for d, ranks in judged[query, anchor] if cap is None or used.get(d, 0) < cap]
+        if ensemble == "intra":
+            places = oracles.in_turn([0] * len(free), [ranks for _, ranks in free], 3)
+            expected = {free[place][0] for place in places}
+        else:
+            anchors = Ragged.from_lengths(np.zeros(anchor + 1), np.array([anchor + 1]))
+            source = int(drawn_source(anchor_seeds(0, [f"q{query}"], anchors), 3)[anchor])
+            own = sorted((ranks[source], d) for d, ranks in free if ranks[source])
+            expected, short = {d for _, d in own[:3]}, short + (len(own) < 3 <= len(free))
+            drawn.add(source)
+        assert set(row["doc_rows"]) == expected
+        assert len(row["doc_rows"]) == len(expected)
+        for d in expected:
+            used[d] = used.get(d, 0) + 1
+    assert ensemble == "intra" or (drawn == {0, 1, 2} and short > 0)
+    assert cap is None or max(used.values()) == cap
+
+
+@pytest.mark.parametrize("ensemble", ["cross", "intra"])
+def test_rows_and_shares_say_which_sources_found_what_an_ensemble_took(
+    base: Path, mined: Path, ensemble: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = mine(base, f"said-{ensemble}", mined, ensemble=ensemble, fallback="random")
+    names, ids = ("short", "bm25", "odd"), doc_ids(mined)
+    found = {
+        (row["query_id"], ids[d]): [names[n] for n in range(3) if row["source_ranks"][3 * i + n]]
+        for row in rows(mined / "retrieve")
+        for i, d in enumerate(row["doc_rows"])
+    }  # fmt: skip
+    lines = rows(out / "emit")
+    for line in lines:
+        by = found.get((line["query_id"], line["negative_id"]))
+        assert line["source"] == ("+".join(by) if by else "random")
+    told = report(out)["sources"]
+    for name in (*names, "random"):
+        count = sum(name in line["source"].split("+") for line in lines)
+        assert told[name]["share"] == pytest.approx(count / len(lines))
+    show.report(json.loads((out / "report/report.json").read_text()), out)
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert all(f"{name} {told[name]['share']:.1%}" in printed.split("chosen from: ")[1] for name in names)
+
+
+def test_the_line_on_shares_is_there_for_several_sources_alone() -> None:
+    def one(share: float) -> dict[str, Any]:
+        return {"negatives": round(share * 100), "share": share}
+
+    base = {"random": one(0), "retrieved": one(1)}
+    assert shares_line(base) == shares_line(base | {"dense": one(1)}) == ""
+    assert shares_line(base | {"bm25": one(0.38), "dense": one(0.62)}) == "\nchosen from: dense 62.0%, bm25 38.0%\n"
+    both = shares_line(base | {"bm25": one(0.5), "dense": one(0.75), "random": one(0.1)})
+    assert both == "\nchosen from: dense 75.0%, bm25 50.0%, random 10.0%; what several found counts for each\n"
+
+
+@pytest.mark.parametrize(("ensemble", "choose"), [("cross", "mixed"), ("cross", "diverse"), ("intra", "mixed")])
+def test_an_ensemble_does_not_depend_on_shards(base: Path, mined: Path, ensemble: str, choose: str) -> None:
+    emit = {"ensemble": ensemble, "choose": choose, "max_per_document": 5, "random_share": 0.34}
+    one = mine(base, f"{ensemble}-{choose}", mined, **emit)
+    run(config(base, f"{ensemble}-{choose}-512", shard_rows=512, emit={**EMIT, **emit},
+               filter={**LOOSE, "rule": "percent", "percent": 1.0}))  # fmt: skip
+    assert read_chosen(one / "emit").equals(read_chosen(base / f"{ensemble}-{choose}-512/emit"))
+    assert rows(one / "emit") == rows(base / f"{ensemble}-{choose}-512/emit")
+
+
+def test_an_ensemble_is_in_the_key_only_where_it_is_asked_for(base: Path, mined: Path) -> None:
+    assert "ensemble" not in config(base).emit.semantic()
+    states = {s["stage"]: s["state"] for s in make_plan(config(base, emit={"ensemble": "intra"}))["stages"]}
+    assert states["filter"] == "done"
+    assert states["emit"] == 'stale: emit.ensemble was null, now "intra"'
+
+
+@pytest.mark.parametrize(
+    ("source", "emit", "said"),
+    [
+        ([], {"ensemble": "cross"}, "emit.ensemble: 'cross' needs sources"),
+        (ALL, {"ensemble": "intra", "choose": "simans"}, "emit.ensemble: \"intra\" .* emit.choose = 'simans'"),
+        (ALL, {"ensemble": "intra", "choose": "diverse"}, 'set emit.choose to "top" or "mixed"'),
+        (ALL, {"ensemble": "intra", "prefer_judged": True}, "emit.prefer_judged: cannot be had"),
+        (ALL, {"ensemble": "cross", "num_negatives": 7}, "7 wanted, but no source finds more than 6"),
+    ],
+)
+def test_ensembles_that_make_no_sense(base: Path, source: list[Any], emit: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(base, source=source, emit=emit)
+
+
+def test_plan_says_which_source_is_too_short_for_an_ensemble(base: Path) -> None:
+    warnings = make_plan(config(base, emit={"ensemble": "cross", "num_negatives": 5}))["warnings"]
+    assert 'emit.ensemble is "cross", but odd finds fewer than the 5 negatives wanted' in warnings
