@@ -143,7 +143,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
 
 def _chosen(config: Config) -> str:
     emit = config.emit
-    return emit.choose if emit.ensemble == "none" else f"{emit.choose} of {len(config.retrieve.source)} sources"
+    return emit.choose if emit.ensemble == "none" else f"{emit.choose} ({emit.ensemble}, {len(config.retrieve.source)} sources)"
 
 
 def _sought(config: Config) -> str:

@@ -389,5 +389,6 @@ def test_ensembles_that_make_no_sense(base: Path, source: list[Any], emit: dict[
 
 
 def test_plan_says_which_source_is_too_short_for_an_ensemble(base: Path) -> None:
-    warnings = make_plan(config(base, emit={"ensemble": "cross", "num_negatives": 5}))["warnings"]
-    assert 'emit.ensemble is "cross", but odd finds fewer than the 5 negatives wanted' in warnings
+    plan = make_plan(config(base, emit={"ensemble": "cross", "num_negatives": 5}))
+    assert plan["stages"][5]["work"].startswith("5 negatives, top (cross, 3 sources)")
+    assert 'emit.ensemble is "cross", but odd finds fewer than the 5 negatives wanted' in plan["warnings"]
