@@ -142,8 +142,8 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _chosen(config: Config) -> str:
-    emit = config.emit
-    return emit.choose if emit.ensemble == "none" else f"{emit.choose} ({emit.ensemble}, {len(config.retrieve.source)} sources)"
+    emit, sources = config.emit, len(config.retrieve.source)
+    return emit.choose if emit.ensemble == "none" else f"{emit.choose} ({emit.ensemble}, {sources} sources)"
 
 
 def _sought(config: Config) -> str:
