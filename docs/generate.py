@@ -26,7 +26,11 @@ TABLES = (
     ("ingest/aliases", "ALIASES"),
     ("ingest/queries", "QUERIES"),
     ("ingest/left_out.parquet", "LEFT_OUT"),
-    ("embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries", "vectors"),
+    (
+        "embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries; with teachers of sources "
+        "embed/sources/NAME/corpus, embed/sources/NAME/queries",
+        "vectors",
+    ),
     ("index/choice.parquet", "INDEX"),
     ("index/bm25/NAME.parquet, for each source of kind bm25", "BM25"),
     ("index/runs/NAME.parquet, for each source of kind run", "IMPORTED"),
@@ -87,6 +91,8 @@ def config_page() -> str:
                     parts.append(_section(f"[{name}.{below}]", nested, nested.__doc__ or ""))
                 if several is not None:
                     parts.append(_section(f"[[{name}.{below}]]", several, several.__doc__ or ""))
+                    own = ((key, field) for key, field in several.model_fields.items() if table_of(field.annotation))
+                    parts.extend(f"\n## [{name}.{below}.{key}]\n\nFor one source. {f.description}.\n" for key, f in own)
     return "".join(parts)
 
 

@@ -21,6 +21,7 @@ from hnmine.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.stages.index import choose_kind
 from hnmine.stages.retrieve import QUERY_BLOCK
+from hnmine.teachers import source_tables
 from hnmine.vectors import BLOCK_ROWS
 
 # Bytes that Python with numpy, pyarrow and faiss loaded takes, and a small model with torch on top.
@@ -76,14 +77,19 @@ def _sizes(context: RunContext) -> dict[str, Any]:
     else:
         documents = sum(_count(s) for role in ("corpus", "pairs") for s in sources.get(role, ()))
         queries = sum(_count(s) for role in ("queries", "pairs") for s in sources.get(role, ()))
-    dim = embed["dim"] if embed else _dim(context.config)
-    guide_dim = 0
-    if context.config.guide is not None:
-        guide_dim = (embed or {}).get("guide_dim") or _dim(context.config, "guide")
+    dims = _dims(context.config, embed or {})
     return {
-        "documents": documents, "queries": queries, "dim": dim, "guide_dim": guide_dim, "text_bytes": size,
+        "documents": documents, "queries": queries, "dim": dims["embed"], "dims": dims, "text_bytes": size,
         "counted": counted,
     }  # fmt: skip
+
+
+def _dims(config: Config, embed: dict[str, Any]) -> dict[TeacherTable, int]:
+    """Return the dimension of each teacher's vectors; `embed` is what that stage counted, if it is done."""
+    labels, known = source_tables(config), embed.get("source_dims", {})
+    counted = {"embed": embed.get("dim"), "guide": embed.get("guide_dim")}
+    counted |= {table: known.get(label) for table, label in labels.items()}
+    return {table: counted[table] or _dim(config, table) for table in config.teachers}
 
 
 def _count(source: Source) -> int:
@@ -129,10 +135,15 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "index": f"{kind} ({why})",
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
-        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}{treated}",
+        "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+
+
+def _chosen(config: Config) -> str:
+    emit, sources = config.emit, len(config.retrieve.source)
+    return emit.choose if emit.ensemble == "none" else f"{emit.choose} ({emit.ensemble}, {sources} sources)"
 
 
 def _sought(config: Config) -> str:
@@ -160,10 +171,9 @@ def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) 
 def _disk(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of what all stages write."""
     rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
-    dims: dict[str, int] = {"embed": sizes["dim"], "guide": sizes["guide_dim"]}
     vectors = 0
     for table, teacher in config.teachers.items():
-        vectors += rows * (dims[table] * (2 if teacher.dtype == "float16" else 4) + 8)
+        vectors += rows * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
     sources = config.retrieve.source
     each = (28 if config.guide is not None else 24) + 8 * len(sources)
     candidates = queries * config.retrieve.most * each * 2
@@ -175,11 +185,11 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
-    rows = {"embed": sizes["dim"] * 4, "guide": sizes["guide_dim"] * 4}
-    both = sum(rows.values())
+    rows = {table: dim * 4 for table, dim in sizes["dims"].items()}
+    every = sum(rows.values())
     block = min(sizes["documents"], BLOCK_ROWS) * max(rows.values())
-    kept = min(sizes["documents"] * both, parse_size(config.cache))
-    search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.most * 40) + config.shard_rows * both
+    kept = min(sizes["documents"] * every, parse_size(config.cache))
+    search = kept + 2 * block + QUERY_BLOCK * (every + config.retrieve.most * 40) + config.shard_rows * every
     ids = sizes["documents"] * 400
     words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
     # one teacher after the other, so the larger counts
@@ -214,7 +224,10 @@ def _unused(config: Config) -> Iterator[str]:
 
 def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
-    found = [*_unused(config)]
+    found, wanted = [*_unused(config)], config.emit.retrieved_negatives
+    poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
+    if config.emit.ensemble == "cross" and poor:
+        found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
     ranks, top_k = config.filter.ranks, config.retrieve.most
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")

@@ -13,13 +13,16 @@ from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
 from hnmine.importing import ImportedRun, import_run, run_files
 from hnmine.keys import item_key
+from hnmine.nearest import nearest
 from hnmine.pairs import pair_scores
 from hnmine.pooling import Depth, Hits, Pooled, pool
 from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, SOURCES
 from hnmine.science.topk import pack
+from hnmine.search import ExactProposer
 from hnmine.stage import Item, RunContext, Tick
 from hnmine.store import Shards, write_table
+from hnmine.teachers import folder_of, source_tables
 from hnmine.vectors import VectorStore
 
 NAMES_FILE = "sources.parquet"
@@ -83,7 +86,7 @@ class Asked:
     Attributes:
         first: row of the first query.
         texts: their texts.
-        vectors: their vectors by the teacher, float32, shape (queries, dim).
+        vectors: their vectors by the teacher of [embed], float32, shape (queries, dim).
         positives: rows of their labelled positives.
     """
 
@@ -97,19 +100,47 @@ Find = Callable[[Asked, int], Hits]
 """Returns each query's list, down to so many documents that are no positives or further."""
 
 
-def open_sources(context: RunContext, dense: Find) -> list[Find]:
-    """Return the sources of a run in the config's order; `dense` is the teacher's search."""
+def open_sources(context: RunContext, dense: Find, cache_bytes: int) -> list[Find]:
+    """Return the sources of a run in the config's order.
+
+    Args:
+        context: config and folders.
+        dense: the search of the teacher of [embed].
+        cache_bytes: how much of the vectors of other teachers may stay in memory, served in the config's order.
+    """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     found: list[Find] = []
+    others = _open_teachers(context, cache_bytes)
     for source in context.config.retrieve.source:
         path = _output(context.reading("index"), source)
         if source.kind == "dense":
-            found.append(dense)
+            found.append(others.get(source.label, dense))
         elif source.kind == "bm25":
             found.append(_by_words(BM25Index(path, source, corpus.rows)))
         else:
             found.append(_by_run(ImportedRun(path)))
     return found
+
+
+def _open_teachers(context: RunContext, cache_bytes: int) -> dict[str, Find]:
+    """Return the sources that have a teacher of their own, by name."""
+    found, left = {}, cache_bytes
+    for table, label in source_tables(context.config).items():
+        folders = [context.reading("embed") / folder_of(context.config, table, side) for side in ("corpus", "queries")]
+        corpus = VectorStore(folders[0], max(0, left))
+        left -= corpus.nbytes
+        found[label] = _by_teacher(corpus, VectorStore(folders[1]))
+    return found
+
+
+def _by_teacher(corpus: VectorStore, queries: VectorStore) -> Find:
+    exact = ExactProposer(corpus)
+
+    def find(asked: Asked, depth: int) -> Hits:
+        vectors = queries.span(asked.first, asked.first + len(asked.vectors))
+        return nearest(corpus, vectors, asked.positives, depth, exact)
+
+    return find
 
 
 def _by_words(index: BM25Index) -> Find:

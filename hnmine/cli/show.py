@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.headline import NUMBERS
+from hnmine.naming import shares_line
 from hnmine.runner import StageResult
 from hnmine.sizes import format_size
 from hnmine.starter import toml_value
@@ -107,6 +108,8 @@ def _brief(r: StageResult) -> str:
     text = _BRIEF.get(r.stage, "").format(**r.counts)
     if r.stage == "embed" and "guide_dim" in r.counts:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
+    for name, dim in sorted(r.counts.get("source_dims", {}).items()):
+        text += f", and of {dim:,} by {name}"
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     for name in _ODDITIES.get(r.stage, ()):
@@ -137,6 +140,7 @@ def report(data: dict[str, Any], path: Path) -> None:
             _row(verdicts, (name, number(count), f"{count / total:.1%}"))
     console.print(verdicts)
     _findings(console, data)
+    console.print(Text(shares_line(data["sources"])), end="")
     console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
 
 

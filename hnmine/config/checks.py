@@ -47,6 +47,27 @@ def _precomputed(table: TeacherTable, config: Config) -> Iterator[str]:
         yield f'{table}.{given[0]}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
 
 
+def _precomputed_of_sources(config: Config) -> Iterator[str]:
+    for table in config.teachers:
+        if table not in ("embed", "guide"):
+            yield from _precomputed(table, config)
+
+
+def _same_teachers(config: Config) -> Iterator[str]:
+    how = {"batch_size", "device"}
+    known = [("[embed]", config.embed.model_dump(exclude=how))]
+    for table, teacher in config.teachers.items():
+        if table in ("embed", "guide"):
+            continue
+        settings = teacher.model_dump(exclude=how)
+        same = next((name for name, other in known if other == settings), None)
+        if same == "[embed]":
+            yield f"{table}: the same model and settings as [embed]; leave it out, and the source is that teacher"
+        elif same:
+            yield f"{table}: the same model and settings as {same}, so both find the same; leave one of them out"
+        known.append((table, settings))
+
+
 def _second_opinion(config: Config) -> Iterator[str]:
     how = {"batch_size", "device"}
     if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
@@ -95,6 +116,26 @@ def _enough(config: Config) -> Iterator[str]:
     emit = config.emit
     if emit.retrieved_negatives > config.retrieve.most and emit.fallback == "none":
         yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_at_most(config)} are retrieved"
+
+
+def _ensemble(config: Config) -> Iterator[str]:
+    emit, depths = config.emit, config.retrieve.depths
+    if emit.ensemble == "none":
+        return
+    if not depths:
+        yield f"emit.ensemble: {emit.ensemble!r} needs sources to take from; add tables [[retrieve.source]]"
+    elif emit.ensemble == "cross" and emit.fallback == "none" and max(depths) < emit.retrieved_negatives:
+        yield (
+            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but no source finds more than {max(depths)} "
+            'candidates, and emit.ensemble = "cross" takes them from one source'
+        )
+    if emit.ensemble == "intra" and emit.choose not in ("top", "mixed"):
+        yield (
+            f'emit.ensemble: "intra" takes the best of each source, and emit.choose = {emit.choose!r} does not take '
+            'the best; set emit.choose to "top" or "mixed", or emit.ensemble to "cross"'
+        )
+    if emit.ensemble == "intra" and emit.prefer_judged:
+        yield 'emit.prefer_judged: cannot be had with emit.ensemble = "intra", whose order is of its own; drop either'
 
 
 def _shares(config: Config) -> Iterator[str]:
@@ -155,10 +196,13 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),
     (("embed", "guide"), _second_opinion),
+    (("retrieve",), _precomputed_of_sources),
+    (("embed", "retrieve"), _same_teachers),
     (("filter",), _filter_settings),
     (("retrieve",), check_sources),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
+    (("emit", "retrieve"), _ensemble),
     (("emit",), _shares),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from hnmine.config.base import Section, setting
-from hnmine.config.sources import SourceConfig
+from hnmine.config.sources import MOST_SOURCES, SourceConfig
 
 
 class IndexConfig(Section):
@@ -25,7 +25,9 @@ class RetrieveConfig(Section):
         "union", "several sources: all they find, the best top_k by reciprocal ranks, or the best `quota` of each"
     )
     quota: int | None = setting(None, 'fuse = "quota": candidates that each source gives', ge=1)
-    source: list[SourceConfig] = setting([], "where candidates come from (default: the teacher alone)", max_length=16)
+    source: list[SourceConfig] = setting(
+        [], "where candidates come from (default: the teacher alone)", max_length=MOST_SOURCES
+    )
 
     @property
     def depths(self) -> tuple[int, ...]:

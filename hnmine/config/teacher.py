@@ -1,14 +1,15 @@
-"""The tables `[embed]` and `[guide]`: a teacher each."""
+"""The tables `[embed]` and `[guide]`, and `teacher` of a source: a teacher each."""
 
 from typing import Literal
 
 from hnmine.config.base import Name, Paths, Section, setting
 
-TeacherTable = Literal["embed", "guide"]
+TeacherTable = str
+"""Where a teacher stands in the file: embed, guide, or retrieve.source.0.teacher."""
 
 
 class EmbedConfig(Section):
-    """The teacher: which model turns texts into vectors, and how. The table `guide` takes the same keys."""
+    """The teacher: which model turns texts into vectors, and how. `guide` and a source's `teacher` take the same."""
 
     model: Name = setting(
         "sentence-transformers/all-MiniLM-L6-v2",

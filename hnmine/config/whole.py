@@ -1,6 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, PrivateAttr
 
@@ -9,6 +10,7 @@ from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.sources import SourceConfig, teacher_table
 from hnmine.config.teacher import EmbedConfig, TeacherTable
 
 
@@ -54,10 +56,13 @@ class Config(Section):
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:
-        """The models that give vectors, by their table: embed, and guide where there is one."""
+        """The models that give vectors, by their table: embed, guide where there is one, and those of sources."""
         found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
         if self.guide is not None:
             found["guide"] = self.guide
+        for number, source in enumerate(self.retrieve.source):
+            if source.teacher is not None:
+                found[teacher_table(number)] = source.teacher
         return found
 
     @property
@@ -67,7 +72,11 @@ class Config(Section):
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
+        tables = {"embed": self.embed, "guide": self.guide}
+        update: dict[str, Any] = {name: _placed(teacher, base) for name, teacher in tables.items() if teacher}
+        sources = [_placed_source(source, base) for source in self.retrieve.source]
+        update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
+        copy = self.model_copy(update=update)
         copy._base = base
         return copy
 
@@ -79,6 +88,12 @@ def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
     if model.startswith(("./", "../")) or local.is_dir():
         model = str(local)
     return teacher.model_copy(update={"model": model})
+
+
+def _placed_source(source: SourceConfig, base: Path) -> SourceConfig:
+    if source.teacher is None:
+        return source
+    return source.model_copy(update={"teacher": _placed(source.teacher, base)})
 
 
 SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")

@@ -1,4 +1,4 @@
-"""embed: a vector for every document and every query, by the teacher and a guide, or as the user brings them."""
+"""embed: a vector for every document and every query, by each teacher, or as the user brings them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from hnmine.precomputed import Precomputed, vector_sources
 from hnmine.schemas import CORPUS, QUERIES
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table
+from hnmine.teachers import all_tables, folder_of, source_tables
 from hnmine.vectors import VectorStore, to_arrow
 
 # Texts are batched within cells of this many consecutive rows, whatever the shard size, so that the padding a
@@ -21,12 +22,6 @@ from hnmine.vectors import VectorStore, to_arrow
 CELL_ROWS = 256
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
-
-# Where the vectors of each teacher's sides lie, within the stage's folder.
-FOLDERS: dict[TeacherTable, dict[str, str]] = {
-    "embed": {"corpus": "corpus", "queries": "queries"},
-    "guide": {"corpus": "guide-corpus", "queries": "guide-queries"},
-}
 
 
 @dataclass(frozen=True)
@@ -40,47 +35,51 @@ class _State:
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    parts = _parts_of("embed", context.config, ("teacher", "files"))
+    parts = _parts_of("embed", context.config, ("embed", "teacher", "files"))
     if context.config.guide is not None:
-        parts |= _parts_of("guide", context.config, ("guide_teacher", "guide_files"))
+        parts |= _parts_of("guide", context.config, ("guide", "guide_teacher", "guide_files"))
+    found = source_tables(context.config)
+    if found:
+        names = ("settings", "teacher", "files")
+        parts["sources"] = {label: _parts_of(table, context.config, names) for table, label in found.items()}
     return parts
 
 
-def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str]) -> dict[str, Any]:
-    """Return what determines one teacher's vectors; `names` are those for its weights and its files."""
+def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str, str]) -> dict[str, Any]:
+    """Return what determines one teacher's vectors; `names` are those for its settings, its weights and its files."""
     config = whole.teachers[table]
     kept = config.semantic()
     if config.model == "precomputed":
         files = {side: [s.digest() for s in sources] for side, sources in vector_sources(whole, table).items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
-        return {table: used, names[1]: files}
+        return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
-    return {table: kept, names[0]: fingerprint(config, table)}
+    return {names[0]: kept, names[1]: fingerprint(config, table)}
 
 
 def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:
     if table not in context.config.teachers:
         return []
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    return shard_items(shards, context.folder("embed") / FOLDERS[table][side], key)
+    return shard_items(shards, context.folder("embed") / folder_of(context.config, table, side), key)
 
 
 def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     config = context.config.teachers[table]
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
     if (table, side) == ("embed", "corpus"):
-        _check_guide(context, shards)
+        _check_others(context, shards)
     if config.model == "precomputed":
         return _State(config, table, side, shards, None, Precomputed(context, side, shards, table))
     return _State(config, table, side, shards, make_encoder(config, table), None)
 
 
-def _check_guide(context: RunContext, corpus: Shards) -> None:
-    """Look at a guide's own vectors before the teacher's first, which may take hours, is made."""
-    guide = context.config.guide
-    if guide is not None and guide.model == "precomputed":
-        Precomputed(context, "corpus", corpus, "guide")
+def _check_others(context: RunContext, corpus: Shards) -> None:
+    """Look at the vectors that others bring before the teacher's first, which may take hours, is made."""
+    for table, teacher in context.config.teachers.items():
+        if table != "embed" and teacher.model == "precomputed":
+            Precomputed(context, "corpus", corpus, table)
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -127,9 +126,9 @@ def _write(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key, plain=True)
 
 
-def _step(table: TeacherTable, side: str) -> Step:
+def _step(name: str, table: TeacherTable, side: str) -> Step:
     return Step(
-        name=FOLDERS[table][side],
+        name=name,
         unit="documents" if side == "corpus" else "queries",
         plan=lambda context, key: _plan_side(table, side, context, key),
         setup=lambda context: _setup_side(table, side, context),
@@ -140,14 +139,18 @@ def _step(table: TeacherTable, side: str) -> Step:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     counts: dict[str, Any] = {}
+    labels = source_tables(context.config)
     for table in context.config.teachers:
-        corpus, queries = (VectorStore(context.folder("embed") / name) for name in FOLDERS[table].values())
+        folders = (context.folder("embed") / folder_of(context.config, table, side) for side in SIDES)
+        corpus, queries = (VectorStore(folder) for folder in folders)
         if corpus.dim != queries.dim:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")
         if table == "embed":
             counts |= {"documents": corpus.rows, "queries": queries.rows, "dim": corpus.dim}
-        else:
+        elif table == "guide":
             counts["guide_dim"] = corpus.dim
+        else:
+            counts.setdefault("source_dims", {})[labels[table]] = corpus.dim
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
     return counts
@@ -158,6 +161,6 @@ STAGE = Stage(
     version=1,
     reads=("ingest",),
     parts=_parts,
-    steps=tuple(_step(table, side) for table in FOLDERS for side in SIDES),
+    steps=tuple(_step(name, table, side) for table, names in all_tables() for side, name in names.items()),
     finish=_finish,
 )
