@@ -19,7 +19,7 @@ from hnmine.readers.tables import text_lines
 from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.stages.index import choose_kind
+from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.vectors import BLOCK_ROWS
 
@@ -117,9 +117,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     expected = expected_keys(list(STAGES.values()), context)
     documents, queries = sizes["documents"], sizes["queries"]
     config = context.config
-    kind, why = str(config.index.kind), "asked for"
-    if kind == "auto":
-        kind, why = choose_kind(documents, queries, sizes["dim"])
+    kind, why = settle(config, documents, queries, sizes["dim"])
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""

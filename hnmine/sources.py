@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hnmine.science.topk import pack
 from hnmine.stage import Item, RunContext, Tick
 from hnmine.store import Shards, write_table
 from hnmine.vectors import VectorStore
+from hnmine.where import Where
 
 NAMES_FILE = "sources.parquet"
 
@@ -97,8 +99,11 @@ Find = Callable[[Asked, int], Hits]
 """Returns each query's list, down to so many documents that are no positives or further."""
 
 
-def open_sources(context: RunContext, dense: Find) -> list[Find]:
-    """Return the sources of a run in the config's order; `dense` is the teacher's search."""
+def open_sources(context: RunContext, dense: Find, where: Where | None = None) -> list[Find]:
+    """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
+
+    `dense` is the teacher's search, which sees to that itself.
+    """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     found: list[Find] = []
     for source in context.config.retrieve.source:
@@ -106,18 +111,26 @@ def open_sources(context: RunContext, dense: Find) -> list[Find]:
         if source.kind == "dense":
             found.append(dense)
         elif source.kind == "bm25":
-            found.append(_by_words(BM25Index(path, source, corpus.rows)))
+            found.append(_by_words(BM25Index(path, source, corpus.rows), where))
         else:
-            found.append(_by_run(ImportedRun(path)))
+            found.append(_by_run(ImportedRun(path), where))
     return found
 
 
-def _by_words(index: BM25Index) -> Find:
-    return lambda asked, depth: index.search(asked.texts, depth + asked.positives.lengths)
+def _by_words(index: BM25Index, where: Where | None) -> Find:
+    def find(asked: Asked, depth: int) -> Hits:
+        masks = where.masks(asked.first, asked.positives, index.documents) if where is not None else None
+        return index.search(asked.texts, depth + asked.positives.lengths, masks)
+
+    return find
 
 
-def _by_run(run: ImportedRun) -> Find:
-    return lambda asked, depth: run.search(asked.first, depth + asked.positives.lengths)
+def _by_run(run: ImportedRun, where: Where | None) -> Find:
+    def find(asked: Asked, depth: int) -> Hits:
+        allows = partial(where.allows_or_holds, asked.first, asked.positives) if where is not None else None
+        return run.search(asked.first, depth + asked.positives.lengths, allows)
+
+    return find
 
 
 def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked: Asked) -> tuple[Pooled, np.ndarray]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from hnmine.config.base import Section, setting
 from hnmine.config.sources import SourceConfig
+from hnmine.config.where import WhereConfig
 
 
 class IndexConfig(Section):
@@ -26,6 +27,7 @@ class RetrieveConfig(Section):
     )
     quota: int | None = setting(None, 'fuse = "quota": candidates that each source gives', ge=1)
     source: list[SourceConfig] = setting([], "where candidates come from (default: the teacher alone)", max_length=16)
+    where: list[WhereConfig] = setting([], "conditions on columns that candidates must meet (default: none)")
 
     @property
     def depths(self) -> tuple[int, ...]:

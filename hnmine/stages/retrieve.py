@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.allowed import AllowedProposer, with_positives
 from hnmine.config import Config
+from hnmine.fieldvalues import plan_fields, read_values
 from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
 from hnmine.overlaps import Words
@@ -24,6 +26,7 @@ from hnmine.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
+from hnmine.where import Where, described
 
 # Queries are searched this many at a time: more make the matrix product no faster and take more memory.
 QUERY_BLOCK = 1024
@@ -40,11 +43,12 @@ class _State:
     sample_vectors: np.ndarray
     words: Words
     guide: Guide | None
+    where: Where | None
 
     @cached_property
     def sources(self) -> list[Find]:
         """Return the sources of candidates; none where the teacher alone finds them."""
-        return open_sources(self.context, partial(_dense, self))
+        return open_sources(self.context, partial(_dense, self), self.where)
 
     @property
     def depth(self) -> Depth:
@@ -76,6 +80,7 @@ def _setup(context: RunContext) -> _State:
         Words(context.reading("ingest")),
         # what the teacher's vectors leave of the cache
         Guide.open(embed, max(0, cache - 4 * corpus.rows * corpus.dim)) if config.guide is not None else None,
+        Where.open(context, context.folder("retrieve")),
     )
 
 
@@ -163,7 +168,14 @@ def _dense(state: _State, asked: Asked, depth: int) -> Hits:
     if state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
-    found = _cut(search(state.corpus.blocks(), asked.vectors, k, proposer), asked.positives, depth)
+    if state.where is not None:
+        proposer = AllowedProposer(state.where, asked.first + np.arange(len(asked.vectors)))
+    keys = search(state.corpus.blocks(), asked.vectors, k, proposer)
+    if state.where is not None:
+        own = asked.positives
+        allowed = state.where.allows(asked.first + own.owners, own.values)
+        keys = with_positives(keys, state.corpus.gather(own.values), own, asked.vectors, allowed)
+    found = _cut(keys, asked.positives, depth)
     scores, rows = unpack(found.values)
     return Hits(Ragged(rows, found.offsets), scores)
 
@@ -224,13 +236,15 @@ def _parts(context: RunContext) -> dict[str, Any]:
     search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
     settings = context.config.retrieve.semantic()
     parts: dict[str, Any] = {
-        "retrieve": {name: value for name, value in settings.items() if name != "source"},
+        "retrieve": {name: value for name, value in settings.items() if name not in ("source", "where")},
         "index": search_settings,
         "seed": context.config.seed,
     }
     sources = context.config.retrieve.source
     if sources:  # in their order, which is that of the columns
         parts["sources"] = [source.part() for source in sources]
+    if context.config.retrieve.where:
+        parts["where"] = [one.part() for one in context.config.retrieve.where]
     return parts
 
 
@@ -243,7 +257,9 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         total += int(lengths.sum())
         short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
     write_names(context.config, context.folder("retrieve"), key)
-    return {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+    counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+    where = Where.open(context, context.folder("retrieve"))
+    return counts if where is None else counts | described(where, shards.rows)
 
 
 STAGE = Stage(
@@ -251,6 +267,9 @@ STAGE = Stage(
     version=3,
     reads=("ingest", "embed", "index"),
     parts=_parts,
-    steps=(Step("search", "queries", _plan, _setup, _process),),
+    steps=(
+        Step("fields", "rows", plan_fields, lambda context: context, read_values),
+        Step("search", "queries", _plan, _setup, _process),
+    ),
     finish=_finish,
 )
