@@ -31,8 +31,8 @@ class Batch:
         guide_positive_scores: its scores of the positives; empty lists where there is no guide.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where it did not find the
             candidate; shape (candidates, 0) where the teacher alone finds candidates.
-        permitted: bool, one a similarity: whether the candidate meets `retrieve.where` where the query has that positive
-            alone; None where there are no conditions.
+        permitted: bool, one a similarity: whether the candidate meets `retrieve.where` where the query has that
+            positive alone; None where there are no conditions.
     """
 
     query_rows: np.ndarray

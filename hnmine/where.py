@@ -170,7 +170,7 @@ class Where:
 
     def allows_or_holds(self, first: int, positives: Ragged, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the same for queries counted from row `first` on; their labelled positives are allowed too."""
-        return self.allows(first + queries, documents) | positives.contains(queries, documents)
+        return np.asarray(self.allows(first + queries, documents) | positives.contains(queries, documents))
 
     def masks(self, first: int, positives: Ragged, documents: int) -> Iterator[np.ndarray]:
         """Yield which documents each query from row `first` on allows, its labelled positives too; bool."""
