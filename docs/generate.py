@@ -36,6 +36,7 @@ TABLES = (
     ("index/runs/NAME.parquet, for each source of kind run", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
+    ("retrieve/fields/corpus.parquet and queries.parquet, where [[retrieve.where]] asks for them", "FIELD_VALUES"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
     ("report/queries", "QUERY_REPORT"),
@@ -104,7 +105,7 @@ def _section(title: str, model: type[BaseModel], text: str) -> str:
         extra = field.json_schema_extra
         mark = " †" if isinstance(extra, dict) and extra.get("no_effect") else ""
         default = "" if field.default is None or field.is_required() else f"`{toml_value(field.default)}`"
-        rows.append(f"| `{name}`{mark} | {default} | {field.description} |\n")
+        rows.append(f"| `{field.alias or name}`{mark} | {default} | {field.description} |\n")
     head = f"\n## {title}\n\n" + (f"{text.splitlines()[0]}\n\n" if text else "")
     return head + "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 

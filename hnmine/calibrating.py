@@ -138,7 +138,7 @@ def usable(pieces: Pieces) -> tuple[int, int, int]:
         many = batch.positives.lengths > 1
         queries += len(batch)
         several += int(many.sum())
-        hidden += int((batch.is_positive & many[batch.owners]).sum())
+        hidden += int((batch.hideable & many[batch.owners]).sum())
     return queries, several, hidden
 
 

@@ -31,6 +31,8 @@ class Batch:
         guide_positive_scores: its scores of the positives; empty lists where there is no guide.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where it did not find the
             candidate; shape (candidates, 0) where the teacher alone finds candidates.
+        permitted: bool, one a similarity: whether the candidate meets `retrieve.where` where the query has that
+            positive alone; None where there are no conditions.
     """
 
     query_rows: np.ndarray
@@ -49,6 +51,7 @@ class Batch:
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
     source_ranks: np.ndarray
+    permitted: np.ndarray | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
@@ -91,6 +94,16 @@ class Batch:
     def is_positive(self) -> np.ndarray:
         """Whether each candidate is a labelled positive of its query."""
         return self.positives.contains(self.owners, self.candidates.values)
+
+    @property
+    def hideable(self) -> np.ndarray:
+        """Whether each candidate is a positive that would be a candidate too if another were the only one known."""
+        if self.permitted is None:
+            return self.is_positive
+        widths = self.positives.lengths[self.owners]
+        of = np.repeat(np.arange(len(widths)), widths)
+        other = self.positives.take(self.owners).values != self.candidates.values[of]
+        return self.is_positive & (np.bincount(of[self.permitted & other], minlength=len(widths)) > 0)
 
     @cached_property
     def similarity(self) -> np.ndarray:

@@ -60,12 +60,17 @@ def hide(batch: Batch, keys: TextKeys, depth: Depth, hidings: int, seed: int, dr
     candidates = batch.candidates.take(query)
     places = batch.candidates.places(query)
     known_rows = batch.positives.values[at]
+    widths = batch.positives.lengths[batch.owners]
+    starts = np.cumsum(widths) - widths
+    if batch.permitted is not None:
+        may = batch.permitted[starts[places] + known[candidates.owners]]
+        may |= candidates.values == known_rows[candidates.owners]
+        lengths = np.bincount(candidates.owners[may], minlength=len(query))
+        candidates, places = Ragged.from_lengths(candidates.values[may], lengths), places[may]
     is_known = candidates.values == known_rows[candidates.owners]
     keep = _stay(batch, candidates, places, is_known, depth)
     lengths = np.bincount(candidates.owners[keep], minlength=len(query))
     candidates, places = Ragged.from_lengths(candidates.values[keep], lengths), places[keep]
-    widths = batch.positives.lengths[batch.owners]
-    starts = np.cumsum(widths) - widths
     one = Ragged.from_lengths(known_rows, np.ones(len(query), dtype=np.int64))
     hidden = Batch(
         query_rows=batch.query_rows[query],

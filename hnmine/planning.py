@@ -10,16 +10,18 @@ import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
 from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
+from hnmine.errors import Problems
 from hnmine.judging import rule_names
 from hnmine.keys import changes, expected_keys, is_done, recorded
 from hnmine.precomputed import vector_sources
 from hnmine.readers.collection import input_sources
+from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
 from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.stages.index import choose_kind
+from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.teachers import source_tables
 from hnmine.vectors import BLOCK_ROWS
@@ -33,10 +35,13 @@ def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
     """Return what a run of this config would do. Reads the input's sizes and the stages' manifests, loads no model.
 
     Raises:
-        InputError: input files are missing.
+        InputError: input files, or columns that `retrieve.where` asks for, are missing.
         ModelError: the model cannot be found.
     """
     context = RunContext(config, config.out_folder, source.resolve() if source else None)
+    problems = Problems()
+    check_fields(config, problems)
+    problems.raise_if_any()
     sizes = _sizes(context)
     stages = _stages(context, sizes)
     disk, memory = _disk(config, sizes), _memory(config, sizes)
@@ -123,9 +128,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     expected = expected_keys(list(STAGES.values()), context)
     documents, queries = sizes["documents"], sizes["queries"]
     config = context.config
-    kind, why = str(config.index.kind), "asked for"
-    if kind == "auto":
-        kind, why = choose_kind(documents, queries, sizes["dim"])
+    kind, why = settle(config, documents, queries, sizes["dim"])
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
@@ -233,6 +236,10 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
     if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
         found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
+    if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
+        found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
+    if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
+        found.append("retrieve.where only takes documents out of imported runs: their lists may get shorter than top_k")
     if config.guide is not None and "guide" not in rule_names(config.filter):
         found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
     if config.uses_hash:

@@ -59,7 +59,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [counts[name]["warning"] for name in ("embed", "filter") if "warning" in counts[name]],
+        "warnings": [counts[name]["warning"] for name in ("embed", "retrieve", "filter") if "warning" in counts[name]],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 

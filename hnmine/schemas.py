@@ -129,6 +129,13 @@ SOURCES = pa.schema(
         _field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
     ]
 )
+FIELD_VALUES = pa.schema(
+    [
+        _field("row", pa.int64(), "row of the canonical corpus, or of the queries, ascending"),
+        _field("field", pa.string(), "a column that `[[retrieve.where]]` asks for"),
+        _field("value", pa.string(), "a value it has there, as text; of copies of one text, those of all"),
+    ]
+)
 CANDIDATES = pa.schema(
     [
         _field("query_id", pa.string(), "the query's id"),

@@ -436,3 +436,18 @@ def bm25(query, documents, k1, b):
             score += idf * tf / (k1 * (1 - b + b * len(document) / mean) + tf) if tf else 0.0
         scores.append(score)
     return scores
+
+
+def permitted(must, allows_missing, document, reference):
+    """Whether a document of these values may serve where it is compared with those values."""
+    if not document or not reference:
+        return allows_missing
+    for value in document:
+        for other in reference:
+            if must == "before" and value <= other:
+                return True
+            if must == "after" and value >= other:
+                return True
+            if must in ("match", "differ") and value == other:
+                return must == "match"
+    return must == "differ"

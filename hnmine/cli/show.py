@@ -78,7 +78,7 @@ def stages(results: Sequence[StageResult]) -> None:
     if "report" in [r.stage for r in results]:
         return  # which says it again
     for r in results:
-        if "warning" in r.counts and r.stage == "filter":
+        if "warning" in r.counts and r.stage in ("retrieve", "filter"):
             console.print(Text(f"warning: {r.counts['warning']}", style="bold yellow"))
 
 

@@ -10,6 +10,7 @@ from hnmine.config.input import Columns, InputConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.config.where import WhereConfig
 from hnmine.config.whole import SECTIONS, Config, ReportConfig
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "RuleName",
     "SourceConfig",
     "TeacherTable",
+    "WhereConfig",
 ]

@@ -6,6 +6,7 @@ from functools import partial
 from hnmine.config.emit import LABELED
 from hnmine.config.sources import check_sources
 from hnmine.config.teacher import TeacherTable
+from hnmine.config.where import check_where
 from hnmine.config.whole import Config
 from hnmine.sizes import parse_size
 
@@ -200,6 +201,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("embed", "retrieve"), _same_teachers),
     (("filter",), _filter_settings),
     (("retrieve",), check_sources),
+    (("retrieve",), check_where),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
     (("emit", "retrieve"), _ensemble),

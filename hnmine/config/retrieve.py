@@ -4,6 +4,7 @@ from typing import Literal
 
 from hnmine.config.base import Section, setting
 from hnmine.config.sources import MOST_SOURCES, SourceConfig
+from hnmine.config.where import WhereConfig
 
 
 class IndexConfig(Section):
@@ -28,6 +29,7 @@ class RetrieveConfig(Section):
     source: list[SourceConfig] = setting(
         [], "where candidates come from (default: the teacher alone)", max_length=MOST_SOURCES
     )
+    where: list[WhereConfig] = setting([], "conditions on columns that candidates must meet (default: none)")
 
     @property
     def depths(self) -> tuple[int, ...]:

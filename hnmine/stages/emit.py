@@ -242,7 +242,8 @@ def _lines(path: Path) -> int:
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
-    return ("embed",) if config.choose == "diverse" or config.draws_random else ()
+    columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
+    return ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
 
 
 STAGE = Stage(
