@@ -1,6 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -8,8 +9,12 @@ from hnmine.config.base import Name, Section, setting
 from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+
+
+Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
 class ReportConfig(Section):
@@ -36,6 +41,7 @@ class Config(Section):
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
     index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
     retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
     emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
     report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
@@ -67,12 +73,15 @@ class Config(Section):
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
+        placed: dict[str, Section] = {name: _placed(teacher, base) for name, teacher in self.teachers.items()}
+        if self.rescore is not None:
+            placed["rescore"] = _placed(self.rescore, base)
+        copy = self.model_copy(update=placed)
         copy._base = base
         return copy
 
 
-def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+def _placed(teacher: Model, base: Path) -> Model:
     """Return the same with a model's relative path starting at `base`."""
     model = teacher.model
     local = base / Path(model).expanduser()
