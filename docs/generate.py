@@ -114,7 +114,9 @@ def data_page() -> str:
     parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
-        schema = schemas.vectors(384) if name == "vectors" else getattr(rescoreschemas, name, None) or getattr(schemas, name)
+        schema = (
+            schemas.vectors(384) if name == "vectors" else getattr(rescoreschemas, name, None) or getattr(schemas, name)
+        )
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
         for field in schema:
             text = (field.metadata or {}).get(b"description", b"").decode()

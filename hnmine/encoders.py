@@ -134,7 +134,9 @@ def require_models(table: ModelTable = "embed") -> None:
     """
     if importlib.util.find_spec("sentence_transformers") is None:
         what = "rescoring" if table == "rescore" else "embedding"
-        instead = "leave the table out" if table == "rescore" else f'bring vectors and set {table}.model = "precomputed"'
+        instead = (
+            "leave the table out" if table == "rescore" else f'bring vectors and set {table}.model = "precomputed"'
+        )
         raise MissingExtra(
             f'{what} with a model needs sentence-transformers: pip install "hnmine[models]"; or {instead}'
         )

@@ -13,7 +13,6 @@ from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
 
-
 Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
