@@ -154,7 +154,6 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])
-    rules = "+".join(rule_names(state.config.filter)) or "none"
     return Examples(
         wanted=state.config.emit.num_negatives,
         columns={
@@ -169,7 +168,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
-            "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
+            "rule": pa.array([_rules(state.config)]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": said(found_by(table, at), state.config),
             **rescore_column(state.rescored, item.first + np.repeat(owners, lengths), rows),
             **_probabilities(state, table, np.repeat(served_by, lengths), position),
@@ -177,6 +176,10 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _rules(config: Config) -> str:
+    return "+".join(rule_names(config.filter)) or "none"
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
