@@ -416,3 +416,12 @@ def bm25(query, documents, k1, b):
             score += idf * tf / (k1 * (1 - b + b * len(document) / mean) + tf) if tf else 0.0
         scores.append(score)
     return scores
+
+
+def mid_rank(score, reference):
+    """Return the share of the reference below a score, those equal to it counted half."""
+    below = equal = 0
+    for other in reference:
+        below += other < score
+        equal += other == score
+    return (below + equal / 2) / len(reference)
