@@ -12,7 +12,7 @@ import pyarrow as pa
 import typer
 from pydantic import BaseModel
 
-from hnmine import schemas
+from hnmine import rescoreschemas, schemas
 from hnmine.cli.app import app
 from hnmine.config import Config
 from hnmine.config.base import table_of, tables_of
@@ -37,6 +37,8 @@ TABLES = (
     ("retrieve", "CANDIDATES"),
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
     ("retrieve/fields/corpus.parquet and queries.parquet, where [[retrieve.where]] asks for them", "FIELD_VALUES"),
+    ("rescore, where there is a table [rescore]", "RESCORES"),
+    ("rescore/random", "RANDOM_PAIRS"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
     ("report/queries", "QUERY_REPORT"),
@@ -119,7 +121,9 @@ def data_page() -> str:
     parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
-        schema = schemas.vectors(384) if name == "vectors" else getattr(schemas, name)
+        schema = (
+            schemas.vectors(384) if name == "vectors" else getattr(rescoreschemas, name, None) or getattr(schemas, name)
+        )
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
         for field in schema:
             text = (field.metadata or {}).get(b"description", b"").decode()

@@ -10,10 +10,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from hnmine.config import EmbedConfig, TeacherTable
+from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import InputError, MissingExtra, ModelError
 
 Kind = Literal["query", "document"]
+ModelTable = TeacherTable | Literal["rescore"]
 
 HASH_DIM = 256
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
@@ -125,20 +126,23 @@ def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
     return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table)
 
 
-def require_models(table: TeacherTable = "embed") -> None:
+def require_models(table: ModelTable = "embed") -> None:
     """Check that models can be run at all, without importing anything heavy.
 
     Raises:
         MissingExtra: sentence-transformers is not installed.
     """
     if importlib.util.find_spec("sentence_transformers") is None:
+        what = "rescoring" if table == "rescore" else "embedding"
+        instead = (
+            "leave the table out" if table == "rescore" else f'bring vectors and set {table}.model = "precomputed"'
+        )
         raise MissingExtra(
-            'embedding with a model needs sentence-transformers: pip install "hnmine[models]"; '
-            f'or bring vectors and set {table}.model = "precomputed"'
+            f'{what} with a model needs sentence-transformers: pip install "hnmine[models]"; or {instead}'
         )
 
 
-def find_model(config: EmbedConfig, table: TeacherTable = "embed") -> str:
+def find_model(config: EmbedConfig | RescoreConfig, table: ModelTable = "embed") -> str:
     """Return the folder of a model: a local path, a packaged one, or the hub's cache (fetched if need be).
 
     Raises:
@@ -179,7 +183,7 @@ def _safe(folder: Path) -> Path:
     return folder
 
 
-def fingerprint(config: EmbedConfig, table: TeacherTable = "embed") -> dict[str, Any]:
+def fingerprint(config: EmbedConfig | RescoreConfig, table: ModelTable = "embed") -> dict[str, Any]:
     """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
 
     Raises:

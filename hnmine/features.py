@@ -35,7 +35,7 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    return np.asarray(within(values, batch.owners, ~batch.is_positive, len(batch)))
+    return np.asarray(within(values, batch.owners, batch.counted, len(batch)))
 
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from hnmine.choosing import anchor_seeds
 from hnmine.config import Config
 from hnmine.ragged import Ragged
+from hnmine.rescored import uses_rescored
 from hnmine.schemas import CHOSEN, CORPUS, QUERIES
 from hnmine.science.dots import pair_dots
 from hnmine.science.drawing import draw
@@ -77,7 +78,8 @@ class Filler:
         """Return `chosen` with random documents after the candidates chosen: position -1, score from the vectors.
 
         Args:
-            table: candidates of some queries: query_id, query_row, doc_rows, positive_rows and anchor_scores.
+            table: candidates of some queries: query_id, query_row, doc_rows, positive_rows, anchor_scores and
+                background_mean.
             chosen: what was chosen of them, one row an anchor.
         """
         anchors = Ragged.from_arrow(table.column("anchor_scores"))
@@ -91,7 +93,10 @@ class Filler:
         classes = self._classes(table.column("query_row").to_numpy()[anchors.owners[lacking]])
         places, rows = self._draw(seeds[lacking], missing[lacking], (barred, classes))
         groups = lacking[places]
-        scores = self._scores(rows, table.column("query_row").to_numpy()[anchors.owners[groups]])
+        if uses_rescored(self.config):  # a random document's expected percentile: it has no score of its own
+            scores = table.column("background_mean").to_numpy()[anchors.owners[groups]]
+        else:
+            scores = self._scores(rows, table.column("query_row").to_numpy()[anchors.owners[groups]])
         new = {"positions": np.full(len(rows), RANDOM, dtype=np.int32), "doc_rows": rows, "scores": scores}
         for name, values in new.items():
             number, field = CHOSEN.get_field_index(name), CHOSEN.field(name)

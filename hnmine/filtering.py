@@ -13,6 +13,7 @@ from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.judging import Scorer, TextKeys
 from hnmine.ragged import Ragged
+from hnmine.rescored import Rescored
 from hnmine.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
 from hnmine.stage import RunContext
 from hnmine.store import Shards
@@ -34,12 +35,18 @@ class FilterState:
     shared: np.ndarray
     scorer: Scorer | None = None
     where: Where | None = None
+    rescored: Rescored | None = None
+
+    def read(self, number: int) -> pa.Table:
+        """Return a shard of candidates, with the scores that the filter goes by."""
+        table = self.candidates.read(number)
+        return table if self.rescored is None else self.rescored.swap(table, int(self.candidates.offsets[number]))
 
     def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
         """Yield all candidates with their text keys, some queries at a time."""
         for number in range(len(self.candidates)):
             first_row = int(self.candidates.offsets[number])
-            for first, piece in pieces(self.candidates.read(number)):
+            for first, piece in pieces(self.read(number)):
                 yield self._permitted(Batch.from_table(piece)), self.keys(first_row + first, piece.num_rows)
 
     def _permitted(self, batch: Batch) -> Batch:
@@ -84,6 +91,7 @@ def setup(context: RunContext, scorer: Scorer | None = None) -> FilterState:
         counts[inverse] > 1,
         scorer,
         Where.open(context, context.reading("retrieve")),
+        Rescored.open(context),
     )
 
 

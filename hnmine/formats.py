@@ -23,8 +23,9 @@ class Examples:
             positive_weight.
         lengths: number of negatives of each example.
         negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; guide_score where
-            there is a guide; p_false_negative and weight where the filter gave probabilities. rank, rule, guide_score
-            and p_false_negative are null where the negative is a random document.
+            there is a guide; rescore_score where it is asked for; p_false_negative and weight where the filter gave
+            probabilities. rank, rule, guide_score, rescore_score and p_false_negative are null where the negative is
+            a random document.
         soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
     """
 
@@ -66,7 +67,8 @@ class Examples:
 
 
 PER_NEGATIVE = (
-    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "p_false_negative", "weight",
+    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
+    "p_false_negative", "weight",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
+from hnmine.crossencoders import HASH_RESCORE_WARNING
 from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
 from hnmine.errors import Problems
 from hnmine.judging import rule_names
@@ -18,6 +19,7 @@ from hnmine.readers.collection import input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
+from hnmine.rescored import uses_rescored
 from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
@@ -132,16 +134,25 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
+    probable += ", by rescored percentiles" if uses_rescored(config) else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": f"{documents + queries:,} texts with {' and with '.join(t.model for t in config.teachers.values())}",
         "index": f"{kind} ({why})",
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
+        "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
         "report": "report.json",
     }
-    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in expected]
+
+
+def _rescored(config: Config, queries: int) -> str:
+    if config.rescore is None:
+        return ""
+    each = min(config.rescore.top_n, config.retrieve.most)
+    return f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
 
 
 def _chosen(config: Config) -> str:
@@ -195,8 +206,9 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     search = kept + 2 * block + QUERY_BLOCK * (every + config.retrieve.most * 40) + config.shard_rows * every
     ids = sizes["documents"] * 400
     words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
-    # one teacher after the other, so the larger counts
-    model = max(0 if t.model in ("hash", "precomputed") else MODEL_BYTES for t in config.teachers.values())
+    models = [t.model for t in config.teachers.values()] + ([config.rescore.model] if config.rescore else [])
+    # one model after the other, so the larger counts
+    model = max(0 if name in ("hash", "precomputed") else MODEL_BYTES for name in models)
     for table, teacher in config.teachers.items():
         if teacher.model == "precomputed":
             search = max(search, sizes["documents"] * rows[table])
@@ -225,6 +237,18 @@ def _unused(config: Config) -> Iterator[str]:
             yield f"emit.{name} is set, but emit.choose is {config.emit.choose!r} and does not use it"
 
 
+def _about_rescoring(config: Config) -> Iterator[str]:
+    """Yield what is worth knowing of the table [rescore]."""
+    if config.rescore is None:
+        return
+    if not uses_rescored(config) and "rescore_score" not in config.emit.extra_columns:
+        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
+    if config.rescore.model == "hash":
+        yield HASH_RESCORE_WARNING
+    elif config.workers > 1:
+        yield f"{config.workers} workers load the model of [rescore] {config.workers} times"
+
+
 def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
     found, wanted = [*_unused(config)], config.emit.retrieved_negatives
@@ -244,6 +268,7 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
     if config.uses_hash:
         found.append(HASH_WARNING)
+    found.extend(_about_rescoring(config))
     if config.workers > 1 and any(t.model not in ("hash", "precomputed") for t in config.teachers.values()):
         found.append(f"{config.workers} workers load the model {config.workers} times")
     return found

@@ -34,7 +34,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, timings apart."""
     queries = Shards(context.folder("report") / "queries", QUERY_REPORT)
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
-    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE}
+    before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
+    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
     chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     emitted, distributions = counts["emit"], _distributions(context, chosen)
     found = spread(context, chosen)
@@ -59,7 +60,11 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [counts[name]["warning"] for name in ("embed", "retrieve", "filter") if "warning" in counts[name]],
+        "warnings": [
+            counts[name]["warning"]
+            for name in ("embed", "retrieve", "rescore", "filter")
+            if "warning" in counts.get(name, {})
+        ],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 

@@ -23,7 +23,7 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("item", kind, nullable=False))
 
 
-KEEP = "keep"
+KEEP, NOT_RESCORED = "keep", "not_rescored"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
@@ -33,6 +33,7 @@ VERDICTS: dict[str, str] = {
     "copy_of_query": "the same text as the query, likewise",
     "near_copy_of_positive": "cosine to a positive above filter.max_positive_similarity",
     "near_copy_of_query": "cosine to the query above filter.max_query_similarity",
+    NOT_RESCORED: "beyond rescore.top_n, so without a score where filter.score = rescored",
     "outside_ranks": "rank outside filter.ranks",
     "absolute": "rejected by the rule absolute",
     "margin": "rejected by the rule margin",

@@ -451,3 +451,12 @@ def permitted(must, allows_missing, document, reference):
             if must in ("match", "differ") and value == other:
                 return must == "match"
     return must == "differ"
+
+
+def mid_rank(score, reference):
+    """Return the share of the reference below a score, those equal to it counted half."""
+    below = equal = 0
+    for other in reference:
+        below += other < score
+        equal += other == score
+    return (below + equal / 2) / len(reference)

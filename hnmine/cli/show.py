@@ -87,6 +87,7 @@ _BRIEF = {
     "embed": "{documents:,} + {queries:,} vectors of {dim} numbers",
     "index": "{kind} ({reason})",
     "retrieve": "{candidates:,} candidates",
+    "rescore": "{scored:,} candidates and {positives:,} positives rescored",
     "emit": "{rows:,} rows, {examples_full:,} of {examples:,} examples full",
 }
 

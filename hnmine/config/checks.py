@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from hnmine.config.emit import LABELED
+from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
 from hnmine.config.sources import check_sources
 from hnmine.config.teacher import TeacherTable
 from hnmine.config.where import check_where
@@ -212,4 +213,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit",), _positive_weight),
     (("filter", "guide"), _guided),
     (("emit", "guide"), _guide_column),
+    (("filter", "rescore"), check_rescored),
+    (("emit", "rescore"), check_rescore_column),
+    (("emit", "filter", "rescore"), check_enough_rescored),
 )

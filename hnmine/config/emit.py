@@ -21,6 +21,7 @@ ExtraColumn = Literal[
     "weight",
     "positive_weight",
     "guide_score",
+    "rescore_score",
 ]
 
 

@@ -1,7 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -9,9 +9,12 @@ from hnmine.config.base import Name, Section, setting
 from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig, teacher_table
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+
+Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
 class ReportConfig(Section):
@@ -38,6 +41,7 @@ class Config(Section):
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
     index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
     retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
     emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
     report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
@@ -76,12 +80,14 @@ class Config(Section):
         update: dict[str, Any] = {name: _placed(teacher, base) for name, teacher in tables.items() if teacher}
         sources = [_placed_source(source, base) for source in self.retrieve.source]
         update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
+        if self.rescore is not None:
+            update["rescore"] = _placed(self.rescore, base)
         copy = self.model_copy(update=update)
         copy._base = base
         return copy
 
 
-def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+def _placed(teacher: Model, base: Path) -> Model:
     """Return the same with a model's relative path starting at `base`."""
     model = teacher.model
     local = base / Path(model).expanduser()

@@ -21,6 +21,8 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
+from hnmine.rescored import rescore_column
+from hnmine.rescoreschemas import RESCORES
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
@@ -65,7 +67,7 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
         shards: the judged candidates of all queries.
         filler: draws the random documents.
     """
-    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores"]
+    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
     parts, first = [CHOSEN.empty_table()], 0
     for number in range(len(shards)):
         for _, piece in pieces(shards.read(number, columns)):
@@ -104,6 +106,7 @@ class _WriteState:
     queries: Shards
     chosen: pa.Table
     starts: np.ndarray
+    rescored: Shards | None
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -121,6 +124,7 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "queries", QUERIES),
         chosen,
         chosen.column("query_row").to_numpy(),
+        Shards(context.reading("rescore"), RESCORES) if _shows_rescored(context) else None,
     )
 
 
@@ -143,14 +147,13 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     lengths = negatives["doc_rows"].lengths[served_by]
     spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
     spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    position = negatives["positions"].values[spread]
+    position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
     drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
     at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=drawn)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
-    texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
-    rules = "+".join(rule_names(state.config.filter)) or "none"
+    texts = state.corpus.take(rows, ["doc_id", "text"])
     return Examples(
         wanted=state.config.emit.num_negatives,
         columns={
@@ -165,13 +168,18 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
-            "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
+            "rule": pa.array([_rules(state.config)]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": said(found_by(table, at), state.config),
+            **rescore_column(state.rescored, item.first + np.repeat(owners, lengths), rows),
             **_probabilities(state, table, np.repeat(served_by, lengths), position),
             **_guide_score(state.config, table, at),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _rules(config: Config) -> str:
+    return "+".join(rule_names(config.filter)) or "none"
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
@@ -243,7 +251,12 @@ def _lines(path: Path) -> int:
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
     columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
-    return ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
+    vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
+    return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
+
+
+def _shows_rescored(context: RunContext) -> bool:
+    return "rescore_score" in context.config.emit.extra_columns
 
 
 STAGE = Stage(
