@@ -23,8 +23,43 @@ from hnmine.modelencoder import ModelEncoder
 from hnmine.science.tokenbatches import token_batches
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-WORDS = "the of model query search vector lake stone paper result method cell protein mouse income tax river".split()
-CODE = "def return self for in if x_i += (n, k) [0] None: len(rows) np.asarray(values) raise ValueError".split()
+WORDS = [
+    "the",
+    "of",
+    "model",
+    "query",
+    "search",
+    "vector",
+    "lake",
+    "stone",
+    "paper",
+    "result",
+    "method",
+    "cell",
+    "protein",
+    "mouse",
+    "income",
+    "tax",
+    "river",
+]
+CODE = [
+    "def",
+    "return",
+    "self",
+    "for",
+    "in",
+    "if",
+    "x_i",
+    "+=",
+    "(n,",
+    "k)",
+    "[0]",
+    "None:",
+    "len(rows)",
+    "np.asarray(values)",
+    "raise",
+    "ValueError",
+]
 
 
 def passages(count: int) -> list[str]:
