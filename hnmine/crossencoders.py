@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from hnmine.config import RescoreConfig
-from hnmine.encoders import find_model, require_models
 from hnmine.errors import ModelError
+from hnmine.modelfiles import find_model, require_models
 
 HASH_RESCORE_WARNING = (
     "rescored by shared words (the hash cross-encoder), for tests and dry runs only: do not train on what is mined "

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
 from hnmine.crossencoders import HASH_RESCORE_WARNING
-from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
+from hnmine.encoders import HASH_DIM
 from hnmine.errors import Problems
 from hnmine.judging import rule_names
 from hnmine.keys import changes, expected_keys, is_done, recorded
+from hnmine.modelfiles import HASH_WARNING, find_model
 from hnmine.precomputed import vector_sources
 from hnmine.readers.collection import input_sources
 from hnmine.readers.fields import check_fields

@@ -70,8 +70,21 @@ def _same_teachers(config: Config) -> Iterator[str]:
         known.append((table, settings))
 
 
+def _precision(table: TeacherTable, config: Config) -> Iterator[str]:
+    teacher = config.teachers.get(table)
+    if teacher is None or teacher.precision == "float32":
+        return
+    if teacher.model in ("precomputed", "hash"):
+        yield f"{table}.precision: {teacher.precision} is for models; with {table}.model = {teacher.model!r} none runs"
+    elif teacher.device is not None and teacher.device.startswith("cpu"):
+        yield (
+            f'{table}.precision: {teacher.precision} needs a GPU, but {table}.device is "cpu", which computes it '
+            'several times slower; set precision = "float32", or another device'
+        )
+
+
 def _second_opinion(config: Config) -> Iterator[str]:
-    how = {"batch_size", "device"}
+    how = {"batch_tokens", "batch_size", "device"}
     if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
         yield "guide: the same model and settings as [embed], so it can only agree; name another teacher"
 
@@ -197,6 +210,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("input",), _input_kind),
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),
+    (("embed",), partial(_precision, "embed")),
+    (("guide",), partial(_precision, "guide")),
     (("embed", "guide"), _second_opinion),
     (("retrieve",), _precomputed_of_sources),
     (("embed", "retrieve"), _same_teachers),

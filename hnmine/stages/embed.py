@@ -6,32 +6,49 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.ahead import Ahead, Texts
 from hnmine.config import Config, EmbedConfig, TeacherTable
-from hnmine.encoders import HASH_WARNING, Encoder, Kind, check_vectors, fingerprint, make_encoder
+from hnmine.encoders import (
+    HASH_WARNING,
+    Encoder,
+    Kind,
+    Made,
+    cell_rows_of,
+    check_vectors,
+    fingerprint,
+    make_encoder,
+)
 from hnmine.errors import InputError, ModelError
-from hnmine.keys import shard_items
+from hnmine.keys import item_key, shard_items
 from hnmine.precomputed import Precomputed, vector_sources
 from hnmine.schemas import CORPUS, QUERIES
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import Shards, write_table
+from hnmine.store import Shards, part_name, write_table
 from hnmine.teachers import all_tables, folder_of, source_tables
 from hnmine.vectors import VectorStore, to_arrow
-
-# Texts are batched within cells of this many consecutive rows, whatever the shard size, so that the padding a
-# text meets, and with it the last bits of its vector, do not depend on how the corpus is cut into shards.
-CELL_ROWS = 256
+from hnmine.workplace import my_place
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Consecutive rows of a side, each distinct text of theirs ready for the model once."""
+
+    made: Made
+    distinct: int
+    which: np.ndarray  # int64, one a row: its text among the distinct ones
 
 
 @dataclass(frozen=True)
 class _State:
     config: EmbedConfig
     table: TeacherTable
+    rows: int
     side: str
-    shards: Shards
-    encoder: Encoder | None
-    precomputed: Precomputed | None
+    precomputed: Precomputed | None = None
+    cells: Ahead[_Cell] | None = None
+    cell_rows: int = 0
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -62,7 +79,18 @@ def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) ->
     if table not in context.config.teachers:
         return []
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    return shard_items(shards, context.folder("embed") / folder_of(context.config, table, side), key)
+    folder = context.folder("embed") / folder_of(context.config, table, side)
+    config = context.config.teachers[table]
+    if config.model == "precomputed":
+        return shard_items(shards, folder, key)
+    # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
+    cell = cell_rows_of(config)
+    size = -(-context.config.shard_rows // cell) * cell
+    items = []
+    for number, first in enumerate(range(0, max(shards.rows, 1), size)):
+        rows = min(size, shards.rows - first)
+        items.append(Item(folder / part_name(number), number, first, rows, item_key(key, folder.name, first, rows)))
+    return items
 
 
 def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
@@ -71,8 +99,17 @@ def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     if (table, side) == ("embed", "corpus"):
         _check_others(context, shards)
     if config.model == "precomputed":
-        return _State(config, table, side, shards, None, Precomputed(context, side, shards, table))
-    return _State(config, table, side, shards, make_encoder(config, table), None)
+        return _State(config, table, shards.rows, side, Precomputed(context, side, shards, table))
+    encoder = make_encoder(config, table)
+    texts, kind = Texts(shards), SIDES[side][0]
+    cells = Ahead(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
+    return _State(config, table, shards.rows, side, None, cells, encoder.cell_rows)
+
+
+def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
+    place: dict[str, int] = {}
+    which = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
+    return _Cell(encoder.prepare(list(place), kind), len(place), which)
 
 
 def _check_others(context: RunContext, corpus: Shards) -> None:
@@ -89,13 +126,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         tick(len(vectors))
         vectors = check_vectors(vectors, what, state.config.similarity)
         return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
-    assert state.encoder is not None
-    texts = state.shards.read(item.number, ["text"]).column(0).to_pylist()
-    parts = []
-    for start in range(0, len(texts), CELL_ROWS):
-        cell = texts[start : start + CELL_ROWS]
-        parts.append(_encode(state, cell))
-        tick(len(cell))
+    parts = [_encode(state, first, item, tick) for first in range(item.first, item.first + item.rows, state.cell_rows)]
     vectors = check_vectors(np.concatenate(parts), what, state.config.similarity)
     return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
 
@@ -114,12 +145,18 @@ def _in_range(vectors: np.ndarray, what: str, state: _State) -> np.ndarray:
     return vectors
 
 
-def _encode(state: _State, texts: list[str]) -> np.ndarray:
-    assert state.encoder is not None
-    vectors = state.encoder.encode(texts, SIDES[state.side][0])
-    if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ModelError(f"{state.table}.model gave an array of shape {vectors.shape} for {len(texts)} texts")
-    return vectors
+def _encode(state: _State, first: int, item: Item, tick: Tick) -> np.ndarray:
+    """Return the vectors of the cell that begins at a row, while the cell after it is read and tokenised."""
+    assert state.cells is not None
+    following = first + state.cell_rows
+    # alone, this process makes the next item too; of several, another one will
+    end = state.rows if my_place().count == 1 else item.first + item.rows
+    cell = state.cells.get(first, following if following < end else None)
+    vectors = cell.made(tick)
+    if vectors.ndim != 2 or len(vectors) != cell.distinct:
+        raise ModelError(f"{state.table}.model gave an array of shape {vectors.shape} for {cell.distinct} texts")
+    tick(len(cell.which) - cell.distinct)
+    return np.asarray(vectors[cell.which])
 
 
 def _write(table: pa.Table, item: Item) -> None:
@@ -158,7 +195,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="embed",
-    version=1,
+    version=2,
     reads=("ingest",),
     parts=_parts,
     steps=tuple(_step(name, table, side) for table, names in all_tables() for side, name in names.items()),

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from hnmine.config import RescoreConfig
 from hnmine.crossencoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
-from hnmine.encoders import fingerprint
 from hnmine.errors import ModelError
 from hnmine.keys import item_key, shard_items
+from hnmine.modelfiles import fingerprint
 from hnmine.ragged import Ragged
 from hnmine.rescoreschemas import RANDOM_PAIRS, RESCORES
 from hnmine.schemas import CANDIDATES, CORPUS, QUERIES

@@ -107,7 +107,12 @@ def test_the_message_names_settings_and_not_the_stages_that_only_follow(base: Pa
 
 def test_settings_without_effect_change_nothing(base: Path) -> None:
     before = identity(base / "out")
-    tables = {"workers": 2, "shard_rows": 256, "cache": "1MB", "embed": {"batch_size": 7, "device": "cpu"}}
+    tables = {
+        "workers": 2,
+        "shard_rows": 256,
+        "cache": "1MB",
+        "embed": {"batch_size": 7, "batch_tokens": 99, "device": "cpu"},
+    }
     assert ran(base, report={"fail_under": {"eci": 0.1}}, **tables) == []
     assert identity(base / "out") == before
 
