@@ -31,6 +31,8 @@ class Batch:
         guide_positive_scores: its scores of the positives; empty lists where there is no guide.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where it did not find the
             candidate; shape (candidates, 0) where the teacher alone finds candidates.
+        listed: bool, shape (candidates,): whether each candidate was retrieved; the others are only measured against
+            those. None: all were.
     """
 
     query_rows: np.ndarray
@@ -49,6 +51,7 @@ class Batch:
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
     source_ranks: np.ndarray
+    listed: np.ndarray | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":

@@ -1,6 +1,6 @@
 """The table `[emit]`: the training files."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from hnmine.config.base import Section, setting
 
@@ -48,6 +48,19 @@ class EmitConfig(Section):
         False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
     )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
+    batch_size: int | None = setting(
+        None, "examples a training batch; every row gets a batch_id (default: no batches)", ge=2
+    )
+    batch_by: Literal["clusters", "random"] = setting(
+        "clusters", "examples that share a batch: of queries that lie near one another, or any"
+    )
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings that determine what is written; those of batches only where there are batches."""
+        kept = super().semantic()
+        if self.batch_size is None:
+            del kept["batch_size"], kept["batch_by"]
+        return kept
 
     @property
     def random_negatives(self) -> int:

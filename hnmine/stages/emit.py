@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import count_treated, emitted, served
+from hnmine.batches import step as batching
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, anchor_of, cells_of, teacher_vectors
+from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
 from hnmine.filling import RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
@@ -21,17 +22,12 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
-CHOSEN_FILE = "chosen.parquet"
-
-
-def read_chosen(folder: Path) -> pa.Table:
-    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+__all__ = ["STAGE", "choose_table", "read_chosen"]
 
 
 def _plan_choose(context: RunContext, key: str) -> list[Item]:
@@ -104,6 +100,7 @@ class _WriteState:
     queries: Shards
     chosen: pa.Table
     starts: np.ndarray
+    batches: pa.Table | None
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -121,13 +118,15 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "queries", QUERIES),
         chosen,
         chosen.column("query_row").to_numpy(),
+        batching.read_batches(context.folder("emit")) if context.config.emit.batch_size else None,
     )
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    return FORMATS[state.config.emit.format](examples, list(state.config.emit.extra_columns))
+    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]
+    return FORMATS[state.config.emit.format](examples, extra)
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
@@ -159,6 +158,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
+            **batching.column(state.batches, item, lengths, state.config),
         },
         lengths=lengths,
         negatives={
@@ -230,6 +230,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives_wanted": int(wanted.sum()),
         **counts_of(chosen, context.config),
         **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
+        **batching.counts_of(context),
     }
     write_card(context, counts)
     return counts
@@ -242,7 +243,7 @@ def _lines(path: Path) -> int:
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
-    return ("embed",) if config.choose == "diverse" or config.draws_random else ()
+    return ("embed",) if config.choose == "diverse" or config.draws_random or config.batch_size else ()
 
 
 STAGE = Stage(
@@ -253,6 +254,7 @@ STAGE = Stage(
     parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
     steps=(
         Step("choose", "queries", _plan_choose, _setup_choose, _choose),
+        batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,
