@@ -34,6 +34,7 @@ TABLES = (
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
+    ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )

@@ -10,7 +10,7 @@ POINTS, ROUNDS = 64, 10
 
 
 def target_size(batch_size: int) -> int:
-    """Return about how many examples a cluster shall hold: a few batches, but no more than pairs can be scored for."""
+    """Return about how many queries a cluster shall hold: a few batches, but no more than pairs can be scored for."""
     return max(2 * batch_size, min(4 * batch_size, 512))
 
 

@@ -32,7 +32,7 @@ def groups_of(cluster: np.ndarray, most: int) -> Iterator[np.ndarray]:
             yield own[first : first + most]
 
 
-def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
+def pack(cluster: np.ndarray, turn: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
     """Return batches of at most `size` examples without conflict.
 
     Each cluster gives as many full batches as first-fit makes of it. What is left of all clusters, in their order, is
@@ -41,6 +41,8 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
 
     Args:
         cluster: int64, one an example, examples in the order in which they are to be placed.
+        turn: int64, one an example: how many of its query come before it. Two of one query are always in conflict, so
+            what is left over is packed turn by turn.
         size: examples a batch.
         most: examples that are compared with each other at a time; above `size`.
         compare: gives their conflicts.
@@ -54,6 +56,7 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
         found.conflicts[members] += conflict.sum(axis=1)
         left.append(found.keep_full(members, first_fit(conflict, size)))
     pool, rest, first = np.concatenate(left), left[0], 0
+    pool = pool[np.argsort(turn[pool], kind="stable")]
     while first < len(pool) or len(rest):
         taken = max(0, most - len(rest))
         members = np.concatenate([rest, pool[first : first + taken]])

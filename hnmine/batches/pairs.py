@@ -115,18 +115,23 @@ class Pairs:
         """Return which of the examples must not share a batch, bool, symmetric.
 
         An example bars the positives of its query, of queries with the same text and what is judged relevant, copies of
-        these and of the query itself, and whatever `pair_filter` rejects of its candidates and of the other examples'
-        positives. It offers its positive and its negatives.
+        these and of the query itself: no other example's positive or negative may be one of them. It bars what
+        `pair_filter` rejects as well: two_sided among the others' positives, a calibrated model among their negatives
+        too, as far as these are candidates of its query.
         """
         count = len(examples)
-        owners, names = zip(*self._barred(examples), strict=True)
-        negatives = examples.negative_rows
-        offers = np.concatenate([np.arange(count), negatives.owners])
-        offered = self.texts[np.concatenate([examples.positive_row, negatives.values])]
-        return conflicts((np.concatenate(owners), np.concatenate(names)), (offers, offered), count)
+        positives = np.arange(count), self.texts[examples.positive_row]
+        negatives = examples.negative_rows.owners, self.texts[examples.negative_rows.values]
+        everything = np.concatenate([positives[0], negatives[0]]), np.concatenate([positives[1], negatives[1]])
+        found = np.zeros((count, count), dtype=bool)
+        calibrated = pair_filter(self.config.filter).rule == "calibrated"
+        for which, names, known in self._barred(examples):
+            offered = everything if known or calibrated else positives
+            found |= conflicts((which, names), offered, count)
+        return found
 
-    def _barred(self, examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (example, text key) of what examples bar, some queries at a time."""
+    def _barred(self, examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+        """Yield (example, text key, known) of what examples bar, some queries at a time; known: by labels or texts."""
         rows, query = np.unique(examples.query_row, return_inverse=True)
         documents = np.unique(examples.positive_row)
         anchors = -(-len(examples) // max(1, len(rows)))  # of a query, about
@@ -139,11 +144,14 @@ class Pairs:
             rejected = self._rejected(table, keys, documents)
             anchor = np.where(rejected[1].lengths[local] > 1, examples.place[which], 0)
             own = rejected[0].take(rejected[1].offsets[:-1][local] + anchor)
-            yield which[own.owners], self.texts[own.values]
-            yield which, keys.queries[local]
-            for name in ("positive_rows", "sibling_rows", "relevant_rows"):
-                lists = Ragged.from_arrow(table.column(name)).take(local)
-                yield which[lists.owners], self.texts[lists.values]
+            yield which[own.owners], self.texts[own.values], False
+            lists = [
+                Ragged.from_arrow(table.column(name)).take(local)
+                for name in ("positive_rows", "sibling_rows", "relevant_rows")
+            ]
+            names = [keys.queries[local], *(self.texts[part.values] for part in lists)]
+            owners = np.concatenate([which, *(which[part.owners] for part in lists)])
+            yield owners, np.concatenate(names), True
 
     def _keys(self, table: pa.Table) -> TextKeys:
         siblings, judged, relevant = (

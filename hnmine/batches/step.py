@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import emitted
@@ -23,7 +24,7 @@ from hnmine.keys import item_key
 from hnmine.ragged import Ragged
 from hnmine.schemas import BATCHES, CORPUS, JUDGED, conform
 from hnmine.science.dots import dots
-from hnmine.science.packing import others_mean
+from hnmine.science.packing import others_mean, turns
 from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Step, Tick
 from hnmine.store import Shards
@@ -61,6 +62,24 @@ def counts_of(context: RunContext) -> dict[str, Any]:
         return {}
     sizes = np.bincount(read_batches(context.folder("emit")).column("batch_id").to_numpy())
     return {"batches": len(sizes), "batches_full": int((sizes == size).sum())}
+
+
+def summary(context: RunContext) -> dict[str, Any]:
+    """Return the report's section on batches; nothing without batches."""
+    if context.config.emit.batch_size is None:
+        return {}
+    table = read_batches(context.reading("emit"))
+    sizes = np.bincount(table.column("batch_id").to_numpy())
+    found = {
+        "count": len(sizes),
+        "full": int((sizes == context.config.emit.batch_size).sum()),
+        "examples": table.num_rows,
+        "clusters": len(pc.unique(table.column("cluster"))),
+        "score": pc.mean(table.column("score")).as_py(),
+        "random_score": pc.mean(table.column("random_score")).as_py(),
+        "conflicts": (pc.sum(table.column("conflicts")).as_py() or 0) // 2,
+    }
+    return {"batches": found}
 
 
 @dataclass(frozen=True)
@@ -132,9 +151,11 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     query = np.searchsorted(state.queries[0], examples.query_row)
     document = np.searchsorted(state.documents.rows, examples.positive_row)
     order = _order(state, query, document)
-    cluster = _clusters(state, len(examples), size)[query]
+    turn = turns(query[order])
+    order, turn = order[np.argsort(turn, kind="stable")], np.sort(turn, kind="stable")
+    cluster = _clusters(state, size)[query]
     ordered = examples.take(order)
-    found = pack(cluster[order], size, 2 * target_size(size), _compare(state, ordered, item, tick))
+    found = pack(cluster[order], turn, size, 2 * target_size(size), _compare(state, ordered, item, tick))
     batch, conflicts = np.empty_like(order), np.empty_like(order)
     batch[order], conflicts[order] = found.batch, found.conflicts
     random = np.empty_like(order)
@@ -179,14 +200,14 @@ def _order(state: _State, query: np.ndarray, document: np.ndarray) -> np.ndarray
     return np.argsort(_numbers(state.context.config.seed, texts), kind="stable")
 
 
-def _clusters(state: _State, examples: int, size: int) -> np.ndarray:
+def _clusters(state: _State, size: int) -> np.ndarray:
     """Return the cluster of each query that has an example."""
     config = state.context.config
     if config.emit.batch_by == "random":
         return np.zeros(len(state.query_ids), dtype=np.int64)
     order = np.argsort(_numbers(config.seed, state.query_ids), kind="stable")
     cluster = np.empty_like(order)
-    cluster[order] = clusters(state.queries[1][order], max(1, round(examples / target_size(size))), config.seed)
+    cluster[order] = clusters(state.queries[1][order], max(1, round(len(order) / target_size(size))), config.seed)
     return cluster
 
 

@@ -177,6 +177,7 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
     elsewhere = data["negatives_positive_elsewhere"]
     share = f"{data['negatives_positive_elsewhere_share']:.1%} of the negatives"
     _row(table, ("negatives that are another query's positive", number(elsewhere), share))
+    _batches(table, data.get("batches"))
     busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     _row(table, ("most often that one document serves", number(hubs["most_served"]), busiest))
     judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
@@ -190,6 +191,14 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
         if bad[name]:
             _row(table, (meaning, number(bad[name]), ""))
     console.print(table)
+
+
+def _batches(table: Table, found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    scores = f"mean score to the others' positives {number(found['score'])}, at random {number(found['random_score'])}"
+    _row(table, ("batches", number(found["count"]), f"{found['full']:,} full; {scores}"))
+    _row(table, ("pairs of examples kept apart", number(found["conflicts"]), "one's document false for the other"))
 
 
 def plan(data: dict[str, Any]) -> None:

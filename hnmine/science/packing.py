@@ -96,3 +96,12 @@ def others_mean(scores: np.ndarray) -> np.ndarray:
         return np.full(len(values), np.nan)
     np.fill_diagonal(values, 0)
     return np.asarray(values.sum(axis=1) / (len(values) - 1))
+
+
+def turns(groups: np.ndarray) -> np.ndarray:
+    """Return how many elements of its group come before each element, int64; groups are int64, in any order."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], groups[order], side="left")
+    found = np.empty(len(groups), dtype=np.int64)
+    found[order] = np.arange(len(groups)) - starts
+    return found
