@@ -140,8 +140,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]
-    spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
-    spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    spread = negatives["doc_rows"].places(served_by)
     position = negatives["positions"].values[spread]
     drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
