@@ -41,6 +41,7 @@ TABLES = (
     ("rescore/random", "RANDOM_PAIRS"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
+    ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )

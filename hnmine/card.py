@@ -91,6 +91,8 @@ def _counted(counts: Mapping[str, Any]) -> str:
         "positives_down_weighted": "suspected positives weighted down",
     }
     named |= {name: meaning for name, meaning in treated.items() if counts[name]}
+    if "batches" in counts:
+        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of them full"}
     return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
 
 

@@ -3,17 +3,19 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
 from hnmine.ragged import Ragged
-from hnmine.schemas import KEEP
+from hnmine.schemas import CHOSEN, KEEP, conform
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.dots import unit
 from hnmine.science.ensembling import drawn_source, in_turn
@@ -27,6 +29,12 @@ from hnmine.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
 _IN_CACHE = 1024
+CHOSEN_FILE = "chosen.parquet"
+
+
+def read_chosen(folder: Path) -> pa.Table:
+    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
+    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
 
 
 class Vectors(Protocol):

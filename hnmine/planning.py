@@ -228,6 +228,8 @@ def _unused(config: Config) -> Iterator[str]:
     ):
         if name in config.filter.model_fields_set and needs not in rules:
             yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
+    if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
+        yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
     for name, way in (
         ("simans_a", "simans"),
         ("simans_b", "simans"),

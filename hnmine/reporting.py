@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import BAD_POSITIVES_FILE
+from hnmine.batches.step import summary
 from hnmine.biases import measure_biases
 from hnmine.choosing import teacher_vectors
 from hnmine.distributions import hardness_by_place, histograms, near_copies, sources, spread
@@ -59,6 +60,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "sources": sources(found.negatives, context.config),
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
+        **summary(context),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [
             counts[name]["warning"]

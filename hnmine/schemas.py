@@ -208,6 +208,17 @@ CHOSEN = pa.schema(
         _field("scores", _FLOATS, "their scores"),
     ]
 )
+BATCHES = pa.schema(
+    [
+        _field("query_row", pa.int64(), "the query's row"),
+        _field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+        _field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+        _field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
+        _field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
+        _field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
+        _field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
+    ]
+)
 BAD_POSITIVES = pa.schema(
     [
         _field("query_id", pa.string(), "the query's id"),

@@ -52,12 +52,20 @@ class EmitConfig(Section):
         False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
     )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
+    batch_size: int | None = setting(
+        None, "examples a training batch; every row gets a batch_id (default: no batches)", ge=2
+    )
+    batch_by: Literal["clusters", "random"] = setting(
+        "clusters", "examples that share a batch: of queries that lie near one another, or any"
+    )
 
     def semantic(self) -> dict[str, Any]:
         """Return the settings that determine what is written; those of later versions only where they are used."""
         kept = super().semantic()
         if self.ensemble == "none":
             del kept["ensemble"]
+        if self.batch_size is None:
+            del kept["batch_size"], kept["batch_by"]
         return kept
 
     @property

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import count_treated, emitted, served
+from hnmine.batches import step as batching
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, anchor_of, cells_of, teacher_vectors
+from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
 from hnmine.filling import RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
@@ -23,17 +24,12 @@ from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
 from hnmine.rescored import rescore_column
 from hnmine.rescoreschemas import RESCORES
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
-CHOSEN_FILE = "chosen.parquet"
-
-
-def read_chosen(folder: Path) -> pa.Table:
-    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+__all__ = ["STAGE", "choose_table", "read_chosen"]
 
 
 def _plan_choose(context: RunContext, key: str) -> list[Item]:
@@ -107,6 +103,7 @@ class _WriteState:
     chosen: pa.Table
     starts: np.ndarray
     rescored: Shards | None
+    batches: pa.Table | None
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -125,13 +122,15 @@ def _setup_write(context: RunContext) -> _WriteState:
         chosen,
         chosen.column("query_row").to_numpy(),
         Shards(context.reading("rescore"), RESCORES) if _shows_rescored(context) else None,
+        batching.read_batches(context.folder("emit")) if context.config.emit.batch_size else None,
     )
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    return FORMATS[state.config.emit.format](examples, list(state.config.emit.extra_columns))
+    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]
+    return FORMATS[state.config.emit.format](examples, extra)
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
@@ -145,8 +144,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]
-    spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
-    spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    spread = negatives["doc_rows"].places(served_by)
     position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
     drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
@@ -162,6 +160,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
+            **batching.column(state.batches, item, lengths, state.config),
         },
         lengths=lengths,
         negatives={
@@ -238,6 +237,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives_wanted": int(wanted.sum()),
         **counts_of(chosen, context.config),
         **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
+        **batching.counts_of(context),
     }
     write_card(context, counts)
     return counts
@@ -252,6 +252,8 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
     columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
     vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
+    if config.batch_size and not vectors:
+        vectors = ("embed",)
     return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
 
 
@@ -267,6 +269,7 @@ STAGE = Stage(
     parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
     steps=(
         Step("choose", "queries", _plan_choose, _setup_choose, _choose),
+        batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,

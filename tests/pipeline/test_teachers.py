@@ -12,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.bm25 import words_of
 from hnmine.choosing import anchor_seeds
-from hnmine.cli import show
+from hnmine.cli import show, showreport
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
@@ -340,7 +340,7 @@ def test_rows_and_shares_say_which_sources_found_what_an_ensemble_took(
     for name in (*names, "random"):
         count = sum(name in line["source"].split("+") for line in lines)
         assert told[name]["share"] == pytest.approx(count / len(lines))
-    show.report(json.loads((out / "report/report.json").read_text()), out)
+    showreport.report(json.loads((out / "report/report.json").read_text()), out)
     printed = " ".join("".join(capsys.readouterr()).split())
     assert all(f"{name} {told[name]['share']:.1%}" in printed.split("chosen from: ")[1] for name in names)
 
