@@ -21,12 +21,21 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES, conform
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
 CHOSEN_FILE = "chosen.parquet"
+CHOOSING = [
+    "query_id", "query_row", "positive_rows", "doc_rows", "scores", "background_std", "anchor_scores", "verdicts",
+    "judged_negatives", "positive_standing",
+]  # fmt: skip
+"""The columns of a judged table that `choose_table` looks at."""
+_WRITING = [
+    "positive_rows", "positive_scores", "anchor_scores", "positive_standing", "doc_rows", "ranks", "source_ranks",
+    "probabilities", "guide_scores",
+]  # fmt: skip
 
 
 def read_chosen(folder: Path) -> pa.Table:
@@ -45,12 +54,12 @@ def _setup_choose(context: RunContext) -> RunContext:
 
 
 def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    shards, config = Shards(context.reading("filter"), JUDGED), context.config
+    shards, config = Shards(context.reading("filter"), JUDGED_CODED), context.config
     cosine = config.embed.similarity == "cosine"
     chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
     parts = [CHOSEN.empty_table()]
-    for table in shards:
-        for _, piece in pieces(table):
+    for number in range(len(shards)):
+        for _, piece in pieces(shards.read(number, CHOOSING)):
             parts.append(choose_table(piece, chooser, config))
             tick(piece.num_rows)
     chosen = pa.concat_tables(parts)
@@ -134,7 +143,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     """Return one example for each (query, positive) of a shard that gets rows, with its texts, ids and scores."""
     low, high = np.searchsorted(state.starts, [item.first, item.first + item.rows])
     chosen = state.chosen.slice(low, high - low)
-    table = state.judged.read(item.number)
+    table = state.judged.read(item.number, _WRITING)
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     which = np.flatnonzero(emitted(table, state.config))

@@ -22,7 +22,7 @@ from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import ExactProposer, IndexProposer, Proposer, search
 from hnmine.sizes import parse_size
 from hnmine.sources import Asked, Find, find_together, open_sources, write_names
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
 
@@ -233,9 +233,9 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=4,
+    version=5,
     reads=("ingest", "embed", "index"),
     parts=_parts,
-    steps=(Step("search", "queries", _plan, _setup, _process),),
+    steps=(Step("search", "queries", _plan, _setup, _process, write_lists),),
     finish=_finish,
 )
