@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import Config
-from hnmine.features import NAMES, features
+from hnmine.features import NAMES, features, weighted
 from hnmine.hiding import Hidden, hide, whole
 from hnmine.judging import Scorer, TextKeys, rule_names
 from hnmine.pooling import Depth
 from hnmine.schemas import CALIBRATION
-from hnmine.science.calibration import Logistic, fit, stack
+from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.protocol import fold_of
 from hnmine.science.sampling import random_order
 from hnmine.thresholds import set_threshold
@@ -86,11 +86,11 @@ class CalibratedScorer:
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
         """Return float64 in [0, 1], one a cell."""
-        which = np.full(len(batch), len(self.calibration.models.bias) - 1)
-        if self.out_of_fold:
-            which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
-        query = cells.anchors.owners[cells.anchor]
-        return self.calibration.models.predict(features(batch, cells), which[query])
+        slopes, offsets = self.calibration.models.lines
+        if not self.out_of_fold:
+            return logistic(weighted(batch, cells, slopes[-1:]) + offsets[-1])
+        which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
+        return logistic(weighted(batch, cells, slopes[which]) + offsets[which][cells.anchors.owners][cells.anchor])
 
 
 @dataclass(frozen=True)
