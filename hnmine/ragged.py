@@ -6,7 +6,6 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-
 # Lists up to this length are searched value by value, longer ones in order.
 _SHORT = 8
 

@@ -43,8 +43,8 @@ def _setup_judge(context: RunContext) -> FilterState:
 def _process(state: FilterState, item: Item, tick: Tick) -> pa.Table:
     table = state.candidates.read(item.number)
     parts = [JUDGED.empty_table()]
-    for first, piece in pieces(table):
-        parts.append(_judged(piece, state, state.keys(item.first + first, piece.num_rows)))
+    for _, piece in pieces(table):
+        parts.append(_judged(piece, state, state.keys(piece.column("query_row").to_numpy())))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
 
