@@ -99,9 +99,10 @@ def spread(context: RunContext, chosen: pa.Table) -> Spread:
         for _, piece in pieces(shards.read(number, _COLUMNS)):
             batch = Batch.from_table(piece)
             cells, keep = cells_of(piece, batch)
-            scores, positive = batch.scores[cells.candidate], batch.is_positive[cells.candidate]
-            totals["kept"] += counts(scores[keep], edges)
-            totals["rejected"] += counts(scores[~keep & ~positive], edges)
+            kept = np.bincount(cells.candidate[keep], minlength=len(batch.scores))
+            rejected = np.where(batch.is_positive, 0, cells.anchors.lengths[batch.owners] - kept)
+            totals["kept"] += counts(batch.scores, edges, kept)
+            totals["rejected"] += counts(batch.scores, edges, rejected)
             totals["positive"] += counts(batch.positive_scores.values, edges)
             low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
             parts.append(_facts(piece, batch, cells, (int(low), chosen.slice(low, high - low))))
