@@ -55,6 +55,11 @@ def _write_parquet(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key)
 
 
+def write_lists(table: pa.Table, item: Item) -> None:
+    """Put a table that is mostly lists of numbers on disk: see `hnmine.store.write_table`."""
+    write_table(table, item.output, item.key, lists=True)
+
+
 @dataclass(frozen=True)
 class Step:
     """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk."""
