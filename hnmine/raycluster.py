@@ -33,6 +33,7 @@ class Cluster:
         wait: seconds to wait for a node that offers what a task asks for.
         workers: cores of a cluster of our own; 1 takes all that this machine has.
         note: says something worth knowing.
+        ours: the connection was made here, and ends with the run.
     """
 
     address: str
@@ -41,7 +42,7 @@ class Cluster:
     wait: float = 300.0
     workers: int = 1
     note: Callable[[str], None] = field(default=lambda message: None)
-    _ours: bool = False
+    ours: bool = False
     _seen: set[str] = field(default_factory=set)
     _lacking: float | None = None
     _asked: tuple[float, float] = (0.0, 0.0)
@@ -56,15 +57,15 @@ class Cluster:
             ConfigError: the address is none.
             ClusterError: the cluster cannot be reached or does not take us.
         """
-        self._ours = join(self.address, self.workers)
+        self.ours = join(self.address, self.workers) or self.ours
 
     def close(self) -> None:
         """Leave the cluster, if it was joined here."""
-        if self._ours:
+        if self.ours:
             import ray
 
             ray.shutdown()
-            self._ours = False
+            self.ours = False
 
     def slots(self, cpus: float, gpus: float) -> int:
         """Return how many tasks may run at once; new nodes are looked at first.
@@ -94,7 +95,7 @@ class Cluster:
     def _wait_for(self, cpus: float, gpus: float, offers: list[Mapping[str, float]]) -> None:
         now = time.monotonic()
         asked = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-        wait = 0.0 if self._ours and self.address == "local" else self.wait
+        wait = 0.0 if self.ours and self.address == "local" else self.wait
         if self._lacking is None:
             self._lacking = now
             self.note(f"no node offers {asked} to a task; waiting up to {wait:g} s for one")
@@ -110,8 +111,9 @@ class Cluster:
         if not nodes:
             return
         with _token(self.folder) as token:
-            mine = make_look(str(token), [])()
-            for name, answer in _ask(nodes, make_look(str(token), [str(path) for path in self.sources])).items():
+            mine = make_look(str(token), [], SHOW_SECONDS)()
+            look = make_look(str(token), [str(path) for path in self.sources], SHOW_SECONDS)
+            for name, answer in _ask(nodes, look).items():
                 if answer is not None:  # None: the node went away meanwhile
                     _hold(_label(nodes[name]), mine, answer)
                     self._check_shared(_label(nodes[name]), token, answer)
@@ -155,7 +157,7 @@ def _token(folder: Path) -> Iterator[Path]:
             file.unlink(missing_ok=True)
 
 
-def make_look(token: str, sources: list[str]) -> Callable[[], dict[str, Any]]:
+def make_look(token: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
     """Return what a node is asked: its versions, and whether it sees our files and we see its.
 
     The function is made here so that it travels by value: a node without hnmine can answer as well.
@@ -181,10 +183,9 @@ def make_look(token: str, sources: list[str]) -> Callable[[], dict[str, Any]]:
                 versions[name] = None
         file, reply, fault = Path(token), "", ""
         try:
-            for _ in range(40):  # a network file system may show a new file late
-                if file.exists():
-                    break
-                time.sleep(0.1)
+            deadline = time.monotonic() + patience
+            while not file.exists() and time.monotonic() < deadline:  # a network file system may show it late
+                time.sleep(0.05)
             if file.read_text() == file.name[-16:]:
                 reply = f"{file.name}-{os.urandom(4).hex()}"
                 file.with_name(reply).write_text("")

@@ -8,7 +8,6 @@ that runs out of memory for ever.
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from hnmine.errors import ClusterError, HnmineError, WorkerDied
@@ -110,13 +109,17 @@ class _Flight:
                     yield index, result[0]
 
     def cancel(self) -> None:
-        """End what is still under way."""
+        """End what is still under way.
+
+        Leaving a cluster ends all of one's tasks, so only a connection that stays needs this. Not by force: ray
+        2.60 ends the whole process where a task that is forced to end has just finished.
+        """
         import ray
 
-        for ref in self.waiting:
-            with suppress(Exception):  # the cluster may be what is gone
-                ray.cancel(ref, force=True)
         self.lost += len(self.waiting)
+        if not self.cluster.ours:
+            for ref in self.waiting:
+                ray.cancel(ref)
         self.waiting.clear()
 
     def _send(self, index: int) -> None:

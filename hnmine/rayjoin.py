@@ -23,7 +23,7 @@ STORE_BYTES = 80_000_000
 
 # Read by ray when it is imported or started: no word to its makers, and none of its notices on stdout,
 # which carries our result.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".", "RAY_BACKEND_LOG_LEVEL": "error"}
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
 def join(address: str, workers: int) -> bool:
@@ -40,12 +40,12 @@ def join(address: str, workers: int) -> bool:
     """
     if importlib.util.find_spec("ray") is None:
         raise MissingExtra('the engine ray needs ray: pip install "hnmine[ray]", on every node')
+    where = _address(address)
     with _left_as_it_was():
         import ray
 
         if ray.is_initialized():
             return False
-        where = _address(address)
         _check_port(where)
         own = {"num_cpus": workers if workers > 1 else None, "object_store_memory": STORE_BYTES}
         try:
@@ -72,6 +72,11 @@ def _left_as_it_was() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except SystemExit as stop:  # what ray makes of a SIGTERM while it starts
+        handler = handlers.get(signal.SIGTERM)
+        if stop.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
     finally:
         for name in added:
             os.environ.pop(name, None)
