@@ -149,6 +149,12 @@ def _cache(config: Config) -> Iterator[str]:
         yield f"cache: {error}"
 
 
+def _device_on_a_cluster(config: Config) -> Iterator[str]:
+    for table, teacher in config.teachers.items():
+        if config.engine == "ray" and (teacher.device or "").startswith("cuda:"):
+            yield f'{table}.device: on Ray a task sees only the GPUs given to it; set it to "cuda"'
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
     (("cache",), _cache),
     (("input",), _input_kind),
@@ -166,4 +172,5 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit",), _positive_weight),
     (("filter", "guide"), _guided),
     (("emit", "guide"), _guide_column),
+    (("engine", "embed", "guide"), _device_on_a_cluster),
 )

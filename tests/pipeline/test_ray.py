@@ -251,7 +251,7 @@ def test_a_node_with_other_versions_is_refused(engine: RayEngine, monkeypatch: p
 
 @pytest.mark.parametrize("address", ["nowhere", "ray://127.0.0.1:10001", "http://127.0.0.1:8265", "host:"])
 def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
-    with pytest.raises(ConfigError, match="is not auto, local or host:port; .*ray job submit"):
+    with pytest.raises(ConfigError, match=r"is not auto, local or host:port; .*ray job submit"):
         list(RayEngine(Cluster(address, tmp_path)).map(count_calls, ["x"]))
 
 
@@ -290,6 +290,12 @@ def test_the_command_lines_options_reach_the_config(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('[input]\npairs = "pairs.jsonl"\n')
     config = load_config(tmp_path / "c.toml", settings(None, "ray", "10.0.0.1:6379"))
     assert (config.engine, config.ray_address) == ("ray", "10.0.0.1:6379")
+
+
+def test_a_gpu_by_number_is_refused_where_tasks_see_their_own_alone(tmp_path: Path) -> None:
+    config_for(tmp_path, embed={"device": "cuda:1"})
+    with pytest.raises(ConfigError, match="embed.device: on Ray a task sees only the GPUs given to it"):
+        config_for(tmp_path, embed={"device": "cuda:1"}, engine="ray")
 
 
 def test_only_steps_with_a_model_ask_for_a_gpu(tmp_path: Path) -> None:
