@@ -5,7 +5,6 @@ decided here and not by Ray, so that a task which always ends its worker comes t
 that runs out of memory for ever.
 """
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from hnmine.errors import ClusterError, HnmineError, WorkerDied
 from hnmine.raycluster import TICK, Cluster
 from hnmine.store import clear_temporaries
-from hnmine.threads import SHARE
+from hnmine.workplace import Place, take_place
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -164,7 +163,7 @@ def work(fn: Callable[[ItemT], ResultT], item: ItemT, cpus: float, home: str) ->
     """Work on one item in a worker process; an error from another node than the caller's says which node it was."""
     import ray
 
-    os.environ[SHARE] = str(max(1, int(cpus)))
+    take_place(Place(0, 2), shared=2 * max(1, int(cpus)))  # not alone, and with the cores that the task asked for
     try:
         return fn(item)
     except (HnmineError, OSError) as error:

@@ -121,5 +121,6 @@ def _no_connection(address: str, error: Exception) -> str:
         )
     return (
         f"the Ray cluster {address!r} cannot be used: {lines[0][:300]}; run the command on a node of the cluster, "
-        "or through `ray job submit`; where the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+        "or through `ray job submit`; where the cluster asks for a token, set RAY_AUTH_MODE=token "
+        "and RAY_AUTH_TOKEN_PATH"
     )

@@ -23,7 +23,7 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("item", kind, nullable=False))
 
 
-KEEP = "keep"
+KEEP, NOT_RESCORED = "keep", "not_rescored"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
@@ -33,6 +33,7 @@ VERDICTS: dict[str, str] = {
     "copy_of_query": "the same text as the query, likewise",
     "near_copy_of_positive": "cosine to a positive above filter.max_positive_similarity",
     "near_copy_of_query": "cosine to the query above filter.max_query_similarity",
+    NOT_RESCORED: "beyond rescore.top_n, so without a score where filter.score = rescored",
     "outside_ranks": "rank outside filter.ranks",
     "absolute": "rejected by the rule absolute",
     "margin": "rejected by the rule margin",
@@ -129,6 +130,13 @@ SOURCES = pa.schema(
         _field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
     ]
 )
+FIELD_VALUES = pa.schema(
+    [
+        _field("row", pa.int64(), "row of the canonical corpus, or of the queries, ascending"),
+        _field("field", pa.string(), "a column that `[[retrieve.where]]` asks for"),
+        _field("value", pa.string(), "a value it has there, as text; of copies of one text, those of all"),
+    ]
+)
 CANDIDATES = pa.schema(
     [
         _field("query_id", pa.string(), "the query's id"),
@@ -198,6 +206,17 @@ CHOSEN = pa.schema(
         _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
+    ]
+)
+BATCHES = pa.schema(
+    [
+        _field("query_row", pa.int64(), "the query's row"),
+        _field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+        _field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+        _field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
+        _field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
+        _field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
+        _field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
     ]
 )
 BAD_POSITIVES = pa.schema(

@@ -42,6 +42,23 @@ class Proposer(Protocol):
         ...
 
 
+class Lengths:
+    """The length of the longest vector of the blocks that went by, each looked at once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, float] = {}
+
+    def see(self, block: Block) -> None:
+        """Look at a block."""
+        if block.first not in self._seen:
+            self._seen[block.first] = longest(block.vectors)
+
+    @property
+    def longest(self) -> float:
+        """Return the length of the longest vector so far."""
+        return max(self._seen.values(), default=0.0)
+
+
 class ExactProposer:
     """Proposes by a matrix product over the whole corpus: nothing can be missed.
 
@@ -53,8 +70,7 @@ class ExactProposer:
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self._longest: dict[int, float] = {}
+        self.corpus, self.lengths = corpus, Lengths()
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
@@ -63,35 +79,58 @@ class ExactProposer:
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 
         def look(block: Block, part: slice) -> None:
-            best[part] = _best_of(block, queries[part], best[part])
+            rows = block.first + np.arange(len(block.vectors))
+            best[part] = best_of(block.vectors, rows, queries[part], best[part])
 
-        length = 0.0
         with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
             for block in self.corpus.blocks():
                 in_threads(lambda part, block=block: look(block, part), parts)  # type: ignore[misc]  # for this block
-                if block.first not in self._longest:
-                    self._longest[block.first] = longest(block.vectors)
-                length = max(length, self._longest[block.first])
-        _, rows = unpack(best)
-        bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
-        return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
+                self.lengths.see(block)
+        return named(best, queries, self.lengths.longest)
 
 
-def _best_of(block: Block, queries: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Return the running best of some queries after a block, by the matrix product's scores."""
+def best_of(
+    vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the running best of some queries after some documents, by the matrix product's scores.
+
+    Args:
+        vectors: float32, shape (n, dim).
+        rows: int64, shape (n,): the documents' rows.
+        queries: float32, shape (q, dim).
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        allowed: bool, shape (q, n): which documents count; all of them where it is not given.
+    """
     first, last = 0, last_score(best)
-    while first < len(block.vectors):
+    # the same memory for every tile: fresh pages would cost a tenth of the product
+    numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
+    flags = np.empty(len(numbers), dtype=bool)
+    while first < len(vectors):
         # until a query has k documents every score is a hit
-        tile = block.vectors[first : first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS)]
-        scores = queries @ tile.T
-        hits = np.flatnonzero(scores > last[:, None])
+        part = slice(first, min(len(vectors), first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS)))
+        shape, size = (len(queries), part.stop - first), len(queries) * (part.stop - first)
+        scores = np.matmul(queries, vectors[part].T, out=numbers[:size].reshape(shape))
+        above = np.greater(scores, last[:, None], out=flags[:size].reshape(shape))
+        hits = np.flatnonzero(above if allowed is None else above & allowed[:, part])
         if len(hits):
-            query, place = np.divmod(hits, len(tile))
-            keys = pack(scores.ravel()[hits], place + (block.first + first))
-            best = keep_best(best, keys, query, best.shape[1])
+            query, place = np.divmod(hits, shape[1])
+            best = keep_best(best, pack(scores.ravel()[hits], rows[part][place]), query, best.shape[1])
             last = last_score(best)
-        first += len(tile)
+        first = part.stop
     return best
+
+
+def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a proposer gives: the rows of the best, and a bound on the score of any other document.
+
+    Args:
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        queries: float32, shape (q, dim).
+        length: of the longest vector of a document.
+    """
+    _, rows = unpack(best)
+    bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
+    return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
 
 
 class IndexProposer:

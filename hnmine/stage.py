@@ -71,6 +71,10 @@ class Step:
     runs_model: bool = False
 
 
+def _always(config: Config) -> bool:
+    return True
+
+
 def _nothing_else(context: RunContext) -> tuple[str, ...]:
     return ()
 
@@ -87,6 +91,7 @@ class Stage:
         steps: run in order.
         finish: writes what is not a shard, and returns counts for the manifest.
         also_reads: stages whose output it reads under some configs only.
+        applies: whether there is such a stage under a config; where not, it has no folder and no key.
     """
 
     name: str
@@ -96,6 +101,7 @@ class Stage:
     steps: tuple[Step, ...]
     finish: Callable[[RunContext, str], dict[str, Any]]
     also_reads: Callable[[RunContext], tuple[str, ...]] = _nothing_else
+    applies: Callable[[Config], bool] = _always
 
     def reading(self, context: RunContext) -> tuple[str, ...]:
         """Return the stages whose output it reads under a config."""

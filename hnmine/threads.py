@@ -1,22 +1,18 @@
-"""How many threads this process may use, and running a function over parts in them."""
+"""Running a function over parts in this process' share of the cores."""
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from hnmine.workplace import cores, my_place, thread_share
+
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
 
-SHARE = "HNMINE_THREADS"
-"""Environment variable with this process' share of the cores, where several processes work side by side."""
-
 
 def thread_count() -> int:
-    """Return how many threads this process may keep busy: its share of the cores, all of them if nothing says less."""
-    share = os.environ.get(SHARE, "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(int(share), cores)) if share.isdigit() else cores
+    """Return how many threads this process may keep busy."""
+    return thread_share(cores(), my_place().count)
 
 
 def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT]) -> list[ResultT]:

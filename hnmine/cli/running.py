@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hnmine.cli import show
+from hnmine.cli import show, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
@@ -50,7 +50,7 @@ def run_stages(
     report = _report(context) if "report" in stages else None
     show.stages(results)
     if report is not None:
-        show.report(report, context.reading("report") / "report.json")
+        showreport.report(report, context.reading("report") / "report.json")
     show.emit(_result(config, results, report) if as_json else str(_place(config, stages)))
     if report is not None:
         check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})

@@ -7,9 +7,11 @@ The generated config reference, `hnmine init` and the checks all read these clas
 from hnmine.config.emit import LABELED, ChoiceName, EmitConfig, ExtraColumn, FormatName
 from hnmine.config.filter import AnchorName, FilterConfig, RuleName
 from hnmine.config.input import Columns, InputConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.config.where import WhereConfig
 from hnmine.config.whole import SECTIONS, Config, ReportConfig
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "IndexConfig",
     "InputConfig",
     "ReportConfig",
+    "RescoreConfig",
     "RetrieveConfig",
     "RuleName",
     "SourceConfig",
     "TeacherTable",
+    "WhereConfig",
 ]

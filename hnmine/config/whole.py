@@ -1,7 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -9,8 +9,12 @@ from hnmine.config.base import Name, Section, setting
 from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.sources import SourceConfig, teacher_table
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+
+Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
 class ReportConfig(Section):
@@ -58,6 +62,7 @@ class Config(Section):
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
     index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
     retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
     emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
     report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
@@ -76,10 +81,13 @@ class Config(Section):
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:
-        """The models that give vectors, by their table: embed, and guide where there is one."""
+        """The models that give vectors, by their table: embed, guide where there is one, and those of sources."""
         found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
         if self.guide is not None:
             found["guide"] = self.guide
+        for number, source in enumerate(self.retrieve.source):
+            if source.teacher is not None:
+                found[teacher_table(number)] = source.teacher
         return found
 
     @property
@@ -87,7 +95,15 @@ class Config(Section):
         """GPUs that a task with a model asks for."""
         if self.task_gpus is not None:
             return self.task_gpus
-        return float(any((teacher.device or "").startswith("cuda") for teacher in self.teachers.values()))
+        return float(any(device.startswith("cuda") for device in self.devices.values()))
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices named for models, by the model's table."""
+        found: dict[str, str | None] = {table: teacher.device for table, teacher in self.teachers.items()}
+        if self.rescore is not None:
+            found["rescore"] = self.rescore.device
+        return {table: device for table, device in found.items() if device}
 
     @property
     def uses_hash(self) -> bool:
@@ -96,18 +112,30 @@ class Config(Section):
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
+        tables = {"embed": self.embed, "guide": self.guide}
+        update: dict[str, Any] = {name: _placed(teacher, base) for name, teacher in tables.items() if teacher}
+        sources = [_placed_source(source, base) for source in self.retrieve.source]
+        update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
+        if self.rescore is not None:
+            update["rescore"] = _placed(self.rescore, base)
+        copy = self.model_copy(update=update)
         copy._base = base
         return copy
 
 
-def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+def _placed(teacher: Model, base: Path) -> Model:
     """Return the same with a model's relative path starting at `base`."""
     model = teacher.model
     local = base / Path(model).expanduser()
     if model.startswith(("./", "../")) or local.is_dir():
         model = str(local)
     return teacher.model_copy(update={"model": model})
+
+
+def _placed_source(source: SourceConfig, base: Path) -> SourceConfig:
+    if source.teacher is None:
+        return source
+    return source.model_copy(update={"teacher": _placed(source.teacher, base)})
 
 
 SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import count_treated, emitted, served
+from hnmine.batches import step as batching
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, anchor_of, cells_of, teacher_vectors
+from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
 from hnmine.filling import RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
@@ -21,17 +22,14 @@ from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.naming import found_by, said
 from hnmine.ragged import Ragged
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.rescored import rescore_column
+from hnmine.rescoreschemas import RESCORES
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
-CHOSEN_FILE = "chosen.parquet"
-
-
-def read_chosen(folder: Path) -> pa.Table:
-    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+__all__ = ["STAGE", "choose_table", "read_chosen"]
 
 
 def _plan_choose(context: RunContext, key: str) -> list[Item]:
@@ -65,7 +63,7 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
         shards: the judged candidates of all queries.
         filler: draws the random documents.
     """
-    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores"]
+    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
     parts, first = [CHOSEN.empty_table()], 0
     for number in range(len(shards)):
         for _, piece in pieces(shards.read(number, columns)):
@@ -104,6 +102,8 @@ class _WriteState:
     queries: Shards
     chosen: pa.Table
     starts: np.ndarray
+    rescored: Shards | None
+    batches: pa.Table | None
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -121,13 +121,16 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "queries", QUERIES),
         chosen,
         chosen.column("query_row").to_numpy(),
+        Shards(context.reading("rescore"), RESCORES) if _shows_rescored(context) else None,
+        batching.read_batches(context.folder("emit")) if context.config.emit.batch_size else None,
     )
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    return FORMATS[state.config.emit.format](examples, list(state.config.emit.extra_columns))
+    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]
+    return FORMATS[state.config.emit.format](examples, extra)
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
@@ -141,16 +144,14 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]
-    spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
-    spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    position = negatives["positions"].values[spread]
+    spread = negatives["doc_rows"].places(served_by)
+    position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
     drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
     at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=drawn)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
-    texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
-    rules = "+".join(rule_names(state.config.filter)) or "none"
+    texts = state.corpus.take(rows, ["doc_id", "text"])
     return Examples(
         wanted=state.config.emit.num_negatives,
         columns={
@@ -159,19 +160,25 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
+            **batching.column(state.batches, item, lengths, state.config),
         },
         lengths=lengths,
         negatives={
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
-            "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
+            "rule": pa.array([_rules(state.config)]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
             "source": said(found_by(table, at), state.config),
+            **rescore_column(state.rescored, item.first + np.repeat(owners, lengths), rows),
             **_probabilities(state, table, np.repeat(served_by, lengths), position),
             **_guide_score(state.config, table, at),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _rules(config: Config) -> str:
+    return "+".join(rule_names(config.filter)) or "none"
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
@@ -230,6 +237,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives_wanted": int(wanted.sum()),
         **counts_of(chosen, context.config),
         **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
+        **batching.counts_of(context),
     }
     write_card(context, counts)
     return counts
@@ -242,7 +250,15 @@ def _lines(path: Path) -> int:
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
-    return ("embed",) if config.choose == "diverse" or config.draws_random else ()
+    columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
+    vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
+    if config.batch_size and not vectors:
+        vectors = ("embed",)
+    return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
+
+
+def _shows_rescored(context: RunContext) -> bool:
+    return "rescore_score" in context.config.emit.extra_columns
 
 
 STAGE = Stage(
@@ -253,6 +269,7 @@ STAGE = Stage(
     parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
     steps=(
         Step("choose", "queries", _plan_choose, _setup_choose, _choose),
+        batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,

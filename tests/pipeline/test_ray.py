@@ -18,11 +18,13 @@ from hnmine.cli.options import settings
 from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
 from hnmine.raycluster import Cluster
-from hnmine.rayengine import TRIES, RayEngine
+from hnmine.rayengine import TRIES, RayEngine, work
 from hnmine.rayjoin import join
 from hnmine.runner import ShardWorker
 from hnmine.stage import Item
 from hnmine.stages import STAGES
+from hnmine.threads import thread_count
+from hnmine.workplace import Place, cores, my_place, take_place
 from tests.support import config_for, make_collection, tree
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
@@ -89,6 +91,10 @@ CALLS = Counter[str]()
 def count_calls(name: str) -> tuple[int, int]:
     CALLS[name] += 1
     return os.getpid(), CALLS[name]
+
+
+def threads_of(number: int) -> tuple[int, int]:
+    return thread_count(), my_place().count
 
 
 def die(folder: Path) -> NoReturn:
@@ -213,6 +219,13 @@ def test_a_task_that_always_ends_its_worker_ends_the_run(engine: RayEngine, tmp_
         assert len(list(tmp_path.glob("try-*"))) == TRIES
 
 
+def test_a_task_uses_the_cores_that_it_asks_for(engine: RayEngine) -> None:
+    assert list(engine.map(threads_of, [0], cpus=1)) == [(0, (1, 2))]
+    assert work(threads_of, 0, 6.0, "") == (6, 2)
+    take_place(Place())
+    assert threads_of(0) == (cores(), 1)
+
+
 def test_errors_come_back_as_they_are(engine: RayEngine) -> None:
     with pytest.raises(HnmineError) as caught:
         list(engine.map(refuse, [7]))
@@ -307,5 +320,4 @@ def test_only_steps_with_a_model_ask_for_a_gpu(tmp_path: Path) -> None:
     assert config_for(tmp_path, embed={"device": "cuda"}).model_gpus == 1
     assert config_for(tmp_path, embed={"device": "cuda"}, task_gpus=0.5).model_gpus == 0.5
     steps = {(stage.name, step.name) for stage in STAGES.values() for step in stage.steps if step.runs_model}
-    assert {stage for stage, _ in steps} == {"embed"}
-    assert len(steps) == len(STAGES["embed"].steps)
+    assert steps == {(name, step.name) for name in ("embed", "rescore") for step in STAGES[name].steps}
