@@ -38,7 +38,7 @@ class RayEngine:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.lost = 0
+        self.used = False
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
@@ -58,18 +58,18 @@ class RayEngine:
         """
         if not items:
             return
+        self.used = True
         self.cluster.connect()
         flight = _Flight(self.cluster, fn, items, (cpus, gpus))
         try:
             yield from flight.results()
         finally:
-            self.lost += flight.lost
             flight.cancel()
 
     def close(self) -> None:
-        """Leave the cluster, and remove what workers that died had half written."""
+        """Leave the cluster, and remove what workers that died, of this run or of one before, had half written."""
         self.cluster.close()
-        if self.lost:
+        if self.used:
             clear_temporaries(self.cluster.folder)
 
 
@@ -90,7 +90,6 @@ class _Flight:
         self.waiting: dict[Any, int] = {}
         self.todo = deque(range(len(items)))
         self.tries: Counter[int] = Counter()
-        self.lost = 0
 
     def results(self) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) until all are there."""
@@ -115,7 +114,6 @@ class _Flight:
         """
         import ray
 
-        self.lost += len(self.waiting)
         if not self.cluster.ours:
             for ref in self.waiting:
                 ray.cancel(ref)
@@ -148,7 +146,6 @@ class _Flight:
             raise ClusterError(f"the Ray cluster cannot run a task: {_first_line(error)}") from error
 
     def _lose(self, index: int, error: Exception) -> None:
-        self.lost += 1
         if self.tries[index] >= TRIES:
             raise WorkerDied(
                 f"a task has ended its worker process {TRIES} times, at last so: {_first_line(error)} Finished shards "

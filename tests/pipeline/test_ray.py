@@ -143,7 +143,7 @@ def kill_node(node: Any) -> None:
 
 @pytest.mark.slow
 def test_one_process_a_pool_and_a_cluster_write_the_same_bytes(nodes: Any, base: Path, whole: Path) -> None:
-    run(config_for(base, "pooled", **TABLES, engine="pool", workers=2))
+    run(config_for(base, "pooled", **TABLES, engine="pool"))  # of one process: two take twice as long to start
     on_ray(nodes, base, "clustered")
     assert tree(base / "pooled") == tree(whole)
     assert tree(base / "clustered") == tree(whole)
@@ -253,6 +253,12 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(
 
     monkeypatch.setattr(raycluster, "make_look", elsewhere)
     with pytest.raises(OutputError, match=r"out: node .* does not share this folder \(No such file or directory\)"):
+        list(engine.map(count_calls, ["x"]))
+
+
+def test_a_run_to_read_from_must_be_on_every_node(engine: RayEngine, tmp_path: Path) -> None:
+    engine.cluster.sources = (tmp_path / "gone",)
+    with pytest.raises(OutputError, match=r"gone: not there on node .*; put it on shared storage"):
         list(engine.map(count_calls, ["x"]))
 
 
