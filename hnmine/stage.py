@@ -62,7 +62,10 @@ def write_lists(table: pa.Table, item: Item) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk."""
+    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk.
+
+    `runs_model` says that it may use a GPU: on a cluster its tasks ask for one where the config says so.
+    """
 
     name: str
     unit: str
@@ -70,6 +73,7 @@ class Step:
     setup: Callable[[RunContext], Any]
     process: Process
     write: Callable[[pa.Table, Item], None] = _write_parquet
+    runs_model: bool = False
 
 
 def _always(config: Config) -> bool:

@@ -44,6 +44,8 @@ def run_all(
     source: opt.Source = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
+    engine: opt.Engine = None,
+    ray_address: opt.RayAddress = None,
     fail_under: opt.FailUnder = None,
     fail_over: opt.FailOver = None,
     as_json: opt.AsJson = False,
@@ -51,7 +53,7 @@ def run_all(
     """Run all seven stages; what is done already is kept."""
     from hnmine.cli.running import Invocation, run_stages
 
-    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
     run_stages(how, tuple(SUMMARIES), as_json, (fail_under or [], fail_over or []))
 
 
@@ -65,11 +67,14 @@ def _stage_command(name: str) -> None:
         source: opt.Source = None,
         overwrite: opt.Overwrite = False,
         wait: opt.Wait = False,
+        engine: opt.Engine = None,
+        ray_address: opt.RayAddress = None,
         as_json: opt.AsJson = False,
     ) -> None:
         from hnmine.cli.running import Invocation, run_stages
 
-        run_stages(Invocation(config, out, tuple(override or ()), source, overwrite, wait), (name,), as_json)
+        how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
+        run_stages(how, (name,), as_json)
 
     command.__doc__ = SUMMARIES[name]
     app.command(name, epilog=f"Example: hnmine {name} hnmine.toml --out runs/first")(command)
@@ -88,6 +93,8 @@ def report(
     source: opt.Source = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
+    engine: opt.Engine = None,
+    ray_address: opt.RayAddress = None,
     fail_under: opt.FailUnder = None,
     fail_over: opt.FailOver = None,
     as_json: opt.AsJson = False,
@@ -95,7 +102,7 @@ def report(
     """Measure how hard, how safe and how complete the mined set is."""
     from hnmine.cli.running import Invocation, run_stages
 
-    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
     run_stages(how, ("report",), as_json, (fail_under or [], fail_over or []))
 
 
