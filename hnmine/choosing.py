@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from hnmine.candidates import Batch, Cells, verdict_codes
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
+from hnmine.memory import cache_bytes
 from hnmine.ragged import Ragged
 from hnmine.schemas import CHOSEN, KEEP, VERDICTS, conform
 from hnmine.science.diversity import marginal_relevance
@@ -21,7 +22,6 @@ from hnmine.science.ensembling import drawn_source, in_turn
 from hnmine.science.judged import judged_first
 from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
 from hnmine.science.standardise import against
-from hnmine.sizes import parse_size
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
 from hnmine.vectors import BLOCK_ROWS, VectorStore
@@ -57,7 +57,7 @@ def teacher_vectors(context: RunContext) -> VectorStore | None:
         raise IncompleteStage(
             f'{folder} is not complete, and emit.choose = "diverse" needs its vectors; run `hnmine embed` first'
         )
-    return VectorStore(folder / "corpus", parse_size(context.config.cache))
+    return VectorStore(folder / "corpus", cache_bytes(context.config))
 
 
 @dataclass

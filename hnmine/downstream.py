@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from hnmine.choosing import anchor_of
 from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
+from hnmine.memory import cache_bytes
 from hnmine.probing import CUT, Judged, TrainingSet, quality, train
 from hnmine.ragged import Ragged
 from hnmine.schemas import CHOSEN, JUDGED, conform
 from hnmine.science.background import sample_rows
 from hnmine.science.paired import randomisation_test
-from hnmine.sizes import parse_size
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import Shards, read_json
 from hnmine.vectors import VectorStore
@@ -154,7 +154,7 @@ def _gather(context: RunContext) -> _Material:
     documents = _documents(context, [positives.values, lists.values], Ragged.from_arrow(table.column("doc_rows")))
     embed = context.reading("embed")
     return _Material(
-        VectorStore(embed / "corpus", parse_size(context.config.cache)).gather(documents),
+        VectorStore(embed / "corpus", cache_bytes(context.config)).gather(documents),
         VectorStore(embed / "queries").gather(rows),
         positives.with_values(np.searchsorted(documents, positives.values)),
         examples,

@@ -7,13 +7,13 @@ import pyarrow as pa
 
 from hnmine.choosing import anchor_seeds
 from hnmine.config import Config
+from hnmine.memory import cache_bytes
 from hnmine.ragged import Ragged
 from hnmine.rescored import uses_rescored
 from hnmine.schemas import CHOSEN, CORPUS, QUERIES
 from hnmine.science.dots import pair_dots
 from hnmine.science.drawing import draw
 from hnmine.science.sampling import count_used, first_refused
-from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.store import Shards
 from hnmine.vectors import BLOCK_ROWS, VectorStore
@@ -69,7 +69,7 @@ class Filler:
         ingest, embed = context.reading("ingest"), context.reading("embed")
         texts = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         keys, names = np.unique(texts, return_inverse=True)
-        corpus = VectorStore(embed / "corpus", parse_size(context.config.cache))
+        corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
         queries = Shards(ingest / "queries", QUERIES)
         where = Where.open(context, context.reading("retrieve"))
         return cls(context.config, used, names, keys, queries, corpus, VectorStore(embed / "queries"), where)

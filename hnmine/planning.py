@@ -14,6 +14,7 @@ from hnmine.encoders import HASH_DIM
 from hnmine.errors import Problems
 from hnmine.judging import rule_names
 from hnmine.keys import changes, expected_keys, is_done, recorded
+from hnmine.memory import BASE_BYTES, MODEL_BYTES, cache_bytes
 from hnmine.modelfiles import HASH_WARNING, find_model
 from hnmine.precomputed import vector_sources
 from hnmine.readers.collection import input_sources
@@ -21,16 +22,13 @@ from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
 from hnmine.rescored import uses_rescored
-from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.teachers import source_tables
-from hnmine.vectors import BLOCK_ROWS
+from hnmine.vectors import BLOCK_BYTES
 
-# Bytes that Python with numpy, pyarrow and faiss loaded takes, and a small model with torch on top.
-BASE_BYTES, MODEL_BYTES = 350_000_000, 900_000_000
 UNKNOWN_DIM = 768
 
 
@@ -202,17 +200,15 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
     rows = {table: dim * 4 for table, dim in sizes["dims"].items()}
     every = sum(rows.values())
-    block = min(sizes["documents"], BLOCK_ROWS) * max(rows.values())
-    kept = min(sizes["documents"] * every, parse_size(config.cache))
-    search = kept + 2 * block + QUERY_BLOCK * (every + config.retrieve.most * 40) + config.shard_rows * every
+    kept = min(sizes["documents"] * every, cache_bytes(config))
+    streamed = min(sizes["documents"] * max(rows.values()), BLOCK_BYTES)
+    shard = config.shard_rows * (every + config.retrieve.most * 60)
+    search = kept + 2 * streamed + QUERY_BLOCK * (every + config.retrieve.most * 40) + shard
     ids = sizes["documents"] * 400
     words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
     models = [t.model for t in config.teachers.values()] + ([config.rescore.model] if config.rescore else [])
     # one model after the other, so the larger counts
     model = max(0 if name in ("hash", "precomputed") else MODEL_BYTES for name in models)
-    for table, teacher in config.teachers.items():
-        if teacher.model == "precomputed":
-            search = max(search, sizes["documents"] * rows[table])
     return int(BASE_BYTES + max(search, ids, model, words))
 
 

@@ -12,7 +12,7 @@ from hnmine.errors import IncompleteStage
 from hnmine.schemas import vectors as vectors_schema
 from hnmine.store import Shards
 
-BLOCK_ROWS = 65_536
+BLOCK_ROWS, BLOCK_BYTES = 65_536, 100_000_000
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -50,7 +50,7 @@ class Block:
 
 
 class VectorStore:
-    """The vectors of one folder of shards, read in blocks of at most `BLOCK_ROWS` rows.
+    """The vectors of one folder of shards, read in blocks of at most `BLOCK_ROWS` rows or `BLOCK_BYTES` (or one shard).
 
     Args:
         folder: where the vector shards lie.
@@ -89,9 +89,10 @@ class VectorStore:
     def blocks(self) -> Iterator[Block]:
         """Yield the whole corpus, block by block, in row order."""
         offsets = self.shards.offsets
+        most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.dim))
         group: list[int] = []
         for number in range(len(self.shards)):
-            if group and offsets[number + 1] - offsets[group[0]] > BLOCK_ROWS:
+            if group and offsets[number + 1] - offsets[group[0]] > most:
                 yield Block(int(offsets[group[0]]), self._block(group))
                 group = []
             group.append(number)

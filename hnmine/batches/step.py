@@ -21,11 +21,11 @@ from hnmine.config import Config
 from hnmine.filtering import read_calibration, setup
 from hnmine.formats import gets_rows
 from hnmine.keys import item_key
+from hnmine.memory import cache_bytes
 from hnmine.ragged import Ragged
 from hnmine.schemas import BATCHES, CORPUS, JUDGED, conform
 from hnmine.science.dots import dots
 from hnmine.science.packing import others_mean, turns
-from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Step, Tick
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
@@ -106,7 +106,7 @@ def _setup(context: RunContext) -> _State:
     examples = _examples(judged, read_chosen(context.folder("emit")), context.config)
     queries = np.unique(examples.query_row)
     rows = np.unique(Ragged.from_arrow(judged.column("positive_rows")).values)
-    vectors = VectorStore(embed / "corpus", parse_size(context.config.cache)).gather(rows)
+    vectors = VectorStore(embed / "corpus", cache_bytes(context.config)).gather(rows)
     ids = judged.column("query_id").take(pa.array(queries))
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     return _State(

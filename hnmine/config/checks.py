@@ -198,11 +198,11 @@ def _positive_weight(config: Config) -> Iterator[str]:
         )
 
 
-def _cache(config: Config) -> Iterator[str]:
+def _memory(config: Config) -> Iterator[str]:
     try:
-        parse_size(config.cache)
+        parse_size(config.memory)
     except ValueError as error:
-        yield f"cache: {error}"
+        yield f"memory: {error}"
 
 
 def _device_on_a_cluster(config: Config) -> Iterator[str]:
@@ -212,7 +212,7 @@ def _device_on_a_cluster(config: Config) -> Iterator[str]:
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
-    (("cache",), _cache),
+    (("memory",), _memory),
     (("input",), _input_kind),
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),

@@ -56,7 +56,9 @@ class Config(Section):
         no_effect=True,
         ge=0,
     )
-    cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
+    memory: str = setting(
+        "4GB", "memory of the run, shared by its workers; what vectors do not fit are read again", no_effect=True
+    )
     input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
     embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from hnmine.config import Config, IndexConfig
 from hnmine.keys import item_key
+from hnmine.memory import cache_bytes
 from hnmine.schemas import INDEX
-from hnmine.sizes import parse_size
 from hnmine.sources import plan_prepared, prepare, prepared_parts
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import write_atomic
@@ -63,7 +63,7 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 
 def _setup(context: RunContext) -> _State:
     embed = context.reading("embed")
-    corpus = VectorStore(embed / "corpus", parse_size(context.config.cache))
+    corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
     return _State(context.config, context.config.index, corpus, VectorStore(embed / "queries").rows)
 
 

@@ -14,11 +14,11 @@ from hnmine.examples import texts_of
 from hnmine.filtering import pieces
 from hnmine.html.page import render
 from hnmine.keys import item_key, shard_items
+from hnmine.memory import cache_bytes
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
 from hnmine.reporting import build_report
 from hnmine.schemas import CORPUS, JUDGED, JUDGED_CODED, QUERY_REPORT
-from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
 from hnmine.store import Shards, write_json, write_text
@@ -52,7 +52,7 @@ def _setup(context: RunContext) -> _State:
         Shards(context.reading("filter"), JUDGED_CODED),
         chosen,
         chosen.column("query_row").to_numpy(),
-        VectorStore(context.reading("embed") / "corpus", parse_size(context.config.cache)),
+        VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config)),
     )
 
 

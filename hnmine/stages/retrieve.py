@@ -12,6 +12,7 @@ from hnmine.config import Config
 from hnmine.fieldvalues import plan_fields, read_values
 from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
+from hnmine.memory import cache_bytes
 from hnmine.nearest import Nearest
 from hnmine.overlaps import Words
 from hnmine.pairs import pair_cosines
@@ -21,7 +22,6 @@ from hnmine.schemas import CANDIDATES, QUERIES
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.search import IndexProposer, Proposer
-from hnmine.sizes import parse_size
 from hnmine.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.store import Shards
@@ -48,7 +48,7 @@ class _State:
     @cached_property
     def sources(self) -> list[Find]:
         """Return the sources of candidates; none where the teacher alone finds them."""
-        cache = parse_size(self.context.config.cache) - self.corpus.nbytes
+        cache = cache_bytes(self.context.config) - self.corpus.nbytes
         left = cache - (self.guide.corpus.nbytes if self.guide is not None else 0)
         return open_sources(self.context, partial(_dense, self), left, self.where)
 
@@ -73,7 +73,7 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 
 def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.reading("embed")
-    cache = parse_size(config.cache)
+    cache = cache_bytes(config)
     corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(corpus.rows, config.retrieve.background, config.seed)
     return _State(

@@ -49,7 +49,7 @@ def test_unknown_keys_suggest_the_near_one(tmp_path: Path) -> None:
         ("shard_rows = 300", "shard_rows: input should be a multiple of 256 (given: 300)"),
         ("shard_rows = 0", "shard_rows: input should be greater than or equal to 256 (given: 0)"),
         ("workers = 0", "workers: input should be greater than or equal to 1 (given: 0)"),
-        ('cache = "lots"', "cache: 'lots' is not a size; write for example 4GB or 512MiB"),
+        ('memory = "lots"', "memory: 'lots' is not a size; write for example 4GB or 512MiB"),
         ("[retrieve]\ntop_k = true", "retrieve.top_k: input should be a valid integer (given: True)"),
         ("[retrieve]\ntop_k = 0", "retrieve.top_k: input should be greater than or equal to 1 (given: 0)"),
         ("[filter]\npercent = 1.5", "filter.percent: input should be less than or equal to 1 (given: 1.5)"),
@@ -192,12 +192,12 @@ def test_settings_that_cannot_work_together(tmp_path: Path, text: str, message: 
 
 
 def test_everything_at_once_wrong_values_and_contradictions(tmp_path: Path) -> None:
-    text = 'workers = 0\ncache = "x"\n[input]\ncorpus = "c"\n[filter]\npercent = 7\n[embed]\nmodel = "precomputed"\n'
+    text = 'workers = 0\nmemory = "x"\n[input]\ncorpus = "c"\n[filter]\npercent = 7\n[embed]\nmodel = "precomputed"\n'
     assert problems(tmp_path, text, "broken", "emit.num_negatives=500") == [
         "--set broken: write it as table.key=value, for example --set filter.percent=0.9",
         "FILE workers: input should be greater than or equal to 1 (given: 0)",
         "FILE filter.percent: input should be less than or equal to 1 (given: 7)",
-        "FILE cache: 'x' is not a size; write for example 4GB or 512MiB",
+        "FILE memory: 'x' is not a size; write for example 4GB or 512MiB",
         "FILE input: queries and qrels missing (corpus, queries and qrels go together)",
         'FILE embed.corpus_vectors: needed where embed.model = "precomputed"',
         'FILE embed.query_vectors: needed where embed.model = "precomputed"',

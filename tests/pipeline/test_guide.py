@@ -110,7 +110,7 @@ def test_a_guide_that_no_rule_asks_decides_nothing(base: Path, first: Path) -> N
     assert rows == [{name: row[name] for name in COLUMNS[:3]} for row in emitted(without)]
 
 
-@pytest.mark.parametrize("tables", [{"shard_rows": 512}, {"shard_rows": 4096, "cache": "0"}, {"cache": "700kB"}])
+@pytest.mark.parametrize("tables", [{"shard_rows": 512}, {"shard_rows": 4096, "memory": "0"}, {"memory": "700700kB"}])
 def test_other_shards_and_caches_hold_the_same_content(base: Path, first: Path, tables: dict[str, Any]) -> None:
     other = mine(base, "-".join(map(str, tables.values())), **tables)
     for stage in ("embed/guide-corpus", "embed/guide-queries", "retrieve", "filter", "emit"):

@@ -110,7 +110,7 @@ def test_settings_without_effect_change_nothing(base: Path) -> None:
     tables = {
         "workers": 2,
         "shard_rows": 256,
-        "cache": "1MB",
+        "memory": "1MB",
         "embed": {"batch_size": 7, "batch_tokens": 99, "device": "cpu"},
     }
     assert ran(base, report={"fail_under": {"eci": 0.1}}, **tables) == []

@@ -54,7 +54,7 @@ def test_an_approximate_index_writes_the_same_bytes_again(base: Path, kind: str)
 
 
 def test_a_small_cache_writes_the_same_bytes(base: Path, first: Path) -> None:
-    assert tree(mine(base, "uncached", cache="0")) == tree(first)
+    assert tree(mine(base, "uncached", memory="0")) == tree(first)
 
 
 @pytest.mark.parametrize("shard_rows", [512, 4096])

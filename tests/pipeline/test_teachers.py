@@ -148,7 +148,7 @@ def test_an_approximate_index_is_the_judges_alone(base: Path, mined: Path) -> No
 @pytest.mark.slow
 def test_the_same_bytes_whatever_the_shards_the_workers_and_the_cache(tmp_path: Path) -> None:
     where = make_collection(tmp_path, DOCUMENTS, QUERIES)
-    run(config(where, "one", shard_rows=512, cache="1KB"), SEARCH)
+    run(config(where, "one", shard_rows=512, memory="1KB"), SEARCH)
     run(config(where, "two", workers=2), SEARCH)
     for folder in ("embed/corpus", "embed/sources/odd/corpus", "embed/sources/odd/queries", "retrieve"):
         assert table(where / "one" / folder).equals(table(where / "two" / folder))
@@ -182,7 +182,7 @@ def test_keys_cover_the_teachers_by_name_and_no_more(base: Path, mined: Path) ->
     def states(source: list[Any], **tables: Any) -> dict[str, str]:
         return {s["stage"]: s["state"] for s in make_plan(config(base, source=source, **tables))["stages"]}
 
-    assert set(states(ALL, workers=2, cache="2MB").values()) == {"done"}
+    assert set(states(ALL, workers=2, memory="702MB").values()) == {"done"}
     turned = states([ODD, SHORT, BM25])
     assert turned["embed"] == turned["index"] == "done", "another order needs no new vectors"
     assert turned["retrieve"].startswith("stale")
