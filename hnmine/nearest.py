@@ -10,6 +10,7 @@ from hnmine.pooling import Hits
 from hnmine.ragged import Ragged
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import ExactProposer, Proposer, search
+from hnmine.torchsearch import TorchProposer
 from hnmine.vectors import VectorStore
 from hnmine.where import Where
 
@@ -21,14 +22,16 @@ class Nearest:
     Attributes:
         corpus: vectors of all documents.
         where: the conditions on candidates; None where all documents may be candidates.
+        device: where torch makes the matrix products of a search without conditions; None for the CPU without torch.
     """
 
     corpus: VectorStore
     where: Where | None
+    device: str | None = None
 
     @cached_property
-    def _exact(self) -> ExactProposer:
-        return ExactProposer(self.corpus)
+    def _exact(self) -> Proposer:
+        return ExactProposer(self.corpus) if self.device is None else TorchProposer(self.corpus, self.device)
 
     def find(
         self, queries: np.ndarray, first: int, positives: Ragged, depth: int, proposer: Proposer | None = None

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from hnmine.config.base import Section, setting
+from hnmine.config.base import Name, Section, setting
 from hnmine.config.sources import MOST_SOURCES, SourceConfig
 from hnmine.config.where import WhereConfig
 
@@ -11,6 +11,9 @@ class IndexConfig(Section):
     """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
 
     kind: Literal["auto", "flat", "hnsw", "ivf"] = setting("auto", "flat is exact; auto picks by estimated cost")
+    device: Name | None = setting(
+        None, "where exact search multiplies: cuda, cuda:1; candidates are the same (default: the CPU)", no_effect=True
+    )
     hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
     ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)

@@ -55,7 +55,7 @@ class _State:
     @cached_property
     def nearest(self) -> Nearest:
         """Return what finds the teacher's best documents."""
-        return Nearest(self.corpus, self.where)
+        return Nearest(self.corpus, self.where, self.context.config.index.device)
 
     @property
     def depth(self) -> Depth:

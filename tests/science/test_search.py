@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine.errors import ConfigError
 from hnmine.science.dots import dots
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.search import SLACK, ExactProposer, IndexProposer, search
@@ -222,3 +223,26 @@ def test_a_real_index_over_everything_agrees_with_exact_search():
     index.add(corpus)
     approximate = search(InBlocks(corpus, [111]), queries, 10, IndexProposer(index, queries, 40))
     np.testing.assert_array_equal(approximate, exactly(InBlocks(corpus), queries, 10))
+
+
+@quick
+@given(
+    st.integers(1, 90), st.integers(1, 6), st.integers(1, 30), st.integers(0, 3), st.integers(0, 50),
+    st.lists(st.integers(1, 89), max_size=3),
+)  # fmt: skip
+def test_products_by_torch_give_the_same_documents_bit_for_bit(rows, asked, k, kinds, seed, cuts):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from hnmine.torchsearch import TorchProposer
+
+    corpus = tied_vectors(rows, 8, kinds, seed) if kinds else random_vectors(rows, 8, seed)
+    queries, parts = random_vectors(asked, 8, seed + 1), InBlocks(corpus, [c for c in cuts if c < rows])
+    keys = search(parts, queries, k, TorchProposer(parts, "cpu"))
+    np.testing.assert_array_equal(keys, exactly(parts, queries, k))
+
+
+def test_a_device_that_is_not_there_is_said():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from hnmine.torchsearch import TorchProposer
+
+    with pytest.raises(ConfigError, match=r"^index.device: torch cannot use 'cuda:99'"):
+        TorchProposer(InBlocks(random_vectors(3, 4, 0)), "cuda:99")
