@@ -98,6 +98,11 @@ class CalibratedScorer:
         query = cells.anchors.owners[cells.anchor]
         return self.calibration.models.predict(features(batch, cells), which[query])
 
+    def of_features(self, evidence: np.ndarray) -> np.ndarray:
+        """Return P(false negative) of rows of `features`, float64, by the model that was fitted on every query."""
+        models = self.calibration.models
+        return models.predict(evidence, np.full(len(evidence), len(models.bias) - 1))
+
 
 @dataclass(frozen=True)
 class Remembered:

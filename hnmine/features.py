@@ -25,8 +25,8 @@ NAMES = (
 def two_sided(batch: Batch) -> np.ndarray:
     """Return z(s) + z(max_P sim(d, d+)) of each candidate, each standardised within its query's own candidates.
 
-    Labelled positives do not count in mean and deviation, nor do documents that were not retrieved. This project's
-    rule: measured against the positive document as well as against the query.
+    Labelled positives do not count in mean and deviation. This project's rule: measured against the positive document
+    as well as against the query.
 
     Returns:
         float64, shape (candidates,).
@@ -35,19 +35,8 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    """Return values standardised within each query's retrieved candidates, labelled positives not counted.
-
-    What was not retrieved gets no lower a value than the least of those: further down nothing is known.
-    """
-    counted = batch.counted
-    if batch.listed is None:
-        return np.asarray(within(values, batch.owners, counted, len(batch)))
-    counted = counted & batch.listed
-    least = np.full(len(batch), np.inf)
-    np.minimum.at(least, batch.owners[counted], values[counted])
-    floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
-    raised = np.where(batch.listed, values, np.maximum(values, floor))
-    return np.asarray(within(raised, batch.owners, counted, len(batch)))
+    """Return values standardised within each query's candidates, labelled positives not counted."""
+    return np.asarray(within(values, batch.owners, batch.counted, len(batch)))
 
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:
@@ -58,16 +47,45 @@ def features(batch: Batch, cells: Cells) -> np.ndarray:
     place = np.repeat(batch.positives.offsets[:-1][owners] - (np.cumsum(widths) - widths), widths)
     place += np.arange(int(widths.sum()))
     spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
-    similarity = batch.most(spread)
-    score = against(batch.scores, mean[owners], std[owners])
-    z_score, z_similarity = _in_list(batch, batch.scores), _in_list(batch, batch.similarity)
-    query = cells.anchors.owners
-    anchor = against(cells.anchors.values, mean[query], std[query])[cells.anchor]
-    at = cells.candidate
-    columns = (
-        score[at], score[at] - anchor, anchor, similarity[at], np.log(batch.ranks)[at],
-        z_score[at], z_similarity[at], (z_score * z_similarity)[at], similarity[at] - anchor,
-        batch.query_overlaps[at], _in_list(batch, batch.query_overlaps)[at],
-        batch.overlap[at], _in_list(batch, batch.overlap)[at],
+    query, at = cells.anchors.owners, cells.candidate
+    listed = [_in_list(batch, getattr(batch, name)) for name in IN_LIST]
+    return columns(
+        against(batch.scores, mean[owners], std[owners])[at],
+        against(cells.anchors.values, mean[query], std[query])[cells.anchor],
+        batch.most(spread)[at],
+        batch.ranks[at],
+        (batch.query_overlaps[at], batch.overlap[at]),
+        (listed[0][at], listed[1][at], listed[2][at], listed[3][at]),
+    )
+
+
+IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")
+"""What is standardised within a query's candidates, by the names of `Batch`."""
+InList = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def columns(
+    score: np.ndarray,
+    anchor: np.ndarray,
+    similarity: np.ndarray,
+    rank: np.ndarray,
+    words: tuple[np.ndarray, np.ndarray],
+    in_list: InList,
+) -> np.ndarray:
+    """Return the evidence of some cells as columns, float64, shape (cells, len(NAMES)); all arguments (cells,).
+
+    Args:
+        score: s against the query's random documents.
+        anchor: s+ likewise.
+        similarity: largest sim(d, d+), against the positive's random documents.
+        rank: from 1.
+        words: share of the query's word weight, and largest overlap with a positive.
+        in_list: z of what `IN_LIST` names, within the query's own candidates.
+    """
+    z_score, z_similarity, z_query_words, z_positive_words = in_list
+    found = (
+        score, score - anchor, anchor, similarity, np.log(rank),
+        z_score, z_similarity, z_score * z_similarity, similarity - anchor,
+        words[0], z_query_words, words[1], z_positive_words,
     )  # fmt: skip
-    return np.stack(columns, axis=1)
+    return np.stack(found, axis=1)
