@@ -17,7 +17,8 @@ class Packed:
 
     Attributes:
         batch: int64, one an example: the number of its batch.
-        conflicts: int64, one an example: examples that it was compared with and kept apart from.
+        conflicts: int64, one an example: examples of its cluster, or of a neighbouring one, that it was compared with
+            and kept apart from.
     """
 
     batch: np.ndarray
@@ -32,7 +33,7 @@ def groups_of(cluster: np.ndarray, most: int) -> Iterator[np.ndarray]:
             yield own[first : first + most]
 
 
-def pack(cluster: np.ndarray, turn: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
+def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
     """Return batches of at most `size` examples without conflict.
 
     Each cluster gives as many full batches as first-fit makes of it. What is left of all clusters is packed in the same
@@ -42,8 +43,6 @@ def pack(cluster: np.ndarray, turn: np.ndarray, size: int, most: int, compare: C
 
     Args:
         cluster: int64, one an example, examples in the order in which they are to be placed.
-        turn: int64, one an example: how many of its query come before it. Two of one query are always in conflict, so
-            what is left over is packed turn by turn.
         size: examples a batch.
         most: examples that are compared with each other at a time; above `size`.
         compare: gives their conflicts.
@@ -56,8 +55,7 @@ def pack(cluster: np.ndarray, turn: np.ndarray, size: int, most: int, compare: C
         conflict = compare(members)
         work.conflicts[members] += conflict.sum(axis=1)
         left.append(work.keep_full(members, first_fit(conflict, size)))
-    pool = np.concatenate(left)
-    aside = work.sweep(pool[np.argsort(turn[pool], kind="stable")], last=False)
+    aside = work.sweep(np.concatenate(left), last=False)
     work.sweep(np.sort(aside), last=True)
     return Packed(work.batch, work.conflicts)
 
@@ -96,7 +94,7 @@ class _Packing:
             taken = self.most - len(rest)
             members = np.concatenate([rest, pool[first : first + taken]])
             conflict, old = self.compare(members), np.arange(len(members)) < len(rest)
-            if not last:  # a pair may meet again in the last sweep, where nothing is counted
+            if not last:  # in the last sweep a pair may meet again
                 known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
                 self.conflicts[members] += (conflict & ~known).sum(axis=1)
             first += taken

@@ -177,12 +177,10 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     queries, documents = state.pairs.texts
     query, document = queries.at(examples.query_row), documents.at(examples.positive_row)
     order = _order(state, query, document)
-    turn = turns(query[order])
-    order, turn = order[np.argsort(turn, kind="stable")], np.sort(turn, kind="stable")
     cluster = _clusters(state, size)[query]
     ordered = examples.take(order)
     with threadpool_limits(1):  # sums in another order would change the last bits
-        found = pack(cluster[order], turn, size, 2 * target_size(size), _compare(state, ordered, item, tick))
+        found = pack(cluster[order], size, 2 * target_size(size), _compare(state, ordered, item, tick))
     batch, conflicts = np.empty_like(order), np.empty_like(order)
     batch[order], conflicts[order] = found.batch, found.conflicts
     random = np.empty_like(order)
@@ -215,9 +213,16 @@ def _compare(state: _State, ordered: Examples, item: Item, tick: Tick) -> Callab
 
 
 def _order(state: _State, query: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """Return the examples in an order that depends on seed and ids alone, not on the order of the input."""
+    """Return the examples in an order that depends on seed and ids alone, not on the order of the input.
+
+    Those of one query, which can share no batch, are spread over all of it evenly.
+    """
+    seed = state.context.config.seed
     texts = (f"{state.query_ids[q]} {state.doc_ids[d]}" for q, d in zip(query, document, strict=True))
-    return np.argsort(_numbers(state.context.config.seed, texts), kind="stable")
+    order = np.argsort(_numbers(seed, texts), kind="stable")
+    first = _numbers(seed, state.query_ids).astype(np.float64) / 2.0**64
+    share = (turns(query[order]) + first[query[order]]) / np.bincount(query)[query[order]]
+    return np.asarray(order[np.argsort(share, kind="stable")])
 
 
 def _clusters(state: _State, size: int) -> np.ndarray:
