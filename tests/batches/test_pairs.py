@@ -74,12 +74,13 @@ class Oracle:
         lists = (batch.scores, batch.similarity, batch.query_overlaps, batch.overlap)
         for value, listed in zip(values, lists, strict=True):
             known = [float(one) for one in listed[counted]]
-            z.append((max(value, min(known)) - np.mean(known)) / np.std(known))
+            spread = np.std(known)
+            z.append((max(value, min(known)) - np.mean(known)) / spread if spread > 1e-6 else 0.0)
         if self.rule.rule == "two_sided":
             return z[0] + z[1] > self.rule.two_sided
         mean, std = float(batch.background_mean[0]), float(batch.background_std[0])
-        spread = zip(cosines, batch.positive_background_mean, batch.positive_background_std, strict=True)
-        similar = max((c - float(m)) / float(s) for c, m, s in spread)
+        far = zip(cosines, batch.positive_background_mean, batch.positive_background_std, strict=True)
+        similar = max((c - float(m)) / float(s) for c, m, s in far)
         s, s_plus = (score - mean) / std, (float(batch.positive_scores.values[anchor]) - mean) / std
         rank = 1 + sum(one > score for one in batch.scores)
         evidence = (s, s - s_plus, s_plus, similar, np.log(rank), z[0], z[1], z[0] * z[1], similar - s_plus,
