@@ -110,6 +110,11 @@ class CalibratedScorer:
         which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
         return logistic(weighted(batch, cells, slopes[which]) + offsets[which][cells.anchors.owners][cells.anchor])
 
+    def of_features(self, evidence: np.ndarray) -> np.ndarray:
+        """Return P(false negative) of rows of `features`, float64, by the model that was fitted on every query."""
+        models = self.calibration.models
+        return models.predict(evidence, np.full(len(evidence), len(models.bias) - 1))
+
 
 @dataclass(frozen=True)
 class Remembered:

@@ -27,8 +27,8 @@ NAMES = tuple(_PARTS)
 def two_sided(batch: Batch) -> np.ndarray:
     """Return z(s) + z(max_P sim(d, d+)) of each candidate, each standardised within its query's own candidates.
 
-    Labelled positives do not count in mean and deviation, nor do documents that were not retrieved. This project's
-    rule: measured against the positive document as well as against the query.
+    Labelled positives do not count in mean and deviation. This project's rule: measured against the positive document
+    as well as against the query.
 
     Returns:
         float64, shape (candidates,).
@@ -37,19 +37,13 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    """Return values standardised within each query's retrieved candidates, labelled positives not counted.
+    """Return values standardised within each query's candidates, labelled positives not counted."""
+    return np.asarray(within(values, batch.owners, batch.counted, len(batch)))
 
-    What was not retrieved gets no lower a value than the least of those: further down nothing is known.
-    """
-    counted = batch.counted
-    if batch.listed is None:
-        return np.asarray(within(values, batch.owners, counted, len(batch)))
-    counted = counted & batch.listed
-    least = np.full(len(batch), np.inf)
-    np.minimum.at(least, batch.owners[counted], values[counted])
-    floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
-    raised = np.where(batch.listed, values, np.maximum(values, floor))
-    return np.asarray(within(raised, batch.owners, counted, len(batch)))
+
+IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")
+"""What is standardised within a query's candidates, by the names of `Batch`."""
+InList = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def measures(batch: Batch) -> dict[str, np.ndarray]:
@@ -57,18 +51,29 @@ def measures(batch: Batch) -> dict[str, np.ndarray]:
     owners = batch.owners
     place = batch.positives.places(owners)
     spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
-    z_score, z_similarity = _in_list(batch, batch.scores), _in_list(batch, batch.similarity)
+    score = against(batch.scores, batch.background_mean[owners], batch.background_std[owners])
+    in_list = (
+        _in_list(batch, batch.scores), _in_list(batch, batch.similarity),
+        _in_list(batch, batch.query_overlaps), _in_list(batch, batch.overlap),
+    )  # fmt: skip
+    return _measures(score, batch.most(spread), batch.ranks, (batch.query_overlaps, batch.overlap), in_list)
+
+
+def _measures(
+    score: np.ndarray, similarity: np.ndarray, rank: np.ndarray, words: tuple[np.ndarray, np.ndarray], in_list: InList
+) -> dict[str, np.ndarray]:
+    z_score, z_similarity, z_query_words, z_positive_words = in_list
     return {
-        "score": against(batch.scores, batch.background_mean[owners], batch.background_std[owners]),
-        "similarity": batch.most(spread),
-        "log_rank": np.log(batch.ranks),
+        "score": score,
+        "similarity": similarity,
+        "log_rank": np.log(rank),
         "score_in_list": z_score,
         "similarity_in_list": z_similarity,
         "both_in_list": z_score * z_similarity,
-        "query_words": batch.query_overlaps,
-        "query_words_in_list": _in_list(batch, batch.query_overlaps),
-        "positive_words": batch.overlap,
-        "positive_words_in_list": _in_list(batch, batch.overlap),
+        "query_words": words[0],
+        "query_words_in_list": z_query_words,
+        "positive_words": words[1],
+        "positive_words_in_list": z_positive_words,
     }
 
 
@@ -80,11 +85,37 @@ def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:
     """Return the evidence of each cell, float64, shape (cells, len(NAMES))."""
-    found, anchor = measures(batch), _anchors(batch, cells)[cells.anchor]
+    found = {name: values[cells.candidate] for name, values in measures(batch).items()}
+    return _assembled(found, _anchors(batch, cells)[cells.anchor])
+
+
+def columns(
+    score: np.ndarray,
+    anchor: np.ndarray,
+    similarity: np.ndarray,
+    rank: np.ndarray,
+    words: tuple[np.ndarray, np.ndarray],
+    in_list: InList,
+) -> np.ndarray:
+    """Return the evidence of some cells, float64, shape (cells, len(NAMES)); all arguments (cells,).
+
+    Args:
+        score: s against the query's random documents.
+        anchor: s+ likewise.
+        similarity: largest sim(d, d+), against the positive's random documents.
+        rank: from 1.
+        words: share of the query's word weight, and largest overlap with a positive.
+        in_list: z of what `IN_LIST` names, within the query's own candidates.
+    """
+    return _assembled(_measures(score, similarity, rank, words, in_list), anchor)
+
+
+def _assembled(found: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
+    """Return the features of cells out of their measures and anchors, all (cells,)."""
     out = np.zeros((len(NAMES), len(anchor)))
     for column, (measure, times) in zip(out, _PARTS.values(), strict=True):
         if measure:
-            column += found[measure][cells.candidate]
+            column += found[measure]
         if times:
             column += times * anchor
     return np.ascontiguousarray(out.T)

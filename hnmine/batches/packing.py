@@ -17,7 +17,8 @@ class Packed:
 
     Attributes:
         batch: int64, one an example: the number of its batch.
-        conflicts: int64, one an example: examples that it was compared with and kept apart from.
+        conflicts: int64, one an example: examples of its cluster, or of a neighbouring one, that it was compared with
+            and kept apart from.
     """
 
     batch: np.ndarray
@@ -32,55 +33,79 @@ def groups_of(cluster: np.ndarray, most: int) -> Iterator[np.ndarray]:
             yield own[first : first + most]
 
 
-def pack(cluster: np.ndarray, turn: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
+def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
     """Return batches of at most `size` examples without conflict.
 
-    Each cluster gives as many full batches as first-fit makes of it. What is left of all clusters, in their order, is
-    packed in the same way, some at a time: full batches stand, the rest goes on to the next. Only the last batches, and
-    those of a rest that grows too large since all of it is in conflict, are not full.
+    Each cluster gives as many full batches as first-fit makes of it. What is left of all clusters is packed in the same
+    way, some at a time: full batches stand, the rest goes on to the next. First in the order of the clusters, so that
+    neighbours meet; a rest that grows too large, since neighbours are in conflict, is set aside and then packed in the
+    order given, which mixes clusters. Only what even that leaves over makes batches that are not full.
 
     Args:
         cluster: int64, one an example, examples in the order in which they are to be placed.
-        turn: int64, one an example: how many of its query come before it. Two of one query are always in conflict, so
-            what is left over is packed turn by turn.
         size: examples a batch.
         most: examples that are compared with each other at a time; above `size`.
         compare: gives their conflicts.
     """
-    found = _Numbers(np.full(len(cluster), -1, dtype=np.int64), np.zeros(len(cluster), dtype=np.int64), size)
+    n = len(cluster)
+    work = _Packing(np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), size, most, compare)
     left = [np.zeros(0, dtype=np.int64)]
-    group = np.zeros(len(cluster), dtype=np.int64)
     for number, members in enumerate(groups_of(cluster, most)):
-        group[members] = number
+        work.group[members] = number
         conflict = compare(members)
-        found.conflicts[members] += conflict.sum(axis=1)
-        left.append(found.keep_full(members, first_fit(conflict, size)))
-    pool, rest, first = np.concatenate(left), left[0], 0
-    pool = pool[np.argsort(turn[pool], kind="stable")]
-    while first < len(pool) or len(rest):
-        taken = max(0, most - len(rest))
-        members = np.concatenate([rest, pool[first : first + taken]])
-        conflict, old = compare(members), np.arange(len(members)) < len(rest)
-        known = (group[members][:, None] == group[members]) | (old[:, None] & old)  # counted before
-        found.conflicts[members] += (conflict & ~known).sum(axis=1)
-        first += taken
-        rest = found.keep_full(members, first_fit(conflict, size))
-        if first >= len(pool) or len(rest) > most // 2:
-            rest = found.keep_all(rest, members, conflict)
-    return Packed(found.batch, found.conflicts)
+        work.conflicts[members] += conflict.sum(axis=1)
+        left.append(work.keep_full(members, first_fit(conflict, size)))
+    aside = work.sweep(np.concatenate(left), last=False)
+    work.sweep(np.sort(aside), last=True)
+    return Packed(work.batch, work.conflicts)
 
 
 @dataclass
-class _Numbers:
-    """Numbers given to batches so far."""
+class _Packing:
+    """Batches so far.
+
+    Attributes:
+        batch: of each example, -1 where it has none.
+        conflicts: counted for each example.
+        group: the examples that each was first compared with.
+        size: examples a batch.
+        most: examples that are compared with each other at a time.
+        compare: gives their conflicts.
+        next: number of the next batch.
+    """
 
     batch: np.ndarray
     conflicts: np.ndarray
+    group: np.ndarray
     size: int
+    most: int
+    compare: Compare
     next: int = 0
 
+    def sweep(self, pool: np.ndarray, *, last: bool) -> np.ndarray:
+        """Make full batches of examples in their order, some at a time; return those that are set aside.
+
+        Args:
+            pool: the examples.
+            last: whether what would be set aside makes batches that are not full instead.
+        """
+        rest, aside, first = pool[:0], [pool[:0]], 0
+        while first < len(pool):
+            taken = self.most - len(rest)
+            members = np.concatenate([rest, pool[first : first + taken]])
+            conflict, old = self.compare(members), np.arange(len(members)) < len(rest)
+            if not last:  # in the last sweep a pair may meet again
+                known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
+                self.conflicts[members] += (conflict & ~known).sum(axis=1)
+            first += taken
+            rest = self.keep_full(members, first_fit(conflict, self.size))
+            if first >= len(pool) or len(rest) > self.most // 2:
+                aside.append(self.keep_all(rest, members, conflict) if last else rest)
+                rest = rest[:0]
+        return np.concatenate(aside)
+
     def keep_full(self, members: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Number the batches that are full, and return the members of the others."""
+        """Number the batches that are full, and return the members of the others, in their order."""
         sizes = np.bincount(label)
         full = sizes[label] == self.size
         _, number = np.unique(label[full], return_inverse=True)

@@ -2,65 +2,36 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 
-from hnmine.batches.held import Held
-from hnmine.candidates import Batch
-from hnmine.config import Config, FilterConfig
-from hnmine.judging import CODES, Scorer, TextKeys, judge, rule_names
-from hnmine.overlaps import Words
+from hnmine.batches.lists import Lists
+from hnmine.batches.shared import SharedWords
+from hnmine.calibrating import CalibratedScorer
+from hnmine.config import FilterConfig
+from hnmine.features import columns
+from hnmine.judging import rule_names
 from hnmine.ragged import Ragged
-from hnmine.schemas import KEEP
-from hnmine.science.dots import dots, unit
+from hnmine.science.dots import unit
+from hnmine.science.margins import below
 from hnmine.science.packing import conflicts
+from hnmine.science.standardise import against
 
-# Cells of (query, document) that are judged at a time.
-CELLS = 400_000
+# (positive of a query, document) pairs that are compared at a time.
+CELLS = 1_000_000
 
 
-def pair_filter(config: FilterConfig) -> FilterConfig:
+def pair_filter(config: FilterConfig, scorer: CalibratedScorer | None, *, rescored: bool) -> FilterConfig:
     """Return the filter that a query's in-batch negatives must pass: its checks, and one rule on both sides.
 
     calibrated where the filter has a calibrated threshold, else two_sided with its setting. Margins are no sign of a
-    false negative, and ranks are those of a retrieval.
+    false negative, and ranks are those of a retrieval. Scores are the teacher's, so a model that was fitted on a
+    cross-encoder's cannot be asked.
     """
-    rule = "calibrated" if "calibrated" in rule_names(config) else "two_sided"
+    usable = scorer is not None and (scorer.by_teacher or not rescored)
+    rule = "calibrated" if usable and "calibrated" in rule_names(config) else "two_sided"
     return config.model_copy(update={"rule": rule, "ranks": None})
-
-
-class HeldWords(Words):
-    """The words of some documents, in memory.
-
-    Args:
-        ingest: the folder of the ingest stage.
-        rows: the documents, int64, ascending, distinct.
-    """
-
-    def __init__(self, ingest: Path, rows: np.ndarray) -> None:
-        super().__init__(ingest)
-        self.rows, self.words = rows, super().of(rows)
-
-    def of(self, rows: np.ndarray) -> Ragged:
-        """Return the words of the given documents, which must be among those held."""
-        return self.words.take(np.searchsorted(self.rows, rows))
-
-
-@dataclass(frozen=True)
-class Documents:
-    """The positives of all queries.
-
-    Attributes:
-        rows: int64, ascending, distinct.
-        vectors: the teacher's, float32, shape (n, dim).
-        words: theirs.
-    """
-
-    rows: np.ndarray
-    vectors: np.ndarray
-    words: HeldWords
 
 
 @dataclass(frozen=True)
@@ -90,26 +61,69 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What the labels say of each query, by its row.
+
+    Attributes:
+        text_keys: uint64, shape (queries,).
+        relevant: rows of its positives, of those of queries with the same text, and of what is judged relevant.
+        irrelevant: rows of what is judged irrelevant and no rule may reject.
+    """
+
+    text_keys: np.ndarray
+    relevant: tuple[Ragged, ...]
+    irrelevant: Ragged
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Vectors and words of the positives of all queries, or of queries.
+
+    Attributes:
+        rows: int64, ascending, distinct.
+        vectors: the teacher's, float32, shape (n, dim).
+        words: theirs; empty lists where nobody asks.
+    """
+
+    rows: np.ndarray
+    vectors: np.ndarray
+    words: Ragged
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Return the places of some rows."""
+        return np.searchsorted(self.rows, rows)
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The vectors at length 1."""
+        return unit(self.vectors)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Finds the conflicts among examples.
 
     Attributes:
-        config: the whole config.
-        held: candidates and queries.
-        documents: the positives of all queries.
-        queries: the teacher's vectors of queries, float32, shape (n, dim), with their rows, ascending.
-        texts: uint64, one a row of the corpus: its text key.
-        shared: bool, likewise: whether another row has it too.
-        scorer: of the filter; None where it fitted no model.
+        filter: what pairs are judged by, see `pair_filter`.
+        cosine: whether the teacher's scores are cosines.
+        texts: queries and documents.
+        keys: uint64, one a row of the corpus: its text key.
+        labels: of all queries.
+        lists: of all queries.
+        rejected: for each anchor of `lists`, the candidates that the calibrated model rejects; no use without one.
+        scorer: gives P(false negative); None where the rule is two_sided.
+        idf: of every word.
     """
 
-    config: Config
-    held: Held
-    documents: Documents
-    queries: tuple[np.ndarray, np.ndarray]
-    texts: np.ndarray
-    shared: np.ndarray
-    scorer: Scorer | None
+    filter: FilterConfig
+    cosine: bool
+    texts: tuple[Texts, Texts]
+    keys: np.ndarray
+    labels: Labels
+    lists: Lists
+    rejected: Ragged
+    scorer: CalibratedScorer | None
+    idf: np.ndarray
 
     def conflicts(self, examples: Examples) -> np.ndarray:
         """Return which of the examples must not share a batch, bool, symmetric.
@@ -119,136 +133,139 @@ class Pairs:
         `pair_filter` rejects as well: two_sided among the others' positives, a calibrated model among their negatives
         too, as far as these are candidates of its query.
         """
-        count = len(examples)
-        positives = np.arange(count), self.texts[examples.positive_row]
-        negatives = examples.negative_rows.owners, self.texts[examples.negative_rows.values]
-        everything = np.concatenate([positives[0], negatives[0]]), np.concatenate([positives[1], negatives[1]])
-        found = np.zeros((count, count), dtype=bool)
-        calibrated = pair_filter(self.config.filter).rule == "calibrated"
-        for which, names, known in self._barred(examples):
-            offered = everything if known or calibrated else positives
-            found |= conflicts((which, names), offered, count)
+        count, query = len(examples), examples.query_row
+        numbers = np.arange(count)
+        negatives = examples.negative_rows
+        offered = (
+            np.concatenate([numbers, negatives.owners]),
+            self.keys[np.concatenate([examples.positive_row, negatives.values])],
+        )
+        own = [part.take(query) for part in self.labels.relevant]
+        if self.scorer is not None:
+            own.append(self.rejected.take(self._anchor(examples)))
+        barred = (
+            np.concatenate([numbers, *(part.owners for part in own)]),
+            np.concatenate([self.labels.text_keys[query], *(self.keys[part.values] for part in own)]),
+        )
+        judged = self._judged(examples)
+        np.fill_diagonal(judged, val=False)
+        return np.asarray(conflicts(barred, offered, count) | judged | judged.T)
+
+    def _anchor(self, examples: Examples) -> np.ndarray:
+        """Return the anchor of each example, as a position in `lists.anchors`."""
+        anchors = self.lists.anchors
+        several = anchors.lengths[examples.query_row] > 1
+        return np.asarray(anchors.offsets[:-1][examples.query_row] + np.where(several, examples.place, 0))
+
+    def _judged(self, examples: Examples) -> np.ndarray:
+        """Return which example's query has the positive of which other rejected, bool; the diagonal has no meaning."""
+        rows, query = distinct(examples.query_row)
+        documents, column = distinct(examples.positive_row)
+        out = np.zeros((len(examples), len(examples)), dtype=bool)
+        for part in self._parts(rows, len(documents)):
+            which = np.flatnonzero(np.isin(query, part))
+            group = _Group(self, rows[part], documents)
+            place = np.searchsorted(part, query[which])
+            if self.scorer is None:
+                bad = below(group.two_sided(), self.filter.two_sided)[place]
+            else:
+                bad = group.probabilities(place, self.lists.anchors.values[self._anchor(examples)[which]])
+                bad = bad <= self.scorer.threshold
+            bad = ~bad & ~group.spared[place] | group.near_copies[place]
+            out[which] = bad[:, column]
+        return out
+
+    def _parts(self, rows: np.ndarray, documents: int) -> Iterator[np.ndarray]:
+        """Yield places of queries, some at a time; a part has at least one."""
+        cells = np.cumsum((self.lists.positives.lengths[rows] + 1) * documents) // CELLS
+        yield from np.split(np.arange(len(rows)), np.flatnonzero(np.diff(cells)) + 1)
+
+
+def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values without repeats in the order in which they first come, and the place of each among these."""
+    found, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return found[order], place[inverse]
+
+
+class _Group:
+    """Some queries against some documents: every matrix has shape (queries, documents).
+
+    In the order of the examples and not of the rows, as a matrix product's last bits may depend on a place in it.
+    """
+
+    def __init__(self, pairs: Pairs, rows: np.ndarray, documents: np.ndarray) -> None:
+        self.pairs, self.rows, self.documents = pairs, rows, documents
+        queries, corpus = pairs.texts
+        self.at = corpus.at(documents)
+        self.positives = pairs.lists.positives.take(rows)
+        self.starts = self.positives.offsets[:-1]
+        self.others, self.which = distinct(corpus.at(self.positives.values))
+        self.scores = queries.vectors[queries.at(rows)] @ corpus.vectors[self.at].T
+        self.cosines = (corpus.units[self.others] @ corpus.units[self.at].T)[self.which]
+        self.similarity = np.maximum.reduceat(self.cosines, self.starts, axis=0)
+
+    @property
+    def near_copies(self) -> np.ndarray:
+        """Which documents are nearly a positive of a query, or the query."""
+        config = self.pairs.filter
+        found = np.zeros(self.scores.shape, dtype=bool)
+        if config.max_positive_similarity is not None:
+            found |= ~below(self.similarity, config.max_positive_similarity)
+        if config.max_query_similarity is not None and self.pairs.cosine:
+            found |= ~below(self.scores, config.max_query_similarity)
         return found
 
-    def _barred(self, examples: Examples) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-        """Yield (example, text key, known) of what examples bar, some queries at a time; known: by labels or texts."""
-        rows, query = np.unique(examples.query_row, return_inverse=True)
-        documents = np.unique(examples.positive_row)
-        anchors = -(-len(examples) // max(1, len(rows)))  # of a query, about
-        step = max(1, CELLS // (anchors * (len(documents) + self.config.retrieve.most)))
-        for first in range(0, len(rows), step):
-            table = self.held.take(rows[first : first + step])
-            which = np.flatnonzero((query >= first) & (query < first + table.num_rows))
-            local = query[which] - first
-            keys = self._keys(table)
-            rejected = self._rejected(table, keys, documents)
-            anchor = np.where(rejected[1].lengths[local] > 1, examples.place[which], 0)
-            own = rejected[0].take(rejected[1].offsets[:-1][local] + anchor)
-            yield which[own.owners], self.texts[own.values], False
-            lists = [
-                Ragged.from_arrow(table.column(name)).take(local)
-                for name in ("positive_rows", "sibling_rows", "relevant_rows")
-            ]
-            names = [keys.queries[local], *(self.texts[part.values] for part in lists)]
-            owners = np.concatenate([which, *(which[part.owners] for part in lists)])
-            yield owners, np.concatenate(names), True
+    @property
+    def spared(self) -> np.ndarray:
+        """Which documents are judged irrelevant and no rule may reject."""
+        found = np.zeros(self.scores.shape, dtype=bool)
+        irrelevant = self.pairs.labels.irrelevant.take(self.rows)
+        order = np.argsort(self.documents)
+        place = np.minimum(np.searchsorted(self.documents[order], irrelevant.values), len(order) - 1)
+        here = self.documents[order[place]] == irrelevant.values
+        found[irrelevant.owners[here], order[place[here]]] = True
+        return found
 
-    def _keys(self, table: pa.Table) -> TextKeys:
-        siblings, judged, relevant = (
-            Ragged.from_arrow(table.column(name)) for name in ("sibling_rows", "negative_rows", "relevant_rows")
-        )
-        cosine = self.config.embed.similarity == "cosine"
-        own = table.column("text_key").to_numpy()
-        return TextKeys(self.texts, self.shared, own, siblings, judged, relevant, cosine)
+    def in_list(self, number: int, values: np.ndarray) -> np.ndarray:
+        """Return values standardised within each query's candidates."""
+        return self.pairs.lists.standardised(number, self.rows, values)
 
-    def _rejected(self, table: pa.Table, keys: TextKeys, documents: np.ndarray) -> tuple[Ragged, Ragged]:
-        """Return the documents rejected under each anchor score, and the anchor scores of each query."""
-        batch = self.widened(table, documents)
-        judged = judge(batch, pair_filter(self.config.filter), keys, self.scorer)
-        bad = np.flatnonzero(~np.isin(judged.codes, [CODES[KEEP], CODES["copy_of_negative"]]))
-        rows = batch.candidates.values[judged.cells.candidate[bad]]
-        anchors = judged.cells.anchors
-        lengths = np.bincount(judged.cells.anchor[bad], minlength=len(anchors.values))
-        return Ragged.from_lengths(rows, lengths), anchors
+    def two_sided(self) -> np.ndarray:
+        """Return z(s) + z(max_P sim(d, d+))."""
+        return np.asarray(self.in_list(0, self.scores) + self.in_list(1, self.similarity))
 
-    def widened(self, table: pa.Table, documents: np.ndarray) -> Batch:
-        """Return the candidates of some queries with further documents beside them, with all that features need.
+    def probabilities(self, query: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+        """Return P(false negative), float64, shape (examples, documents).
 
         Args:
-            table: rows of `held`.
-            documents: rows of documents, ascending, distinct, among `self.documents`.
+            query: of each example, int64.
+            anchors: its anchor score.
         """
-        own = Batch.from_table(table)
-        owners = np.repeat(np.arange(len(own)), len(documents))
-        column = np.tile(np.arange(len(documents)), len(own))
-        new = ~own.candidates.contains(owners, documents[column])
-        owners, column = owners[new], column[new]
-        vectors = self.documents.vectors[np.searchsorted(self.documents.rows, documents)]
-        asked = self.queries[1][np.searchsorted(self.queries[0], own.query_rows)]
-        scores = dots(asked, vectors)[owners, column]
-        similar = self._similarities(own, owners, column, vectors)
-        added = Ragged.from_lengths(documents[column], np.bincount(owners, minlength=len(own)))
-        terms = Ragged.from_arrow(table.column("terms"))
-        with_query, with_positives = self.documents.words.overlaps(terms, added, own.positives)
-        return _joined(own, added, (scores, similar, with_query, with_positives))
-
-    def _similarities(self, own: Batch, owners: np.ndarray, column: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Return the cosine of each added document to each positive of its query, document by document."""
-        at = np.searchsorted(self.documents.rows, own.positives.values)
-        table = dots(unit(self.documents.vectors[at]), unit(vectors))
-        return np.asarray(table[own.positives.places(owners), np.repeat(column, own.positives.lengths[owners])])
-
-
-def _joined(own: Batch, added: Ragged, values: tuple[np.ndarray, ...]) -> Batch:
-    """Return a batch with documents added to each query's candidates; values are those that `widened` computes."""
-    scores, similar, with_query, with_positives = values
-    owners = np.concatenate([own.owners, added.owners])
-    order = np.argsort(owners, kind="stable")
-    listed = np.arange(len(owners)) < len(own.scores)
-    widths = own.positives.lengths[owners]
-
-    def by_candidate(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        return np.concatenate([old, new.astype(old.dtype)])[order]
-
-    def by_positive(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        return Ragged.from_lengths(np.concatenate([old, new.astype(old.dtype)]), widths).take(order).values
-
-    counts = np.bincount(owners, minlength=len(own))
-    all_scores = by_candidate(own.scores, scores)
-    return Batch(
-        query_rows=own.query_rows,
-        positives=own.positives,
-        positive_scores=own.positive_scores,
-        candidates=Ragged.from_lengths(by_candidate(own.candidates.values, added.values), counts),
-        scores=all_scores,
-        ranks=np.where(listed[order], by_candidate(own.ranks, scores * 0), _ranks(owners, order, all_scores, listed)),
-        similarities=by_positive(own.similarities, similar),
-        query_overlaps=by_candidate(own.query_overlaps, with_query),
-        positive_overlaps=by_positive(own.positive_overlaps, with_positives),
-        background_mean=own.background_mean,
-        background_std=own.background_std,
-        positive_background_mean=own.positive_background_mean,
-        positive_background_std=own.positive_background_std,
-        guide_scores=own.guide_scores[:0],
-        guide_positive_scores=Ragged(own.guide_scores[:0], np.zeros(len(own) + 1, dtype=np.int64)),
-        source_ranks=np.zeros((len(owners), 0), dtype=np.int32),
-        listed=listed[order],
-    )
-
-
-def _ranks(owners: np.ndarray, order: np.ndarray, scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """Return each document's rank among its query's retrieved candidates: 1 + those that score higher.
-
-    Args:
-        owners: query of each, in the order before `order` was applied.
-        order: sorts by query.
-        scores: in the order after it.
-        listed: whether each was retrieved, in the order before.
-    """
-    query, known = owners[order], listed[order]
-    best = np.lexsort((known, -scores, query))  # equal scores: those that were not retrieved first
-    before = np.cumsum(known[best]) - known[best]
-    first = np.concatenate([[0], np.cumsum(np.bincount(query, weights=known))])[query[best]].astype(np.int64)
-    ranks = np.empty(len(query), dtype=np.int32)
-    ranks[best] = before - first + 1
-    return ranks
+        pairs, lists = self.pairs, self.pairs.lists
+        assert pairs.scorer is not None
+        queries, corpus = pairs.texts
+        mean, std = lists.background[self.rows].T.astype(np.float64)[:, :, None]
+        spread = lists.positive_background[lists.positives.places(self.rows)].T[:, :, None]
+        similarity = np.maximum.reduceat(against(self.cosines, *spread), self.starts, axis=0)
+        shared = SharedWords(corpus.words.take(self.at), pairs.idf)
+        of_query = shared.coverage(queries.words.take(queries.at(self.rows)))
+        with_positives = np.maximum.reduceat(
+            shared.overlap(corpus.words.take(self.others))[self.which], self.starts, axis=0
+        )
+        found = (self.scores, self.similarity, of_query, with_positives)
+        z = tuple(self.in_list(number, values) for number, values in enumerate(found))
+        own = against(anchors, *(part[query, 0] for part in (mean, std)))
+        flat = [
+            matrix[query].ravel()
+            for matrix in (
+                against(self.scores, mean, std), similarity, lists.ranks(self.rows, self.scores), *found[2:], *z
+            )
+        ]  # fmt: skip
+        evidence = columns(
+            flat[0], np.repeat(own, len(self.documents)), flat[1], flat[2], (flat[3], flat[4]),
+            (flat[5], flat[6], flat[7], flat[8]),
+        )  # fmt: skip
+        return pairs.scorer.of_features(evidence).reshape(len(query), len(self.documents))

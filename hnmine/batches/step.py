@@ -10,20 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from hnmine.badpositives import emitted
 from hnmine.batches.clusters import clusters, target_size
-from hnmine.batches.held import Held
+from hnmine.batches.lists import Lists, column_of, rejected_candidates
 from hnmine.batches.packing import pack
-from hnmine.batches.pairs import Documents, Examples, HeldWords, Pairs
+from hnmine.batches.pairs import Examples, Labels, Pairs, Texts, pair_filter
 from hnmine.choosing import anchor_of, read_chosen
 from hnmine.config import Config
-from hnmine.filtering import read_calibration, setup
+from hnmine.filtering import read_calibration
 from hnmine.formats import gets_rows
 from hnmine.keys import item_key
 from hnmine.memory import cache_bytes
+from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
-from hnmine.schemas import BATCHES, CORPUS, JUDGED, conform
+from hnmine.rescored import uses_rescored
+from hnmine.schemas import BATCHES, CANDIDATES, CORPUS, JUDGED, QUERIES, conform
 from hnmine.science.dots import dots
 from hnmine.science.packing import others_mean, turns
 from hnmine.stage import Item, RunContext, Step, Tick
@@ -85,11 +88,9 @@ def summary(context: RunContext) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _State:
     context: RunContext
-    judged: Shards
     examples: Examples
-    queries: tuple[np.ndarray, np.ndarray]
+    pairs: Pairs
     query_ids: list[str]
-    documents: Documents
     doc_ids: list[str]
 
 
@@ -102,22 +103,47 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 
 
 def _setup(context: RunContext) -> _State:
-    judged, embed = Shards(context.reading("filter"), JUDGED), context.reading("embed")
+    judged = Shards(context.reading("filter"), JUDGED)
     examples = _examples(judged, read_chosen(context.folder("emit")), context.config)
     queries = np.unique(examples.query_row)
-    rows = np.unique(Ragged.from_arrow(judged.column("positive_rows")).values)
-    vectors = VectorStore(embed / "corpus", cache_bytes(context.config)).gather(rows)
+    pairs = _pairs(context, judged, queries)
     ids = judged.column("query_id").take(pa.array(queries))
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    return _State(
-        context,
-        judged,
-        examples,
-        (queries, VectorStore(embed / "queries").gather(queries)),
-        ids.to_pylist(),
-        Documents(rows, vectors, HeldWords(context.reading("ingest"), rows)),
-        corpus.take(rows, ["doc_id"]).column(0).to_pylist(),
-    )
+    doc_ids = corpus.take(pairs.texts[1].rows, ["doc_id"]).column(0)
+    return _State(context, examples, pairs, ids.to_pylist(), doc_ids.to_pylist())
+
+
+def _pairs(context: RunContext, judged: Shards, queries: np.ndarray) -> Pairs:
+    """Return what finds conflicts among examples of some queries (rows, ascending)."""
+    config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
+    calibration = read_calibration(context.reading("filter"), config.seed)
+    scorer = calibration.scorer() if calibration else None
+    rule = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
+    scorer = scorer if rule.rule == "calibrated" else None
+    lists = Lists.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
+    documents, asked, words = np.unique(lists.positives.values), Shards(ingest / "queries", QUERIES), Words(ingest)
+    spare = config.filter.judged_negatives == "keep"
+    negatives = column_of(asked, "negative_rows")
+    nothing = Ragged(np.zeros(0, dtype=np.int64), np.zeros(lists.positives.offsets[-1] + 1, dtype=np.int64))
+    return Pairs(
+        rule,
+        config.embed.similarity == "cosine",
+        (
+            Texts(queries, VectorStore(embed / "queries").gather(queries), column_of(asked, "terms").take(queries)),
+            Texts(documents, VectorStore(embed / "corpus", cache_bytes(config)).gather(documents),
+                  words.of(documents)),
+        ),
+        Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy(),
+        Labels(
+            asked.column("text_key").to_numpy(),
+            (lists.positives, column_of(asked, "sibling_rows"), column_of(asked, "relevant_rows")),
+            negatives if spare else Ragged(negatives.values[:0], negatives.offsets * 0),
+        ),
+        lists,
+        rejected_candidates(judged, scorer.threshold, spare_judged=spare) if scorer else nothing,
+        scorer,
+        words.idf,
+    )  # fmt: skip
 
 
 def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
@@ -148,19 +174,18 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     size = config.emit.batch_size
     if size is None or not len(examples):
         return BATCHES.empty_table()
-    query = np.searchsorted(state.queries[0], examples.query_row)
-    document = np.searchsorted(state.documents.rows, examples.positive_row)
+    queries, documents = state.pairs.texts
+    query, document = queries.at(examples.query_row), documents.at(examples.positive_row)
     order = _order(state, query, document)
-    turn = turns(query[order])
-    order, turn = order[np.argsort(turn, kind="stable")], np.sort(turn, kind="stable")
     cluster = _clusters(state, size)[query]
     ordered = examples.take(order)
-    found = pack(cluster[order], turn, size, 2 * target_size(size), _compare(state, ordered, item, tick))
+    with threadpool_limits(1):  # sums in another order would change the last bits
+        found = pack(cluster[order], size, 2 * target_size(size), _compare(state, ordered, item, tick))
     batch, conflicts = np.empty_like(order), np.empty_like(order)
     batch[order], conflicts[order] = found.batch, found.conflicts
     random = np.empty_like(order)
     random[order] = np.arange(len(order)) // size
-    pairs = (state.queries[1], query), (state.documents.vectors, document)
+    pairs = (queries.vectors, query), (documents.vectors, document)
     columns = {
         "query_row": pa.array(examples.query_row),
         "positive_row": pa.array(examples.positive_row),
@@ -175,13 +200,6 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 def _compare(state: _State, ordered: Examples, item: Item, tick: Tick) -> Callable[[np.ndarray], np.ndarray]:
     """Return what finds the conflicts among some of the examples, and counts them as done."""
-    context = state.context
-    calibration = read_calibration(context.reading("filter"), context.config.seed)
-    judging = setup(context, calibration.scorer() if calibration else None)
-    held = Held(state.judged, judging.queries, item.output.parent)
-    pairs = Pairs(
-        context.config, held, state.documents, state.queries, judging.documents, judging.shared, judging.scorer
-    )
     seen = [0]
 
     def compare(members: np.ndarray) -> np.ndarray:
@@ -189,15 +207,22 @@ def _compare(state: _State, ordered: Examples, item: Item, tick: Tick) -> Callab
         seen[0] += len(members)
         after = min(seen[0], len(ordered))
         tick(after * item.rows // len(ordered) - before * item.rows // len(ordered))
-        return pairs.conflicts(ordered.take(members))
+        return state.pairs.conflicts(ordered.take(members))
 
     return compare
 
 
 def _order(state: _State, query: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """Return the examples in an order that depends on seed and ids alone, not on the order of the input."""
+    """Return the examples in an order that depends on seed and ids alone, not on the order of the input.
+
+    Those of one query, which can share no batch, are spread over all of it evenly.
+    """
+    seed = state.context.config.seed
     texts = (f"{state.query_ids[q]} {state.doc_ids[d]}" for q, d in zip(query, document, strict=True))
-    return np.argsort(_numbers(state.context.config.seed, texts), kind="stable")
+    order = np.argsort(_numbers(seed, texts), kind="stable")
+    first = _numbers(seed, state.query_ids).astype(np.float64) / 2.0**64
+    share = (turns(query[order]) + first[query[order]]) / np.bincount(query)[query[order]]
+    return np.asarray(order[np.argsort(share, kind="stable")])
 
 
 def _clusters(state: _State, size: int) -> np.ndarray:
@@ -207,7 +232,9 @@ def _clusters(state: _State, size: int) -> np.ndarray:
         return np.zeros(len(state.query_ids), dtype=np.int64)
     order = np.argsort(_numbers(config.seed, state.query_ids), kind="stable")
     cluster = np.empty_like(order)
-    cluster[order] = clusters(state.queries[1][order], max(1, round(len(order) / target_size(size))), config.seed)
+    cluster[order] = clusters(
+        state.pairs.texts[0].vectors[order], max(1, round(len(order) / target_size(size))), config.seed
+    )
     return cluster
 
 

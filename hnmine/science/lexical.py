@@ -81,19 +81,19 @@ def coverage(shared: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the share of a query's word weight that a text holds, in [0, 1]; 0 for a query without words.
 
     Args:
-        shared: float64, shape (texts,): summed idf of the query's words that the text holds.
-        wanted: float64, shape (texts,): summed idf of all the query's words.
+        shared: float64, any shape: summed idf of the query's words that the text holds.
+        wanted: float64, likewise: summed idf of all the query's words.
     """
-    return np.asarray(np.divide(shared, wanted, out=np.zeros(len(shared)), where=wanted > 0))
+    return np.asarray(np.divide(shared, wanted, out=np.zeros(shared.shape), where=wanted > 0))
 
 
 def overlap(shared: np.ndarray, totals: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the weighted Jaccard overlap shared / (a + b - shared), in [0, 1]; 0 where neither has a word.
 
     Args:
-        shared: float64, shape (pairs,): summed idf of the words that both texts hold.
-        totals: a, float64, shape (pairs,): that of all words of the one.
+        shared: float64, any shape: summed idf of the words that both texts hold.
+        totals: a, float64, likewise: that of all words of the one.
         others: b, likewise of the other.
     """
     union = totals + others - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0))
+    return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))

@@ -262,8 +262,8 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
     columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
     vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
-    if config.batch_size and not vectors:
-        vectors = ("embed",)
+    if config.batch_size:
+        vectors = ("embed", "retrieve")
     return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
 
 

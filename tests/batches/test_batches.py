@@ -58,7 +58,7 @@ def test_first_fit_is_that_of_a_plain_loop(conflict, size):
 def test_packing_places_every_example_once_and_no_conflict_together(conflict, size, data):
     n = len(conflict)
     cluster = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), dtype=np.int64)
-    found = pack(cluster, np.zeros(n, dtype=np.int64), size, 2 * size + 1, lambda m: conflict[np.ix_(m, m)])
+    found = pack(cluster, size, 2 * size + 1, lambda m: conflict[np.ix_(m, m)])
     assert len(found.batch) == n
     sizes = np.bincount(found.batch) if n else np.zeros(0)
     assert ((sizes > 0) & (sizes <= size)).all()
