@@ -9,7 +9,8 @@ import numpy as np
 
 from hnmine.config import RescoreConfig
 from hnmine.errors import ModelError
-from hnmine.modelfiles import find_model, require_models
+from hnmine.modelfiles import find_model, first_line, require_models
+from hnmine.workplace import choose_device, cores, my_place, thread_share
 
 HASH_RESCORE_WARNING = (
     "rescored by shared words (the hash cross-encoder), for tests and dry runs only: do not train on what is mined "
@@ -76,19 +77,20 @@ class ModelCrossEncoder:
             self.model = sentence_transformers.CrossEncoder(
                 path,
                 revision=config.revision,
-                device=config.device,
+                device=choose_device(config.device, my_place(), torch.cuda.device_count()),
                 trust_remote_code=config.trust_remote_code,
                 max_length=config.max_length,
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            raise ModelError(f"rescore.model {config.model!r} cannot be loaded: {reason}") from error
+            raise ModelError(f"rescore.model {config.model!r} cannot be loaded: {first_line(error)}") from error
         if self.model.num_labels != 1:
             raise ModelError(
                 f"rescore.model {config.model!r} gives {self.model.num_labels} numbers for a pair of texts; "
                 "name a cross-encoder that gives one (num_labels = 1)"
             )
+        if my_place().count > 1:
+            torch.set_num_threads(thread_share(cores(), my_place().count))
         self.config, self.raw = config, torch.nn.Identity()
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:

@@ -62,9 +62,9 @@ def in_order(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files][:-3]
 
 
-def kill_at(child: Child, path: Path, delay: float, number: int) -> None:
-    """Send a signal a moment after a file appears, or after the run has ended without it."""
-    deadline = time.monotonic() + 60
+def kill_at(child: Child, path: Path, delay: float, number: int, patience: float = 60) -> None:
+    """Send a signal a moment after a file appears, or after the run has ended without it, or `patience` seconds."""
+    deadline = time.monotonic() + patience
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.0005)
     time.sleep(delay)
