@@ -71,7 +71,14 @@ class Chooser:
     cosine: bool = True
 
     def choose(
-        self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str], judged: np.ndarray | None = None
+        self,
+        batch: Batch,
+        cells: Cells,
+        keep: np.ndarray,
+        query_ids: list[str],
+        judged: np.ndarray | None = None,
+        *,
+        wanted: np.ndarray | None = None,
     ) -> Ragged:
         """Return for each anchor the positions of its negatives among the query's candidates.
 
@@ -81,17 +88,19 @@ class Chooser:
             keep: bool, one a cell.
             query_ids: one a query of the batch.
             judged: bool, one a candidate: what is judged irrelevant, chosen first where the config prefers it.
+            wanted: int64, how many negatives for each anchor; as many as the config says by default.
         """
         kept = np.flatnonzero(keep)
         groups = cells.anchor[kept]
         documents = batch.candidates.values[cells.candidate[kept]]
+        n = self.config.retrieved_negatives if wanted is None else wanted[groups]
         if self.config.choose == "diverse":
-            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]])
+            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]], n)
         else:
             priority = self._priority(batch, cells, kept, query_ids)
             if self.config.prefer_judged and judged is not None:
                 priority = judged_first(groups, judged[cells.candidate[kept]], priority)
-            picked = self._pick(groups, documents, priority)
+            picked = self._pick(groups, documents, priority, n)
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
@@ -108,14 +117,19 @@ class Chooser:
         distance = against(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
         return ambiguity(distance, numbers, self.config.simans_a, self.config.simans_b)
 
-    def _pick(self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-        n, cap = self.config.retrieved_negatives, self.config.max_per_document
+    def _pick(
+        self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray
+    ) -> np.ndarray:
+        cap = self.config.max_per_document
         if cap is None:
             return choose(groups, priority, n)
         order = np.arange(len(groups)) if priority is None else np.lexsort((priority, groups))
-        return np.sort(order[choose_capped(groups[order], documents[order], n, cap, self.used)])
+        wanted = n if isinstance(n, int) else n[order]
+        return np.sort(order[choose_capped(groups[order], documents[order], wanted, cap, self.used)])
 
-    def _pick_diverse(self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def _pick_diverse(
+        self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray, n: int | np.ndarray
+    ) -> np.ndarray:
         assert self.vectors is not None
         config, picked = self.config, [np.zeros(0, dtype=np.int64)]
         for first, last in spans(groups, BLOCK_ROWS // 2):
@@ -123,7 +137,7 @@ class Chooser:
             rows, at = np.unique(document, return_inverse=True)
             found = unit(self.vectors.gather(rows))
             relevance = scores[first:last] if self.cosine else _to_one(group, scores[first:last])
-            part = _Part(config, group, relevance, found, at)
+            part = _Part(config, group, relevance, found, at, np.broadcast_to(n, groups.shape)[first:last])
             if config.max_per_document is None:
                 picked.append(first + part.select(np.arange(len(group))))
             else:
@@ -140,16 +154,18 @@ class _Part:
     relevance: np.ndarray
     vectors: np.ndarray
     at: np.ndarray
+    wanted: np.ndarray
 
     def select(self, places: np.ndarray) -> np.ndarray:
         """Return those of the places (int64, ascending) that are chosen, a few anchors at a time."""
-        n, diversity = self.config.num_negatives, self.config.diversity
         chosen = [np.zeros(0, dtype=np.int64)]
-        for first, last in spans(self.groups[places], _IN_CACHE):
-            own = places[first:last]
-            groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
-            chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, diversity)])
-        return np.concatenate(chosen)
+        for n in np.unique(self.wanted[places]).tolist():  # one number, but where some negatives are there already
+            alike = places[self.wanted[places] == n]
+            for first, last in spans(self.groups[alike], _IN_CACHE):
+                own = alike[first:last] if n else alike[:0]
+                groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
+                chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, self.config.diversity)])
+        return np.sort(np.concatenate(chosen))
 
 
 def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:

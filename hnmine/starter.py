@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig
+from hnmine.config import SECTIONS, Config, EmbedConfig, PreviousConfig
 from hnmine.config.base import table_of, tables_of
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError
@@ -69,6 +69,9 @@ def starter(given: dict[str, str]) -> str:
         if section == "retrieve":
             parts.append("\n# Optional: one table for each source of candidates. Without any: the teacher alone.\n")
             parts.append('# [[retrieve.source]]\n# kind = "..."' + _note(SourceConfig.model_fields["kind"]))
+        if section == "emit":
+            parts.append(f"\n# Optional: {Config.model_fields['previous'].description}\n# [previous]\n")
+            parts.append(f'# run = "..."{_note(PreviousConfig.model_fields["run"])}')
         if section == "embed":
             parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
             parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')

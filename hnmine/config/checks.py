@@ -107,6 +107,11 @@ def _shares(config: Config) -> Iterator[str]:
         )
 
 
+def _remined(config: Config) -> Iterator[str]:
+    if config.previous is not None and config.previous.replace == "easy" and not config.emit.retrieved_negatives:
+        yield 'previous.replace: "easy" keeps negatives that retrieval found, but emit.random_share leaves it none'
+
+
 def _needs_probabilities(config: Config) -> Iterator[str]:
     if config.filter.gives_probabilities:
         return
@@ -160,6 +165,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
     (("emit",), _shares),
+    (("emit", "previous"), _remined),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),
     (("emit",), _soft_labels),
