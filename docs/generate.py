@@ -34,6 +34,7 @@ TABLES = (
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
+    ("emit/previous/negatives.parquet, where there is a table [previous]", "PREVIOUS"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )

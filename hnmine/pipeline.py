@@ -10,6 +10,7 @@ from hnmine.engines import make_engine
 from hnmine.errors import IncompleteStage, StaleOutput
 from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.lock import lock_folder
+from hnmine.previousrun import check_previous
 from hnmine.runner import Progress, Silent, StageResult, run_stage
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
@@ -52,6 +53,8 @@ def run(
     context = RunContext(config, config.out_folder, options.source)
     with lock_folder(context.out, wait=options.wait):
         expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
+        if config.previous is not None and "emit" in expected:
+            check_previous(context, expected["ingest"]["key"])
         _check_upstream(stages, context, expected)
         if options.overwrite:
             _clear_stale(stages, context, expected)

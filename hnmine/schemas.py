@@ -195,9 +195,34 @@ CHOSEN = pa.schema(
         _field("query_row", pa.int64(), "the query's row"),
         _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
         _field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
-        _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
+        _field(
+            "positions",
+            _INTS,
+            "positions of the chosen among the query's candidates; -1: a random document, "
+            "-2: none of them, but chosen by an earlier run that this one goes on from",
+        ),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
+    ]
+)
+PREVIOUS = pa.schema(
+    [
+        _field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),
+        _field("anchor", pa.int32(), "which of the query's anchor scores, from 0"),
+        _field("compared", pa.bool_(), "whether the earlier run has a row for it"),
+        _field("gone", pa.int32(), "earlier negatives that are no documents of the corpus any more"),
+        _field("doc_rows", _INT64S, "rows of the other earlier negatives, as they stood there"),
+        _field("positions", _INTS, "their positions among the query's candidates; -2: not among them"),
+        _field("first_scores", _FLOATS, "their scores when they were chosen, by the model of then"),
+        _field("previous_scores", _FLOATS, "their scores in the earlier run"),
+        _field("previous_hardness", _FLOATS, "their hardness there"),
+        _field("scores", _FLOATS, "their scores by the model of now, always exact"),
+        _field("hardness", _FLOATS, "their hardness now"),
+        _field("verdicts", _STRINGS, "the verdict of now, on those outside the candidates as if they were retrieved"),
+        _field("probabilities", pa.list_(pa.float32()), "P(false negative), null where no rule asked for it"),
+        _field("guide_scores", pa.list_(pa.float32()), "the guide's scores, null without a guide"),
+        _field("fates", _STRINGS, "random (a random document there), rejected, easy or hard: the first that holds"),
+        _field("stays", _list(pa.bool_()), "whether it is a negative of this run because it was one there"),
     ]
 )
 BAD_POSITIVES = pa.schema(

@@ -42,6 +42,8 @@ def run_all(
     out: opt.Out = None,
     override: opt.Override = None,
     source: opt.Source = None,
+    model: opt.Model = None,
+    previous: opt.Previous = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
     fail_under: opt.FailUnder = None,
@@ -49,9 +51,9 @@ def run_all(
     as_json: opt.AsJson = False,
 ) -> None:
     """Run all seven stages; what is done already is kept."""
-    from hnmine.cli.running import Invocation, run_stages
+    from hnmine.cli.running import Invocation, remined, run_stages
 
-    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    how = Invocation(config, out, (*(override or ()), *remined(model, previous)), source, overwrite, wait)
     run_stages(how, tuple(SUMMARIES), as_json, (fail_under or [], fail_over or []))
 
 
