@@ -12,7 +12,7 @@ import pyarrow as pa
 import typer
 from pydantic import BaseModel
 
-from hnmine import schemas
+from hnmine import previousschemas, rescoreschemas, schemas
 from hnmine.cli.app import app
 from hnmine.config import Config
 from hnmine.config.base import table_of, tables_of
@@ -26,18 +26,27 @@ TABLES = (
     ("ingest/aliases", "ALIASES"),
     ("ingest/queries", "QUERIES"),
     ("ingest/left_out.parquet", "LEFT_OUT"),
-    ("embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries", "vectors"),
+    (
+        "embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries; with teachers of sources "
+        "embed/sources/NAME/corpus, embed/sources/NAME/queries",
+        "vectors",
+    ),
     ("index/choice.parquet", "INDEX"),
     ("index/bm25/NAME.parquet, for each source of kind bm25", "BM25"),
     ("index/runs/NAME.parquet, for each source of kind run", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
+    ("retrieve/fields/corpus.parquet and queries.parquet, where [[retrieve.where]] asks for them", "FIELD_VALUES"),
+    ("rescore, where there is a table [rescore]", "RESCORES"),
+    ("rescore/random", "RANDOM_PAIRS"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
     ("emit/previous/negatives.parquet, where there is a table [previous]", "PREVIOUS"),
+    ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )
+MODULES = (schemas, rescoreschemas, previousschemas)
 
 
 def cli_page() -> str:
@@ -88,6 +97,8 @@ def config_page() -> str:
                     parts.append(_section(f"[{name}.{below}]", nested, nested.__doc__ or ""))
                 if several is not None:
                     parts.append(_section(f"[[{name}.{below}]]", several, several.__doc__ or ""))
+                    own = ((key, field) for key, field in several.model_fields.items() if table_of(field.annotation))
+                    parts.extend(f"\n## [{name}.{below}.{key}]\n\nFor one source. {f.description}.\n" for key, f in own)
     return "".join(parts)
 
 
@@ -99,7 +110,7 @@ def _section(title: str, model: type[BaseModel], text: str) -> str:
         extra = field.json_schema_extra
         mark = " †" if isinstance(extra, dict) and extra.get("no_effect") else ""
         default = "" if field.default is None or field.is_required() else f"`{toml_value(field.default)}`"
-        rows.append(f"| `{name}`{mark} | {default} | {field.description} |\n")
+        rows.append(f"| `{field.alias or name}`{mark} | {default} | {field.description} |\n")
     head = f"\n## {title}\n\n" + (f"{text.splitlines()[0]}\n\n" if text else "")
     return head + "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
@@ -113,7 +124,8 @@ def data_page() -> str:
     parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
-        schema = schemas.vectors(384) if name == "vectors" else getattr(schemas, name)
+        found = (getattr(module, name) for module in MODULES if hasattr(module, name))
+        schema = schemas.vectors(384) if name == "vectors" else next(found)
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
         for field in schema:
             text = (field.metadata or {}).get(b"description", b"").decode()

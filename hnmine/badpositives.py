@@ -20,7 +20,7 @@ _COLUMNS = ["query_id", "query_row", "positive_rows", "positive_scores", "positi
 
 def standings(batch: Batch) -> Ragged:
     """Return the standing of each positive among its query's candidates that are no positives."""
-    others = ~batch.is_positive
+    others = batch.counted
     own = batch.positive_scores
     return own.with_values(standing(own.values, own.owners, batch.scores[others], batch.owners[others]))
 

@@ -12,6 +12,7 @@ from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, QUERIES
 from hnmine.science.effect import effect_size
 from hnmine.science.histogram import counts
+from hnmine.science.lexical import coverage
 from hnmine.science.sampling import random_order
 from hnmine.stage import RunContext
 from hnmine.store import Shards
@@ -62,7 +63,7 @@ def overlaps_of(words: Words, queries: Shards, positives: Ragged, rows: np.ndarr
     shared = pairs.contains(terms.owners, terms.values.astype(np.int64))
     weight = np.bincount(terms.owners[shared], weights=words.idf[terms.values[shared]], minlength=len(own.values))
     total = np.bincount(pairs.owners, weights=words.idf[pairs.values], minlength=len(own.values))
-    return np.asarray(np.divide(weight, total, out=np.zeros(len(weight)), where=total > 0))
+    return coverage(weight, total)
 
 
 def _drawn(queries: int, seed: int) -> np.ndarray:

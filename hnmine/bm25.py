@@ -1,6 +1,7 @@
 """BM25 over the canonical corpus: words, the index on disk, and its search."""
 
 import importlib.util
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -128,7 +129,7 @@ class BM25Index:
         }  # fmt: skip
         self.model.nonoccurrence_array = None
 
-    def search(self, texts: list[str], wanted: np.ndarray) -> Hits:
+    def search(self, texts: list[str], wanted: np.ndarray, masks: Iterable[np.ndarray] | None = None) -> Hits:
         """Return the best documents of each query, at most as many as wanted; ties by document row.
 
         A document that shares no word with the query is never found. A word that stands twice in a query counts twice.
@@ -136,17 +137,19 @@ class BM25Index:
         Args:
             texts: the queries.
             wanted: int64, shape (queries,).
+            masks: for each query bool, shape (documents,): those that may be found; None for all of them.
         """
-        parts = [self._best(text, int(k)) for text, k in zip(texts, wanted, strict=True)]
+        given = itertools.repeat(None, len(texts)) if masks is None else masks
+        parts = [self._best(text, int(k), mask) for text, k, mask in zip(texts, wanted, given, strict=True)]
         scores, rows = unpack(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
         return Hits(Ragged.from_lengths(rows, np.array([len(part) for part in parts], dtype=np.int64)), scores)
 
-    def _best(self, text: str, k: int) -> np.ndarray:
+    def _best(self, text: str, k: int, mask: np.ndarray | None) -> np.ndarray:
         ids = [self.number[word] for word in self.words(text) if word in self.number]
         if not ids:
             return np.zeros(0, dtype=np.uint64)
         scores = self.model.get_scores_from_ids(ids)
-        rows = np.flatnonzero(scores > 0)
+        rows = np.flatnonzero(scores > 0 if mask is None else (scores > 0) & mask)
         keys = pack(scores[rows], rows)
         if len(keys) > k:
             keys = np.partition(keys, k - 1)[:k]

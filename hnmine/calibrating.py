@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import numpy as np
 import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
-from hnmine.config import Config
+from hnmine.config import Config, FilterConfig
 from hnmine.features import NAMES, features
 from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import Scorer, TextKeys, rule_names
+from hnmine.judging import Scorer, TextKeys, probabilities_of, rule_names
 from hnmine.pooling import Depth
+from hnmine.rescored import uses_rescored
 from hnmine.schemas import CALIBRATION
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import fold_of
@@ -84,6 +85,11 @@ class CalibratedScorer:
     out_of_fold: bool
     threshold: float
 
+    @property
+    def by_teacher(self) -> bool:
+        """Whether it takes the teacher's scores: those of other collections' models were the teacher's."""
+        return self.calibration.fitted_on == OTHERS
+
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
         """Return float64 in [0, 1], one a cell."""
         which = np.full(len(batch), len(self.calibration.models.bias) - 1)
@@ -106,12 +112,14 @@ class Remembered:
     rows: Sequence[Hidden]
     values: dict[int, np.ndarray]
     threshold: float
+    by_teacher: bool = False  # what it remembers was asked for with the scores that it takes
 
     @classmethod
     def of(cls, rows: Sequence[Hidden], scorer: Scorer) -> "Remembered":
         """Return a scorer that gives what another one gives, for each positive by itself."""
         cells = [Cells.of(part.batch, part.batch.positive_scores) for part in rows]
-        found = [scorer.probabilities(part.batch, own) for part, own in zip(rows, cells, strict=True)]
+        each = FilterConfig(anchor="each")
+        found = [probabilities_of(part.batch, own, each, scorer) for part, own in zip(rows, cells, strict=True)]
         return cls(rows, {id(part.batch): p for part, p in zip(rows, found, strict=True)}, scorer.threshold)
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
@@ -121,8 +129,11 @@ class Remembered:
 
 def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
     """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
+    depth = Depth.of(config.retrieve)
+    if config.rescore is not None and uses_rescored(config):
+        depth = replace(depth, scored=config.rescore.top_n)
     for batch, keys in pieces():
-        yield hide(batch, keys, Depth.of(config.retrieve), HIDINGS, config.seed, _drawn(batch, share, config.seed))
+        yield hide(batch, keys, depth, HIDINGS, config.seed, _drawn(batch, share, config.seed))
 
 
 def _drawn(batch: Batch, share: float, seed: int) -> np.ndarray:
@@ -138,7 +149,7 @@ def usable(pieces: Pieces) -> tuple[int, int, int]:
         many = batch.positives.lengths > 1
         queries += len(batch)
         several += int(many.sum())
-        hidden += int((batch.is_positive & many[batch.owners]).sum())
+        hidden += int((batch.hideable & many[batch.owners]).sum())
     return queries, several, hidden
 
 
@@ -204,7 +215,7 @@ def _fit(rows: list[Hidden], config: Config) -> Logistic:
     parts, labels, folds = [], [], []
     for hidden in rows:
         batch = hidden.batch
-        others = ~batch.is_positive
+        others = batch.counted
         cells = Cells.of(batch, batch.positive_scores)
         parts.append(features(batch, cells)[others])
         labels.append((hidden.is_hidden | hidden.keys.is_relevant(batch))[others])

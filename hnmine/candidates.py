@@ -1,12 +1,38 @@
 """The candidates of some queries as arrays, and the cells that rules decide on: one for each (anchor, candidate)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from hnmine.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The teacher's scores of a batch whose own are another model's.
+
+    Attributes:
+        scores: shape (candidates,).
+        positive_scores: of each query's positives.
+        background_mean: shape (queries,).
+        background_std: shape (queries,).
+    """
+
+    scores: np.ndarray
+    positive_scores: Ragged
+    background_mean: np.ndarray
+    background_std: np.ndarray
+
+    def take(self, queries: np.ndarray, places: np.ndarray, positives: Ragged, at: np.ndarray) -> "Scores":
+        """Return those of some queries: of the candidates at `places`, of the positives at `at`."""
+        return Scores(
+            self.scores[places],
+            positives.with_values(self.positive_scores.values[at]),
+            self.background_mean[queries],
+            self.background_std[queries],
+        )
 
 
 @dataclass(frozen=True)
@@ -18,7 +44,8 @@ class Batch:
         positives: rows of each query's labelled positives.
         positive_scores: their scores.
         candidates: rows of each query's candidates, best first.
-        scores: the teacher's score, shape (candidates,).
+        scores: the teacher's score, shape (candidates,); where filter.score = rescored, the cross-encoder's as a
+            percentile, NaN where a candidate has none.
         ranks: rank in the retrieval from 1, shape (candidates,).
         similarities: cosine of each candidate to each positive of its query, candidate by candidate.
         query_overlaps: share of the query's word weight that each candidate holds, shape (candidates,).
@@ -31,6 +58,11 @@ class Batch:
         guide_positive_scores: its scores of the positives; empty lists where there is no guide.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where it did not find the
             candidate; shape (candidates, 0) where the teacher alone finds candidates.
+        permitted: bool, one a similarity: whether the candidate meets `retrieve.where` where the query has that
+            positive alone; None where there are no conditions.
+        teacher: the teacher's scores where `scores` are not; None where they are.
+        listed: bool, shape (candidates,): whether each candidate was retrieved; the others are only measured against
+            those. None: all were.
     """
 
     query_rows: np.ndarray
@@ -49,6 +81,9 @@ class Batch:
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
     source_ranks: np.ndarray
+    permitted: np.ndarray | None = None
+    teacher: Scores | None = None
+    listed: np.ndarray | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
@@ -72,6 +107,7 @@ class Batch:
             guide_scores=lists["guide_scores"].values,
             guide_positive_scores=lists["guide_positive_scores"],
             source_ranks=source_ranks(table),
+            teacher=_teacher(table),
         )
 
     def __len__(self) -> int:
@@ -92,6 +128,40 @@ class Batch:
         """Whether each candidate is a labelled positive of its query."""
         return self.positives.contains(self.owners, self.candidates.values)
 
+    @property
+    def hideable(self) -> np.ndarray:
+        """Whether each candidate is a positive that would be a candidate too if another were the only one known."""
+        if self.permitted is None:
+            return self.is_positive
+        widths = self.positives.lengths[self.owners]
+        of = np.repeat(np.arange(len(widths)), widths)
+        other = self.positives.take(self.owners).values != self.candidates.values[of]
+        return self.is_positive & (np.bincount(of[self.permitted & other], minlength=len(widths)) > 0)
+
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """Whether each candidate counts in a query's statistics: it is no labelled positive, and it has a score."""
+        return np.asarray(~self.is_positive & ~np.isnan(self.scores))
+
+    @property
+    def teacher_scores(self) -> np.ndarray:
+        """The teacher's score of each candidate, whatever `scores` are."""
+        return self.scores if self.teacher is None else self.teacher.scores
+
+    def by_teacher(self) -> "Batch":
+        """Return the same with the teacher's scores."""
+        if self.teacher is None:
+            return self
+        own = self.teacher
+        return replace(
+            self,
+            scores=own.scores,
+            positive_scores=own.positive_scores,
+            background_mean=own.background_mean,
+            background_std=own.background_std,
+            teacher=None,
+        )
+
     @cached_property
     def similarity(self) -> np.ndarray:
         """Return max over P of sim(d, d+) for each candidate, float32."""
@@ -109,6 +179,18 @@ class Batch:
             return np.zeros(0, dtype=values.dtype)
         starts = np.cumsum(widths) - widths
         return np.asarray(np.maximum.reduceat(values, starts))
+
+
+def _teacher(table: pa.Table) -> Scores | None:
+    """Return the teacher's scores of a table that holds them beside another model's."""
+    if "teacher_scores" not in table.column_names:
+        return None
+    return Scores(
+        Ragged.from_arrow(table.column("teacher_scores")).values,
+        Ragged.from_arrow(table.column("teacher_positive_scores")),
+        table.column("teacher_background_mean").to_numpy(),
+        table.column("teacher_background_std").to_numpy(),
+    )
 
 
 def source_ranks(table: pa.Table) -> np.ndarray:

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hnmine.crossencoders import HASH_RESCORE_WARNING
 from hnmine.encoders import HASH_WARNING
+from hnmine.rescored import uses_rescored
 from hnmine.stage import RunContext
 from hnmine.store import write_text
 
@@ -33,7 +35,12 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     config = context.config
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
+    rescore = config.rescore if uses_rescored(config) or "rescore_score" in config.emit.extra_columns else None
+    if rescore is not None:
+        settings["rescore"] = rescore.semantic()
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.uses_hash else ""
+    if rescore is not None and rescore.model == "hash":
+        warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
     losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
     # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
@@ -84,6 +91,8 @@ def _counted(counts: Mapping[str, Any]) -> str:
         "positives_down_weighted": "suspected positives weighted down",
     }
     named |= {name: meaning for name, meaning in treated.items() if counts[name]}
+    if "batches" in counts:
+        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of them full"}
     return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
 
 

@@ -3,19 +3,22 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
 from hnmine.ragged import Ragged
-from hnmine.schemas import KEEP
+from hnmine.schemas import CHOSEN, KEEP, conform
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.dots import unit
+from hnmine.science.ensembling import drawn_source, in_turn
 from hnmine.science.judged import judged_first
 from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
 from hnmine.science.standardise import against
@@ -26,6 +29,12 @@ from hnmine.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
 _IN_CACHE = 1024
+CHOSEN_FILE = "chosen.parquet"
+
+
+def read_chosen(folder: Path) -> pa.Table:
+    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
+    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
 
 
 class Vectors(Protocol):
@@ -91,11 +100,15 @@ class Chooser:
             wanted: int64, how many negatives for each anchor; as many as the config says by default.
         """
         kept = np.flatnonzero(keep)
+        if self.config.ensemble == "cross":
+            kept = kept[self._drawn(batch, cells, kept, query_ids) > 0]
         groups = cells.anchor[kept]
         documents = batch.candidates.values[cells.candidate[kept]]
         n = self.config.retrieved_negatives if wanted is None else wanted[groups]
         if self.config.choose == "diverse":
             picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]], n)
+        elif self.config.ensemble == "intra":
+            picked = self._pick_in_turn(groups, documents, batch.source_ranks[cells.candidate[kept]], n)
         else:
             priority = self._priority(batch, cells, kept, query_ids)
             if self.config.prefer_judged and judged is not None:
@@ -109,13 +122,32 @@ class Chooser:
     def _priority(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray | None:
         """Return what each kept cell is sorted by, ascending; None: by its place."""
         if self.config.choose not in ("random", "simans"):
-            return None
+            return self._drawn(batch, cells, kept, query_ids) if self.config.ensemble == "cross" else None
         at, groups = cells.candidate[kept], cells.anchor[kept]
         numbers = random_order(anchor_seeds(self.seed, query_ids, cells.anchors)[groups], batch.candidates.values[at])
         if self.config.choose == "random":
             return numbers
         distance = against(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
         return ambiguity(distance, numbers, self.config.simans_a, self.config.simans_b)
+
+    def _drawn(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
+        """Return each kept cell's rank in the source that its anchor draws, 0 where that did not find it."""
+        ranks = batch.source_ranks
+        source = drawn_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
+        return np.asarray(ranks[cells.candidate[kept], source[cells.anchor[kept]]])
+
+    def _pick_in_turn(
+        self, groups: np.ndarray, documents: np.ndarray, ranks: np.ndarray, n: int | np.ndarray
+    ) -> np.ndarray:
+        cap = self.config.max_per_document
+        if cap is None:
+            return in_turn(groups, ranks, n)
+
+        def select(places: np.ndarray) -> np.ndarray:
+            wanted = n if isinstance(n, int) else n[places]
+            return np.asarray(places[in_turn(groups[places], ranks[places], wanted)])
+
+        return select_capped(select, groups, documents, cap, self.used)
 
     def _pick(
         self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray

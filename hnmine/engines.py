@@ -9,9 +9,10 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from hnmine.errors import WorkerDied
+from hnmine.workplace import Place, take_place
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -56,11 +57,10 @@ class PoolEngine:
         Raises:
             WorkerDied: a process ended without a result (killed, or out of memory).
         """
+        spawn, count = multiprocessing.get_context("spawn"), min(self.workers, max(1, len(items)))
+        taken = spawn.Value("i", 0)
         pool = ProcessPoolExecutor(
-            min(self.workers, max(1, len(items))),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(os.getpid(),),
+            count, mp_context=spawn, initializer=_start_worker, initargs=(os.getpid(), taken, count)
         )
         before = set(multiprocessing.active_children())
         try:
@@ -96,8 +96,14 @@ class PoolEngine:
                 yield waiting.pop(future), future.result()
 
 
-def _start_worker(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and die with it, so that no orphan writes into a folder another run took over."""
+def _start_worker(parent: int, taken: Any, count: int) -> None:
+    """Take the next free place among the workers, leave Ctrl-C to the parent, and die with it.
+
+    An orphan must not write into a folder that another run took over.
+    """
+    with taken.get_lock():
+        take_place(Place(taken.value, count))
+        taken.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import threading

@@ -46,7 +46,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         picked = set(own["positions"])
         candidates = [
             {
-                "rank": int(batch.ranks[i]), "score": float(batch.scores[i]), "similarity": float(batch.similarity[i]),
+                "rank": int(batch.ranks[i]), "score": _number(batch.scores[i]),
+                "similarity": float(batch.similarity[i]),
                 "guide_score": guide[i], "source_ranks": _ranks(batch, i, names),
                 "verdict": verdict, "chosen": i in picked, **documents[i],
             }
@@ -63,6 +64,11 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         "positives": _positives(batch, positives, table.column("positive_standing")[0].as_py()),
         "anchors": anchors,
     }
+
+
+def _number(value: float) -> float | None:
+    """Return a number, None for NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def _positives(batch: Batch, texts: list[dict[str, Any]], standings: list[float]) -> list[dict[str, Any]]:

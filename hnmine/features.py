@@ -25,8 +25,8 @@ NAMES = (
 def two_sided(batch: Batch) -> np.ndarray:
     """Return z(s) + z(max_P sim(d, d+)) of each candidate, each standardised within its query's own candidates.
 
-    Labelled positives do not count in mean and deviation. This project's rule: measured against the positive
-    document as well as against the query.
+    Labelled positives do not count in mean and deviation, nor do documents that were not retrieved. This project's
+    rule: measured against the positive document as well as against the query.
 
     Returns:
         float64, shape (candidates,).
@@ -35,7 +35,19 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    return np.asarray(within(values, batch.owners, ~batch.is_positive, len(batch)))
+    """Return values standardised within each query's retrieved candidates, labelled positives not counted.
+
+    What was not retrieved gets no lower a value than the least of those: further down nothing is known.
+    """
+    counted = batch.counted
+    if batch.listed is None:
+        return np.asarray(within(values, batch.owners, counted, len(batch)))
+    counted = counted & batch.listed
+    least = np.full(len(batch), np.inf)
+    np.minimum.at(least, batch.owners[counted], values[counted])
+    floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
+    raised = np.where(batch.listed, values, np.maximum(values, floor))
+    return np.asarray(within(raised, batch.owners, counted, len(batch)))
 
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from hnmine.choosing import anchor_seeds
 from hnmine.config import Config
 from hnmine.ragged import Ragged
+from hnmine.rescored import uses_rescored
 from hnmine.schemas import CHOSEN, CORPUS, QUERIES
 from hnmine.science.dots import pair_dots
 from hnmine.science.drawing import draw
@@ -16,6 +17,7 @@ from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.store import Shards
 from hnmine.vectors import BLOCK_ROWS, VectorStore
+from hnmine.where import Where
 
 RANDOM = -1
 """The position of a chosen negative that is no candidate of its query."""
@@ -62,6 +64,7 @@ class Filler:
     queries: Shards
     corpus: VectorStore
     query_vectors: VectorStore
+    where: Where | None = None
 
     @classmethod
     def open(cls, context: RunContext, used: dict[int, int]) -> "Filler":
@@ -71,13 +74,15 @@ class Filler:
         keys, names = np.unique(texts, return_inverse=True)
         corpus = VectorStore(embed / "corpus", parse_size(context.config.cache))
         queries = Shards(ingest / "queries", QUERIES)
-        return cls(context.config, used, names, keys, queries, corpus, VectorStore(embed / "queries"))
+        where = Where.open(context, context.reading("retrieve"))
+        return cls(context.config, used, names, keys, queries, corpus, VectorStore(embed / "queries"), where)
 
     def fill(self, table: pa.Table, chosen: pa.Table) -> pa.Table:
         """Return `chosen` with random documents after the candidates chosen: position -1, score from the vectors.
 
         Args:
-            table: candidates of some queries: query_id, query_row, doc_rows, positive_rows and anchor_scores.
+            table: candidates of some queries: query_id, query_row, doc_rows, positive_rows, anchor_scores and
+                background_mean.
             chosen: what was chosen of them, one row an anchor.
         """
         anchors = Ragged.from_arrow(table.column("anchor_scores"))
@@ -88,9 +93,13 @@ class Filler:
             missing = np.minimum(missing, self.config.emit.random_negatives)
         lacking = np.flatnonzero(missing)
         barred = self._barred(table, _staying(chosen, anchors.owners)).take(anchors.owners[lacking])
-        places, rows = self._draw(seeds[lacking], missing[lacking], barred)
+        classes = self._classes(table.column("query_row").to_numpy()[anchors.owners[lacking]])
+        places, rows = self._draw(seeds[lacking], missing[lacking], (barred, classes))
         groups = lacking[places]
-        scores = self._scores(rows, table.column("query_row").to_numpy()[anchors.owners[groups]])
+        if uses_rescored(self.config):  # a random document's expected percentile: it has no score of its own
+            scores = table.column("background_mean").to_numpy()[anchors.owners[groups]]
+        else:
+            scores = self._scores(rows, table.column("query_row").to_numpy()[anchors.owners[groups]])
         new = {"positions": np.full(len(rows), RANDOM, dtype=np.int32), "doc_rows": rows, "scores": scores}
         for name, values in new.items():
             number, field = CHOSEN.get_field_index(name), CHOSEN.field(name)
@@ -117,19 +126,55 @@ class Filler:
         order = np.argsort(owners, kind="stable")
         return Ragged.from_lengths(names[order], np.bincount(owners, minlength=len(rows)))
 
-    def _draw(self, seeds: np.ndarray, wanted: np.ndarray, barred: Ragged) -> tuple[np.ndarray, np.ndarray]:
-        """Return (anchor, document) as `draw` does, no document more often than the cap allows."""
+    def _classes(self, queries: np.ndarray) -> np.ndarray:
+        """Return the class of each query (row), by what `retrieve.where` allows it; all one where it says nothing."""
+        return np.zeros(len(queries), dtype=np.int64) if self.where is None else self.where.classes[queries]
+
+    def _draw_allowed(
+        self, seeds: np.ndarray, wanted: np.ndarray, of: tuple[Ragged, np.ndarray], free: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (anchor, document) as `draw` does, of the documents that the class of each anchor allows."""
+        barred, classes = of
+        if self.where is None:
+            return draw(seeds, wanted, self.names, (barred.owners, barred.values), free)
+        found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+        for number in np.unique(classes):
+            own = np.flatnonzero(classes == number)
+            rows = np.flatnonzero(self.where.mask(int(number), 0, len(self.names)))
+            names, renamed = np.unique(self.names[rows], return_inverse=True)
+            kept = barred.take(own)
+            at = np.searchsorted(names, kept.values)
+            there = (at < len(names)) & (names[np.minimum(at, len(names) - 1)] == kept.values) if len(names) else at < 0
+            pairs = (kept.owners[there], at[there])
+            open_rows = None if free is None else free[rows]
+            groups, places = draw(seeds[own], wanted[own], renamed.reshape(-1), pairs, open_rows)
+            found.append((own[groups], rows[places]))
+        groups, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(groups, kind="stable")
+        return groups[order], rows[order]
+
+    def _draw(
+        self, seeds: np.ndarray, wanted: np.ndarray, of: tuple[Ragged, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (anchor, document) as `draw` does, no document more often than the cap allows.
+
+        Args:
+            seeds: uint64, one an anchor.
+            wanted: int64, one an anchor.
+            of: the names that each anchor may not take, and its class.
+        """
+        barred, classes = of
         cap = self.config.emit.max_per_document
         if cap is None:
-            return draw(seeds, wanted, self.names, (barred.owners, barred.values))
+            return self._draw_allowed(seeds, wanted, of, None)
         found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
         free = np.ones(len(self.names), dtype=bool)
         free[[row for row, times in self.used.items() if times >= cap]] = False
         first = 0
         while first < len(seeds):
             part = np.arange(first, min(first + _SERVED, len(seeds)))
-            own = barred.take(part)
-            groups, rows = draw(seeds[part], wanted[part], self.names, (own.owners, own.values), free)
+            own = (barred.take(part), classes[part])
+            groups, rows = self._draw_allowed(seeds[part], wanted[part], own, free)
             # what is drawn stands up to the first anchor that would take a document once too often
             border = first_refused(groups, rows, cap, self.used)
             served = len(part) if border is None else border

@@ -1,7 +1,7 @@
 """The candidates of a run with what judging needs beside them, piece by piece; for filter, report and sweeps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.judging import Scorer, TextKeys
 from hnmine.ragged import Ragged
+from hnmine.rescored import Rescored
 from hnmine.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
 from hnmine.stage import RunContext
 from hnmine.store import Shards
+from hnmine.where import Where
 
 # Verdicts are made for about this many (anchor, candidate) cells at a time.
 CELLS = 2_000_000
@@ -32,13 +34,32 @@ class FilterState:
     documents: np.ndarray
     shared: np.ndarray
     scorer: Scorer | None = None
+    where: Where | None = None
+    rescored: Rescored | None = None
+
+    def read(self, number: int) -> pa.Table:
+        """Return a shard of candidates, with the scores that the filter goes by."""
+        table = self.candidates.read(number)
+        return table if self.rescored is None else self.rescored.swap(table, int(self.candidates.offsets[number]))
 
     def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
         """Yield all candidates with their text keys, some queries at a time."""
         for number in range(len(self.candidates)):
             first_row = int(self.candidates.offsets[number])
-            for first, piece in pieces(self.candidates.read(number)):
-                yield Batch.from_table(piece), self.keys(first_row + first, piece.num_rows)
+            for first, piece in pieces(self.read(number)):
+                yield self._permitted(Batch.from_table(piece)), self.keys(first_row + first, piece.num_rows)
+
+    def _permitted(self, batch: Batch) -> Batch:
+        """Return the batch with what `retrieve.where` says of each candidate beside each positive."""
+        if self.where is None:
+            return batch
+        widths = batch.positives.lengths[batch.owners]
+        documents, queries = (
+            np.repeat(batch.candidates.values, widths),
+            np.repeat(batch.query_rows[batch.owners], widths),
+        )
+        known = batch.positives.take(batch.owners).values
+        return replace(batch, permitted=self.where.allows_knowing(queries, known, documents))
 
     def keys(self, first: int, rows: int) -> TextKeys:
         """Return the text keys for rows [first, first + rows) of all queries."""
@@ -69,6 +90,8 @@ def setup(context: RunContext, scorer: Scorer | None = None) -> FilterState:
         documents,
         counts[inverse] > 1,
         scorer,
+        Where.open(context, context.reading("retrieve")),
+        Rescored.open(context),
     )
 
 

@@ -12,6 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+FULL_ONLY = ("n-tuple", "n-tuple-scores")
+"""Shapes that leave out examples with fewer negatives than wanted."""
+
+
+def gets_rows(name: str, lengths: np.ndarray, wanted: int) -> np.ndarray:
+    """Tell which examples get rows in a shape, bool; by their number of negatives (int64) and the number wanted."""
+    return np.asarray(lengths == wanted if name in FULL_ONLY else lengths > 0)
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -20,11 +28,12 @@ class Examples:
     Attributes:
         wanted: negatives wanted for each.
         columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
-            positive_weight.
+            positive_weight; batch_id where there are batches.
         lengths: number of negatives of each example.
         negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; guide_score where
-            there is a guide; p_false_negative and weight where the filter gave probabilities. rank, rule, guide_score
-            and p_false_negative are null where the negative is a random document.
+            there is a guide; rescore_score where it is asked for; p_false_negative and weight where the filter gave
+            probabilities. rank, rule, guide_score, rescore_score and p_false_negative are null where the negative is
+            a random document.
         soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
     """
 
@@ -66,7 +75,8 @@ class Examples:
 
 
 PER_NEGATIVE = (
-    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "p_false_negative", "weight",
+    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
+    "p_false_negative", "weight",
 )  # fmt: skip
 
 

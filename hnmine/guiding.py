@@ -6,31 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hnmine.pairs import pair_scores
 from hnmine.ragged import Ragged
-from hnmine.science.dots import pair_dots
 from hnmine.vectors import VectorStore
-
-PAIR_ROWS = 32_768
-
-
-def pair_scores(corpus: VectorStore, documents: np.ndarray, queries: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Return the inner product of each document with its query, float32, shape (pairs,); the corpus streams by.
-
-    Args:
-        corpus: vectors of all documents.
-        documents: int64, shape (pairs,), rows of the corpus in any order; repeats are fine.
-        queries: float32, shape (queries, dim).
-        owners: int64, shape (pairs,), each document's query.
-    """
-    out = np.empty(len(documents), dtype=np.float32)
-    order = np.argsort(documents, kind="stable")
-    ordered = documents[order]
-    for block in corpus.blocks():
-        low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
-        for start in range(int(low), int(high), PAIR_ROWS):
-            pairs = order[start : min(start + PAIR_ROWS, int(high))]
-            out[pairs] = pair_dots(block.vectors[documents[pairs] - block.first], queries[owners[pairs]])
-    return out
 
 
 @dataclass(frozen=True)

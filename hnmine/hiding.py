@@ -60,19 +60,24 @@ def hide(batch: Batch, keys: TextKeys, depth: Depth, hidings: int, seed: int, dr
     candidates = batch.candidates.take(query)
     places = batch.candidates.places(query)
     known_rows = batch.positives.values[at]
+    widths = batch.positives.lengths[batch.owners]
+    starts = np.cumsum(widths) - widths
+    if batch.permitted is not None:
+        may = batch.permitted[starts[places] + known[candidates.owners]]
+        may |= candidates.values == known_rows[candidates.owners]
+        lengths = np.bincount(candidates.owners[may], minlength=len(query))
+        candidates, places = Ragged.from_lengths(candidates.values[may], lengths), places[may]
     is_known = candidates.values == known_rows[candidates.owners]
     keep = _stay(batch, candidates, places, is_known, depth)
     lengths = np.bincount(candidates.owners[keep], minlength=len(query))
     candidates, places = Ragged.from_lengths(candidates.values[keep], lengths), places[keep]
-    widths = batch.positives.lengths[batch.owners]
-    starts = np.cumsum(widths) - widths
     one = Ragged.from_lengths(known_rows, np.ones(len(query), dtype=np.int64))
     hidden = Batch(
         query_rows=batch.query_rows[query],
         positives=one,
         positive_scores=one.with_values(batch.positive_scores.values[at]),
         candidates=candidates,
-        scores=batch.scores[places],
+        scores=_scored(batch, (candidates, places), candidates.values == known_rows[candidates.owners], depth),
         ranks=batch.ranks[places],
         similarities=batch.similarities[starts[places] + known[candidates.owners]],
         query_overlaps=batch.query_overlaps[places],
@@ -83,6 +88,7 @@ def hide(batch: Batch, keys: TextKeys, depth: Depth, hidings: int, seed: int, dr
         positive_background_std=batch.positive_background_std[at],
         **_guide(batch, places, one, at),
         source_ranks=batch.source_ranks[places],
+        teacher=batch.teacher.take(query, places, one, at) if batch.teacher is not None else None,
     )
     hidden_keys = keys.take(query)
     is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
@@ -116,10 +122,33 @@ def _stay(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.nda
         depth: how far down the lists go.
     """
     if not depth.depths or not len(places):
-        return np.asarray(_running_count(~is_known, candidates) - ~is_known < depth.top_k)
+        return _others_before(batch, candidates, places, is_known) < depth.top_k
     ranks = batch.source_ranks[places]
     found = Pooled(candidates.owners, candidates.values, np.zeros(ranks.shape, dtype=np.float32), ranks)
     return depth.cut(found, is_known)[1]
+
+
+def _scored(batch: Batch, found: tuple[Ragged, np.ndarray], is_known: np.ndarray, depth: Depth) -> np.ndarray:
+    """Return the candidates' scores, NaN for those that would not be rescored where one positive a row is known.
+
+    Positives are always rescored; a hidden one has a score where it is among the teacher's best, as any candidate.
+    """
+    candidates, places = found
+    scores = batch.scores[places]
+    if depth.scored is None:
+        return np.asarray(scores)
+    beyond = ~is_known & (_others_before(batch, candidates, places, is_known) >= depth.scored)
+    return np.asarray(np.where(beyond, np.float32(np.nan), scores))
+
+
+def _others_before(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """Return for each candidate how many that are not known stand before it in the teacher's order, int64."""
+    if batch.teacher is None:  # candidates are in that order
+        return np.asarray(_running_count(~is_known, candidates) - ~is_known)
+    order = np.lexsort((batch.ranks[places], candidates.owners))
+    counts = np.empty(len(places), dtype=np.int64)
+    counts[order] = _running_count(~is_known[order], candidates) - ~is_known[order]
+    return counts
 
 
 def _running_count(flags: np.ndarray, lists: Ragged) -> np.ndarray:
@@ -152,5 +181,6 @@ def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
         positive_background_std=batch.positive_background_std[positive_places],
         **_guide(batch, places, positives, positive_places),
         source_ranks=batch.source_ranks[places],
+        teacher=batch.teacher.take(rows, places, positives, positive_places) if batch.teacher is not None else None,
     )
     return Hidden(chosen, keys.take(rows), rows, np.zeros(len(places), dtype=bool))

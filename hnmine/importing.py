@@ -1,5 +1,6 @@
 """An imported run: ids become rows, what the input does not know is refused or skipped, and lists get their order."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from hnmine.store import Shards
 
 _LEFT_OUT = -1
 _UNKNOWN = -2
+
+Allows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def run_files(source: SourceConfig, base: Path) -> list[Source]:
@@ -50,8 +53,8 @@ def import_run(source: SourceConfig, config: Config, ingest: Path) -> pa.Table:
             problems.add(str(error))
     lines = pa.concat_tables(parts)
     rows = {
-        "query": _rows(lines.column("query_id"), *_known(ingest, "query")),
-        "document": _rows(lines.column("doc_id"), *_known(ingest, "document")),
+        "query": _rows(lines.column("query_id"), *known_rows(ingest, "query")),
+        "document": _rows(lines.column("doc_id"), *known_rows(ingest, "document")),
     }
     if config.input.unknown_ids == "error":
         for kind, column in (("query", "query_id"), ("document", "doc_id")):
@@ -65,7 +68,7 @@ def import_run(source: SourceConfig, config: Config, ingest: Path) -> pa.Table:
     return _ordered(rows["query"], rows["document"], lines)
 
 
-def _known(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
+def known_rows(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
     """Return the ids of all queries or documents of the input, and their rows; those left out have `_LEFT_OUT`."""
     table = pq.read_table(ingest / "left_out.parquet").cast(LEFT_OUT)
     left_out = table.filter(pc.equal(table.column("kind"), kind)).column("id")
@@ -110,11 +113,16 @@ class ImportedRun:
         table = conform(pq.read_table(path), IMPORTED, f"index/runs/{path.name}")
         self.queries, self.documents, self.scores = (table.column(name).to_numpy() for name in IMPORTED.names)
 
-    def search(self, first: int, wanted: np.ndarray) -> Hits:
-        """Return the best documents of the queries from row `first` on, at most as many as wanted (int64) of each."""
+    def search(self, first: int, wanted: np.ndarray, allows: Allows | None = None) -> Hits:
+        """Return the best documents of the queries from row `first` on, at most as many as wanted (int64) of each.
+
+        `allows` tells for (query counted from `first`, document) which may be found; None: all.
+        """
         borders = np.searchsorted(self.queries, first + np.arange(len(wanted) + 1))
-        lengths = np.minimum(np.diff(borders), wanted)
         places = Ragged.from_lengths(np.arange(borders[0], borders[-1]), np.diff(borders))
-        kept = np.arange(len(places.values)) - places.offsets[:-1][places.owners] < lengths[places.owners]
+        if allows is not None:
+            stay = allows(places.owners, self.documents[places.values])
+            places = Ragged.from_lengths(places.values[stay], np.bincount(places.owners[stay], minlength=len(wanted)))
+        kept = np.arange(len(places.values)) - places.offsets[:-1][places.owners] < wanted[places.owners]
         at = places.values[kept]
-        return Hits(Ragged.from_lengths(self.documents[at], lengths), self.scores[at])
+        return Hits(Ragged.from_lengths(self.documents[at], np.minimum(places.lengths, wanted)), self.scores[at])

@@ -11,7 +11,7 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import FilterConfig
 from hnmine.features import two_sided
 from hnmine.ragged import Ragged
-from hnmine.schemas import KEEP, VERDICTS
+from hnmine.schemas import KEEP, NOT_RESCORED, VERDICTS
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.copies import repeats
 from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
@@ -117,9 +117,22 @@ class Scorer(Protocol):
         """Candidates with a higher probability are rejected."""
         ...
 
-    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
-        """Return float64 in [0, 1], one a cell."""
+    @property
+    def by_teacher(self) -> bool:
+        """Whether it takes the teacher's scores, also where rules go by another model's."""
         ...
+
+    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
+        """Return float64 in [0, 1], one a cell; NaN where a candidate has no score."""
+        ...
+
+
+def probabilities_of(batch: Batch, cells: Cells, config: FilterConfig, scorer: Scorer) -> np.ndarray:
+    """Return what a scorer says of each cell, given the scores that it takes; float64."""
+    if batch.teacher is not None and scorer.by_teacher:
+        batch = batch.by_teacher()
+        cells = Cells.of(batch, anchor_scores(batch, config))
+    return scorer.probabilities(batch, cells)
 
 
 def checked(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
@@ -149,7 +162,7 @@ def judge(
     config = resolved(config)
     cells = Cells.of(batch, anchor_scores(batch, config))
     codes = (checked(batch, config, keys) if checks is None else checks)[cells.candidate]
-    probabilities = scorer.probabilities(batch, cells) if scorer is not None else None
+    probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
     evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
     known = spared(batch, config, keys)[cells.candidate]
     for name in rule_names(config):
@@ -194,7 +207,7 @@ class Evidence:
     def easiest(self) -> np.ndarray:
         """Whether each cell's candidate is among its query's easiest, which margins do not reject."""
         batch = self.batch
-        inside = easiest(batch.scores, batch.owners, ~batch.is_positive, self.config.easiest)
+        inside = easiest(batch.scores, batch.owners, batch.counted, self.config.easiest)
         return np.asarray(inside[self.cells.candidate])
 
     @property
@@ -248,6 +261,8 @@ def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Ite
     if config.max_positive_similarity is not None:
         yield "near_copy_of_positive", ~below(batch.similarity, config.max_positive_similarity)
     if config.max_query_similarity is not None and keys.cosine:
-        yield "near_copy_of_query", ~below(batch.scores, config.max_query_similarity)
+        yield "near_copy_of_query", ~below(batch.teacher_scores, config.max_query_similarity)
+    if batch.teacher is not None:
+        yield NOT_RESCORED, np.isnan(batch.scores)
     if config.ranks is not None:
         yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks) & ~spared(batch, config, keys)

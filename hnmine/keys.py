@@ -40,14 +40,14 @@ def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet")
 
 
 def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:
-    """Return for each stage its key, its parts and the keys of what it reads.
+    """Return for each stage that applies its key, its parts and the keys of what it reads.
 
     Raises:
         InputError: a file of the user's is missing.
         ModelError: the teacher cannot be found.
     """
     found: Expected = {}
-    for stage in stages:
+    for stage in (stage for stage in stages if stage.applies(context.config)):
         parts = stage.parts(context)
         upstream = {name: found[name]["key"] for name in stage.reading(context)}
         content = {"stage": stage.name, "version": stage.version, "parts": parts, "upstream": upstream}

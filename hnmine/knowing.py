@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.config import Config
+from hnmine.filling import PREVIOUS
 from hnmine.ragged import Ragged
 from hnmine.renewing import put_in
 
@@ -18,6 +19,25 @@ class Known:
     previous: pa.Table | None
     stays: np.ndarray
     where: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        previous: pa.Table | None,
+        rows: tuple[int, int],
+        position: np.ndarray,
+        where: tuple[np.ndarray, np.ndarray],
+    ) -> "Known":
+        """Return what is known of negatives.
+
+        Args:
+            previous: `emit/previous` of the run; None where there is no earlier run.
+            rows: (first, last) of its rows that stand for the shard.
+            position: of each negative among its query's candidates.
+            where: (anchor, as a position among the shard's, and document) of each negative.
+        """
+        own = None if previous is None else previous.slice(rows[0], rows[1] - rows[0])
+        return cls(own, position == PREVIOUS, where)
 
     def put_in(self, values: pa.Array, name: str) -> pa.Array:
         """Return values of the negatives with those of such negatives, a column of `emit/previous`, in their places."""

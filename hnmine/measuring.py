@@ -91,7 +91,7 @@ class Tally:
         self.anchors += len(quality["eci"])
         self.score.append(s.astype(np.float64))
         if probabilities is not None:
-            others = ~batch.is_positive
+            others = batch.counted
             self.said.append(probabilities[others])
             self.was.append(rows.is_hidden[others])
 

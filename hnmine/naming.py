@@ -45,6 +45,20 @@ def _one(bits: int, names: list[str]) -> str:
     return "+".join(name for place, name in enumerate(names) if bits >> place & 1) or "retrieved"
 
 
+def shares_line(found: dict[str, Any]) -> str:
+    """Return in a line which share of the negatives each source found; nothing where there are not several sources.
+
+    Args:
+        found: `sources` of report.json.
+    """
+    named = {name: own["share"] for name, own in found.items() if name != "retrieved" and own["negatives"]}
+    if len(found.keys() - {"retrieved", "random"}) < 2 or not named:
+        return ""
+    line = ", ".join(f"{name} {named[name]:.1%}" for name in sorted(named, key=lambda name: (-named[name], name)))
+    several = "; what several found counts for each" if sum(named.values()) > 1 + 1e-9 else ""
+    return f"\nchosen from: {line}{several}\n"
+
+
 def shares(sets: np.ndarray, hardness: np.ndarray, config: Config) -> dict[str, Any]:
     """Return for each source how many of the negatives it found, their share, hardness, and what it alone found.
 

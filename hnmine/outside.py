@@ -7,15 +7,17 @@ import pyarrow as pa
 
 from hnmine.candidates import Batch
 from hnmine.filtering import FilterState, read_calibration, setup
-from hnmine.guiding import Guide, pair_scores
+from hnmine.guiding import Guide
 from hnmine.judging import CODES, judge
 from hnmine.overlaps import Words
+from hnmine.pairs import pair_scores
 from hnmine.ragged import Ragged
 from hnmine.schemas import KEEP
 from hnmine.science.dots import pair_dots, unit
 from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.vectors import BLOCK_ROWS, VectorStore
+from hnmine.where import Where
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,15 @@ class Verdicts:
 class Outside:
     """Judges documents as if they had been retrieved: among the query's candidates, in the place their score gives.
 
+    What is measured against a query's candidates is measured against those that were retrieved.
+
     Attributes:
         state: of the filter, with its fitted model.
         corpus: the teacher's vectors of documents.
         queries: and of queries.
         words: for the overlaps.
         guide: None without one.
+        where: which documents each query allows; None where it allows all.
     """
 
     state: FilterState
@@ -50,6 +55,7 @@ class Outside:
     queries: VectorStore
     words: Words
     guide: Guide | None
+    where: Where | None
 
     @classmethod
     def open(cls, context: RunContext) -> "Outside":
@@ -62,7 +68,14 @@ class Outside:
             VectorStore(embed / "queries"),
             Words(context.reading("ingest")),
             Guide.open(embed, 0) if config.guide is not None else None,
+            Where.open(context, context.reading("retrieve")),
         )
+
+    def allows(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Tell which pairs (rows, int64) `retrieve.where` allows, bool."""
+        if self.where is None or not len(documents):
+            return np.ones(len(documents), dtype=bool)
+        return self.where.allows(query_rows, documents)
 
     def scores(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the teacher's score of each pair (rows, int64), as retrieve computes it; float32."""
@@ -127,6 +140,7 @@ class Outside:
             source_ranks=np.concatenate(
                 [batch.source_ranks, np.zeros((len(rows.values), batch.source_ranks.shape[1]), dtype=np.int32)]
             )[order],
+            listed=order < len(batch.owners),
         )
 
     def _similarities(self, positives: Ragged, rows: Ragged) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hnmine.config import Config
 from hnmine.engines import make_engine
-from hnmine.errors import IncompleteStage, StaleOutput
+from hnmine.errors import ConfigError, IncompleteStage, StaleOutput
 from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.lock import lock_folder
 from hnmine.previousrun import check_previous
@@ -42,7 +42,7 @@ def run(
 
     Args:
         config: from `load_config`.
-        stages: names, a contiguous part of the pipeline; all of it by default.
+        stages: names, a contiguous part of the pipeline; all of it by default. Those the config lacks are left out.
         options: what to do with results that are there already.
         progress: shows how far it is; silent by default.
 
@@ -51,6 +51,7 @@ def run(
     """
     options, progress = options or RunOptions(), progress or Silent()
     context = RunContext(config, config.out_folder, options.source)
+    stages = applying(config, stages)
     with lock_folder(context.out, wait=options.wait):
         expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
         if config.previous is not None and "emit" in expected:
@@ -68,6 +69,19 @@ def run(
             else:
                 results.append(run_stage(STAGES[name], context, expected[name], engine, progress))
         return results
+
+
+def applying(config: Config, stages: Sequence[str] = tuple(STAGES)) -> tuple[str, ...]:
+    """Return those of the stages that a config has.
+
+    Raises:
+        ConfigError: it has none of them.
+    """
+    found = tuple(name for name in stages if STAGES[name].applies(config))
+    if not found:
+        missing = " and ".join(f"[{name}]" for name in stages)
+        raise ConfigError(f"{', '.join(stages)}: the config has no such stage; add a table {missing}")
+    return found
 
 
 def _reusable(name: str, context: RunContext, expected: Expected) -> bool:

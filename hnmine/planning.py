@@ -9,18 +9,24 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
-from hnmine.encoders import HASH_DIM, HASH_WARNING, find_model
+from hnmine.crossencoders import HASH_RESCORE_WARNING
+from hnmine.encoders import HASH_DIM
+from hnmine.errors import Problems
 from hnmine.judging import rule_names
 from hnmine.keys import changes, expected_keys, is_done, recorded
+from hnmine.modelfiles import HASH_WARNING, find_model
 from hnmine.precomputed import vector_sources
 from hnmine.readers.collection import input_sources
+from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
+from hnmine.rescored import uses_rescored
 from hnmine.sizes import parse_size
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.stages.index import choose_kind
+from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
+from hnmine.teachers import source_tables
 from hnmine.vectors import BLOCK_ROWS
 
 # Bytes that Python with numpy, pyarrow and faiss loaded takes, and a small model with torch on top.
@@ -32,10 +38,13 @@ def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
     """Return what a run of this config would do. Reads the input's sizes and the stages' manifests, loads no model.
 
     Raises:
-        InputError: input files are missing.
+        InputError: input files, or columns that `retrieve.where` asks for, are missing.
         ModelError: the model cannot be found.
     """
     context = RunContext(config, config.out_folder, source.resolve() if source else None)
+    problems = Problems()
+    check_fields(config, problems)
+    problems.raise_if_any()
     sizes = _sizes(context)
     stages = _stages(context, sizes)
     disk, memory = _disk(config, sizes), _memory(config, sizes)
@@ -76,14 +85,19 @@ def _sizes(context: RunContext) -> dict[str, Any]:
     else:
         documents = sum(_count(s) for role in ("corpus", "pairs") for s in sources.get(role, ()))
         queries = sum(_count(s) for role in ("queries", "pairs") for s in sources.get(role, ()))
-    dim = embed["dim"] if embed else _dim(context.config)
-    guide_dim = 0
-    if context.config.guide is not None:
-        guide_dim = (embed or {}).get("guide_dim") or _dim(context.config, "guide")
+    dims = _dims(context.config, embed or {})
     return {
-        "documents": documents, "queries": queries, "dim": dim, "guide_dim": guide_dim, "text_bytes": size,
+        "documents": documents, "queries": queries, "dim": dims["embed"], "dims": dims, "text_bytes": size,
         "counted": counted,
     }  # fmt: skip
+
+
+def _dims(config: Config, embed: dict[str, Any]) -> dict[TeacherTable, int]:
+    """Return the dimension of each teacher's vectors; `embed` is what that stage counted, if it is done."""
+    labels, known = source_tables(config), embed.get("source_dims", {})
+    counted = {"embed": embed.get("dim"), "guide": embed.get("guide_dim")}
+    counted |= {table: known.get(label) for table, label in labels.items()}
+    return {table: counted[table] or _dim(config, table) for table in config.teachers}
 
 
 def _count(source: Source) -> int:
@@ -117,22 +131,34 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     expected = expected_keys(list(STAGES.values()), context)
     documents, queries = sizes["documents"], sizes["queries"]
     config = context.config
-    kind, why = str(config.index.kind), "asked for"
-    if kind == "auto":
-        kind, why = choose_kind(documents, queries, sizes["dim"])
+    kind, why = settle(config, documents, queries, sizes["dim"])
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
+    probable += ", by rescored percentiles" if uses_rescored(config) else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": f"{documents + queries:,} texts with {' and with '.join(t.model for t in config.teachers.values())}",
         "index": f"{kind} ({why})",
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
+        "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
-        "emit": f"{config.emit.num_negatives} negatives, {config.emit.choose}, {config.emit.format}{treated}",
+        "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
         "report": "report.json",
     }
-    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in STAGES]
+    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in expected]
+
+
+def _rescored(config: Config, queries: int) -> str:
+    if config.rescore is None:
+        return ""
+    each = min(config.rescore.top_n, config.retrieve.most)
+    return f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
+
+
+def _chosen(config: Config) -> str:
+    emit, sources = config.emit, len(config.retrieve.source)
+    return emit.choose if emit.ensemble == "none" else f"{emit.choose} ({emit.ensemble}, {sources} sources)"
 
 
 def _sought(config: Config) -> str:
@@ -160,10 +186,9 @@ def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) 
 def _disk(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of what all stages write."""
     rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
-    dims: dict[str, int] = {"embed": sizes["dim"], "guide": sizes["guide_dim"]}
     vectors = 0
     for table, teacher in config.teachers.items():
-        vectors += rows * (dims[table] * (2 if teacher.dtype == "float16" else 4) + 8)
+        vectors += rows * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
     sources = config.retrieve.source
     each = (28 if config.guide is not None else 24) + 8 * len(sources)
     candidates = queries * config.retrieve.most * each * 2
@@ -175,15 +200,16 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
     """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
-    rows = {"embed": sizes["dim"] * 4, "guide": sizes["guide_dim"] * 4}
-    both = sum(rows.values())
+    rows = {table: dim * 4 for table, dim in sizes["dims"].items()}
+    every = sum(rows.values())
     block = min(sizes["documents"], BLOCK_ROWS) * max(rows.values())
-    kept = min(sizes["documents"] * both, parse_size(config.cache))
-    search = kept + 2 * block + QUERY_BLOCK * (both + config.retrieve.most * 40) + config.shard_rows * both
+    kept = min(sizes["documents"] * every, parse_size(config.cache))
+    search = kept + 2 * block + QUERY_BLOCK * (every + config.retrieve.most * 40) + config.shard_rows * every
     ids = sizes["documents"] * 400
     words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
-    # one teacher after the other, so the larger counts
-    model = max(0 if t.model in ("hash", "precomputed") else MODEL_BYTES for t in config.teachers.values())
+    models = [t.model for t in config.teachers.values()] + ([config.rescore.model] if config.rescore else [])
+    # one model after the other, so the larger counts
+    model = max(0 if name in ("hash", "precomputed") else MODEL_BYTES for name in models)
     for table, teacher in config.teachers.items():
         if teacher.model == "precomputed":
             search = max(search, sizes["documents"] * rows[table])
@@ -202,6 +228,8 @@ def _unused(config: Config) -> Iterator[str]:
     ):
         if name in config.filter.model_fields_set and needs not in rules:
             yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
+    if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
+        yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
     for name, way in (
         ("simans_a", "simans"),
         ("simans_b", "simans"),
@@ -212,18 +240,38 @@ def _unused(config: Config) -> Iterator[str]:
             yield f"emit.{name} is set, but emit.choose is {config.emit.choose!r} and does not use it"
 
 
+def _about_rescoring(config: Config) -> Iterator[str]:
+    """Yield what is worth knowing of the table [rescore]."""
+    if config.rescore is None:
+        return
+    if not uses_rescored(config) and "rescore_score" not in config.emit.extra_columns:
+        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
+    if config.rescore.model == "hash":
+        yield HASH_RESCORE_WARNING
+    elif config.workers > 1:
+        yield f"{config.workers} workers load the model of [rescore] {config.workers} times"
+
+
 def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
-    found = [*_unused(config)]
+    found, wanted = [*_unused(config)], config.emit.retrieved_negatives
+    poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
+    if config.emit.ensemble == "cross" and poor:
+        found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
     ranks, top_k = config.filter.ranks, config.retrieve.most
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
     if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
         found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
+    if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
+        found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
+    if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
+        found.append("retrieve.where only takes documents out of imported runs: their lists may get shorter than top_k")
     if config.guide is not None and "guide" not in rule_names(config.filter):
         found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
     if config.uses_hash:
         found.append(HASH_WARNING)
+    found.extend(_about_rescoring(config))
     if config.workers > 1 and any(t.model not in ("hash", "precomputed") for t in config.teachers.values()):
         found.append(f"{config.workers} workers load the model {config.workers} times")
     return found

@@ -87,11 +87,13 @@ class Depth:
         top_k: candidates of the teacher alone, or of the fused list.
         fuse: how the lists of several sources become one.
         depths: how many candidates each source gives; empty for the teacher alone.
+        scored: how many are rescored, the best by the teacher; None where all have a score.
     """
 
     top_k: int
     fuse: Fuse = "union"
     depths: tuple[int, ...] = ()
+    scored: int | None = None
 
     @classmethod
     def of(cls, config: RetrieveConfig) -> "Depth":

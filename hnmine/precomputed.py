@@ -21,7 +21,7 @@ _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
 
 
 def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, list[Source]]:
-    """Return the vector files of a teacher with `model = "precomputed"`, by side; the guide's go by name and key.
+    """Return the vector files of a teacher with `model = "precomputed"`, by side; all but [embed]'s go by name and key.
 
     Raises:
         InputError: files that are not there.
@@ -32,7 +32,7 @@ def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, l
         if entry is None:
             continue
         sources = find_sources(entry, config.base, key, VECTOR_ENDINGS)
-        found[side] = [replace(s, name=f"{s.name} ({key})") for s in sources] if table == "guide" else sources
+        found[side] = [replace(s, name=f"{s.name} ({key})") for s in sources] if table != "embed" else sources
     return found
 
 
@@ -43,7 +43,7 @@ class Precomputed:
         context: config and folders.
         side: corpus or queries.
         shards: the canonical table of that side.
-        table: whose vectors they are: the teacher's or the guide's.
+        table: whose vectors they are: that of [embed], the guide's or a source's.
 
     Raises:
         InputError: a vector is missing for some row, ids repeat, or files disagree on the dimension.

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.filling import RANDOM
 from hnmine.minedset import once_a_query
+from hnmine.previousschemas import PREVIOUS
 from hnmine.ragged import Ragged
-from hnmine.schemas import ALIASES, CHOSEN, CORPUS, JUDGED, PREVIOUS, QUERIES, conform
+from hnmine.schemas import ALIASES, CHOSEN, CORPUS, JUDGED, QUERIES, conform
 from hnmine.science.eci import hardness
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import Shards, read_json

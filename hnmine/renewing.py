@@ -11,20 +11,21 @@ import pyarrow.parquet as pq
 
 from hnmine.badpositives import served
 from hnmine.candidates import Batch, Cells
-from hnmine.config import Config, PreviousConfig
+from hnmine.config import Config
 from hnmine.filling import PREVIOUS as NO_CANDIDATE
 from hnmine.filtering import pieces
 from hnmine.outside import Outside, Verdicts, kept
 from hnmine.previousrun import NEGATIVES_FILE, Earlier
+from hnmine.previousschemas import PREVIOUS
 from hnmine.ragged import Ragged
-from hnmine.schemas import CORPUS, JUDGED, PREVIOUS, VERDICTS, conform
+from hnmine.schemas import CORPUS, JUDGED, VERDICTS, conform
 from hnmine.science.eci import hardness
 from hnmine.science.renewal import easy, staying
 from hnmine.science.sampling import count_used
 from hnmine.stage import RunContext, Tick
 from hnmine.store import Shards
 
-FATES = ("random", "rejected", "easy", "hard")
+FATES = ("random", "barred", "rejected", "easy", "hard")
 
 
 def read_previous(emit: Path) -> pa.Table:
@@ -64,7 +65,10 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
     s0 = batch.background_mean[queries]
     config = outside.state.config.previous
     assert config is not None
-    fates = _fates(earlier.random[which], said, (scores, earlier.first_scores[which]), config)
+    barred = ~outside.allows(batch.query_rows[queries], rows.values)
+    found_easy = easy(scores, earlier.first_scores[which], config.easy_ratio, config.easy_below)
+    # the number in FATES: the first that holds
+    fates = np.select([earlier.random[which], barred, ~kept(said.codes), found_easy], [0, 1, 2, 3], 4)
     values = {
         "positions": positions, "doc_rows": rows.values, "first_scores": earlier.first_scores[which],
         "previous_scores": earlier.scores[which], "previous_hardness": earlier.hardness[which],
@@ -111,14 +115,6 @@ def _verdicts(table: pa.Table, batch: Batch, rows: Ragged, positions: np.ndarray
     found = outside.judge(table, rows.owners[~hit], rows.values[~hit])
     codes[~hit], probabilities[~hit], guided[~hit] = found.codes, found.probabilities, found.guide_scores
     return Verdicts(codes, probabilities, guided)
-
-
-def _fates(
-    random: np.ndarray, said: Verdicts, scores: tuple[np.ndarray, np.ndarray], config: PreviousConfig
-) -> np.ndarray:
-    """Return the number in `FATES` of each earlier negative: the first that holds; `scores` are of now and at first."""
-    found = easy(*scores, config.easy_ratio, config.easy_below)
-    return np.select([random, ~kept(said.codes), found], [0, 1, 2], 3)
 
 
 def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import BAD_POSITIVES_FILE
+from hnmine.batches.step import summary
 from hnmine.biases import measure_biases
 from hnmine.choosing import teacher_vectors
 from hnmine.distributions import hardness_by_place, histograms, near_copies, sources, spread
@@ -35,7 +36,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, timings apart."""
     queries = Shards(context.folder("report") / "queries", QUERY_REPORT)
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
-    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in STAGES_BEFORE}
+    before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
+    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
     chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     emitted, distributions = counts["emit"], _distributions(context, chosen)
     found = spread(context, chosen)
@@ -60,8 +62,13 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **({"previous": against_previous(context, chosen, found.negatives)} if context.config.previous else {}),
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
+        **summary(context),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [counts[name]["warning"] for name in ("embed", "filter") if "warning" in counts[name]],
+        "warnings": [
+            counts[name]["warning"]
+            for name in ("embed", "retrieve", "rescore", "filter")
+            if "warning" in counts.get(name, {})
+        ],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 

@@ -23,7 +23,7 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.list_(pa.field("item", kind, nullable=False))
 
 
-KEEP = "keep"
+KEEP, NOT_RESCORED = "keep", "not_rescored"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
@@ -33,6 +33,7 @@ VERDICTS: dict[str, str] = {
     "copy_of_query": "the same text as the query, likewise",
     "near_copy_of_positive": "cosine to a positive above filter.max_positive_similarity",
     "near_copy_of_query": "cosine to the query above filter.max_query_similarity",
+    NOT_RESCORED: "beyond rescore.top_n, so without a score where filter.score = rescored",
     "outside_ranks": "rank outside filter.ranks",
     "absolute": "rejected by the rule absolute",
     "margin": "rejected by the rule margin",
@@ -129,6 +130,13 @@ SOURCES = pa.schema(
         _field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
     ]
 )
+FIELD_VALUES = pa.schema(
+    [
+        _field("row", pa.int64(), "row of the canonical corpus, or of the queries, ascending"),
+        _field("field", pa.string(), "a column that `[[retrieve.where]]` asks for"),
+        _field("value", pa.string(), "a value it has there, as text; of copies of one text, those of all"),
+    ]
+)
 CANDIDATES = pa.schema(
     [
         _field("query_id", pa.string(), "the query's id"),
@@ -205,24 +213,15 @@ CHOSEN = pa.schema(
         _field("scores", _FLOATS, "their scores"),
     ]
 )
-PREVIOUS = pa.schema(
+BATCHES = pa.schema(
     [
-        _field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),
-        _field("anchor", pa.int32(), "which of the query's anchor scores, from 0"),
-        _field("compared", pa.bool_(), "whether the earlier run has a row for it"),
-        _field("gone", pa.int32(), "earlier negatives that are no documents of the corpus any more"),
-        _field("doc_rows", _INT64S, "rows of the other earlier negatives, as they stood there"),
-        _field("positions", _INTS, "their positions among the query's candidates; -2: not among them"),
-        _field("first_scores", _FLOATS, "their scores when they were chosen, by the model of then"),
-        _field("previous_scores", _FLOATS, "their scores in the earlier run"),
-        _field("previous_hardness", _FLOATS, "their hardness there"),
-        _field("scores", _FLOATS, "their scores by the model of now, always exact"),
-        _field("hardness", _FLOATS, "their hardness now"),
-        _field("verdicts", _STRINGS, "the verdict of now, on those outside the candidates as if they were retrieved"),
-        _field("probabilities", pa.list_(pa.float32()), "P(false negative), null where no rule asked for it"),
-        _field("guide_scores", pa.list_(pa.float32()), "the guide's scores, null without a guide"),
-        _field("fates", _STRINGS, "random (a random document there), rejected, easy or hard: the first that holds"),
-        _field("stays", _list(pa.bool_()), "whether it is a negative of this run because it was one there"),
+        _field("query_row", pa.int64(), "the query's row"),
+        _field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+        _field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+        _field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
+        _field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
+        _field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
+        _field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
     ]
 )
 BAD_POSITIVES = pa.schema(

@@ -1,58 +1,132 @@
 """Exact top-k over a corpus of any size: a matrix product proposes, exact pair scores decide.
 
-The corpus streams by in blocks. In each block faiss proposes somewhat more than k documents a query; their scores
-are computed again pair by pair, and merged into the running top-k by (score, row). A document that was not
-proposed scores at most the last proposed one plus the rounding error; where that could still reach the top-k, the
-query asks that block again for twice as many. So ties and rounding at the k-th place change nothing, and memory
-is set by the block and not by the corpus.
+The corpus streams by in blocks. A matrix product proposes somewhat more than k documents a query; their scores are
+computed again pair by pair, and the k best kept by (score, row). A document that was not proposed scores at most
+the last proposed one plus the rounding error; where that could still reach the top-k, the query is asked again for
+twice as many. So ties and rounding at the k-th place change nothing, nor do blocks or threads, and memory is set by
+the block and not by the corpus.
 """
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from hnmine.science.dots import error_bound, pair_dots
-from hnmine.science.topk import NOTHING, merge, pack, unpack
+from hnmine.pairs import Corpus, pair_scores
+from hnmine.science.dots import error_bound, longest
+from hnmine.science.topk import NOTHING, keep_best, last_score, pack, unpack
+from hnmine.threads import in_threads, thread_count
 from hnmine.vectors import Block
 
 SLACK = 16
-_PAIR_ROWS = 32_768
+# Scores are made this many queries by this many documents at a time: what a core's cache holds.
+TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
 
 
 class Proposer(Protocol):
-    """Names documents of a block that may be among a query's best."""
+    """Names documents that may be among a query's best."""
 
-    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return (positions in the block, bound) for the queries.
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (rows, bound) for the queries.
 
         Args:
-            block: the block.
             queries: float32, shape (q, dim).
             which: int64, shape (q,): the queries' positions in the whole search.
             k: how many are wanted.
 
         Returns:
-            positions: int64, shape (q, n), -1 where there is none.
-            bound: float32, shape (q,): no document of the block that is not proposed scores above it, rounding
-                apart; -inf where all that matter are proposed.
+            rows: int64, shape (q, n), rows of the corpus, none twice for a query, -1 where there is none.
+            bound: float32, shape (q,): no document that is not proposed scores above it; -inf where all that matter
+                are proposed.
         """
         ...
 
 
+class Lengths:
+    """The length of the longest vector of the blocks that went by, each looked at once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, float] = {}
+
+    def see(self, block: Block) -> None:
+        """Look at a block."""
+        if block.first not in self._seen:
+            self._seen[block.first] = longest(block.vectors)
+
+    @property
+    def longest(self) -> float:
+        """Return the length of the longest vector so far."""
+        return max(self._seen.values(), default=0.0)
+
+
 class ExactProposer:
-    """Proposes by a matrix product over the whole block: nothing can be missed."""
+    """Proposes by a matrix product over the whole corpus: nothing can be missed.
 
-    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best of the block for each query, and the score of the last."""
-        import faiss
+    Each tile of scores is held against the k-th best that a query has so far, so that nearly all of them are looked
+    at once and never sorted.
 
-        count = len(block.vectors)
-        if k >= count:
-            everything = np.broadcast_to(np.arange(count, dtype=np.int64), (len(queries), count))
-            return everything, np.full(len(queries), -np.inf, dtype=np.float32)
-        scores, positions = faiss.knn(queries, block.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return positions, scores[:, -1]
+    Args:
+        corpus: vectors of all documents.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus, self.lengths = corpus, Lengths()
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
+        size = min(TILE_QUERIES, max(1, -(-len(queries) // thread_count())))
+        parts = [slice(first, first + size) for first in range(0, len(queries), size)]
+        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+
+        def look(block: Block, part: slice) -> None:
+            rows = block.first + np.arange(len(block.vectors))
+            best[part] = best_of(block.vectors, rows, queries[part], best[part])
+
+        with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
+            for block in self.corpus.blocks():
+                in_threads(lambda part, block=block: look(block, part), parts)  # type: ignore[misc]  # for this block
+                self.lengths.see(block)
+        return named(best, queries, self.lengths.longest)
+
+
+def best_of(
+    vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the running best of some queries after some documents, by the matrix product's scores.
+
+    Args:
+        vectors: float32, shape (n, dim).
+        rows: int64, shape (n,): the documents' rows.
+        queries: float32, shape (q, dim).
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        allowed: bool, shape (q, n): which documents count; all of them where it is not given.
+    """
+    first, last = 0, last_score(best)
+    while first < len(vectors):
+        # until a query has k documents every score is a hit
+        part = slice(first, first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS))
+        scores = queries @ vectors[part].T
+        above = scores > last[:, None]
+        hits = np.flatnonzero(above if allowed is None else above & allowed[:, part])
+        if len(hits):
+            query, place = np.divmod(hits, scores.shape[1])
+            best = keep_best(best, pack(scores.ravel()[hits], rows[part][place]), query, best.shape[1])
+            last = last_score(best)
+        first = part.stop
+    return best
+
+
+def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a proposer gives: the rows of the best, and a bound on the score of any other document.
+
+    Args:
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        queries: float32, shape (q, dim).
+        length: of the longest vector of a document.
+    """
+    _, rows = unpack(best)
+    bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
+    return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
 
 
 class IndexProposer:
@@ -67,58 +141,38 @@ class IndexProposer:
     def __init__(self, index: Any, queries: np.ndarray, k: int) -> None:
         _, self.rows = index.search(queries, k)
 
-    def propose(self, block: Block, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the hits that lie in the block; faiss's -1 (no hit) never leaves here."""
-        rows = self.rows[which] - block.first
-        inside = (self.rows[which] >= block.first) & (rows < len(block.vectors))
-        return np.where(inside, rows, -1), np.full(len(queries), -np.inf, dtype=np.float32)
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the index' hits, -1 where it has none."""
+        return self.rows[which], np.full(len(queries), -np.inf, dtype=np.float32)
 
 
-def search(blocks: Iterable[Block], queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
+def search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
     """Return the k best documents of each query.
 
     Args:
-        blocks: the corpus, in any order of blocks.
+        corpus: vectors of all documents, in any order of blocks.
         queries: float32, shape (q, dim).
         k: how many.
         proposer: finds the pairs worth scoring.
 
     Returns:
-        uint64 keys (see `hnmine.science.topk`), shape (q, at most k), best first; `NOTHING` pads.
+        uint64 keys (see `hnmine.science.topk`), shape (q, k), best first; `NOTHING` pads.
     """
     best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-    for block in blocks:
-        todo, wanted = np.arange(len(queries)), k + SLACK
-        bound = error_bound(queries, block.vectors)
-        while len(todo):
-            positions, last = proposer.propose(block, queries[todo], todo, wanted)
-            keys = _score(block, queries, todo, positions)
-            best[todo] = merge(_without(best[todo], block), keys, k)
-            unsure = np.isfinite(last) & (_kth(best[todo]) <= last + bound)
-            todo, wanted = todo[unsure], 2 * wanted
+    todo, wanted = np.arange(len(queries)), k + SLACK
+    while len(todo):
+        rows, bound = proposer.propose(queries[todo], todo, wanted)
+        best[todo] = _decide(corpus, queries[todo], rows, k)
+        unsure = np.isfinite(bound) & (last_score(best[todo]) <= bound)
+        todo, wanted = todo[unsure], 2 * wanted
     return best
 
 
-def _kth(best: np.ndarray) -> np.ndarray:
-    """Return the score at the last place, -inf where it is empty."""
-    scores, _ = unpack(best[:, -1])
-    return np.where(best[:, -1] == NOTHING, -np.inf, scores)
-
-
-def _without(best: np.ndarray, block: Block) -> np.ndarray:
-    """Return the running best without the block's documents: they are proposed anew when a block is asked again."""
-    _, rows = unpack(best)
-    inside = (best != NOTHING) & (rows >= block.first) & (rows < block.first + len(block.vectors))
-    return np.where(inside, NOTHING, best)
-
-
-def _score(block: Block, queries: np.ndarray, which: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return keys of the proposed pairs, scored one by one; shape of `positions`."""
-    keys = np.full(positions.shape, NOTHING, dtype=np.uint64)
-    query, place = np.nonzero(positions >= 0)
-    for start in range(0, len(query), _PAIR_ROWS):
-        q, p = query[start : start + _PAIR_ROWS], place[start : start + _PAIR_ROWS]
-        hits = positions[q, p]
-        scores = pair_dots(block.vectors[hits], queries[which[q]])
-        keys[q, p] = pack(scores, hits + block.first)
-    return keys
+def _decide(corpus: Corpus, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """Return the keys of the k best of the proposed documents, scored one by one; shape (q, k)."""
+    keys = np.full((len(rows), max(k, rows.shape[1])), NOTHING, dtype=np.uint64)
+    query, place = np.nonzero(rows >= 0)
+    documents = rows[query, place]
+    keys[query, place] = pack(pair_scores(corpus, documents, queries, query), documents)
+    keys.sort(axis=1)
+    return keys[:, :k]

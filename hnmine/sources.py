@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,19 @@ import pyarrow as pa
 from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
-from hnmine.guiding import pair_scores
 from hnmine.importing import ImportedRun, import_run, run_files
 from hnmine.keys import item_key
+from hnmine.nearest import Nearest
+from hnmine.pairs import pair_scores
 from hnmine.pooling import Depth, Hits, Pooled, pool
 from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, SOURCES
 from hnmine.science.topk import pack
 from hnmine.stage import Item, RunContext, Tick
 from hnmine.store import Shards, write_table
+from hnmine.teachers import folder_of, source_tables
 from hnmine.vectors import VectorStore
+from hnmine.where import Where
 
 NAMES_FILE = "sources.parquet"
 
@@ -83,7 +87,7 @@ class Asked:
     Attributes:
         first: row of the first query.
         texts: their texts.
-        vectors: their vectors by the teacher, float32, shape (queries, dim).
+        vectors: their vectors by the teacher of [embed], float32, shape (queries, dim).
         positives: rows of their labelled positives.
     """
 
@@ -97,27 +101,62 @@ Find = Callable[[Asked, int], Hits]
 """Returns each query's list, down to so many documents that are no positives or further."""
 
 
-def open_sources(context: RunContext, dense: Find) -> list[Find]:
-    """Return the sources of a run in the config's order; `dense` is the teacher's search."""
+def open_sources(context: RunContext, dense: Find, cache_bytes: int, where: Where | None = None) -> list[Find]:
+    """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
+
+    Args:
+        context: config and folders.
+        dense: the search of the teacher of [embed], which sees to the conditions itself.
+        cache_bytes: how much of the vectors of other teachers may stay in memory, served in the config's order.
+        where: the conditions on candidates.
+    """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     found: list[Find] = []
+    others = _open_teachers(context, cache_bytes, where)
     for source in context.config.retrieve.source:
         path = _output(context.reading("index"), source)
         if source.kind == "dense":
-            found.append(dense)
+            found.append(others.get(source.label, dense))
         elif source.kind == "bm25":
-            found.append(_by_words(BM25Index(path, source, corpus.rows)))
+            found.append(_by_words(BM25Index(path, source, corpus.rows), where))
         else:
-            found.append(_by_run(ImportedRun(path)))
+            found.append(_by_run(ImportedRun(path), where))
     return found
 
 
-def _by_words(index: BM25Index) -> Find:
-    return lambda asked, depth: index.search(asked.texts, depth + asked.positives.lengths)
+def _open_teachers(context: RunContext, cache_bytes: int, where: Where | None) -> dict[str, Find]:
+    """Return the sources that have a teacher of their own, by name."""
+    found, left = {}, cache_bytes
+    for table, label in source_tables(context.config).items():
+        folders = [context.reading("embed") / folder_of(context.config, table, side) for side in ("corpus", "queries")]
+        corpus = VectorStore(folders[0], max(0, left))
+        left -= corpus.nbytes
+        found[label] = _by_teacher(Nearest(corpus, where), VectorStore(folders[1]))
+    return found
 
 
-def _by_run(run: ImportedRun) -> Find:
-    return lambda asked, depth: run.search(asked.first, depth + asked.positives.lengths)
+def _by_teacher(nearest: Nearest, queries: VectorStore) -> Find:
+    def find(asked: Asked, depth: int) -> Hits:
+        vectors = queries.span(asked.first, asked.first + len(asked.vectors))
+        return nearest.find(vectors, asked.first, asked.positives, depth)
+
+    return find
+
+
+def _by_words(index: BM25Index, where: Where | None) -> Find:
+    def find(asked: Asked, depth: int) -> Hits:
+        masks = where.masks(asked.first, asked.positives, index.documents) if where is not None else None
+        return index.search(asked.texts, depth + asked.positives.lengths, masks)
+
+    return find
+
+
+def _by_run(run: ImportedRun, where: Where | None) -> Find:
+    def find(asked: Asked, depth: int) -> Hits:
+        allows = partial(where.allows_or_holds, asked.first, asked.positives) if where is not None else None
+        return run.search(asked.first, depth + asked.positives.lengths, allows)
+
+    return find
 
 
 def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked: Asked) -> tuple[Pooled, np.ndarray]:

@@ -73,6 +73,10 @@ class Step:
     write: Callable[[pa.Table, Item], None] = _write_parquet
 
 
+def _always(config: Config) -> bool:
+    return True
+
+
 def _nothing_else(context: RunContext) -> tuple[str, ...]:
     return ()
 
@@ -89,6 +93,7 @@ class Stage:
         steps: run in order.
         finish: writes what is not a shard, and returns counts for the manifest.
         also_reads: stages whose output it reads under some configs only.
+        applies: whether there is such a stage under a config; where not, it has no folder and no key.
     """
 
     name: str
@@ -98,6 +103,7 @@ class Stage:
     steps: tuple[Step, ...]
     finish: Callable[[RunContext, str], dict[str, Any]]
     also_reads: Callable[[RunContext], tuple[str, ...]] = _nothing_else
+    applies: Callable[[Config], bool] = _always
 
     def reading(self, context: RunContext) -> tuple[str, ...]:
         """Return the stages whose output it reads under a config."""

@@ -5,6 +5,7 @@ SUMMARIES = {
     "embed": "Turn documents and queries into vectors.",
     "index": "Build an approximate index, or settle on exact search.",
     "retrieve": "Find each query's best documents, with exact scores.",
+    "rescore": "Score each query's best candidates again with a cross-encoder.",
     "filter": "Give every candidate a verdict.",
     "emit": "Choose negatives and write training files.",
     "report": "Measure how hard, how safe and how complete the mined set is.",

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig, PreviousConfig
+from hnmine.config import SECTIONS, Config, EmbedConfig, PreviousConfig, RescoreConfig
 from hnmine.config.base import table_of, tables_of
 from hnmine.config.sources import SourceConfig
+from hnmine.config.where import WhereConfig
 from hnmine.errors import ConfigError
 from hnmine.store import write_text
 
@@ -69,6 +70,10 @@ def starter(given: dict[str, str]) -> str:
         if section == "retrieve":
             parts.append("\n# Optional: one table for each source of candidates. Without any: the teacher alone.\n")
             parts.append('# [[retrieve.source]]\n# kind = "..."' + _note(SourceConfig.model_fields["kind"]))
+            parts.append("\n# Optional: one table for each condition on columns that candidates must meet.\n")
+            parts.append('# [[retrieve.where]]\n# field = "..."' + _note(WhereConfig.model_fields["field"]))
+            parts.append(f"\n# Optional: {Config.model_fields['rescore'].description}\n# [rescore]\n")
+            parts.append(f'# model = "..."{_note(RescoreConfig.model_fields["model"])}')
         if section == "emit":
             parts.append(f"\n# Optional: {Config.model_fields['previous'].description}\n# [previous]\n")
             parts.append(f'# run = "..."{_note(PreviousConfig.model_fields["run"])}')

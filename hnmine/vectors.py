@@ -98,6 +98,21 @@ class VectorStore:
         if group:
             yield Block(int(offsets[group[0]]), self._block(group))
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory all of them take."""
+        return 4 * self.rows * self.dim
+
+    def span(self, first: int, last: int) -> np.ndarray:
+        """Return the vectors of rows `first` to `last` - 1, reading only the shards that hold them."""
+        offsets = self.shards.offsets
+        parts = [np.zeros((0, self.dim), dtype=np.float32)]
+        low = int(np.searchsorted(offsets, first, side="right")) - 1
+        for number in range(low, int(np.searchsorted(offsets, last))):
+            start = int(offsets[number])
+            parts.append(self.shard(number)[max(0, first - start) : last - start])
+        return np.concatenate(parts)
+
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of the given rows, in the given order; shape (len(rows), dim).
 

@@ -114,6 +114,26 @@ def choose_capped(groups, documents, n, cap, used):
     return chosen
 
 
+def in_turn(groups, ranks, n, documents=None, cap=None):
+    """Sources take turns, group by group; a document that served `cap` times before is passed over."""
+    chosen = []
+    for group in sorted(set(groups)):
+        members = [place for place, other in enumerate(groups) if other == group]
+        if cap is not None:
+            served = [documents[place] for place in chosen]
+            members = [place for place in members if served.count(documents[place]) < cap]
+        own, went_round = [], True
+        while went_round and len(own) < n:
+            went_round = False
+            for source in range(len(ranks[0])):
+                left = [place for place in members if ranks[place][source] and place not in own]
+                if left and len(own) < n:
+                    own.append(min(left, key=lambda place, s=source: ranks[place][s]))
+                    went_round = True
+        chosen += sorted(own)
+    return chosen
+
+
 def arrival(distance, number, a, b):
     """Logarithm of the time at which an element arrives that is drawn with rate exp(-a (distance - b)^2)."""
     u = (int(number) // 2**12 + 0.5) / 2**52
@@ -416,3 +436,27 @@ def bm25(query, documents, k1, b):
             score += idf * tf / (k1 * (1 - b + b * len(document) / mean) + tf) if tf else 0.0
         scores.append(score)
     return scores
+
+
+def permitted(must, allows_missing, document, reference):
+    """Whether a document of these values may serve where it is compared with those values."""
+    if not document or not reference:
+        return allows_missing
+    for value in document:
+        for other in reference:
+            if must == "before" and value <= other:
+                return True
+            if must == "after" and value >= other:
+                return True
+            if must in ("match", "differ") and value == other:
+                return must == "match"
+    return must == "differ"
+
+
+def mid_rank(score, reference):
+    """Return the share of the reference below a score, those equal to it counted half."""
+    below = equal = 0
+    for other in reference:
+        below += other < score
+        equal += other == score
+    return (below + equal / 2) / len(reference)

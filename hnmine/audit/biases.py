@@ -59,8 +59,7 @@ def _overlaps(mined: Mined) -> list[np.ndarray]:
         of_pairs = wanted.take(query)
         hit = words.contains(document[of_pairs.owners], of_pairs.values)
         shared = np.bincount(of_pairs.owners[hit], weights=idf[of_pairs.values[hit]], minlength=len(query))
-        weight = totals[query]
-        out.append(np.where(weight > 0, coverage(shared, 1.0) / np.where(weight > 0, weight, 1.0), 0.0))
+        out.append(coverage(shared, totals[query]))
     return out
 
 

@@ -19,7 +19,6 @@ from hnmine.runner import Progress
 from hnmine.science.background import at_background, background
 from hnmine.science.dots import dots, pair_dots
 
-CELL_ROWS = 256  # texts are batched within cells, as the embed stage does it
 PAIRS = 16_384
 QUERIES = 512
 
@@ -68,8 +67,8 @@ def measure(mined: Mined, encoder: Encoder, sample: Sequence[str], progress: Pro
 
 
 def _cells(encoder: Encoder, texts: Sequence[str], kind: Kind) -> Iterator[np.ndarray]:
-    for first in range(0, len(texts), CELL_ROWS):
-        vectors = encoder.encode(texts[first : first + CELL_ROWS], kind)
+    for first in range(0, len(texts), encoder.cell_rows):  # as the embed stage does it
+        vectors = encoder.encode(texts[first : first + encoder.cell_rows], kind)
         yield check_vectors(vectors, f"--model: {kind} texts from {first:,} on", "cosine")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hnmine.cli import show, showprevious
+from hnmine.cli import show, showprevious, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
@@ -62,7 +62,7 @@ def run_stages(
     report = _report(context) if "report" in stages else None
     show.stages(results)
     if report is not None:
-        show.report(report, context.reading("report") / "report.json")
+        showreport.report(report, context.reading("report") / "report.json")
         if "previous" in report:
             showprevious.section(report["previous"])
     show.emit(_result(config, results, report) if as_json else str(_place(config, stages)))

@@ -3,14 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.headline import NUMBERS
 from hnmine.runner import StageResult
 from hnmine.sizes import format_size
 from hnmine.starter import toml_value
@@ -77,7 +75,7 @@ def stages(results: Sequence[StageResult]) -> None:
     if "report" in [r.stage for r in results]:
         return  # which says it again
     for r in results:
-        if "warning" in r.counts and r.stage == "filter":
+        if "warning" in r.counts and r.stage in ("retrieve", "filter"):
             console.print(Text(f"warning: {r.counts['warning']}", style="bold yellow"))
 
 
@@ -86,6 +84,7 @@ _BRIEF = {
     "embed": "{documents:,} + {queries:,} vectors of {dim} numbers",
     "index": "{kind} ({reason})",
     "retrieve": "{candidates:,} candidates",
+    "rescore": "{scored:,} candidates and {positives:,} positives rescored",
     "emit": "{rows:,} rows, {examples_full:,} of {examples:,} examples full",
 }
 
@@ -107,89 +106,14 @@ def _brief(r: StageResult) -> str:
     text = _BRIEF.get(r.stage, "").format(**r.counts)
     if r.stage == "embed" and "guide_dim" in r.counts:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
+    for name, dim in sorted(r.counts.get("source_dims", {}).items()):
+        text += f", and of {dim:,} by {name}"
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     for name in _ODDITIES.get(r.stage, ()):
         if r.counts[name]:
             text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
     return text
-
-
-def report(data: dict[str, Any], path: Path) -> None:
-    """Draw a report's headline numbers, distributions and verdicts."""
-    console = _console()
-    for warning in data["warnings"]:
-        console.print(Text(f"warning: {warning}", style="bold yellow"))
-    table = _table("\nReport", "number", "value", "95% interval", "meaning")
-    rate = data.get("hidden_positives", {}).get("this_filter", {}).get("interval")
-    for one in NUMBERS:
-        value, reason = data[one.name], data.get(f"{one.name}_reason")
-        between = interval((data["intervals"] | {"false_negative_rate": rate})[one.name])
-        text = f"{one.meaning} ({reason})" if reason and value is None else one.meaning
-        _row(table, (one.name, number(value), between, text))
-    console.print(table)
-    _conclusion(console, data["conclusion"])
-    _distributions(console, data["distributions"])
-    verdicts = _table("\nVerdicts", "verdict", "candidates", "share")
-    total = sum(data["verdicts"].values()) or 1
-    for name, count in data["verdicts"].items():
-        if count:
-            _row(verdicts, (name, number(count), f"{count / total:.1%}"))
-    console.print(verdicts)
-    _findings(console, data)
-    console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
-
-
-def _conclusion(console: Console, found: dict[str, Any]) -> None:
-    style = {"good": "bold green", "usable": "bold yellow"}.get(found["level"], "bold red")
-    console.print(Text(f"\n{found['line']}", style=style))
-    for reason in found["reasons"]:
-        console.print(
-            Text(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
-        )
-
-
-def _distributions(console: Console, distributions: dict[str, Any]) -> None:
-    names = ("count", "mean", "std", "min", "p25", "p50", "p75", "max")
-    table = _table("\nScores", "", *names, "")
-    for name, values in distributions.items():
-        _row(table, (name, *(number(values.get(part)) for part in names), ""))
-    console.print(table)
-
-
-_TREATED = {
-    "left_out": "suspected positives left out",
-    "queries_left_out": "queries left without a positive by that",
-    "down_weighted": "suspected positives weighted down",
-}
-
-
-def _findings(console: Console, data: dict[str, Any]) -> None:
-    table = _table("\nWorth a look", "finding", "count", "")
-    shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
-    _row(table, ("examples with fewer negatives than wanted", number(shortage["examples_short"]), ""))
-    _row(table, ("examples without any negative", number(shortage["examples_without_negatives"]), ""))
-    if shortage["negatives_random"]:
-        note = "no part of the false-negative rate"
-        _row(table, ("negatives that are random documents", number(shortage["negatives_random"]), note))
-        note = f"in {number(shortage['examples_filled_up'])} examples where too few were kept"
-        _row(table, ("of these, filled up", number(shortage["negatives_filled_up"]), note))
-    elsewhere = data["negatives_positive_elsewhere"]
-    share = f"{data['negatives_positive_elsewhere_share']:.1%} of the negatives"
-    _row(table, ("negatives that are another query's positive", number(elsewhere), share))
-    busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
-    _row(table, ("most often that one document serves", number(hubs["most_served"]), busiest))
-    judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
-    if judged.get("rate") is not None:
-        low, high = judged["interval"]
-        of = f"{judged['rate']:.1%} of {judged['chosen']:,} ({low:.1%}-{high:.1%}), by hidden positives"
-        _row(table, ("false negatives among judged negatives", number(judged["hidden"]), of))
-    worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
-    _row(table, ("suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"))
-    for name, meaning in _TREATED.items():
-        if bad[name]:
-            _row(table, (meaning, number(bad[name]), ""))
-    console.print(table)
 
 
 def plan(data: dict[str, Any]) -> None:

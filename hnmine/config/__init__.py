@@ -8,9 +8,11 @@ from hnmine.config.emit import LABELED, ChoiceName, EmitConfig, ExtraColumn, For
 from hnmine.config.filter import AnchorName, FilterConfig, RuleName
 from hnmine.config.input import Columns, InputConfig
 from hnmine.config.previous import PreviousConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.config.where import WhereConfig
 from hnmine.config.whole import SECTIONS, Config, ReportConfig
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "InputConfig",
     "PreviousConfig",
     "ReportConfig",
+    "RescoreConfig",
     "RetrieveConfig",
     "RuleName",
     "SourceConfig",
     "TeacherTable",
+    "WhereConfig",
 ]

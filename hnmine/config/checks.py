@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from hnmine.config.emit import LABELED
+from hnmine.config.previous import check_previous
+from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
 from hnmine.config.sources import check_sources
 from hnmine.config.teacher import TeacherTable
+from hnmine.config.where import check_where
 from hnmine.config.whole import Config
 from hnmine.sizes import parse_size
 
@@ -47,8 +50,42 @@ def _precomputed(table: TeacherTable, config: Config) -> Iterator[str]:
         yield f'{table}.{given[0]}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
 
 
-def _second_opinion(config: Config) -> Iterator[str]:
+def _precomputed_of_sources(config: Config) -> Iterator[str]:
+    for table in config.teachers:
+        if table not in ("embed", "guide"):
+            yield from _precomputed(table, config)
+
+
+def _same_teachers(config: Config) -> Iterator[str]:
     how = {"batch_size", "device"}
+    known = [("[embed]", config.embed.model_dump(exclude=how))]
+    for table, teacher in config.teachers.items():
+        if table in ("embed", "guide"):
+            continue
+        settings = teacher.model_dump(exclude=how)
+        same = next((name for name, other in known if other == settings), None)
+        if same == "[embed]":
+            yield f"{table}: the same model and settings as [embed]; leave it out, and the source is that teacher"
+        elif same:
+            yield f"{table}: the same model and settings as {same}, so both find the same; leave one of them out"
+        known.append((table, settings))
+
+
+def _precision(table: TeacherTable, config: Config) -> Iterator[str]:
+    teacher = config.teachers.get(table)
+    if teacher is None or teacher.precision == "float32":
+        return
+    if teacher.model in ("precomputed", "hash"):
+        yield f"{table}.precision: {teacher.precision} is for models; with {table}.model = {teacher.model!r} none runs"
+    elif teacher.device is not None and teacher.device.startswith("cpu"):
+        yield (
+            f'{table}.precision: {teacher.precision} needs a GPU, but {table}.device is "cpu", which computes it '
+            'several times slower; set precision = "float32", or another device'
+        )
+
+
+def _second_opinion(config: Config) -> Iterator[str]:
+    how = {"batch_tokens", "batch_size", "device"}
     if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
         yield "guide: the same model and settings as [embed], so it can only agree; name another teacher"
 
@@ -97,6 +134,26 @@ def _enough(config: Config) -> Iterator[str]:
         yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_at_most(config)} are retrieved"
 
 
+def _ensemble(config: Config) -> Iterator[str]:
+    emit, depths = config.emit, config.retrieve.depths
+    if emit.ensemble == "none":
+        return
+    if not depths:
+        yield f"emit.ensemble: {emit.ensemble!r} needs sources to take from; add tables [[retrieve.source]]"
+    elif emit.ensemble == "cross" and emit.fallback == "none" and max(depths) < emit.retrieved_negatives:
+        yield (
+            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but no source finds more than {max(depths)} "
+            'candidates, and emit.ensemble = "cross" takes them from one source'
+        )
+    if emit.ensemble == "intra" and emit.choose not in ("top", "mixed"):
+        yield (
+            f'emit.ensemble: "intra" takes the best of each source, and emit.choose = {emit.choose!r} does not take '
+            'the best; set emit.choose to "top" or "mixed", or emit.ensemble to "cross"'
+        )
+    if emit.ensemble == "intra" and emit.prefer_judged:
+        yield 'emit.prefer_judged: cannot be had with emit.ensemble = "intra", whose order is of its own; drop either'
+
+
 def _shares(config: Config) -> Iterator[str]:
     emit = config.emit
     if emit.choose == "mixed" and 0 < emit.random_share < 1 and not 0 < emit.random_negatives < emit.num_negatives:
@@ -105,11 +162,6 @@ def _shares(config: Config) -> Iterator[str]:
             f"emit.random_share: {emit.random_share:g} of {emit.num_negatives} negatives is {rounded} when rounded; "
             f"raise emit.num_negatives, or say {'1' if rounded else '0'} where that is meant"
         )
-
-
-def _remined(config: Config) -> Iterator[str]:
-    if config.previous is not None and config.previous.replace == "easy" and not config.emit.retrieved_negatives:
-        yield 'previous.replace: "easy" keeps negatives that retrieval found, but emit.random_share leaves it none'
 
 
 def _needs_probabilities(config: Config) -> Iterator[str]:
@@ -159,17 +211,26 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("input",), _input_kind),
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),
+    (("embed",), partial(_precision, "embed")),
+    (("guide",), partial(_precision, "guide")),
     (("embed", "guide"), _second_opinion),
+    (("retrieve",), _precomputed_of_sources),
+    (("embed", "retrieve"), _same_teachers),
     (("filter",), _filter_settings),
     (("retrieve",), check_sources),
+    (("retrieve",), check_where),
     (("filter", "retrieve"), _window),
     (("emit", "retrieve"), _enough),
+    (("emit", "retrieve"), _ensemble),
     (("emit",), _shares),
-    (("emit", "previous"), _remined),
+    (("emit", "filter", "previous"), check_previous),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),
     (("emit",), _soft_labels),
     (("emit",), _positive_weight),
     (("filter", "guide"), _guided),
     (("emit", "guide"), _guide_column),
+    (("filter", "rescore"), check_rescored),
+    (("emit", "rescore"), check_rescore_column),
+    (("emit", "filter", "rescore"), check_enough_rescored),
 )

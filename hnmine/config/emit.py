@@ -1,6 +1,6 @@
 """The table `[emit]`: the training files."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from hnmine.config.base import Section, setting
 
@@ -21,6 +21,7 @@ ExtraColumn = Literal[
     "weight",
     "positive_weight",
     "guide_score",
+    "rescore_score",
 ]
 
 
@@ -34,6 +35,9 @@ class EmitConfig(Section):
         0.5, "simans: p proportional to exp(-a ((s - s+) / std - b)^2), std of the background", gt=0
     )
     simans_b: float = setting(0.0, "simans: the distance from s+ at which p is highest, in standard deviations")
+    ensemble: Literal["none", "cross", "intra"] = setting(
+        "none", "several sources: one of them drawn for each (query, positive), or all of them in turn"
+    )
     random_share: float = setting(0.2, "mixed: share of num_negatives that are random documents", ge=0, le=1)
     diversity: float = setting(0.3, "diverse: weight of being unlike the others chosen; 0 is top", ge=0, le=1)
     fallback: Literal["none", "random"] = setting(
@@ -48,6 +52,21 @@ class EmitConfig(Section):
         False, "labeled-list, labeled-pair: label of a negative is its P(false negative), of a positive 1.0"
     )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row")
+    batch_size: int | None = setting(
+        None, "examples a training batch; every row gets a batch_id (default: no batches)", ge=2
+    )
+    batch_by: Literal["clusters", "random"] = setting(
+        "clusters", "examples that share a batch: of queries that lie near one another, or any"
+    )
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings that determine what is written; those of later versions only where they are used."""
+        kept = super().semantic()
+        if self.ensemble == "none":
+            del kept["ensemble"]
+        if self.batch_size is None:
+            del kept["batch_size"], kept["batch_by"]
+        return kept
 
     @property
     def random_negatives(self) -> int:

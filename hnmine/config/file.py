@@ -129,7 +129,7 @@ def _fields(keys: list[str]) -> Mapping[str, Any]:
         if found is None:
             return {}
         model = found
-    return model.model_fields
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _keys_of(location: list[str]) -> list[str]:

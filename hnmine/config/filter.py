@@ -1,6 +1,6 @@
 """The table `[filter]`: which candidates may become negatives."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from hnmine.config.base import Section, setting
 
@@ -12,6 +12,9 @@ class FilterConfig(Section):
     """Which candidates may become negatives."""
 
     rule: RuleName | list[RuleName] = setting("auto", "one rule, or a list that must all keep a candidate")
+    score: Literal["teacher", "rescored"] = setting(
+        "teacher", "scores that rules, choosing and the report go by; rescored: percentiles of the cross-encoder's"
+    )
     percent: float = setting(0.95, "percent: keep s <= s+ - (1 - percent)|s+|", gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
     adaptive: float = setting(
@@ -46,6 +49,13 @@ class FilterConfig(Section):
         0.98, "keep where the cosine to every positive document is at most this", gt=-1, le=1
     )
     max_query_similarity: float | None = setting(0.98, "keep where the cosine to the query is below this", gt=-1, le=1)
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys; which scores are used only where it is not the teacher's."""
+        found = super().semantic()
+        if self.score == "teacher":
+            del found["score"]  # keys are those of before there was a choice
+        return found
 
     @property
     def gives_probabilities(self) -> bool:

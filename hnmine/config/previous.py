@@ -1,8 +1,12 @@
 """The table `[previous]`: an earlier run that this one is held against, and whose negatives it may keep."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 from hnmine.config.base import Name, Section, setting
+
+if TYPE_CHECKING:
+    from hnmine.config.whole import Config
 
 
 class PreviousConfig(Section):
@@ -22,3 +26,16 @@ class PreviousConfig(Section):
     def part(self) -> dict[str, Any]:
         """Return the settings that determine what is written; what decides nothing counts for nothing."""
         return self.semantic() if self.replace == "easy" else {"replace": "all"}
+
+
+def check_previous(config: "Config") -> Iterator[str]:
+    """Yield what the rest of a config leaves no room for."""
+    if config.previous is None:
+        return
+    if config.previous.replace == "easy" and not config.emit.retrieved_negatives:
+        yield 'previous.replace: "easy" keeps negatives that retrieval found, but emit.random_share leaves it none'
+    if config.filter.score == "rescored":
+        yield (
+            'previous.run: two runs are compared by their teachers\' scores, and filter.score is "rescored"; leave the '
+            'table [previous] out, or set filter.score = "teacher"'
+        )

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from hnmine.config.base import Section, setting
-from hnmine.config.sources import SourceConfig
+from hnmine.config.sources import MOST_SOURCES, SourceConfig
+from hnmine.config.where import WhereConfig
 
 
 class IndexConfig(Section):
@@ -25,7 +26,10 @@ class RetrieveConfig(Section):
         "union", "several sources: all they find, the best top_k by reciprocal ranks, or the best `quota` of each"
     )
     quota: int | None = setting(None, 'fuse = "quota": candidates that each source gives', ge=1)
-    source: list[SourceConfig] = setting([], "where candidates come from (default: the teacher alone)", max_length=16)
+    source: list[SourceConfig] = setting(
+        [], "where candidates come from (default: the teacher alone)", max_length=MOST_SOURCES
+    )
+    where: list[WhereConfig] = setting([], "conditions on columns that candidates must meet (default: none)")
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -1,14 +1,16 @@
-"""The tables `[embed]` and `[guide]`: a teacher each."""
+"""The tables `[embed]` and `[guide]`, and `teacher` of a source: a teacher each."""
 
 from typing import Literal
 
 from hnmine.config.base import Name, Paths, Section, setting
 
-TeacherTable = Literal["embed", "guide"]
+TeacherTable = str
+"""Where a teacher stands in the file: embed, guide, or retrieve.source.0.teacher."""
+Kind = Literal["query", "document"]
 
 
 class EmbedConfig(Section):
-    """The teacher: which model turns texts into vectors, and how. The table `guide` takes the same keys."""
+    """The teacher: which model turns texts into vectors, and how. `guide` and a source's `teacher` take the same."""
 
     model: Name = setting(
         "sentence-transformers/all-MiniLM-L6-v2",
@@ -19,6 +21,9 @@ class EmbedConfig(Section):
     document_prompt: str = setting("", "put before every document")
     max_length: int | None = setting(None, "tokens a text is cut to (default: the model's own)", ge=8)
     similarity: Literal["cosine", "dot"] = setting("cosine", "cosine normalises every vector; dot leaves them")
+    precision: Literal["float32", "float16", "bfloat16"] = setting(
+        "float32", "numbers that the model computes in; the shorter ones need a GPU"
+    )
     dtype: Literal["float32", "float16"] = setting("float32", "precision that vectors are stored in")
     corpus_vectors: Paths | None = setting(
         None, "precomputed: Parquet (doc_id, vector), or .npy in corpus order", no_effect=True
@@ -26,6 +31,15 @@ class EmbedConfig(Section):
     query_vectors: Paths | None = setting(
         None, "precomputed: Parquet (query_id, vector), or .npy in query order", no_effect=True
     )
-    batch_size: int = setting(32, "texts a batch", no_effect=True, ge=1)
+    batch_tokens: int | None = setting(
+        None, "tokens a batch, padding included (default: 1,024 on a CPU, 16,384 on a GPU)", no_effect=True, ge=1
+    )
+    batch_size: int = setting(
+        32, "texts a batch, for models whose tokens cannot be counted beforehand", no_effect=True, ge=1
+    )
     device: Name | None = setting(None, "cpu, cuda, cuda:1, mps (default: the best there is)", no_effect=True)
     trust_remote_code: bool = setting(False, "let the model's repository run its own Python code")
+
+    def prompt(self, kind: Kind) -> str:
+        """Return what is put before every text of a kind."""
+        return self.query_prompt if kind == "query" else self.document_prompt

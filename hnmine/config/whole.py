@@ -1,6 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -9,8 +10,12 @@ from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
 from hnmine.config.previous import PreviousConfig
+from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.sources import SourceConfig, teacher_table
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+
+Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
 class ReportConfig(Section):
@@ -37,6 +42,7 @@ class Config(Section):
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
     index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
     retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
+    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
     emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
     previous: PreviousConfig | None = setting(None, "an earlier run, to mine again; see docs/remining.md")
@@ -61,10 +67,13 @@ class Config(Section):
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:
-        """The models that give vectors, by their table: embed, and guide where there is one."""
+        """The models that give vectors, by their table: embed, guide where there is one, and those of sources."""
         found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
         if self.guide is not None:
             found["guide"] = self.guide
+        for number, source in enumerate(self.retrieve.source):
+            if source.teacher is not None:
+                found[teacher_table(number)] = source.teacher
         return found
 
     @property
@@ -74,18 +83,30 @@ class Config(Section):
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        copy = self.model_copy(update={name: _placed(teacher, base) for name, teacher in self.teachers.items()})
+        tables = {"embed": self.embed, "guide": self.guide}
+        update: dict[str, Any] = {name: _placed(teacher, base) for name, teacher in tables.items() if teacher}
+        sources = [_placed_source(source, base) for source in self.retrieve.source]
+        update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
+        if self.rescore is not None:
+            update["rescore"] = _placed(self.rescore, base)
+        copy = self.model_copy(update=update)
         copy._base = base
         return copy
 
 
-def _placed(teacher: EmbedConfig, base: Path) -> EmbedConfig:
+def _placed(teacher: Model, base: Path) -> Model:
     """Return the same with a model's relative path starting at `base`."""
     model = teacher.model
     local = base / Path(model).expanduser()
     if model.startswith(("./", "../")) or local.is_dir():
         model = str(local)
     return teacher.model_copy(update={"model": model})
+
+
+def _placed_source(source: SourceConfig, base: Path) -> SourceConfig:
+    if source.teacher is None:
+        return source
+    return source.model_copy(update={"teacher": _placed(source.teacher, base)})
 
 
 SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")

@@ -206,7 +206,7 @@ def funnel_rows(report: dict[str, Any]) -> list[tuple[str, int, str]]:
     left = sum(verdicts.values())
     rows = [("candidates", left, "left")]
     for name in VERDICTS:
-        if name != KEEP and verdicts[name]:
+        if name != KEEP and verdicts.get(name):
             left -= verdicts[name]
             rows.append((f"not {name.replace('_', ' ')}", left, "left"))
     label, _, _ = rows[-1]

@@ -36,13 +36,20 @@ def _reduce(formula: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return total
 
 
-def error_bound(queries: np.ndarray, documents: np.ndarray) -> float:
+def longest(vectors: np.ndarray) -> float:
+    """Return the largest length of any of the vectors, shape (n, d); 0 where there are none."""
+    return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max(initial=0)))
+
+
+def error_bound(dim: int, left: float, right: float) -> float:
     """Return how far two ways of computing one inner product can be apart.
 
     Each float32 inner product of length d is within d * 2^-24 * |q| * |x| of the true one (Higham, Accuracy and
     Stability of Numerical Algorithms, section 3.1), so two of them are within twice that of each other.
+
+    Args:
+        dim: d, numbers a vector.
+        left: the largest length |q| of the vectors on one side.
+        right: the largest length |x| of those on the other.
     """
-    if not len(queries) or not len(documents):
-        return 0.0
-    norms = [float(np.sqrt(np.einsum("nd,nd->n", m, m).max())) for m in (queries, documents)]
-    return float(2 * queries.shape[1] * 2.0**-24 * norms[0] * norms[1])
+    return float(2 * dim * 2.0**-24 * left * right)

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,8 +16,7 @@ def terms(text: str) -> np.ndarray:
     A word is a run of letters, digits and underscores, case-folded. Two words share a number with a probability of
     about one in a million; `BUCKETS` bounds the memory of a table over all words.
     """
-    found = {bucket(word) for word in words(text)}
-    return np.sort(np.fromiter(found, dtype=np.int32, count=len(found)))
+    return np.array(sorted(set(map(bucket, words(text)))), dtype=np.int32)
 
 
 def words(text: str) -> set[str]:
@@ -24,6 +24,7 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
 
 
+@lru_cache(maxsize=1 << 18)
 def bucket(word: str) -> int:
     """Return the hashed number of a case-folded word, in [0, BUCKETS)."""
     return zlib.crc32(word.encode()) % BUCKETS
@@ -42,33 +43,57 @@ def rarity(documents_with: np.ndarray, documents: int) -> np.ndarray:
     return np.asarray(np.log1p(documents / np.maximum(documents_with, 1)))
 
 
-def shared_weight(wanted: np.ndarray, words: np.ndarray, owners: np.ndarray, count: int, idf: np.ndarray) -> np.ndarray:
-    """Return for each text the summed idf of its words that are among `wanted`.
+def shared_weights(
+    wanted: tuple[np.ndarray, np.ndarray, np.ndarray],
+    words: tuple[np.ndarray, np.ndarray],
+    owners: np.ndarray,
+    idf: np.ndarray,
+) -> np.ndarray:
+    """Return for each text the summed idf of its words that are among each of its owner's lists of wanted words.
 
     Args:
-        wanted: int32, distinct words of one text.
-        words: int32, the words of several texts, one text after another, distinct within each.
-        owners: int64, which text each word belongs to, in [0, count).
-        count: number of texts.
+        wanted: (owner, list, word) of each wanted word, int64, int64 and int32; no word twice in a list.
+        words: (text, word) of each word of the texts, int64 ascending and int32; no word twice in a text.
+        owners: int64, shape (texts,): the owner of each text.
         idf: float64, shape (BUCKETS,).
 
     Returns:
-        float64, shape (count,).
+        float64, shape (texts, lists), lists being the largest list number and 1; 0 where an owner has no such list.
     """
-    if not len(wanted):
-        return np.zeros(count)
-    ordered = np.sort(wanted)
-    place = np.minimum(np.searchsorted(ordered, words), len(ordered) - 1)
-    hit = ordered[place] == words
-    return np.bincount(owners[hit], weights=idf[words[hit]], minlength=count)
+    owner, column, word = wanted
+    distinct, place = np.unique(word, return_inverse=True)
+    slot = np.full(BUCKETS, -1, dtype=np.int32)
+    slot[distinct] = np.arange(len(distinct), dtype=np.int32)
+    people = int(max(owner.max(initial=-1), owners.max(initial=-1))) + 1
+    table = np.zeros((people, len(distinct), int(column.max(initial=0)) + 1))
+    table[owner, place, column] = idf[word]
+    text, asked = words[0], slot[words[1]]
+    known = np.flatnonzero(asked >= 0)
+    out = np.zeros((len(owners), table.shape[2]))
+    if len(known):
+        text = text[known]
+        starts = np.flatnonzero(np.diff(text, prepend=-1))
+        out[text[starts]] = np.add.reduceat(table[owners[text], asked[known]], starts, axis=0)
+    return out
 
 
-def coverage(shared: np.ndarray, wanted_total: float) -> np.ndarray:
-    """Return the share of a query's word weight that a text holds, in [0, 1]; 0 for a query without words."""
-    return np.asarray(shared / wanted_total if wanted_total > 0 else np.zeros(np.shape(shared)))
+def coverage(shared: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the share of a query's word weight that a text holds, in [0, 1]; 0 for a query without words.
+
+    Args:
+        shared: float64, shape (texts,): summed idf of the query's words that the text holds.
+        wanted: float64, shape (texts,): summed idf of all the query's words.
+    """
+    return np.asarray(np.divide(shared, wanted, out=np.zeros(len(shared)), where=wanted > 0))
 
 
-def overlap(shared: np.ndarray, totals: np.ndarray, other_total: float) -> np.ndarray:
-    """Return the weighted Jaccard overlap shared / (a + b - shared), in [0, 1]; 0 where neither has a word."""
-    union = totals + other_total - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros(np.shape(shared)), where=union > 0))
+def overlap(shared: np.ndarray, totals: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the weighted Jaccard overlap shared / (a + b - shared), in [0, 1]; 0 where neither has a word.
+
+    Args:
+        shared: float64, shape (pairs,): summed idf of the words that both texts hold.
+        totals: a, float64, shape (pairs,): that of all words of the one.
+        others: b, likewise of the other.
+    """
+    union = totals + others - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0))

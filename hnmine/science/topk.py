@@ -42,6 +42,39 @@ def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return bits.view(np.float32), (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
 
 
+def last_score(best: np.ndarray) -> np.ndarray:
+    """Return the score at the last place of each query's list, -inf where that place is empty.
+
+    Args:
+        best: uint64 keys, shape (queries, k); the worst of a query's keys stands last.
+
+    Returns:
+        float32, shape (queries,).
+    """
+    scores, _ = unpack(best[:, -1])
+    return np.where(best[:, -1] == NOTHING, np.float32(-np.inf), scores)
+
+
+def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """Return the k best of each query's list and some more keys, in no order but that the worst stands last.
+
+    Args:
+        best: uint64, shape (queries, a); places without a hit hold `NOTHING`.
+        keys: uint64, shape (n,): further keys.
+        queries: int64, shape (n,), ascending: the query of each.
+        k: how many to keep, at least 1 and at most a.
+
+    Returns:
+        uint64, shape (queries, k).
+    """
+    counts = np.bincount(queries, minlength=len(best))
+    both = np.full((len(best), best.shape[1] + int(counts.max(initial=0))), NOTHING, dtype=np.uint64)
+    both[:, : best.shape[1]] = best
+    both[queries, best.shape[1] + np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)] = keys
+    both.partition(k - 1, axis=1)
+    return both[:, :k]
+
+
 def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
     """Return the k best of two sets of keys for each query, best first.
 

@@ -1,4 +1,4 @@
-"""embed: a vector for every document and every query, by the teacher and a guide, or as the user brings them."""
+"""embed: a vector for every document and every query, by each teacher, or as the user brings them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,81 +6,117 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.ahead import Ahead, Texts
 from hnmine.config import Config, EmbedConfig, TeacherTable
-from hnmine.encoders import HASH_WARNING, Encoder, Kind, check_vectors, fingerprint, make_encoder
+from hnmine.encoders import (
+    HASH_WARNING,
+    Encoder,
+    Kind,
+    Made,
+    cell_rows_of,
+    check_vectors,
+    fingerprint,
+    make_encoder,
+)
 from hnmine.errors import InputError, ModelError
-from hnmine.keys import shard_items
+from hnmine.keys import item_key, shard_items
 from hnmine.precomputed import Precomputed, vector_sources
 from hnmine.schemas import CORPUS, QUERIES
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import Shards, write_table
+from hnmine.store import Shards, part_name, write_table
+from hnmine.teachers import all_tables, folder_of, source_tables
 from hnmine.vectors import VectorStore, to_arrow
-
-# Texts are batched within cells of this many consecutive rows, whatever the shard size, so that the padding a
-# text meets, and with it the last bits of its vector, do not depend on how the corpus is cut into shards.
-CELL_ROWS = 256
+from hnmine.workplace import my_place
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
 
-# Where the vectors of each teacher's sides lie, within the stage's folder.
-FOLDERS: dict[TeacherTable, dict[str, str]] = {
-    "embed": {"corpus": "corpus", "queries": "queries"},
-    "guide": {"corpus": "guide-corpus", "queries": "guide-queries"},
-}
+
+@dataclass(frozen=True)
+class _Cell:
+    """Consecutive rows of a side, each distinct text of theirs ready for the model once."""
+
+    made: Made
+    distinct: int
+    which: np.ndarray  # int64, one a row: its text among the distinct ones
 
 
 @dataclass(frozen=True)
 class _State:
     config: EmbedConfig
     table: TeacherTable
+    rows: int
     side: str
-    shards: Shards
-    encoder: Encoder | None
-    precomputed: Precomputed | None
+    precomputed: Precomputed | None = None
+    cells: Ahead[_Cell] | None = None
+    cell_rows: int = 0
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    parts = _parts_of("embed", context.config, ("teacher", "files"))
+    parts = _parts_of("embed", context.config, ("embed", "teacher", "files"))
     if context.config.guide is not None:
-        parts |= _parts_of("guide", context.config, ("guide_teacher", "guide_files"))
+        parts |= _parts_of("guide", context.config, ("guide", "guide_teacher", "guide_files"))
+    found = source_tables(context.config)
+    if found:
+        names = ("settings", "teacher", "files")
+        parts["sources"] = {label: _parts_of(table, context.config, names) for table, label in found.items()}
     return parts
 
 
-def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str]) -> dict[str, Any]:
-    """Return what determines one teacher's vectors; `names` are those for its weights and its files."""
+def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str, str]) -> dict[str, Any]:
+    """Return what determines one teacher's vectors; `names` are those for its settings, its weights and its files."""
     config = whole.teachers[table]
     kept = config.semantic()
     if config.model == "precomputed":
         files = {side: [s.digest() for s in sources] for side, sources in vector_sources(whole, table).items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
-        return {table: used, names[1]: files}
+        return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
-    return {table: kept, names[0]: fingerprint(config, table)}
+    return {names[0]: kept, names[1]: fingerprint(config, table)}
 
 
 def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:
     if table not in context.config.teachers:
         return []
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    return shard_items(shards, context.folder("embed") / FOLDERS[table][side], key)
+    folder = context.folder("embed") / folder_of(context.config, table, side)
+    config = context.config.teachers[table]
+    if config.model == "precomputed":
+        return shard_items(shards, folder, key)
+    # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
+    cell = cell_rows_of(config)
+    size = -(-context.config.shard_rows // cell) * cell
+    items = []
+    for number, first in enumerate(range(0, max(shards.rows, 1), size)):
+        rows = min(size, shards.rows - first)
+        items.append(Item(folder / part_name(number), number, first, rows, item_key(key, folder.name, first, rows)))
+    return items
 
 
 def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     config = context.config.teachers[table]
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
     if (table, side) == ("embed", "corpus"):
-        _check_guide(context, shards)
+        _check_others(context, shards)
     if config.model == "precomputed":
-        return _State(config, table, side, shards, None, Precomputed(context, side, shards, table))
-    return _State(config, table, side, shards, make_encoder(config, table), None)
+        return _State(config, table, shards.rows, side, Precomputed(context, side, shards, table))
+    encoder = make_encoder(config, table)
+    texts, kind = Texts(shards), SIDES[side][0]
+    cells = Ahead(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
+    return _State(config, table, shards.rows, side, None, cells, encoder.cell_rows)
 
 
-def _check_guide(context: RunContext, corpus: Shards) -> None:
-    """Look at a guide's own vectors before the teacher's first, which may take hours, is made."""
-    guide = context.config.guide
-    if guide is not None and guide.model == "precomputed":
-        Precomputed(context, "corpus", corpus, "guide")
+def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
+    place: dict[str, int] = {}
+    which = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
+    return _Cell(encoder.prepare(list(place), kind), len(place), which)
+
+
+def _check_others(context: RunContext, corpus: Shards) -> None:
+    """Look at the vectors that others bring before the teacher's first, which may take hours, is made."""
+    for table, teacher in context.config.teachers.items():
+        if table != "embed" and teacher.model == "precomputed":
+            Precomputed(context, "corpus", corpus, table)
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -90,13 +126,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         tick(len(vectors))
         vectors = check_vectors(vectors, what, state.config.similarity)
         return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
-    assert state.encoder is not None
-    texts = state.shards.read(item.number, ["text"]).column(0).to_pylist()
-    parts = []
-    for start in range(0, len(texts), CELL_ROWS):
-        cell = texts[start : start + CELL_ROWS]
-        parts.append(_encode(state, cell))
-        tick(len(cell))
+    parts = [_encode(state, first, item, tick) for first in range(item.first, item.first + item.rows, state.cell_rows)]
     vectors = check_vectors(np.concatenate(parts), what, state.config.similarity)
     return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
 
@@ -115,21 +145,27 @@ def _in_range(vectors: np.ndarray, what: str, state: _State) -> np.ndarray:
     return vectors
 
 
-def _encode(state: _State, texts: list[str]) -> np.ndarray:
-    assert state.encoder is not None
-    vectors = state.encoder.encode(texts, SIDES[state.side][0])
-    if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ModelError(f"{state.table}.model gave an array of shape {vectors.shape} for {len(texts)} texts")
-    return vectors
+def _encode(state: _State, first: int, item: Item, tick: Tick) -> np.ndarray:
+    """Return the vectors of the cell that begins at a row, while the cell after it is read and tokenised."""
+    assert state.cells is not None
+    following = first + state.cell_rows
+    # alone, this process makes the next item too; of several, another one will
+    end = state.rows if my_place().count == 1 else item.first + item.rows
+    cell = state.cells.get(first, following if following < end else None)
+    vectors = cell.made(tick)
+    if vectors.ndim != 2 or len(vectors) != cell.distinct:
+        raise ModelError(f"{state.table}.model gave an array of shape {vectors.shape} for {cell.distinct} texts")
+    tick(len(cell.which) - cell.distinct)
+    return np.asarray(vectors[cell.which])
 
 
 def _write(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key, plain=True)
 
 
-def _step(table: TeacherTable, side: str) -> Step:
+def _step(name: str, table: TeacherTable, side: str) -> Step:
     return Step(
-        name=FOLDERS[table][side],
+        name=name,
         unit="documents" if side == "corpus" else "queries",
         plan=lambda context, key: _plan_side(table, side, context, key),
         setup=lambda context: _setup_side(table, side, context),
@@ -140,14 +176,18 @@ def _step(table: TeacherTable, side: str) -> Step:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     counts: dict[str, Any] = {}
+    labels = source_tables(context.config)
     for table in context.config.teachers:
-        corpus, queries = (VectorStore(context.folder("embed") / name) for name in FOLDERS[table].values())
+        folders = (context.folder("embed") / folder_of(context.config, table, side) for side in SIDES)
+        corpus, queries = (VectorStore(folder) for folder in folders)
         if corpus.dim != queries.dim:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")
         if table == "embed":
             counts |= {"documents": corpus.rows, "queries": queries.rows, "dim": corpus.dim}
-        else:
+        elif table == "guide":
             counts["guide_dim"] = corpus.dim
+        else:
+            counts.setdefault("source_dims", {})[labels[table]] = corpus.dim
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
     return counts
@@ -155,9 +195,9 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="embed",
-    version=1,
+    version=2,
     reads=("ingest",),
     parts=_parts,
-    steps=tuple(_step(table, side) for table in FOLDERS for side in SIDES),
+    steps=tuple(_step(name, table, side) for table, names in all_tables() for side, name in names.items()),
     finish=_finish,
 )

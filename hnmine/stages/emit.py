@@ -10,31 +10,29 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.badpositives import count_treated, emitted, served
+from hnmine.batches import step as batching
 from hnmine.candidates import Batch
 from hnmine.card import write_card
-from hnmine.choosing import Chooser, anchor_of, cells_of, teacher_vectors
+from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
-from hnmine.filling import PREVIOUS, Filler, counts_of
+from hnmine.filling import PREVIOUS, RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.knowing import Known, guide_score, probabilities
-from hnmine.naming import PREVIOUS_NEGATIVE, found_by, said
+from hnmine.naming import found_by, said
 from hnmine.previousrun import NEGATIVES_FILE, find_previous
 from hnmine.ragged import Ragged
 from hnmine.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.rescored import rescore_column
+from hnmine.rescoreschemas import RESCORES
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
-CHOSEN_FILE = "chosen.parquet"
-
-
-def read_chosen(folder: Path) -> pa.Table:
-    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+__all__ = ["STAGE", "choose_table", "read_chosen"]
 
 
 def _plan_previous(context: RunContext, key: str) -> list[Item]:
@@ -80,7 +78,7 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
         shards: the judged candidates of all queries.
         filler: draws the random documents.
     """
-    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores"]
+    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
     parts, first = [CHOSEN.empty_table()], 0
     for number in range(len(shards)):
         for _, piece in pieces(shards.read(number, columns)):
@@ -125,6 +123,8 @@ class _WriteState:
     queries: Shards
     chosen: pa.Table
     starts: np.ndarray
+    rescored: Shards | None
+    batches: pa.Table | None
     previous: pa.Table | None
 
 
@@ -143,6 +143,8 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "queries", QUERIES),
         chosen,
         chosen.column("query_row").to_numpy(),
+        Shards(context.reading("rescore"), RESCORES) if _shows_rescored(context) else None,
+        batching.read_batches(context.folder("emit")) if context.config.emit.batch_size else None,
         read_previous(context.folder("emit")) if context.config.previous is not None else None,
     )
 
@@ -150,7 +152,8 @@ def _setup_write(context: RunContext) -> _WriteState:
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    return FORMATS[state.config.emit.format](examples, list(state.config.emit.extra_columns))
+    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]
+    return FORMATS[state.config.emit.format](examples, extra)
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
@@ -164,18 +167,14 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]
-    spread = np.repeat(negatives["doc_rows"].offsets[:-1][served_by], lengths)
-    spread += np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    position = negatives["positions"].values[spread]
-    absent, stays = position < 0, position == PREVIOUS
+    spread = negatives["doc_rows"].places(served_by)
+    position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=absent)
+    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=position < 0)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
-    texts = state.corpus.take(negatives["doc_rows"].values[spread], ["doc_id", "text"])
-    rows, anchor = negatives["doc_rows"].values[spread], np.repeat(served_by, lengths)
-    previous = Known(None if state.previous is None else state.previous.slice(low, high - low), stays, (anchor, rows))
-    rules = "+".join(rule_names(state.config.filter)) or "none"
+    texts = state.corpus.take(rows, ["doc_id", "text"])
+    known = Known.of(state.previous, (low, high), position, (np.repeat(served_by, lengths), rows))
     return Examples(
         wanted=state.config.emit.num_negatives,
         columns={
@@ -184,19 +183,27 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(_positive_weights(table, state.config)[which]),
+            **batching.column(state.batches, item, lengths, state.config),
         },
         lengths=lengths,
         negatives={
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
-            "rule": pa.array([rules]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=absent & ~stays)),
-            "source": said(np.where(stays, PREVIOUS_NEGATIVE, found_by(table, at)), state.config),
-            **probabilities(state.config, table, position, previous),
-            **guide_score(state.config, table, at, previous),
+            "rule": _rules(state.config, position),
+            "source": said(np.where(position == PREVIOUS, position, found_by(table, at)), state.config),
+            **rescore_column(state.rescored, item.first + np.repeat(owners, lengths), rows),
+            **probabilities(state.config, table, position, known),
+            **guide_score(state.config, table, at, known),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
+
+
+def _rules(config: Config, position: np.ndarray) -> pa.Array:
+    """Return the rules that negatives in these positions have passed, null for random documents."""
+    passed = np.zeros(len(position), dtype=np.int64)
+    return pa.array(["+".join(rule_names(config.filter)) or "none"]).take(pa.array(passed, mask=position == RANDOM))
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
@@ -232,6 +239,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         **counts_of(chosen, context.config),
         **({} if context.config.previous is None else kept_of(read_previous(context.folder("emit")))),
         **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
+        **batching.counts_of(context),
     }
     write_card(context, counts)
     return counts
@@ -245,7 +253,15 @@ def _lines(path: Path) -> int:
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
     remined = context.config.previous is not None
-    return ("embed",) if config.choose == "diverse" or config.draws_random or remined else ()
+    columns = ("retrieve",) if (config.draws_random or remined) and context.config.retrieve.where else ()
+    vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random or remined else ()
+    if config.batch_size and not vectors:
+        vectors = ("embed",)
+    return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
+
+
+def _shows_rescored(context: RunContext) -> bool:
+    return "rescore_score" in context.config.emit.extra_columns
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -264,6 +280,7 @@ STAGE = Stage(
     steps=(
         Step("previous", "queries", _plan_previous, _itself, lambda context, item, tick: judge_previous(context, tick)),
         Step("choose", "queries", _plan_choose, _itself, _choose),
+        batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,

@@ -14,7 +14,8 @@ from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibra
 from hnmine.judging import TextKeys, judge, rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
-from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, KEEP, VERDICTS
+from hnmine.rescored import uses_rescored
+from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, KEEP, NOT_RESCORED, VERDICTS
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards
 
@@ -41,7 +42,7 @@ def _setup_judge(context: RunContext) -> FilterState:
 
 
 def _process(state: FilterState, item: Item, tick: Tick) -> pa.Table:
-    table = state.candidates.read(item.number)
+    table = state.read(item.number)
     parts = [JUDGED.empty_table()]
     for first, piece in pieces(table):
         parts.append(_judged(piece, state, state.keys(item.first + first, piece.num_rows)))
@@ -54,7 +55,7 @@ def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
     judged = judge(batch, state.config.filter, keys, state.scorer)
     cells = judged.cells
     names = pa.DictionaryArray.from_arrays(pa.array(judged.codes), pa.array(list(VERDICTS))).cast(pa.string())
-    columns = [*table.columns, cells.anchors.to_arrow(pa.float32()), cells.nest(batch, names)]
+    columns = [*table.select(CANDIDATES.names).columns, cells.anchors.to_arrow(pa.float32()), cells.nest(batch, names)]
     if judged.probabilities is None:
         empty = Ragged(np.zeros(0, dtype=np.float32), np.zeros(len(cells.anchors.values) + 1, dtype=np.int64))
         inner = empty.to_arrow(pa.float32())
@@ -78,7 +79,8 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("filter"), JUDGED)
-    verdicts = dict.fromkeys(VERDICTS, 0)
+    rescored = uses_rescored(context.config)
+    verdicts = dict.fromkeys((name for name in VERDICTS if rescored or name != NOT_RESCORED), 0)
     anchors = empty = 0
     for number in range(len(shards)):
         for chunk in shards.read(number, ["verdicts"]).column(0).chunks:
@@ -99,6 +101,7 @@ STAGE = Stage(
     version=2,
     reads=("ingest", "retrieve"),
     parts=_parts,
+    also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
     steps=(
         Step("calibrate", "queries", _plan_calibrate, setup, _calibrate),
         Step("judge", "queries", _plan, _setup_judge, _process),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import IndexConfig
+from hnmine.config import Config, IndexConfig
 from hnmine.keys import item_key
 from hnmine.schemas import INDEX
 from hnmine.sizes import parse_size
@@ -38,8 +38,19 @@ def choose_kind(documents: int, queries: int, dim: int) -> tuple[str, str]:
     return "flat", f"auto: {estimate}; exact search it is"
 
 
+def settle(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
+    """Return (kind, reason) for a config; conditions on candidates are held to by exact search alone."""
+    if config.retrieve.where:
+        asked = config.index.kind in ("hnsw", "ivf")
+        return "flat", f"exact search{f', not {config.index.kind},' if asked else ''} because of retrieve.where"
+    if config.index.kind == "auto":
+        return choose_kind(documents, queries, dim)
+    return str(config.index.kind), "asked for"
+
+
 @dataclass(frozen=True)
 class _State:
+    whole: Config
     config: IndexConfig
     corpus: VectorStore
     queries: int
@@ -53,14 +64,12 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 def _setup(context: RunContext) -> _State:
     embed = context.reading("embed")
     corpus = VectorStore(embed / "corpus", parse_size(context.config.cache))
-    return _State(context.config.index, corpus, VectorStore(embed / "queries").rows)
+    return _State(context.config, context.config.index, corpus, VectorStore(embed / "queries").rows)
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus = state.corpus
-    kind, reason = str(state.config.kind), "asked for"
-    if kind == "auto":
-        kind, reason = choose_kind(corpus.rows, state.queries, corpus.dim)
+    kind, reason = settle(state.whole, corpus.rows, state.queries, corpus.dim)
     file = ""
     if kind != "flat":
         index, file = _BUILDERS[kind](state, tick), FILE
@@ -123,7 +132,9 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    return {"index": context.config.index.semantic(), **prepared_parts(context)}
+    # an index asked for as flat stays as it is where conditions come or go
+    exact = {"exact_for_where": True} if context.config.retrieve.where and context.config.index.kind != "flat" else {}
+    return {"index": context.config.index.semantic(), **exact, **prepared_parts(context)}
 
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from hnmine.feedback import Feedback, Known, collect, contradictions
 from hnmine.keys import item_key
 from hnmine.readers.answers import RELEVANT, UNSURE, Answer
 from hnmine.readers.collection import Collection, Entry, input_sources
+from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
 from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
 from hnmine.science.lexical import BUCKETS, terms
@@ -246,6 +247,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
         name: _Writer(folder / name, schema, key, config.shard_rows)
         for name, schema in (("corpus", CORPUS), ("aliases", ALIASES), ("queries", QUERIES))
     }
+    check_fields(config, problems)
     queries = _Queries()
     readers: tuple[Callable[[], None], ...] = (
         lambda: work.documents(collection.documents(), writers["corpus"], writers["aliases"]),

@@ -98,6 +98,7 @@ STAGE = Stage(
     name="report",
     version=3,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
+    also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(
         Step("measure", "queries", _plan, _setup, _process),

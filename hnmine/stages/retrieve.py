@@ -9,21 +9,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.config import Config
+from hnmine.fieldvalues import plan_fields, read_values
 from hnmine.guiding import Guide, no_guide
 from hnmine.keys import shard_items
+from hnmine.nearest import Nearest
 from hnmine.overlaps import Words
+from hnmine.pairs import pair_cosines
 from hnmine.pooling import Depth, Hits, no_sources
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES, QUERIES
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
-from hnmine.science.topk import NOTHING, unpack
-from hnmine.search import ExactProposer, IndexProposer, Proposer, search
+from hnmine.search import IndexProposer, Proposer
 from hnmine.sizes import parse_size
 from hnmine.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
+from hnmine.where import Where, described
 
 # Queries are searched this many at a time: more make the matrix product no faster and take more memory.
 QUERY_BLOCK = 1024
@@ -40,11 +43,19 @@ class _State:
     sample_vectors: np.ndarray
     words: Words
     guide: Guide | None
+    where: Where | None
 
     @cached_property
     def sources(self) -> list[Find]:
         """Return the sources of candidates; none where the teacher alone finds them."""
-        return open_sources(self.context, partial(_dense, self))
+        cache = parse_size(self.context.config.cache) - self.corpus.nbytes
+        left = cache - (self.guide.corpus.nbytes if self.guide is not None else 0)
+        return open_sources(self.context, partial(_dense, self), left, self.where)
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """Return what finds the teacher's best documents."""
+        return Nearest(self.corpus, self.where)
 
     @property
     def depth(self) -> Depth:
@@ -73,9 +84,10 @@ def _setup(context: RunContext) -> _State:
         _open_index(context),
         sample,
         corpus.gather(sample),
-        Words(context.reading("ingest")),
+        Words(context.reading("ingest"), cache // 4),
         # what the teacher's vectors leave of the cache
-        Guide.open(embed, max(0, cache - 4 * corpus.rows * corpus.dim)) if config.guide is not None else None,
+        Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
+        Where.open(context, context.folder("retrieve")),
     )
 
 
@@ -97,7 +109,8 @@ def _open_index(context: RunContext) -> Any:
 def _teacher_depth(config: Config) -> int:
     """Return how many candidates the teacher itself finds for a query, positives not counted."""
     retrieve = config.retrieve
-    deep = [d for source, d in zip(retrieve.source, retrieve.depths, strict=True) if source.kind == "dense"]
+    pairs = zip(retrieve.source, retrieve.depths, strict=True)
+    deep = [depth for source, depth in pairs if source.kind == "dense" and source.teacher is None]
     return deep[0] if deep else retrieve.top_k
 
 
@@ -121,7 +134,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     vectors = state.corpus.gather(unique)
     asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
     candidates, scores, by_source = _find(state, asked)
-    similar = _similarities(state.corpus, candidates, positives, (vectors, inverse))
+    similar = pair_cosines(state.corpus, candidates, positives.with_values(inverse), vectors)
     with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
     ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
@@ -158,46 +171,11 @@ def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa
 
 def _dense(state: _State, asked: Asked, depth: int) -> Hits:
     """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
-    k = min(depth + int(asked.positives.lengths.max(initial=0)), state.corpus.rows)
-    proposer: Proposer = ExactProposer()
+    proposer: Proposer | None = None
     if state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
-    found = _cut(search(state.corpus.blocks(), asked.vectors, k, proposer), asked.positives, depth)
-    scores, rows = unpack(found.values)
-    return Hits(Ragged(rows, found.offsets), scores)
-
-
-def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:
-    """Return each query's hits up to and including its `top_k`-th that is not a labelled positive."""
-    _, rows = unpack(keys)
-    real = keys != NOTHING
-    owner = np.repeat(np.arange(len(keys)), keys.shape[1]).reshape(keys.shape)
-    positive = positives.contains(owner.ravel(), rows.ravel()).reshape(keys.shape)
-    others_before = np.cumsum(real & ~positive, axis=1) - (real & ~positive)
-    taken = real & (others_before < top_k)
-    return Ragged.from_lengths(keys[taken], taken.sum(axis=1))
-
-
-def _similarities(
-    corpus: VectorStore, candidates: Ragged, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
-) -> Ragged:
-    """Return the cosine of every candidate to every positive of its query, candidate by candidate."""
-    own_unit, inverse = unit(vectors[0]), vectors[1]
-    widths = positives.lengths[candidates.owners]
-    starts = np.concatenate([[0], np.cumsum(widths)])
-    out = np.empty(int(starts[-1]), dtype=np.float32)
-    for block in corpus.blocks():
-        low = np.searchsorted(candidates.owners, np.arange(len(positives) + 1))
-        inside = (candidates.values >= block.first) & (candidates.values < block.first + len(block.vectors))
-        for query in range(len(positives)):
-            places = low[query] + np.flatnonzero(inside[low[query] : low[query + 1]])
-            own = inverse[positives.offsets[query] : positives.offsets[query + 1]]
-            if not len(places) or not len(own):
-                continue
-            found = dots(unit(block.vectors[candidates.values[places] - block.first]), own_unit[own])
-            out[starts[places][:, None] + np.arange(len(own))] = found
-    return Ragged.from_lengths(out, candidates.lengths * positives.lengths)
+    return state.nearest.find(asked.vectors, asked.first, asked.positives, depth, proposer)
 
 
 def _backgrounds(
@@ -224,13 +202,15 @@ def _parts(context: RunContext) -> dict[str, Any]:
     search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
     settings = context.config.retrieve.semantic()
     parts: dict[str, Any] = {
-        "retrieve": {name: value for name, value in settings.items() if name != "source"},
+        "retrieve": {name: value for name, value in settings.items() if name not in ("source", "where")},
         "index": search_settings,
         "seed": context.config.seed,
     }
     sources = context.config.retrieve.source
     if sources:  # in their order, which is that of the columns
         parts["sources"] = [source.part() for source in sources]
+    if context.config.retrieve.where:
+        parts["where"] = [one.part() for one in context.config.retrieve.where]
     return parts
 
 
@@ -243,14 +223,19 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         total += int(lengths.sum())
         short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
     write_names(context.config, context.folder("retrieve"), key)
-    return {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+    counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+    where = Where.open(context, context.folder("retrieve"))
+    return counts if where is None else counts | described(where, shards.rows)
 
 
 STAGE = Stage(
     name="retrieve",
-    version=3,
+    version=4,
     reads=("ingest", "embed", "index"),
     parts=_parts,
-    steps=(Step("search", "queries", _plan, _setup, _process),),
+    steps=(
+        Step("fields", "rows", plan_fields, lambda context: context, read_values),
+        Step("search", "queries", _plan, _setup, _process),
+    ),
     finish=_finish,
 )

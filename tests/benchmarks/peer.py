@@ -10,14 +10,19 @@ class ReadyVectors:
 
     device = "cpu"
 
-    def __init__(self, documents: dict[str, np.ndarray], queries: dict[str, np.ndarray]) -> None:
-        self.documents, self.queries = documents, queries
+    def __init__(self, documents: list[str], corpus: np.ndarray, queries: list[str], asked: np.ndarray) -> None:
+        self.corpus, self.asked = corpus, asked
+        self.rows = {text: row for row, text in enumerate(documents)}
+        self.numbers = {text: row for row, text in enumerate(queries)}
 
     def encode_document(self, texts: list[str], **_: object) -> np.ndarray:
-        return np.stack([self.documents[text] for text in texts])
+        return self.corpus[[self.rows[text] for text in texts]]
 
     def encode_query(self, texts: list[str], **_: object) -> np.ndarray:
-        return np.stack([self.queries[text] for text in texts])
+        return self.asked[[self.numbers[text] for text in texts]]
+
+    def get_embedding_dimension(self) -> int:
+        return int(self.corpus.shape[1])
 
     def similarity(self, left: object, right: object) -> object:
         import torch
@@ -48,7 +53,7 @@ def mine_with_sentence_transformers(
 
     documents = [f"d{row}" for row in range(len(corpus))]
     names = [f"q{row}" for row in range(len(queries))]
-    model = ReadyVectors(dict(zip(documents, corpus, strict=True)), dict(zip(names, queries, strict=True)))
+    model = ReadyVectors(documents, corpus, names, queries)
     data = Dataset.from_dict({"anchor": names, "positive": [f"d{row}" for row in positives.tolist()]})
     mined = mine_hard_negatives(
         data, model, corpus=documents, range_max=top_k, num_negatives=n, relative_margin=relative_margin,

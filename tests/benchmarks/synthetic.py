@@ -10,15 +10,25 @@ import pyarrow.parquet as pq
 PER_TOPIC = 20
 
 
-def write_collection(folder: Path, documents: int, queries: int, dim: int = 64, seed: int = 0) -> dict[str, Any]:
+def write_collection(
+    folder: Path,
+    documents: int,
+    queries: int,
+    dim: int = 64,
+    seed: int = 0,
+    positives: int | None = None,
+    unit: bool = False,
+) -> dict[str, Any]:
     """Write corpus, queries, qrels and vectors in Parquet; return the input and embed tables of a config.
 
     Args:
         folder: to write to; made where it is not there.
         documents: of the corpus.
-        queries: each with two or three positives of its topic.
+        queries: each with positives of its topic.
         dim: numbers a vector.
         seed: of everything.
+        positives: of each query; two or three where nothing is said.
+        unit: whether vectors have length 1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
@@ -33,11 +43,13 @@ def write_collection(folder: Path, documents: int, queries: int, dim: int = 64, 
         name = "doc_id" if side == "corpus" else "query_id"
         pq.write_table(pa.table({name: ids[side], "text": texts}), folder / f"{side}.parquet")
         vectors = centres[topic] + 0.9 * generator.normal(size=(len(topic), dim)).astype(np.float32)
+        if unit:
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), dim)
         pq.write_table(pa.table({name: ids[side], "vector": flat}), folder / f"vectors-{side}.parquet")
     rows = []
     for query, topic in enumerate(of_query.tolist()):
-        for k in range(2 + query % 2):
+        for k in range(positives or 2 + query % 2):
             rows.append((f"q{query}", f"d{(topic + topics * ((query + k) % PER_TOPIC)) % documents}"))
     table = pa.table({"query_id": [q for q, _ in rows], "doc_id": [d for _, d in rows], "relevance": [1] * len(rows)})
     pq.write_table(table, folder / "qrels.parquet")

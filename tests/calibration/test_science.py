@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hnmine.science.calibration import Logistic, calibration_error, fit, reliability, stack
-from hnmine.science.lexical import BUCKETS, coverage, overlap, rarity, shared_weight, terms
+from hnmine.science.lexical import BUCKETS, coverage, overlap, rarity, shared_weights, terms
 from hnmine.science.standardise import against, within
 
 texts = st.lists(st.sampled_from(["red", "fox", "tide", "Opal", "x1"]), max_size=6).map(" ".join)
@@ -20,24 +20,35 @@ def test_terms_are_distinct_words_whatever_their_case_and_order():
 
 
 @settings(deadline=None)
-@given(texts, st.lists(texts, max_size=5))
-def test_shared_words_equal_the_double_loop(query, documents):
+@given(st.lists(st.tuples(texts, texts, st.lists(texts, max_size=4)), max_size=4))
+def test_shared_words_equal_the_double_loop(queries):
     idf = np.full(BUCKETS, 1.0)
     for number, word in enumerate(["red", "fox", "tide", "opal", "x1"]):
         idf[terms(word)] = number + 1.0
-    words = [terms(text) for text in documents]
-    flat = np.concatenate([*words, np.zeros(0, dtype=np.int32)])
-    owners = np.repeat(np.arange(len(words)), [len(w) for w in words])
-    found = shared_weight(terms(query), flat, owners, len(documents), idf)
     weight = {"red": 1, "fox": 2, "tide": 3, "opal": 4, "x1": 5}
     split = lambda text: set(re.findall(r"\w+", text.lower()))  # noqa: E731 - the obvious way, beside its only use
-    for value, text in zip(found, documents, strict=True):
-        assert value == sum(weight[word] for word in split(query) & split(text))
-    total = sum(weight[word] for word in split(query))
-    for value, text in zip(overlap(found, np.array([idf[w].sum() for w in words]), total), documents, strict=True):
-        union = sum(weight[word] for word in split(query) | split(text))
-        assert value == pytest.approx(sum(weight[w] for w in split(query) & split(text)) / union if union else 0)
-    assert (coverage(found, total) <= 1).all()
+    asked = [(q, c, terms(text)) for q, own in enumerate(queries) for c, text in enumerate(own[:2])]
+    sizes = [len(words) for _, _, words in asked]
+    wanted = (
+        np.repeat(np.array([q for q, _, _ in asked], dtype=np.int64), sizes),
+        np.repeat(np.array([c for _, c, _ in asked], dtype=np.int64), sizes),
+        np.concatenate([*(words for _, _, words in asked), np.zeros(0, dtype=np.int32)]),
+    )
+    documents = [(q, text) for q, own in enumerate(queries) for text in own[2]]
+    words = [terms(text) for _, text in documents]
+    held = np.concatenate([*words, np.zeros(0, dtype=np.int32)])
+    owners = np.array([q for q, _ in documents], dtype=np.int64)
+    found = shared_weights(wanted, (np.repeat(np.arange(len(words)), [len(w) for w in words]), held), owners, idf)
+    total = lambda text: sum(weight[word] for word in split(text))  # noqa: E731 - likewise
+    for row, (q, text) in zip(found, documents, strict=True):
+        for column, other in enumerate(queries[q][: found.shape[1]]):
+            both = sum(weight[word] for word in split(other) & split(text))
+            assert row[column] == both
+            union = sum(weight[word] for word in split(other) | split(text))
+            weights = (row[column : column + 1], np.array([total(text)]), np.array([total(other)]))
+            assert overlap(*map(np.asarray, weights)) == pytest.approx(both / union if union else 0)
+            covered = coverage(row[column : column + 1], np.array([float(total(other))]))
+            assert covered == pytest.approx(both / total(other) if total(other) else 0)
 
 
 def test_rarity_is_the_formula_and_never_zero():

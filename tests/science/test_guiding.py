@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 import hnmine.vectors
 from hnmine.config import EmbedConfig
 from hnmine.encoders import HashEncoder
-from hnmine.guiding import Guide, no_guide, pair_scores
+from hnmine.guiding import Guide, no_guide
 from hnmine.hiding import hide, whole
+from hnmine.pairs import pair_cosines, pair_scores
 from hnmine.pooling import Depth
 from tests.science.test_vectors import make, store
 from tests.strategies import World, flat, make_query, quick, worlds
@@ -32,7 +33,7 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     documents, owners = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnmine.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.guiding.PAIR_ROWS", 4)
+        patch.setattr("hnmine.pairs.PAIR_ROWS", 4)
         small = [pair_scores(one, documents, queries, owners) for one in stores]
     found = pair_scores(stores[0], documents, queries, owners)
     for other in small:
@@ -41,6 +42,32 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     assert found.tolist() == pytest.approx(exact, abs=1e-5)
     order = np.array(data.draw(st.permutations(range(len(pairs)))), dtype=np.int64)
     np.testing.assert_array_equal(pair_scores(stores[0], documents[order], queries, owners[order]), found[order])
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, DOCUMENTS - 1), max_size=9), st.integers(0, 4)), max_size=6), st.data()
+)
+def test_pair_cosines_are_those_of_the_double_loop_from_any_blocks(corpora, queries, data):
+    vectors, stores = corpora
+    others = make(5, 7, seed=3)
+    candidates = flat([rows for rows, _ in queries], np.int64)
+    lists = flat([data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)) for _, n in queries], np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hnmine.vectors, "BLOCK_ROWS", 10)
+        patch.setattr("hnmine.pairs.PAIR_ROWS", 4)
+        small = [pair_cosines(one, candidates, lists, others) for one in stores]
+    found = pair_cosines(stores[0], candidates, lists, others)
+    for other in small:
+        np.testing.assert_array_equal(other.values, found.values)
+    exact = [
+        np.dot(vectors[d], others[o]) / np.linalg.norm(vectors[d]) / np.linalg.norm(others[o])
+        for query, (rows, _) in enumerate(queries)
+        for d in rows
+        for o in lists.values[lists.offsets[query] : lists.offsets[query + 1]]
+    ]
+    assert found.values.tolist() == pytest.approx(exact, abs=1e-5)
+    assert found.lengths.tolist() == [len(rows) * n for rows, n in queries]
 
 
 def test_columns_have_a_score_for_each_candidate_and_each_positive(corpora):

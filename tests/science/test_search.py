@@ -14,9 +14,19 @@ from tests import oracles
 from tests.strategies import quick
 
 
-def blocks(corpus, cuts=()):
-    bounds = [0, *sorted(cuts), len(corpus)]
-    return [Block(a, corpus[a:b]) for a, b in pairwise(bounds) if b > a]
+class InBlocks:
+    """Vectors that stream by in blocks cut at given rows."""
+
+    def __init__(self, corpus, cuts=()):
+        bounds = [0, *sorted(cuts), len(corpus)]
+        self.parts = [Block(a, corpus[a:b]) for a, b in pairwise(bounds) if b > a]
+
+    def blocks(self):
+        return iter(self.parts)
+
+
+def exactly(corpus, queries, k):
+    return search(corpus, queries, k, ExactProposer(corpus))
 
 
 def found(keys):
@@ -52,7 +62,7 @@ def tied_vectors(rows, dim, kinds, seed):
 def test_exact_search_is_a_full_sort_whatever_the_blocks(rows, asked, dim, k, kinds, seed, cuts):
     corpus = tied_vectors(rows, dim, kinds, seed) if kinds else random_vectors(rows, dim, seed)
     queries = random_vectors(asked, dim, seed + 1)
-    keys = search(blocks(corpus, [c for c in cuts if c < rows]), queries, k, ExactProposer())
+    keys = exactly(InBlocks(corpus, [c for c in cuts if c < rows]), queries, k)
     assert keys.shape == (asked, k)
     assert found(keys) == expected(corpus, queries, k)
 
@@ -61,10 +71,9 @@ def test_exact_search_is_a_full_sort_whatever_the_blocks(rows, asked, dim, k, ki
 @given(st.integers(0, 20), st.lists(st.integers(1, 99), max_size=5), st.data())
 def test_the_order_of_blocks_changes_nothing(seed, cuts, data):
     corpus, queries = tied_vectors(100, 4, 5, seed), random_vectors(3, 4, seed + 1)
-    parts = data.draw(st.permutations(blocks(corpus, set(cuts))))
-    np.testing.assert_array_equal(
-        search(parts, queries, 7, ExactProposer()), search(blocks(corpus), queries, 7, ExactProposer())
-    )
+    mixed = InBlocks(corpus, set(cuts))
+    mixed.parts = data.draw(st.permutations(mixed.parts))
+    np.testing.assert_array_equal(exactly(mixed, queries, 7), exactly(InBlocks(corpus), queries, 7))
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [500], [10, 20, 700], range(100, 1000, 100)])
@@ -72,7 +81,7 @@ def test_the_order_of_blocks_changes_nothing(seed, cuts, data):
 def test_a_corpus_of_one_vector_repeated_gives_its_first_rows(cuts, k):
     corpus = np.repeat(random_vectors(1, 16, 0), 1000, axis=0)
     queries = random_vectors(4, 16, 1)
-    for hits in found(search(blocks(corpus, cuts), queries, k, ExactProposer())):
+    for hits in found(exactly(InBlocks(corpus, cuts), queries, k)):
         assert [row for _, row in hits] == list(range(k))
         assert len({score for score, _ in hits}) == 1
 
@@ -85,28 +94,28 @@ def test_ties_and_near_ties_at_the_kth_place_go_by_exact_score_then_row(seed):
     some = generator.random(3000) < 0.3
     corpus[some] += (generator.standard_normal((some.sum(), 64)) * 1e-7).astype(np.float32)
     queries = random_vectors(3, 64, seed + 10)
-    keys = search(blocks(corpus, [700, 1800]), queries, 20, ExactProposer())
+    keys = exactly(InBlocks(corpus, [700, 1800]), queries, 20)
     assert found(keys) == expected(corpus, queries, 20)
 
 
 def test_every_score_is_the_exact_pairs_score_bit_for_bit():
     corpus, queries = random_vectors(500, 48, 1), random_vectors(20, 48, 2)
-    scores, rows = unpack(search(blocks(corpus, [123]), queries, 30, ExactProposer()))
+    scores, rows = unpack(exactly(InBlocks(corpus, [123]), queries, 30))
     exact = dots(queries, corpus)
     np.testing.assert_array_equal(scores, np.take_along_axis(exact, rows, axis=1))
 
 
 def test_queries_asked_one_at_a_time_get_the_same_bits():
     corpus, queries = random_vectors(400, 24, 3), random_vectors(9, 24, 4)
-    together = search(blocks(corpus, [150]), queries, 10, ExactProposer())
+    together = exactly(InBlocks(corpus, [150]), queries, 10)
     for i in range(9):
-        alone = search(blocks(corpus, [150]), queries[i : i + 1], 10, ExactProposer())
+        alone = exactly(InBlocks(corpus, [150]), queries[i : i + 1], 10)
         np.testing.assert_array_equal(alone[0], together[i])
 
 
 def test_more_places_than_documents_are_left_empty():
     corpus, queries = random_vectors(5, 8, 0), random_vectors(2, 8, 1)
-    keys = search(blocks(corpus, [2]), queries, 12, ExactProposer())
+    keys = exactly(InBlocks(corpus, [2]), queries, 12)
     assert keys.shape == (2, 12)
     assert (keys[:, 5:] == NOTHING).all()
     assert found(keys) == expected(corpus, queries, 5)
@@ -114,39 +123,39 @@ def test_more_places_than_documents_are_left_empty():
 
 def test_no_queries_and_no_blocks():
     corpus = random_vectors(5, 8, 0)
-    assert search(blocks(corpus), corpus[:0], 3, ExactProposer()).shape == (0, 3)
-    assert (search([], corpus[:2], 3, ExactProposer()) == NOTHING).all()
+    assert exactly(InBlocks(corpus), corpus[:0], 3).shape == (0, 3)
+    assert (exactly(InBlocks(corpus[:0]), corpus[:2], 3) == NOTHING).all()
 
 
 def test_zero_vectors_and_negative_scores_are_ordered_too():
     corpus = np.array([[-1, 0], [0, 0], [1, 0], [-1, 0], [0, 1]], dtype=np.float32)
-    hits = found(search(blocks(corpus, [2]), np.array([[1, 0]], dtype=np.float32), 5, ExactProposer()))
+    hits = found(exactly(InBlocks(corpus, [2]), np.array([[1, 0]], dtype=np.float32), 5))
     assert hits == [[(1.0, 2), (0.0, 1), (0.0, 4), (-1.0, 0), (-1.0, 3)]]
 
 
 class Forgetful:
     """Proposes the worst documents first, with an honest bound on what it left out."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, corpus):
+        self.corpus, self.asked = corpus, []
 
-    def propose(self, block, queries, which, k):
-        self.asked.append((block.first, k, which.tolist()))
-        scores = dots(queries, block.vectors)
+    def propose(self, queries, which, k):
+        self.asked.append((k, which.tolist()))
+        scores = dots(queries, self.corpus)
         order = np.argsort(scores, axis=1)[:, :k]
         left = np.sort(scores, axis=1)
-        last = left[:, -1] if k < len(block.vectors) else np.full(len(queries), -np.inf, dtype=np.float32)
+        last = left[:, -1] if k < len(self.corpus) else np.full(len(queries), -np.inf, dtype=np.float32)
         return order, last
 
 
-def test_a_block_is_asked_again_for_twice_as_many_until_nothing_can_be_missed():
+def test_a_query_is_asked_again_for_twice_as_many_until_nothing_can_be_missed():
     corpus, queries = random_vectors(200, 8, 5), random_vectors(2, 8, 6)
-    proposer = Forgetful()
-    keys = search(blocks(corpus, [100]), queries, 3, proposer)
+    proposer = Forgetful(corpus)
+    keys = search(InBlocks(corpus, [100]), queries, 3, proposer)
     assert found(keys) == expected(corpus, queries, 3)
-    first = [k for start, k, _ in proposer.asked if start == 0]
-    assert first == [(3 + SLACK) * 2**i for i in range(len(first))]
-    assert first[-2] < 100 <= first[-1]
+    asked = [k for k, _ in proposer.asked]
+    assert asked == [(3 + SLACK) * 2**i for i in range(len(asked))]
+    assert asked[-2] < 200 <= asked[-1]
 
 
 def test_queries_that_are_sure_are_not_asked_again():
@@ -157,11 +166,12 @@ def test_queries_that_are_sure_are_not_asked_again():
     asked = []
 
     class Watched(ExactProposer):
-        def propose(self, block, queries, which, k):
+        def propose(self, queries, which, k):
             asked.append(which.tolist())
-            return super().propose(block, queries, which, k)
+            return super().propose(queries, which, k)
 
-    hits = found(search(blocks(corpus), queries, 4, Watched()))
+    whole = InBlocks(corpus)
+    hits = found(search(whole, queries, 4, Watched(whole)))
     assert [row for _, row in hits[0]] == [0, 1, 2, 3]
     assert [row for _, row in hits[1]] == [499, 498, 497, 496]
     assert asked[0] == [0, 1]
@@ -184,25 +194,25 @@ class StubIndex:
 def test_faisss_minus_1_never_becomes_a_row(cuts):
     corpus, queries = random_vectors(6, 4, 7), random_vectors(3, 4, 8)
     index = StubIndex([[5, -1, 0, -1], [-1, -1, -1, -1], [2, 3, 4, -1]])
-    hits = found(search(blocks(corpus, cuts), queries, 4, IndexProposer(index, queries, 4)))
+    hits = found(search(InBlocks(corpus, cuts), queries, 4, IndexProposer(index, queries, 4)))
     assert [{row for _, row in row_hits} for row_hits in hits] == [{0, 5}, set(), {2, 3, 4}]
 
 
 def test_an_indexs_hits_are_scored_again_exactly_and_ordered_by_it():
     corpus, queries = random_vectors(50, 8, 9), random_vectors(4, 8, 10)
     rows = np.random.default_rng(0).permuted(np.tile(np.arange(50), (4, 1)), axis=1)[:, :12]
-    keys = search(blocks(corpus, [20]), queries, 5, IndexProposer(StubIndex(rows), queries, 12))
-    exact = dots(queries, corpus)
+    keys = search(InBlocks(corpus, [20]), queries, 5, IndexProposer(StubIndex(rows), queries, 12))
+    scores = dots(queries, corpus)
     for query, hits in enumerate(found(keys)):
-        best = sorted(rows[query].tolist(), key=lambda d, query=query: (-exact[query, d], d))[:5]
-        assert hits == [(float(exact[query, d]), d) for d in best]
+        best = sorted(rows[query].tolist(), key=lambda d, query=query: (-scores[query, d], d))[:5]
+        assert hits == [(float(scores[query, d]), d) for d in best]
 
 
 def test_an_indexs_hits_are_found_for_queries_asked_out_of_order():
-    corpus, queries = random_vectors(6, 4, 7), random_vectors(3, 4, 8)
+    queries = random_vectors(3, 4, 8)
     proposer = IndexProposer(StubIndex([[0, 1], [2, 3], [4, -1]]), queries, 2)
-    positions, bound = proposer.propose(Block(2, corpus[2:]), queries[[2, 0]], np.array([2, 0]), 9)
-    assert positions.tolist() == [[2, -1], [-1, -1]]
+    rows, bound = proposer.propose(queries[[2, 0]], np.array([2, 0]), 9)
+    assert rows.tolist() == [[4, -1], [0, 1]]
     assert (bound == -np.inf).all()
 
 
@@ -210,5 +220,5 @@ def test_a_real_index_over_everything_agrees_with_exact_search():
     corpus, queries = random_vectors(300, 16, 11), random_vectors(10, 16, 12)
     index = faiss.IndexFlatIP(16)
     index.add(corpus)
-    approximate = search(blocks(corpus, [111]), queries, 10, IndexProposer(index, queries, 40))
-    np.testing.assert_array_equal(approximate, search(blocks(corpus), queries, 10, ExactProposer()))
+    approximate = search(InBlocks(corpus, [111]), queries, 10, IndexProposer(index, queries, 40))
+    np.testing.assert_array_equal(approximate, exactly(InBlocks(corpus), queries, 10))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.topk import NOTHING, merge, pack, unpack
+from hnmine.science.topk import NOTHING, keep_best, last_score, merge, pack, unpack
 from tests import oracles
 from tests.strategies import grid, quick, scores
 
@@ -70,6 +70,21 @@ def test_merging_is_associative_and_commutative(one, two, three, k):
     left = merge(merge(a, b, k), c, k)
     np.testing.assert_array_equal(left, merge(a, merge(b, c, k), k))
     np.testing.assert_array_equal(left, merge(c, merge(b, a, k), k))
+
+
+@quick
+@given(st.lists(st.lists(grid, max_size=24), min_size=1, max_size=4), st.integers(1, 10), st.data())
+def test_the_running_best_is_the_top_k_of_all_keys_so_far(lists, k, data):
+    keys = np.concatenate([packed(values)[0] for values in lists])
+    queries = np.repeat(np.arange(len(lists)), [len(values) for values in lists])
+    part = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(keys), max_size=len(keys))), dtype=np.int64)
+    running = np.full((len(lists), k), NOTHING, dtype=np.uint64)
+    for number in range(3):
+        running = keep_best(running, keys[part == number], queries[part == number], k)
+    for query, values in enumerate(lists):
+        wanted = [(values[row], row) for row in oracles.topk(values, k)]
+        assert best(np.sort(running[query : query + 1], axis=1)) == wanted
+        assert last_score(running)[query] == (wanted[-1][0] if len(wanted) == k else -np.inf)
 
 
 def test_queries_are_merged_each_for_itself():

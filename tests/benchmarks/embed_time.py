@@ -1,0 +1,166 @@
+"""How long texts take to embed: ours against `SentenceTransformer.encode(batch_size=32)`, in turn, in one process.
+
+python -m tests.benchmarks.embed_time [--data FOLDER] [--texts 500] [--rounds 5]
+
+FOLDER is a collection (corpus.parquet with title and text), for abstracts; without it they are made up, as short
+passages are. Memory is the growth of a fresh process's peak over the same process with the model loaded.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hnmine.config import EmbedConfig
+from hnmine.modelencoder import ModelEncoder
+from hnmine.science.tokenbatches import token_batches
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+WORDS = [
+    "the",
+    "of",
+    "model",
+    "query",
+    "search",
+    "vector",
+    "lake",
+    "stone",
+    "paper",
+    "result",
+    "method",
+    "cell",
+    "protein",
+    "mouse",
+    "income",
+    "tax",
+    "river",
+]
+CODE = [
+    "def",
+    "return",
+    "self",
+    "for",
+    "in",
+    "if",
+    "x_i",
+    "+=",
+    "(n,",
+    "k)",
+    "[0]",
+    "None:",
+    "len(rows)",
+    "np.asarray(values)",
+    "raise",
+    "ValueError",
+]
+
+
+def passages(count: int) -> list[str]:
+    """Return prose and code in turn, of 5 to 250 words: characters a token differ, and so do lengths."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(3.5, 0.7, count), 5, 250).astype(int)
+    return [" ".join(rng.choice(CODE if row % 2 else WORDS, n)) for row, n in enumerate(lengths)]
+
+
+def abstracts(count: int, data: Path | None) -> list[str]:
+    """Return titles and abstracts of a collection, or prose of their length."""
+    if data is None:
+        rng = np.random.default_rng(1)
+        return [" ".join(rng.choice(WORDS, n)) for n in rng.integers(120, 320, count)]
+    table = pq.read_table(data / "corpus.parquet").slice(0, count).to_pydict()
+    return [f"{title}. {text}" for title, text in zip(table["title"], table["text"], strict=True)]
+
+
+def encoders() -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
+    """Return the encoder, and both ways of embedding with the one model."""
+    ours = ModelEncoder(EmbedConfig(model=MODEL, device="cpu"))
+
+    def by_cells(texts: list[str]) -> np.ndarray:
+        step = ours.cell_rows
+        return np.concatenate([ours.encode(texts[i : i + step], "document") for i in range(0, len(texts), step)])
+
+    return ours, {"encode": lambda texts: ours.model.encode(texts, batch_size=32), "ours": by_cells}
+
+
+def padding(ours: ModelEncoder, texts: list[str]) -> dict[str, float]:
+    """Return padded over real tokens of both ways."""
+    counts = np.array([int(ours.model.preprocess([text])["attention_mask"].sum()) for text in texts])
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    cells = [counts[i : i + ours.cell_rows] for i in range(0, len(counts), ours.cell_rows)]
+    batches = {
+        "encode": [counts[order[i : i + 32]] for i in range(0, len(order), 32)],
+        "ours": [cell[rows] for cell in cells for rows in token_batches(cell, ours.batch_tokens)],
+    }
+    return {name: sum(len(b) * int(b.max()) for b in found) / counts.sum() for name, found in batches.items()}
+
+
+def grown(way: str, texts: list[str]) -> float:
+    """Return by how many MB a fresh process's peak grows while it embeds the texts one way."""
+    command = [sys.executable, "-m", "tests.benchmarks.embed_time", "--memory", way]
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def measure_memory(way: str) -> None:
+    texts = json.load(sys.stdin)
+    embed = encoders()[1][way]
+    embed(texts[:4])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, from what the loaded model takes
+    before = peak()
+    embed(texts)
+    print(peak() - before)
+
+
+def peak() -> float:
+    """Return the peak of this process's memory, MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def compare(kind: str, texts: list[str], rounds: int) -> None:
+    ours, ways = encoders()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    vectors = {}
+    for name in [*ways] * rounds:
+        start = time.process_time()  # of all threads: what the machine's other work does not disturb
+        vectors[name] = ways[name](texts)
+        seconds[name].append(time.process_time() - start)
+    ratios = np.array(seconds["encode"]) / np.array(seconds["ours"])
+    cosines = (vectors["encode"] * vectors["ours"]).sum(axis=1)
+    padded = padding(ours, texts)
+    print(
+        f"{kind}, {len(texts):,} texts, {rounds} rounds: CPU time of encode over ours, median {np.median(ratios):.2f}"
+    )
+    print(f"  from {ratios.min():.2f} to {ratios.max():.2f}; seconds {np.median(seconds['encode']):.1f} and "
+          f"{np.median(seconds['ours']):.1f}; least cosine {cosines.min():.7f}")  # fmt: skip
+    print(f"  padded over real tokens: encode {padded['encode']:.3f}, ours {padded['ours']:.3f}")
+    print(f"  memory: encode {grown('encode', texts):.0f} MB, ours {grown('ours', texts):.0f} MB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--texts", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves its own number")
+    parser.add_argument("--memory", choices=["encode", "ours"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        measure_memory(options.memory)
+        return
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    compare("short passages", passages(options.texts), options.rounds)
+    compare("abstracts", abstracts(options.texts, options.data), options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The whole job from ready vectors, against sentence-transformers' `mine_hard_negatives`: time, peak memory, rows.
+
+python -m tests.benchmarks.whole_job [--queries 10000] [--documents 100000] [--rounds 5] [--format triplet]
+
+Every run is a process of its own, and the programs take turns. Both read the same Parquet files (texts, one positive a
+query, vectors) and write their rows to Parquet; imports are not counted, as they differ in what they bring. Top 100,
+five negatives, relative margin .05, top. How many rows the programs have in common is printed first.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TOP_K, NEGATIVES, MARGIN = 100, 5, 0.05
+PROGRAMS = ("hnmine", "default", "use_faiss")
+
+
+def ours(data: Path, work: Path, shape: str) -> dict[str, float]:
+    """Run hnmine on the collection; return seconds in all, of the search, and of what comes after it."""
+    from hnmine.config.file import check_config
+    from hnmine.pipeline import run
+    from hnmine.stages import STAGES
+
+    tables = json.loads((data / "tables.json").read_text())
+    raw = {
+        "out": str(work / "out"), **tables, "retrieve": {"top_k": TOP_K},
+        "filter": {
+            "rule": "percent", "percent": 1 - MARGIN, "max_positive_similarity": 1.0, "max_query_similarity": 1.0,
+        },
+        "emit": {"num_negatives": NEGATIVES, "format": shape},
+    }  # fmt: skip
+    config = check_config(raw, "benchmark", data)
+    start = time.perf_counter()
+    seconds = {result.stage: result.seconds for result in run(config, tuple(STAGES)[: list(STAGES).index("emit") + 1])}
+    total = time.perf_counter() - start
+    report = run(config)[-1].seconds
+    after = seconds["filter"] + seconds["emit"]
+    return {"total": total, "search": seconds["retrieve"], "after": after, "report": report, **seconds}
+
+
+def peers(data: Path, work: Path, shape: str, use_faiss: bool) -> dict[str, float]:
+    """Run `mine_hard_negatives` on the collection; return the same."""
+    import faiss
+    import torch
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+
+    from tests.benchmarks.peer import ReadyVectors
+
+    spent = {"search": 0.0}
+    start = time.perf_counter()
+    corpus, queries = (pq.read_table(data / f"{side}.parquet") for side in ("corpus", "queries"))
+    vectors = {side: _vectors(data / f"vectors-{side}.parquet") for side in ("corpus", "queries")}
+    qrels = pq.read_table(data / "qrels.parquet")
+    documents, texts = corpus.column("text").to_pylist(), queries.column("text").to_pylist()
+    row = {id_: number for number, id_ in enumerate(corpus.column("doc_id").to_pylist())}
+    of_query = dict(zip(qrels.column("query_id").to_pylist(), qrels.column("doc_id").to_pylist(), strict=True))
+    positives = [documents[row[of_query[id_]]] for id_ in queries.column("query_id").to_pylist()]
+    model = ReadyVectors(documents, vectors["corpus"], texts, vectors["queries"])
+    with _timed(torch, "topk", spent), _timed(model, "similarity", spent):
+        with _timed(faiss.IndexFlatIP, "search", spent), _timed(faiss.IndexFlatIP, "add", spent):
+            mined = mine_hard_negatives(
+                Dataset.from_dict({"anchor": texts, "positive": positives}), model, corpus=documents,
+                range_max=TOP_K, num_negatives=NEGATIVES, relative_margin=MARGIN, output_format=shape,
+                use_faiss=use_faiss, verbose=False,
+            )  # fmt: skip
+        mined.to_parquet(str(work / "rows.parquet"))
+    total = time.perf_counter() - start
+    return {"total": total, "search": spent["search"], "after": total - spent["search"]}
+
+
+@contextmanager
+def _timed(owner: Any, name: str, spent: dict[str, float]) -> Iterator[None]:
+    plain: Callable[..., Any] = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            spent["search"] += time.perf_counter() - start
+
+    setattr(owner, name, counted)
+    try:
+        yield
+    finally:
+        setattr(owner, name, plain)
+
+
+def _vectors(path: Path) -> np.ndarray:
+    column = pq.read_table(path).column("vector").combine_chunks()
+    return column.flatten().to_numpy().reshape(-1, column.type.list_size)
+
+
+def rows_of(program: str, work: Path) -> set[tuple[str, ...]]:
+    """Return the training rows that a program wrote."""
+    paths = [work / "rows.parquet"] if program != "hnmine" else sorted((work / "out" / "emit").glob("part-*.parquet"))
+    table = pa.concat_tables([pq.read_table(path) for path in paths])
+    return set(zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True))
+
+
+def child(program: str, data: Path, work: Path, shape: str) -> None:
+    """Run one program and print its numbers."""
+    if program == "hnmine":
+        import faiss  # noqa: F401 - imports are not counted
+        import sklearn.linear_model  # noqa: F401 - likewise
+
+        found = ours(data, work, shape)
+    else:
+        found = peers(data, work, shape, program == "use_faiss")
+    print(json.dumps(found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def _run(program: str, data: Path, work: Path, shape: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.whole_job", "--child", program, str(data), str(work)]
+    done = subprocess.run([*command, "--format", shape], capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _compare(all_rows: dict[str, set[tuple[str, ...]]]) -> None:
+    own = all_rows["hnmine"]
+    for program, rows in all_rows.items():
+        if program != "hnmine":
+            print(f"rows of {program}: {len(rows):,}; of hnmine: {len(own):,}; in both: {len(rows & own):,}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--format", default="triplet", choices=("triplet", "n-tuple"))
+    parser.add_argument("--child", nargs=3, metavar=("PROGRAM", "DATA", "WORK"))
+    options = parser.parse_args()
+    if options.child:
+        program, data, work = options.child
+        child(program, Path(data), Path(work), options.format)
+        return
+    from tests.benchmarks.synthetic import write_collection
+
+    found: dict[str, list[dict[str, float]]] = {program: [] for program in PROGRAMS}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        tables = write_collection(data, options.documents, options.queries, options.dim, positives=1, unit=True)
+        (data / "tables.json").write_text(json.dumps(tables))
+        for number in range(options.rounds):
+            rows = {}
+            for program in PROGRAMS:
+                with tempfile.TemporaryDirectory() as work:
+                    found[program].append(_run(program, data, Path(work), options.format))
+                    rows[program] = rows_of(program, Path(work)) if not number else set()
+            if not number:
+                _compare(rows)
+    for program, runs in found.items():
+        for name in runs[0]:
+            values = [one[name] for one in runs]
+            line = f"{program:10} {name:8} {np.median(values):9.2f} ({min(values):.2f} to {max(values):.2f})"
+            if program != "hnmine" and name in ("total", "after", "peak_mb"):
+                ratios = [one[name] / own[name] for one, own in zip(runs, found["hnmine"], strict=True)]
+                line += f"   {np.median(ratios):.2f} times hnmine's ({min(ratios):.2f} to {max(ratios):.2f})"
+            print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""One step ahead: what is made, in which order, and where errors show; texts across shards; places of workers."""
+
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from hnmine.ahead import Ahead, Texts
+from hnmine.engines import PoolEngine
+from hnmine.store import Shards, write_table
+from hnmine.workplace import Place, choose_device, my_place, thread_share
+
+SCHEMA = pa.schema([("text", pa.string())])
+
+
+def test_the_next_is_made_while_the_last_is_worked_on():
+    begun = {number: threading.Event() for number in range(3)}
+
+    def make(number: int) -> int:
+        begun[number].set()
+        return number * 10
+
+    ahead = Ahead(make)
+    assert ahead.get(0, 1) == 0
+    assert begun[1].wait(5)
+    assert not begun[2].is_set()
+    assert ahead.get(1, 2) == 10
+    assert ahead.get(2, None) == 20
+
+
+def test_another_than_expected_can_be_asked_for():
+    ahead = Ahead(lambda number: number)
+    assert [ahead.get(0, 1), ahead.get(5, 6), ahead.get(6, None)] == [0, 5, 6]
+
+
+def test_an_error_ahead_shows_when_its_turn_comes():
+    def make(number: int) -> int:
+        if number == 1:
+            raise ValueError("bad text")
+        return number
+
+    ahead = Ahead(make)
+    assert ahead.get(0, 1) == 0
+    with pytest.raises(ValueError, match="bad text"):
+        ahead.get(1, 2)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_texts_are_the_same_over_any_shards(tmp_path: Path, size: int):
+    texts = [f"t{row}" for row in range(10)]
+    for number, first in enumerate(range(0, 10, size)):
+        write_table(pa.table({"text": texts[first : first + size]}), tmp_path / f"part-{number:05}.parquet", "k")
+    read = Texts(Shards(tmp_path, SCHEMA)).read
+    for first in range(11):
+        for last in range(first, 13):
+            assert read(first, last) == texts[first:last]
+
+
+@pytest.mark.parametrize(
+    ("asked", "place", "gpus", "device"),
+    [
+        (None, Place(), 4, None),
+        (None, Place(3, 8), 0, None),
+        (None, Place(3, 8), 1, None),
+        (None, Place(0, 8), 4, "cuda:0"),
+        (None, Place(5, 8), 4, "cuda:1"),
+        ("cuda", Place(2, 3), 2, "cuda:0"),
+        ("cuda:1", Place(2, 3), 2, "cuda:1"),
+        ("cpu", Place(2, 3), 2, "cpu"),
+        ("cuda", Place(), 2, "cuda"),
+    ],
+)
+def test_gpus_are_dealt_out_to_workers(asked, place, gpus, device):
+    assert choose_device(asked, place, gpus) == device
+
+
+def test_threads_are_shared_out():
+    assert [thread_share(8, count) for count in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+
+
+def place_of(item: int) -> Place:
+    import time
+
+    time.sleep(0.3)  # so that both workers get one
+    return my_place()
+
+
+@pytest.mark.timeout(120)
+def test_each_worker_knows_its_place():
+    found = {place for _, place in PoolEngine(2).map(place_of, list(range(8)))}
+    assert found <= {Place(0, 2), Place(1, 2)}
+    assert Place(0, 2) in found
+    assert my_place() == Place()
