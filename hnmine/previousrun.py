@@ -45,7 +45,7 @@ def find_previous(context: RunContext) -> PreviousRun:
     """Return the earlier run that a config names.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or its filter went by a cross-encoder's scores.
         IncompleteStage: it is not complete as far as emit.
     """
     folder = context.config.previous_folder
@@ -61,6 +61,11 @@ def find_previous(context: RunContext) -> PreviousRun:
     judged = _place(context, folder, emit, "filter")
     if judged is None:
         raise IncompleteStage(f"previous.run: {folder} reads filter of another run; give that run's folder with --from")
+    if (read_json(judged / MANIFEST) or {})["parts"]["filter"].get("score") == "rescored":
+        raise InputError(
+            f"previous.run: {folder} went by a cross-encoder's scores (filter.score), and runs are compared by their "
+            "teachers'; name a run that went by its teacher's"
+        )
     return PreviousRun(emit, folder, judged, _place(context, folder, emit, "ingest"))
 
 

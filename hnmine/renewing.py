@@ -14,11 +14,13 @@ from hnmine.candidates import Batch, Cells
 from hnmine.config import Config
 from hnmine.filling import PREVIOUS as NO_CANDIDATE
 from hnmine.filtering import pieces
+from hnmine.judging import CODES
 from hnmine.outside import Outside, Verdicts, kept
 from hnmine.previousrun import NEGATIVES_FILE, Earlier
 from hnmine.previousschemas import PREVIOUS
 from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, JUDGED, VERDICTS, conform
+from hnmine.science.copies import repeats
 from hnmine.science.eci import hardness
 from hnmine.science.renewal import easy, staying
 from hnmine.science.sampling import count_used
@@ -69,6 +71,8 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
     found_easy = easy(scores, earlier.first_scores[which], config.easy_ratio, config.easy_below)
     # the number in FATES: the first that holds
     fates = np.select([earlier.random[which], barred, ~kept(said.codes), found_easy], [0, 1, 2, 3], 4)
+    twice = _repeated(rows, scores, fates == FATES.index("hard"), outside.state.documents)
+    fates[twice], said.codes[twice] = FATES.index("rejected"), CODES["copy_of_negative"]
     values = {
         "positions": positions, "doc_rows": rows.values, "first_scores": earlier.first_scores[which],
         "previous_scores": earlier.scores[which], "previous_hardness": earlier.hardness[which],
@@ -115,6 +119,13 @@ def _verdicts(table: pa.Table, batch: Batch, rows: Ragged, positions: np.ndarray
     found = outside.judge(table, rows.owners[~hit], rows.values[~hit])
     codes[~hit], probabilities[~hit], guided[~hit] = found.codes, found.probabilities, found.guide_scores
     return Verdicts(codes, probabilities, guided)
+
+
+def _repeated(rows: Ragged, scores: np.ndarray, hard: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Return which hard negatives (places in the rows' values) have the text of one in their row that scores higher."""
+    at = np.flatnonzero(hard)
+    order = at[np.lexsort((rows.values[at], -scores[at], rows.owners[at]))]
+    return np.asarray(order[repeats(rows.owners[order], texts[rows.values[order]])])
 
 
 def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
