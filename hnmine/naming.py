@@ -52,7 +52,7 @@ def shares_line(found: dict[str, Any]) -> str:
         found: `sources` of report.json.
     """
     named = {name: own["share"] for name, own in found.items() if name != "retrieved" and own["negatives"]}
-    if len(found.keys() - {"retrieved", "random"}) < 2 or not named:
+    if len(found.keys() - {"retrieved", "previous", "random"}) < 2 or not named:
         return ""
     line = ", ".join(f"{name} {named[name]:.1%}" for name in sorted(named, key=lambda name: (-named[name], name)))
     several = "; what several found counts for each" if sum(named.values()) > 1 + 1e-9 else ""

@@ -223,7 +223,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit", "retrieve"), _enough),
     (("emit", "retrieve"), _ensemble),
     (("emit",), _shares),
-    (("emit", "filter", "previous"), check_previous),
+    (("emit", "filter", "previous", "retrieve"), check_previous),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),
     (("emit",), _soft_labels),

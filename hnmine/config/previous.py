@@ -34,6 +34,8 @@ def check_previous(config: "Config") -> Iterator[str]:
         return
     if config.previous.replace == "easy" and not config.emit.retrieved_negatives:
         yield 'previous.replace: "easy" keeps negatives that retrieval found, but emit.random_share leaves it none'
+    if any(source.label == "previous" for source in config.retrieve.source):
+        yield 'retrieve.source: "previous" is what a negative of the earlier run is said to be; choose another name'
     if config.filter.score == "rescored":
         yield (
             'previous.run: two runs are compared by their teachers\' scores, and filter.score is "rescored"; leave the '
