@@ -8,9 +8,9 @@ from hnmine.science.sampling import choose, choose_capped
 def easy(now: np.ndarray, first: np.ndarray, ratio: float, below: float) -> np.ndarray:
     """Tell which negatives a newer model finds easy: ratio * s < s_first, and s < below.
 
-    s is the negative's score now, s_first its score when it was chosen. Conan-embedding's dynamic hard negative mining
-    (arXiv 2408.15710) replaces a negative whose score times 1.15 is below its first score, and whose absolute score is
-    below 0.8. It is so where s_first >= 0; below 0, where a product with a ratio above 1 lowers a score, the same
+    s is the negative's score now, s_first its score when it was chosen. The idea is that of the dynamic hard negative
+    mining of Conan-embedding (arXiv 2408.15710), the formula after what others say of that paper; it was not checked
+    against it. So it is where s_first >= 0; below 0, where a product with a ratio above 1 lowers a score, the same
     distance is asked for: s < s_first - (1 - 1 / ratio) |s_first|, which is this project's completion.
 
     Args:

@@ -1,8 +1,11 @@
 """Mining again beside all else that chooses: conditions, batches, ensembles, rescoring, guides, workers, kills."""
 
 import json
+import re
 import signal
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,7 @@ def mine(base: Path, out: str, **tables: Any) -> Path:
 
 
 def again(base: Path, out: str, **tables: Any) -> Path:
-    return mine(base, out, previous={"run": "first", "replace": "easy"}, **tables)
+    return mine(base, out, **{"previous": {"run": "first", "replace": "easy"}, **tables})
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,8 @@ def test_batches_keep_apart_what_stays_too(base: Path) -> None:
 def test_sources_in_turn_fill_what_the_earlier_run_leaves(base: Path, ensemble: str, cap: int | None) -> None:
     emit = {"ensemble": ensemble, "max_per_document": cap, "fallback": "random" if ensemble == "cross" else "none"}
     more: dict[str, Any] = {"filter": LOOSE, "retrieve": {"source": SOURCES}, "emit": emit}
+    more["embed"] = {"model": "hash", "document_prompt": "jade opal sand "}  # by which some fall further than others
+    more["previous"] = {"run": "first", "replace": "easy", "easy_ratio": 1.25, "easy_below": 0.9}
     out = again(base, f"{ensemble}-{cap}", **more)
     judged, seen = rows(out / "filter"), 0
     for row, was in zip(read_chosen(out / "emit").to_pylist(), read_previous(out / "emit").to_pylist(), strict=True):
@@ -215,3 +220,29 @@ def test_killed_and_run_again_gives_the_same_bytes(base: Path) -> None:
             assert child.wait() == -signal.SIGKILL
             server.finish(base, out=out, **given)
             assert tree(base / out) == expected
+
+
+def test_the_page_on_mining_again_shows_what_runs(tmp_path: Path) -> None:
+    """Its commands and its config, with the test encoder in place of the models: another length makes another model."""
+    page = (ROOT / "docs/remining.md").read_text()
+    make_collection(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        '[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
+        '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\n[filter]\nrule = "percent"\n[emit]\nnum_negatives = 3\n'
+    )
+    commands = re.findall(r"^hnmine (.*)$", page, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["run", "run"]
+    for command in commands:
+        words = command.replace("checkpoints/one", "hash --set embed.max_length=8").split()
+        subprocess.run([sys.executable, "-m", "hnmine", *words], cwd=tmp_path, check=True, capture_output=True)
+    first = report(tmp_path / "runs/second")
+    assert first["previous"]["replace"] == "easy"
+    assert first["previous"]["rows"] == 30
+    assert 0 < first["previous"]["churn"] < 1
+    block = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    shown = tomllib.loads(block[1].replace("checkpoints/one", "hash"))
+    shown["embed"]["max_length"] = 8
+    second = {"retrieve": {"top_k": 10}, "emit": {"num_negatives": 3}, **shown, "out": "runs/third"}
+    run(config_for(tmp_path, **second))
+    assert report(tmp_path / "runs/third")["previous"] == first["previous"]
