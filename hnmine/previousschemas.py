@@ -18,7 +18,11 @@ PREVIOUS = pa.schema(
         _field("compared", pa.bool_(), "whether the earlier run has a row for it"),
         _field("gone", pa.int32(), "earlier negatives that are no documents of the corpus any more"),
         _field("doc_rows", _list(pa.int64()), "rows of the other earlier negatives, as they stood there"),
-        _field("positions", _list(pa.int32()), "their positions among the query's candidates; -2: not among them"),
+        _field(
+            "positions",
+            _list(pa.int32()),
+            "their positions among the query's candidates; -2, as in `emit/chosen` of those that stay: not among them",
+        ),
         _field("first_scores", _list(pa.float32()), "their scores when they were chosen, by the model of then"),
         _field("previous_scores", _list(pa.float32()), "their scores in the earlier run"),
         _field("previous_hardness", _list(pa.float32()), "their hardness there"),

@@ -203,12 +203,7 @@ CHOSEN = pa.schema(
         _field("query_row", pa.int64(), "the query's row"),
         _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
         _field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
-        _field(
-            "positions",
-            _INTS,
-            "positions of the chosen among the query's candidates; -1: a random document, "
-            "-2: none of them, but chosen by an earlier run that this one goes on from",
-        ),
+        _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
         _field("doc_rows", _INT64S, "their rows"),
         _field("scores", _FLOATS, "their scores"),
     ]
