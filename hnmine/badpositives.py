@@ -1,6 +1,5 @@
 """Labelled positives that score below most of their query's candidates: who they are, and what emit does with them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,12 +60,12 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
     return {"positives_left_out": left_out, "queries_left_out": queries, "positives_down_weighted": down}
 
 
-def list_suspected(tables: Iterable[pa.Table], corpus: Shards, quantile: float) -> pa.Table:
-    """Return the suspected positives of judged tables, the worst first.
+def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
+    """Return the suspected positives of all judged tables, the worst first.
 
     Order: standing, then score, then query and document as they come in the input.
     """
-    parts = [_suspected(table.select(_COLUMNS), quantile) for table in tables]
+    parts = [_suspected(judged.read(number, _COLUMNS), quantile) for number in range(len(judged))]
     found = pa.concat_tables(parts)
     keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]
     found = found.take(pc.sort_indices(found, sort_keys=keys))

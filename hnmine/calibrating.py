@@ -1,6 +1,7 @@
 """Fitting P(false negative) on hidden positives, out of fold, and measuring what a filter lets through."""
 
 import json
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -10,13 +11,13 @@ import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
 from hnmine.config import Config, FilterConfig
-from hnmine.features import NAMES, features
+from hnmine.features import NAMES, features, weighted
 from hnmine.hiding import Hidden, hide, whole
 from hnmine.judging import Scorer, TextKeys, probabilities_of, rule_names
 from hnmine.pooling import Depth
 from hnmine.rescored import uses_rescored
 from hnmine.schemas import CALIBRATION
-from hnmine.science.calibration import Logistic, fit, stack
+from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.protocol import fold_of
 from hnmine.science.sampling import random_order
 from hnmine.thresholds import set_threshold
@@ -28,7 +29,18 @@ ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
 MOST_QUERIES = 2000
 OWN, OTHERS = "own labels", "other collections"
 
-Pieces = Callable[[], Iterator[tuple[Batch, TextKeys]]]
+Drawn = Callable[[np.ndarray], np.ndarray]
+"""Rows of queries -> bool, which of them are wanted."""
+
+
+class Pieces(typing.Protocol):
+    """Gives the candidates of a run with their text keys, some queries at a time."""
+
+    def __call__(
+        self, drawn: Drawn | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Batch, TextKeys]]:
+        """Yield all candidates, or at least those of the queries drawn, with at least the columns named."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,11 +104,11 @@ class CalibratedScorer:
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
         """Return float64 in [0, 1], one a cell."""
-        which = np.full(len(batch), len(self.calibration.models.bias) - 1)
-        if self.out_of_fold:
-            which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
-        query = cells.anchors.owners[cells.anchor]
-        return self.calibration.models.predict(features(batch, cells), which[query])
+        slopes, offsets = self.calibration.models.lines
+        if not self.out_of_fold:
+            return logistic(weighted(batch, cells, slopes[-1:]) + offsets[-1])
+        which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
+        return logistic(weighted(batch, cells, slopes[which]) + offsets[which][cells.anchors.owners][cells.anchor])
 
 
 @dataclass(frozen=True)
@@ -132,20 +144,25 @@ def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden
     depth = Depth.of(config.retrieve)
     if config.rescore is not None and uses_rescored(config):
         depth = replace(depth, scored=config.rescore.top_n)
-    for batch, keys in pieces():
-        yield hide(batch, keys, depth, HIDINGS, config.seed, _drawn(batch, share, config.seed))
+    drawn = _drawn(share, config.seed)
+    for batch, keys in pieces(drawn):
+        yield hide(batch, keys, depth, HIDINGS, config.seed, drawn(batch.query_rows))
 
 
-def _drawn(batch: Batch, share: float, seed: int) -> np.ndarray:
-    """Return which queries belong to a random share, from seed and row alone."""
-    numbers = random_order(np.full(len(batch), seed ^ 0x7368, dtype=np.uint64), batch.query_rows)
-    return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
+def _drawn(share: float, seed: int) -> Drawn:
+    """Return what draws a random share of the queries, from seed and row alone."""
+
+    def drawn(rows: np.ndarray) -> np.ndarray:
+        numbers = random_order(np.full(len(rows), seed ^ 0x7368, dtype=np.uint64), rows)
+        return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
+
+    return drawn
 
 
 def usable(pieces: Pieces) -> tuple[int, int, int]:
     """Return (queries, queries with several positives, of their positives how many are among the candidates)."""
     queries = several = hidden = 0
-    for batch, _ in pieces():
+    for batch, _ in pieces(columns=("query_row", "positive_rows", "doc_rows")):
         many = batch.positives.lengths > 1
         queries += len(batch)
         several += int(many.sum())
@@ -160,8 +177,9 @@ def enough(several: int, hidden: int) -> bool:
 
 def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
     """Yield that share of the queries as they are, nothing hidden: for collections that allow no protocol."""
-    for batch, keys in pieces():
-        yield whole(batch, keys, _drawn(batch, share, config.seed))
+    drawn = _drawn(share, config.seed)
+    for batch, keys in pieces(drawn):
+        yield whole(batch, keys, drawn(batch.query_rows))
 
 
 @dataclass(frozen=True)
@@ -171,11 +189,15 @@ class Protocol:
     Attributes:
         rows: of the hidden-positive protocol; whole queries where it cannot be run.
         measured: whether they hold hidden positives.
+        several: queries of the collection that have several positives.
+        hidden: how many of these positives are among the candidates.
         why: what the collection's labels allow, in words.
     """
 
     rows: list[Hidden]
     measured: bool
+    several: int
+    hidden: int
     why: str
 
     @classmethod
@@ -185,13 +207,13 @@ class Protocol:
         if enough(several, hidden):
             rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
             why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
-            return cls(rows, True, why)
+            return cls(rows, True, several, hidden, why)
         rows = list(undrawn_rows(pieces, config, MOST_QUERIES / max(1, queries)))
         why = (
             f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
             f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         )
-        return cls(rows, False, why)
+        return cls(rows, False, several, hidden, why)
 
 
 def calibrate(protocol: Protocol, config: Config) -> Calibration:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.ragged import Ragged
+from hnmine.schemas import VERDICTS
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ class Batch:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
-        """Return the arrays of a table of candidates."""
-        lists = {name: Ragged.from_arrow(table.column(name)) for name in _LISTS}
-        flat = {name: table.column(name).to_numpy() for name in ("query_row", "background_mean", "background_std")}
+        """Return the arrays of a table of candidates; those of columns that were not read are empty."""
+        lists = {name: _list_of(table, name) for name in _LISTS}
+        flat = {name: _numbers_of(table, name) for name in ("query_row", "background_mean", "background_std")}
         return cls(
             query_rows=flat["query_row"],
             positives=lists["positive_rows"],
@@ -111,7 +112,7 @@ class Batch:
         )
 
     def __len__(self) -> int:
-        return len(self.query_rows)
+        return len(self.candidates)
 
     @property
     def has_guide(self) -> bool:
@@ -193,10 +194,38 @@ def _teacher(table: pa.Table) -> Scores | None:
     )
 
 
+def _list_of(table: pa.Table, name: str) -> Ragged:
+    if name in table.column_names:
+        return Ragged.from_arrow(table.column(name))
+    return Ragged(np.zeros(0, dtype=np.float32), np.zeros(table.num_rows + 1, dtype=np.int64))
+
+
+def _numbers_of(table: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(table.column(name).to_numpy() if name in table.column_names else np.zeros(0, dtype=np.float32))
+
+
+def verdict_codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Return the verdicts of a judged table, cell by cell, as their places in `VERDICTS`, int8.
+
+    Args:
+        column: list<list<string>>, the string plain or by dictionary; slices are respected.
+    """
+    parts = [np.zeros(0, dtype=np.int8)]
+    for chunk in column.chunks:
+        flat = chunk.flatten().flatten()
+        coded = flat if pa.types.is_dictionary(flat.type) else flat.dictionary_encode()
+        names = np.array([_CODES[name] for name in coded.dictionary.to_pylist()], dtype=np.int8)
+        parts.append(names[coded.indices.to_numpy()])
+    return np.concatenate(parts)
+
+
+_CODES = {name: code for code, name in enumerate(VERDICTS)}
+
+
 def source_ranks(table: pa.Table) -> np.ndarray:
     """Return each candidate's rank in each source, int32, shape (candidates, sources); 0 where it was not found."""
     candidates = len(Ragged.from_arrow(table.column("doc_rows")).values)
-    ranks = Ragged.from_arrow(table.column("source_ranks")).values  # floats with NaN where there are nulls
+    ranks = _list_of(table, "source_ranks").values  # floats with NaN where there are nulls
     sources = len(ranks) // candidates if candidates else 0
     return np.asarray(np.nan_to_num(ranks).astype(np.int32).reshape(candidates, sources))
 

@@ -8,14 +8,13 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.candidates import Batch, Cells
+from hnmine.candidates import Batch, Cells, verdict_codes
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
 from hnmine.ragged import Ragged
-from hnmine.schemas import CHOSEN, KEEP, conform
+from hnmine.schemas import CHOSEN, KEEP, VERDICTS, conform
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.dots import unit
 from hnmine.science.ensembling import drawn_source, in_turn
@@ -235,9 +234,7 @@ def _hash(text: str) -> int:
 def cells_of(table: pa.Table, batch: Batch) -> tuple[Cells, np.ndarray]:
     """Return the cells of a judged table and which of them were kept."""
     cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
-    flat = table.column("verdicts").combine_chunks().flatten().flatten()
-    keep = pc.equal(flat, KEEP).to_numpy(zero_copy_only=False)
-    return cells, np.asarray(keep, dtype=bool)
+    return cells, verdict_codes(table.column("verdicts")) == list(VERDICTS).index(KEEP)
 
 
 def anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:

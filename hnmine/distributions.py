@@ -16,7 +16,7 @@ from hnmine.config import Config
 from hnmine.filtering import pieces
 from hnmine.naming import RANDOM_DOCUMENT, shares, source_sets
 from hnmine.ragged import Ragged
-from hnmine.schemas import JUDGED, QUERY_REPORT
+from hnmine.schemas import JUDGED_CODED, QUERY_REPORT
 from hnmine.science.eci import hardness
 from hnmine.science.histogram import borders, counts
 from hnmine.stage import RunContext
@@ -25,6 +25,12 @@ from hnmine.store import Shards
 NEAR_COPY = 0.95
 """A chosen negative with this cosine to a positive, or a higher one, is counted as a near-copy that was let through."""
 NEAR_CHECKS = ("copy_of_positive", "copy_of_query", "copy_of_negative", "near_copy_of_positive", "near_copy_of_query")
+
+
+_COLUMNS = [
+    "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "similarities", "query_overlaps",
+    "background_mean", "source_ranks", "anchor_scores", "verdicts", "probabilities",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,17 +95,18 @@ class Spread:
 
 def spread(context: RunContext, chosen: pa.Table) -> Spread:
     """Return the facts of the chosen negatives and the histograms of all candidates."""
-    shards = Shards(context.reading("filter"), JUDGED)
+    shards = Shards(context.reading("filter"), JUDGED_CODED)
     edges = _score_edges(shards, chosen)
     totals = {name: np.zeros(len(edges) - 1, dtype=np.int64) for name in ("kept", "rejected", "positive")}
     parts, starts = [], chosen.column("query_row").to_numpy()
     for number in range(len(shards)):
-        for _, piece in pieces(shards.read(number)):
+        for _, piece in pieces(shards.read(number, _COLUMNS)):
             batch = Batch.from_table(piece)
             cells, keep = cells_of(piece, batch)
-            scores, positive = batch.scores[cells.candidate], batch.is_positive[cells.candidate]
-            totals["kept"] += counts(scores[keep], edges)
-            totals["rejected"] += counts(scores[~keep & ~positive & ~np.isnan(scores)], edges)
+            kept = np.bincount(cells.candidate[keep], minlength=len(batch.scores))
+            rejected = np.where(batch.counted, cells.anchors.lengths[batch.owners] - kept, 0)
+            totals["kept"] += counts(batch.scores, edges, kept)
+            totals["rejected"] += counts(batch.scores, edges, rejected)
             totals["positive"] += counts(batch.positive_scores.values, edges)
             low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
             parts.append(_facts(piece, batch, cells, (int(low), chosen.slice(low, high - low))))

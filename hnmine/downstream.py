@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from hnmine.choosing import anchor_of
 from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.probing import CUT, Judged, TrainingSet, quality, train
@@ -147,9 +148,8 @@ def _gather(context: RunContext) -> _Material:
     table = Shards(context.reading("filter"), JUDGED).take(rows, ["positive_rows", "anchor_scores", "doc_rows"])
     positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
     examples = positives.owners
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][examples]
-    # chosen has one row for each anchor: the positive's own, or the query's only one
-    own = np.where(anchors.lengths[examples] > 1, place, 0)
+    # chosen has one row for each anchor
+    own = anchor_of(positives, anchors) - anchors.offsets[:-1][examples]
     lists = negatives.take(np.searchsorted(owner, rows)[examples] + own)
     documents = _documents(context, [positives.values, lists.values], Ragged.from_arrow(table.column("doc_rows")))
     embed = context.reading("embed")

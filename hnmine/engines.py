@@ -1,4 +1,4 @@
-"""Where shards are worked on: here, or in a pool of processes. Both behind one seam, `map`.
+"""Where shards are worked on: here, or in a pool of processes, or (`hnmine.rayengine`) on a cluster. One seam, `map`.
 
 An engine knows nothing of stages, and stages nothing of engines; what they exchange is files.
 """
@@ -19,17 +19,36 @@ ResultT = TypeVar("ResultT")
 
 
 class Engine(Protocol):
-    """Maps a function over items and yields each result with its item's index, in any order."""
+    """Maps a function over items and yields each result with its item's index, in any order.
+
+    Attributes:
+        inline: the function is called in this process, one item after another.
+    """
+
+    inline: bool
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index, result) as results come; the first error ends the map."""
+        """Yield (index, result) as results come; the first error ends the map.
+
+        Args:
+            fn: what is done with an item.
+            items: what it is done with.
+            cpus: cores that one call asks for, where the engine shares them out.
+            gpus: GPUs likewise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what the engine holds; called once, after the last map."""
         ...
 
 
 class InlineEngine:
     """Works on one item after another, in this process."""
+
+    inline = True
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
@@ -38,6 +57,9 @@ class InlineEngine:
         for index, item in enumerate(items):
             yield index, fn(item)
 
+    def close(self) -> None:
+        """Hold nothing."""
+
 
 class PoolEngine:
     """Works on several items at a time, in spawned processes.
@@ -45,6 +67,8 @@ class PoolEngine:
     Args:
         workers: number of processes.
     """
+
+    inline = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -77,6 +101,9 @@ class PoolEngine:
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """Hold nothing: the processes of a map end with it."""
 
     def _run(
         self, pool: ProcessPoolExecutor, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT]
@@ -119,8 +146,3 @@ def _start_worker(parent: int, taken: Any, count: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def make_engine(workers: int) -> Engine:
-    """Return the engine for a number of workers: 1 stays in this process."""
-    return InlineEngine() if workers == 1 else PoolEngine(workers)

@@ -10,7 +10,8 @@
     ├── MissingExtra            5   an optional package is not installed
     ├── ModelError              6   a model cannot be loaded, or gives unusable vectors
     ├── GateFailed              7   the report crossed a --fail-under or --fail-over limit
-    └── WorkerDied              8   a worker process ended without a result
+    ├── WorkerDied              8   a worker process ended without a result
+    └── ClusterError            9   the Ray cluster cannot be used
 
 A message says what is wrong, where (file, line, column, key) and what to do. The command line catches
 `HnmineError` in one place; anything else is a bug and keeps its traceback.
@@ -79,6 +80,12 @@ class WorkerDied(HnmineError):
     """A worker process ended without giving a result."""
 
     exit_code = 8
+
+
+class ClusterError(HnmineError):
+    """The Ray cluster cannot be reached, or its nodes cannot do the work."""
+
+    exit_code = 9
 
 
 class Problems:

@@ -5,21 +5,23 @@ import numpy as np
 from hnmine.candidates import Batch, Cells
 from hnmine.science.standardise import against, within
 
-NAMES = (
-    "score",              # s against the query's random documents
-    "score_to_anchor",    # s - s+, the same scale
-    "anchor",             # s+ against the query's random documents
-    "similarity",         # largest sim(d, d+), against the positive's random documents
-    "log_rank",
-    "score_in_list",      # z(s) among the query's own candidates
-    "similarity_in_list", # z(sim) likewise
-    "both_in_list",       # z(s) z(sim)
-    "similarity_to_anchor",
-    "query_words",        # share of the query's word weight that the candidate holds
-    "query_words_in_list",
-    "positive_words",     # largest weighted word overlap with a positive
-    "positive_words_in_list",
-)  # fmt: skip
+_PARTS: dict[str, tuple[str, int]] = {
+    "score": ("score", 0),                       # s against the query's random documents
+    "score_to_anchor": ("score", -1),            # s - s+, the same scale
+    "anchor": ("", 1),                           # s+ against the query's random documents
+    "similarity": ("similarity", 0),             # largest sim(d, d+), against the positive's random documents
+    "log_rank": ("log_rank", 0),
+    "score_in_list": ("score_in_list", 0),       # z(s) among the query's own candidates
+    "similarity_in_list": ("similarity_in_list", 0),  # z(sim) likewise
+    "both_in_list": ("both_in_list", 0),         # z(s) z(sim)
+    "similarity_to_anchor": ("similarity", -1),
+    "query_words": ("query_words", 0),           # share of the query's word weight that the candidate holds
+    "query_words_in_list": ("query_words_in_list", 0),
+    "positive_words": ("positive_words", 0),     # largest weighted word overlap with a positive
+    "positive_words_in_list": ("positive_words_in_list", 0),
+}  # fmt: skip
+"""Each feature of a cell: a measure of its candidate (none: 0), and how often its anchor is added to it."""
+NAMES = tuple(_PARTS)
 
 
 def two_sided(batch: Batch) -> np.ndarray:
@@ -50,24 +52,63 @@ def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
     return np.asarray(within(raised, batch.owners, counted, len(batch)))
 
 
+def measures(batch: Batch) -> dict[str, np.ndarray]:
+    """Return what the features of a cell are made of, one value a candidate, float64 or float32, by name."""
+    owners = batch.owners
+    place = batch.positives.places(owners)
+    spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
+    z_score, z_similarity = _in_list(batch, batch.scores), _in_list(batch, batch.similarity)
+    return {
+        "score": against(batch.scores, batch.background_mean[owners], batch.background_std[owners]),
+        "similarity": batch.most(spread),
+        "log_rank": np.log(batch.ranks),
+        "score_in_list": z_score,
+        "similarity_in_list": z_similarity,
+        "both_in_list": z_score * z_similarity,
+        "query_words": batch.query_overlaps,
+        "query_words_in_list": _in_list(batch, batch.query_overlaps),
+        "positive_words": batch.overlap,
+        "positive_words_in_list": _in_list(batch, batch.overlap),
+    }
+
+
+def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
+    """Return s+ of each anchor against its query's random documents."""
+    query = cells.anchors.owners
+    return against(cells.anchors.values, batch.background_mean[query], batch.background_std[query])
+
+
 def features(batch: Batch, cells: Cells) -> np.ndarray:
     """Return the evidence of each cell, float64, shape (cells, len(NAMES))."""
-    owners = batch.owners
-    mean, std = batch.background_mean, batch.background_std
-    widths = batch.positives.lengths[owners]
-    place = np.repeat(batch.positives.offsets[:-1][owners] - (np.cumsum(widths) - widths), widths)
-    place += np.arange(int(widths.sum()))
-    spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
-    similarity = batch.most(spread)
-    score = against(batch.scores, mean[owners], std[owners])
-    z_score, z_similarity = _in_list(batch, batch.scores), _in_list(batch, batch.similarity)
-    query = cells.anchors.owners
-    anchor = against(cells.anchors.values, mean[query], std[query])[cells.anchor]
-    at = cells.candidate
-    columns = (
-        score[at], score[at] - anchor, anchor, similarity[at], np.log(batch.ranks)[at],
-        z_score[at], z_similarity[at], (z_score * z_similarity)[at], similarity[at] - anchor,
-        batch.query_overlaps[at], _in_list(batch, batch.query_overlaps)[at],
-        batch.overlap[at], _in_list(batch, batch.overlap)[at],
-    )  # fmt: skip
-    return np.stack(columns, axis=1)
+    found, anchor = measures(batch), _anchors(batch, cells)[cells.anchor]
+    out = np.zeros((len(NAMES), len(anchor)))
+    for column, (measure, times) in zip(out, _PARTS.values(), strict=True):
+        if measure:
+            column += found[measure][cells.candidate]
+        if times:
+            column += times * anchor
+    return np.ascontiguousarray(out.T)
+
+
+def weighted(batch: Batch, cells: Cells, slopes: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of each cell's features: slopes . features, without making the features cell by cell.
+
+    Most features are of the candidate alone, whatever the anchor, and the others are sums: so the sum is one of the
+    candidate plus one of the anchor.
+
+    Args:
+        batch: candidates.
+        cells: its cells.
+        slopes: float64, shape (queries, len(NAMES)), or (1, len(NAMES)) for all queries alike.
+
+    Returns:
+        float64, one a cell.
+    """
+    alike = len(slopes) == 1
+    of_candidates, found = np.zeros(len(batch.scores)), measures(batch)
+    for name, values in found.items():
+        slope = slopes[:, [measure == name for measure, _ in _PARTS.values()]].sum(axis=1)
+        of_candidates += values * (slope if alike else slope[batch.owners])
+    slope = (slopes * [times for _, times in _PARTS.values()]).sum(axis=1)
+    of_anchors = _anchors(batch, cells) * (slope if alike else slope[cells.anchors.owners])
+    return np.asarray(of_candidates[cells.candidate] + of_anchors[cells.anchor])

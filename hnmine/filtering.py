@@ -1,6 +1,6 @@
 """The candidates of a run with what judging needs beside them, piece by piece; for filter, report and sweeps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.calibrating import Calibration
+from hnmine.calibrating import Calibration, Drawn
 from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.judging import Scorer, TextKeys
@@ -37,17 +37,21 @@ class FilterState:
     where: Where | None = None
     rescored: Rescored | None = None
 
-    def read(self, number: int) -> pa.Table:
-        """Return a shard of candidates, with the scores that the filter goes by."""
-        table = self.candidates.read(number)
-        return table if self.rescored is None else self.rescored.swap(table, int(self.candidates.offsets[number]))
+    def read(self, number: int, drawn: Drawn | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a shard of candidates, or some of its queries, with the scores that the filter goes by."""
+        wanted = list(columns) if columns is not None and self.rescored is None else None  # a swap needs all
+        table = self.candidates.read(number, wanted)
+        if drawn is not None:
+            table = table.filter(pa.array(drawn(table.column("query_row").to_numpy())))
+        return table if self.rescored is None else self.rescored.swap(table)
 
-    def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
-        """Yield all candidates with their text keys, some queries at a time."""
+    def pieces(
+        self, drawn: Drawn | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Batch, TextKeys]]:
+        """Yield candidates with their text keys, some queries at a time: see `hnmine.calibrating.Pieces`."""
         for number in range(len(self.candidates)):
-            first_row = int(self.candidates.offsets[number])
-            for first, piece in pieces(self.read(number)):
-                yield self._permitted(Batch.from_table(piece)), self.keys(first_row + first, piece.num_rows)
+            for _, piece in pieces(self.read(number, drawn, columns)):
+                yield self._permitted(Batch.from_table(piece)), self.keys(piece.column("query_row").to_numpy())
 
     def _permitted(self, batch: Batch) -> Batch:
         """Return the batch with what `retrieve.where` says of each candidate beside each positive."""
@@ -61,11 +65,11 @@ class FilterState:
         known = batch.positives.take(batch.owners).values
         return replace(batch, permitted=self.where.allows_knowing(queries, known, documents))
 
-    def keys(self, first: int, rows: int) -> TextKeys:
-        """Return the text keys for rows [first, first + rows) of all queries."""
+    def keys(self, rows: np.ndarray) -> TextKeys:
+        """Return the text keys of queries, by their rows."""
         # by row and not by shard: candidates may have been found under another shard size than the queries now have
         lists = ("sibling_rows", "negative_rows", "relevant_rows")
-        table = self.queries.take(np.arange(first, first + rows), ["text_key", *lists])
+        table = self.queries.take(rows, ["text_key", *lists])
         siblings, negatives, relevant = (Ragged.from_arrow(table.column(name)) for name in lists)
         text_keys = table.column("text_key").to_numpy()
         is_cosine = self.config.embed.similarity == "cosine"

@@ -58,9 +58,8 @@ class TextKeys:
         """Tell for each candidate whether it has the same text as one of its query's documents in `rows`, bool."""
         if not len(rows.values):
             return np.zeros(len(batch.scores), dtype=bool)
-        text, own = self.documents[batch.candidates.values], self.documents[rows.values]
-        names = np.unique(np.concatenate([text, own]))
-        return rows.with_values(np.searchsorted(names, own)).contains(batch.owners, np.searchsorted(names, text))
+        text = self.documents[batch.candidates.values]
+        return rows.with_values(self.documents[rows.values]).contains(batch.owners, text)
 
 
 def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
@@ -139,7 +138,7 @@ def checked(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
     """Return the codes that the checks before all rules give, int8, one a candidate; they know no anchor."""
     codes = np.zeros(len(batch.scores), dtype=np.int8)
     for name, reject in _candidate_checks(batch, config, keys):
-        codes = np.where((codes == 0) & reject, np.int8(CODES[name]), codes)
+        codes[(codes == 0) & reject] = CODES[name]
     return codes
 
 
@@ -164,15 +163,17 @@ def judge(
     codes = (checked(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
     evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
-    known = spared(batch, config, keys)[cells.candidate]
+    known = spared(batch, config, keys)
     for name in rule_names(config):
-        keep = RULES[name](evidence) | known
-        codes = np.where((codes == 0) & ~keep, np.int8(CODES[name]), codes)
-    kept = np.flatnonzero(codes == CODES[KEEP])
-    documents = batch.candidates.values[cells.candidate[kept]]
-    kept = kept[keys.shared[documents]]
-    documents = batch.candidates.values[cells.candidate[kept]]
-    codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
+        keep = RULES[name](evidence)
+        if known.any():
+            keep |= known[cells.candidate]
+        codes[(codes == 0) & ~keep] = CODES[name]
+    shared = keys.shared[batch.candidates.values]
+    if shared.any():
+        kept = np.flatnonzero((codes == CODES[KEEP]) & shared[cells.candidate])
+        documents = batch.candidates.values[cells.candidate[kept]]
+        codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
     return Judgement(cells, codes, probabilities)
 
 

@@ -1,11 +1,12 @@
 """Measuring what a filter lets through: rate of hidden positives, hardness, fill and ECI."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from hnmine.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, MOST_QUERIES, Pieces, enough, hidden_rows, usable
+from hnmine.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, Pieces, Protocol
 from hnmine.candidates import Cells
 from hnmine.choosing import Chooser, Vectors
 from hnmine.config import Config
@@ -26,12 +27,19 @@ def chooser_for(config: Config, vectors: Vectors | None) -> Chooser:
 
 
 def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vectors | None = None) -> dict[str, Any]:
+    """Return what a filter lets through of the hidden positives of some candidates: see `measure_rows`."""
+    return measure_rows(Protocol.of(pieces, config), config, scorer, vectors)
+
+
+def measure_rows(
+    protocol: Protocol, config: Config, scorer: Scorer | None, vectors: Vectors | None = None
+) -> dict[str, Any]:
     """Return what a filter lets through of hidden positives: rate with its interval, hardness and fill.
 
     All of it is over the negatives that are retrieved: random documents are left out, and are not wanted either.
 
     Args:
-        pieces: gives the candidates, piece by piece.
+        protocol: the collection's rows.
         config: the whole config; its filter and emit tables are what is measured.
         scorer: out of fold; None where no rule needs it.
         vectors: the teacher's, where choosing needs them: see `hnmine.choosing.teacher_vectors`.
@@ -43,22 +51,40 @@ def measure(pieces: Pieces, config: Config, scorer: Scorer | None, vectors: Vect
     """
     if not config.emit.retrieved_negatives:
         return {"rate": None, "reason": NOTHING_RETRIEVED}
-    _, several, hidden = usable(pieces)
-    if not enough(several, hidden):
+    if not protocol.measured:
         reason = (
-            f"{several:,} queries have several positives, {hidden:,} of which are among the candidates; "
-            f"{ENOUGH_QUERIES} and {ENOUGH_HIDDEN} are needed"
+            f"{protocol.several:,} queries have several positives, {protocol.hidden:,} of which are among the "
+            f"candidates; {ENOUGH_QUERIES} and {ENOUGH_HIDDEN} are needed"
         )
         return {"rate": None, "reason": reason}
-    filter_config = config.filter.model_copy(update={"anchor": "each"})
+    each = config.model_copy(update={"filter": config.filter.model_copy(update={"anchor": "each"})})
+    return outcome(protocol.rows, each, scorer, vectors, reliable=True)
+
+
+def outcome(
+    rows: Sequence[Hidden],
+    config: Config,
+    scorer: Scorer | None,
+    vectors: Vectors | None = None,
+    *,
+    reliable: bool = False,
+) -> dict[str, Any]:
+    """Return what a config's filter and choice do with the protocol's rows: see `Tally`.
+
+    Args:
+        rows: of the protocol.
+        config: the whole config.
+        scorer: out of fold; None where no rule needs it.
+        vectors: the teacher's, where choosing needs them.
+        reliable: whether the result tells how reliable the scorer's probabilities are.
+    """
     chooser = chooser_for(config, vectors)
     tally = Tally()
-    for rows in hidden_rows(pieces, config, MOST_QUERIES / several):
-        judged = rows.judge(filter_config, scorer)
-        ids = [str(row) for row in rows.batch.query_rows]
-        known = rows.keys.is_judged(rows.batch)
-        chosen = chooser.choose(rows.batch, judged.cells, judged.keep, ids, known)
-        tally.add(rows, judged.cells, chosen, judged.probabilities)
+    for part in rows:
+        judged = part.judge(config.filter, scorer)
+        ids = [str(row) for row in part.batch.query_rows]
+        chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
+        tally.add(part, judged.cells, chosen, judged.probabilities if reliable else None)
     return tally.result(config.emit.retrieved_negatives)
 
 

@@ -99,8 +99,7 @@ class Outside:
         pairs = np.unique(np.stack([query, documents], axis=1), axis=0)
         rows = Ragged.from_lengths(pairs[:, 1], np.bincount(pairs[:, 0], minlength=len(asked)))
         whole = self._with(batch, rows)
-        keys = self.state.keys(int(table.column("query_row")[0].as_py()), table.num_rows).take(asked)
-        judged = judge(whole, self.state.config.filter, keys, self.state.scorer)
+        judged = judge(whole, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
         place, _ = whole.candidates.find(query, documents)
         # the anchor among those of the queries asked, and where the cells of each begin
         first = np.searchsorted(owners, asked)

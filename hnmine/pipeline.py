@@ -1,12 +1,13 @@
 """Running stages in order: keys first, then the lock, then each stage that is not done yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hnmine.config import Config
-from hnmine.engines import make_engine
+from hnmine.engines import Engine, InlineEngine, PoolEngine
 from hnmine.errors import ConfigError, IncompleteStage, StaleOutput
 from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.lock import lock_folder
@@ -60,14 +61,14 @@ def run(
         if options.overwrite:
             _clear_stale(stages, context, expected)
         refuse_stale(stages, context, expected)
-        engine = make_engine(config.workers)
         results = []
-        for name in stages:
-            if _reusable(name, context, expected):
-                manifest: Mapping[str, Any] = recorded(context.reading(name)) or {}
-                results.append(StageResult(name, False, 0.0, manifest["counts"]))
-            else:
-                results.append(run_stage(STAGES[name], context, expected[name], engine, progress))
+        with _engine(context, progress) as engine:
+            for name in stages:
+                if _reusable(name, context, expected):
+                    manifest: Mapping[str, Any] = recorded(context.reading(name)) or {}
+                    results.append(StageResult(name, False, 0.0, manifest["counts"]))
+                else:
+                    results.append(run_stage(STAGES[name], context, expected[name], engine, progress))
         return results
 
 
@@ -82,6 +83,30 @@ def applying(config: Config, stages: Sequence[str] = tuple(STAGES)) -> tuple[str
         missing = " and ".join(f"[{name}]" for name in stages)
         raise ConfigError(f"{', '.join(stages)}: the config has no such stage; add a table {missing}")
     return found
+
+
+@contextmanager
+def _engine(context: RunContext, progress: Progress) -> Iterator[Engine]:
+    """Yield the engine that the config names, and close it."""
+    engine = make_engine(context, progress)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def make_engine(context: RunContext, progress: Progress) -> Engine:
+    """Return the engine that the config names; nothing is started before there is work for it."""
+    config = context.config
+    if config.engine == "ray":
+        from hnmine.raycluster import Cluster
+        from hnmine.rayengine import RayEngine
+
+        sources = (context.source,) if context.source is not None else ()
+        where = (config.ray_address, context.out, sources, config.ray_wait, config.workers)
+        return RayEngine(Cluster(*where, progress.note))
+    pooled = config.engine == "pool" or (config.engine == "auto" and config.workers > 1)
+    return PoolEngine(config.workers) if pooled else InlineEngine()
 
 
 def _reusable(name: str, context: RunContext, expected: Expected) -> bool:

@@ -1,5 +1,6 @@
 """Vectors that the user brings: Parquet with ids, or .npy in the order of the input."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,15 @@ import pyarrow.parquet as pq
 from hnmine.config import Columns, Config, TeacherTable
 from hnmine.encoders import faults
 from hnmine.errors import InputError, few
+from hnmine.rawvectors import RawVectors
 from hnmine.readers.columns import USUAL
 from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
 from hnmine.schemas import QUERIES
 from hnmine.stage import RunContext
 from hnmine.store import Shards
 
+# Vectors are read this many at a time.
+_ROWS = 16_384
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
 
 
@@ -54,15 +58,16 @@ class Precomputed:
         sources = vector_sources(context.config, table)[side]
         self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         endings = {source.ending for source in sources}
-        if endings == {".npy"}:
-            self.vectors = _join([_load_npy(source) for source in sources], self.name)
-            self.rows = self._rows_by_order(context)
-        elif ".npy" in endings:
+        if ".npy" in endings and len(endings) > 1:
             raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
-        else:
-            ids, parts = _load_tables(sources, context.config.input.columns, side)
-            self.vectors = _join(parts, self.name)
-            self.rows = self._rows_by_id(ids)
+        ids: list[pa.Array] = []
+        found = (part for source in sources for part in _parts_of(source, context.config.input.columns, side, ids))
+        self.vectors = RawVectors(context.folder("embed"), _alike(found, self.name))
+        self.rows = (
+            self._rows_by_order(context)
+            if endings == {".npy"}
+            else self._rows_by_id(pa.chunked_array(ids, pa.string()))
+        )
         self._check(context.config.teachers[table].similarity)
         if side == "corpus":
             self._check_other_side(context)
@@ -70,8 +75,7 @@ class Precomputed:
     def read(self, number: int) -> np.ndarray:
         """Return shard `number`'s vectors, float32, shape (rows, dim)."""
         low, high = self.shards.offsets[number : number + 2]
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
-            return np.asarray(self.vectors[self.rows[low:high]], dtype=np.float32)
+        return self.vectors.take(self.rows[low:high])
 
     def _check(self, similarity: str) -> None:
         """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
@@ -126,60 +130,75 @@ def _ingest_counts(context: RunContext) -> dict[str, Any]:
     return counts
 
 
-def _load_npy(source: Source) -> np.ndarray:
+def _parts_of(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
+    """Yield the vectors of a file some rows at a time; the ids of a Parquet file go to `ids`."""
+    return _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, side, ids)
+
+
+def _npy_parts(source: Source) -> Iterator[np.ndarray]:
     try:
         with source.open() as file:
-            loaded: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_column, kind = read(file)
+            if len(shape) != 2 or kind.kind != "f":
+                raise InputError(f"{source.name}: a float array of two dimensions is needed, not {kind} {shape}")
+            if by_column:
+                raise InputError(f"{source.name}: its numbers stand column by column; save it as np.ascontiguousarray")
+            for first in range(0, shape[0], _ROWS):
+                rows = min(_ROWS, shape[0] - first)
+                data = file.read(rows * shape[1] * kind.itemsize)
+                if len(data) < rows * shape[1] * kind.itemsize:
+                    raise EOFError(f"it ends before its row {first + rows:,} of {shape[0]:,}")
+                yield np.frombuffer(data, dtype=kind).reshape(rows, shape[1])
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
-    if loaded.ndim != 2 or loaded.dtype.kind != "f":
-        raise InputError(f"{source.name}: a float array of two dimensions is needed, not {loaded.dtype} {loaded.shape}")
-    return loaded
 
 
-def _join(parts: list[np.ndarray], name: str) -> np.ndarray:
-    dims = {part.shape[1] for part in parts}
-    if len(dims) > 1:
-        raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+def _alike(parts: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    """Yield the same, all of one dimension."""
+    dims: dict[int, None] = {}
+    for part in parts:
+        dims[part.shape[1]] = None
+        if len(dims) > 1:
+            raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
+        yield part
 
 
-def _load_tables(sources: list[Source], columns: Columns, side: str) -> tuple[pa.ChunkedArray, list[np.ndarray]]:
-    ids, parts = [], []
+def _table_parts(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
     kind = "doc_id" if side == "corpus" else "query_id"
-    for source in sources:
-        table = _load_table(source)
-        id_name = next((n for n in (getattr(columns, kind), *USUAL[kind]) if n in table.column_names), None)
-        vector = next((n for n in _VECTOR_NAMES if n in table.column_names), None)
-        if id_name is None or vector is None:
-            missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
-            raise InputError(f"{source.name}: {missing} is missing; it has: {', '.join(table.column_names)}")
-        try:
-            ids.extend(table.column(id_name).cast(pa.string()).chunks)
-        except pa.ArrowException as error:
-            raise InputError(f"{source.name} column {id_name}: cannot be read as ids: {reason(error)}") from None
-        parts.append(_matrix(table.column(vector), f"{source.name} column {vector}"))
-    return pa.chunked_array(ids, pa.string()), parts
-
-
-def _load_table(source: Source) -> pa.Table:
     if source.ending not in (".parquet", ".pq"):
         raise InputError(f"{source.name}: vectors must be Parquet or .npy")
     try:
         with source.open() as file:
-            return pq.read_table(file)
+            parquet = pq.ParquetFile(file)
+            names = parquet.schema_arrow.names
+            id_name = next((n for n in (getattr(columns, kind), *USUAL[kind]) if n in names), None)
+            vector = next((n for n in _VECTOR_NAMES if n in names), None)
+            if id_name is None or vector is None:
+                missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
+                raise InputError(f"{source.name}: {missing} is missing; it has: {', '.join(names)}")
+            if not parquet.metadata.num_rows:
+                raise InputError(f"{source.name} column {vector}: holds no vectors")
+            for batch in parquet.iter_batches(_ROWS, columns=[id_name, vector]):
+                ids.append(_ids(batch.column(id_name), f"{source.name} column {id_name}"))
+                yield _matrix(batch.column(vector), f"{source.name} column {vector}")
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 
 
-def _matrix(column: pa.ChunkedArray, where: str) -> np.ndarray:
+def _ids(column: pa.Array, where: str) -> pa.Array:
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise InputError(f"{where}: cannot be read as ids: {reason(error)}") from None
+
+
+def _matrix(array: pa.Array, where: str) -> np.ndarray:
     """Return a list column as a matrix, its float type kept; a ragged or empty one is an error."""
-    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     kind = array.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{where}: holds {kind}, not lists of numbers")
-    if not len(array):
-        raise InputError(f"{where}: holds no vectors")
     lengths = pc.unique(pc.list_value_length(array)).to_pylist()
     if lengths == [0]:
         raise InputError(f"{where}: its vectors are empty")

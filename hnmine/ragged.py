@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+# Lists up to this length are searched value by value, longer ones in order.
+_SHORT = 8
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -59,14 +62,27 @@ class Ragged:
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def contains(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Tell for each (row, value) whether the row's list holds the value; both int64, same shape."""
+        """Tell for each (row, value) whether the row's list holds the value; int64 rows, any type of values."""
+        found = np.zeros(len(rows), dtype=bool)
         if not len(self.values) or not len(rows):
-            return np.zeros(len(rows), dtype=bool)
-        span = int(max(self.values.max(), values.max())) + 1
-        own = np.unique(self.owners * span + self.values)
-        asked = rows * span + values
+            return found
+        longest = int(self.lengths.max())
+        if longest > _SHORT:
+            return self._search(rows, values)
+        empty = bool((self.lengths == 0).any())
+        for place in range(longest):  # a shorter list stands with its last value once more
+            at = np.minimum(self.offsets[:-1] + place, np.maximum(self.offsets[1:] - 1, 0))
+            found |= self.values[at][rows] == values
+        return found & (self.lengths > 0)[rows] if empty else found
+
+    def _search(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the same for lists of any length, by binary search."""
+        names, codes = np.unique(self.values, return_inverse=True)
+        own = np.unique(self.owners * len(names) + codes)
+        name = np.minimum(np.searchsorted(names, values), len(names) - 1)
+        asked = rows * len(names) + name
         place = np.minimum(np.searchsorted(own, asked), len(own) - 1)
-        return np.asarray(own[place] == asked)
+        return np.asarray((own[place] == asked) & (names[name] == values))
 
     def find(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return where in `values` each (row, value) stands, and whether it does (bool); all int64, not negative."""

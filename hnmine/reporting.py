@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from hnmine.badpositives import BAD_POSITIVES_FILE
 from hnmine.batches.step import summary
 from hnmine.biases import measure_biases
+from hnmine.calibrating import Protocol
 from hnmine.choosing import teacher_vectors
 from hnmine.distributions import hardness_by_place, histograms, near_copies, sources, spread
 from hnmine.examples import pick_examples
@@ -16,7 +17,7 @@ from hnmine.filtering import read_calibration, setup
 from hnmine.headline import conclude
 from hnmine.intervals import HEADLINE, headline_parts, intervals
 from hnmine.keys import recorded
-from hnmine.measuring import measure
+from hnmine.measuring import measure_rows
 from hnmine.ragged import Ragged
 from hnmine.remining import against_previous
 from hnmine.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
@@ -47,7 +48,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
         **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
         "intervals": _intervals(context, chosen),
-        **_false_negatives(context, int((table["positives"].to_numpy() > 1).sum())),
+        **_false_negatives(context),
         "verdicts": counts["filter"]["verdicts"],
         "counts": counts,
         "shortage": {name: emitted[name] for name in SHORTAGE},
@@ -73,24 +74,21 @@ def build_report(context: RunContext) -> dict[str, Any]:
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 
 
-def _false_negatives(context: RunContext, several: int) -> dict[str, Any]:
-    """Return the measured false-negative rate of the run's filter, of a plain 95% margin, and of a short grid.
-
-    Args:
-        context: the run.
-        several: how many queries have several positives.
-    """
+def _false_negatives(context: RunContext) -> dict[str, Any]:
+    """Return the measured false-negative rate of the run's filter, of a plain 95% margin, and of a short grid."""
     config = context.config
     calibration = read_calibration(context.reading("filter"), config.seed)
-    state, vectors = setup(context), teacher_vectors(context)
-    measured = measure(state.pieces, config, calibration.scorer(out_of_fold=True) if calibration else None, vectors)
+    pieces, vectors = setup(context).pieces, teacher_vectors(context)
+    protocol = Protocol.of(pieces, config)
+    scorer = calibration.scorer(out_of_fold=True) if calibration else None
+    measured = measure_rows(protocol, config, scorer, vectors)
     margin = config.model_copy(update={"filter": config.filter.model_copy(update={"rule": "percent", "percent": 0.95})})
     found: dict[str, Any] = {"false_negative_rate": measured["rate"]}
     if measured["rate"] is None:
         nothing = {"settings": [], "reason": measured["reason"]}
         return found | {"false_negative_rate_reason": measured["reason"], "tradeoff": nothing}
-    found["tradeoff"] = tradeoff(state, config, calibration, (measured, several), vectors)
-    found["hidden_positives"] = {"this_filter": measured, "margin_95": measure(state.pieces, margin, None, vectors)}
+    found["tradeoff"] = tradeoff((pieces, protocol), config, calibration, measured, vectors)
+    found["hidden_positives"] = {"this_filter": measured, "margin_95": measure_rows(protocol, margin, None, vectors)}
     if calibration is not None:
         found["calibration"] = {
             "fitted_on": calibration.fitted_on, "threshold": calibration.threshold, "reason": calibration.reason,

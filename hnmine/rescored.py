@@ -58,17 +58,16 @@ class Rescored:
         mean, std = percentile_background(ecdf(pairs, reference), len(reference))
         return cls(shards, reference, mean, std)
 
-    def swap(self, table: pa.Table, first: int) -> pa.Table:
+    def swap(self, table: pa.Table) -> pa.Table:
         """Return candidates with percentiles in the place of the teacher's scores, in their order; and those beside.
 
         Candidates that were not rescored have the score NaN and come last, in the teacher's order.
 
         Args:
             table: rows of retrieve.
-            first: the first of them among all queries.
         """
         # by row and not by shard: they may have been rescored under another shard size
-        own = self.shards.take(np.arange(first, first + table.num_rows), ["scores", "positive_scores"])
+        own = self.shards.take(table.column("query_row").to_numpy(), ["scores", "positive_scores"])
         raw, positives = (Ragged.from_arrow(own.column(name)) for name in own.column_names)
         raw = raw.with_values(raw.values.astype(np.float32))  # null is NaN
         background = np.ones(table.num_rows, dtype=np.float32)

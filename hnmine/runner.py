@@ -4,6 +4,7 @@ A `Stage` is a description. Its steps are maps over items: an item is one output
 make it. `ShardWorker` makes one item of one step, and is the only execution unit, whatever the engine.
 """
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,27 +20,33 @@ from hnmine.store import read_json, read_key, write_json
 
 @dataclass(frozen=True)
 class ShardWorker:
-    """Makes one item of one step: the only execution unit. Loads the step's state once in each process."""
+    """Makes one item of one step: the only execution unit. Loads the step's state once in each process.
+
+    `run` tells one map from the next where worker processes outlive a run.
+    """
 
     stage: str
     step: str
     context: RunContext
     key: str
     tick: Tick | None = field(default=None, compare=False)
+    run: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the progress callback behind: it belongs to the parent process."""
         return {**self.__dict__, "tick": None}
 
     def __call__(self, item: Item) -> int:
-        """Make the item and return its rows."""
+        """Make the item, unless it is there already, and return its rows."""
+        if read_key(item.output) == item.key:  # a task that is done again after its worker was lost
+            return item.rows
         step = next(s for s in STAGES[self.stage].steps if s.name == self.step)
         table = step.process(self._state(step), item, self.tick or _no_tick)
         step.write(table, item)
         return int(table.num_rows)
 
     def _state(self, step: Step) -> Any:
-        name = f"{self.key} {self.step} {self.context.out}"
+        name = f"{self.key} {self.step} {self.context.out} {self.run}"
         if name not in _STATES:
             _STATES.clear()  # one step runs at a time: what the last one loaded is not needed any more
             _STATES[name] = step.setup(self.context)
@@ -144,11 +151,12 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tu
     _remove_strangers(items)
     done = sum(item.rows for item in items) - sum(item.rows for item in todo)
     progress.start(stage.name, step.name, step.unit, sum(item.rows for item in items), done)
-    inline = not hasattr(engine, "workers")
-    worker = ShardWorker(stage.name, step.name, context, key, progress.advance if inline else None)
+    tick = progress.advance if engine.inline else None
+    worker = ShardWorker(stage.name, step.name, context, key, tick, secrets.token_hex(4))
+    gpus = context.config.model_gpus if step.runs_model else 0.0
     try:
-        for index, _ in engine.map(worker, todo):
-            if not inline:
+        for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
+            if not engine.inline:
                 progress.advance(todo[index].rows)
     except OSError as error:
         raise OutputError(f"{stage.name} {step.name}: {error}") from error

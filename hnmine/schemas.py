@@ -186,6 +186,11 @@ JUDGED = pa.schema(
         ),
     ]
 )
+JUDGED_CODED = JUDGED.set(
+    JUDGED.get_field_index("verdicts"),
+    _field("verdicts", _list(_list(pa.dictionary(pa.int32(), pa.string()))), "as in `JUDGED`"),
+)
+"""How a judged table is read where verdicts are counted or compared: the same file, each verdict a small number."""
 CALIBRATION = pa.schema(
     [
         _field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),

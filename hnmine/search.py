@@ -102,14 +102,18 @@ def best_of(
         allowed: bool, shape (q, n): which documents count; all of them where it is not given.
     """
     first, last = 0, last_score(best)
+    # the same memory for every tile: fresh pages would cost a tenth of the product
+    numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
+    flags = np.empty(len(numbers), dtype=bool)
     while first < len(vectors):
         # until a query has k documents every score is a hit
-        part = slice(first, first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS))
-        scores = queries @ vectors[part].T
-        above = scores > last[:, None]
+        part = slice(first, min(len(vectors), first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS)))
+        shape, size = (len(queries), part.stop - first), len(queries) * (part.stop - first)
+        scores = np.matmul(queries, vectors[part].T, out=numbers[:size].reshape(shape))
+        above = np.greater(scores, last[:, None], out=flags[:size].reshape(shape))
         hits = np.flatnonzero(above if allowed is None else above & allowed[:, part])
         if len(hits):
-            query, place = np.divmod(hits, scores.shape[1])
+            query, place = np.divmod(hits, shape[1])
             best = keep_best(best, pack(scores.ravel()[hits], rows[part][place]), query, best.shape[1])
             last = last_score(best)
         first = part.stop

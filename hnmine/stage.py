@@ -61,9 +61,17 @@ def _write_parquet(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key)
 
 
+def write_lists(table: pa.Table, item: Item) -> None:
+    """Put a table that is mostly lists of numbers on disk: see `hnmine.store.write_table`."""
+    write_table(table, item.output, item.key, lists=True)
+
+
 @dataclass(frozen=True)
 class Step:
-    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk."""
+    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk.
+
+    `runs_model` says that it may use a GPU: on a cluster its tasks ask for one where the config says so.
+    """
 
     name: str
     unit: str
@@ -71,6 +79,7 @@ class Step:
     setup: Callable[[RunContext], Any]
     process: Process
     write: Callable[[pa.Table, Item], None] = _write_parquet
+    runs_model: bool = False
 
 
 def _always(config: Config) -> bool:

@@ -70,18 +70,39 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False) -> None:
-    """Write one Parquet shard with `key` in its footer; `plain` skips compression (vectors).
+def leaves(schema: pa.Schema, wanted: Callable[[pa.DataType], bool]) -> list[str]:
+    """Return the Parquet paths of the columns whose innermost type is wanted: name, name.list.element, ..."""
+    found = []
+    for field in schema:
+        path, kind = field.name, field.type
+        while pa.types.is_list(kind):
+            path, kind = f"{path}.list.element", kind.value_type
+        if wanted(kind):
+            found.append(path)
+    return found
+
+
+def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, lists: bool = False) -> None:
+    """Write one Parquet shard with `key` in its footer.
+
+    Args:
+        table: what is written.
+        path: where to.
+        key: of the shard.
+        plain: skips compression (vectors).
+        lists: for tables that are mostly lists of numbers: only strings by dictionary, which numbers seldom repeat for,
+            and a lighter compression. It takes a third of the time, to write and to read, and about the same space.
 
     Raises:
         OutputError: as `write_atomic`.
     """
     keyed = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: key.encode()})
-    options: dict[str, Any] = (
-        {"compression": "none", "use_dictionary": False, "write_statistics": False}
-        if plain
-        else {"compression": "zstd"}
-    )
+    options: dict[str, Any] = {"compression": "zstd"}
+    if plain:
+        options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    elif lists:
+        strings = leaves(table.schema, pa.types.is_string)
+        options = {"compression": "lz4", "use_dictionary": strings, "write_statistics": False}
     write_atomic(path, lambda temporary: pq.write_table(keyed, temporary, **options))
 
 
@@ -180,7 +201,8 @@ class Shards:
         """Return shard `number`, all of it or some columns, conformed to the schema."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         path = self.paths[number]
-        table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+        coded = leaves(schema, pa.types.is_dictionary)
+        table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None, read_dictionary=coded or None)
         return conform(table, schema, f"{self.folder.name}/{path.name}")
 
     def column(self, name: str) -> pa.ChunkedArray:

@@ -12,9 +12,8 @@ from hnmine.choosing import Vectors, teacher_vectors
 from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.filtering import setup
-from hnmine.hiding import Hidden
-from hnmine.judging import Scorer, rule_names
-from hnmine.measuring import NOTHING_RETRIEVED, Tally, chooser_for
+from hnmine.judging import rule_names
+from hnmine.measuring import NOTHING_RETRIEVED, outcome
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.store import read_json
 from hnmine.thresholds import set_threshold
@@ -81,7 +80,8 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     if "guide" in rule_names(config.filter) and not guided:
         raise IncompleteStage(f"{context.reading('retrieve')} was made without [guide]; run `hnmine retrieve` again")
     scorer = Remembered.of(protocol.rows, calibrate(protocol, config).scorer(out_of_fold=True))
-    found = [_try(settings, protocol, config, (scorer, vectors)) for settings in _grid(config, guided)]
+    means = (scorer, vectors)
+    found = [Swept(keys, try_setting(keys, protocol, config, means)) for keys in _grid(config, guided)]
     found = _mark_front(found, protocol.measured)
     return {
         "measured_on_hidden_positives": protocol.measured,
@@ -102,34 +102,28 @@ def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
     yield from (settings for group in groups for settings in group if settings != given)
 
 
-def _try(
-    settings: dict[str, Any], protocol: Protocol, config: Config, means: tuple[Remembered, Vectors | None]
-) -> Swept:
+def try_setting(
+    settings: dict[str, Any], protocol: Protocol, config: Config, means: tuple[Remembered | None, Vectors | None]
+) -> dict[str, Any]:
+    """Return what a setting does with the protocol's rows: see `hnmine.measuring.Tally`.
+
+    Args:
+        settings: keys of the filter table.
+        protocol: the collection's rows.
+        config: the whole config.
+        means: gives P(false negative) of the rows, and the teacher's vectors where choosing needs them.
+    """
     scorer, vectors = means
     tried, used = setting_of(config, settings), None
-    if "calibrated" in rule_names(tried.filter):
+    if scorer is not None and "calibrated" in rule_names(tried.filter):
         threshold, _ = set_threshold(protocol.rows, scorer, tried, measured=protocol.measured)
         used = replace(scorer, threshold=threshold)
-    return Swept(settings, outcome(protocol.rows, tried, used, vectors))
+    return outcome(protocol.rows, tried, used, vectors)
 
 
 def setting_of(config: Config, settings: dict[str, Any]) -> Config:
     """Return the config with other keys of its filter table; each positive by itself, as the protocol knows one."""
     return config.model_copy(update={"filter": config.filter.model_copy(update={**settings, "anchor": "each"})})
-
-
-def outcome(
-    rows: Sequence[Hidden], config: Config, scorer: Scorer | None, vectors: Vectors | None = None
-) -> dict[str, Any]:
-    """Return what a config's filter and choice do with the protocol's rows: see `hnmine.measuring.Tally`."""
-    chooser = chooser_for(config, vectors)
-    tally = Tally()
-    for part in rows:
-        judged = part.judge(config.filter, scorer)
-        ids = [str(row) for row in part.batch.query_rows]
-        chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
-        tally.add(part, judged.cells, chosen, None)
-    return tally.result(config.emit.retrieved_negatives)
 
 
 def _mark_front(found: list[Swept], measured: bool) -> list[Swept]:

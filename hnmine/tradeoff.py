@@ -1,19 +1,15 @@
 """False-negative rate against hardness for a few filter settings, so that the chosen one can be seen among others."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hnmine.calibrating import Calibration, Remembered, hidden_rows
+from hnmine.calibrating import MOST_QUERIES, Calibration, Pieces, Protocol, Remembered, hidden_rows
 from hnmine.choosing import Vectors
 from hnmine.config import Config
-from hnmine.filtering import FilterState
-from hnmine.hiding import Hidden
-from hnmine.sweeping import mark_front, outcome, setting_of
-from hnmine.thresholds import set_threshold
+from hnmine.sweeping import mark_front, try_setting
 
-QUERIES, CANDIDATES = 2000, 400_000
-"""At most so many queries and candidates are tried on, so that the report of a large run does not wait for this."""
+CANDIDATES = 400_000
+"""At most so many candidates are tried on, so that the report of a large run does not wait for this."""
 KEYS = ("queries", "chosen", "rate", "interval", "hardness", "fill", "eci")
 
 PLAIN: tuple[dict[str, Any], ...] = (
@@ -26,32 +22,33 @@ CALIBRATED = tuple({"rule": "calibrated", "max_false_negative_rate": r} for r in
 
 
 def tradeoff(
-    state: FilterState,
+    source: tuple[Pieces, Protocol],
     config: Config,
     calibration: Calibration | None,
-    own: tuple[dict[str, Any], int],
+    own: dict[str, Any],
     vectors: Vectors | None,
 ) -> dict[str, Any]:
     """Return the rate, hardness and fill of a short grid of settings, and of the run's own.
 
     Args:
-        state: gives the candidates.
+        source: gives the candidates; and the rows of the protocol, which are tried on where they are not too many.
         config: the whole config.
         calibration: the models that the run's filter fitted, if any.
-        own: what `hnmine.measuring.measure` says of the run's own filter, whose rate is measured; and how many queries
-            have several positives.
+        own: what `hnmine.measuring.measure` says of the run's own filter, whose rate is measured.
         vectors: the teacher's, where choosing needs them.
 
     Returns:
         settings, the run's own first: each with its keys of the filter table, its numbers, whether it is the run's own
         and whether no other beats it in rate and hardness at once.
     """
-    measured, several = own
-    at_most = min(QUERIES, max(1, CANDIDATES // config.retrieve.most))
-    rows = list(hidden_rows(state.pieces, config, at_most / max(1, several)))
+    pieces, protocol = source
+    at_most = min(MOST_QUERIES, max(1, CANDIDATES // config.retrieve.most))
+    if at_most < MOST_QUERIES:
+        protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
+    rows = protocol.rows
     grid = (*PLAIN, *(CALIBRATED if calibration is not None else ()))
     scorer = Remembered.of(rows, calibration.scorer(out_of_fold=True)) if calibration is not None else None
-    found = [(_own_keys(config), measured)] + [(s, _try(s, rows, config, (scorer, vectors))) for s in grid]
+    found = [(_own_keys(config), own)] + [(s, try_setting(s, protocol, config, (scorer, vectors))) for s in grid]
     front = mark_front([(numbers["rate"], numbers["hardness"]) for _, numbers in found])
     settings = [
         {"settings": keys, "own": not place, "front": bool(best), **{key: numbers[key] for key in KEYS}}
@@ -64,14 +61,3 @@ def tradeoff(
 def _own_keys(config: Config) -> dict[str, Any]:
     """Return the keys of the filter table that the user set, the rule in any case."""
     return {"rule": config.filter.rule} | config.filter.model_dump(mode="json", include=config.filter.model_fields_set)
-
-
-def _try(
-    settings: dict[str, Any], rows: Sequence[Hidden], config: Config, means: tuple[Remembered | None, Vectors | None]
-) -> dict[str, Any]:
-    scorer, vectors = means
-    tried, used = setting_of(config, settings), None
-    if "max_false_negative_rate" in settings and scorer is not None:
-        threshold, _ = set_threshold(rows, scorer, tried, measured=True)
-        used = replace(scorer, threshold=threshold)
-    return outcome(rows, tried, used, vectors)

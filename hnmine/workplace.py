@@ -18,11 +18,17 @@ class Place:
 
 
 _PLACES = [Place()]
+_SHARED: list[int | None] = [None]
 
 
-def take_place(place: Place) -> None:
-    """Say where this process stands; whoever starts it does."""
-    _PLACES[0] = place
+def take_place(place: Place, shared: int | None = None) -> None:
+    """Say where this process stands; whoever starts it does.
+
+    Args:
+        place: its place.
+        shared: the cores that all of them share; None where that is all that the machine gives.
+    """
+    _PLACES[0], _SHARED[0] = place, shared
 
 
 def my_place() -> Place:
@@ -49,5 +55,7 @@ def thread_share(cores: int, count: int) -> int:
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the cores that this process may use, or shares with the others."""
+    if _SHARED[0] is not None:
+        return _SHARED[0]
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,6 +46,8 @@ def run_all(
     previous: opt.Previous = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
+    engine: opt.Engine = None,
+    ray_address: opt.RayAddress = None,
     fail_under: opt.FailUnder = None,
     fail_over: opt.FailOver = None,
     as_json: opt.AsJson = False,
@@ -53,7 +55,8 @@ def run_all(
     """Run all seven stages; what is done already is kept."""
     from hnmine.cli.running import Invocation, remined, run_stages
 
-    how = Invocation(config, out, (*(override or ()), *remined(model, previous)), source, overwrite, wait)
+    settings = (*opt.settings(override, engine, ray_address), *remined(model, previous))
+    how = Invocation(config, out, settings, source, overwrite, wait)
     run_stages(how, tuple(SUMMARIES), as_json, (fail_under or [], fail_over or []))
 
 
@@ -67,11 +70,14 @@ def _stage_command(name: str) -> None:
         source: opt.Source = None,
         overwrite: opt.Overwrite = False,
         wait: opt.Wait = False,
+        engine: opt.Engine = None,
+        ray_address: opt.RayAddress = None,
         as_json: opt.AsJson = False,
     ) -> None:
         from hnmine.cli.running import Invocation, run_stages
 
-        run_stages(Invocation(config, out, tuple(override or ()), source, overwrite, wait), (name,), as_json)
+        how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
+        run_stages(how, (name,), as_json)
 
     command.__doc__ = SUMMARIES[name]
     app.command(name, epilog=f"Example: hnmine {name} hnmine.toml --out runs/first")(command)
@@ -90,6 +96,8 @@ def report(
     source: opt.Source = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
+    engine: opt.Engine = None,
+    ray_address: opt.RayAddress = None,
     fail_under: opt.FailUnder = None,
     fail_over: opt.FailOver = None,
     as_json: opt.AsJson = False,
@@ -97,7 +105,7 @@ def report(
     """Measure how hard, how safe and how complete the mined set is."""
     from hnmine.cli.running import Invocation, run_stages
 
-    how = Invocation(config, out, tuple(override or ()), source, overwrite, wait)
+    how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
     run_stages(how, ("report",), as_json, (fail_under or [], fail_over or []))
 
 

@@ -26,6 +26,16 @@ Previous = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made under another config.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", metavar="NAME", help="Where shards are worked on: inline, pool or ray.", show_default=False
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="ADDRESS", help="Ray cluster: auto, local or host:port.", show_default=False),
+]
 FailUnder = Annotated[
     list[str] | None,
     typer.Option("--fail-under", metavar="NAME=X", help="Exit 7 if a number is below X.", show_default=False),
@@ -45,3 +55,9 @@ Qrels = Annotated[
     list[str] | None,
     typer.Option("--qrels", metavar="FILES", help="Judgements: a table, or the TREC format; may be repeated."),
 ]
+
+
+def settings(override: list[str] | None, engine: str | None, ray_address: str | None) -> tuple[str, ...]:
+    """Return the settings changed on the command line; an option of its own goes before --set."""
+    own = (("engine", engine), ("ray_address", ray_address))
+    return (*(override or ()), *(f"{name}={value}" for name, value in own if value is not None))

@@ -33,6 +33,10 @@ class Bars(Silent):
         """Count rows done."""
         self.bars.advance(self.task, rows)
 
+    def note(self, message: str) -> None:
+        """Print it above the bars."""
+        self.bars.console.print(Text(message))
+
     def end(self) -> None:
         """Take the bar away; the summary says what came of the step."""
         self.bars.remove_task(self.task)

@@ -206,6 +206,12 @@ def _cache(config: Config) -> Iterator[str]:
         yield f"cache: {error}"
 
 
+def _device_on_a_cluster(config: Config) -> Iterator[str]:
+    for table, device in config.devices.items():
+        if config.engine == "ray" and device.startswith("cuda:"):
+            yield f'{table}.device: on Ray a task sees only the GPUs given to it; set it to "cuda"'
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
     (("cache",), _cache),
     (("input",), _input_kind),
@@ -230,6 +236,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit",), _positive_weight),
     (("filter", "guide"), _guided),
     (("emit", "guide"), _guide_column),
+    (("engine", "embed", "guide", "retrieve", "rescore"), _device_on_a_cluster),
     (("filter", "rescore"), check_rescored),
     (("emit", "rescore"), check_rescore_column),
     (("emit", "filter", "rescore"), check_enough_rescored),

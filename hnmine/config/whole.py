@@ -1,7 +1,7 @@
 """The whole config file: its tables, and the settings that stand above them."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -36,6 +36,27 @@ class Config(Section):
     out: Name = setting("runs/first", "the output folder", no_effect=True)
     shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
     workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
+    engine: Literal["auto", "inline", "pool", "ray"] = setting(
+        "auto",
+        "where shards are worked on: inline (this process), pool (worker processes), ray (a Ray cluster); "
+        "auto: inline for one worker, else pool",
+        no_effect=True,
+    )
+    ray_address: Name = setting(
+        "auto",
+        "the Ray cluster: auto (of the environment or this machine), local (one for this run), or host:port",
+        no_effect=True,
+    )
+    ray_wait: float = setting(
+        300.0, "seconds to wait for a node that offers what a task asks for", no_effect=True, ge=0
+    )
+    task_cpus: float = setting(1.0, "ray: cores that each task asks for", no_effect=True, gt=0)
+    task_gpus: float | None = setting(
+        None,
+        "ray: GPUs that each task with a model asks for (default: 1 where its device is cuda, else 0)",
+        no_effect=True,
+        ge=0,
+    )
     cache: str = setting("1GB", "vectors kept in memory between blocks, for each worker", no_effect=True)
     input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
     embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
@@ -75,6 +96,21 @@ class Config(Section):
             if source.teacher is not None:
                 found[teacher_table(number)] = source.teacher
         return found
+
+    @property
+    def model_gpus(self) -> float:
+        """GPUs that a task with a model asks for."""
+        if self.task_gpus is not None:
+            return self.task_gpus
+        return float(any(device.startswith("cuda") for device in self.devices.values()))
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices named for models, by the model's table."""
+        found: dict[str, str | None] = {table: teacher.device for table, teacher in self.teachers.items()}
+        if self.rescore is not None:
+            found["rescore"] = self.rescore.device
+        return {table: device for table, device in found.items() if device}
 
     @property
     def uses_hash(self) -> bool:

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from hnmine.science.sampling import random_order
+from hnmine.science.sampling import numbered, random_order, seeded
 
 RESAMPLES = 1000
 """Enough for the ends of a 95% interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)."""
 
 # (resample, query) numbers that are drawn at a time.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 17
 
 
 def resampled(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -23,24 +23,24 @@ def resampled(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: int = R
         resamples: how many.
 
     Returns:
-        float64, shape (resamples, m); NaN where a denominator is 0. It takes memory for about a million draws,
-        however many queries there are.
+        float64, shape (resamples, m); NaN where a denominator is 0. It takes memory for 131,072 draws, or one
+        resample.
     """
     top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
     n, m = top.shape
     out = np.full((resamples, m), np.nan)
     if not n:
         return out
-    both = np.ascontiguousarray(np.concatenate([top, bottom], axis=1))
+    both, items = np.ascontiguousarray(np.concatenate([top, bottom], axis=1).T), numbered(np.arange(n))
     seeds = random_order(np.full(resamples, seed & (2**64 - 1), dtype=np.uint64), np.arange(resamples))
     width = max(1, _AT_ONCE // n)
     for first in range(0, resamples, width):
         own = seeds[first : first + width]
-        numbers = random_order(np.repeat(own, n), np.tile(np.arange(n), len(own)))
-        drawn = (numbers % np.uint64(n)).astype(np.int64) + np.repeat(np.arange(len(own)) * n, n)
-        counts = np.bincount(drawn, minlength=len(own) * n).reshape(len(own), n).astype(np.float64)
+        drawn = (seeded(own[:, None], items) % np.uint64(n)).view(np.int64)
+        drawn += np.arange(len(own))[:, None] * n
+        counts = np.bincount(drawn.ravel(), minlength=len(own) * n).reshape(len(own), n).astype(np.float64)
         # einsum and no matrix product: its last bits do not depend on the number of threads
-        sums = np.einsum("rn,nm->rm", counts, both)
+        sums = np.einsum("rn,mn->rm", counts, both)
         np.divide(sums[:, :m], sums[:, m:], out=out[first : first + width], where=sums[:, m:] > 0)
     return out
 

@@ -30,10 +30,19 @@ class Logistic:
             features: float, shape (n, features).
             which: int64, shape (n,): the model that each row is asked of.
         """
+        slope, offset = self.lines
+        return logistic(np.einsum("nf,nf->n", features.astype(np.float64), slope[which]) + offset[which])
+
+    @property
+    def lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Slope and offset of each model's logit over features as they are, float64, (models, features), (models,)."""
         slope = self.weights / self.scale
-        offset = self.bias - (slope * self.mean).sum(axis=1)
-        logits = np.einsum("nf,nf->n", features.astype(np.float64), slope[which]) + offset[which]
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+        return slope, self.bias - (slope * self.mean).sum(axis=1)
+
+
+def logistic(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-x)), float64 in [0, 1], without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
 
 
 def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Logistic:

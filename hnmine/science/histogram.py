@@ -33,14 +33,19 @@ def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
     return edges
 
 
-def counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
     """Return how many values lie in each bin [e_i, e_i+1), the last one closed; values outside are left out.
 
     Args:
         values: shape (n,).
-        edges: float64, ascending, shape (m + 1,).
+        edges: float64, ascending, no two alike, shape (m + 1,).
+        times: whole numbers, shape (n,): how often each value counts; once by default.
 
     Returns:
         int64, shape (m,).
     """
-    return np.histogram(np.asarray(values, dtype=np.float64), bins=edges)[0].astype(np.int64)
+    values = np.asarray(values, dtype=np.float64)
+    inside = (values >= edges[0]) & (values <= edges[-1])
+    place = np.minimum(np.searchsorted(edges, values[inside], side="right") - 1, len(edges) - 2)
+    weights = None if times is None else times[inside]
+    return np.bincount(place, weights=weights, minlength=len(edges) - 1).astype(np.int64)

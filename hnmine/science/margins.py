@@ -6,6 +6,8 @@ candidate's score, s+ the anchor score. Negative scores, as cross-encoders and d
 
 import numpy as np
 
+from hnmine.science.ordering import Ordered
+
 
 def absolute(s: np.ndarray, lowest: float | None, highest: float | None) -> np.ndarray:
     """Keep lowest <= s <= highest; None leaves that side open.
@@ -66,13 +68,12 @@ def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float
     inside = np.zeros(len(s), dtype=bool)
     if share == 0 or not counted.any():
         return inside
-    group, score = groups[counted], s[counted]
-    order = np.lexsort((score, group))
-    names, first, number = np.unique(group[order], return_index=True, return_counts=True)
+    ordered = Ordered.of(s[counted], groups[counted], int(groups.max()) + 1)
+    some = ordered.counts > 0
     # 0.2 of 5 is 1, though 0.2 * 5 in binary may come out a hair above it
-    wanted = np.ceil(share * number - 1e-9).astype(np.int64)
-    limits = np.full(int(groups.max()) + 1, -np.inf, dtype=np.float32)
-    limits[names] = score[order][first + np.maximum(wanted, 1) - 1]
+    wanted = np.ceil(share * ordered.counts[some] - 1e-9).astype(np.int64)
+    limits = np.full(len(some), -np.inf, dtype=np.float32)
+    limits[some] = ordered.values[ordered.starts[some] + np.maximum(wanted, 1) - 1]
     return np.asarray(s <= limits[groups])
 
 

@@ -35,15 +35,32 @@ def random_order(seeds: np.ndarray, items: np.ndarray) -> np.ndarray:
     Returns:
         uint64, shape (n,).
     """
-    return _mix(_mix(seeds) ^ _mix(items.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)))
+    return seeded(seeds, numbered(items))
+
+
+def numbered(items: np.ndarray) -> np.ndarray:
+    """Return the numbers of items (int64, not negative) under no seed yet, uint64: see `seeded`."""
+    return _mix(items.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+
+
+def seeded(seeds: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return `random_order` of seeds and of items whose `numbered` is given, for many seeds of the same items.
+
+    Args:
+        seeds: uint64, of a shape that broadcasts with that of the numbers: (m, 1) and (n,) give (m, n).
+        numbers: uint64.
+    """
+    return _mix(_mix(seeds) ^ numbers)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        z = x + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))
+        z = np.asarray(x + np.uint64(0x9E3779B97F4A7C15))
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            z ^= z >> np.uint64(shift)
+            z *= np.uint64(factor)
+        z ^= z >> np.uint64(31)
+        return z
 
 
 def ambiguity(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> np.ndarray:

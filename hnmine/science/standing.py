@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hnmine.science.ordering import Ordered
+
 
 def standing(scores: np.ndarray, owners: np.ndarray, others: np.ndarray, other_owners: np.ndarray) -> np.ndarray:
     """Return for each positive the share of its query's other candidates that it outscores.
@@ -21,14 +23,9 @@ def standing(scores: np.ndarray, owners: np.ndarray, others: np.ndarray, other_o
         the positive.
     """
     queries = int(max(owners.max(initial=-1), other_owners.max(initial=-1))) + 1
-    counts = np.bincount(other_owners, minlength=queries)
-    is_other = np.concatenate([np.zeros(len(scores), dtype=bool), np.ones(len(others), dtype=bool)])
-    # ascending within each query; of equal scores the positive comes first, so that a tie does not count
-    order = np.lexsort((is_other, np.concatenate([scores, others]), np.concatenate([owners, other_owners])))
-    before = np.empty(len(order), dtype=np.int64)
-    before[order] = np.cumsum(is_other[order])
-    outscored = before[: len(scores)] - (np.cumsum(counts) - counts)[owners]
-    share = np.divide(outscored, counts[owners], out=np.ones(len(scores)), where=counts[owners] > 0)
+    ordered = Ordered.of(others, other_owners, queries)
+    number = ordered.counts[owners]
+    share = np.divide(ordered.below(scores, owners), number, out=np.ones(len(scores)), where=number > 0)
     return np.asarray(share, dtype=np.float32)
 
 

@@ -171,6 +171,7 @@ def _step(name: str, table: TeacherTable, side: str) -> Step:
         setup=lambda context: _setup_side(table, side, context),
         process=_process,
         write=_write,
+        runs_model=True,
     )
 
 

@@ -27,12 +27,22 @@ from hnmine.ragged import Ragged
 from hnmine.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
 from hnmine.rescored import rescore_column
 from hnmine.rescoreschemas import RESCORES
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, QUERIES
+from hnmine.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
 from hnmine.science.standing import positive_weight
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, write_table, write_text
 
 __all__ = ["STAGE", "choose_table", "read_chosen"]
+
+CHOOSING = [
+    "query_id", "query_row", "positive_rows", "doc_rows", "scores", "background_std", "anchor_scores", "verdicts",
+    "judged_negatives", "positive_standing", "source_ranks",
+]  # fmt: skip
+"""The columns of a judged table that `choose_table` looks at."""
+_WRITING = [
+    "positive_rows", "positive_scores", "anchor_scores", "positive_standing", "doc_rows", "ranks", "source_ranks",
+    "probabilities", "guide_scores",
+]  # fmt: skip
 
 
 def _plan_previous(context: RunContext, key: str) -> list[Item]:
@@ -54,14 +64,14 @@ def _itself(context: RunContext) -> RunContext:
 
 
 def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    shards, config = Shards(context.reading("filter"), JUDGED), context.config
+    shards, config = Shards(context.reading("filter"), JUDGED_CODED), context.config
     cosine = config.embed.similarity == "cosine"
     chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
     parts, first, renewal = [CHOSEN.empty_table()], 0, Renewal.open(context)
     if renewal is not None:
         renewal.count(chooser.used)
-    for table in shards:
-        for _, piece in pieces(table):
+    for number in range(len(shards)):
+        for _, piece in pieces(shards.read(number, CHOOSING)):
             anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
             parts.append(choose_table(piece, chooser, config, renewal.slice(first, anchors) if renewal else None))
             first += anchors
@@ -160,7 +170,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     """Return one example for each (query, positive) of a shard that gets rows, with its texts, ids and scores."""
     low, high = np.searchsorted(state.starts, [item.first, item.first + item.rows])
     chosen = state.chosen.slice(low, high - low)
-    table = state.judged.read(item.number)
+    table = state.judged.read(item.number, _WRITING)
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     which = np.flatnonzero(emitted(table, state.config))

@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 from hnmine.advice import empty_rows
 from hnmine.badpositives import standings
 from hnmine.calibrating import Protocol, calibrate
-from hnmine.candidates import Batch, nest_lists
+from hnmine.candidates import Batch, nest_lists, verdict_codes
 from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
-from hnmine.judging import TextKeys, judge, rule_names
+from hnmine.judging import CODES, TextKeys, judge, rule_names
 from hnmine.keys import item_key, shard_items
 from hnmine.ragged import Ragged
 from hnmine.rescored import uses_rescored
-from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, KEEP, NOT_RESCORED, VERDICTS
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
+from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.store import Shards
 
 
@@ -44,8 +44,8 @@ def _setup_judge(context: RunContext) -> FilterState:
 def _process(state: FilterState, item: Item, tick: Tick) -> pa.Table:
     table = state.read(item.number)
     parts = [JUDGED.empty_table()]
-    for first, piece in pieces(table):
-        parts.append(_judged(piece, state, state.keys(item.first + first, piece.num_rows)))
+    for _, piece in pieces(table):
+        parts.append(_judged(piece, state, state.keys(piece.column("query_row").to_numpy())))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
 
@@ -78,19 +78,21 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    shards = Shards(context.folder("filter"), JUDGED)
-    rescored = uses_rescored(context.config)
-    verdicts = dict.fromkeys((name for name in VERDICTS if rescored or name != NOT_RESCORED), 0)
+    shards = Shards(context.folder("filter"), JUDGED_CODED)
+    totals = np.zeros(len(VERDICTS), dtype=np.int64)
     anchors = empty = 0
     for number in range(len(shards)):
-        for chunk in shards.read(number, ["verdicts"]).column(0).chunks:
-            by_anchor = chunk.flatten()
-            flat = by_anchor.flatten()
-            for pair in flat.value_counts().to_pylist():
-                verdicts[pair["values"]] += pair["counts"]
-            kept = pc.equal(flat, KEEP).to_numpy(zero_copy_only=False)
-            some = np.bincount(Ragged.from_arrow(by_anchor).owners, weights=kept, minlength=len(by_anchor)) > 0
-            anchors, empty = anchors + len(some), empty + int((~some).sum())
+        column = shards.read(number, ["verdicts"]).column(0)
+        codes = verdict_codes(column)
+        totals += np.bincount(codes, minlength=len(VERDICTS))
+        lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
+        before = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])])
+        ends = np.cumsum(lengths)
+        anchors, empty = anchors + len(ends), empty + int((before[ends] == before[ends - lengths]).sum())
+    rescored = uses_rescored(context.config)
+    verdicts = {
+        name: total for name, total in zip(VERDICTS, totals.tolist(), strict=True) if rescored or name != NOT_RESCORED
+    }
     counts = {"queries": shards.rows, "anchors": anchors, "anchors_without_candidates": empty, "verdicts": verdicts}
     warning = empty_rows(counts, context.config.filter)
     return counts | ({"warning": warning} if warning else {})
@@ -98,13 +100,13 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="filter",
-    version=2,
+    version=3,
     reads=("ingest", "retrieve"),
     parts=_parts,
     also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
     steps=(
         Step("calibrate", "queries", _plan_calibrate, setup, _calibrate),
-        Step("judge", "queries", _plan, _setup_judge, _process),
+        Step("judge", "queries", _plan, _setup_judge, _process, write_lists),
     ),
     finish=_finish,
 )

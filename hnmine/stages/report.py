@@ -17,7 +17,7 @@ from hnmine.keys import item_key, shard_items
 from hnmine.quality import per_query, to_table
 from hnmine.ragged import Ragged
 from hnmine.reporting import build_report
-from hnmine.schemas import CORPUS, JUDGED, QUERY_REPORT
+from hnmine.schemas import CORPUS, JUDGED, JUDGED_CODED, QUERY_REPORT
 from hnmine.sizes import parse_size
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
@@ -26,6 +26,10 @@ from hnmine.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"
+_MEASURING = [
+    "query_id", "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "query_overlaps",
+    "background_mean", "anchor_scores", "verdicts", "probabilities", "positive_standing",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def _setup(context: RunContext) -> _State:
     chosen = read_chosen(context.reading("emit"))
     return _State(
         context.config,
-        Shards(context.reading("filter"), JUDGED),
+        Shards(context.reading("filter"), JUDGED_CODED),
         chosen,
         chosen.column("query_row").to_numpy(),
         VectorStore(context.reading("embed") / "corpus", parse_size(context.config.cache)),
@@ -54,7 +58,7 @@ def _setup(context: RunContext) -> _State:
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     parts = [QUERY_REPORT.empty_table()]
-    for first, piece in pieces(state.judged.read(item.number)):
+    for first, piece in pieces(state.judged.read(item.number, _MEASURING)):
         batch = Batch.from_table(piece)
         cells, keep = cells_of(piece, batch)
         low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])

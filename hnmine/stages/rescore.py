@@ -167,8 +167,8 @@ STAGE = Stage(
     reads=("ingest", "retrieve"),
     parts=_parts,
     steps=(
-        Step("score", "queries", _plan, _setup, _process),
-        Step("random", "pairs", _plan_random, _setup, _process_random),
+        Step("score", "queries", _plan, _setup, _process, runs_model=True),
+        Step("random", "pairs", _plan_random, _setup, _process_random, runs_model=True),
     ),
     finish=_finish,
     applies=lambda config: config.rescore is not None,

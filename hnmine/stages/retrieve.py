@@ -23,7 +23,7 @@ from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.search import IndexProposer, Proposer
 from hnmine.sizes import parse_size
 from hnmine.sources import Asked, Find, find_together, open_sources, write_names
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.store import Shards
 from hnmine.vectors import VectorStore
 from hnmine.where import Where, described
@@ -230,12 +230,12 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=4,
+    version=5,
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(
         Step("fields", "rows", plan_fields, lambda context: context, read_values),
-        Step("search", "queries", _plan, _setup, _process),
+        Step("search", "queries", _plan, _setup, _process, write_lists),
     ),
     finish=_finish,
 )

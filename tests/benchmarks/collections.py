@@ -30,8 +30,8 @@ class Mined:
     def context(self) -> RunContext:
         return RunContext(self.config, self.config.out_folder)
 
-    def pieces(self) -> Iterator[tuple[Batch, TextKeys]]:
-        yield from setup(self.context).pieces()
+    def pieces(self, drawn: Any = None, columns: Any = None) -> Iterator[tuple[Batch, TextKeys]]:
+        yield from setup(self.context).pieces(drawn, columns)
 
 
 def all_vectors(one: Mined, side: str) -> np.ndarray:

@@ -84,7 +84,7 @@ def mine(one: Mined, cut: Split, name: str, model: CalibratedScorer | None) -> t
     )
     scorer = None
     if rule in ("calibrated", "auto"):
-        scorer = calibrate(Protocol.of(lambda: iter(cut.pieces), config), config).scorer(out_of_fold=True)
+        scorer = calibrate(Protocol.of(lambda *_, **__: iter(cut.pieces), config), config).scorer(out_of_fold=True)
     chooser, tally = Chooser(config.emit, cut.seed), Tally()
     corpus = VectorStore(one.context.folder("embed") / "corpus", 10**9)
     parts, negatives, lengths = [], [], []
@@ -119,7 +119,7 @@ def records_of(one: Mined, seeds: int) -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
     for seed in range(seeds):
         cut = split(one, queries, seed)
-        protocol = Protocol.of(lambda cut=cut: iter(cut.pieces), one.config)  # type: ignore[misc]
+        protocol = Protocol.of(lambda *_, cut=cut, **__: iter(cut.pieces), one.config)  # type: ignore[misc]
         model = calibrate(protocol, one.config).scorer(out_of_fold=True)
         base = quality(corpus, cut.test, untrained)["ndcg"].mean()
         for name in WAYS:

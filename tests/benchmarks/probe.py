@@ -119,7 +119,7 @@ def scorers(one: Mined, cut: Split, settings: dict[str, Any], others: Logistic) 
     moved = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", cut.seed).scorer()
     threshold, _ = set_threshold(cut.rows, moved, config, measured=False)
     found: dict[str, CalibratedScorer | None] = {", transferred": replace(moved, threshold=threshold)}
-    protocol = Protocol.of(lambda: iter(cut.pieces), config)
+    protocol = Protocol.of(lambda *_, **__: iter(cut.pieces), config)
     if protocol.measured:
         found[", own labels"] = calibrate(protocol, config).scorer(out_of_fold=True)
     return found

@@ -46,6 +46,7 @@ def test_help_imports_nothing_heavy():
         "pydantic",
         "jinja2",
         "matplotlib",
+        "ray",
     }
     out = subprocess.run([sys.executable, "-c", f"HEAVY = {heavy}\n{code}"], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -267,7 +267,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "pickled objects": (
         "c.npy",
         lambda f: np.save(f, np.array([{"a": 1}] * 3, dtype=object), allow_pickle=True),
-        "c.npy: not a readable .npy file: Object arrays cannot be loaded",
+        "c.npy: a float array of two dimensions is needed, not object (3,)",
     ),
     "a pickle": ("c.npy", lambda f: f.write_bytes(pickle.dumps(DOCS)) and None, "c.npy: not a readable .npy file: "),
     "an .npz": (
@@ -278,7 +278,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "truncated .npy": (
         "c.npy",
         save_most,
-        "c.npy: not a readable .npy file: EOF",
+        "c.npy: not a readable .npy file: it ends before its row 3 of 3",
     ),
     "an empty .npy": ("c.npy", lambda f: f.write_bytes(b"") and None, "c.npy: not a readable .npy file: "),
 }

@@ -6,8 +6,12 @@ from typing import NoReturn
 import pytest
 
 from hnmine import run
-from hnmine.engines import InlineEngine, PoolEngine, make_engine
+from hnmine.engines import InlineEngine, PoolEngine
 from hnmine.errors import HnmineError, InputError, WorkerDied
+from hnmine.pipeline import make_engine
+from hnmine.rayengine import RayEngine
+from hnmine.runner import Silent
+from hnmine.stage import RunContext
 from tests.support import config_for, make_collection, write_jsonl
 
 pytestmark = pytest.mark.timeout(120)
@@ -46,9 +50,19 @@ def test_an_error_in_a_worker_arrives_as_it_is() -> None:
     assert str(caught.value) == "corpus.jsonl line 7: no text\nand a second line"
 
 
-def test_one_worker_stays_in_this_process() -> None:
-    assert isinstance(make_engine(1), InlineEngine)
-    assert isinstance(make_engine(3), PoolEngine)
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, InlineEngine),
+        ({"workers": 3}, PoolEngine),
+        ({"workers": 3, "engine": "inline"}, InlineEngine),
+        ({"engine": "pool"}, PoolEngine),
+        ({"engine": "ray"}, RayEngine),
+    ],
+)
+def test_one_worker_stays_in_this_process_unless_the_config_names_an_engine(tmp_path, settings, kind) -> None:
+    config = config_for(tmp_path, **settings)
+    assert type(make_engine(RunContext(config, config.out_folder), Silent())) is kind
 
 
 def test_a_bad_input_reads_the_same_whatever_the_engine(tmp_path) -> None:

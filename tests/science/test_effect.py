@@ -80,3 +80,11 @@ def test_counts_are_those_of_the_double_loop_and_add_up_over_pieces(values, cut)
     found = counts(np.array(values), edges)
     assert found.tolist() == oracles.bin_counts(values, edges.tolist())
     np.testing.assert_array_equal(counts(np.array(values[:cut]), edges) + counts(np.array(values[cut:]), edges), found)
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(-40, 40).map(lambda n: n / 8), st.integers(0, 3)), max_size=30))
+def test_a_value_that_counts_several_times_is_as_many_values(pairs):
+    edges = borders(-2.0, 2.0, 7)
+    values, times = np.array([value for value, _ in pairs]), np.array([n for _, n in pairs], dtype=np.int64)
+    assert counts(values, edges, times).tolist() == counts(np.repeat(values, times), edges).tolist()

@@ -162,7 +162,17 @@ def test_another_rule_reaches_the_seed(base: Config) -> None:
 
 def test_no_effect_settings_are_the_ones_meant() -> None:
     free = {name for name, field in FIELDS.items() if field.json_schema_extra["no_effect"]}  # type: ignore[call-overload, index]
-    must = PATHS | {"out", "shard_rows", "workers", "cache", "embed.batch_size", "embed.batch_tokens", "embed.device"}
+    must = PATHS | {
+        "out",
+        "shard_rows",
+        "workers",
+        "engine",
+        "ray_address",
+        "cache",
+        "embed.batch_size",
+        "embed.batch_tokens",
+        "embed.device",
+    }
     assert must <= free
     assert not free & {"seed", "filter.rule", "retrieve.top_k", "embed.query_prompt", "embed.max_length"}
 

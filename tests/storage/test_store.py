@@ -293,3 +293,17 @@ def test_conform_orders_and_casts_without_loss() -> None:
     assert conform(given, SCHEMA, "x").equals(pa.table({"row": [3], "text": ["a"], "list": [[1]]}, schema=SCHEMA))
     with pytest.raises(SchemaMismatch, match="column row is double, not int64"):
         conform(given.set_column(3, "row", pa.array([3.5])), SCHEMA, "x")
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_strings_in_lists_are_read_as_strings_or_by_dictionary_as_the_schema_says(tmp_path: Path, lists: bool) -> None:
+    kind = pa.list_(pa.list_(pa.string()))
+    rows = [[["keep", "margin"], ["keep"]], [], [[]], [["margin"]]]
+    found = pa.table({"verdicts": pa.array(rows, kind), "scores": pa.array([[0.5], [], [1.0], []])})
+    write_table(found, tmp_path / "part-00000.parquet", "abc", lists=lists)
+    assert pq.read_table(tmp_path / "part-00000.parquet").schema.field("verdicts").type == kind
+    coded = pa.list_(pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    for schema in (found.schema, found.schema.set(0, pa.field("verdicts", coded))):
+        read = Shards(tmp_path, schema).read(0)
+        assert read.schema.equals(schema)
+        assert read.to_pylist() == found.to_pylist()

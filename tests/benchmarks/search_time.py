@@ -1,0 +1,115 @@
+"""Exact search: hnmine's against faiss' flat index, torch's matmul and topk, and the matrix product alone.
+
+python -m tests.benchmarks.search_time [--documents 100000] [--queries 2048] [--dim 384] [--rounds 7]
+
+All in one process, in turn; vectors are in memory. hnmine's time holds the exact scoring of every hit, pair by pair,
+and ties by row. "of the product" is the time of the bare matrix product over the program's. CPU seconds are printed as
+well: on a machine with other work they say more than wall time.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hnmine.search import ExactProposer, search
+from hnmine.vectors import BLOCK_ROWS, Block
+
+K, QUERY_BLOCK, TILE = 100, 1024, 16_384
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Vectors in memory, in blocks as a stored corpus gives them."""
+
+    vectors: np.ndarray
+
+    def blocks(self) -> Iterator[Block]:
+        for first in range(0, len(self.vectors), BLOCK_ROWS):
+            yield Block(first, self.vectors[first : first + BLOCK_ROWS])
+
+
+def product(corpus: np.ndarray, queries: np.ndarray) -> None:
+    out = np.empty((QUERY_BLOCK, TILE), dtype=np.float32)
+    for first in range(0, len(queries), QUERY_BLOCK):
+        part = queries[first : first + QUERY_BLOCK]
+        for start in range(0, len(corpus), TILE):
+            tile = corpus[start : start + TILE]
+            np.matmul(part, tile.T, out=out[: len(part), : len(tile)])
+
+
+def ours(corpus: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    stored = InMemory(corpus)
+    proposer = ExactProposer(stored)
+    parts = [
+        search(stored, queries[first : first + QUERY_BLOCK], K, proposer)
+        for first in range(0, len(queries), QUERY_BLOCK)
+    ]
+    return np.concatenate(parts)
+
+
+def flat(corpus: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    import faiss
+
+    index = faiss.IndexFlatIP(corpus.shape[1])
+    index.add(corpus)
+    parts = [index.search(queries[first : first + QUERY_BLOCK], K)[1] for first in range(0, len(queries), QUERY_BLOCK)]
+    return np.concatenate(parts)
+
+
+def torch_topk(corpus: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    import torch
+
+    documents, found = torch.from_numpy(corpus), []
+    for first in range(0, len(queries), QUERY_BLOCK):
+        scores = torch.from_numpy(queries[first : first + QUERY_BLOCK]) @ documents.T
+        found.append(torch.topk(scores, K, dim=1).indices.numpy())
+    return np.concatenate(found)
+
+
+PROGRAMS: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
+    "matrix product": product, "hnmine": ours, "faiss flat": flat, "torch topk": torch_topk,
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=2048)
+    parser.add_argument("--dim", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((max(1, options.documents // 20), options.dim)).astype(np.float32)
+
+    def made(rows: int) -> np.ndarray:
+        noise = generator.standard_normal((rows, options.dim)).astype(np.float32)
+        vectors = centres[generator.integers(0, len(centres), rows)] + np.float32(0.9) * noise
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+    corpus, queries = made(options.documents), made(options.queries)
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
+    for _ in range(options.rounds + 1):  # the first is a warm-up
+        for name, program in PROGRAMS.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            program(corpus, queries)
+            spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    flops = 2.0 * options.documents * options.queries * options.dim
+    base = spent["matrix product"][1:]
+    print(f"{options.queries:,} queries x {options.documents:,} documents x {options.dim}, top {K}")
+    print("| program | wall s (median, range) | CPU s | of the product, wall | of the product, CPU | GFLOP/s |")
+    print("|---|---|---|---|---|---|")
+    for name, times in spent.items():
+        walls, cpus = (np.array(column) for column in zip(*times[1:], strict=True))
+        shares = [np.array([b[i] for b in base]) / column for i, column in enumerate((walls, cpus))]
+        cells = [f"{np.median(share):.2f} ({share.min():.2f}-{share.max():.2f})" for share in shares]
+        print(
+            f"| {name} | {np.median(walls):.2f} ({walls.min():.2f}-{walls.max():.2f}) | {np.median(cpus):.2f} | "
+            f"{cells[0]} | {cells[1]} | {flops / np.median(walls) / 1e9:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
