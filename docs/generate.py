@@ -12,7 +12,7 @@ import pyarrow as pa
 import typer
 from pydantic import BaseModel
 
-from hnmine import rescoreschemas, schemas
+from hnmine import previousschemas, rescoreschemas, schemas
 from hnmine.cli.app import app
 from hnmine.config import Config
 from hnmine.config.base import table_of, tables_of
@@ -41,10 +41,12 @@ TABLES = (
     ("rescore/random", "RANDOM_PAIRS"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
+    ("emit/previous/negatives.parquet, where there is a table [previous]", "PREVIOUS"),
     ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )
+MODULES = (schemas, rescoreschemas, previousschemas)
 
 
 def cli_page() -> str:
@@ -122,9 +124,8 @@ def data_page() -> str:
     parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
-        schema = (
-            schemas.vectors(384) if name == "vectors" else getattr(rescoreschemas, name, None) or getattr(schemas, name)
-        )
+        found = (getattr(module, name) for module in MODULES if hasattr(module, name))
+        schema = schemas.vectors(384) if name == "vectors" else next(found)
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
         for field in schema:
             text = (field.metadata or {}).get(b"description", b"").decode()

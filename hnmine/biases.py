@@ -31,7 +31,7 @@ def measure_biases(context: RunContext, negatives: Negatives) -> dict[str, Any]:
     lengths = character_lengths(Shards(context.reading("ingest") / "corpus", CORPUS))
     drawn = _drawn(queries.rows, context.config.seed)
     own = overlaps_of(Words(context.reading("ingest")), queries, positives, drawn)
-    theirs = negatives.overlap[np.isin(negatives.query, drawn) & ~negatives.random]
+    theirs = negatives.overlap[np.isin(negatives.query, drawn) & negatives.retrieved]
     return {
         "length": _length(lengths[positives.values], lengths[negatives.document]),
         "query_overlap": _overlap(own, theirs) | {"queries": len(drawn)},

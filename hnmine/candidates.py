@@ -62,6 +62,8 @@ class Batch:
         permitted: bool, one a similarity: whether the candidate meets `retrieve.where` where the query has that
             positive alone; None where there are no conditions.
         teacher: the teacher's scores where `scores` are not; None where they are.
+        listed: bool, shape (candidates,): whether each candidate was retrieved; the others are only measured against
+            those. None: all were.
     """
 
     query_rows: np.ndarray
@@ -82,6 +84,7 @@ class Batch:
     source_ranks: np.ndarray
     permitted: np.ndarray | None = None
     teacher: Scores | None = None
+    listed: np.ndarray | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":

@@ -38,6 +38,8 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     rescore = config.rescore if uses_rescored(config) or "rescore_score" in config.emit.extra_columns else None
     if rescore is not None:
         settings["rescore"] = rescore.semantic()
+    if config.previous is not None:
+        settings["previous"] = config.previous.part()
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.uses_hash else ""
     if rescore is not None and rescore.model == "hash":
         warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
@@ -85,6 +87,8 @@ def _counted(counts: Mapping[str, Any]) -> str:
         "negatives_random": "of them random documents",
         "negatives_filled_up": "of these, filled up where too few were kept",
     }
+    if "negatives_previous" in counts:
+        named["negatives_previous"] = "of them chosen by the earlier run (`[previous]`), and kept"
     treated = {
         "positives_left_out": "suspected positives left out",
         "queries_left_out": "queries left without a positive by that",

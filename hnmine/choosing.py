@@ -79,7 +79,14 @@ class Chooser:
     cosine: bool = True
 
     def choose(
-        self, batch: Batch, cells: Cells, keep: np.ndarray, query_ids: list[str], judged: np.ndarray | None = None
+        self,
+        batch: Batch,
+        cells: Cells,
+        keep: np.ndarray,
+        query_ids: list[str],
+        judged: np.ndarray | None = None,
+        *,
+        wanted: np.ndarray | None = None,
     ) -> Ragged:
         """Return for each anchor the positions of its negatives among the query's candidates.
 
@@ -89,21 +96,23 @@ class Chooser:
             keep: bool, one a cell.
             query_ids: one a query of the batch.
             judged: bool, one a candidate: what is judged irrelevant, chosen first where the config prefers it.
+            wanted: int64, how many negatives for each anchor; as many as the config says by default.
         """
         kept = np.flatnonzero(keep)
         if self.config.ensemble == "cross":
             kept = kept[self._drawn(batch, cells, kept, query_ids) > 0]
         groups = cells.anchor[kept]
         documents = batch.candidates.values[cells.candidate[kept]]
+        n = self.config.retrieved_negatives if wanted is None else wanted[groups]
         if self.config.choose == "diverse":
-            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]])
+            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]], n)
         elif self.config.ensemble == "intra":
-            picked = self._pick_in_turn(groups, documents, batch.source_ranks[cells.candidate[kept]])
+            picked = self._pick_in_turn(groups, documents, batch.source_ranks[cells.candidate[kept]], n)
         else:
             priority = self._priority(batch, cells, kept, query_ids)
             if self.config.prefer_judged and judged is not None:
                 priority = judged_first(groups, judged[cells.candidate[kept]], priority)
-            picked = self._pick(groups, documents, priority)
+            picked = self._pick(groups, documents, priority, n)
         chosen = kept[picked]
         starts = batch.candidates.offsets[:-1][cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
@@ -126,24 +135,32 @@ class Chooser:
         source = drawn_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
         return np.asarray(ranks[cells.candidate[kept], source[cells.anchor[kept]]])
 
-    def _pick_in_turn(self, groups: np.ndarray, documents: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        n, cap = self.config.retrieved_negatives, self.config.max_per_document
+    def _pick_in_turn(
+        self, groups: np.ndarray, documents: np.ndarray, ranks: np.ndarray, n: int | np.ndarray
+    ) -> np.ndarray:
+        cap = self.config.max_per_document
         if cap is None:
             return in_turn(groups, ranks, n)
 
         def select(places: np.ndarray) -> np.ndarray:
-            return np.asarray(places[in_turn(groups[places], ranks[places], n)])
+            wanted = n if isinstance(n, int) else n[places]
+            return np.asarray(places[in_turn(groups[places], ranks[places], wanted)])
 
         return select_capped(select, groups, documents, cap, self.used)
 
-    def _pick(self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-        n, cap = self.config.retrieved_negatives, self.config.max_per_document
+    def _pick(
+        self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray
+    ) -> np.ndarray:
+        cap = self.config.max_per_document
         if cap is None:
             return choose(groups, priority, n)
         order = np.arange(len(groups)) if priority is None else np.lexsort((priority, groups))
-        return np.sort(order[choose_capped(groups[order], documents[order], n, cap, self.used)])
+        wanted = n if isinstance(n, int) else n[order]
+        return np.sort(order[choose_capped(groups[order], documents[order], wanted, cap, self.used)])
 
-    def _pick_diverse(self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def _pick_diverse(
+        self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray, n: int | np.ndarray
+    ) -> np.ndarray:
         assert self.vectors is not None
         config, picked = self.config, [np.zeros(0, dtype=np.int64)]
         for first, last in spans(groups, BLOCK_ROWS // 2):
@@ -151,7 +168,7 @@ class Chooser:
             rows, at = np.unique(document, return_inverse=True)
             found = unit(self.vectors.gather(rows))
             relevance = scores[first:last] if self.cosine else _to_one(group, scores[first:last])
-            part = _Part(config, group, relevance, found, at)
+            part = _Part(config, group, relevance, found, at, np.broadcast_to(n, groups.shape)[first:last])
             if config.max_per_document is None:
                 picked.append(first + part.select(np.arange(len(group))))
             else:
@@ -168,16 +185,18 @@ class _Part:
     relevance: np.ndarray
     vectors: np.ndarray
     at: np.ndarray
+    wanted: np.ndarray
 
     def select(self, places: np.ndarray) -> np.ndarray:
         """Return those of the places (int64, ascending) that are chosen, a few anchors at a time."""
-        n, diversity = self.config.num_negatives, self.config.diversity
         chosen = [np.zeros(0, dtype=np.int64)]
-        for first, last in spans(self.groups[places], _IN_CACHE):
-            own = places[first:last]
-            groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
-            chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, diversity)])
-        return np.concatenate(chosen)
+        for n in np.unique(self.wanted[places]).tolist():  # one number, but where some negatives are there already
+            alike = places[self.wanted[places] == n]
+            for first, last in spans(self.groups[alike], _IN_CACHE):
+                own = alike[first:last] if n else alike[:0]
+                groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
+                chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, self.config.diversity)])
+        return np.sort(np.concatenate(chosen))
 
 
 def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:

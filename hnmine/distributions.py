@@ -13,7 +13,6 @@ import pyarrow as pa
 from hnmine.candidates import Batch, Cells
 from hnmine.choosing import cells_of
 from hnmine.config import Config
-from hnmine.filling import RANDOM
 from hnmine.filtering import pieces
 from hnmine.naming import RANDOM_DOCUMENT, shares, source_sets
 from hnmine.ragged import Ragged
@@ -67,7 +66,12 @@ class Negatives:
     @property
     def random(self) -> np.ndarray:
         """Which are random documents, bool."""
-        return np.asarray(np.isnan(self.similarity))
+        return np.asarray(self.found_by == RANDOM_DOCUMENT)
+
+    @property
+    def retrieved(self) -> np.ndarray:
+        """Which are candidates of their query, bool."""
+        return np.asarray(self.found_by >= 0)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
     positions, scores = lists["positions"], lists["scores"].values
     owners, places = positions.owners, positions.values.astype(np.int64)
     query = cells.anchors.owners[owners]
-    retrieved = places != RANDOM
+    retrieved = places >= 0
     at = batch.candidates.offsets[:-1][query] + np.where(retrieved, places, 0)
     anchor, s0 = cells.anchors.values[owners], batch.background_mean[query]
     return {
@@ -146,7 +150,9 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
         "similarity": _at(batch.similarity, at, retrieved),
         "overlap": _at(batch.query_overlaps, at, retrieved),
         "probability": _probability(piece, owners, places, retrieved),
-        "found_by": np.append(source_sets(batch.source_ranks), RANDOM_DOCUMENT)[np.where(retrieved, at, -1)],
+        "found_by": np.where(
+            retrieved, np.append(source_sets(batch.source_ranks), RANDOM_DOCUMENT)[np.where(retrieved, at, -1)], places
+        ),
     }
 
 
@@ -224,7 +230,10 @@ def sources(negatives: Negatives, config: Config) -> dict[str, Any]:
     With several sources of candidates also of each source.
     """
     found = {}
-    for name, own in (("retrieved", ~negatives.random), ("random", negatives.random)):
+    wheres = [("retrieved", negatives.retrieved)]
+    if config.previous is not None:
+        wheres.append(("previous", ~negatives.retrieved & ~negatives.random))
+    for name, own in (*wheres, ("random", negatives.random)):
         count = int(own.sum())
         mean = float(negatives.hardness[own].mean()) if count else None
         found[name] = {"negatives": count, "share": count / max(1, len(own)), "hardness": mean}

@@ -8,12 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.distributions import Negatives
+from hnmine.naming import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
 from hnmine.overlaps import Words
 from hnmine.ragged import Ragged
 from hnmine.schemas import CORPUS, QUERIES, QUERY_REPORT
 from hnmine.science.lexical import bucket, words
 from hnmine.stage import RunContext
 from hnmine.store import Shards
+
+_SOURCES = {RANDOM_DOCUMENT: "random", PREVIOUS_NEGATIVE: "previous"}
 
 EACH = 15
 """Examples of each kind."""
@@ -122,7 +125,7 @@ class _Writer:
         names = ("score", "margin", "hardness", "similarity", "probability")
         values = {name: float(getattr(self.negatives, name)[at]) for name in names}
         kept = {name: None if np.isnan(value) else value for name, value in values.items()}
-        return kept | {"source": "random" if self.negatives.random[at] else "retrieved"}
+        return kept | {"source": _SOURCES.get(int(self.negatives.found_by[at]), "retrieved")}
 
     @staticmethod
     def positives(bad: list[dict[str, Any]]) -> list[dict[str, Any]]:

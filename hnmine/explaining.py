@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError
-from hnmine.filling import RANDOM
+from hnmine.filling import PREVIOUS, RANDOM
 from hnmine.schemas import CORPUS, JUDGED, LEFT_OUT, QUERIES
 from hnmine.stage import MANIFEST, RunContext
 from hnmine.stages.emit import read_chosen
@@ -53,7 +53,9 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
             }
             for i, verdict in enumerate(verdicts)
         ]  # fmt: skip
-        anchors.append({"anchor_score": score, "candidates": candidates, "random": _random(corpus, own)})
+        anchors.append({"anchor_score": score, "candidates": candidates, "random": _of(corpus, own, RANDOM)})
+        if config.previous is not None:
+            anchors[-1]["previous"] = _of(corpus, own, PREVIOUS)
     query = Shards(context.reading("ingest") / "queries", QUERIES).take(np.array([row]), ["text"])
     return {
         "query_id": query_id,
@@ -104,9 +106,9 @@ def _chosen(context: RunContext, row: int) -> dict[int, dict[str, Any]]:
     return {entry["anchor"]: entry for entry in own}
 
 
-def _random(corpus: Shards, chosen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the random documents among an anchor's negatives."""
+def _of(corpus: Shards, chosen: dict[str, Any], position: int) -> list[dict[str, Any]]:
+    """Return the negatives of an anchor with this position, which stands for such as are no candidates."""
     positions = np.array(chosen["positions"], dtype=np.int64)
-    drawn = np.flatnonzero(positions == RANDOM)
+    drawn = np.flatnonzero(positions == position)
     texts = corpus.take(np.array(chosen["doc_rows"], dtype=np.int64)[drawn], ["doc_id", "text"]).to_pylist()
     return [{"score": chosen["scores"][i], **text} for i, text in zip(drawn, texts, strict=True)]

@@ -37,8 +37,19 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    """Return values standardised within each query's candidates, labelled positives not counted."""
-    return np.asarray(within(values, batch.owners, batch.counted, len(batch)))
+    """Return values standardised within each query's retrieved candidates, labelled positives not counted.
+
+    What was not retrieved gets no lower a value than the least of those: further down nothing is known.
+    """
+    counted = batch.counted
+    if batch.listed is None:
+        return np.asarray(within(values, batch.owners, counted, len(batch)))
+    counted = counted & batch.listed
+    least = np.full(len(batch), np.inf)
+    np.minimum.at(least, batch.owners[counted], values[counted])
+    floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
+    raised = np.where(batch.listed, values, np.maximum(values, floor))
+    return np.asarray(within(raised, batch.owners, counted, len(batch)))
 
 
 IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")

@@ -22,6 +22,9 @@ from hnmine.where import Where
 RANDOM = -1
 """The position of a chosen negative that is no candidate of its query."""
 
+PREVIOUS = -2
+"""The position of one that is no candidate either, but was chosen by an earlier run that this one goes on from."""
+
 # Sets the seeds of random documents apart from those that candidates are chosen by.
 _SALT = np.uint64(0x66696C6C)
 # Anchors that are served at a time where a cap counts over all of them.
@@ -89,7 +92,7 @@ class Filler:
         if self.config.emit.fallback == "none":
             missing = np.minimum(missing, self.config.emit.random_negatives)
         lacking = np.flatnonzero(missing)
-        barred = self._barred(table).take(anchors.owners[lacking])
+        barred = self._barred(table, _staying(chosen, anchors.owners)).take(anchors.owners[lacking])
         classes = self._classes(table.column("query_row").to_numpy()[anchors.owners[lacking]])
         places, rows = self._draw(seeds[lacking], missing[lacking], (barred, classes))
         groups = lacking[places]
@@ -104,8 +107,13 @@ class Filler:
             chosen = chosen.set_column(number, field, joined.to_arrow(field.type.value_type))
         return chosen
 
-    def _barred(self, table: pa.Table) -> Ragged:
-        """Return for each query the names that it may not draw: its own, and those of what it has labelled or found."""
+    def _barred(self, table: pa.Table, staying: tuple[np.ndarray, np.ndarray]) -> Ragged:
+        """Return for each query the names that it may not draw: its own, and those of what it has labelled or found.
+
+        Args:
+            table: candidates of some queries.
+            staying: (query, document) of negatives of an earlier run that are no candidates.
+        """
         rows = table.column("query_row").to_numpy()
         queries = self.queries.take(rows, ["text_key", "sibling_rows", "relevant_rows"])
         keys = queries.column("text_key").to_numpy()
@@ -113,8 +121,8 @@ class Filler:
         own = np.flatnonzero(self.keys[at] == keys)
         lists = [Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "doc_rows")]
         lists += [Ragged.from_arrow(queries.column(name)) for name in ("sibling_rows", "relevant_rows")]
-        owners = np.concatenate([own, *(part.owners for part in lists)])
-        names = np.concatenate([at[own], *(self.names[part.values] for part in lists)])
+        owners = np.concatenate([own, *(part.owners for part in lists), staying[0]])
+        names = np.concatenate([at[own], *(self.names[part.values] for part in lists), self.names[staying[1]]])
         order = np.argsort(owners, kind="stable")
         return Ragged.from_lengths(names[order], np.bincount(owners, minlength=len(rows)))
 
@@ -185,6 +193,13 @@ class Filler:
             part = slice(first, first + BLOCK_ROWS)
             parts.append(pair_dots(self.corpus.gather(documents[part]), self.query_vectors.gather(queries[part])))
         return np.concatenate(parts)
+
+
+def _staying(chosen: pa.Table, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (query, document) of chosen negatives that stay from an earlier run without being candidates."""
+    positions, documents = (Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows"))
+    at = positions.values == PREVIOUS
+    return queries[positions.owners[at]], documents.values[at]
 
 
 def _append(lists: Ragged, rows: np.ndarray, values: np.ndarray) -> Ragged:

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.errors import IncompleteStage, Problems
-from hnmine.filling import RANDOM
 from hnmine.intervals import headline_parts
 from hnmine.minedset import Found, MinedSet, RunFacts, once_a_query
 from hnmine.ragged import Ragged
@@ -99,7 +98,7 @@ def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
 
 
 def _ranks(judged: Shards, chosen: pa.Table) -> np.ndarray:
-    """Return the rank of each chosen negative, NaN for random documents."""
+    """Return the rank of each chosen negative, NaN for what is no candidate."""
     positions = Ragged.from_arrow(chosen.column("positions"))
     owners = chosen.column("query_row").to_numpy()[positions.owners]
     out = np.full(len(owners), np.nan)
@@ -107,7 +106,7 @@ def _ranks(judged: Shards, chosen: pa.Table) -> np.ndarray:
         first, last = judged.offsets[number : number + 2]
         ranks = Ragged.from_arrow(judged.read(number, ["ranks"]).column(0))
         low, high = np.searchsorted(owners, [first, last])
-        own = low + np.flatnonzero(positions.values[low:high] != RANDOM)
+        own = low + np.flatnonzero(positions.values[low:high] >= 0)
         out[own] = ranks.values[ranks.offsets[:-1][owners[own] - first] + positions.values[own]]
     return out
 
@@ -137,23 +136,12 @@ class Candidates:
                 continue
             table = self.judged.read(number, ["doc_rows", "scores", "ranks", "verdicts"])
             lists = Ragged.from_arrow(table.column("doc_rows"))
-            at, hit = _places(lists, owners[own] - first, rows[own])
+            at, hit = lists.find(owners[own] - first, rows[own])
             own, at = own[hit], at[hit]
             for name, out in (("scores", scores), ("ranks", ranks)):
                 out[own] = Ragged.from_arrow(table.column(name)).values[at]
             fates[own] = _verdicts(table, lists, at)
         return Found(fates, scores, ranks)
-
-
-def _places(lists: Ragged, owners: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each (row, value) stands in the lists' values, and whether it does."""
-    if not len(lists.values):
-        return np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
-    span = int(max(lists.values.max(), rows.max(initial=0))) + 1
-    codes, asked = lists.owners * span + lists.values, owners * span + rows
-    order = np.argsort(codes, kind="stable")
-    place = np.minimum(np.searchsorted(codes[order], asked), len(order) - 1)
-    return order[place], codes[order[place]] == asked
 
 
 def _verdicts(table: pa.Table, lists: Ragged, at: np.ndarray) -> Any:

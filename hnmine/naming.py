@@ -8,8 +8,9 @@ import pyarrow as pa
 from hnmine.candidates import source_ranks
 from hnmine.config import Config
 
-RETRIEVED, RANDOM_DOCUMENT = 0, -1
-"""What stands for a candidate of the teacher alone, and for a random document, where others have a set of sources."""
+RETRIEVED, RANDOM_DOCUMENT, PREVIOUS_NEGATIVE = 0, -1, -2
+"""What stands for a candidate of the teacher alone, for a random document, and for a negative of an earlier run that is
+no candidate, where others have a set of sources."""
 
 
 def source_sets(ranks: np.ndarray) -> np.ndarray:
@@ -32,15 +33,15 @@ def found_by(table: pa.Table, at: pa.Array) -> np.ndarray:
 
 
 def said(sets: np.ndarray, config: Config) -> pa.Array:
-    """Return the sets in words: the sources' names joined by +, "retrieved" or "random"."""
+    """Return the sets in words: the sources' names joined by +, "retrieved", "random" or "previous"."""
     names = [source.label for source in config.retrieve.source]
     unique, inverse = np.unique(sets, return_inverse=True)
     return pa.array([_one(int(bits), names) for bits in unique], pa.string()).take(pa.array(inverse))
 
 
 def _one(bits: int, names: list[str]) -> str:
-    if bits == RANDOM_DOCUMENT:
-        return "random"
+    if bits < 0:
+        return "random" if bits == RANDOM_DOCUMENT else "previous"
     return "+".join(name for place, name in enumerate(names) if bits >> place & 1) or "retrieved"
 
 
@@ -51,7 +52,7 @@ def shares_line(found: dict[str, Any]) -> str:
         found: `sources` of report.json.
     """
     named = {name: own["share"] for name, own in found.items() if name != "retrieved" and own["negatives"]}
-    if len(found.keys() - {"retrieved", "random"}) < 2 or not named:
+    if len(found.keys() - {"retrieved", "previous", "random"}) < 2 or not named:
         return ""
     line = ", ".join(f"{name} {named[name]:.1%}" for name in sorted(named, key=lambda name: (-named[name], name)))
     several = "; what several found counts for each" if sum(named.values()) > 1 + 1e-9 else ""
@@ -70,7 +71,7 @@ def shares(sets: np.ndarray, hardness: np.ndarray, config: Config) -> dict[str, 
     """
     found: dict[str, Any] = {}
     for place, source in enumerate(config.retrieve.source):
-        own = (sets != RANDOM_DOCUMENT) & (sets >> place & 1 == 1)
+        own = (sets >= 0) & (sets >> place & 1 == 1)
         count = int(own.sum())
         found[source.label] = {
             "negatives": count,

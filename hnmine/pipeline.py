@@ -11,6 +11,7 @@ from hnmine.engines import Engine, InlineEngine, PoolEngine
 from hnmine.errors import ConfigError, IncompleteStage, StaleOutput
 from hnmine.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.lock import lock_folder
+from hnmine.previousrun import check_previous
 from hnmine.runner import Progress, Silent, StageResult, run_stage
 from hnmine.stage import RunContext
 from hnmine.stages import STAGES
@@ -54,6 +55,8 @@ def run(
     stages = applying(config, stages)
     with lock_folder(context.out, wait=options.wait):
         expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
+        if config.previous is not None and "emit" in expected:
+            check_previous(context, expected["ingest"]["key"])
         _check_upstream(stages, context, expected)
         if options.overwrite:
             _clear_stale(stages, context, expected)

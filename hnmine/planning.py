@@ -171,7 +171,7 @@ def _sought(config: Config) -> str:
 def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) -> str:
     folder, key = context.reading(name), expected[name]["key"]
     if is_done(folder, key):
-        return "done" if folder == context.folder(name) else f"done in {context.source}"
+        return "done" if folder == context.folder(name) else f"done in {folder.parent}"
     old = recorded(context.folder(name))
     if old is None:
         return "to do"

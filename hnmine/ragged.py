@@ -84,6 +84,16 @@ class Ragged:
         place = np.minimum(np.searchsorted(own, asked), len(own) - 1)
         return np.asarray((own[place] == asked) & (names[name] == values))
 
+    def find(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in `values` each (row, value) stands, and whether it does (bool); all int64, not negative."""
+        if not len(self.values):
+            return np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
+        span = int(max(self.values.max(), values.max(initial=0))) + 1
+        codes, asked = self.owners * span + self.values, rows * span + values
+        order = np.argsort(codes, kind="stable")
+        place = np.minimum(np.searchsorted(codes[order], asked), len(order) - 1)
+        return order[place], np.asarray(codes[order[place]] == asked)
+
     def rows(self, keep: np.ndarray) -> "Ragged":
         """Return only the rows where `keep` (bool, shape (rows,)) is true."""
         return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])

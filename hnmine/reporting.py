@@ -19,6 +19,7 @@ from hnmine.intervals import HEADLINE, headline_parts, intervals
 from hnmine.keys import recorded
 from hnmine.measuring import measure_rows
 from hnmine.ragged import Ragged
+from hnmine.remining import against_previous
 from hnmine.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
 from hnmine.stage import TIMINGS, RunContext
 from hnmine.store import Shards, read_json
@@ -59,6 +60,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "hardness_by_place": hardness_by_place(found.negatives),
         "near_copies": near_copies(found.negatives, counts["filter"]["verdicts"]),
         "sources": sources(found.negatives, context.config),
+        **({"previous": against_previous(context, chosen, found.negatives)} if context.config.previous else {}),
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         **summary(context),

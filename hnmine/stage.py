@@ -15,7 +15,10 @@ MANIFEST, STARTED, TIMINGS = "_manifest.json", "_started.json", "timings.json"
 
 @dataclass(frozen=True)
 class RunContext:
-    """A config, its output folder, and the folder that stages before this one may be read from instead."""
+    """A config, its output folder, and the folder that stages before this one may be read from instead.
+
+    What an earlier run ingested is read from there too, where it fits: see `hnmine.config.previous`.
+    """
 
     config: Config
     out: Path
@@ -28,9 +31,12 @@ class RunContext:
     def reading(self, stage: str) -> Path:
         """Folder that a finished stage is read from: the run's own, else the source run's."""
         own = self.out / stage
-        if self.source is not None and not (own / MANIFEST).exists():
-            return self.source / stage
-        return own
+        if (own / MANIFEST).exists():
+            return own
+        previous = self.config.previous_folder
+        roots = [root for root in (self.source, previous if stage == "ingest" else None) if root is not None]
+        complete = [root / stage for root in roots if (root / stage / MANIFEST).exists()]
+        return complete[0] if complete else (self.source or self.out) / stage
 
 
 @dataclass(frozen=True)

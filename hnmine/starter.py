@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig, RescoreConfig
+from hnmine.config import SECTIONS, Config, EmbedConfig, PreviousConfig, RescoreConfig
 from hnmine.config.base import table_of, tables_of
 from hnmine.config.sources import SourceConfig
 from hnmine.config.where import WhereConfig
@@ -74,6 +74,9 @@ def starter(given: dict[str, str]) -> str:
             parts.append('# [[retrieve.where]]\n# field = "..."' + _note(WhereConfig.model_fields["field"]))
             parts.append(f"\n# Optional: {Config.model_fields['rescore'].description}\n# [rescore]\n")
             parts.append(f'# model = "..."{_note(RescoreConfig.model_fields["model"])}')
+        if section == "emit":
+            parts.append(f"\n# Optional: {Config.model_fields['previous'].description}\n# [previous]\n")
+            parts.append(f'# run = "..."{_note(PreviousConfig.model_fields["run"])}')
         if section == "embed":
             parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
             parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')

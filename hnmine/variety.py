@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from hnmine.candidates import Batch, Cells
 from hnmine.choosing import Vectors, anchor_of
-from hnmine.filling import RANDOM
 from hnmine.ragged import Ragged
 from hnmine.science.dots import unit
 from hnmine.science.eci import eci_sem, hardness, residual_weight, safety
@@ -22,7 +21,7 @@ class Chosen:
     """The negatives chosen for the anchors of some queries, one list an anchor each.
 
     Attributes:
-        positions: their places among the query's candidates; `RANDOM` for random documents.
+        positions: their places among the query's candidates; below 0 for those that are none of them.
         doc_rows: their rows.
         scores: their scores.
     """
@@ -52,7 +51,7 @@ def weights(batch: Batch, cells: Cells, chosen: Chosen, probabilities: Ragged) -
     owners = chosen.scores.owners
     query = cells.anchors.owners[owners]
     scores, anchor, s0 = chosen.scores.values, cells.anchors.values[owners], batch.background_mean[query]
-    found = np.flatnonzero(chosen.positions.values != RANDOM)
+    found = np.flatnonzero(chosen.positions.values >= 0)
     at = chosen.positions.values[found]
     overlap = np.zeros(len(scores))
     overlap[found] = batch.query_overlaps[batch.candidates.offsets[:-1][query[found]] + at]

@@ -114,6 +114,29 @@ def choose_capped(groups, documents, n, cap, used):
     return chosen
 
 
+def easy(now, first, ratio, below):
+    if now >= below:
+        return False
+    if first >= 0:
+        return ratio * now < first
+    return first - now > (1 - 1 / ratio) * abs(first)
+
+
+def staying(rows, room, cap, before):
+    """Return the places, over all rows one after another, of the (document, score) that stay."""
+    used, kept, first = dict(before), [], 0
+    for row, wanted in zip(rows, room, strict=False):
+        served = []
+        for place in sorted(range(len(row)), key=lambda i: (-row[i][1], i)):
+            document = row[place][0]
+            if len(served) < wanted and (cap is None or used.get(document, 0) < cap):
+                served.append(first + place)
+                used[document] = used.get(document, 0) + 1
+        kept += sorted(served)
+        first += len(row)
+    return kept
+
+
 def in_turn(groups, ranks, n, documents=None, cap=None):
     """Sources take turns, group by group; a document that served `cap` times before is passed over."""
     chosen = []

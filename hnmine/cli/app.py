@@ -42,6 +42,8 @@ def run_all(
     out: opt.Out = None,
     override: opt.Override = None,
     source: opt.Source = None,
+    model: opt.Model = None,
+    previous: opt.Previous = None,
     overwrite: opt.Overwrite = False,
     wait: opt.Wait = False,
     engine: opt.Engine = None,
@@ -51,9 +53,10 @@ def run_all(
     as_json: opt.AsJson = False,
 ) -> None:
     """Run all seven stages; what is done already is kept."""
-    from hnmine.cli.running import Invocation, run_stages
+    from hnmine.cli.running import Invocation, remined, run_stages
 
-    how = Invocation(config, out, opt.settings(override, engine, ray_address), source, overwrite, wait)
+    settings = (*opt.settings(override, engine, ray_address), *remined(model, previous))
+    how = Invocation(config, out, settings, source, overwrite, wait)
     run_stages(how, tuple(SUMMARIES), as_json, (fail_under or [], fail_over or []))
 
 

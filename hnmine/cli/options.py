@@ -15,6 +15,14 @@ Source = Annotated[
     Path | None,
     typer.Option("--from", help="Another run's folder; its stages are read where they fit.", show_default=False),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME_OR_PATH", help="The model, in place of embed.model.", show_default=False),
+]
+Previous = Annotated[
+    Path | None,
+    typer.Option("--previous", help="An earlier run's folder, to mine again: previous.run.", show_default=False),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made under another config.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

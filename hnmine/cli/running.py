@@ -1,10 +1,12 @@
 """Running stages from the command line, with progress and a summary."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hnmine.cli import show, showreport
+from hnmine.cli import show, showprevious, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
@@ -25,6 +27,16 @@ class Invocation:
     source: Path | None
     overwrite: bool
     wait: bool
+
+
+def remined(model: str | None, previous: Path | None) -> Iterator[str]:
+    """Yield the settings that --model and --previous stand for; paths start at the working directory, as of --out."""
+    if model is not None:
+        local = Path(model).expanduser()
+        name = str(local.absolute()) if local.is_dir() or model.startswith(("./", "../")) else model
+        yield f"embed.model={json.dumps(name, ensure_ascii=False)}"
+    if previous is not None:
+        yield f"previous.run={json.dumps(str(previous.absolute()), ensure_ascii=False)}"
 
 
 def run_stages(
@@ -51,6 +63,8 @@ def run_stages(
     show.stages(results)
     if report is not None:
         showreport.report(report, context.reading("report") / "report.json")
+        if "previous" in report:
+            showprevious.section(report["previous"])
     show.emit(_result(config, results, report) if as_json else str(_place(config, stages)))
     if report is not None:
         check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})

@@ -108,6 +108,8 @@ def _brief(r: StageResult) -> str:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
     for name, dim in sorted(r.counts.get("source_dims", {}).items()):
         text += f", and of {dim:,} by {name}"
+    if r.stage == "emit" and r.counts.get("negatives_previous"):
+        text += f", {r.counts['negatives_previous']:,} negatives of the earlier run stay"
     if r.stage == "emit" and r.counts["negatives_random"]:
         text += f", {r.counts['negatives_random']:,} random negatives ({r.counts['negatives_filled_up']:,} to fill up)"
     for name in _ODDITIES.get(r.stage, ()):
@@ -163,9 +165,10 @@ def explanation(data: dict[str, Any]) -> None:
             found = tuple("-" if c["source_ranks"][name] is None else c["source_ranks"][name] for name in sources)
             numbers = (c["rank"], number(c["score"]), *found, *_guide(c, guided), number(c["similarity"]))
             _row(table, (*numbers, verdict, c["doc_id"], _short(c["text"])), style)
-        for c in anchor["random"]:
-            blank = ("",) * (len(sources) + guided)
-            _row(table, ("-", number(c["score"]), *blank, "", "random *", c["doc_id"], _short(c["text"])), "green")
+        for name in ("previous", "random"):
+            for c in anchor.get(name, ()):
+                blank = ("",) * (len(sources) + guided)
+                _row(table, ("-", number(c["score"]), *blank, "", f"{name} *", c["doc_id"], _short(c["text"])), "green")
         console.print(table)
     console.print("* chosen as a negative; sim: cosine to the most similar positive")
     console.print("standing: share of the candidates, positives apart, that the positive outscores")

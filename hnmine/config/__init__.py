@@ -7,6 +7,7 @@ The generated config reference, `hnmine init` and the checks all read these clas
 from hnmine.config.emit import LABELED, ChoiceName, EmitConfig, ExtraColumn, FormatName
 from hnmine.config.filter import AnchorName, FilterConfig, RuleName
 from hnmine.config.input import Columns, InputConfig
+from hnmine.config.previous import PreviousConfig
 from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig
@@ -28,6 +29,7 @@ __all__ = [
     "FormatName",
     "IndexConfig",
     "InputConfig",
+    "PreviousConfig",
     "ReportConfig",
     "RescoreConfig",
     "RetrieveConfig",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from hnmine.config.emit import LABELED
+from hnmine.config.previous import check_previous
 from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
 from hnmine.config.sources import check_sources
 from hnmine.config.teacher import TeacherTable
@@ -228,6 +229,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("emit", "retrieve"), _enough),
     (("emit", "retrieve"), _ensemble),
     (("emit",), _shares),
+    (("emit", "filter", "previous", "retrieve"), check_previous),
     (("emit", "filter"), _needs_probabilities),
     (("emit",), _judged),
     (("emit",), _soft_labels),

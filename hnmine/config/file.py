@@ -61,8 +61,14 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
     for needs, message in contradictions(checked):
         if not bad & set(needs):
             problems.add(f"{source}: {message}")
+    placed = checked.at(base)
+    if "previous" not in bad and placed.previous_folder == placed.out_folder:
+        problems.add(
+            f"{source}: previous.run: {placed.out_folder} is the output folder of this run too; "
+            "choose another --out (or out)"
+        )
     problems.raise_if_any(ConfigError)
-    return checked.at(base)
+    return placed
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from hnmine.config.base import Name, Section, setting
 from hnmine.config.emit import EmitConfig
 from hnmine.config.filter import FilterConfig
 from hnmine.config.input import InputConfig
+from hnmine.config.previous import PreviousConfig
 from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig, teacher_table
@@ -67,6 +68,7 @@ class Config(Section):
     rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
     filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
     emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
+    previous: PreviousConfig | None = setting(None, "an earlier run, to mine again; see docs/remining.md")
     report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
@@ -80,6 +82,11 @@ class Config(Section):
     def out_folder(self) -> Path:
         """The output folder as an absolute path."""
         return (self._base / self.out).resolve()
+
+    @property
+    def previous_folder(self) -> Path | None:
+        """The earlier run's folder as an absolute path; None where there is none."""
+        return (self._base / self.previous.run).resolve() if self.previous is not None else None
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:

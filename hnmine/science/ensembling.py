@@ -25,7 +25,7 @@ def drawn_source(seeds: np.ndarray, sources: int) -> np.ndarray:
     return np.asarray((numbers % np.uint64(sources)).astype(np.int64))
 
 
-def in_turn(groups: np.ndarray, ranks: np.ndarray, n: int) -> np.ndarray:
+def in_turn(groups: np.ndarray, ranks: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Return the elements that sources choose in turn, in their order: each its best that no other has chosen yet.
 
     Intra-sample ensembling of NV-Retriever (Moreira et al., arXiv 2407.15831), in its form without repeats. A source
@@ -35,25 +35,27 @@ def in_turn(groups: np.ndarray, ranks: np.ndarray, n: int) -> np.ndarray:
         groups: int64, shape (total,), ascending; no group holds an element twice.
         ranks: int, shape (total, sources): rank from 1 in each source, 0 where the source did not find the element;
             no rank twice in a group and source.
-        n: how many of each group.
+        n: how many of each group: one number, or for each element that of its group.
 
     Returns:
         int64 positions, ascending.
     """
+    wanted = np.broadcast_to(n, groups.shape)
     taken = np.zeros(len(groups), dtype=bool)
     counts = np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.int64)
-    lists = [_best(groups, own, n) for own in ranks.T]
-    for _ in range(n):  # each round, a group that is not full gets at least one more while there are any
+    lists = [_best(groups, own, wanted) for own in ranks.T]
+    # each round, a group that is not full gets at least one more while there are any
+    for _ in range(int(wanted.max(initial=0))):
         for own in lists:
-            open_ones = own[~taken[own] & (counts[groups[own]] < n)]
+            open_ones = own[~taken[own] & (counts[groups[own]] < wanted[own])]
             picked = open_ones[first_of_each(groups[open_ones], 1)]
             taken[picked] = True
             counts[groups[picked]] += 1
     return np.flatnonzero(taken)
 
 
-def _best(groups: np.ndarray, ranks: np.ndarray, n: int) -> np.ndarray:
+def _best(groups: np.ndarray, ranks: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Return the n best of each group by one source, best first: it never comes to choose any beyond these."""
     found = np.flatnonzero(ranks > 0)
     order = found[np.lexsort((ranks[found], groups[found]))]
-    return np.asarray(order[first_of_each(groups[order], n)])
+    return np.asarray(order[first_of_each(groups[order], n[order])])

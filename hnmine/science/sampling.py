@@ -86,13 +86,13 @@ def ambiguity(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> 
     return np.asarray(np.log(-np.log(u)) + a * off * off)
 
 
-def choose(groups: np.ndarray, priority: np.ndarray | None, n: int) -> np.ndarray:
+def choose(groups: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray) -> np.ndarray:
     """Return the positions of the n elements of each group with the smallest priority.
 
     Args:
         groups: int64, shape (total,), ascending.
         priority: any sortable type, shape (total,); ties by position. None: the order given is the priority.
-        n: how many of each group; a smaller group gives all it has.
+        n: how many of each group, one number or for each element that of its group; a smaller group gives all it has.
 
     Returns:
         int64 positions, ascending.
@@ -100,10 +100,12 @@ def choose(groups: np.ndarray, priority: np.ndarray | None, n: int) -> np.ndarra
     if priority is None:
         return np.flatnonzero(first_of_each(groups, n))
     order = np.lexsort((priority, groups))
-    return np.sort(order[first_of_each(groups[order], n)])
+    return np.sort(order[first_of_each(groups[order], n if isinstance(n, int) else n[order])])
 
 
-def choose_capped(groups: np.ndarray, documents: np.ndarray, n: int, cap: int, used: dict[int, int]) -> np.ndarray:
+def choose_capped(
+    groups: np.ndarray, documents: np.ndarray, n: int | np.ndarray, cap: int, used: dict[int, int]
+) -> np.ndarray:
     """Return positions of at most n elements of each group, no document more than `cap` times in all.
 
     Groups are served in order, each with its best elements whose document is not used up.
@@ -111,7 +113,7 @@ def choose_capped(groups: np.ndarray, documents: np.ndarray, n: int, cap: int, u
     Args:
         groups: int64, shape (total,), ascending; within a group the better come first.
         documents: int64, shape (total,).
-        n: how many of each group.
+        n: how many of each group: one number, or for each element that of its group.
         cap: most often that one document may be chosen.
         used: how often each document was chosen before; updated.
 
@@ -120,10 +122,11 @@ def choose_capped(groups: np.ndarray, documents: np.ndarray, n: int, cap: int, u
     """
     chosen: list[int] = []
     current, left = -1, 0
+    wanted = np.broadcast_to(n, groups.shape)
     pairs: Iterable[tuple[int, int]] = zip(groups.tolist(), documents.tolist(), strict=True)
     for position, (group, document) in enumerate(pairs):
         if group != current:
-            current, left = group, n
+            current, left = group, int(wanted[position])
         if left and used.get(document, 0) < cap:
             used[document] = used.get(document, 0) + 1
             left -= 1

@@ -15,13 +15,16 @@ from hnmine.candidates import Batch
 from hnmine.card import write_card
 from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
-from hnmine.filling import RANDOM, Filler, counts_of
+from hnmine.filling import PREVIOUS, RANDOM, Filler, counts_of
 from hnmine.filtering import pieces
 from hnmine.formats import FORMATS, Examples
 from hnmine.judging import rule_names
 from hnmine.keys import item_key, shard_items
+from hnmine.knowing import Known, guide_score, probabilities
 from hnmine.naming import found_by, said
+from hnmine.previousrun import NEGATIVES_FILE, find_previous
 from hnmine.ragged import Ragged
+from hnmine.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
 from hnmine.rescored import rescore_column
 from hnmine.rescoreschemas import RESCORES
 from hnmine.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
@@ -42,13 +45,21 @@ _WRITING = [
 ]  # fmt: skip
 
 
+def _plan_previous(context: RunContext, key: str) -> list[Item]:
+    if context.config.previous is None:
+        return []
+    rows = Shards(context.reading("filter"), JUDGED).rows
+    output = context.folder("emit") / "previous" / NEGATIVES_FILE
+    return [Item(output, rows=rows, key=item_key(key, "previous", 0, rows))]
+
+
 def _plan_choose(context: RunContext, key: str) -> list[Item]:
     rows = Shards(context.reading("filter"), JUDGED).rows
     output = context.folder("emit") / "chosen" / CHOSEN_FILE
     return [Item(output, rows=rows, key=item_key(key, "choose", 0, rows))]
 
 
-def _setup_choose(context: RunContext) -> RunContext:
+def _itself(context: RunContext) -> RunContext:
     return context
 
 
@@ -56,10 +67,14 @@ def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     shards, config = Shards(context.reading("filter"), JUDGED_CODED), context.config
     cosine = config.embed.similarity == "cosine"
     chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
-    parts = [CHOSEN.empty_table()]
+    parts, first, renewal = [CHOSEN.empty_table()], 0, Renewal.open(context)
+    if renewal is not None:
+        renewal.count(chooser.used)
     for number in range(len(shards)):
         for _, piece in pieces(shards.read(number, CHOOSING)):
-            parts.append(choose_table(piece, chooser, config))
+            anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
+            parts.append(choose_table(piece, chooser, config, renewal.slice(first, anchors) if renewal else None))
+            first += anchors
             tick(piece.num_rows)
     chosen = pa.concat_tables(parts)
     return _fill(chosen, shards, Filler.open(context, chooser.used)) if config.emit.draws_random else chosen
@@ -83,23 +98,29 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def choose_table(table: pa.Table, chooser: Chooser, config: Config) -> pa.Table:
-    """Return the chosen negatives of a judged table, one row for each (query, anchor)."""
+def choose_table(table: pa.Table, chooser: Chooser, config: Config, staying: Staying | None = None) -> pa.Table:
+    """Return the chosen negatives of a judged table, one row for each (query, anchor), beside those that stay."""
     batch = Batch.from_table(table)
     cells, keep = cells_of(table, batch)
     needed = served(table, config)
     keep &= needed[cells.anchor]
     judged = Ragged.from_arrow(table.column("judged_negatives")).values
-    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged)
-    owners = cells.anchors.owners
+    owners, missing = cells.anchors.owners, None
+    if staying is not None:
+        keep = staying.free(batch, cells, keep)
+        missing = config.emit.retrieved_negatives * needed - staying.documents.lengths
+    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged, wanted=missing)
     at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
+    documents, scores = batch.candidates.values[at], batch.scores[at]
+    if staying is not None:
+        chosen, documents, scores = staying.join(chosen, documents, scores)
     columns = {
         "query_row": pa.array(batch.query_rows[owners]),
         "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
         "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
         "positions": chosen.to_arrow(pa.int32()),
-        "doc_rows": chosen.with_values(batch.candidates.values[at]).to_arrow(pa.int64()),
-        "scores": chosen.with_values(batch.scores[at]).to_arrow(pa.float32()),
+        "doc_rows": chosen.with_values(documents).to_arrow(pa.int64()),
+        "scores": chosen.with_values(scores).to_arrow(pa.float32()),
     }
     return pa.Table.from_arrays([columns[name] for name in CHOSEN.names], schema=CHOSEN)
 
@@ -114,6 +135,7 @@ class _WriteState:
     starts: np.ndarray
     rescored: Shards | None
     batches: pa.Table | None
+    previous: pa.Table | None
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -133,6 +155,7 @@ def _setup_write(context: RunContext) -> _WriteState:
         chosen.column("query_row").to_numpy(),
         Shards(context.reading("rescore"), RESCORES) if _shows_rescored(context) else None,
         batching.read_batches(context.folder("emit")) if context.config.emit.batch_size else None,
+        read_previous(context.folder("emit")) if context.config.previous is not None else None,
     )
 
 
@@ -156,12 +179,12 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     lengths = negatives["doc_rows"].lengths[served_by]
     spread = negatives["doc_rows"].places(served_by)
     position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
-    drawn = position == RANDOM
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=drawn)
+    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=position < 0)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])
+    known = Known.of(state.previous, (low, high), position, (np.repeat(served_by, lengths), rows))
     return Examples(
         wanted=state.config.emit.num_negatives,
         columns={
@@ -177,47 +200,25 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(negatives["scores"].values[spread]),
             "rank": pa.array(ranks.values).take(at),
-            "rule": pa.array([_rules(state.config)]).take(pa.array(np.zeros(len(at), dtype=np.int64), mask=drawn)),
-            "source": said(found_by(table, at), state.config),
+            "rule": _rules(state.config, position),
+            "source": said(np.where(position == PREVIOUS, position, found_by(table, at)), state.config),
             **rescore_column(state.rescored, item.first + np.repeat(owners, lengths), rows),
-            **_probabilities(state, table, np.repeat(served_by, lengths), position),
-            **_guide_score(state.config, table, at),
+            **probabilities(state.config, table, position, known),
+            **guide_score(state.config, table, at, known),
         },
         soft_labels=state.config.emit.soft_labels,
     )  # fmt: skip
 
 
-def _rules(config: Config) -> str:
-    return "+".join(rule_names(config.filter)) or "none"
+def _rules(config: Config, position: np.ndarray) -> pa.Array:
+    """Return the rules that negatives in these positions have passed, null for random documents."""
+    passed = np.zeros(len(position), dtype=np.int64)
+    return pa.array(["+".join(rule_names(config.filter)) or "none"]).take(pa.array(passed, mask=position == RANDOM))
 
 
 def _positive_weights(table: pa.Table, config: Config) -> np.ndarray:
     values = Ragged.from_arrow(table.column("positive_standing")).values
     return positive_weight(values, config.filter.bad_positive_quantile)
-
-
-def _probabilities(state: _WriteState, table: pa.Table, anchor: np.ndarray, place: np.ndarray) -> dict[str, pa.Array]:
-    """Return P(false negative) by which each negative was judged, and 1 minus it; nothing where filter gave none.
-
-    Args:
-        state: with the config.
-        table: a judged table.
-        anchor: int64, one a negative: its anchor's position among all of the table's.
-        place: int64, one a negative: its position among its query's candidates, or `RANDOM`: not judged, weight 1.
-    """
-    if not state.config.filter.gives_probabilities:
-        return {}
-    of_anchors = Ragged.from_arrow(table.column("probabilities").combine_chunks().flatten())
-    at = pa.array(of_anchors.offsets[:-1][anchor] + place, mask=place == RANDOM)
-    p = pa.array(of_anchors.values).take(at)
-    return {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
-
-
-def _guide_score(config: Config, table: pa.Table, at: pa.Array) -> dict[str, pa.Array]:
-    """Return the guide's scores of the candidates at these positions (null gives null); nothing without a guide."""
-    if config.guide is None:
-        return {}
-    return {"guide_score": pa.array(Ragged.from_arrow(table.column("guide_scores")).values).take(at)}
 
 
 def _write(table: pa.Table, item: Item) -> None:
@@ -246,6 +247,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
         **counts_of(chosen, context.config),
+        **({} if context.config.previous is None else kept_of(read_previous(context.folder("emit")))),
         **count_treated(Shards(context.reading("filter"), JUDGED), context.config),
         **batching.counts_of(context),
     }
@@ -260,8 +262,9 @@ def _lines(path: Path) -> int:
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     config = context.config.emit
-    columns = ("retrieve",) if config.draws_random and context.config.retrieve.where else ()
-    vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random else ()
+    remined = context.config.previous is not None
+    columns = ("retrieve",) if (config.draws_random or remined) and context.config.retrieve.where else ()
+    vectors = ("embed", *columns) if config.choose == "diverse" or config.draws_random or remined else ()
     if config.batch_size:
         vectors = ("embed", "retrieve")
     return (*vectors, *(("rescore",) if _shows_rescored(context) else ()))
@@ -271,14 +274,22 @@ def _shows_rescored(context: RunContext) -> bool:
     return "rescore_score" in context.config.emit.extra_columns
 
 
+def _parts(context: RunContext) -> dict[str, Any]:
+    parts: dict[str, Any] = {"emit": context.config.emit.semantic(), "seed": context.config.seed}
+    if context.config.previous is not None:
+        parts["previous"] = context.config.previous.part() | {"key": find_previous(context).emit["key"]}
+    return parts
+
+
 STAGE = Stage(
     name="emit",
     version=2,
     reads=("ingest", "filter"),
     also_reads=_also_reads,
-    parts=lambda context: {"emit": context.config.emit.semantic(), "seed": context.config.seed},
+    parts=_parts,
     steps=(
-        Step("choose", "queries", _plan_choose, _setup_choose, _choose),
+        Step("previous", "queries", _plan_previous, _itself, lambda context, item, tick: judge_previous(context, tick)),
+        Step("choose", "queries", _plan_choose, _itself, _choose),
         batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),

@@ -192,3 +192,13 @@ def test_a_drawn_source_that_has_too_few_leaves_the_example_short():
         for lists, drawn in choose(World([], [query]).table(), EmitConfig(ensemble="cross", num_negatives=3), seed=seed)
     }
     assert lengths == {0: 3, 1: 1, 2: 0}
+
+
+def test_groups_may_want_different_numbers():
+    groups, ranks = np.array([0, 0, 0, 1, 1, 1]), np.array([[1, 0], [2, 1], [0, 2], [1, 2], [0, 1], [2, 0]])
+    wanted = np.array([2, 2, 2, 1, 1, 1])
+    found = in_turn(groups, ranks, wanted)
+    assert found.tolist() == [0, 1, 3]
+    alone = [first + in_turn(groups[own], ranks[own], n) for own, first, n in ((slice(3), 0, 2), (slice(3, 6), 3, 1))]
+    assert found.tolist() == np.concatenate(alone).tolist()
+    assert in_turn(groups, ranks, wanted * 0).tolist() == []

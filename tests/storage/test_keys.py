@@ -55,7 +55,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 FIELDS = leaves(Config)
 PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements")}
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
-PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore"})  # a table that is a stage: see test_rescore.py
+# tables that are a stage, or name a run: see test_rescore.py and test_remining.py
+PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore", "previous"})
 
 
 def another(name: str, value: Any) -> Any:
