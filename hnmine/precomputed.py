@@ -73,6 +73,11 @@ class Precomputed:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
             return np.asarray(self.vectors[self.rows[low:high]], dtype=np.float32)
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
+        with np.errstate(over="ignore"):
+            return np.asarray(self.vectors[self.rows[rows]], dtype=np.float32)
+
     def _check(self, similarity: str) -> None:
         """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
         name = "doc_id" if self.side == "corpus" else "query_id"

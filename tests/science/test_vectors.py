@@ -14,7 +14,7 @@ def make(rows, dim=6, seed=0):
 def store(folder, vectors, lengths, dtype="float32", **more):
     first = 0
     for number, length in enumerate(lengths):
-        table = to_arrow(vectors[first : first + length], first, dtype)
+        table = to_arrow(vectors[first : first + length], first + np.arange(length), dtype)
         write_table(table, folder / part_name(number), "key", plain=True)
         first += length
     assert first == len(vectors)
