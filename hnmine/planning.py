@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
-from hnmine.config.partial import is_cheap, is_partial
+from hnmine.config.partial import is_partial, most_embedded
 from hnmine.crossencoders import HASH_RESCORE_WARNING
 from hnmine.encoders import HASH_DIM
 from hnmine.errors import Problems
@@ -150,21 +150,12 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in expected]
 
 
-def _most_embedded(config: Config, documents: int, queries: int) -> int:
-    """Return how many documents the teacher of [embed] embeds at most; labels are not counted."""
-    if not is_partial(config):
-        return documents
-    pairs = zip(config.retrieve.source, config.retrieve.depths, strict=True)
-    found = queries * sum(depth for source, depth in pairs if is_cheap(source))
-    return min(documents, found + config.embed.sample + config.retrieve.background)
-
-
 def _embedded(config: Config, documents: int, queries: int) -> str:
     models = " and with ".join(t.model for t in config.teachers.values())
     if not is_partial(config):
         return f"{documents + queries:,} texts with {models}"
     others = [t.model for table, t in config.teachers.items() if table != "embed"]
-    most = _most_embedded(config, documents, queries)
+    most = most_embedded(config, documents, queries)
     line = f"at most {most:,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
     also = f"; {documents + queries:,} texts with {' and with '.join(others)}" if others else ""
     return f"{line} with {config.embed.model}{also}"
@@ -209,7 +200,7 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
     rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
     vectors = 0
     for table, teacher in config.teachers.items():
-        embedded = _most_embedded(config, sizes["documents"], queries) + queries if table == "embed" else rows
+        embedded = most_embedded(config, sizes["documents"], queries) + queries if table == "embed" else rows
         vectors += embedded * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
     sources = config.retrieve.source
     each = (28 if config.guide is not None else 24) + 8 * len(sources)

@@ -20,6 +20,21 @@ def is_cheap(source: SourceConfig) -> bool:
     return source.kind != "dense" or source.teacher is not None
 
 
+def most_embedded(config: "Config", documents: int, queries: int) -> int:
+    """Return how many documents the teacher of [embed] embeds at most; labels are not counted.
+
+    Args:
+        config: the whole config.
+        documents: of the corpus.
+        queries: of the run.
+    """
+    if not is_partial(config):
+        return documents
+    pairs = zip(config.retrieve.source, config.retrieve.depths, strict=True)
+    found = queries * sum(depth for source, depth in pairs if is_cheap(source))
+    return min(documents, found + config.embed.sample + config.retrieve.background)
+
+
 def check_partial(config: "Config") -> Iterator[str]:
     """Yield what is wrong with the choice of documents that are embedded."""
     for table, teacher in config.teachers.items():
