@@ -4,7 +4,12 @@ Each known document has a weight, how many documents it stands for: 1 where it i
 drawn at random of N' (Horvitz and Thompson, Journal of the American Statistical Association 47, 1952).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+
+NOWHERE, KNOWN = -2, -1
+RESAMPLES = 300
 
 
 def counted_to(weights: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
@@ -80,3 +85,59 @@ def pooled_recall(means: np.ndarray, k: int) -> np.ndarray:
             at = min(float(k), float(weight[-1]))
             out[row] = np.interp(at, np.append(0.0, weight), np.append(0.0, found)) / at
     return out
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best of the documents that have a score, for some queries.
+
+    Attributes:
+        drawn: int64, shape (q, n), best first: which of the m drawn documents each is, `KNOWN` for one that is
+            known for sure, `NOWHERE` behind the last.
+        found: bool, same shape: whether it was found for its query.
+        size: m.
+        weight: how many documents each drawn one stands for, at least 1.
+    """
+
+    drawn: np.ndarray
+    found: np.ndarray
+    size: int
+    weight: float
+
+    def recall(self, k: int, pooled: bool, times: np.ndarray | None = None, queries: np.ndarray | None = None) -> float:
+        """Return the mean recall of the best k: mean of `weighted_recall`, or `pooled_recall`; NaN without documents.
+
+        A drawn document that was found counts as found itself; the others that it stands for do not.
+
+        Args:
+            k: at least 1.
+            pooled: which of the two.
+            times: float, shape (m,): how often each drawn document counts; once by default.
+            queries: float, shape (q,): likewise each query.
+        """
+        often = np.append(np.ones(self.size) if times is None else times, [0.0, 1.0])[self.drawn]
+        weights = np.where(self.drawn >= 0, self.weight, 1.0) * often
+        found = self.found * often
+        counts = np.ones(len(weights)) if queries is None else queries.astype(np.float64)
+        if pooled:
+            means = np.einsum("q,qn->n", counts, curves(weights, found))[None] / max(1.0, float(counts.sum()))
+            return float(pooled_recall(means, k)[0])
+        values = weighted_recall(weights, found, k)
+        counted = counts * ~np.isnan(values)
+        return float(np.nansum(values * counts) / counted.sum()) if counted.any() else float("nan")
+
+    def resampled(self, k: int, pooled: bool, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+        """Return the recall over resamples of queries and of drawn documents, each with replacement (Efron, 1979).
+
+        The ranking must go further down than k, since a resample may leave drawn documents out.
+
+        Returns:
+            float64, shape (resamples,).
+        """
+        generator = np.random.default_rng([seed, 0x7265636C])
+        sides = [(n, np.full(n, 1.0 / max(1, n))) for n in (self.size, len(self.drawn))]
+        out = np.full(resamples, np.nan)
+        for number in range(resamples):
+            times, queries = (generator.multinomial(n, p) if n else np.zeros(0) for n, p in sides)
+            out[number] = self.recall(k, pooled, times.astype(np.float64), queries)
+        return out

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.recall import counted_to, curves, pooled_recall, weighted_recall
+from hnmine.science.recall import KNOWN, NOWHERE, Ranking, counted_to, curves, pooled_recall, weighted_recall
 from tests import oracles
 from tests.strategies import quick
 
@@ -119,3 +119,57 @@ def test_where_a_weight_is_large_the_walk_is_too_high_and_the_pooled_one_is_not(
     true, walk, together = np.array([made(60, seed) for seed in range(8)]).mean(axis=0)
     assert walk > 1.25 * true
     assert together < 1.1 * true
+
+
+rankings = st.lists(
+    st.lists(st.tuples(st.sampled_from([KNOWN, KNOWN, 0, 1, 2]), st.booleans()), min_size=1, max_size=8),
+    min_size=1,
+    max_size=4,
+)
+
+
+def ranking(lists, weight):
+    wide = max(len(one) for one in lists)
+    padded = [[*one, *[(NOWHERE, False)] * (wide - len(one))] for one in lists]
+    both = np.array(padded, dtype=np.int64)
+    return Ranking(both[:, :, 0], both[:, :, 1].astype(bool), 3, weight)
+
+
+@quick
+@given(rankings, st.floats(1, 6), depths, st.lists(st.integers(0, 2), min_size=3, max_size=3))
+def test_a_document_drawn_twice_stands_for_twice_as_many(lists, weight, k, times):
+    expected = []
+    for one in lists:
+        own = [(weight * times[d], found * times[d]) if d >= 0 else (1.0, float(found)) for d, found in one]
+        expected.append(oracles.weighted_recall(own, k))
+    found = ranking(lists, weight).recall(k, False, np.array(times, dtype=float))
+    if np.isnan(expected).all():
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(np.nanmean(expected), abs=1e-12)
+
+
+@quick
+@given(rankings, st.floats(1, 6), depths, st.booleans())
+def test_a_query_that_counts_twice_is_two_queries(lists, weight, k, pooled):
+    counts = np.arange(len(lists)) % 3
+    if not counts.any():
+        return
+    own = ranking([one for one, often in zip(lists, counts, strict=True) for _ in range(often)], weight)
+    assert ranking(lists, weight).recall(k, pooled, None, counts) == pytest.approx(own.recall(k, pooled), abs=1e-12)
+
+
+@quick
+@given(rankings, st.floats(1, 6), depths, st.booleans(), st.integers(0, 3))
+def test_resamples_are_shares_and_the_seed_decides_them(lists, weight, k, pooled, seed):
+    own = ranking(lists, weight)
+    found = own.resampled(k, pooled, seed, 9)
+    real = found[~np.isnan(found)]
+    assert ((real >= 0) & (real <= 1 + 1e-12)).all()
+    np.testing.assert_array_equal(found, own.resampled(k, pooled, seed, 9))
+
+
+def test_the_interval_knows_of_the_documents_drawn_not_of_the_queries_alone():
+    alike = [[(KNOWN, True)] * 5 + [(0, False)] + [(KNOWN, True)] * 9] * 50  # no query differs from another
+    found = ranking(alike, 5.0).resampled(10, False, 0)
+    assert np.ptp(found) > 0.2
