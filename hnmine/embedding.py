@@ -9,7 +9,7 @@ from hnmine.nearest import Nearest
 from hnmine.ragged import Ragged
 from hnmine.schemas import CANDIDATES, CORPUS
 from hnmine.science.background import sample_rows
-from hnmine.science.bootstrap import percentile_interval
+from hnmine.science.bootstrap import basic_interval
 from hnmine.science.recall import KNOWN, NOWHERE, Ranking
 from hnmine.selecting import Selection, read_selection
 from hnmine.sizes import parse_size
@@ -52,8 +52,8 @@ def _recall(context: RunContext, chosen: Selection) -> dict[str, Any]:
     value = ranking.recall(k, pooled)
     if np.isnan(value):
         return {"top_k": k, "value": None, "reason": "no query has a document that is no positive"}
-    low, high = percentile_interval(ranking.resampled(k, pooled, context.config.seed)[:, None])
-    ends, how = [float(low[0]), float(high[0])], "pooled" if pooled else "by query"
+    ends = basic_interval(value, ranking.resampled(k, pooled, context.config.seed))
+    how = "pooled" if pooled else "by query"
     return {"top_k": k, "value": value, "interval": ends, "queries": len(ranking.drawn), "how": how}
 
 
