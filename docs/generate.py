@@ -12,7 +12,7 @@ import pyarrow as pa
 import typer
 from pydantic import BaseModel
 
-from hnmine import previousschemas, rescoreschemas, schemas
+from hnmine import previousschemas, rescoreschemas, schemas, selectionschemas
 from hnmine.cli.app import app
 from hnmine.config import Config
 from hnmine.config.base import table_of, tables_of
@@ -31,9 +31,11 @@ TABLES = (
         "embed/sources/NAME/corpus, embed/sources/NAME/queries",
         "vectors",
     ),
+    ('embed/found, where embed.documents = "candidates"', "FOUND"),
+    ('embed/selected.parquet, where embed.documents = "candidates"', "SELECTED"),
     ("index/choice.parquet", "INDEX"),
-    ("index/bm25/NAME.parquet, for each source of kind bm25", "BM25"),
-    ("index/runs/NAME.parquet, for each source of kind run", "IMPORTED"),
+    ('index/bm25/NAME.parquet, for each source of kind bm25; in embed where embed.documents = "candidates"', "BM25"),
+    ("index/runs/NAME.parquet, for each source of kind run; likewise", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),
     ("retrieve/fields/corpus.parquet and queries.parquet, where [[retrieve.where]] asks for them", "FIELD_VALUES"),
@@ -46,7 +48,13 @@ TABLES = (
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )
-MODULES = (schemas, rescoreschemas, previousschemas)
+MODULES = (schemas, rescoreschemas, previousschemas, selectionschemas)
+
+
+def _schema(name: str) -> pa.Schema:
+    """Return a schema by its name, whatever module it is in."""
+    found = (getattr(module, name, None) for module in MODULES)
+    return next(schema for schema in found if schema is not None)
 
 
 def cli_page() -> str:
@@ -124,8 +132,7 @@ def data_page() -> str:
     parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
-        found = (getattr(module, name) for module in MODULES if hasattr(module, name))
-        schema = schemas.vectors(384) if name == "vectors" else next(found)
+        schema = schemas.vectors(384) if name == "vectors" else _schema(name)
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
         for field in schema:
             text = (field.metadata or {}).get(b"description", b"").decode()

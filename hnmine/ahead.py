@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from hnmine.store import Shards
 
 T = TypeVar("T")
@@ -33,6 +35,23 @@ class Ahead(Generic[T]):
         if following is not None:
             self._coming[following] = self._pool.submit(self._make, following)
         return made
+
+
+class SomeTexts:
+    """The texts of some rows of a table, by their place among them.
+
+    Args:
+        shards: a table with a column `text`.
+        rows: int64, ascending.
+    """
+
+    def __init__(self, shards: Shards, rows: np.ndarray) -> None:
+        self._shards, self._rows = shards, rows
+
+    def read(self, first: int, last: int) -> list[str]:
+        """Return the texts at places first to last - 1, as far as there are any."""
+        found: list[str] = self._shards.take(self._rows[first:last], ["text"]).column(0).to_pylist()
+        return found
 
 
 class Texts:

@@ -22,10 +22,18 @@ class AllowedProposer:
         corpus: vectors of all documents.
         where: the conditions.
         rows: int64, shape (queries of the search,): their rows among all queries.
+        held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
     """
 
-    def __init__(self, corpus: Corpus, where: Where, rows: np.ndarray) -> None:
-        self.corpus, self.where, self.classes = corpus, where, where.classes[rows]
+    def __init__(self, corpus: Corpus, where: Where, rows: np.ndarray, held: np.ndarray | None = None) -> None:
+        self.corpus, self.where, self.classes, self.held = corpus, where, where.classes[rows], held
+
+    def _mask(self, number: int, first: int, last: int) -> np.ndarray:
+        """Return which documents at places [first, last) the queries of a class allow, bool."""
+        if self.held is None:
+            return self.where.mask(number, first, last)
+        rows = self.held[first:last]
+        return np.asarray(self.where.mask(number, int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]])
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best allowed documents of each query, and the score of the last with room for rounding."""
@@ -39,11 +47,11 @@ class AllowedProposer:
             span = (block.first, block.first + len(block.vectors))
             for place in np.flatnonzero(sizes >= _TOGETHER):
                 own = np.flatnonzero(inverse == place)
-                rows = np.flatnonzero(self.where.mask(int(numbers[place]), *span))
+                rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
                 best[own] = best_of(block.vectors[rows], rows + block.first, queries[own], best[own])
             for first in range(0, len(few), _ALONE):
                 own = few[first : first + _ALONE]
-                masks = np.stack([self.where.mask(int(number), *span) for number in numbers[inverse[own]]])
+                masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
                 best[own] = best_of(block.vectors, np.arange(*span), queries[own], best[own], masks)
         return named(best, queries, lengths.longest)
 

@@ -165,9 +165,10 @@ def _gather(context: RunContext) -> _Material:
 
 def _documents(context: RunContext, needed: list[np.ndarray], candidates: Ragged) -> np.ndarray:
     """Return the rows of the documents to search, ascending."""
-    total = VectorStore(context.reading("embed") / "corpus").rows
-    if total <= ALL_DOCUMENTS:
-        return np.arange(total)
+    corpus = VectorStore(context.reading("embed") / "corpus")
+    if corpus.rows <= ALL_DOCUMENTS:
+        return corpus.row_of(np.arange(corpus.rows))
     place = np.arange(len(candidates.values)) - candidates.offsets[:-1][candidates.owners]
     best = candidates.values[place < BEST_FOUND]
-    return np.unique(np.concatenate([*needed, best, sample_rows(total, SOME_DOCUMENTS, context.config.seed)]))
+    drawn = corpus.row_of(sample_rows(corpus.rows, SOME_DOCUMENTS, context.config.seed))
+    return np.unique(np.concatenate([*needed, best, drawn]))

@@ -25,11 +25,14 @@ def field_file(folder: Path, side: str) -> Path:
     return folder / "fields" / f"{side}.parquet"
 
 
-def plan_fields(context: RunContext, key: str) -> list[Item]:
-    """Return an item for each side that has columns to read; none where there are no conditions."""
+def plan_fields(context: RunContext, key: str, stage: str = "retrieve") -> list[Item]:
+    """Return an item for each side that has columns to read, in a stage's folder; none where there are no conditions.
+
+    Retrieve is the stage that needs them, and embed where the conditions say which documents are embedded.
+    """
     if not context.config.retrieve.where:
         return []
-    ingest, folder = context.reading("ingest"), context.folder("retrieve")
+    ingest, folder = context.reading("ingest"), context.folder(stage)
     rows = {"corpus": Shards(ingest / "corpus", CORPUS).rows, "queries": Shards(ingest / "queries", QUERIES).rows}
     return [
         Item(field_file(folder, side), number, rows=rows[side], key=item_key(key, f"fields-{side}", 0, rows[side]))

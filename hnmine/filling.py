@@ -165,10 +165,11 @@ class Filler:
         """
         barred, classes = of
         cap = self.config.emit.max_per_document
+        free = self._embedded()
         if cap is None:
-            return self._draw_allowed(seeds, wanted, of, None)
+            return self._draw_allowed(seeds, wanted, of, free)
         found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
-        free = np.ones(len(self.names), dtype=bool)
+        free = np.ones(len(self.names), dtype=bool) if free is None else free
         free[[row for row, times in self.used.items() if times >= cap]] = False
         first = 0
         while first < len(seeds):
@@ -185,6 +186,14 @@ class Filler:
             first += served
         anchors, documents = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return anchors, documents
+
+    def _embedded(self) -> np.ndarray | None:
+        """Return which documents have a vector, bool; None where all have."""
+        if self.corpus.rows == len(self.names):
+            return None
+        found = np.zeros(len(self.names), dtype=bool)
+        found[self.corpus.row_of(np.arange(self.corpus.rows))] = True
+        return found
 
     def _scores(self, documents: np.ndarray, queries: np.ndarray) -> np.ndarray:
         """Return the teacher's score of each pair, as retrieve computes it; float32."""

@@ -20,7 +20,7 @@ class Nearest:
     """Finds the best documents of some queries, by one teacher.
 
     Attributes:
-        corpus: vectors of all documents.
+        corpus: vectors of documents, of all or some.
         where: the conditions on candidates; None where all documents may be candidates.
         device: where torch makes the matrix products of a search without conditions; None for the CPU without torch.
     """
@@ -34,7 +34,7 @@ class Nearest:
         return ExactProposer(self.corpus) if self.device is None else TorchProposer(self.corpus, self.device)
 
     def find(
-        self, queries: np.ndarray, first: int, positives: Ragged, depth: int, proposer: Proposer | None = None
+        self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
     ) -> Hits:
         """Return the documents that score highest, down to each query's `depth`-th that is no positive.
 
@@ -42,22 +42,23 @@ class Nearest:
 
         Args:
             queries: float32, shape (queries, dim).
-            first: row of the first query among all.
+            which: int64, shape (queries,): their rows among all queries.
             positives: rows of the queries' labelled positives.
             depth: how many that are no positives.
             proposer: finds the pairs worth scoring where there are no conditions; exact search by default.
         """
+        at = positives.with_values(self.corpus.positions(positives.values))
         k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
         if self.where is None:
             keys = search(self.corpus, queries, k, proposer or self._exact)
         else:
-            limited = AllowedProposer(self.corpus, self.where, first + np.arange(len(queries)))
+            limited = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
             keys = search(self.corpus, queries, k, limited)
-            allowed = self.where.allows(first + positives.owners, positives.values)
-            keys = with_positives(keys, self.corpus.gather(positives.values), positives, queries, allowed)
-        found = _cut(keys, positives, depth)
-        scores, rows = unpack(found.values)
-        return Hits(Ragged(rows, found.offsets), scores)
+            allowed = self.where.allows(which[positives.owners], positives.values)
+            keys = with_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
+        found = _cut(keys, at, depth)
+        scores, places = unpack(found.values)
+        return Hits(Ragged(self.corpus.row_of(places), found.offsets), scores)
 
 
 def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:

@@ -28,8 +28,8 @@ def pair_scores(corpus: Corpus, documents: np.ndarray, queries: np.ndarray, owne
     """Return the inner product of each document with its query, float32, shape (pairs,); the corpus streams by.
 
     Args:
-        corpus: vectors of all documents.
-        documents: int64, shape (pairs,), rows of the corpus in any order; repeats are fine.
+        corpus: vectors of documents.
+        documents: int64, shape (pairs,), their places in the corpus in any order; repeats are fine.
         queries: float32, shape (queries, dim).
         owners: int64, shape (pairs,), each document's query.
     """
@@ -41,8 +41,8 @@ def pair_cosines(corpus: Corpus, candidates: Ragged, others: Ragged, vectors: np
     """Return the cosine of every candidate to every other of its query, candidate by candidate, float32.
 
     Args:
-        corpus: vectors of all documents.
-        candidates: rows of each query's candidates.
+        corpus: vectors of documents.
+        candidates: places in the corpus of each query's candidates.
         others: for each query, positions in `vectors`.
         vectors: float32, shape (n, dim); one of length 0 has cosine 0 to everything.
     """
@@ -56,8 +56,8 @@ def _products(
     """Return each document's inner product with each vector of its owner's list, document by document.
 
     Args:
-        corpus: vectors of all documents.
-        documents: their values are rows of the corpus.
+        corpus: vectors of documents.
+        documents: their values are places in the corpus.
         right: (vectors, for each owner positions in them, the owner of each document).
         at_unit: whether documents count at length 1.
     """

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.config import Config, TeacherTable
+from hnmine.config.partial import is_partial, most_embedded
 from hnmine.crossencoders import HASH_RESCORE_WARNING
 from hnmine.encoders import HASH_DIM
 from hnmine.errors import Problems
@@ -136,7 +137,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
     probable += ", by rescored percentiles" if uses_rescored(config) else ""
     work = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
-        "embed": f"{documents + queries:,} texts with {' and with '.join(t.model for t in config.teachers.values())}",
+        "embed": _embedded(config, documents, queries),
         "index": f"{kind} ({why})",
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
         "rescore": _rescored(config, queries),
@@ -145,6 +146,17 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "report": "report.json",
     }
     return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in expected]
+
+
+def _embedded(config: Config, documents: int, queries: int) -> str:
+    models = " and with ".join(t.model for t in config.teachers.values())
+    if not is_partial(config):
+        return f"{documents + queries:,} texts with {models}"
+    others = [t.model for table, t in config.teachers.items() if table != "embed"]
+    most = most_embedded(config, documents, queries)
+    line = f"at most {most:,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
+    also = f"; {documents + queries:,} texts with {' and with '.join(others)}" if others else ""
+    return f"{line} with {config.embed.model}{also}"
 
 
 def _rescored(config: Config, queries: int) -> str:
@@ -186,7 +198,8 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
     rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
     vectors = 0
     for table, teacher in config.teachers.items():
-        vectors += rows * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
+        embedded = most_embedded(config, sizes["documents"], queries) + queries if table == "embed" else rows
+        vectors += embedded * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
     sources = config.retrieve.source
     each = (28 if config.guide is not None else 24) + 8 * len(sources)
     candidates = queries * config.retrieve.most * each * 2
@@ -224,6 +237,8 @@ def _unused(config: Config) -> Iterator[str]:
     ):
         if name in config.filter.model_fields_set and needs not in rules:
             yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
+    if "sample" in config.embed.model_fields_set and not is_partial(config):
+        yield "embed.sample is set, but embed.documents is 'all' and does not use it"
     if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
         yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
     for name, way in (

@@ -77,6 +77,10 @@ class Precomputed:
         low, high = self.shards.offsets[number : number + 2]
         return self.vectors.take(self.rows[low:high])
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
+        return self.vectors.take(self.rows[rows])
+
     def _check(self, similarity: str) -> None:
         """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
         name = "doc_id" if self.side == "corpus" else "query_id"

@@ -12,6 +12,7 @@ from hnmine.biases import measure_biases
 from hnmine.calibrating import Protocol
 from hnmine.choosing import teacher_vectors
 from hnmine.distributions import hardness_by_place, histograms, near_copies, sources, spread
+from hnmine.embedding import embedding
 from hnmine.examples import pick_examples
 from hnmine.filtering import read_calibration, setup
 from hnmine.headline import conclude
@@ -64,6 +65,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "biases": measure_biases(context, found.negatives),
         "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
         **summary(context),
+        **embedding(context),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [
             counts[name]["warning"]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.config import Config
+from hnmine.config.partial import is_partial
 from hnmine.config.sources import SourceConfig
 from hnmine.importing import ImportedRun, import_run, run_files
 from hnmine.keys import item_key
@@ -47,15 +48,21 @@ def prepared_parts(context: RunContext) -> dict[str, Any]:
     return {"sources": found} if found else {}
 
 
+def preparing(config: Config) -> str:
+    """Return the stage that prepares the sources: index, or embed where they say which documents it embeds."""
+    return "embed" if is_partial(config) else "index"
+
+
 def _output(folder: Path, source: SourceConfig) -> Path:
     return folder / ("bm25" if source.kind == "bm25" else "runs") / f"{source.label}.parquet"
 
 
 def plan_prepared(context: RunContext, key: str) -> list[Item]:
-    """Return an item for each source that is prepared before the search."""
+    """Return an item for each source that is prepared before the search, in the folder of the stage that does it."""
     rows = Shards(context.reading("ingest") / "corpus", CORPUS).rows if context.config.retrieve.source else 0
+    folder = context.folder(preparing(context.config))
     return [
-        Item(_output(context.folder("index"), source), number, rows=rows, key=item_key(key, source.label, 0, rows))
+        Item(_output(folder, source), number, rows=rows, key=item_key(key, source.label, 0, rows))
         for number, source in enumerate(context.config.retrieve.source)
         if source.kind != "dense"
     ]
@@ -101,7 +108,9 @@ Find = Callable[[Asked, int], Hits]
 """Returns each query's list, down to so many documents that are no positives or further."""
 
 
-def open_sources(context: RunContext, dense: Find, cache_bytes: int, where: Where | None = None) -> list[Find]:
+def open_sources(
+    context: RunContext, dense: Find, cache_bytes: int, where: Where | None = None, embed: Path | None = None
+) -> list[Find]:
     """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
 
     Args:
@@ -109,12 +118,15 @@ def open_sources(context: RunContext, dense: Find, cache_bytes: int, where: Wher
         dense: the search of the teacher of [embed], which sees to the conditions itself.
         cache_bytes: how much of the vectors of other teachers may stay in memory, served in the config's order.
         where: the conditions on candidates.
+        embed: the folder of embed where that stage asks itself; by default its finished one.
     """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     found: list[Find] = []
-    others = _open_teachers(context, cache_bytes, where)
+    embed = embed or context.reading("embed")
+    prepared = embed if preparing(context.config) == "embed" else context.reading("index")
+    others = _open_teachers(context.config, embed, cache_bytes, where)
     for source in context.config.retrieve.source:
-        path = _output(context.reading("index"), source)
+        path = _output(prepared, source)
         if source.kind == "dense":
             found.append(others.get(source.label, dense))
         elif source.kind == "bm25":
@@ -124,11 +136,11 @@ def open_sources(context: RunContext, dense: Find, cache_bytes: int, where: Wher
     return found
 
 
-def _open_teachers(context: RunContext, cache_bytes: int, where: Where | None) -> dict[str, Find]:
+def _open_teachers(config: Config, embed: Path, cache_bytes: int, where: Where | None) -> dict[str, Find]:
     """Return the sources that have a teacher of their own, by name."""
     found, left = {}, cache_bytes
-    for table, label in source_tables(context.config).items():
-        folders = [context.reading("embed") / folder_of(context.config, table, side) for side in ("corpus", "queries")]
+    for table, label in source_tables(config).items():
+        folders = [embed / folder_of(config, table, side) for side in ("corpus", "queries")]
         corpus = VectorStore(folders[0], max(0, left))
         left -= corpus.nbytes
         found[label] = _by_teacher(Nearest(corpus, where), VectorStore(folders[1]))
@@ -138,7 +150,8 @@ def _open_teachers(context: RunContext, cache_bytes: int, where: Where | None) -
 def _by_teacher(nearest: Nearest, queries: VectorStore) -> Find:
     def find(asked: Asked, depth: int) -> Hits:
         vectors = queries.span(asked.first, asked.first + len(asked.vectors))
-        return nearest.find(vectors, asked.first, asked.positives, depth)
+        which = asked.first + np.arange(len(vectors))
+        return nearest.find(vectors, which, asked.positives, depth)
 
     return find
 
@@ -174,7 +187,7 @@ def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked:
     found = pool([find(asked, down) for find, down in zip(sources, depth.depths, strict=True)])
     found, stays = depth.cut(found, asked.positives.contains(found.owners, found.rows))
     found = found.take(stays)
-    scores = pair_scores(corpus, found.rows, asked.vectors, found.owners)
+    scores = pair_scores(corpus, corpus.positions(found.rows), asked.vectors, found.owners)
     order = np.lexsort((pack(scores, found.rows), found.owners))
     return found.take(order), scores[order]
 

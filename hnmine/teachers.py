@@ -12,11 +12,14 @@ FOLDERS: dict[TeacherTable, dict[str, str]] = {
 
 
 def all_tables() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
-    """Yield every table that may hold a teacher, with a name for the making of each side's vectors."""
-    yield from FOLDERS.items()
+    """Yield every table that may hold a teacher, with a name for the making of each side's vectors.
+
+    Those of sources come first: what they find may be all that the teacher of [embed] has to embed.
+    """
     for number in range(MOST_SOURCES):
         names = {side: f"source-{number + 1}-{side}" for side in ("corpus", "queries")}
         yield teacher_table(number), names
+    yield from FOLDERS.items()
 
 
 def source_tables(config: Config) -> dict[TeacherTable, str]:

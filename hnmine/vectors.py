@@ -25,25 +25,24 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
-def to_arrow(vectors: np.ndarray, first: int, dtype: str) -> pa.Table:
-    """Return a vector shard for rows `first`, `first` + 1, ...
+def to_arrow(vectors: np.ndarray, rows: np.ndarray, dtype: str) -> pa.Table:
+    """Return a vector shard.
 
     Args:
-        vectors: float32, shape (rows, dim).
-        first: row of the first vector.
+        vectors: float32, shape (n, dim).
+        rows: int64, shape (n,): the row of each.
         dtype: float32 or float16, as it is to be stored.
     """
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.dtype(dtype)).ravel())
     schema = vectors_schema(vectors.shape[1], dtype)
-    rows = pa.array(np.arange(first, first + len(vectors), dtype=np.int64))
     return pa.Table.from_arrays(
-        [rows, pa.FixedSizeListArray.from_arrays(flat, type=schema.field(1).type)], schema=schema
+        [pa.array(rows, pa.int64()), pa.FixedSizeListArray.from_arrays(flat, type=schema.field(1).type)], schema=schema
     )
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows of the corpus: vectors[i] belongs to row first + i."""
+    """Consecutive vectors of a store: vectors[i] stands at place first + i, which is its row where all are there."""
 
     first: int
     vectors: np.ndarray
@@ -51,6 +50,13 @@ class Block:
 
 class VectorStore:
     """The vectors of one folder of shards, read in blocks of at most `BLOCK_ROWS` rows or `BLOCK_BYTES` (or one shard).
+
+    A store may hold some rows of the corpus alone. Its places then count what is there, in the order of the rows, so
+    that ties by place are ties by row; blocks and searches go by place. Where it holds all rows, the two are the same.
+
+    Attributes:
+        rows: how many vectors it holds.
+        held: int64, ascending, the row at each place; None where it holds all of them.
 
     Args:
         folder: where the vector shards lie.
@@ -68,8 +74,40 @@ class VectorStore:
         self.shards = Shards(folder, schema)
         self.dim: int = schema.field("vector").type.list_size
         self.rows = self.shards.rows
+        self.held = self._held()
         self._left = cache_bytes
         self._kept: dict[int, np.ndarray] = {}
+
+    def _held(self) -> np.ndarray | None:
+        last = np.zeros(0, dtype=np.int64)
+        for number in range(len(self.shards) - 1, -1, -1):
+            last = self.shards.read(number, ["row"]).column(0).to_numpy()
+            if len(last):
+                break
+        if not len(last) or int(last[-1]) == self.rows - 1:
+            return None
+        return np.asarray(self.shards.column("row").to_numpy())
+
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """Return the places of the given rows (int64, in any order).
+
+        Raises:
+            IncompleteStage: the store has no vector of one of them.
+        """
+        if self.held is None:
+            return rows
+        found = np.minimum(np.searchsorted(self.held, rows), len(self.held) - 1)
+        lacking = np.flatnonzero(self.held[found] != rows)
+        if len(lacking):
+            raise IncompleteStage(
+                f"{self.shards.folder} has no vector of {len(lacking):,} documents that are asked for, the first "
+                f"row {int(rows[lacking[0]]):,}; remove {self.shards.folder.parent} and run `hnmine embed` again"
+            )
+        return found
+
+    def row_of(self, places: np.ndarray) -> np.ndarray:
+        """Return the rows at the given places (int64, in any order)."""
+        return places if self.held is None else np.asarray(self.held[places])
 
     def shard(self, number: int) -> np.ndarray:
         """Return one shard's vectors as float32."""
@@ -87,7 +125,7 @@ class VectorStore:
         return block
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the whole corpus, block by block, in row order."""
+        """Yield all vectors, block by block, in row order."""
         offsets = self.shards.offsets
         most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.dim))
         group: list[int] = []
@@ -105,7 +143,7 @@ class VectorStore:
         return 4 * self.rows * self.dim
 
     def span(self, first: int, last: int) -> np.ndarray:
-        """Return the vectors of rows `first` to `last` - 1, reading only the shards that hold them."""
+        """Return the vectors at places `first` to `last` - 1, reading only the shards that hold them."""
         offsets = self.shards.offsets
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         low = int(np.searchsorted(offsets, first, side="right")) - 1
@@ -118,11 +156,15 @@ class VectorStore:
         """Return the vectors of the given rows, in the given order; shape (len(rows), dim).
 
         Args:
-            rows: int64, each in [0, self.rows); repeats are fine.
+            rows: int64, rows of the corpus that the store holds; repeats are fine.
+
+        Raises:
+            IncompleteStage: the store has no vector of one of them.
         """
+        places = self.positions(rows)
         out = np.empty((len(rows), self.dim), dtype=np.float32)
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
+        order = np.argsort(places, kind="stable")
+        ordered = places[order]
         for block in self.blocks():
             low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
             out[order[low:high]] = block.vectors[ordered[low:high] - block.first]

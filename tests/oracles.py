@@ -483,3 +483,14 @@ def mid_rank(score, reference):
         below += other < score
         equal += other == score
     return (below + equal / 2) / len(reference)
+
+
+def weighted_recall(documents, k):
+    """Walk down (weight, found) until the weights reach k."""
+    left, got = float(k), 0.0
+    for weight, found in documents:
+        if weight > 0 and left > 0:
+            part = min(weight, left)
+            got += found * part / weight
+            left -= part
+    return got / (k - left) if left < k else math.nan

@@ -104,6 +104,8 @@ def _brief(r: StageResult) -> str:
         rejected = sum(verdicts.values()) - verdicts["keep"]
         return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
     text = _BRIEF.get(r.stage, "").format(**r.counts)
+    if "documents_in_all" in r.counts:
+        text += f", of {r.counts['documents_in_all']:,} documents"
     if r.stage == "embed" and "guide_dim" in r.counts:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
     for name, dim in sorted(r.counts.get("source_dims", {}).items()):

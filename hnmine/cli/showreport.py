@@ -34,6 +34,7 @@ def report(data: dict[str, Any], path: Path) -> None:
             _row(verdicts, (name, number(count), f"{count / total:.1%}"))
     console.print(verdicts)
     _findings(console, data)
+    _embedding(console, data.get("embedding"))
     console.print(Text(shares_line(data["sources"])), end="")
     console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
 
@@ -89,6 +90,20 @@ def _findings(console: Console, data: dict[str, Any]) -> None:
         if bad[name]:
             _row(table, (meaning, number(bad[name]), ""))
     console.print(table)
+
+
+def _embedding(console: Console, found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    line = f"embedded {found['embedded']:,} of {found['documents']:,} documents; "
+    recall = found["recall"]
+    if recall["value"] is None:
+        line += f"recall of the dense top {recall['top_k']:,} unknown: {recall['reason']}"
+    else:
+        low, high = recall["interval"]
+        line += f"recall of the dense top {recall['top_k']:,}: {recall['value']:.2f} ({low:.2f}-{high:.2f})"
+        line += f", estimated from {found['by_chance']:,} random documents" if found["by_chance"] else ""
+    console.print(Text(line))
 
 
 def _batches(table: Table, found: dict[str, Any] | None) -> None:

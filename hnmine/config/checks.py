@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from hnmine.config.emit import LABELED
+from hnmine.config.partial import check_partial
 from hnmine.config.previous import check_previous
 from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
 from hnmine.config.sources import check_sources
-from hnmine.config.teacher import TeacherTable
+from hnmine.config.teacher import CHOICE, TeacherTable
 from hnmine.config.where import check_where
 from hnmine.config.whole import Config
 from hnmine.sizes import parse_size
@@ -57,7 +58,7 @@ def _precomputed_of_sources(config: Config) -> Iterator[str]:
 
 
 def _same_teachers(config: Config) -> Iterator[str]:
-    how = {"batch_size", "device"}
+    how = {"batch_size", "device", *CHOICE}
     known = [("[embed]", config.embed.model_dump(exclude=how))]
     for table, teacher in config.teachers.items():
         if table in ("embed", "guide"):
@@ -85,7 +86,7 @@ def _precision(table: TeacherTable, config: Config) -> Iterator[str]:
 
 
 def _second_opinion(config: Config) -> Iterator[str]:
-    how = {"batch_tokens", "batch_size", "device"}
+    how = {"batch_tokens", "batch_size", "device", *CHOICE}
     if config.guide is not None and config.guide.model_dump(exclude=how) == config.embed.model_dump(exclude=how):
         yield "guide: the same model and settings as [embed], so it can only agree; name another teacher"
 
@@ -222,6 +223,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] =
     (("embed", "guide"), _second_opinion),
     (("retrieve",), _precomputed_of_sources),
     (("embed", "retrieve"), _same_teachers),
+    (("embed", "guide", "retrieve", "previous"), check_partial),
     (("filter",), _filter_settings),
     (("retrieve",), check_sources),
     (("retrieve",), check_where),

@@ -1,12 +1,14 @@
 """The tables `[embed]` and `[guide]`, and `teacher` of a source: a teacher each."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from hnmine.config.base import Name, Paths, Section, setting
 
 TeacherTable = str
 """Where a teacher stands in the file: embed, guide, or retrieve.source.0.teacher."""
 Kind = Literal["query", "document"]
+CHOICE = ("documents", "sample")
+"""The settings that say which documents are embedded, of [embed] alone."""
 
 
 class EmbedConfig(Section):
@@ -39,6 +41,14 @@ class EmbedConfig(Section):
     )
     device: Name | None = setting(None, "cpu, cuda, cuda:1, mps (default: the best there is)", no_effect=True)
     trust_remote_code: bool = setting(False, "let the model's repository run its own Python code")
+    documents: Literal["all", "candidates"] = setting(
+        "all", "[embed] alone: all documents, or only those that other sources find, positives and a random sample"
+    )
+    sample: int = setting(1000, 'documents = "candidates": random documents embedded besides', ge=0)
+
+    def vector_settings(self) -> dict[str, Any]:
+        """Return the settings that determine a text's vector, for content keys; not which texts get one."""
+        return {name: value for name, value in self.semantic().items() if name not in CHOICE}
 
     def prompt(self, kind: Kind) -> str:
         """Return what is put before every text of a kind."""

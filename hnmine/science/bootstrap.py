@@ -63,3 +63,21 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.nda
         if len(real):
             low[column], high[column] = np.quantile(real, [(1 - level) / 2, (1 + level) / 2])
     return low, high
+
+
+def basic_interval(value: float, resamples: np.ndarray, level: float = 0.95) -> list[float]:
+    """Return the basic bootstrap interval of a share: the percentile interval mirrored at the value itself.
+
+    2 v - high to 2 v - low, within [0, 1], and with v inside. Where resamples are off to one side of v, as they are for
+    a biased estimate, v is likely off to the same side of the truth, and the mirrored interval makes up for it (Davison
+    and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2).
+
+    Args:
+        value: v, the number from all of the data, in [0, 1].
+        resamples: the same from each resample, shape (resamples,); NaN is left out.
+        level: share of the resamples inside.
+    """
+    low, high = percentile_interval(resamples[:, None], level)
+    if np.isnan(low[0]):
+        return [value, value]
+    return [float(np.clip(2 * value - high[0], 0, value)), float(np.clip(2 * value - low[0], value, 1))]

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.ahead import Ahead, Texts
+from hnmine.ahead import Ahead, SomeTexts, Texts
 from hnmine.config import Config, EmbedConfig, TeacherTable
+from hnmine.config.partial import is_partial
 from hnmine.encoders import (
     HASH_WARNING,
     Encoder,
@@ -22,6 +23,7 @@ from hnmine.errors import InputError, ModelError
 from hnmine.keys import item_key, shard_items
 from hnmine.precomputed import Precomputed, vector_sources
 from hnmine.schemas import CORPUS, QUERIES
+from hnmine.selecting import STEPS, read_selection, selection_parts
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import Shards, part_name, write_table
 from hnmine.teachers import all_tables, folder_of, source_tables
@@ -46,13 +48,14 @@ class _State:
     table: TeacherTable
     rows: int
     side: str
+    chosen: np.ndarray | None
     precomputed: Precomputed | None = None
     cells: Ahead[_Cell] | None = None
     cell_rows: int = 0
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    parts = _parts_of("embed", context.config, ("embed", "teacher", "files"))
+    parts = _parts_of("embed", context.config, ("embed", "teacher", "files")) | selection_parts(context)
     if context.config.guide is not None:
         parts |= _parts_of("guide", context.config, ("guide", "guide_teacher", "guide_files"))
     found = source_tables(context.config)
@@ -65,7 +68,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str, str]) -> dict[str, Any]:
     """Return what determines one teacher's vectors; `names` are those for its settings, its weights and its files."""
     config = whole.teachers[table]
-    kept = config.semantic()
+    kept = config.vector_settings()
     if config.model == "precomputed":
         files = {side: [s.digest() for s in sources] for side, sources in vector_sources(whole, table).items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
@@ -81,29 +84,40 @@ def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) ->
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
     folder = context.folder("embed") / folder_of(context.config, table, side)
     config = context.config.teachers[table]
-    if config.model == "precomputed":
+    chosen = _chosen(context, table, side, shards)
+    if config.model == "precomputed" and chosen is None:
         return shard_items(shards, folder, key)
+    total = shards.rows if chosen is None else len(chosen)
     # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
     cell = cell_rows_of(config)
     size = -(-context.config.shard_rows // cell) * cell
     items = []
-    for number, first in enumerate(range(0, max(shards.rows, 1), size)):
-        rows = min(size, shards.rows - first)
+    for number, first in enumerate(range(0, max(total, 1), size)):
+        rows = min(size, total - first)
         items.append(Item(folder / part_name(number), number, first, rows, item_key(key, folder.name, first, rows)))
     return items
+
+
+def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards) -> np.ndarray | None:
+    """Return the rows of a side that get a vector, ascending; None for all of them."""
+    if (table, side) != ("embed", "corpus") or not is_partial(context.config):
+        return None
+    return read_selection(context.folder("embed"), shards.rows).rows
 
 
 def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     config = context.config.teachers[table]
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    if (table, side) == ("embed", "corpus"):
-        _check_others(context, shards)
+    if side == "corpus":
+        _check_others(context, table, shards)
+    chosen = _chosen(context, table, side, shards)
+    rows = shards.rows if chosen is None else len(chosen)
     if config.model == "precomputed":
-        return _State(config, table, shards.rows, side, Precomputed(context, side, shards, table))
+        return _State(config, table, rows, side, chosen, Precomputed(context, side, shards, table))
     encoder = make_encoder(config, table)
-    texts, kind = Texts(shards), SIDES[side][0]
+    texts, kind = Texts(shards) if chosen is None else SomeTexts(shards, chosen), SIDES[side][0]
     cells = Ahead(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
-    return _State(config, table, shards.rows, side, None, cells, encoder.cell_rows)
+    return _State(config, table, rows, side, chosen, None, cells, encoder.cell_rows)
 
 
 def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
@@ -112,23 +126,34 @@ def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
     return _Cell(encoder.prepare(list(place), kind), len(place), which)
 
 
-def _check_others(context: RunContext, corpus: Shards) -> None:
-    """Look at the vectors that others bring before the teacher's first, which may take hours, is made."""
-    for table, teacher in context.config.teachers.items():
-        if table != "embed" and teacher.model == "precomputed":
-            Precomputed(context, "corpus", corpus, table)
+def _check_others(context: RunContext, first: TeacherTable, corpus: Shards) -> None:
+    """Look at the vectors that others bring before those of the first teacher, which may take hours, are made."""
+    teachers = context.config.teachers
+    if first == next(table for table, _ in all_tables() if table in teachers):
+        for table, teacher in teachers.items():
+            if table != first and teacher.model == "precomputed":
+                Precomputed(context, "corpus", corpus, table)
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     what = f"{state.table} {state.side} shard {item.number}"
     if state.precomputed is not None:
-        vectors = state.precomputed.read(item.number)
+        vectors = state.precomputed.take(_rows(state, item))
         tick(len(vectors))
-        vectors = check_vectors(vectors, what, state.config.similarity)
-        return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
+        return _checked(vectors, what, state, item)
     parts = [_encode(state, first, item, tick) for first in range(item.first, item.first + item.rows, state.cell_rows)]
-    vectors = check_vectors(np.concatenate(parts), what, state.config.similarity)
-    return to_arrow(_in_range(vectors, what, state), item.first, state.config.dtype)
+    return _checked(np.concatenate(parts), what, state, item)
+
+
+def _rows(state: _State, item: Item) -> np.ndarray:
+    """Return the rows that an item's vectors belong to."""
+    places = np.arange(item.first, item.first + item.rows)
+    return places if state.chosen is None else state.chosen[places]
+
+
+def _checked(vectors: np.ndarray, what: str, state: _State, item: Item) -> pa.Table:
+    vectors = check_vectors(vectors, what, state.config.similarity)
+    return to_arrow(_in_range(vectors, what, state), _rows(state, item), state.config.dtype)
 
 
 def _in_range(vectors: np.ndarray, what: str, state: _State) -> np.ndarray:
@@ -163,6 +188,15 @@ def _write(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key, plain=True)
 
 
+def _left_out(context: RunContext) -> dict[str, Any]:
+    """Return how large the corpus is and what brought up those embedded; nothing where all documents are."""
+    if not is_partial(context.config):
+        return {}
+    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+    found = read_selection(context.folder("embed"), documents)
+    return {"documents_in_all": documents, "documents_by_chance": int(found.by_chance.sum())}
+
+
 def _step(name: str, table: TeacherTable, side: str) -> Step:
     return Step(
         name=name,
@@ -175,6 +209,9 @@ def _step(name: str, table: TeacherTable, side: str) -> Step:
     )
 
 
+_MAKING = [_step(name, table, side) for table, names in all_tables() for side, name in names.items()]
+
+
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     labels = source_tables(context.config)
@@ -185,6 +222,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")
         if table == "embed":
             counts |= {"documents": corpus.rows, "queries": queries.rows, "dim": corpus.dim}
+            counts |= _left_out(context)
         elif table == "guide":
             counts["guide_dim"] = corpus.dim
         else:
@@ -199,6 +237,10 @@ STAGE = Stage(
     version=2,
     reads=("ingest",),
     parts=_parts,
-    steps=tuple(_step(name, table, side) for table, names in all_tables() for side, name in names.items()),
+    steps=(
+        *(step for step in _MAKING if step.name.startswith("source-")),
+        *STEPS,
+        *(step for step in _MAKING if not step.name.startswith("source-")),
+    ),
     finish=_finish,
 )

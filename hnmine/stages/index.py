@@ -11,7 +11,7 @@ from hnmine.config import Config, IndexConfig
 from hnmine.keys import item_key
 from hnmine.memory import cache_bytes
 from hnmine.schemas import INDEX
-from hnmine.sources import plan_prepared, prepare, prepared_parts
+from hnmine.sources import plan_prepared, prepare, prepared_parts, preparing
 from hnmine.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.store import write_atomic
 from hnmine.vectors import VectorStore
@@ -99,7 +99,7 @@ def _build_ivf(state: _State, tick: Tick) -> Any:
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(corpus.dim), corpus.dim, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 1234
     rows = np.linspace(0, corpus.rows - 1, num=min(corpus.rows, 256 * lists)).astype(np.int64)
-    index.train(corpus.gather(np.unique(rows)))
+    index.train(corpus.gather(corpus.row_of(np.unique(rows))))
     return _fill(index, state, tick)
 
 
@@ -137,6 +137,10 @@ def _parts(context: RunContext) -> dict[str, Any]:
     return {"index": context.config.index.semantic(), **exact, **prepared_parts(context)}
 
 
+def _plan_sources(context: RunContext, key: str) -> list[Item]:
+    return plan_prepared(context, key) if preparing(context.config) == "index" else []
+
+
 def _also_reads(context: RunContext) -> tuple[str, ...]:
     return ("ingest",) if any(source.kind != "dense" for source in context.config.retrieve.source) else ()
 
@@ -148,7 +152,7 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
-        Step("sources", "documents", plan_prepared, lambda context: context, prepare),
+        Step("sources", "documents", _plan_sources, lambda context: context, prepare),
         Step("build", "documents", _plan, _setup, _process),
     ),
     finish=_finish,

@@ -18,7 +18,7 @@ from hnmine.overlaps import Words
 from hnmine.pairs import pair_cosines
 from hnmine.pooling import Depth, Hits, no_sources
 from hnmine.ragged import Ragged
-from hnmine.schemas import CANDIDATES, QUERIES
+from hnmine.schemas import CANDIDATES, CORPUS, QUERIES
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.search import IndexProposer, Proposer
@@ -75,7 +75,8 @@ def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.reading("embed")
     cache = cache_bytes(config)
     corpus = VectorStore(embed / "corpus", cache)
-    sample = sample_rows(corpus.rows, config.retrieve.background, config.seed)
+    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+    sample = sample_rows(documents, config.retrieve.background, config.seed)
     return _State(
         context,
         Shards(context.reading("ingest") / "queries", QUERIES),
@@ -134,7 +135,8 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     vectors = state.corpus.gather(unique)
     asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
     candidates, scores, by_source = _find(state, asked)
-    similar = pair_cosines(state.corpus, candidates, positives.with_values(inverse), vectors)
+    places = candidates.with_values(state.corpus.positions(candidates.values))
+    similar = pair_cosines(state.corpus, places, positives.with_values(inverse), vectors)
     with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
     background_of = _backgrounds(state, queries, positives, (vectors, inverse))
     ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
@@ -175,7 +177,8 @@ def _dense(state: _State, asked: Asked, depth: int) -> Hits:
     if state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
-    return state.nearest.find(asked.vectors, asked.first, asked.positives, depth, proposer)
+    which = asked.first + np.arange(len(asked.vectors))
+    return state.nearest.find(asked.vectors, which, asked.positives, depth, proposer)
 
 
 def _backgrounds(

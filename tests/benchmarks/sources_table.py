@@ -6,7 +6,8 @@ DATA holds one folder a collection, with ready vectors. A collection's queries a
 first trains a cross-encoder: all-MiniLM-L6-v2's weights with a new head, trained for two passes over some pairs
 (--pairs), half of them (query, labelled positive), half (query, candidate that is no labelled positive). So it has been
 trained on the same collection, though on none of the queries measured: it knows the kind of text and of label, and
-with many labels a query it has seen documents that are measured with other queries. A cross-encoder from elsewhere may do better or worse.
+with many labels a query it has seen documents that are measured with other queries. A cross-encoder from elsewhere may
+do better or worse.
 
 Every row is measured on at most 300 queries of the other half, over the whole corpus, with 100 candidates a source
 and five negatives; the cross-encoder scores a query's best 30. Columns:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.science import bootstrap
-from hnmine.science.bootstrap import percentile_interval, resampled
+from hnmine.science.bootstrap import basic_interval, percentile_interval, resampled
 from hnmine.science.sampling import random_order
 from tests import oracles
 from tests.strategies import quick
@@ -79,3 +79,16 @@ def test_what_cannot_be_measured_is_nan():
     assert low[0] <= 1 <= high[0]  # of the resamples that drew the one query that counts
     one = percentile_interval(resampled(np.array([[0.3]]), np.ones((1, 1)), 0))
     assert [float(one[0][0]), float(one[1][0])] == [0.3, 0.3]
+
+
+@quick
+@given(st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1))
+def test_the_basic_interval_is_mirrored_and_holds_the_value(values, value):
+    low, high = basic_interval(value, np.array(values))
+    assert 0 <= low <= value <= high <= 1
+    if values:
+        first, last = np.quantile(values, [0.025, 0.975])
+        assert low == pytest.approx(max(0, min(value, 2 * value - last)))
+        assert high == pytest.approx(min(1, max(value, 2 * value - first)))
+    else:
+        assert (low, high) == (value, value)

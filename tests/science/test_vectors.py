@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 import hnmine.vectors
+from hnmine.errors import IncompleteStage
 from hnmine.store import part_name, write_table
 from hnmine.vectors import VectorStore, to_arrow, to_numpy
 
@@ -14,7 +15,7 @@ def make(rows, dim=6, seed=0):
 def store(folder, vectors, lengths, dtype="float32", **more):
     first = 0
     for number, length in enumerate(lengths):
-        table = to_arrow(vectors[first : first + length], first, dtype)
+        table = to_arrow(vectors[first : first + length], first + np.arange(length), dtype)
         write_table(table, folder / part_name(number), "key", plain=True)
         first += length
     assert first == len(vectors)
@@ -23,14 +24,14 @@ def store(folder, vectors, lengths, dtype="float32", **more):
 
 def test_float32_vectors_come_back_bit_for_bit_with_their_rows():
     vectors = make(7)
-    table = to_arrow(vectors, 100, "float32")
+    table = to_arrow(vectors, 100 + np.arange(7), "float32")
     np.testing.assert_array_equal(to_numpy(table.column("vector")), vectors)
     assert table.column("row").to_pylist() == list(range(100, 107))
 
 
 def test_float16_vectors_are_stored_in_half_and_read_as_float32():
     vectors = make(7)
-    table = to_arrow(vectors, 0, "float16")
+    table = to_arrow(vectors, np.arange(7), "float16")
     assert table.schema.field("vector").type.value_type == pa.float16()
     found = to_numpy(table.column("vector"))
     assert found.dtype == np.float32
@@ -39,7 +40,7 @@ def test_float16_vectors_are_stored_in_half_and_read_as_float32():
 
 def test_a_slice_and_several_chunks_are_read_as_what_they_are():
     vectors = make(9)
-    column = to_arrow(vectors, 0, "float32").column("vector")
+    column = to_arrow(vectors, np.arange(len(vectors)), "float32").column("vector")
     np.testing.assert_array_equal(to_numpy(column.slice(2, 5)), vectors[2:7])
     np.testing.assert_array_equal(to_numpy(column.chunk(0).slice(4)), vectors[4:])
     both = pa.chunked_array([column.chunk(0).slice(5), column.chunk(0).slice(0, 2)])
@@ -48,7 +49,7 @@ def test_a_slice_and_several_chunks_are_read_as_what_they_are():
 
 
 def test_one_chunk_of_float32_is_not_copied():
-    column = to_arrow(make(9), 0, "float32").column("vector")
+    column = to_arrow(make(9), np.arange(9), "float32").column("vector")
     address = column.chunk(0).values.buffers()[1].address
     for found in (to_numpy(column), to_numpy(column.chunk(0))):
         assert found.__array_interface__["data"][0] == address
@@ -89,3 +90,40 @@ def test_gather_gives_the_rows_asked_for_in_that_order(tmp_path, monkeypatch, ro
     found = store(tmp_path, vectors, [5, 5, 3]).gather(np.array(rows, dtype=np.int64))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, vectors[rows].reshape(-1, 6))
+
+
+def partial(folder, rows, length=3):
+    """Store one vector for each of the given rows, `length` a shard."""
+    vectors = make(len(rows))
+    for first in range(0, len(rows), length):
+        part = slice(first, first + length)
+        write_table(
+            to_arrow(vectors[part], np.array(rows[part]), "float32"), folder / part_name(first // length), "key"
+        )
+    return vectors, VectorStore(folder)
+
+
+def test_a_store_of_some_rows_knows_them(tmp_path):
+    rows = [1, 4, 5, 9, 12, 13, 20]
+    vectors, held = partial(tmp_path, rows)
+    assert held.held.tolist() == rows
+    asked = np.array([13, 1, 13, 20])
+    assert held.positions(asked).tolist() == [5, 0, 5, 6]
+    assert held.row_of(held.positions(asked)).tolist() == asked.tolist()
+    np.testing.assert_array_equal(held.gather(asked), vectors[[5, 0, 5, 6]])
+    np.testing.assert_array_equal(np.concatenate([block.vectors for block in held.blocks()]), vectors)
+
+
+@pytest.mark.parametrize("row", [0, 6, 21])
+def test_a_row_that_a_store_does_not_hold_is_an_error(tmp_path, row):
+    _, held = partial(tmp_path, [1, 4, 5, 9, 12, 13, 20])
+    with pytest.raises(IncompleteStage, match=f"no vector of 1 documents.*row {row};"):
+        held.gather(np.array([4, row, 5]))
+
+
+def test_a_store_of_all_rows_has_rows_for_places(tmp_path):
+    _, held = partial(tmp_path, list(range(7)))
+    rows = np.array([3, 0])
+    assert held.held is None
+    assert held.positions(rows) is rows
+    assert held.row_of(rows) is rows

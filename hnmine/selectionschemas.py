@@ -1,0 +1,20 @@
+"""The tables that embed writes where `embed.documents = "candidates"`: a part of the data contract of `schemas`."""
+
+import pyarrow as pa
+
+
+def _field(name: str, kind: pa.DataType, text: str) -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"description": text})
+
+
+FOUND = pa.schema([_field("row", pa.int64(), "a document that a source finds for a query of this shard, ascending")])
+SELECTED = pa.schema(
+    [
+        _field("row", pa.int64(), "row of a document that gets a vector, ascending"),
+        _field(
+            "by_chance",
+            pa.bool_(),
+            "brought by chance alone: no source found it for any query, no label names it",
+        ),
+    ]
+)
