@@ -66,4 +66,4 @@ def test_shards_do_not_change_bytes(tmp_path: Path) -> None:
         run(config(tmp_path, f"{shard_rows}", shard_rows=shard_rows, embed=short), ["ingest", "embed"])
     for side in ("corpus", "queries"):
         assert table(tmp_path / "256/embed" / side).equals(table(tmp_path / "512/embed" / side))
-    assert len(list((tmp_path / "256/embed/corpus").glob("part-*"))) == 2
+    assert len(list((tmp_path / "256/ingest/corpus").glob("part-*"))) == 2
