@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from hnmine.config import SECTIONS, Config, EmbedConfig
 from hnmine.config.sources import SourceConfig
+from hnmine.config.teacher import CHOICE
 from hnmine.config.where import WhereConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
@@ -35,7 +36,10 @@ OTHER: dict[str, Any] = {
     "retrieve.where": [WhereConfig(field="lang")],
 }
 # settings that mean something only beside another
-BESIDE: dict[str, tuple[str, Any]] = {"emit.batch_by": ("emit.batch_size", 8)}
+BESIDE: dict[str, tuple[str, Any]] = {
+    "emit.batch_by": ("emit.batch_size", 8),
+    "embed.sample": ("embed.documents", "candidates"),
+}
 
 
 def is_model(annotation: Any) -> bool:
@@ -148,6 +152,8 @@ def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> N
 def test_a_guides_setting_changes_the_keys_from_embed_on(base: Config, name: str) -> None:
     if name in ("model", "corpus_vectors", "query_vectors"):
         return  # by its files: see below
+    if name in CHOICE:
+        return  # [embed] alone has it
     guided = base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)})
     new = another(f"embed.{name}", getattr(guided.guide, name))
     moved = changed(keys(guided), keys(with_value(guided, f"guide.{name}", new)))
