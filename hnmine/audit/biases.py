@@ -7,9 +7,9 @@ import numpy as np
 
 from hnmine.audit.findings import Hits, of_negatives
 from hnmine.audit.mined import Mined, pick
-from hnmine.ragged import Ragged
 from hnmine.science.dominance import dominance
 from hnmine.science.lexical import BUCKETS, coverage, rarity, terms
+from hnmine.storage.ragged import Ragged
 
 MEASURED_ON = 20_000
 

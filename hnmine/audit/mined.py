@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.ragged import Ragged
 from hnmine.science.sampling import random_order
 from hnmine.science.textkeys import copy_key
+from hnmine.storage.ragged import Ragged
 
 
 @dataclass(frozen=True)

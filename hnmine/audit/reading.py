@@ -13,10 +13,10 @@ from hnmine.audit.columns import Block, blocks, is_plain
 from hnmine.audit.mined import Mined, Scored
 from hnmine.audit.shapes import Shape, layout_of
 from hnmine.errors import InputError, Problems
-from hnmine.ragged import Ragged
 from hnmine.readers.columns import as_id, as_text
 from hnmine.readers.files import TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.tables import ABSENT, Chunk, Layout, chunks
+from hnmine.storage.ragged import Ragged
 
 
 def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") -> list[Source]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hnmine.audit.findings import EXAMPLES, SAME_MODEL, TOLERANCE, Hits, of_negatives, plain, row
 from hnmine.audit.mined import Mined
-from hnmine.reporting import describe
+from hnmine.reports.reporting import describe
 
 
 def score_findings(mined: Mined) -> dict[str, Hits]:

@@ -12,10 +12,10 @@ from hnmine.audit.findings import NEAR, Hits, of_negatives
 from hnmine.audit.mined import Mined, text_hashes
 from hnmine.audit.scores import above_positive, contradictions
 from hnmine.audit.texts import among
-from hnmine.encoders import Encoder, Kind, check_vectors
-from hnmine.quality import of_anchors
-from hnmine.reporting import describe
-from hnmine.runner import Progress
+from hnmine.models.encoders import Encoder, Kind, check_vectors
+from hnmine.reports.quality import of_anchors
+from hnmine.reports.reporting import describe
+from hnmine.running.runner import Progress
 from hnmine.science.background import at_background, background
 from hnmine.science.dots import dots, pair_dots
 

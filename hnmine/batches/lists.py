@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.candidates import Batch
 from hnmine.config import FilterConfig
-from hnmine.features import IN_LIST
-from hnmine.filtering import pieces
-from hnmine.judging import anchor_scores
-from hnmine.ragged import Ragged
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.features import IN_LIST
+from hnmine.filtering.filtering import pieces
+from hnmine.filtering.judging import anchor_scores
 from hnmine.science.standardise import moments
-from hnmine.store import Shards
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.store import Shards
 
 _COLUMNS = (
     "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "ranks", "similarities", "query_overlaps",

@@ -8,15 +8,15 @@ import numpy as np
 
 from hnmine.batches.lists import Lists
 from hnmine.batches.shared import SharedWords
-from hnmine.calibrating import CalibratedScorer
 from hnmine.config import FilterConfig
-from hnmine.features import columns
-from hnmine.judging import rule_names
-from hnmine.ragged import Ragged
+from hnmine.filtering.calibrating import CalibratedScorer
+from hnmine.filtering.features import columns
+from hnmine.filtering.judging import rule_names
 from hnmine.science.dots import unit
 from hnmine.science.margins import below
 from hnmine.science.packing import conflicts
 from hnmine.science.standardise import against
+from hnmine.storage.ragged import Ragged
 
 # (positive of a query, document) pairs that are compared at a time.
 CELLS = 1_000_000

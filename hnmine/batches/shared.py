@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hnmine.ragged import Ragged
 from hnmine.science.lexical import coverage, overlap
+from hnmine.storage.ragged import Ragged
 
 
 class SharedWords:

@@ -12,26 +12,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from hnmine.badpositives import emitted
 from hnmine.batches.clusters import clusters, target_size
 from hnmine.batches.lists import Lists, column_of, rejected_candidates
 from hnmine.batches.packing import pack
 from hnmine.batches.pairs import Examples, Labels, Pairs, Texts, pair_filter
-from hnmine.choosing import anchor_of, read_chosen
 from hnmine.config import Config
-from hnmine.filtering import read_calibration
-from hnmine.formats import gets_rows
-from hnmine.keys import item_key
-from hnmine.memory import cache_bytes
-from hnmine.overlaps import Words
-from hnmine.ragged import Ragged
-from hnmine.rescored import uses_rescored
-from hnmine.schemas import BATCHES, CANDIDATES, CORPUS, JUDGED, QUERIES, conform
+from hnmine.emitting.choosing import anchor_of, read_chosen
+from hnmine.emitting.formats import gets_rows
+from hnmine.filtering.badpositives import emitted
+from hnmine.filtering.filtering import read_calibration
+from hnmine.filtering.rescored import uses_rescored
+from hnmine.retrieval.overlaps import Words
+from hnmine.running.keys import item_key
+from hnmine.running.memory import cache_bytes
+from hnmine.running.stage import Item, RunContext, Step, Tick
 from hnmine.science.dots import dots
 from hnmine.science.packing import others_mean, turns
-from hnmine.stage import Item, RunContext, Step, Tick
-from hnmine.store import Shards
-from hnmine.vectors import VectorStore
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import BATCHES, CANDIDATES, CORPUS, JUDGED, QUERIES, conform
+from hnmine.storage.store import Shards
+from hnmine.storage.vectors import VectorStore
 
 BATCHES_FILE = "batches.parquet"
 

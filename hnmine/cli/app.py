@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hnmine.cli import options as opt
-from hnmine.stagenames import SUMMARIES
+from hnmine.running.stagenames import SUMMARIES
 
 app = typer.Typer(
     name="hnmine",
@@ -117,7 +117,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented config file."""
-    from hnmine.starter import write_starter
+    from hnmine.config.starter import write_starter
 
     typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force))
 
@@ -133,7 +133,7 @@ def plan(
     """Say what a run would do: rows, memory, disk, what is done. Loads no model."""
     from hnmine.cli import show
     from hnmine.config.file import load_config
-    from hnmine.planning import make_plan
+    from hnmine.running.planning import make_plan
 
     made = make_plan(load_config(config, tuple(override or ()), out), source)
     show.result(made, as_json, show.plan)
@@ -151,7 +151,7 @@ def explain(
     """Show every candidate of one query: score, rank, verdict, text."""
     from hnmine.cli import show
     from hnmine.config.file import load_config
-    from hnmine.explaining import explain_query
+    from hnmine.reports.explaining import explain_query
 
     found = explain_query(load_config(config, tuple(override or ()), out), query_id, source)
     show.result(found, as_json, show.explanation)
@@ -174,7 +174,7 @@ def sweep(
     """Measure many filter settings over the stored candidates; no retrieval."""
     from hnmine.cli import show
     from hnmine.config.file import load_config
-    from hnmine.sweeping import sweep as sweep_settings
+    from hnmine.filtering.sweeping import sweep as sweep_settings
 
     found = sweep_settings(load_config(config, tuple(override or ()), out), source, target)
     show.result(found, as_json, show.swept)
@@ -197,8 +197,8 @@ def export_judgements(
     """Write the candidates most worth judging to a file, to be filled in and read by input.judgements."""
     from hnmine.cli import show, studies
     from hnmine.config.file import load_config
-    from hnmine.tojudge import Wanted
-    from hnmine.tojudge import export_judgements as export
+    from hnmine.filtering.tojudge import Wanted
+    from hnmine.filtering.tojudge import export_judgements as export
 
     wanted = Wanted(number, per_query, force)
     found = export(load_config(config, tuple(override or ()), out), path, wanted, source)
@@ -219,7 +219,7 @@ def probe(
     """Train a small adapter on the run's negatives and test it on held-out queries."""
     from hnmine.cli import show, studies
     from hnmine.config.file import load_config
-    from hnmine.downstream import probe as run_probe
+    from hnmine.emitting.downstream import probe as run_probe
 
     found = run_probe(load_config(config, tuple(override or ()), out), source, seeds)
     show.result(found, as_json, studies.probed)
@@ -240,12 +240,12 @@ def compare(
 ) -> None:
     """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
     from hnmine.cli import show, showcompare
-    from hnmine.comparing import compare as compare_sets
+    from hnmine.comparing.comparing import compare as compare_sets
 
     found = compare_sets(sets, source, examples)
     if html is not None:
         from hnmine.html.comparing_page import compare_page
-        from hnmine.store import write_text
+        from hnmine.storage.store import write_text
 
         write_text(compare_page(found), html)
         show.note(f"written: {html}")
@@ -269,7 +269,7 @@ def audit(
     as_json: opt.AsJson = False,
 ) -> None:
     """Check mined files of any tool: what is wrong in them, how hard and how safe they are."""
-    from hnmine.auditing import Request
+    from hnmine.audit.auditing import Request
     from hnmine.cli.audits import run_audit
 
     request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)

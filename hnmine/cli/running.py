@@ -10,11 +10,11 @@ from hnmine.cli import show, showprevious, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
-from hnmine.gates import check_limits, parse_limits
-from hnmine.pipeline import RunOptions, run
-from hnmine.runner import StageResult
-from hnmine.stage import RunContext
-from hnmine.store import read_json
+from hnmine.reports.gates import check_limits, parse_limits
+from hnmine.running.pipeline import RunOptions, run
+from hnmine.running.runner import StageResult
+from hnmine.running.stage import RunContext
+from hnmine.storage.store import read_json
 
 
 @dataclass(frozen=True)

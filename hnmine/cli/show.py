@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.runner import StageResult
-from hnmine.sizes import format_size
-from hnmine.starter import toml_value
+from hnmine.config.starter import toml_value
+from hnmine.running.runner import StageResult
+from hnmine.running.sizes import format_size
 
 
 def _console() -> Console:

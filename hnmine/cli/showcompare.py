@@ -10,7 +10,7 @@ from hnmine.html.comparing_page import ends, labels, share, signed
 
 
 def comparison(data: dict[str, Any]) -> None:
-    """Draw what `hnmine.comparing.compare` found."""
+    """Draw what `hnmine.comparing.comparing.compare` found."""
     console, names = _console(), labels(len(data["sets"]))
     for label, one in zip(names, data["sets"], strict=True):
         console.print(Text(f"{label} = {one['name']} ({one['kind']})"), soft_wrap=True)

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.cli.show import _console, _row, _table, interval, number
-from hnmine.headline import NUMBERS
-from hnmine.naming import shares_line
+from hnmine.emitting.naming import shares_line
+from hnmine.reports.headline import NUMBERS
 
 
 def report(data: dict[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from hnmine.config.sources import check_sources
 from hnmine.config.teacher import CHOICE, TeacherTable
 from hnmine.config.where import check_where
 from hnmine.config.whole import Config
-from hnmine.sizes import parse_size
+from hnmine.running.sizes import parse_size
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:

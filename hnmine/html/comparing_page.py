@@ -7,7 +7,7 @@ MOST_TEXT = 400
 
 
 def compare_page(data: dict[str, Any]) -> str:
-    """Return the page for what `hnmine.comparing.compare` found; texts are escaped, and cut to `MOST_TEXT`."""
+    """Return the page for what `compare` found; texts are escaped, and cut to `MOST_TEXT`."""
     import jinja2
 
     source = files("hnmine.html").joinpath("templates", "compare.html.j2").read_text(encoding="utf-8")

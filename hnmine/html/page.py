@@ -8,10 +8,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hnmine import __version__
-from hnmine.examples import Texts
-from hnmine.headline import NUMBERS, SIDE, Number
+from hnmine.config.starter import toml_value
 from hnmine.html.plots import draw_all
-from hnmine.starter import toml_value
+from hnmine.reports.examples import Texts
+from hnmine.reports.headline import NUMBERS, SIDE, Number
 
 if TYPE_CHECKING:
     from markupsafe import Markup

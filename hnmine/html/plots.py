@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hnmine.html.svg import CHOSEN, FAINT, INK, KEPT, POSITIVE, REJECTED, Drawing
-from hnmine.schemas import KEEP, VERDICTS
+from hnmine.storage.schemas import KEEP, VERDICTS
 
 LABELS = {
     "positive": "positives",

@@ -1,6 +1,6 @@
 """The stages, in order. Same word for module, command, config table and output folder."""
 
-from hnmine.stage import Stage
+from hnmine.running.stage import Stage
 from hnmine.stages import embed, emit, filter, index, ingest, report, rescore, retrieve
 
 STAGES: dict[str, Stage] = {

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.ahead import Ahead, SomeTexts, Texts
 from hnmine.config import Config, EmbedConfig, TeacherTable
 from hnmine.config.partial import is_partial
-from hnmine.encoders import (
+from hnmine.errors import InputError, ModelError
+from hnmine.models.encoders import (
     HASH_WARNING,
     Encoder,
     Kind,
@@ -19,16 +19,16 @@ from hnmine.encoders import (
     fingerprint,
     make_encoder,
 )
-from hnmine.errors import InputError, ModelError
-from hnmine.keys import item_key, shard_items
-from hnmine.precomputed import Precomputed, vector_sources
-from hnmine.schemas import CORPUS, QUERIES
-from hnmine.selecting import STEPS, read_selection, selection_parts
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import Shards, part_name, write_table
-from hnmine.teachers import all_tables, folder_of, source_tables
-from hnmine.vectors import VectorStore, to_arrow
-from hnmine.workplace import my_place
+from hnmine.models.precomputed import Precomputed, vector_sources
+from hnmine.models.teachers import all_tables, folder_of, source_tables
+from hnmine.retrieval.selecting import STEPS, read_selection, selection_parts
+from hnmine.running.ahead import Ahead, SomeTexts, Texts
+from hnmine.running.keys import item_key, shard_items
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.running.workplace import my_place
+from hnmine.storage.schemas import CORPUS, QUERIES
+from hnmine.storage.store import Shards, part_name, write_table
+from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
 

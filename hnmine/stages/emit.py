@@ -9,28 +9,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.badpositives import count_treated, emitted, served
 from hnmine.batches import step as batching
-from hnmine.candidates import Batch
-from hnmine.card import write_card
-from hnmine.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
 from hnmine.config import Config
-from hnmine.filling import PREVIOUS, RANDOM, Filler, counts_of
-from hnmine.filtering import pieces
-from hnmine.formats import FORMATS, Examples
-from hnmine.judging import rule_names
-from hnmine.keys import item_key, shard_items
-from hnmine.knowing import Known, guide_score, probabilities
-from hnmine.naming import found_by, said
-from hnmine.previousrun import NEGATIVES_FILE, find_previous
-from hnmine.ragged import Ragged
-from hnmine.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
-from hnmine.rescored import rescore_column
-from hnmine.rescoreschemas import RESCORES
-from hnmine.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
+from hnmine.emitting.card import write_card
+from hnmine.emitting.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
+from hnmine.emitting.filling import PREVIOUS, RANDOM, Filler, counts_of
+from hnmine.emitting.formats import FORMATS, Examples
+from hnmine.emitting.knowing import Known, guide_score, probabilities
+from hnmine.emitting.naming import found_by, said
+from hnmine.filtering.badpositives import count_treated, emitted, served
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.filtering import pieces
+from hnmine.filtering.judging import rule_names
+from hnmine.filtering.rescored import rescore_column
+from hnmine.remining.previousrun import NEGATIVES_FILE, find_previous
+from hnmine.remining.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
+from hnmine.running.keys import item_key, shard_items
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.science.standing import positive_weight
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import Shards, write_table, write_text
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.rescoreschemas import RESCORES
+from hnmine.storage.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
+from hnmine.storage.store import Shards, write_table, write_text
 
 __all__ = ["STAGE", "choose_table", "read_chosen"]
 

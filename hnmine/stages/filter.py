@@ -6,18 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.advice import empty_rows
-from hnmine.badpositives import standings
-from hnmine.calibrating import Protocol, calibrate
-from hnmine.candidates import Batch, nest_lists, verdict_codes
-from hnmine.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
-from hnmine.judging import CODES, TextKeys, judge, rule_names
-from hnmine.keys import item_key, shard_items
-from hnmine.ragged import Ragged
-from hnmine.rescored import uses_rescored
-from hnmine.schemas import CALIBRATION, CANDIDATES, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
-from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
-from hnmine.store import Shards
+from hnmine.filtering.advice import empty_rows
+from hnmine.filtering.badpositives import standings
+from hnmine.filtering.calibrating import Protocol, calibrate
+from hnmine.filtering.candidates import Batch, nest_lists, verdict_codes
+from hnmine.filtering.filtering import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
+from hnmine.filtering.judging import CODES, TextKeys, judge, rule_names
+from hnmine.filtering.rescored import uses_rescored
+from hnmine.running.keys import item_key, shard_items
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CALIBRATION, CANDIDATES, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
+from hnmine.storage.store import Shards
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:

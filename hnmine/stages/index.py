@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.config import Config, IndexConfig
-from hnmine.keys import item_key
-from hnmine.memory import cache_bytes
-from hnmine.schemas import INDEX
-from hnmine.sources import plan_prepared, prepare, prepared_parts, preparing
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import write_atomic
-from hnmine.vectors import VectorStore
+from hnmine.retrieval.sources import plan_prepared, prepare, prepared_parts, preparing
+from hnmine.running.keys import item_key
+from hnmine.running.memory import cache_bytes
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.storage.schemas import INDEX
+from hnmine.storage.store import write_atomic
+from hnmine.storage.vectors import VectorStore
 
 FILE = "index.faiss"
 

@@ -15,17 +15,17 @@ import pyarrow as pa
 
 from hnmine.config import Config
 from hnmine.errors import HnmineError, InputError, Problems, few
-from hnmine.feedback import Feedback, Known, collect, contradictions
-from hnmine.keys import item_key
+from hnmine.filtering.feedback import Feedback, Known, collect, contradictions
 from hnmine.readers.answers import RELEVANT, UNSURE, Answer
 from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
-from hnmine.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
+from hnmine.running.keys import item_key
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.science.lexical import BUCKETS, terms
 from hnmine.science.textkeys import copy_key, same_text_key
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import part_name, read_json, write_json, write_table
+from hnmine.storage.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
+from hnmine.storage.store import part_name, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
 

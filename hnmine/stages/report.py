@@ -6,24 +6,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.badpositives import BAD_POSITIVES_FILE, emitted, list_suspected
-from hnmine.candidates import Batch
-from hnmine.choosing import cells_of
 from hnmine.config import Config
-from hnmine.examples import texts_of
-from hnmine.filtering import pieces
+from hnmine.emitting.choosing import cells_of
+from hnmine.filtering.badpositives import BAD_POSITIVES_FILE, emitted, list_suspected
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.filtering import pieces
 from hnmine.html.page import render
-from hnmine.keys import item_key, shard_items
-from hnmine.memory import cache_bytes
-from hnmine.quality import per_query, to_table
-from hnmine.ragged import Ragged
-from hnmine.reporting import build_report
-from hnmine.schemas import CORPUS, JUDGED, JUDGED_CODED, QUERY_REPORT
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.reports.examples import texts_of
+from hnmine.reports.quality import per_query, to_table
+from hnmine.reports.reporting import build_report
+from hnmine.reports.variety import Chosen, eci_sem_of_queries, weights
+from hnmine.running.keys import item_key, shard_items
+from hnmine.running.memory import cache_bytes
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.stages.emit import read_chosen
-from hnmine.store import Shards, write_json, write_text
-from hnmine.variety import Chosen, eci_sem_of_queries, weights
-from hnmine.vectors import VectorStore
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CORPUS, JUDGED, JUDGED_CODED, QUERY_REPORT
+from hnmine.storage.store import Shards, write_json, write_text
+from hnmine.storage.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"
 _MEASURING = [

@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.config import RescoreConfig
-from hnmine.crossencoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
 from hnmine.errors import ModelError
-from hnmine.keys import item_key, shard_items
-from hnmine.modelfiles import fingerprint
-from hnmine.ragged import Ragged
-from hnmine.rescoreschemas import RANDOM_PAIRS, RESCORES
-from hnmine.schemas import CANDIDATES, CORPUS, QUERIES
+from hnmine.models.crossencoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
+from hnmine.models.modelfiles import fingerprint
+from hnmine.running.keys import item_key, shard_items
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.science.percentile import random_pairs
 from hnmine.science.sampling import first_of_each
-from hnmine.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.store import Shards, part_name
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.rescoreschemas import RANDOM_PAIRS, RESCORES
+from hnmine.storage.schemas import CANDIDATES, CORPUS, QUERIES
+from hnmine.storage.store import Shards, part_name
 
 # Pairs are batched within cells of this many consecutive queries, whatever the shard size (a multiple of 256), so
 # that the padding a pair meets, and with it the last bits of its score, do not depend on how queries are cut.

@@ -9,24 +9,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.config import Config
-from hnmine.fieldvalues import plan_fields, read_values
-from hnmine.guiding import Guide, no_guide
-from hnmine.keys import shard_items
-from hnmine.memory import cache_bytes
-from hnmine.nearest import Nearest
-from hnmine.overlaps import Words
-from hnmine.pairs import pair_cosines
-from hnmine.pooling import Depth, Hits, no_sources
-from hnmine.ragged import Ragged
-from hnmine.schemas import CANDIDATES, CORPUS, QUERIES
+from hnmine.retrieval.fieldvalues import plan_fields, read_values
+from hnmine.retrieval.guiding import Guide, no_guide
+from hnmine.retrieval.nearest import Nearest
+from hnmine.retrieval.overlaps import Words
+from hnmine.retrieval.pairs import pair_cosines
+from hnmine.retrieval.pooling import Depth, Hits, no_sources
+from hnmine.retrieval.search import IndexProposer, Proposer
+from hnmine.retrieval.sources import Asked, Find, find_together, open_sources, write_names
+from hnmine.retrieval.where import Where, described
+from hnmine.running.keys import shard_items
+from hnmine.running.memory import cache_bytes
+from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
-from hnmine.search import IndexProposer, Proposer
-from hnmine.sources import Asked, Find, find_together, open_sources, write_names
-from hnmine.stage import Item, RunContext, Stage, Step, Tick, write_lists
-from hnmine.store import Shards
-from hnmine.vectors import VectorStore
-from hnmine.where import Where, described
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CANDIDATES, CORPUS, QUERIES
+from hnmine.storage.store import Shards
+from hnmine.storage.vectors import VectorStore
 
 # Queries are searched this many at a time: more make the matrix product no faster and take more memory.
 QUERY_BLOCK = 1024

@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from hnmine.config import EmbedConfig
-from hnmine.encoders import HashEncoder, check_vectors
+from hnmine.models.encoders import HashEncoder, check_vectors
 from tests.support import WORDS, write_jsonl
 
 Row = dict[str, Any]

@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
+from hnmine.audit.auditing import Request, audit
 from hnmine.audit.columns import is_plain
 from hnmine.audit.mined import Mined, Scored, duplicate_rows, examples_of
 from hnmine.audit.reading import Reader
 from hnmine.audit.shapes import layout_of
 from hnmine.audit.side import sample_of
 from hnmine.audit.texts import among, usual_number
-from hnmine.auditing import Request, audit
 from hnmine.errors import InputError, Problems
-from hnmine.ragged import Ragged
 from hnmine.readers.files import find_sources
 from hnmine.science.eci import capacity, eci, hardness, safety
+from hnmine.storage.ragged import Ragged
 from tests.audit import made
 from tests.pipeline.helpers import ALL_EXTRA
 from tests.support import config_for, make_collection, write_jsonl
@@ -119,7 +119,7 @@ def test_the_sample_does_not_depend_on_the_order_of_texts(texts: list[str]) -> N
 
 def test_quality_is_that_of_a_loop_over_examples(tmp_path: Path) -> None:
     from hnmine.config import EmbedConfig
-    from hnmine.encoders import HashEncoder, check_vectors
+    from hnmine.models.encoders import HashEncoder, check_vectors
 
     rows = made.clean()[:12]
     rows[0]["neg"] = []

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from hnmine.audit.auditing import Request, audit
 from hnmine.audit.shapes import recognise
-from hnmine.auditing import Request, audit
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError
 from tests.audit import made
 from tests.support import write_jsonl

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hnmine.auditing import Request, audit
-from hnmine.reporting import numbers
+from hnmine.audit.auditing import Request, audit
+from hnmine.reports.reporting import numbers
 from tests.audit import made
 
 

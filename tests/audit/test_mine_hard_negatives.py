@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hnmine.auditing import Request, audit
+from hnmine.audit.auditing import Request, audit
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import make_collection
 

@@ -7,18 +7,18 @@ from hnmine import run
 from hnmine.batches import step
 from hnmine.batches.pairs import distinct, pair_filter
 from hnmine.batches.shared import SharedWords
-from hnmine.candidates import Batch
 from hnmine.config import FilterConfig
-from hnmine.features import NAMES
-from hnmine.filtering import read_calibration, setup
-from hnmine.judging import judge
-from hnmine.overlaps import Words
-from hnmine.ragged import Ragged
-from hnmine.schemas import CORPUS, QUERIES, VERDICTS
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.features import NAMES
+from hnmine.filtering.filtering import read_calibration, setup
+from hnmine.filtering.judging import judge
+from hnmine.retrieval.overlaps import Words
+from hnmine.running.stage import RunContext
 from hnmine.science.lexical import terms
-from hnmine.stage import RunContext
-from hnmine.store import Shards
-from hnmine.vectors import VectorStore
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CORPUS, QUERIES, VERDICTS
+from hnmine.storage.store import Shards
+from hnmine.storage.vectors import VectorStore
 from tests.support import config_for, make_collection
 
 LABELS = {"positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query"}

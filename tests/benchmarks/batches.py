@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from hnmine.batches import step
 from hnmine.batches.clusters import target_size
 from hnmine.batches.packing import pack
-from hnmine.pipeline import run
-from hnmine.ragged import Ragged
-from hnmine.schemas import CORPUS, QUERIES
-from hnmine.stage import RunContext
+from hnmine.running.pipeline import run
+from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.store import Shards
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CORPUS, QUERIES
+from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of
 
 

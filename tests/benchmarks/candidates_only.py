@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.choosing import read_chosen
 from hnmine.config import Config
-from hnmine.embedding import embedding
-from hnmine.pipeline import run
-from hnmine.ragged import Ragged
-from hnmine.schemas import CANDIDATES
-from hnmine.stage import RunContext
-from hnmine.store import Shards
+from hnmine.emitting.choosing import read_chosen
+from hnmine.reports.embedding import embedding
+from hnmine.running.pipeline import run
+from hnmine.running.stage import RunContext
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CANDIDATES
+from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of
 
 TOP_K = 100
@@ -70,7 +70,7 @@ def negatives(config: Config) -> set[tuple[int, int, int]]:
 def passages_a_second(folder: Path) -> float:
     """Return how many documents all-MiniLM-L6-v2 embeds a second on this machine, loading left out."""
     from hnmine.config import EmbedConfig
-    from hnmine.encoders import make_encoder
+    from hnmine.models.encoders import make_encoder
 
     texts = pq.read_table(folder / "corpus.parquet").column("text").to_pylist()[:TEXTS]
     encoder = make_encoder(EmbedConfig())

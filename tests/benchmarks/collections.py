@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.candidates import Batch
 from hnmine.config import Config
 from hnmine.config.file import check_config
-from hnmine.filtering import setup
-from hnmine.judging import TextKeys
-from hnmine.pipeline import run
-from hnmine.stage import RunContext
-from hnmine.vectors import VectorStore
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.judging import TextKeys
+from hnmine.running.pipeline import run
+from hnmine.running.stage import RunContext
+from hnmine.storage.vectors import VectorStore
 
 BEFORE_FILTER = ("ingest", "embed", "index", "retrieve")
 

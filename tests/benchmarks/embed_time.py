@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.config import EmbedConfig
-from hnmine.modelencoder import ModelEncoder
+from hnmine.models.modelencoder import ModelEncoder
 from hnmine.science.tokenbatches import token_batches
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import hnmine
-from hnmine.calibrating import (
+from hnmine.filtering.calibrating import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
     FOLDS,
@@ -29,13 +29,13 @@ from hnmine.calibrating import (
     hidden_rows,
     usable,
 )
-from hnmine.candidates import Cells
-from hnmine.features import NAMES, features
-from hnmine.hiding import Hidden
-from hnmine.measuring import measure
+from hnmine.filtering.candidates import Cells
+from hnmine.filtering.features import NAMES, features
+from hnmine.filtering.hiding import Hidden
+from hnmine.filtering.measuring import measure
+from hnmine.filtering.thresholds import set_threshold
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.protocol import wilson
-from hnmine.thresholds import set_threshold
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.peer import mine_with_sentence_transformers
 

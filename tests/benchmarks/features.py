@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, FOLDS, MOST_QUERIES, hidden_rows, usable
-from hnmine.candidates import Cells
-from hnmine.features import NAMES, features
-from hnmine.hiding import Hidden
-from hnmine.schemas import CORPUS, QUERIES
+from hnmine.filtering.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, FOLDS, MOST_QUERIES, hidden_rows, usable
+from hnmine.filtering.candidates import Cells
+from hnmine.filtering.features import NAMES, features
+from hnmine.filtering.hiding import Hidden
+from hnmine.filtering.thresholds import Kept, as_hard
 from hnmine.science.calibration import fit
 from hnmine.science.protocol import fold_of
 from hnmine.science.standardise import within
-from hnmine.store import Shards
-from hnmine.thresholds import Kept, as_hard
+from hnmine.storage.schemas import CORPUS, QUERIES
+from hnmine.storage.store import Shards
 from tests.benchmarks.collections import Mined, mined
 from tests.benchmarks.false_negatives import with_rule
 

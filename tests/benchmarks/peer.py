@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.ragged import Ragged
+from hnmine.storage.ragged import Ragged
 
 
 class ReadyVectors:

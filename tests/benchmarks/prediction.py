@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.calibrating import CalibratedScorer, Protocol, calibrate
-from hnmine.candidates import Cells
-from hnmine.choosing import Chooser
 from hnmine.config import Config
-from hnmine.hiding import Hidden
-from hnmine.measuring import Tally
-from hnmine.probing import TrainingSet, quality, train
-from hnmine.quality import per_anchor
-from hnmine.ragged import Ragged
-from hnmine.variety import Chosen, eci_sem_of_queries, weights
-from hnmine.vectors import VectorStore
+from hnmine.emitting.choosing import Chooser
+from hnmine.emitting.probing import TrainingSet, quality, train
+from hnmine.filtering.calibrating import CalibratedScorer, Protocol, calibrate
+from hnmine.filtering.candidates import Cells
+from hnmine.filtering.hiding import Hidden
+from hnmine.filtering.measuring import Tally
+from hnmine.reports.quality import per_anchor
+from hnmine.reports.variety import Chosen, eci_sem_of_queries, weights
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.probe import Split, split
 

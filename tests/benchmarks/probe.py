@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.calibrating import (
+from hnmine.emitting.choosing import Chooser
+from hnmine.emitting.probing import Judged, TrainingSet, quality, train
+from hnmine.filtering.calibrating import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
     FOLDS,
@@ -29,15 +31,13 @@ from hnmine.calibrating import (
     hidden_rows,
     usable,
 )
-from hnmine.choosing import Chooser
-from hnmine.hiding import Hidden, hide, whole
-from hnmine.judging import judge
-from hnmine.measuring import Tally
-from hnmine.pooling import Depth
-from hnmine.probing import Judged, TrainingSet, quality, train
-from hnmine.ragged import Ragged
+from hnmine.filtering.hiding import Hidden, hide, whole
+from hnmine.filtering.judging import judge
+from hnmine.filtering.measuring import Tally
+from hnmine.filtering.thresholds import set_threshold
+from hnmine.retrieval.pooling import Depth
 from hnmine.science.calibration import Logistic, stack
-from hnmine.thresholds import set_threshold
+from hnmine.storage.ragged import Ragged
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from hnmine.config import Config
 from hnmine.config.file import check_config
-from hnmine.pipeline import run
-from hnmine.ragged import Ragged
-from hnmine.schemas import CANDIDATES
-from hnmine.store import Shards
+from hnmine.running.pipeline import run
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CANDIDATES
+from hnmine.storage.store import Shards
 from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.synthetic import write_collection
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hnmine.search import ExactProposer, search
-from hnmine.vectors import BLOCK_ROWS, Block
+from hnmine.retrieval.search import ExactProposer, search
+from hnmine.storage.vectors import BLOCK_ROWS, Block
 
 K, QUERY_BLOCK, TILE = 100, 1024, 16_384
 

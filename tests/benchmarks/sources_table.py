@@ -35,17 +35,17 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.calibrating import Protocol, calibrate
 from hnmine.config import Config
-from hnmine.downstream import TooFewQueries, probe
-from hnmine.measuring import measure
-from hnmine.modelfiles import find_model
-from hnmine.pipeline import RunOptions, run
-from hnmine.ragged import Ragged
-from hnmine.rescoreschemas import RESCORES
-from hnmine.schemas import CANDIDATES, CHOSEN, CORPUS, QUERIES, conform
+from hnmine.emitting.downstream import TooFewQueries, probe
+from hnmine.filtering.calibrating import Protocol, calibrate
+from hnmine.filtering.measuring import measure
+from hnmine.models.modelfiles import find_model
+from hnmine.running.pipeline import RunOptions, run
 from hnmine.stages import STAGES
-from hnmine.store import Shards
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.rescoreschemas import RESCORES
+from hnmine.storage.schemas import CANDIDATES, CHOSEN, CORPUS, QUERIES, conform
+from hnmine.storage.store import Shards
 from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of
 
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"

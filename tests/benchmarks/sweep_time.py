@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from hnmine.config.file import check_config
-from hnmine.pipeline import run
-from hnmine.sweeping import sweep
+from hnmine.filtering.sweeping import sweep
+from hnmine.running.pipeline import run
 from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.synthetic import write_collection
 

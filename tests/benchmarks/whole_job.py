@@ -30,7 +30,7 @@ PROGRAMS = ("hnmine", "default", "use_faiss")
 def ours(data: Path, work: Path, shape: str) -> dict[str, float]:
     """Run hnmine on the collection; return seconds in all, of the search, and of what comes after it."""
     from hnmine.config.file import check_config
-    from hnmine.pipeline import run
+    from hnmine.running.pipeline import run
     from hnmine.stages import STAGES
 
     tables = json.loads((data / "tables.json").read_text())

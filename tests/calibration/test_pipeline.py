@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.calibrating import hidden_rows, transferred
-from hnmine.candidates import Batch
 from hnmine.config.file import load_config
-from hnmine.features import NAMES
-from hnmine.filtering import setup
-from hnmine.judging import AUTO, AUTO_RATE
-from hnmine.pipeline import RunOptions, run
-from hnmine.stage import RunContext
-from hnmine.sweeping import sweep
+from hnmine.filtering.calibrating import hidden_rows, transferred
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.features import NAMES
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.judging import AUTO, AUTO_RATE
+from hnmine.filtering.sweeping import sweep
+from hnmine.running.pipeline import RunOptions, run
+from hnmine.running.stage import RunContext
 from tests.support import config_for, write_collection
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hnmine.probing import Judged, TrainingSet, _batch, quality, train
-from hnmine.ragged import Ragged
+from hnmine.emitting.probing import Judged, TrainingSet, _batch, quality, train
 from hnmine.science.adapter import info_nce
+from hnmine.storage.ragged import Ragged
 from tests.oracles import topk
 
 D, TOPICS = 8, 40

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hnmine.config import Config
-from hnmine.hiding import Hidden
-from hnmine.judging import AUTO_RATE, judge
-from hnmine.thresholds import Kept, set_threshold
+from hnmine.filtering.hiding import Hidden
+from hnmine.filtering.judging import AUTO_RATE, judge
+from hnmine.filtering.thresholds import Kept, set_threshold
 from tests.strategies import World, make_query
 
 QUERIES, CANDIDATES, N = 60, 12, 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hnmine.headline import NUMBERS, SIDE
+from hnmine.reports.headline import NUMBERS, SIDE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hnmine.ahead import Ahead, Texts
-from hnmine.engines import PoolEngine
-from hnmine.store import Shards, write_table
-from hnmine.workplace import Place, choose_device, my_place, thread_share
+from hnmine.running.ahead import Ahead, Texts
+from hnmine.running.engines import PoolEngine
+from hnmine.running.workplace import Place, choose_device, my_place, thread_share
+from hnmine.storage.store import Shards, write_table
 
 SCHEMA = pa.schema([("text", pa.string())])
 

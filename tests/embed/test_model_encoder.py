@@ -11,7 +11,7 @@ import pytest
 from hnmine import run
 from hnmine.config import EmbedConfig
 from hnmine.errors import ConfigError, ModelError
-from hnmine.modelencoder import CELL_ROWS, ModelEncoder, cell_rows, check_precision
+from hnmine.models.modelencoder import CELL_ROWS, ModelEncoder, cell_rows, check_precision
 from tests.pipeline.helpers import table
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import WORDS, config_for, make_collection
@@ -162,7 +162,7 @@ def test_shards_and_workers_do_not_change_a_bit_across_cells(tmp_path: Path, mon
 
 
 def test_equal_texts_are_embedded_once(tmp_path: Path, monkeypatch) -> None:
-    from hnmine.encoders import HashEncoder
+    from hnmine.models.encoders import HashEncoder
     from tests.support import write_collection
 
     seen: list[str] = []

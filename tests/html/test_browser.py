@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from hnmine.html.plots import PLOTS
-from hnmine.pipeline import run
+from hnmine.running.pipeline import run
 from tests.html.browser import Browser, find_browser
 from tests.html.test_page import several_positives
 from tests.support import config_for

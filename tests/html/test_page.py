@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from hnmine.examples import EACH, LONGEST, Texts, cut
-from hnmine.headline import NUMBERS
 from hnmine.html.page import marked, render
 from hnmine.html.plots import PLOTS, funnel_rows
-from hnmine.pipeline import RunOptions, run
+from hnmine.reports.examples import EACH, LONGEST, Texts, cut
+from hnmine.reports.headline import NUMBERS
+from hnmine.running.pipeline import RunOptions, run
 from tests.support import WORDS, config_for, make_collection, tree, write_collection
 
 EVIL = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(2)>'

@@ -8,7 +8,7 @@ import pytest
 
 from hnmine.config.file import load_config
 from hnmine.errors import ConfigError
-from hnmine.sizes import format_size, parse_size
+from hnmine.running.sizes import format_size, parse_size
 
 INPUT = '[input]\ncorpus = "c.jsonl"\nqueries = "q.jsonl"\nqrels = "r.tsv"\n'
 

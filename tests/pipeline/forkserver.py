@@ -154,7 +154,7 @@ def _run(raw: dict[str, Any], base: Path) -> None:
     os.dup2(2, 1)
     from hnmine.config.file import check_config
     from hnmine.errors import HnmineError
-    from hnmine.pipeline import run
+    from hnmine.running.pipeline import run
 
     status = 1
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from hnmine import run
 from hnmine.config import AnchorName, FormatName
-from hnmine.pipeline import RunOptions
+from hnmine.running.pipeline import RunOptions
 from hnmine.stages.emit import read_chosen
 from tests.pipeline.helpers import by_vectors, doc_ids, emitted, plane, report, rows, table
 from tests.support import config_for, make_collection, tree

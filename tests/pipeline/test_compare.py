@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.comparing import NO_NUMBERS, compare
+from hnmine.comparing.comparing import NO_NUMBERS, compare
 from hnmine.errors import ConfigError, IncompleteStage, InputError
 from hnmine.html.comparing_page import compare_page
-from hnmine.pipeline import RunOptions
+from hnmine.running.pipeline import RunOptions
 from tests.pipeline.helpers import report, rows
 from tests.support import config_for, make_collection, write_jsonl
 

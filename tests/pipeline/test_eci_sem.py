@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine import variety as module
 from hnmine.errors import IncompleteStage
-from hnmine.pipeline import RunOptions
+from hnmine.reports import variety as module
+from hnmine.running.pipeline import RunOptions
 from tests import oracles
 from tests.pipeline.helpers import report, rows, vectors
 from tests.support import config_for, make_collection, tree

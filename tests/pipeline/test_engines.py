@@ -6,12 +6,12 @@ from typing import NoReturn
 import pytest
 
 from hnmine import run
-from hnmine.engines import InlineEngine, PoolEngine
 from hnmine.errors import HnmineError, InputError, WorkerDied
-from hnmine.pipeline import make_engine
-from hnmine.rayengine import RayEngine
-from hnmine.runner import Silent
-from hnmine.stage import RunContext
+from hnmine.running.engines import InlineEngine, PoolEngine
+from hnmine.running.pipeline import make_engine
+from hnmine.running.rayengine import RayEngine
+from hnmine.running.runner import Silent
+from hnmine.running.stage import RunContext
 from tests.support import config_for, make_collection, write_jsonl
 
 pytestmark = pytest.mark.timeout(120)

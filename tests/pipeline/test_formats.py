@@ -39,7 +39,7 @@ def load(tmp_path: Path) -> Load:
 
 def mine(base: Path, name: str, extra: list[str] | None = None, **tables: Any) -> Path:
     """Mine in a format into a folder of its own, retrieval being that of the triplets."""
-    from hnmine.pipeline import RunOptions
+    from hnmine.running.pipeline import RunOptions
 
     emit = {
         "format": name.partition("-bare")[0].partition("-empty")[0],

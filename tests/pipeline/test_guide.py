@@ -11,9 +11,9 @@ from hnmine import run
 from hnmine.cli import show
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError, StaleOutput
-from hnmine.explaining import explain_query
-from hnmine.planning import make_plan
-from hnmine.sweeping import GUIDED, sweep
+from hnmine.filtering.sweeping import GUIDED, sweep
+from hnmine.reports.explaining import explain_query
+from hnmine.running.planning import make_plan
 from tests.pipeline.helpers import by_vectors, emitted, plane, report, table, vectors
 from tests.support import config_for, make_collection, tree
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.calibrating import hidden_rows
-from hnmine.filtering import setup
-from hnmine.pipeline import RunOptions
-from hnmine.stage import RunContext
-from hnmine.sweeping import sweep
+from hnmine.filtering.calibrating import hidden_rows
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.sweeping import sweep
+from hnmine.running.pipeline import RunOptions
+from hnmine.running.stage import RunContext
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, table
 from tests.support import config_for, make_collection
 

@@ -12,8 +12,8 @@ import pytest
 from hnmine import load_config, run
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
-from hnmine.lock import lock_folder
-from hnmine.pipeline import RunOptions
+from hnmine.running.lock import lock_folder
+from hnmine.running.pipeline import RunOptions
 from hnmine.stages import STAGES
 from tests.support import config_for, make_collection, tree
 

@@ -15,11 +15,11 @@ from hnmine import run
 from hnmine.cli import showreport
 from hnmine.config import Config
 from hnmine.errors import ConfigError
-from hnmine.planning import make_plan
-from hnmine.reporting import numbers
-from hnmine.selecting import read_selection
+from hnmine.reports.reporting import numbers
+from hnmine.retrieval.selecting import read_selection
+from hnmine.running.planning import make_plan
 from hnmine.stages import STAGES
-from hnmine.vectors import VectorStore
+from hnmine.storage.vectors import VectorStore
 from tests.pipeline.helpers import report, rows, table
 from tests.support import config_for, make_collection, tree
 

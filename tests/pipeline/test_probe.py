@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hnmine.cli import _run
-from hnmine.downstream import TooFewQueries, probe
+from hnmine.emitting.downstream import TooFewQueries, probe
 from hnmine.errors import IncompleteStage
-from hnmine.pipeline import RunOptions, run
+from hnmine.running.pipeline import RunOptions, run
 from tests.pipeline.helpers import by_vectors
 
 TOPICS, DOCS, D = 60, 4, 12

@@ -13,18 +13,19 @@ from typing import Any, NoReturn
 
 import pytest
 
-from hnmine import raycluster, rayjoin, run, runner
+from hnmine import run
 from hnmine.cli.options import settings
 from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
-from hnmine.raycluster import Cluster
-from hnmine.rayengine import TRIES, RayEngine, work
-from hnmine.rayjoin import join
-from hnmine.runner import ShardWorker
-from hnmine.stage import Item
+from hnmine.running import raycluster, rayjoin, runner
+from hnmine.running.raycluster import Cluster
+from hnmine.running.rayengine import TRIES, RayEngine, work
+from hnmine.running.rayjoin import join
+from hnmine.running.runner import ShardWorker
+from hnmine.running.stage import Item
+from hnmine.running.threads import thread_count
+from hnmine.running.workplace import Place, cores, my_place, take_place
 from hnmine.stages import STAGES
-from hnmine.threads import thread_count
-from hnmine.workplace import Place, cores, my_place, take_place
 from tests.support import config_for, make_collection, tree
 
 ray = pytest.importorskip("ray", reason="ray is not installed")

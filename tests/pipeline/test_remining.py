@@ -10,8 +10,8 @@ import pytest
 from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage, InputError, StaleOutput
-from hnmine.pipeline import RunOptions
-from hnmine.renewing import read_previous
+from hnmine.remining.renewing import read_previous
+from hnmine.running.pipeline import RunOptions
 from hnmine.stages.emit import read_chosen
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors

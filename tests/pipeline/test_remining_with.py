@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.comparing import compare
+from hnmine.comparing.comparing import compare
 from hnmine.config import Config
 from hnmine.errors import ConfigError, InputError
-from hnmine.explaining import explain_query
-from hnmine.keys import expected_keys
-from hnmine.renewing import read_previous
-from hnmine.stage import RunContext
+from hnmine.remining.renewing import read_previous
+from hnmine.reports.explaining import explain_query
+from hnmine.running.keys import expected_keys
+from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.stages.emit import read_chosen
 from tests import oracles

@@ -20,15 +20,15 @@ from hnmine.cli import show
 from hnmine.cli.app import app
 from hnmine.config import Config, RescoreConfig
 from hnmine.config.file import check_config
-from hnmine.crossencoders import HashCrossEncoder, ModelCrossEncoder
 from hnmine.errors import ConfigError, ModelError
-from hnmine.explaining import explain_query
-from hnmine.keys import expected_keys
-from hnmine.pipeline import RunOptions
-from hnmine.planning import make_plan
-from hnmine.stage import RunContext
+from hnmine.filtering.sweeping import sweep
+from hnmine.models.crossencoders import HashCrossEncoder, ModelCrossEncoder
+from hnmine.reports.explaining import explain_query
+from hnmine.running.keys import expected_keys
+from hnmine.running.pipeline import RunOptions
+from hnmine.running.planning import make_plan
+from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.sweeping import sweep
 from tests import oracles
 from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import emitted, report, table

@@ -11,20 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.bm25 import words_of
 from hnmine.cli import show
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import ConfigError, InputError, StaleOutput
-from hnmine.explaining import explain_query
-from hnmine.filtering import setup
-from hnmine.hiding import hide
-from hnmine.planning import make_plan
-from hnmine.pooling import Depth
-from hnmine.sources import prepare
-from hnmine.stage import RunContext
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.hiding import hide
+from hnmine.filtering.sweeping import sweep
+from hnmine.reports.explaining import explain_query
+from hnmine.retrieval.bm25 import words_of
+from hnmine.retrieval.pooling import Depth
+from hnmine.retrieval.sources import prepare
+from hnmine.running.planning import make_plan
+from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.sweeping import sweep
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors
 from tests.support import config_for, make_collection, tree

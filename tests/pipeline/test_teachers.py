@@ -10,20 +10,20 @@ import pyarrow as pa
 import pytest
 
 from hnmine import run
-from hnmine.bm25 import words_of
-from hnmine.choosing import anchor_seeds
 from hnmine.cli import show, showreport
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
+from hnmine.emitting.choosing import anchor_seeds
+from hnmine.emitting.naming import shares_line
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
-from hnmine.naming import shares_line
-from hnmine.pipeline import RunOptions
-from hnmine.planning import make_plan
-from hnmine.ragged import Ragged
+from hnmine.retrieval.bm25 import words_of
+from hnmine.running.pipeline import RunOptions
+from hnmine.running.planning import make_plan
 from hnmine.science.dots import pair_dots
 from hnmine.science.ensembling import drawn_source
 from hnmine.stages import STAGES
 from hnmine.stages.emit import read_chosen
+from hnmine.storage.ragged import Ragged
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree

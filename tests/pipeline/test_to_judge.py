@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hnmine.calibrating
+import hnmine.filtering.calibrating
 from hnmine import run
-from hnmine.calibrating import Protocol
-from hnmine.candidates import Cells
 from hnmine.config import Config, FilterConfig
 from hnmine.config.file import check_config
 from hnmine.errors import IncompleteStage, InputError, OutputError
-from hnmine.filtering import setup
-from hnmine.judging import RULES, anchor_scores
-from hnmine.pipeline import RunOptions
+from hnmine.filtering.calibrating import Protocol
+from hnmine.filtering.candidates import Cells
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.judging import RULES, anchor_scores
+from hnmine.filtering.tojudge import _LIMITS, Wanted, _limit, export_judgements
+from hnmine.running.pipeline import RunOptions
+from hnmine.running.stage import RunContext
 from hnmine.science import margins
-from hnmine.stage import RunContext
 from hnmine.stages.emit import read_chosen
-from hnmine.tojudge import _LIMITS, Wanted, _limit, export_judgements
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
 from tests.strategies import batches, quick
@@ -217,10 +217,10 @@ def test_what_is_judged_relevant_is_a_one_of_the_fit_and_the_irrelevant_a_zero(
         made = sample(first / out, **tables)
         run(made, stages=("ingest", "embed", "index", "retrieve"))
         state, seen = setup(RunContext(made, made.out_folder)), []
-        monkeypatch.setattr(hnmine.calibrating, "fit", lambda x, y: seen.append(y))
-        monkeypatch.setattr(hnmine.calibrating, "stack", lambda models: models)
+        monkeypatch.setattr(hnmine.filtering.calibrating, "fit", lambda x, y: seen.append(y))
+        monkeypatch.setattr(hnmine.filtering.calibrating, "stack", lambda models: models)
         protocol = Protocol.of(state.pieces, made)
-        hnmine.calibrating._fit(protocol.rows, made)
+        hnmine.filtering.calibrating._fit(protocol.rows, made)
         return protocol, seen[-1]
 
     judged = [json.loads(line) for line in filled.read_text().splitlines()]

@@ -10,8 +10,8 @@ import pytest
 
 from hnmine import run
 from hnmine.config import Config
-from hnmine.encoders import fingerprint
 from hnmine.errors import ModelError, StaleOutput
+from hnmine.models.encoders import fingerprint
 from tests.pipeline.helpers import emitted, table, vectors
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import config_for, make_collection, tree

@@ -12,11 +12,11 @@ import pytest
 from hnmine import run
 from hnmine.config import EmitConfig
 from hnmine.errors import ConfigError, IncompleteStage
-from hnmine.explaining import explain_query
-from hnmine.pipeline import RunOptions
-from hnmine.planning import make_plan
+from hnmine.filtering.sweeping import sweep
+from hnmine.reports.explaining import explain_query
+from hnmine.running.pipeline import RunOptions
+from hnmine.running.planning import make_plan
 from hnmine.science.dots import pair_dots
-from hnmine.sweeping import sweep
 from tests.pipeline.helpers import ALL_EXTRA, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree
 

@@ -11,7 +11,7 @@ import pytest
 
 from hnmine import run
 from hnmine.config import FormatName
-from hnmine.pipeline import RunOptions
+from hnmine.running.pipeline import RunOptions
 from tests.pipeline.helpers import doc_ids, report, rows, table
 from tests.pipeline.tiny import save_tiny_cross_encoder
 from tests.support import config_for, make_collection, tree

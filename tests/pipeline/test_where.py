@@ -14,12 +14,12 @@ from hnmine import run
 from hnmine.config import Config
 from hnmine.config.file import check_config
 from hnmine.errors import ConfigError, InputError
-from hnmine.explaining import explain_query
-from hnmine.filtering import setup
-from hnmine.hiding import hide
-from hnmine.planning import make_plan
-from hnmine.pooling import Depth
-from hnmine.stage import RunContext
+from hnmine.filtering.filtering import setup
+from hnmine.filtering.hiding import hide
+from hnmine.reports.explaining import explain_query
+from hnmine.retrieval.pooling import Depth
+from hnmine.running.planning import make_plan
+from hnmine.running.stage import RunContext
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table, vectors
 from tests.support import config_for, make_collection, tree, write_jsonl

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine import bm25
-from hnmine.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import MissingExtra
-from hnmine.store import write_table
+from hnmine.retrieval import bm25
+from hnmine.retrieval.bm25 import BM25Index, build, stems, words_of, write_arrays
+from hnmine.storage.store import write_table
 from tests import oracles
 from tests.strategies import quick
 

@@ -3,8 +3,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Batch, Cells
-from hnmine.ragged import Ragged
+from hnmine.filtering.candidates import Batch, Cells
+from hnmine.storage.ragged import Ragged
 from tests.strategies import World, f32, flat, make_query, quick, worlds
 
 

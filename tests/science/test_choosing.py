@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Batch, Cells
-from hnmine.choosing import Chooser, anchor_seeds, cells_of, spans
 from hnmine.config import EmitConfig
-from hnmine.ragged import Ragged
-from hnmine.schemas import CANDIDATES
+from hnmine.emitting.choosing import Chooser, anchor_seeds, cells_of, spans
+from hnmine.filtering.candidates import Batch, Cells
 from hnmine.science import sampling
 from hnmine.science.dots import pair_dots, unit
 from hnmine.science.judged import judged_first
 from hnmine.science.sampling import random_order
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import CANDIDATES
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds
 

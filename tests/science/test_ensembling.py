@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Batch, Cells
-from hnmine.choosing import Chooser, anchor_seeds
 from hnmine.config import EmitConfig
+from hnmine.emitting.choosing import Chooser, anchor_seeds
+from hnmine.filtering.candidates import Batch, Cells
 from hnmine.science.ensembling import drawn_source, in_turn
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds

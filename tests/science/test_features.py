@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Cells
-from hnmine.features import NAMES, features, weighted
+from hnmine.filtering.candidates import Cells
+from hnmine.filtering.features import NAMES, features, weighted
 from hnmine.science.calibration import Logistic, logistic
 from tests.strategies import quick, worlds
 

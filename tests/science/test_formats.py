@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.formats import FORMATS, Examples
+from hnmine.emitting.formats import FORMATS, Examples
 from tests.strategies import quick
 
 EXTRA = [

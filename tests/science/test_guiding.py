@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hnmine.vectors
+import hnmine.storage.vectors
 from hnmine.config import EmbedConfig
-from hnmine.encoders import HashEncoder
-from hnmine.guiding import Guide, no_guide
-from hnmine.hiding import hide, whole
-from hnmine.pairs import pair_cosines, pair_scores
-from hnmine.pooling import Depth
+from hnmine.filtering.hiding import hide, whole
+from hnmine.models.encoders import HashEncoder
+from hnmine.retrieval.guiding import Guide, no_guide
+from hnmine.retrieval.pairs import pair_cosines, pair_scores
+from hnmine.retrieval.pooling import Depth
 from tests.science.test_vectors import make, store
 from tests.strategies import World, flat, make_query, quick, worlds
 
@@ -32,8 +32,8 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     queries = make(QUERIES, 7, seed=1)
     documents, owners = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hnmine.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.pairs.PAIR_ROWS", 4)
+        patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
+        patch.setattr("hnmine.retrieval.pairs.PAIR_ROWS", 4)
         small = [pair_scores(one, documents, queries, owners) for one in stores]
     found = pair_scores(stores[0], documents, queries, owners)
     for other in small:
@@ -54,8 +54,8 @@ def test_pair_cosines_are_those_of_the_double_loop_from_any_blocks(corpora, quer
     candidates = flat([rows for rows, _ in queries], np.int64)
     lists = flat([data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)) for _, n in queries], np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hnmine.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.pairs.PAIR_ROWS", 4)
+        patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
+        patch.setattr("hnmine.retrieval.pairs.PAIR_ROWS", 4)
         small = [pair_cosines(one, candidates, lists, others) for one in stores]
     found = pair_cosines(stores[0], candidates, lists, others)
     for other in small:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Batch
 from hnmine.config import FilterConfig
-from hnmine.judging import CODES, anchor_scores, judge, rule_names
-from hnmine.schemas import VERDICTS
+from hnmine.filtering.candidates import Batch
+from hnmine.filtering.judging import CODES, anchor_scores, judge, rule_names
+from hnmine.storage.schemas import VERDICTS
 from tests import oracles
 from tests.strategies import World, f32, filter_configs, make_query, quick, thorough, worlds
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.candidates import Batch, Cells
-from hnmine.choosing import Chooser
 from hnmine.config import EmitConfig, FilterConfig
-from hnmine.judging import anchor_scores, judge
-from hnmine.quality import per_anchor, per_query, to_table
-from hnmine.ragged import Ragged
-from hnmine.schemas import QUERY_REPORT
+from hnmine.emitting.choosing import Chooser
+from hnmine.filtering.candidates import Batch, Cells
+from hnmine.filtering.judging import anchor_scores, judge
+from hnmine.reports.quality import per_anchor, per_query, to_table
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import QUERY_REPORT
 from tests import oracles
 from tests.strategies import World, filter_configs, make_query, quick, worlds
 

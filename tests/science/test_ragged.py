@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.ragged import Ragged
+from hnmine.storage.ragged import Ragged
 from tests.strategies import flat, quick, ragged
 
 KIND = pa.list_(pa.int64())

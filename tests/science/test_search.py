@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.errors import ConfigError
+from hnmine.retrieval.search import SLACK, ExactProposer, IndexProposer, search
 from hnmine.science.dots import dots
 from hnmine.science.topk import NOTHING, unpack
-from hnmine.search import SLACK, ExactProposer, IndexProposer, search
-from hnmine.vectors import Block
+from hnmine.storage.vectors import Block
 from tests import oracles
 from tests.strategies import quick
 
@@ -232,7 +232,7 @@ def test_a_real_index_over_everything_agrees_with_exact_search():
 )  # fmt: skip
 def test_products_by_torch_give_the_same_documents_bit_for_bit(rows, asked, k, kinds, seed, cuts):
     pytest.importorskip("torch", reason="torch is not installed")
-    from hnmine.torchsearch import TorchProposer
+    from hnmine.retrieval.torchsearch import TorchProposer
 
     corpus = tied_vectors(rows, 8, kinds, seed) if kinds else random_vectors(rows, 8, seed)
     queries, parts = random_vectors(asked, 8, seed + 1), InBlocks(corpus, [c for c in cuts if c < rows])
@@ -242,7 +242,7 @@ def test_products_by_torch_give_the_same_documents_bit_for_bit(rows, asked, k, k
 
 def test_a_device_that_is_not_there_is_said():
     pytest.importorskip("torch", reason="torch is not installed")
-    from hnmine.torchsearch import TorchProposer
+    from hnmine.retrieval.torchsearch import TorchProposer
 
     with pytest.raises(ConfigError, match=r"^index.device: torch cannot use 'cuda:99'"):
         TorchProposer(InBlocks(random_vectors(3, 4, 0)), "cuda:99")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.badpositives import standings
-from hnmine.candidates import Batch
+from hnmine.filtering.badpositives import standings
+from hnmine.filtering.candidates import Batch
 from hnmine.science.standing import positive_weight, standing, suspected
 from tests import oracles
 from tests.strategies import World, flat, make_query, quick, ragged, scores, worlds

@@ -2,10 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import hnmine.vectors
+import hnmine.storage.vectors
 from hnmine.errors import IncompleteStage
-from hnmine.store import part_name, write_table
-from hnmine.vectors import VectorStore, to_arrow, to_numpy
+from hnmine.storage.store import part_name, write_table
+from hnmine.storage.vectors import VectorStore, to_arrow, to_numpy
 
 
 def make(rows, dim=6, seed=0):
@@ -60,7 +60,7 @@ def test_one_chunk_of_float32_is_not_copied():
 def test_blocks_are_the_corpus_in_order_whatever_their_size_and_the_cache(
     tmp_path, monkeypatch, block_rows, cache_bytes
 ):
-    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", block_rows)
     vectors = make(13)
     opened = store(tmp_path, vectors, [4, 4, 4, 1], cache_bytes=cache_bytes)
     assert (opened.rows, opened.dim) == (13, 6)
@@ -73,7 +73,7 @@ def test_blocks_are_the_corpus_in_order_whatever_their_size_and_the_cache(
 
 
 def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 4)
     opened = store(tmp_path, make(12), [4, 4, 4], cache_bytes=2 * 4 * 6 * 4 + 1)
     read = []
     shard = opened.shard
@@ -85,7 +85,7 @@ def test_the_cache_keeps_what_fits_and_no_more(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("rows", [[], [0], [12], [12, 0, 5, 5, 0, 7, 3], list(range(13))])
 def test_gather_gives_the_rows_asked_for_in_that_order(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(hnmine.vectors, "BLOCK_ROWS", 5)
+    monkeypatch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 5)
     vectors = make(13)
     found = store(tmp_path, vectors, [5, 5, 3]).gather(np.array(rows, dtype=np.int64))
     assert found.dtype == np.float32

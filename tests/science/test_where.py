@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.allowed import AllowedProposer, with_positives
 from hnmine.config import WhereConfig
 from hnmine.readers.fields import as_ordered, as_values, order_of
+from hnmine.retrieval.allowed import AllowedProposer, with_positives
+from hnmine.retrieval.search import search
+from hnmine.retrieval.where import Condition, Where
 from hnmine.science.dots import dots
 from hnmine.science.permits import any_wanted, same_lists, same_rows
 from hnmine.science.topk import NOTHING, unpack
-from hnmine.search import search
-from hnmine.where import Condition, Where
 from tests import oracles
 from tests.science.test_search import InBlocks, found, random_vectors, tied_vectors
 from tests.strategies import flat, quick, thorough

@@ -17,8 +17,8 @@ from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import CHOICE
 from hnmine.config.where import WhereConfig
 from hnmine.errors import InputError, ModelError
-from hnmine.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
-from hnmine.stage import RunContext
+from hnmine.running.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
+from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
 from tests.support import config_for, make_collection, write_jsonl
 

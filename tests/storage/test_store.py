@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine import store
 from hnmine.errors import OutputError
-from hnmine.schemas import SchemaMismatch, conform
-from hnmine.store import (
+from hnmine.storage import store
+from hnmine.storage.schemas import SchemaMismatch, conform
+from hnmine.storage.store import (
     Shards,
     clear_temporaries,
     part_name,

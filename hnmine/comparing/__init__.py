@@ -1,0 +1,1 @@
+"""Mined sets side by side, of this tool or another."""

@@ -1,0 +1,1 @@
+"""Telling false negatives: rules, the fitted probability, and what both let through."""

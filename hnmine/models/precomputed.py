@@ -1,0 +1,215 @@
+"""Vectors that the user brings: Parquet with ids, or .npy in the order of the input."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hnmine.config import Columns, Config, TeacherTable
+from hnmine.errors import InputError, few
+from hnmine.models.encoders import faults
+from hnmine.readers.columns import USUAL
+from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
+from hnmine.running.stage import RunContext
+from hnmine.storage.rawvectors import RawVectors
+from hnmine.storage.schemas import QUERIES
+from hnmine.storage.store import Shards
+
+# Vectors are read this many at a time.
+_ROWS = 16_384
+_VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
+
+
+def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, list[Source]]:
+    """Return the vector files of a teacher with `model = "precomputed"`, by side; all but [embed]'s go by name and key.
+
+    Raises:
+        InputError: files that are not there.
+    """
+    teacher, found = config.teachers[table], {}
+    for side, name in (("corpus", "corpus_vectors"), ("queries", "query_vectors")):
+        entry, key = getattr(teacher, name), f"{table}.{name}"
+        if entry is None:
+            continue
+        sources = find_sources(entry, config.base, key, VECTOR_ENDINGS)
+        found[side] = [replace(s, name=f"{s.name} ({key})") for s in sources] if table != "embed" else sources
+    return found
+
+
+class Precomputed:
+    """The user's vectors of one side, in the order of our rows.
+
+    Args:
+        context: config and folders.
+        side: corpus or queries.
+        shards: the canonical table of that side.
+        table: whose vectors they are: that of [embed], the guide's or a source's.
+
+    Raises:
+        InputError: a vector is missing for some row, ids repeat, or files disagree on the dimension.
+    """
+
+    def __init__(self, context: RunContext, side: str, shards: Shards, table: TeacherTable = "embed") -> None:
+        self.shards, self.side, self.table = shards, side, table
+        sources = vector_sources(context.config, table)[side]
+        self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+        endings = {source.ending for source in sources}
+        if ".npy" in endings and len(endings) > 1:
+            raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
+        ids: list[pa.Array] = []
+        found = (part for source in sources for part in _parts_of(source, context.config.input.columns, side, ids))
+        self.vectors = RawVectors(context.folder("embed"), _alike(found, self.name))
+        self.rows = (
+            self._rows_by_order(context)
+            if endings == {".npy"}
+            else self._rows_by_id(pa.chunked_array(ids, pa.string()))
+        )
+        self._check(context.config.teachers[table].similarity)
+        if side == "corpus":
+            self._check_other_side(context)
+
+    def read(self, number: int) -> np.ndarray:
+        """Return shard `number`'s vectors, float32, shape (rows, dim)."""
+        low, high = self.shards.offsets[number : number + 2]
+        return self.vectors.take(self.rows[low:high])
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
+        return self.vectors.take(self.rows[rows])
+
+    def _check(self, similarity: str) -> None:
+        """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
+        name = "doc_id" if self.side == "corpus" else "query_id"
+        problems: dict[str, list[str]] = {}
+        for number in range(len(self.shards)):
+            for bad, fault in faults(self.read(number), similarity):
+                ids = self.shards.read(number, [name]).column(0).take(pa.array(bad))
+                problems.setdefault(fault, []).extend(ids.to_pylist())
+        if problems:
+            lines = (
+                f"{self.name}: {len(ids):,} vectors {fault} ({name} {few(ids)})" for fault, ids in problems.items()
+            )
+            raise InputError("\n".join(lines))
+
+    def _check_other_side(self, context: RunContext) -> None:
+        queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), self.table)
+        dims = self.vectors.shape[1], queries.vectors.shape[1]
+        if dims[0] != dims[1]:
+            raise InputError(f"{self.name}: vectors of {dims[0]} numbers, but {queries.name} has vectors of {dims[1]}")
+
+    def _rows_by_order(self, context: RunContext) -> np.ndarray:
+        rows = self.shards.column("source_row").to_numpy()
+        counts = _ingest_counts(context)
+        expected = counts["documents_read" if self.side == "corpus" else "queries_read"]
+        if len(self.vectors) != expected:
+            raise InputError(
+                f"{self.name}: {len(self.vectors):,} vectors for {expected:,} {self.side} rows read from the input"
+            )
+        return np.asarray(rows)
+
+    def _rows_by_id(self, ids: pa.ChunkedArray) -> np.ndarray:
+        name = "doc_id" if self.side == "corpus" else "query_id"
+        wanted = self.shards.column(name)
+        if len(pc.unique(ids)) != len(ids):
+            counted = pc.value_counts(ids).flatten()
+            twice = counted[0].filter(pc.greater(counted[1], 1))
+            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice.to_pylist())})")
+        found = pc.index_in(wanted, value_set=ids)
+        if found.null_count:
+            lost = wanted.filter(pc.is_null(found))
+            raise InputError(
+                f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost.to_pylist())})"
+            )
+        return np.asarray(found.to_numpy().astype(np.int64))
+
+
+def _ingest_counts(context: RunContext) -> dict[str, Any]:
+    from hnmine.running.keys import recorded
+
+    counts: dict[str, Any] = (recorded(context.reading("ingest")) or {})["counts"]
+    return counts
+
+
+def _parts_of(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
+    """Yield the vectors of a file some rows at a time; the ids of a Parquet file go to `ids`."""
+    return _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, side, ids)
+
+
+def _npy_parts(source: Source) -> Iterator[np.ndarray]:
+    try:
+        with source.open() as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_column, kind = read(file)
+            if len(shape) != 2 or kind.kind != "f":
+                raise InputError(f"{source.name}: a float array of two dimensions is needed, not {kind} {shape}")
+            if by_column:
+                raise InputError(f"{source.name}: its numbers stand column by column; save it as np.ascontiguousarray")
+            for first in range(0, shape[0], _ROWS):
+                rows = min(_ROWS, shape[0] - first)
+                data = file.read(rows * shape[1] * kind.itemsize)
+                if len(data) < rows * shape[1] * kind.itemsize:
+                    raise EOFError(f"it ends before its row {first + rows:,} of {shape[0]:,}")
+                yield np.frombuffer(data, dtype=kind).reshape(rows, shape[1])
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
+
+
+def _alike(parts: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
+    """Yield the same, all of one dimension."""
+    dims: dict[int, None] = {}
+    for part in parts:
+        dims[part.shape[1]] = None
+        if len(dims) > 1:
+            raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
+        yield part
+
+
+def _table_parts(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
+    kind = "doc_id" if side == "corpus" else "query_id"
+    if source.ending not in (".parquet", ".pq"):
+        raise InputError(f"{source.name}: vectors must be Parquet or .npy")
+    try:
+        with source.open() as file:
+            parquet = pq.ParquetFile(file)
+            names = parquet.schema_arrow.names
+            id_name = next((n for n in (getattr(columns, kind), *USUAL[kind]) if n in names), None)
+            vector = next((n for n in _VECTOR_NAMES if n in names), None)
+            if id_name is None or vector is None:
+                missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
+                raise InputError(f"{source.name}: {missing} is missing; it has: {', '.join(names)}")
+            if not parquet.metadata.num_rows:
+                raise InputError(f"{source.name} column {vector}: holds no vectors")
+            for batch in parquet.iter_batches(_ROWS, columns=[id_name, vector]):
+                ids.append(_ids(batch.column(id_name), f"{source.name} column {id_name}"))
+                yield _matrix(batch.column(vector), f"{source.name} column {vector}")
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
+
+
+def _ids(column: pa.Array, where: str) -> pa.Array:
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise InputError(f"{where}: cannot be read as ids: {reason(error)}") from None
+
+
+def _matrix(array: pa.Array, where: str) -> np.ndarray:
+    """Return a list column as a matrix, its float type kept; a ragged or empty one is an error."""
+    kind = array.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        raise InputError(f"{where}: holds {kind}, not lists of numbers")
+    lengths = pc.unique(pc.list_value_length(array)).to_pylist()
+    if lengths == [0]:
+        raise InputError(f"{where}: its vectors are empty")
+    if len(lengths) > 1 or lengths[0] is None:
+        shown = ", ".join("null" if n is None else str(n) for n in lengths[:4])
+        raise InputError(f"{where}: vectors differ in length: {shown}")
+    values = array.flatten()
+    if values.null_count or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise InputError(f"{where}: holds nulls or {values.type} where numbers are needed")
+    return np.asarray(values.to_numpy(zero_copy_only=False)).reshape(-1, lengths[0])

@@ -1,0 +1,1 @@
+"""Mining again: an earlier run's negatives against a new model."""

@@ -1,0 +1,1 @@
+"""What is said of a run: its numbers, their intervals, examples, limits."""

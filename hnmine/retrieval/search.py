@@ -1,0 +1,182 @@
+"""Exact top-k over a corpus of any size: a matrix product proposes, exact pair scores decide.
+
+The corpus streams by in blocks. A matrix product proposes somewhat more than k documents a query; their scores are
+computed again pair by pair, and the k best kept by (score, row). A document that was not proposed scores at most
+the last proposed one plus the rounding error; where that could still reach the top-k, the query is asked again for
+twice as many. So ties and rounding at the k-th place change nothing, nor do blocks or threads, and memory is set by
+the block and not by the corpus.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from hnmine.retrieval.pairs import Corpus, pair_scores
+from hnmine.running.threads import in_threads, thread_count
+from hnmine.science.dots import error_bound, longest
+from hnmine.science.topk import NOTHING, keep_best, last_score, pack, unpack
+from hnmine.storage.vectors import Block
+
+SLACK = 16
+# Scores are made this many queries by this many documents at a time: what a core's cache holds.
+TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
+
+
+class Proposer(Protocol):
+    """Names documents that may be among a query's best."""
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (rows, bound) for the queries.
+
+        Args:
+            queries: float32, shape (q, dim).
+            which: int64, shape (q,): the queries' positions in the whole search.
+            k: how many are wanted.
+
+        Returns:
+            rows: int64, shape (q, n), rows of the corpus, none twice for a query, -1 where there is none.
+            bound: float32, shape (q,): no document that is not proposed scores above it; -inf where all that matter
+                are proposed.
+        """
+        ...
+
+
+class Lengths:
+    """The length of the longest vector of the blocks that went by, each looked at once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, float] = {}
+
+    def see(self, block: Block) -> None:
+        """Look at a block."""
+        if block.first not in self._seen:
+            self._seen[block.first] = longest(block.vectors)
+
+    @property
+    def longest(self) -> float:
+        """Return the length of the longest vector so far."""
+        return max(self._seen.values(), default=0.0)
+
+
+class ExactProposer:
+    """Proposes by a matrix product over the whole corpus: nothing can be missed.
+
+    Each tile of scores is held against the k-th best that a query has so far, so that nearly all of them are looked
+    at once and never sorted.
+
+    Args:
+        corpus: vectors of all documents.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus, self.lengths = corpus, Lengths()
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
+        size = min(TILE_QUERIES, max(1, -(-len(queries) // thread_count())))
+        parts = [slice(first, first + size) for first in range(0, len(queries), size)]
+        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+
+        def look(block: Block, part: slice) -> None:
+            rows = block.first + np.arange(len(block.vectors))
+            best[part] = best_of(block.vectors, rows, queries[part], best[part])
+
+        with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
+            for block in self.corpus.blocks():
+                in_threads(lambda part, block=block: look(block, part), parts)  # type: ignore[misc]  # for this block
+                self.lengths.see(block)
+        return named(best, queries, self.lengths.longest)
+
+
+def best_of(
+    vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the running best of some queries after some documents, by the matrix product's scores.
+
+    Args:
+        vectors: float32, shape (n, dim).
+        rows: int64, shape (n,): the documents' rows.
+        queries: float32, shape (q, dim).
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        allowed: bool, shape (q, n): which documents count; all of them where it is not given.
+    """
+    first, last = 0, last_score(best)
+    # the same memory for every tile: fresh pages would cost a tenth of the product
+    numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
+    flags = np.empty(len(numbers), dtype=bool)
+    while first < len(vectors):
+        # until a query has k documents every score is a hit
+        part = slice(first, min(len(vectors), first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS)))
+        shape, size = (len(queries), part.stop - first), len(queries) * (part.stop - first)
+        scores = np.matmul(queries, vectors[part].T, out=numbers[:size].reshape(shape))
+        above = np.greater(scores, last[:, None], out=flags[:size].reshape(shape))
+        hits = np.flatnonzero(above if allowed is None else above & allowed[:, part])
+        if len(hits):
+            query, place = np.divmod(hits, shape[1])
+            best = keep_best(best, pack(scores.ravel()[hits], rows[part][place]), query, best.shape[1])
+            last = last_score(best)
+        first = part.stop
+    return best
+
+
+def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a proposer gives: the rows of the best, and a bound on the score of any other document.
+
+    Args:
+        best: uint64 keys, shape (q, k), the worst of a query's last.
+        queries: float32, shape (q, dim).
+        length: of the longest vector of a document.
+    """
+    _, rows = unpack(best)
+    bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
+    return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
+
+
+class IndexProposer:
+    """Proposes what an approximate index finds in the whole corpus; what it misses stays missed.
+
+    Args:
+        index: a faiss index over the corpus.
+        queries: float32, shape (q, dim), all queries of the search.
+        k: how many candidates to ask the index for.
+    """
+
+    def __init__(self, index: Any, queries: np.ndarray, k: int) -> None:
+        _, self.rows = index.search(queries, k)
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the index' hits, -1 where it has none."""
+        return self.rows[which], np.full(len(queries), -np.inf, dtype=np.float32)
+
+
+def search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
+    """Return the k best documents of each query.
+
+    Args:
+        corpus: vectors of all documents, in any order of blocks.
+        queries: float32, shape (q, dim).
+        k: how many.
+        proposer: finds the pairs worth scoring.
+
+    Returns:
+        uint64 keys (see `hnmine.science.topk`), shape (q, k), best first; `NOTHING` pads.
+    """
+    best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+    todo, wanted = np.arange(len(queries)), k + SLACK
+    while len(todo):
+        rows, bound = proposer.propose(queries[todo], todo, wanted)
+        best[todo] = _decide(corpus, queries[todo], rows, k)
+        unsure = np.isfinite(bound) & (last_score(best[todo]) <= bound)
+        todo, wanted = todo[unsure], 2 * wanted
+    return best
+
+
+def _decide(corpus: Corpus, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """Return the keys of the k best of the proposed documents, scored one by one; shape (q, k)."""
+    keys = np.full((len(rows), max(k, rows.shape[1])), NOTHING, dtype=np.uint64)
+    query, place = np.nonzero(rows >= 0)
+    documents = rows[query, place]
+    keys[query, place] = pack(pair_scores(corpus, documents, queries, query), documents)
+    keys.sort(axis=1)
+    return keys[:, :k]
