@@ -14,6 +14,9 @@ class IndexConfig(Section):
     device: Name | None = setting(
         None, "where exact search multiplies: cuda, cuda:1; candidates are the same (default: the CPU)", no_effect=True
     )
+    product: Literal["auto", "float32", "int8"] = setting(
+        "auto", "numbers that exact search multiplies on a CPU; candidates are the same", no_effect=True
+    )
     hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
     ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)

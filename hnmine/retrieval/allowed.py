@@ -3,7 +3,7 @@
 import numpy as np
 
 from hnmine.retrieval.pairs import Corpus
-from hnmine.retrieval.search import Lengths, best_of, named
+from hnmine.retrieval.search import Lengths, MatrixProducts, Proposer, best_of, named
 from hnmine.retrieval.where import Where
 from hnmine.science.dots import pair_dots
 from hnmine.science.topk import NOTHING, merge, pack
@@ -15,7 +15,7 @@ _TOGETHER = 16
 _ALONE = 64
 
 
-class AllowedProposer:
+class AllowedProposer(Proposer):
     """Proposes by matrix products over the documents that each query allows; nothing allowed can be missed.
 
     Args:
@@ -48,11 +48,13 @@ class AllowedProposer:
             for place in np.flatnonzero(sizes >= _TOGETHER):
                 own = np.flatnonzero(inverse == place)
                 rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
-                best[own] = best_of(block.vectors[rows], rows + block.first, queries[own], best[own])
+                products = MatrixProducts(block.vectors[rows], queries[own])
+                best[own] = best_of(products, rows + block.first, best[own])
             for first in range(0, len(few), _ALONE):
                 own = few[first : first + _ALONE]
                 masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
-                best[own] = best_of(block.vectors, np.arange(*span), queries[own], best[own], masks)
+                products = MatrixProducts(block.vectors, queries[own])
+                best[own] = best_of(products, np.arange(*span), best[own], masks)
         return named(best, queries, lengths.longest)
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from hnmine.retrieval.allowed import AllowedProposer, with_positives
+from hnmine.retrieval.bytesearch import ByteProposer
 from hnmine.retrieval.pooling import Hits
 from hnmine.retrieval.search import ExactProposer, Proposer, search
 from hnmine.retrieval.torchsearch import TorchProposer
@@ -22,16 +23,20 @@ class Nearest:
     Attributes:
         corpus: vectors of documents, of all or some.
         where: the conditions on candidates; None where all documents may be candidates.
-        device: where torch makes the matrix products of a search without conditions; None for the CPU without torch.
+        device: where torch makes the matrix products of a search without conditions; None for the CPU.
+        byte_room: bytes that documents rounded to bytes may take, where a CPU is to multiply those; None for floats.
     """
 
     corpus: VectorStore
     where: Where | None
     device: str | None = None
+    byte_room: int | None = None
 
     @cached_property
     def _exact(self) -> Proposer:
-        return ExactProposer(self.corpus) if self.device is None else TorchProposer(self.corpus, self.device)
+        if self.device is not None:
+            return TorchProposer(self.corpus, self.device)
+        return ExactProposer(self.corpus) if self.byte_room is None else ByteProposer(self.corpus, self.byte_room)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from hnmine.running.threads import in_threads
-from hnmine.science.dots import pair_dots, unit
+from hnmine.science.dots import lengths, pair_dots, unit
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.vectors import Block
 
@@ -65,30 +65,38 @@ def _products(
     widths = lists.lengths[owners]
     starts = np.concatenate([[0], np.cumsum(widths)])
     out = np.empty(int(starts[-1]), dtype=np.float32)
-    order = np.argsort(rows, kind="stable")
+    order = np.argsort(rows)
     ordered = rows[order]
 
     def fill(block: Block, which: np.ndarray) -> None:
-        for piece in _pieces(which, widths):
-            left = block.vectors[rows[piece] - block.first]
-            left = unit(left) if at_unit else left
-            mine = widths[piece]
-            if (mine != 1).any():
-                left = np.repeat(left, mine, axis=0)
-            found = pair_dots(left, vectors[lists.values[lists.places(owners[piece])]])
-            first = np.repeat(starts[piece] - (np.cumsum(mine) - mine), mine)
-            out[first + np.arange(len(found))] = found
+        places, wide = rows[which] - block.first, widths[which]
+        of = np.repeat(np.arange(len(which)), wide)
+        others = lists.values[lists.places(owners[which])]
+        into = np.arange(len(of)) + (starts[:-1][which] - (np.cumsum(wide) - wide))[of]
+        long = _lengths(block.vectors, places) if at_unit else None
+        for first in range(0, len(of), PAIR_ROWS):
+            piece = slice(first, first + PAIR_ROWS)
+            left = block.vectors[places[of[piece]]]
+            if long is not None:
+                left /= long[of[piece], None]
+            out[into[piece]] = pair_dots(left, vectors[others[piece]])
 
     for block in corpus.blocks():
         low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
-        parts = [order[start : min(start + _SHARE, high)] for start in range(int(low), int(high), _SHARE)]
+        parts = _shares(order[low:high], widths)
         in_threads(lambda part, block=block: fill(block, part), parts)  # type: ignore[misc]  # bound for this block
     return out
 
 
-def _pieces(which: np.ndarray, widths: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of documents that make about `PAIR_ROWS` pairs each."""
+def _lengths(vectors: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the length of the vectors at some places, 1 for one of length 0; a piece at a time."""
+    found = [lengths(vectors[places[first : first + PAIR_ROWS]]) for first in range(0, len(places), PAIR_ROWS)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
+
+
+def _shares(which: np.ndarray, widths: np.ndarray) -> list[np.ndarray]:
+    """Return runs of documents that make about `_SHARE` pairs each."""
     if not len(which):
-        return
-    piece = np.cumsum(widths[which]) // PAIR_ROWS
-    yield from np.split(which, np.flatnonzero(np.diff(piece)) + 1)
+        return []
+    share = np.cumsum(widths[which]) // _SHARE
+    return np.split(which, np.flatnonzero(np.diff(share)) + 1)

@@ -3,10 +3,11 @@
 The corpus streams by in blocks. A matrix product proposes somewhat more than k documents a query; their scores are
 computed again pair by pair, and the k best kept by (score, row). A document that was not proposed scores at most
 the last proposed one plus the rounding error; where that could still reach the top-k, the query is asked again for
-twice as many. So ties and rounding at the k-th place change nothing, nor do blocks or threads, and memory is set by
+half as many more. So ties and rounding at the k-th place change nothing, nor do blocks or threads, and memory is set by
 the block and not by the corpus.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,20 @@ SLACK = 16
 TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
 
 
-class Proposer(Protocol):
-    """Names documents that may be among a query's best."""
+class Proposer(ABC):
+    """Names documents that may be among a query's best.
 
+    Attributes:
+        trial: how many queries to search by themselves before the others, for what is learnt from them.
+    """
+
+    trial = 0
+
+    def first(self, k: int) -> int:
+        """Return how many documents to ask for at first where k are wanted: as many as settle most queries."""
+        return k + SLACK
+
+    @abstractmethod
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (rows, bound) for the queries.
 
@@ -39,7 +51,15 @@ class Proposer(Protocol):
             bound: float32, shape (q,): no document that is not proposed scores above it; -inf where all that matter
                 are proposed.
         """
-        ...
+
+    def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:  # noqa: B027 - some learn from it
+        """Hear how a search ended.
+
+        Args:
+            part: int64, shape (queries,): which queries of the whole search it was for.
+            asked: int64, shape (queries,): how many documents each query was asked for at last.
+            best: uint64 keys, shape (queries, k): what was found.
+        """
 
 
 class Lengths:
@@ -59,7 +79,56 @@ class Lengths:
         return max(self._seen.values(), default=0.0)
 
 
-class ExactProposer:
+class Products(Protocol):
+    """Scores of some queries to some documents, tile by tile."""
+
+    def over(self, part: slice, last: np.ndarray) -> np.ndarray:
+        """Return which scores of a tile may be above a query's last, bool, shape (q, documents of the tile).
+
+        Args:
+            part: which documents.
+            last: float32, shape (q,).
+        """
+        ...
+
+    def at(self, hits: np.ndarray) -> np.ndarray:
+        """Return the scores at flat places of the last tile, float32."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many documents there are."""
+        ...
+
+
+class MatrixProducts:
+    """Scores by float32 matrix products.
+
+    Args:
+        vectors: float32, shape (n, dim).
+        queries: float32, shape (q, dim).
+    """
+
+    def __init__(self, vectors: np.ndarray, queries: np.ndarray) -> None:
+        self.vectors, self.queries = vectors, queries
+        # the same memory for every tile: fresh pages would cost a tenth of the product
+        self._numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
+        self._flags = np.empty(len(self._numbers), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def over(self, part: slice, last: np.ndarray) -> np.ndarray:
+        """Return which scores of a tile are above a query's last."""
+        shape, size = (len(self.queries), part.stop - part.start), len(self.queries) * (part.stop - part.start)
+        scores = np.matmul(self.queries, self.vectors[part].T, out=self._numbers[:size].reshape(shape))
+        return np.asarray(np.greater(scores, last[:, None], out=self._flags[:size].reshape(shape)))
+
+    def at(self, hits: np.ndarray) -> np.ndarray:
+        """Return the scores at flat places of the last tile."""
+        return np.asarray(self._numbers[hits])
+
+
+class ExactProposer(Proposer):
     """Proposes by a matrix product over the whole corpus: nothing can be missed.
 
     Each tile of scores is held against the k-th best that a query has so far, so that nearly all of them are looked
@@ -74,13 +143,12 @@ class ExactProposer:
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
-        size = min(TILE_QUERIES, max(1, -(-len(queries) // thread_count())))
-        parts = [slice(first, first + size) for first in range(0, len(queries), size)]
+        parts = shares(len(queries))
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 
         def look(block: Block, part: slice) -> None:
             rows = block.first + np.arange(len(block.vectors))
-            best[part] = best_of(block.vectors, rows, queries[part], best[part])
+            best[part] = best_of(MatrixProducts(block.vectors, queries[part]), rows, best[part])
 
         with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
             for block in self.corpus.blocks():
@@ -89,32 +157,31 @@ class ExactProposer:
         return named(best, queries, self.lengths.longest)
 
 
-def best_of(
-    vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the running best of some queries after some documents, by the matrix product's scores.
+def shares(queries: int) -> list[slice]:
+    """Return the parts of some queries that threads search by themselves."""
+    size = min(TILE_QUERIES, max(1, -(-queries // thread_count())))
+    return [slice(first, first + size) for first in range(0, queries, size)]
+
+
+def best_of(products: Products, rows: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+    """Return the running best of some queries after some documents, by the products' scores.
 
     Args:
-        vectors: float32, shape (n, dim).
+        products: of the queries and the n documents.
         rows: int64, shape (n,): the documents' rows.
-        queries: float32, shape (q, dim).
         best: uint64 keys, shape (q, k), the worst of a query's last.
         allowed: bool, shape (q, n): which documents count; all of them where it is not given.
     """
     first, last = 0, last_score(best)
-    # the same memory for every tile: fresh pages would cost a tenth of the product
-    numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
-    flags = np.empty(len(numbers), dtype=bool)
-    while first < len(vectors):
+    while first < len(products):
         # until a query has k documents every score is a hit
-        part = slice(first, min(len(vectors), first + (TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS)))
-        shape, size = (len(queries), part.stop - first), len(queries) * (part.stop - first)
-        scores = np.matmul(queries, vectors[part].T, out=numbers[:size].reshape(shape))
-        above = np.greater(scores, last[:, None], out=flags[:size].reshape(shape))
-        hits = np.flatnonzero(above if allowed is None else above & allowed[:, part])
+        size = TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS
+        part = slice(first, min(len(products), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
+        over = products.over(part, last)
+        hits = np.flatnonzero(over if allowed is None else over & allowed[:, part])
         if len(hits):
-            query, place = np.divmod(hits, shape[1])
-            best = keep_best(best, pack(scores.ravel()[hits], rows[part][place]), query, best.shape[1])
+            query, place = np.divmod(hits, over.shape[1])
+            best = keep_best(best, pack(products.at(hits), rows[part][place]), query, best.shape[1])
             last = last_score(best)
         first = part.stop
     return best
@@ -133,7 +200,7 @@ def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndar
     return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
 
 
-class IndexProposer:
+class IndexProposer(Proposer):
     """Proposes what an approximate index finds in the whole corpus; what it misses stays missed.
 
     Args:
@@ -163,13 +230,22 @@ def search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer) -> n
         uint64 keys (see `hnmine.science.topk`), shape (q, k), best first; `NOTHING` pads.
     """
     best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-    todo, wanted = np.arange(len(queries)), k + SLACK
-    while len(todo):
-        rows, bound = proposer.propose(queries[todo], todo, wanted)
-        best[todo] = _decide(corpus, queries[todo], rows, k)
-        unsure = np.isfinite(bound) & (last_score(best[todo]) <= bound)
-        todo, wanted = todo[unsure], 2 * wanted
+    rest = np.arange(len(queries))
+    for part in (rest[: proposer.trial], rest[proposer.trial :]):
+        best[part] = _search(corpus, queries, k, proposer, part)
     return best
+
+
+def _search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer, part: np.ndarray) -> np.ndarray:
+    best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+    asked, todo = np.full(len(queries), proposer.first(k)), part
+    while len(todo):
+        rows, bound = proposer.propose(queries[todo], todo, int(asked[todo[0]]))
+        best[todo] = _decide(corpus, queries[todo], rows, k)
+        todo = todo[np.isfinite(bound) & (last_score(best[todo]) <= bound)]
+        asked[todo] += asked[todo] // 2
+    proposer.settled(part, asked[part], best[part])
+    return np.asarray(best[part])
 
 
 def _decide(corpus: Corpus, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:

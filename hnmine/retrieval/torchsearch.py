@@ -9,7 +9,7 @@ import numpy as np
 
 from hnmine.errors import ConfigError, MissingExtra
 from hnmine.retrieval.pairs import Corpus
-from hnmine.retrieval.search import Lengths, named
+from hnmine.retrieval.search import Lengths, Proposer, named
 from hnmine.running.workplace import choose_device, my_place
 from hnmine.science.topk import NOTHING, keep_best, pack
 from hnmine.storage.vectors import Block
@@ -18,7 +18,7 @@ from hnmine.storage.vectors import Block
 _PAIRS = 1 << 28
 
 
-class TorchProposer:
+class TorchProposer(Proposer):
     """Proposes by matrix products and top-k of torch, block by block; nothing can be missed.
 
     Args:

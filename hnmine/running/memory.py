@@ -5,6 +5,8 @@ from hnmine.running.sizes import parse_size
 
 # Python with numpy, pyarrow, scikit-learn and faiss loaded; a small model with torch on top.
 BASE_BYTES, MODEL_BYTES = 350_000_000, 900_000_000
+# Torch, where a search loads it for its products.
+TORCH_BYTES = 250_000_000
 # What a search or a report holds besides kept vectors: blocks that stream by, scores, the candidates of a block.
 WORKING_BYTES = 350_000_000
 

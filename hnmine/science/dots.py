@@ -23,8 +23,13 @@ def pair_dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Return the vectors at length 1, float32, shape (n, d); a vector of length 0 stays as it is."""
+    return np.asarray(vectors / lengths(vectors)[:, None], dtype=np.float32)
+
+
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """Return the length of each vector, 1 for one of length 0; (n, d) gives float32 (n,)."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    return np.asarray(vectors / np.where(norms == 0, 1, norms)[:, None], dtype=np.float32)
+    return np.asarray(np.where(norms == 0, 1, norms), dtype=np.float32)
 
 
 def _reduce(formula: str, left: np.ndarray, right: np.ndarray) -> np.ndarray:

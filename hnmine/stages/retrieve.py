@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.config import Config
+from hnmine.retrieval.bytesearch import byte_room
 from hnmine.retrieval.fieldvalues import plan_fields, read_values
 from hnmine.retrieval.guiding import Guide, no_guide
 from hnmine.retrieval.nearest import Nearest
@@ -19,7 +20,7 @@ from hnmine.retrieval.search import IndexProposer, Proposer
 from hnmine.retrieval.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.retrieval.where import Where, described
 from hnmine.running.keys import shard_items
-from hnmine.running.memory import cache_bytes
+from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
@@ -44,18 +45,19 @@ class _State:
     words: Words
     guide: Guide | None
     where: Where | None
+    byte_room: int | None
+    cache: int
 
     @cached_property
     def sources(self) -> list[Find]:
         """Return the sources of candidates; none where the teacher alone finds them."""
-        cache = cache_bytes(self.context.config) - self.corpus.nbytes
-        left = cache - (self.guide.corpus.nbytes if self.guide is not None else 0)
+        left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
         return open_sources(self.context, partial(_dense, self), left, self.where)
 
     @cached_property
     def nearest(self) -> Nearest:
         """Return what finds the teacher's best documents."""
-        return Nearest(self.corpus, self.where, self.context.config.index.device)
+        return Nearest(self.corpus, self.where, self.context.config.index.device, self.byte_room)
 
     @property
     def depth(self) -> Depth:
@@ -74,13 +76,16 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.reading("embed")
     cache = cache_bytes(config)
-    corpus = VectorStore(embed / "corpus", cache)
+    queries = VectorStore(embed / "queries")
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+    room = byte_room(config, documents, queries.rows, queries.dim)
+    cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
+    corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(documents, config.retrieve.background, config.seed)
     return _State(
         context,
         Shards(context.reading("ingest") / "queries", QUERIES),
-        VectorStore(embed / "queries"),
+        queries,
         corpus,
         _open_index(context),
         sample,
@@ -89,6 +94,8 @@ def _setup(context: RunContext) -> _State:
         # what the teacher's vectors leave of the cache
         Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
         Where.open(context, context.folder("retrieve")),
+        room,
+        cache,
     )
 
 

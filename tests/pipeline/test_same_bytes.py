@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from hnmine import run
+from hnmine.errors import ConfigError
+from hnmine.retrieval.bytesearch import bytes_pay
 from tests.pipeline.helpers import emitted, report, table
 from tests.support import config_for, make_collection, tree
 
@@ -51,6 +53,18 @@ def test_an_approximate_index_writes_the_same_bytes_again(base: Path, kind: str)
     one, other = mine(base, f"{kind}-1", **settings), mine(base, f"{kind}-2", **settings)
     assert tree(one) == tree(other)
     assert_same_content(one, mine(base, f"{kind}-3", shard_rows=512, **settings))
+
+
+def test_products_of_bytes_write_the_same_bytes(base: Path, first: Path) -> None:
+    if not bytes_pay():
+        pytest.skip("this CPU does not add up products of bytes, or torch is not installed")
+    assert tree(mine(base, "bytes", index={"product": "int8"})) == tree(first)
+
+
+def test_products_of_bytes_that_the_cpu_cannot_add_up_are_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnmine.retrieval.bytesearch.bytes_pay", lambda: False)
+    with pytest.raises(ConfigError, match=r'^index.product = "int8": this CPU'):
+        mine(base, "no-bytes", index={"product": "int8"})
 
 
 def test_a_small_cache_writes_the_same_bytes(base: Path, first: Path) -> None:

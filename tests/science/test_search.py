@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.errors import ConfigError
-from hnmine.retrieval.search import SLACK, ExactProposer, IndexProposer, search
+from hnmine.retrieval.bytesearch import ByteProposer, bytes_pay
+from hnmine.retrieval.search import SLACK, ExactProposer, IndexProposer, Proposer, search
 from hnmine.science.dots import dots
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.storage.vectors import Block
@@ -134,7 +135,7 @@ def test_zero_vectors_and_negative_scores_are_ordered_too():
     assert hits == [[(1.0, 2), (0.0, 1), (0.0, 4), (-1.0, 0), (-1.0, 3)]]
 
 
-class Forgetful:
+class Forgetful(Proposer):
     """Proposes the worst documents first, with an honest bound on what it left out."""
 
     def __init__(self, corpus):
@@ -149,13 +150,14 @@ class Forgetful:
         return order, last
 
 
-def test_a_query_is_asked_again_for_twice_as_many_until_nothing_can_be_missed():
+def test_a_query_is_asked_again_for_half_as_many_more_until_nothing_can_be_missed():
     corpus, queries = random_vectors(200, 8, 5), random_vectors(2, 8, 6)
     proposer = Forgetful(corpus)
     keys = search(InBlocks(corpus, [100]), queries, 3, proposer)
     assert found(keys) == expected(corpus, queries, 3)
     asked = [k for k, _ in proposer.asked]
-    assert asked == [(3 + SLACK) * 2**i for i in range(len(asked))]
+    assert asked[0] == 3 + SLACK
+    assert all(more == less + less // 2 for less, more in pairwise(asked))
     assert asked[-2] < 200 <= asked[-1]
 
 
@@ -246,3 +248,51 @@ def test_a_device_that_is_not_there_is_said():
 
     with pytest.raises(ConfigError, match=r"^index.device: torch cannot use 'cuda:99'"):
         TorchProposer(InBlocks(random_vectors(3, 4, 0)), "cuda:99")
+
+
+@quick
+@given(
+    st.integers(1, 90), st.integers(1, 6), st.integers(1, 30), st.sampled_from([1, 3, 8, 33]), st.integers(0, 3),
+    st.integers(0, 50), st.lists(st.integers(1, 89), max_size=3), st.sampled_from([0, 100, 10**6]),
+)  # fmt: skip
+def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, dim, kinds, seed, cuts, room):
+    pytest.importorskip("torch", reason="torch is not installed")
+    corpus = tied_vectors(rows, dim, kinds, seed) if kinds else random_vectors(rows, dim, seed)
+    corpus *= np.random.default_rng(seed).choice([0, 1e-3, 1, 30], size=(rows, 1)).astype(np.float32)
+    queries, parts = random_vectors(asked, dim, seed + 1), InBlocks(corpus, [c for c in cuts if c < rows])
+    keys = search(parts, queries, k, ByteProposer(parts, room))
+    np.testing.assert_array_equal(keys, exactly(parts, queries, k))
+
+
+def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
+    pytest.importorskip("torch", reason="torch is not installed")
+    corpus, queries = random_vectors(3_000, 8, 1), random_vectors(20, 8, 2)
+    corpus[2_000:] = corpus[0] + 1e-3 * corpus[2_000:]  # a thousand that bytes cannot tell apart
+    queries[:15] = corpus[0]
+    asked = []
+
+    class Watched(ByteProposer):
+        def propose(self, queries, which, k):
+            asked.append(k)
+            return super().propose(queries, which, k)
+
+    whole = InBlocks(corpus)
+    proposer = Watched(whole, 10**6)
+    for _ in range(2):
+        np.testing.assert_array_equal(search(whole, queries, 60, proposer), exactly(whole, queries, 60))
+    most = asked.index(max(asked))
+    assert most > 0
+    assert asked[: most + 1] == sorted(asked[: most + 1])
+    assert asked[most] * 0.6 < asked[most + 1]
+    assert asked[most + 2 :] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "torch", "pays"), [("sse avx512_vnni", True, True), ("sse avx2", True, False), ("avx_vnni", False, False)]
+)
+def test_bytes_are_multiplied_where_the_cpu_adds_up_their_products(tmp_path, monkeypatch, flags, torch, pays):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if torch else None)
+    monkeypatch.setattr("hnmine.retrieval.bytesearch._exact", lambda: True)
+    assert bytes_pay(tmp_path / "cpuinfo") is pays
+    assert not bytes_pay(tmp_path / "missing")
