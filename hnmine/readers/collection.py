@@ -124,6 +124,8 @@ class Collection:
 
 def _with_title(title: str, text: str) -> str:
     """Return the title before the text; a text without a body of its own is not said twice."""
+    if not title:
+        return text.strip()
     return text if title.casefold() == text.casefold() else f"{title} {text}".strip()
 
 

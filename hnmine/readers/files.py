@@ -48,12 +48,12 @@ class Source:
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None
 
     def digest(self) -> dict[str, Any]:
-        """Return name, size and sha256 of the file's bytes.
+        """Return name, size and blake2b of the file's bytes.
 
         Raises:
             InputError: it cannot be read.
         """
-        total, size = hashlib.sha256(), 0
+        total, size = hashlib.blake2b(), 0  # as b2sum prints it; twice as fast as sha256
         try:
             with self.system.open(self.path, "rb") as file:
                 while block := file.read(1 << 20):
@@ -61,7 +61,7 @@ class Source:
                     size += len(block)
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None
-        return {"file": PurePosixPath(self.path).name, "bytes": size, "sha256": total.hexdigest()}
+        return {"file": PurePosixPath(self.path).name, "bytes": size, "blake2b": total.hexdigest()}
 
 
 def reason(error: BaseException) -> str:

@@ -16,7 +16,12 @@ def terms(text: str) -> np.ndarray:
     A word is a run of letters, digits and underscores, case-folded. Two words share a number with a probability of
     about one in a million; `BUCKETS` bounds the memory of a table over all words.
     """
-    return np.array(sorted(set(map(bucket, words(text)))), dtype=np.int32)
+    return np.array(numbers(text), dtype=np.int32)
+
+
+def numbers(text: str) -> list[int]:
+    """Return the same as a list: for one text after another, arrays cost more than what is in them."""
+    return sorted(set(map(bucket, words(text))))
 
 
 def words(text: str) -> set[str]:

@@ -5,6 +5,7 @@ Documents whose text is the same become one row; their other ids are kept as ali
 """
 
 import shutil
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,14 @@ from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
 from hnmine.running.keys import item_key
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.science.lexical import BUCKETS, terms
+from hnmine.science.lexical import BUCKETS, numbers
 from hnmine.science.textkeys import copy_key, same_text_key
 from hnmine.storage.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
 from hnmine.storage.store import part_name, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
+# Words are counted this many at a time.
+COUNT_WORDS = 1 << 20
 
 
 @dataclass
@@ -86,7 +89,7 @@ class _Ingest:
         """Write the corpus: one row a text; further ids of the same text become aliases."""
         by_text: dict[bytes, int] = {}
         texts: dict[str, bytes] = {}
-        total = 0
+        total, seen = 0, array("i")
         for total, entry in enumerate(entries, 1):
             self.tick(1)
             key = same_text_key(entry.text)
@@ -103,10 +106,13 @@ class _Ingest:
                 aliases.add((entry.id, by_text[key], total - 1))
             else:
                 by_text[key] = len(by_text)
-                words = terms(entry.text)
-                self.documents_with[words] += 1
+                words = numbers(entry.text)
+                seen.extend(words)
                 corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1, words))
             self.doc_row[entry.id] = by_text[key]
+            if len(seen) >= COUNT_WORDS:
+                seen = self._count(seen)
+        self._count(seen)
         self.counts |= {
             "documents_read": total,
             "documents": len(by_text),
@@ -115,6 +121,11 @@ class _Ingest:
         }
         if not by_text:
             self.problems.add("input: the corpus holds no document with text")
+
+    def _count(self, words: "array[int]") -> "array[int]":
+        """Count words, each once a document; return a place for more."""
+        self.documents_with += np.bincount(np.frombuffer(words, dtype=np.intc), minlength=BUCKETS)
+        return array("i")
 
     def queries(self, entries: Iterable[Entry], found: _Queries) -> None:
         """Collect queries; empty ones are left out."""
@@ -202,7 +213,7 @@ class _Ingest:
             places = (keys[row], queries.sources[row])
             levels, unsure = [judged[d] for d in rows], sorted(self.feedback.rows(row, UNSURE) - judged.keys())
             lists = (rows, levels, negatives, sorted(extra[row]), unsure, others)
-            writer.add((id_, text, *places, *lists, terms(text)))
+            writer.add((id_, text, *places, *lists, numbers(text)))
         writer.close()
         self.counts |= {
             "queries": writer.written,
