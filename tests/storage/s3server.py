@@ -1,6 +1,7 @@
 """An S3 server on this machine, for tests: buckets in memory, reached as the real ones are, by the environment."""
 
 import json
+import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ def s3_server() -> Iterator[str]:
     """Start a server with the bucket `BUCKET`, say so in the environment, and return its address."""
     server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
     pytest.importorskip("s3fs", reason="s3fs is not installed")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it names every request
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -32,7 +34,7 @@ def store() -> Any:
     """Return a view of the server that keeps nothing in mind, and is none of the package's own."""
     import s3fs
 
-    return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
+    return s3fs.S3FileSystem(use_listings_cache=False, version_aware=False)
 
 
 def new_folder() -> str:
@@ -60,4 +62,6 @@ def objects(url: str) -> dict[str, bytes]:
 def written(url: str) -> dict[str, Any]:
     """Return for every object below a URL when it was last written."""
     root = url.removeprefix("s3://")
-    return {name.removeprefix(f"{root}/"): info["LastModified"] for name, info in store().find(root, detail=True).items()}
+    return {
+        name.removeprefix(f"{root}/"): info["LastModified"] for name, info in store().find(root, detail=True).items()
+    }
