@@ -83,6 +83,8 @@ class _Lock:
             if self.path.create(self._content()) and self._is_kept(SETTLE_SECONDS if followed else 0.0):
                 return
             held = self._held()
+            if held is not None and held.get("token") == self.token:
+                return  # an answer was lost, and the library's second try met what the first had made
             if held is None:
                 time.sleep(POLL_SECONDS / 20)
             elif _is_dead(held) or self._stands_still(held):
