@@ -231,22 +231,34 @@ def test_the_command_line_says_what_is_wrong_and_where(base: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_store_that_refuses_or_cannot_be_reached(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_refuses(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from s3fs import S3FileSystem
 
-    def forbid(*args: Any, **options: Any) -> Any:
-        raise PermissionError(13, "Access Denied")
+    real, refused = S3FileSystem._call_s3, {"put_object"}
 
-    with monkeypatch.context() as patch:
-        patch.setattr(S3FileSystem, "_pipe_file", forbid)
-        assert "/.lock: cannot be written: Access Denied; check " in str(
-            error_of(lambda: run(config_for(base, new_folder())))
-        )
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+    async def forbid(self: Any, method: str, *args: Any, **options: Any) -> Any:
+        if method in refused:
+            raise PermissionError(13, "Access Denied")
+        return await real(self, method, *args, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", forbid)
+    for what in ("written", "read"):
+        error = error_of(lambda: run(config_for(base, new_folder(), **TABLES)))
+        assert isinstance(error, OutputError)
+        assert f"/.lock: cannot be {what}: Access Denied; check the bucket, the credentials and the" in str(error)
+        refused = {"get_object"}
+
+
+def test_a_store_that_cannot_be_reached(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    S3FileSystem.clear_instance_cache()
+    try:
+        error = error_of(lambda: run(config_for(base, new_folder(), **TABLES)))
+    finally:
         S3FileSystem.clear_instance_cache()
-        said = str(error_of(lambda: run(config_for(base, new_folder()))))
-        S3FileSystem.clear_instance_cache()
-    assert "cannot be written: " in said
-    assert "127.0.0.1:9" in said
+    assert isinstance(error, OutputError)
+    assert "/.lock: cannot be written: Could not connect to the endpoint URL: " in str(error)
