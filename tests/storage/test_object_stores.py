@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from hnmine import run
+from hnmine.audit.auditing import Request, audit
 from hnmine.comparing.comparing import compare
 from hnmine.config.file import load_config
 from hnmine.errors import HnmineError, InputError, LockedOutput, OutputError
+from hnmine.filtering.sweeping import sweep
+from hnmine.filtering.tojudge import Wanted, export_judgements
 from hnmine.reports.explaining import explain_query
 from hnmine.running.pipeline import RunOptions
 from hnmine.running.planning import make_plan
@@ -193,6 +196,11 @@ def test_commands_that_read_a_finished_run_take_its_url(mined: str, base: Path, 
     assert sets[0].pop("name") == mined
     assert sets[1].pop("name") == str(whole)
     assert sets[0] == sets[1]
+    assert sweep(there) == sweep(here)
+    for config, name in ((there, "there.jsonl"), (here, "here.jsonl")):
+        export_judgements(config, base / name, Wanted(20, 3, False))
+    assert (base / "there.jsonl").read_bytes() == (base / "here.jsonl").read_bytes()
+    assert audit(Request((mined,)))["counts"] == audit(Request((str(whole),)))["counts"]
     reused = run(config_for(base, "reused", **TABLES), options=RunOptions(source=path_of(mined)))
     assert [result.ran for result in reused] == [False] * 7
 
