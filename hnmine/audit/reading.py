@@ -12,10 +12,11 @@ from hnmine.audit.cells import as_list, is_positive, sized, unfold
 from hnmine.audit.columns import Block, blocks, is_plain
 from hnmine.audit.mined import Mined, Scored
 from hnmine.audit.shapes import Shape, layout_of
-from hnmine.errors import InputError, Problems
+from hnmine.errors import HnmineError, InputError, Problems
 from hnmine.readers.columns import as_id, as_text
 from hnmine.readers.files import TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.tables import ABSENT, Chunk, Layout, chunks
+from hnmine.storage.places import path_of
 from hnmine.storage.ragged import Ragged
 
 
@@ -25,12 +26,19 @@ def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") ->
     Raises:
         InputError: nothing there; all entries are checked first.
     """
-    given = [f"{e.rstrip('/')}/emit" if (base / e / "emit" / "_manifest.json").is_file() else e for e in entries]
+    given = [f"{e.rstrip('/')}/emit" if _is_run(path_of(e, base)) else e for e in entries]
     found = find_sources(given, base, command, TABLE_ENDINGS)
     kept = [source for source in found if not _beside(source)]
     if not kept:
         raise InputError(f"{command}: {', '.join(entries)}: no training file there")
     return kept
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "emit" / "_manifest.json").is_file()
+    except HnmineError:  # no store that could hold a run; whether it holds a file is seen when it is opened
+        return False
 
 
 def _beside(source: Source) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from hnmine.batches.clusters import clusters, target_size
@@ -30,7 +29,7 @@ from hnmine.science.dots import dots
 from hnmine.science.packing import others_mean, turns
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import BATCHES, CANDIDATES, CORPUS, JUDGED, QUERIES, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 from hnmine.storage.vectors import VectorStore
 
 BATCHES_FILE = "batches.parquet"
@@ -38,7 +37,7 @@ BATCHES_FILE = "batches.parquet"
 
 def read_batches(folder: Path) -> pa.Table:
     """Return the batch of each example, out of an emit folder: by query, then by its positives."""
-    return conform(pq.read_table(folder / "batches" / BATCHES_FILE), BATCHES, "emit/batches")
+    return conform(read_table(folder / "batches" / BATCHES_FILE), BATCHES, "emit/batches")
 
 
 def column(batches: pa.Table | None, item: Item, lengths: np.ndarray, config: Config) -> dict[str, pa.Array]:

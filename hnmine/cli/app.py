@@ -7,6 +7,7 @@ import typer
 
 from hnmine.cli import options as opt
 from hnmine.running.stagenames import SUMMARIES
+from hnmine.storage.places import path_of
 
 app = typer.Typer(
     name="hnmine",
@@ -263,7 +264,10 @@ def audit(
     ] = None,
     query_prompt: Annotated[str, typer.Option(help="Put before every query that the model sees.")] = "",
     document_prompt: Annotated[str, typer.Option(help="Put before every document that the model sees.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder to write audit.json to.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="PATH", help="Folder or URL to write audit.json to.", show_default=False),
+    ] = None,
     fail_under: opt.FailUnder = None,
     fail_over: opt.FailOver = None,
     as_json: opt.AsJson = False,

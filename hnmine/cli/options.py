@@ -5,15 +5,32 @@ from typing import Annotated
 
 import typer
 
+from hnmine.storage.places import path_of
+
 ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Output folder, in place of the config's.", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=path_of,
+        metavar="PATH",
+        help="Output folder or URL, in place of the config's.",
+        show_default=False,
+    ),
+]
 Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
 ]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", help="Another run's folder; its stages are read where they fit.", show_default=False),
+    typer.Option(
+        "--from",
+        parser=path_of,
+        metavar="PATH",
+        help="Another run's folder or URL; its stages are read where they fit.",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -21,7 +38,13 @@ Model = Annotated[
 ]
 Previous = Annotated[
     Path | None,
-    typer.Option("--previous", help="An earlier run's folder, to mine again: previous.run.", show_default=False),
+    typer.Option(
+        "--previous",
+        parser=path_of,
+        metavar="PATH",
+        help="An earlier run's folder or URL, to mine again: previous.run.",
+        show_default=False,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made under another config.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]

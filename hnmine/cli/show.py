@@ -120,6 +120,10 @@ def _brief(r: StageResult) -> str:
     return text
 
 
+def _free(disk: int | None) -> str:
+    return "in an object store" if disk is None else f"free: {format_size(disk)}"
+
+
 def plan(data: dict[str, Any]) -> None:
     """Draw a plan."""
     console = _console()
@@ -130,7 +134,7 @@ def plan(data: dict[str, Any]) -> None:
     sizes = _table("\nEstimates", "what", "size", "")
     _row(sizes, ("documents", number(data["documents"]), ""))
     _row(sizes, ("queries", number(data["queries"]), ""))
-    _row(sizes, ("disk", format_size(data["disk_bytes"]), f"free: {format_size(data['disk_free_bytes'])}"))
+    _row(sizes, ("disk", format_size(data["disk_bytes"]), _free(data["disk_free_bytes"])))
     _row(sizes, ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"))
     console.print(sizes)
     for warning in data["warnings"]:

@@ -17,6 +17,7 @@ from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError,
 from hnmine.reports.intervals import HEADLINE
 from hnmine.science.agreement import agreement, jaccard, shift
 from hnmine.science.bootstrap import percentile_interval, resampled
+from hnmine.storage.places import path_of
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"
 SEED = 0
@@ -49,12 +50,12 @@ def compare(given: Sequence[str], source: Path | None = None, examples: int = 5)
 
 
 def _read_all(given: Sequence[str], source: Path | None) -> list[MinedSet]:
-    roots = [Path(name) for name in given if is_run(Path(name))] + ([source] if source else [])
+    roots = [path_of(name) for name in given if is_run(path_of(name))] + ([source] if source else [])
     found: list[MinedSet] = []
     wrong: list[HnmineError] = []
     for name in dict.fromkeys(given):
         try:
-            found.append(read_run(name, roots) if is_run(Path(name)) else read_file(name))
+            found.append(read_run(name, roots) if is_run(path_of(name)) else read_file(name))
         except HnmineError as error:
             wrong.append(error)
     wrong += [InputError(message) for other in found[1:] for message in _nothing_shared(found[0], other)]

@@ -15,6 +15,7 @@ from hnmine.reports.intervals import headline_parts
 from hnmine.running.stage import MANIFEST, STARTED
 from hnmine.stages import STAGES
 from hnmine.stages.emit import read_chosen
+from hnmine.storage.places import path_of
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, JUDGED, KEEP, QUERIES
 from hnmine.storage.store import Shards, read_json
@@ -38,7 +39,7 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
         IncompleteStage: a stage is missing, or is not the one that the report was made from; all of them are named.
     """
     folders = _folders(name, others)
-    report, manifest = Path(name) / "report", read_json(Path(name) / "report" / MANIFEST)
+    report, manifest = path_of(name) / "report", read_json(path_of(name) / "report" / MANIFEST)
     chosen, judged = read_chosen(folders["emit"]), Shards(folders["filter"], JUDGED)
     corpus, queries = Shards(folders["ingest"] / "corpus", CORPUS), Shards(folders["ingest"] / "queries", QUERIES)
     rows, scores = (Ragged.from_arrow(chosen.column(part)) for part in ("doc_rows", "scores"))
@@ -75,7 +76,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
     """Return the folders of the stages that the run's report was made from."""
-    manifest = read_json(Path(name) / "report" / MANIFEST)
+    manifest = read_json(path_of(name) / "report" / MANIFEST)
     if manifest is None:
         raise IncompleteStage(f"{name}: the run is not complete; run `hnmine run` with its config first")
     if manifest.get("version") != STAGES["report"].version:
@@ -85,11 +86,11 @@ def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
     problems, found = Problems(), {}
     for stage in _READS:
         key = manifest["upstream"][stage]
-        places = [root / stage for root in (Path(name), *others)]
+        places = [root / stage for root in (path_of(name), *others)]
         fitting = [place for place in places if (read_json(place / MANIFEST) or {}).get("key") == key]
         if fitting:
             found[stage] = fitting[0]
-        elif (Path(name) / stage / MANIFEST).exists():
+        elif (path_of(name) / stage / MANIFEST).exists():
             problems.add(f"{name}: {stage} was made anew after the report; run `hnmine report --overwrite`")
         else:
             problems.add(f"{name}: reads {stage} of another run; name that run too, or give its folder with --from")

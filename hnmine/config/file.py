@@ -12,6 +12,7 @@ from hnmine.config.base import table_of, tables_of
 from hnmine.config.checks import contradictions
 from hnmine.config.whole import Config
 from hnmine.errors import ConfigError, Problems
+from hnmine.storage.places import path_of
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Path | None = None) -> Config:
@@ -31,7 +32,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Pa
     for text in overrides:
         _override(raw, text, problems)
     if out is not None:
-        raw["out"] = str(Path(out).absolute())
+        raw["out"] = str(path_of(out).absolute())
     return check_config(raw, str(file), file.absolute().parent, problems)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class PreviousConfig(Section):
     """An earlier run over the same queries, to mine again with another checkpoint of the model."""
 
-    run: Name = setting(..., "folder of the earlier run, complete as far as emit", no_effect=True)
+    run: Name = setting(..., "folder or URL of the earlier run, complete as far as emit", no_effect=True)
     replace: Literal["all", "easy"] = setting(
         "all",
         "all: mine as without it and report what changed; easy: keep its negatives, but for those that the model now "

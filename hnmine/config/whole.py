@@ -14,6 +14,7 @@ from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
 from hnmine.config.sources import SourceConfig, teacher_table
 from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.storage.places import path_of
 
 Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
@@ -33,7 +34,7 @@ class Config(Section):
     """A whole config file. Relative paths start at the file's own folder (`base`)."""
 
     seed: int = setting(0, "seed of every random choice", ge=0, lt=2**63)
-    out: Name = setting("runs/first", "the output folder", no_effect=True)
+    out: Name = setting("runs/first", "the output folder, or a URL: s3://bucket/run", no_effect=True)
     shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
     workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
     engine: Literal["auto", "inline", "pool", "ray"] = setting(
@@ -81,12 +82,12 @@ class Config(Section):
     @property
     def out_folder(self) -> Path:
         """The output folder as an absolute path."""
-        return (self._base / self.out).resolve()
+        return path_of(self.out, self._base).resolve()
 
     @property
     def previous_folder(self) -> Path | None:
         """The earlier run's folder as an absolute path; None where there is none."""
-        return (self._base / self.previous.run).resolve() if self.previous is not None else None
+        return path_of(self.previous.run, self._base).resolve() if self.previous is not None else None
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:

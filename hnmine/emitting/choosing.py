@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
@@ -23,7 +22,7 @@ from hnmine.science.sampling import ambiguity, choose, choose_capped, random_ord
 from hnmine.science.standardise import against
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CHOSEN, KEEP, VERDICTS, conform
-from hnmine.storage.store import read_json
+from hnmine.storage.store import read_json, read_table
 from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
@@ -33,7 +32,7 @@ CHOSEN_FILE = "chosen.parquet"
 
 def read_chosen(folder: Path) -> pa.Table:
     """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+    return conform(read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
 
 
 class Vectors(Protocol):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.emitting.choosing import anchor_of
@@ -17,7 +16,7 @@ from hnmine.science.background import sample_rows
 from hnmine.science.paired import randomisation_test
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CHOSEN, JUDGED, conform
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import Shards, read_json, read_table
 from hnmine.storage.vectors import VectorStore
 
 MOST_QUERIES, FEWEST_QUERIES = 2_000, 40
@@ -135,7 +134,7 @@ def _examples(material: _Material, training: np.ndarray, *, mined: bool) -> Trai
 
 def _gather(context: RunContext) -> _Material:
     """Read the run's queries with a negative, a random part of them if there are many, and the documents for them."""
-    chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+    chosen = conform(read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     negatives = Ragged.from_arrow(chosen.column("doc_rows"))
     owner = chosen.column("query_row").to_numpy()
     rows = np.unique(owner[negatives.lengths > 0])

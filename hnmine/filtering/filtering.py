@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.filtering.calibrating import Calibration, Drawn
@@ -17,7 +16,7 @@ from hnmine.retrieval.where import Where
 from hnmine.running.stage import RunContext
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 # Verdicts are made for about this many (anchor, candidate) cells at a time.
 CELLS = 2_000_000
@@ -78,7 +77,7 @@ class FilterState:
 
 def read_calibration(folder: Path, seed: int) -> Calibration | None:
     """Return the models that a filter folder was judged with, None where its rules need none."""
-    table = pq.read_table(folder / "calibration" / CALIBRATION_FILE)
+    table = read_table(folder / "calibration" / CALIBRATION_FILE)
     return Calibration.from_table(conform(table, CALIBRATION, "filter/calibration"), seed)
 
 

@@ -44,7 +44,7 @@ class Source:
         try:
             opened: IO[bytes] = fsspec.core.OpenFile(self.system, self.path, "rb", compression=compression).open()
             return opened
-        except (OSError, ValueError) as error:
+        except Exception as error:  # likewise
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None
 
     def digest(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Source:
                 while block := file.read(1 << 20):
                     total.update(block)
                     size += len(block)
-        except OSError as error:
+        except Exception as error:  # likewise
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None
         return {"file": PurePosixPath(self.path).name, "bytes": size, "blake2b": total.hexdigest()}
 
@@ -86,7 +86,7 @@ def find_sources(given: str | Sequence[str], base: Path, key: str, endings: Sequ
     for entry in [given] if isinstance(given, str) else given:
         try:
             sources = _expand(entry, base, endings)
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # each store's library has errors of its own
             missing.append(f"{key}: {entry}: cannot be reached: {reason(error)}")
             continue
         if not sources:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.comparing.minedset import once_a_query
 from hnmine.emitting.filling import RANDOM
@@ -18,7 +17,7 @@ from hnmine.science.eci import hardness
 from hnmine.storage.previousschemas import PREVIOUS
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import ALIASES, CHOSEN, CORPUS, JUDGED, QUERIES, conform
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import Shards, read_json, read_table
 
 NEGATIVES_FILE = "negatives.parquet"
 _GONE = -2  # no row of this run's
@@ -132,7 +131,7 @@ class Earlier:
         found = find_previous(context)
         ingest = context.reading("ingest")
         check_previous(context, _key(ingest) or "")
-        chosen = conform(pq.read_table(found.folder / "emit" / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+        chosen = conform(read_table(found.folder / "emit" / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
         queries, documents = _rows_now(found, ingest)
         lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
         rows, scores = lists["doc_rows"], lists["scores"].values
@@ -229,7 +228,7 @@ def _first_scores(found: PreviousRun, rows: Ragged, scores: np.ndarray) -> np.nd
     path = found.folder / "emit" / "previous" / NEGATIVES_FILE
     if "previous" not in found.emit["parts"]:
         return scores
-    table = conform(pq.read_table(path), PREVIOUS, "emit/previous")
+    table = conform(read_table(path), PREVIOUS, "emit/previous")
     before = Ragged.from_arrow(table.column("doc_rows"))
     place, hit = before.find(rows.owners, rows.values)
     stayed = Ragged.from_arrow(table.column("stays")).values.astype(bool)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.emitting.filling import PREVIOUS as NO_CANDIDATE
@@ -25,14 +24,14 @@ from hnmine.science.sampling import count_used
 from hnmine.storage.previousschemas import PREVIOUS
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, JUDGED, VERDICTS, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 FATES = ("random", "barred", "rejected", "easy", "hard")
 
 
 def read_previous(emit: Path) -> pa.Table:
     """Return what became of the earlier run's negatives, out of an emit folder: one row for each (query, anchor)."""
-    return conform(pq.read_table(emit / "previous" / NEGATIVES_FILE), PREVIOUS, "emit/previous")
+    return conform(read_table(emit / "previous" / NEGATIVES_FILE), PREVIOUS, "emit/previous")
 
 
 def judge_previous(context: RunContext, tick: Tick) -> pa.Table:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.emitting.filling import PREVIOUS, RANDOM
@@ -16,7 +15,7 @@ from hnmine.filtering.candidates import Batch
 from hnmine.running.stage import MANIFEST, RunContext
 from hnmine.stages.emit import read_chosen
 from hnmine.storage.schemas import CORPUS, JUDGED, LEFT_OUT, QUERIES
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import Shards, read_json, read_table
 
 
 def explain_query(config: Config, query_id: str, source: Path | None = None) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:
         place = pc.index(shards.read(number, ["query_id"]).column(0), query_id).as_py()
         if place >= 0:
             return shards.read(number).slice(place, 1), int(shards.offsets[number]) + place
-    left_out = pq.read_table(context.reading("ingest") / "left_out.parquet").cast(LEFT_OUT).to_pylist()
+    left_out = read_table(context.reading("ingest") / "left_out.parquet").cast(LEFT_OUT).to_pylist()
     for entry in left_out:
         if entry["kind"] == "query" and entry["id"] == query_id:
             raise InputError(f"query {query_id!r} was left out: {entry['reason']}")

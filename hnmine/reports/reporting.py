@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.batches.step import summary
 from hnmine.emitting.choosing import teacher_vectors
@@ -24,7 +23,7 @@ from hnmine.running.keys import recorded
 from hnmine.running.stage import TIMINGS, RunContext
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import Shards, read_json, read_table
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
 LISTED = 20
@@ -40,7 +39,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
     before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
     counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
-    chosen = conform(pq.read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+    chosen = conform(read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
     emitted, distributions = counts["emit"], _distributions(context, chosen)
     found = spread(context, chosen)
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
@@ -202,7 +201,7 @@ def _crossings(context: RunContext, chosen: Any) -> dict[str, Any]:
 
 def _bad_positives(context: RunContext, positives: int, emitted: dict[str, Any]) -> dict[str, Any]:
     """Return the suspected bad positives: how many, the worst by name, and what emit did with them."""
-    table = pq.read_table(context.folder("report") / BAD_POSITIVES_FILE)
+    table = read_table(context.folder("report") / BAD_POSITIVES_FILE)
     found = conform(table, BAD_POSITIVES, f"report/{BAD_POSITIVES_FILE}")
     return {
         "count": found.num_rows,

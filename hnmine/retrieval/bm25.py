@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.retrieval.pooling import Hits
 from hnmine.science.topk import pack, unpack
+from hnmine.storage.places import local_copy
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import BM25, conform
-from hnmine.storage.store import write_atomic
+from hnmine.storage.store import read_table, write_atomic
 
 _WORD = re.compile(r"\b\w\w+\b")
 Words = Callable[[str], list[str]]
@@ -102,6 +102,12 @@ def _save(values: np.ndarray, path: Path) -> None:
         np.save(file, values, allow_pickle=False)
 
 
+def _load(path: Path) -> np.ndarray:
+    with local_copy(path) as file:
+        values: np.ndarray = np.load(file, mmap_mode="r")
+    return values
+
+
 def _beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}.{name}.npy")
 
@@ -118,10 +124,10 @@ class BM25Index:
     def __init__(self, path: Path, source: SourceConfig, documents: int) -> None:
         import bm25s
 
-        table = conform(pq.read_table(path), BM25, f"index/bm25/{path.name}")
+        table = conform(read_table(path), BM25, f"index/bm25/{path.name}")
         self.words, self.documents = words_of(source), documents
         self.number = {word: place for place, word in enumerate(table.column("word").to_pylist())}
-        arrays = {name: np.load(_beside(path, name), mmap_mode="r") for name in ("documents", "scores")}
+        arrays = {name: _load(_beside(path, name)) for name in ("documents", "scores")}
         starts = np.concatenate([[0], np.cumsum(table.column("documents").to_numpy())])
         self.model: Any = bm25s.BM25(k1=source.k1, b=source.b, method="lucene", backend="numpy")
         self.model.scores = {

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.errors import Problems
 from hnmine.readers.fields import read_fields, wanted_fields
@@ -14,7 +13,7 @@ from hnmine.retrieval.importing import known_rows
 from hnmine.running.keys import item_key
 from hnmine.running.stage import Item, RunContext, Tick
 from hnmine.storage.schemas import CORPUS, FIELD_VALUES, QUERIES, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 SIDES = ("corpus", "queries")
 _PART = 65_536
@@ -69,6 +68,6 @@ def read_values(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 def load_values(folder: Path, side: str, field: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     """Return (rows int64 ascending, values) of one field, out of retrieve's folder."""
-    table = conform(pq.read_table(field_file(folder, side)), FIELD_VALUES, f"retrieve/fields/{side}")
+    table = conform(read_table(field_file(folder, side)), FIELD_VALUES, f"retrieve/fields/{side}")
     table = table.filter(pc.equal(table.column("field"), field))
     return table.column("row").to_numpy(), table.column("value")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
@@ -16,7 +15,7 @@ from hnmine.readers.runs import LINES, RUN_ENDINGS, read_run
 from hnmine.retrieval.pooling import Hits
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import ALIASES, CORPUS, IMPORTED, LEFT_OUT, QUERIES, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 _LEFT_OUT = -1
 _UNKNOWN = -2
@@ -70,7 +69,7 @@ def import_run(source: SourceConfig, config: Config, ingest: Path) -> pa.Table:
 
 def known_rows(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
     """Return the ids of all queries or documents of the input, and their rows; those left out have `_LEFT_OUT`."""
-    table = pq.read_table(ingest / "left_out.parquet").cast(LEFT_OUT)
+    table = read_table(ingest / "left_out.parquet").cast(LEFT_OUT)
     left_out = table.filter(pc.equal(table.column("kind"), kind)).column("id")
     shards = Shards(ingest / ("queries" if kind == "query" else "corpus"), QUERIES if kind == "query" else CORPUS)
     ids = [shards.column("query_id" if kind == "query" else "doc_id")]
@@ -110,7 +109,7 @@ class ImportedRun:
     """
 
     def __init__(self, path: Path) -> None:
-        table = conform(pq.read_table(path), IMPORTED, f"index/runs/{path.name}")
+        table = conform(read_table(path), IMPORTED, f"index/runs/{path.name}")
         self.queries, self.documents, self.scores = (table.column(name).to_numpy() for name in IMPORTED.names)
 
     def search(self, first: int, wanted: np.ndarray, allows: Allows | None = None) -> Hits:

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from hnmine.science.lexical import BUCKETS, coverage, overlap, rarity, shared_weights
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, TERMS, conform
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 # Queries are compared together as long as they and their positives are this many texts: a table of their words then
 # stays in the processor's cache.
@@ -26,7 +25,7 @@ class Words:
 
     def __init__(self, ingest: Path, cache_bytes: int = 0) -> None:
         self.corpus = Shards(ingest / "corpus", CORPUS)
-        table = conform(pq.read_table(ingest / "terms.parquet"), TERMS, "ingest/terms.parquet")
+        table = conform(read_table(ingest / "terms.parquet"), TERMS, "ingest/terms.parquet")
         documents_with = np.zeros(BUCKETS, dtype=np.int64)
         documents_with[table.column("term").to_numpy()] = table.column("documents").to_numpy()
         self.idf = rarity(documents_with, self.corpus.rows)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hnmine.config.partial import is_cheap, is_partial
 from hnmine.errors import IncompleteStage
@@ -22,7 +21,7 @@ from hnmine.science.background import sample_rows
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, QUERIES, conform
 from hnmine.storage.selectionschemas import FOUND, SELECTED
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 
 SELECTED_FILE = "selected.parquet"
 # Queries are asked for this many at a time, as retrieve does.
@@ -57,7 +56,7 @@ class Selection:
 
 def read_selection(embed: Path, documents: int) -> Selection:
     """Return the selection out of embed's folder; `documents` is the size of the corpus."""
-    table = conform(pq.read_table(embed / SELECTED_FILE), SELECTED, f"embed/{SELECTED_FILE}")
+    table = conform(read_table(embed / SELECTED_FILE), SELECTED, f"embed/{SELECTED_FILE}")
     chance = table.column("by_chance").to_numpy()
     return Selection(table.column("row").to_numpy(), chance, documents)
 

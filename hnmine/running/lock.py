@@ -1,4 +1,7 @@
-"""One live run to an output folder. The lock is the kernel's: it goes when its holder dies, however it dies."""
+"""One live run to an output folder. The lock is the kernel's: it goes when its holder dies, however it dies.
+
+An object store has no such locks; see `hnmine.running.objectlock` for what holds a run there.
+"""
 
 import fcntl
 import json
@@ -9,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hnmine.errors import LockedOutput, OutputError
+from hnmine.running.objectlock import hold_object
+from hnmine.storage.remote import RemotePath
 from hnmine.storage.store import clear_temporaries
 
 
@@ -24,6 +29,11 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         LockedOutput: another live run holds it; the message names it.
         OutputError: the folder cannot be made, written or locked.
     """
+    if isinstance(folder, RemotePath):
+        with hold_object(folder, wait=wait):
+            clear_temporaries(folder)
+            yield
+        return
     path = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """What a run would do, before it does it: rows, memory, disk, what is done, and settings that look wrong."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
 from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
+from hnmine.storage.places import disk_free
 from hnmine.storage.vectors import BLOCK_BYTES
 
 UNKNOWN_DIM = 768
@@ -47,9 +47,9 @@ def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
     sizes = _sizes(context)
     stages = _stages(context, sizes)
     disk, memory = _disk(config, sizes), _memory(config, sizes)
-    free = shutil.disk_usage(_existing(config.out_folder)).free
+    free = disk_free(config.out_folder)
     warnings = _warnings(config, sizes)
-    if disk > free:
+    if free is not None and disk > free:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     return {
         "out": str(config.out_folder),
@@ -64,12 +64,6 @@ def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
         "workers": config.workers,
         "warnings": warnings,
     }
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder
 
 
 def _sizes(context: RunContext) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hnmine.errors import ClusterError, OutputError
 from hnmine.running.rayjoin import join
-from hnmine.storage.store import TEMPORARY
+from hnmine.storage.remote import TEMPORARY
 
 LOOK_SECONDS = 60.0
 """How long a node may take to answer the first question put to it."""
@@ -170,7 +170,7 @@ def make_look(token: str, sources: list[str], patience: float) -> Callable[[], d
         import os
         import platform
         import time
-        from pathlib import Path
+        from pathlib import Path, PurePosixPath
 
         versions: dict[str, str | None] = {"Python": platform.python_version()}
         spec = importlib.util.find_spec("hnmine")
@@ -181,17 +181,22 @@ def make_look(token: str, sources: list[str], patience: float) -> Callable[[], d
                 versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 versions[name] = None
-        file, reply, fault = Path(token), "", ""
+        reply, fault, missing = "", "", []
         try:
-            deadline = time.monotonic() + patience
-            while not file.exists() and time.monotonic() < deadline:  # a network file system may show it late
+            import fsspec
+
+            system, file = fsspec.core.url_to_fs(token, use_listings_cache=False)
+            deadline, name = time.monotonic() + patience, PurePosixPath(file).name
+            while not system.exists(file) and time.monotonic() < deadline:  # a network file system may show it late
                 time.sleep(0.05)
-            if file.read_text() == file.name[-16:]:
-                reply = f"{file.name}-{os.urandom(4).hex()}"
-                file.with_name(reply).write_text("")
-        except OSError as error:
-            reply, fault = "", error.strerror or str(error)
-        missing = [path for path in sources if not Path(path).is_dir()]
+            if system.cat_file(file).decode() == name[-16:]:
+                reply = f"{name}-{os.urandom(4).hex()}"
+                system.pipe_file(f"{file.removesuffix(name)}{reply}", b"-")
+            for path in sources:
+                system, folder = fsspec.core.url_to_fs(path, use_listings_cache=False)
+                missing += [] if system.isdir(folder) else [path]
+        except Exception as error:  # each store's library has errors of its own
+            reply, fault = "", getattr(error, "strerror", None) or str(error)
         return {
             "versions": versions, "installed": bool(code), "reply": reply, "fault": fault, "missing": missing
         }  # fmt: skip

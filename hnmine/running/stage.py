@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from hnmine.config import Config
+from hnmine.storage.store import MANIFEST as MANIFEST
+from hnmine.storage.store import STARTED as STARTED
 from hnmine.storage.store import write_table
 
-MANIFEST, STARTED, TIMINGS = "_manifest.json", "_started.json", "timings.json"
+TIMINGS = "timings.json"
 
 
 @dataclass(frozen=True)

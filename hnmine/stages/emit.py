@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hnmine.batches import step as batching
 from hnmine.config import Config
@@ -30,7 +29,7 @@ from hnmine.science.standing import positive_weight
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.rescoreschemas import RESCORES
 from hnmine.storage.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
-from hnmine.storage.store import Shards, write_table, write_text
+from hnmine.storage.store import Shards, count_rows, write_table, write_text
 
 __all__ = ["STAGE", "choose_table", "read_chosen"]
 
@@ -236,7 +235,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     owners = chosen.column("query_row").to_numpy()
     rows = 0
     for path in sorted(context.folder("emit").glob("part-*")):
-        rows += pq.read_metadata(path).num_rows if path.suffix == ".parquet" else _lines(path)
+        rows += count_rows(path) if path.suffix == ".parquet" else _lines(path)
     counts = {
         "rows": rows,
         "examples": len(lengths),

@@ -13,7 +13,7 @@ from hnmine.running.keys import item_key
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.storage.schemas import INDEX
-from hnmine.storage.store import write_atomic
+from hnmine.storage.store import read_table, write_atomic
 from hnmine.storage.vectors import VectorStore
 
 FILE = "index.faiss"
@@ -125,9 +125,7 @@ _BUILDERS: dict[str, Callable[[_State, Tick], Any]] = {"hnsw": _build_hnsw, "ivf
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    choice: dict[str, Any] = pq.read_table(context.folder("index") / "choice.parquet").to_pylist()[0]
+    choice: dict[str, Any] = read_table(context.folder("index") / "choice.parquet").to_pylist()[0]
     return choice
 
 

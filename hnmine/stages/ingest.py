@@ -4,7 +4,6 @@ Documents whose text is the same become one row; their other ids are kept as ali
 (empty texts, queries without a positive) is written to `left_out` with the reason, never dropped in silence.
 """
 
-import shutil
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,9 +21,10 @@ from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
 from hnmine.running.keys import item_key
-from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.running.stage import STARTED, Item, RunContext, Stage, Step, Tick
 from hnmine.science.lexical import BUCKETS, numbers
 from hnmine.science.textkeys import copy_key, same_text_key
+from hnmine.storage.places import remove_tree
 from hnmine.storage.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
 from hnmine.storage.store import part_name, read_json, write_json, write_table
 
@@ -245,13 +245,13 @@ def _process(context: RunContext, item: Item, tick: Tick) -> pa.Table:
         return _ingest(context.config, folder, item.key, tick)
     except HnmineError:
         # nothing of a refused input is worth keeping, and a corrected one must not meet it
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, last=STARTED)
         raise
 
 
 def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     for name in ("corpus", "queries", "aliases"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        remove_tree(folder / name)
     problems = Problems()
     work, collection = _Ingest(config, problems, tick), Collection(config, problems)
     writers = {

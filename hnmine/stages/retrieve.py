@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.retrieval.bytesearch import byte_room
@@ -24,9 +23,10 @@ from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
+from hnmine.storage.places import local_copy
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CANDIDATES, CORPUS, QUERIES
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_table
 from hnmine.storage.vectors import VectorStore
 
 # Queries are searched this many at a time: more make the matrix product no faster and take more memory.
@@ -101,12 +101,13 @@ def _setup(context: RunContext) -> _State:
 
 def _open_index(context: RunContext) -> Any:
     folder = context.reading("index")
-    choice = pq.read_table(folder / "choice.parquet").to_pylist()[0]
+    choice = read_table(folder / "choice.parquet").to_pylist()[0]
     if not choice["file"]:
         return None
     import faiss
 
-    index: Any = faiss.read_index(str(folder / choice["file"]))
+    with local_copy(folder / choice["file"]) as file:
+        index: Any = faiss.read_index(str(file))
     if choice["kind"] == "hnsw":
         index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
     else:

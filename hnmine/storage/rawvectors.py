@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from hnmine.errors import OutputError
-from hnmine.storage.store import TEMPORARY
+from hnmine.storage.places import scratch_folder
+from hnmine.storage.remote import TEMPORARY
 
 
 class RawVectors:
     """Rows of float32 numbers in a temporary file that is gone with the process.
 
     Args:
-        folder: on the disk that has room for them; made where it is not there.
+        folder: on the disk that has room for them, made where it is not there; TMPDIR serves where it is in a store.
         parts: float arrays of any float type, each of shape (n, dim) with the same dim; numbers beyond float32 become
             infinite.
 
@@ -26,8 +27,7 @@ class RawVectors:
     def __init__(self, folder: Path, parts: Iterable[np.ndarray]) -> None:
         rows = dim = 0
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder)  # noqa: SIM115 - open as long as we are
+            self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=scratch_folder(folder))  # noqa: SIM115 - open as long as we are
             weakref.finalize(self, self._file.close)
             for part in parts:
                 with np.errstate(over="ignore"):

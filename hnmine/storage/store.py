@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and known to be done by the key they carry.
+"""Files on disk or in an object store: written whole or not at all, and known to be done by the key they carry.
 
 A Parquet shard carries its key in the footer; any other file carries it in a sidecar under `_keys/`. A file is
 done when it exists and its key is the one expected; there is no other marker that could drift from it.
@@ -7,7 +7,6 @@ done when it exists and its key is the one expected; there is no other marker th
 import errno
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import OutputError
+from hnmine.storage.places import opened, remove_tree, together, write_object
+from hnmine.storage.remote import TEMPORARY, RemotePath
 from hnmine.storage.schemas import conform
 
 KEY = b"hnmine.key"
-TEMPORARY = ".tmp-"
+MANIFEST, STARTED = "_manifest.json", "_started.json"
 
 
 def part_name(number: int, ending: str = "parquet") -> str:
@@ -32,9 +33,14 @@ def part_name(number: int, ending: str = "parquet") -> str:
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, and rename it into place.
 
+    In an object store the finished object is the rename: it is uploaded whole from a temporary file of this machine.
+
     Raises:
         OutputError: the folder or the disk does not take it; nothing is left under the final name.
     """
+    if isinstance(path, RemotePath):
+        write_object(path, write)
+        return
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,11 +155,26 @@ def _sidecar(path: Path) -> Path:
     return path.parent / "_keys" / path.name
 
 
+def read_table(path: Path, columns: list[str] | None = None, **options: Any) -> pa.Table:
+    """Return a Parquet file as a table, all of it or some columns; `options` are those of pyarrow.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OutputError: the object store cannot be used.
+    """
+    return pq.read_table(opened(path, whole=columns is None), columns=columns, **options)
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of a Parquet file, from its footer."""
+    return int(pq.read_metadata(opened(path)).num_rows)
+
+
 def read_key(path: Path) -> str | None:
     """Return the key that a file of ours carries; None where it is missing, damaged, or not ours."""
     try:
         if path.suffix == ".parquet":
-            metadata = pq.read_schema(path).metadata or {}
+            metadata = pq.read_schema(opened(path)).metadata or {}
             return metadata.get(KEY, b"").decode() or None
         return _sidecar(path).read_text(encoding="utf-8") if path.exists() else None
     except (OSError, ValueError, pa.ArrowException):
@@ -164,15 +185,22 @@ def clear_temporaries(folder: Path) -> None:
     """Remove what a killed run left half-written or half-removed; only ever called under the folder's lock."""
     for path in list(folder.rglob(f"{TEMPORARY}*")):
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours, for a reader of its name at once: a kill half-way leaves nothing under that name."""
+    """Remove a folder of ours, for a reader of its name at once: a kill half-way leaves nothing under that name.
+
+    An object store has no rename of folders. There the manifest goes first and the note of the key last, so that what
+    is left is known for a stage that is not complete, of whichever key it was.
+    """
     if folder.exists():
-        shutil.rmtree(folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}")))
+        renamed = (
+            folder if isinstance(folder, RemotePath) else folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}"))
+        )
+        remove_tree(renamed, first=MANIFEST, last=STARTED)
 
 
 class Shards:
@@ -186,7 +214,7 @@ class Shards:
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder, self.schema = folder, schema
         self.paths = sorted(folder.glob("part-*.parquet"))
-        rows = [pq.read_metadata(path).num_rows for path in self.paths]
+        rows = together(count_rows, self.paths)
         self.offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     def __len__(self) -> int:
@@ -202,7 +230,7 @@ class Shards:
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         path = self.paths[number]
         coded = leaves(schema, pa.types.is_dictionary)
-        table = pq.read_table(path, columns=columns, memory_map=True, partitioning=None, read_dictionary=coded or None)
+        table = read_table(path, columns, memory_map=True, partitioning=None, read_dictionary=coded or None)
         return conform(table, schema, f"{self.folder.name}/{path.name}")
 
     def column(self, name: str) -> pa.ChunkedArray:

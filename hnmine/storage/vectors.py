@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import IncompleteStage
+from hnmine.storage.places import opened
 from hnmine.storage.schemas import vectors as vectors_schema
 from hnmine.storage.store import Shards
 
@@ -70,7 +71,7 @@ class VectorStore:
         paths = sorted(folder.glob("part-*.parquet"))
         if not paths:
             raise IncompleteStage(f"{folder} holds no vectors; remove {folder.parent} and run `hnmine embed` again")
-        schema = pq.read_schema(paths[0]).remove_metadata()
+        schema = pq.read_schema(opened(paths[0])).remove_metadata()
         self.shards = Shards(folder, schema)
         self.dim: int = schema.field("vector").type.list_size
         self.rows = self.shards.rows
