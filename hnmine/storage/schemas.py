@@ -105,8 +105,14 @@ INDEX = pa.schema(
     [
         _field("kind", pa.string(), "flat, hnsw or ivf"),
         _field("reason", pa.string(), "why this kind"),
-        _field("file", pa.string(), "the index file in the same folder; empty for exact search"),
+        _field("file", pa.string(), "the file in the same folder (ivf: NAME of NAME.*.npy); empty for exact search"),
         _field("documents", pa.int64(), "number of vectors indexed"),
+        _field("lists", pa.int64(), "ivf, and where it was tried and dropped: number of lists", nullable=True),
+        _field("probe", pa.int64(), "likewise: lists looked at for a query", nullable=True),
+        _field("share", pa.float64(), "likewise: share of the documents in these, mean over queries", nullable=True),
+        _field("recall", pa.float64(), "likewise: share of the exact result in these", nullable=True),
+        _field("recall_depth", pa.int64(), "likewise: best documents that recall is about", nullable=True),
+        _field("recall_sample", pa.int64(), "likewise: queries that recall was measured on", nullable=True),
     ]
 )
 BM25 = pa.schema(
