@@ -61,7 +61,7 @@ def _lists(state: _State, folder: Path, reason: str, tick: Tick) -> dict[str, An
     lists = make_lists(corpus, config.ivf_lists or list_count(corpus.rows), tick)
     sample = sample_rows(state.queries.rows, config.recall_sample, SEED)
     measured = check(lists, corpus, state.queries.gather(sample), config.recall_depth)
-    chosen = settle_lists(config, reason, measured)
+    chosen = settle_lists(config, reason, measured, (corpus.rows, corpus.dim))
     if chosen["kind"] == "ivf":
         write_lists(lists, corpus, folder)
     return chosen | {"file": NAME if chosen["kind"] == "ivf" else ""}
@@ -105,6 +105,10 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     choice: dict[str, Any] = pq.read_table(context.folder("index") / "choice.parquet").to_pylist()[0]
+    wanted = context.config.index.min_recall
+    if choice["kind"] == "ivf" and choice["recall"] is not None and choice["recall"] < wanted:
+        found = f"approximate search finds {choice['recall']:.4f} of the exact result, less than {wanted:g}"
+        choice["warning"] = f"{found}; raise index.ivf_probe, or leave it out"
     return choice
 
 

@@ -23,7 +23,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mine(base: Path, out: str, stages: Any = FOUND, **tables: Any) -> dict[str, Any]:
     results = run(config_for(base, out, **{"shard_rows": 256, **tables}), stages)
     choice: dict[str, Any] = pq.read_table(base / out / "index/choice.parquet").to_pylist()[0]
-    assert next(r.counts for r in results if r.stage == "index") == choice
+    counts = next(dict(r.counts) for r in results if r.stage == "index")
+    low = choice["kind"] == "ivf" and choice["recall"] < 0.9
+    assert ("less than" in counts.pop("warning", "")) == low
+    assert counts == choice
     return choice
 
 
@@ -50,6 +53,7 @@ def test_auto_chooses_lists_that_find_what_is_asked_and_says_so(base: Path, payi
     assert (choice["recall_depth"], choice["recall_sample"]) == (10, 600)
     assert f"hold {choice['recall']:.4f} of the exact top 10 of 600 queries" in choice["reason"]
     assert report(base / "auto")["counts"]["index"] == choice
+    assert f"Approximate search: ivf ({choice['reason']})" in (base / "auto/report/report.html").read_text()
     exact = [set(row["doc_rows"]) for row in rows(base / "flat/retrieve")]
     found = [set(row["doc_rows"]) for row in rows(base / "auto/retrieve")]
     assert sum(len(a & b) for a, b in zip(exact, found, strict=True)) < sum(map(len, exact))
@@ -68,7 +72,7 @@ def test_auto_drops_lists_that_make_nothing_faster(base: Path, monkeypatch: pyte
 def test_a_probe_that_is_asked_for_is_obeyed_and_its_recall_said(base: Path) -> None:
     choice = mine(base, "one", index={"kind": "ivf", "ivf_lists": 30, "ivf_probe": 1})
     assert (choice["kind"], choice["probe"]) == ("ivf", 1)
-    assert choice["recall"] < 0.99
+    assert choice["recall"] < 0.9
     assert choice["reason"].endswith("less than index.min_recall = 0.99")
 
 
