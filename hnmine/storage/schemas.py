@@ -7,6 +7,7 @@ From retrieve on there is one row per query, with list columns for its candidate
 import pyarrow as pa
 
 from hnmine.errors import HnmineError
+from hnmine.storage.indexschema import INDEX as INDEX
 
 
 class SchemaMismatch(HnmineError):
@@ -99,20 +100,6 @@ LEFT_OUT = pa.schema(
         _field("kind", pa.string(), "document, query, qrel or judgement"),
         _field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
         _field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
-    ]
-)
-INDEX = pa.schema(
-    [
-        _field("kind", pa.string(), "flat, hnsw or ivf"),
-        _field("reason", pa.string(), "why this kind"),
-        _field("file", pa.string(), "the file in the same folder (ivf: NAME of NAME.*.npy); empty for exact search"),
-        _field("documents", pa.int64(), "number of vectors indexed"),
-        _field("lists", pa.int64(), "ivf, and where it was tried and dropped: number of lists", nullable=True),
-        _field("probe", pa.int64(), "likewise: lists looked at for a query", nullable=True),
-        _field("share", pa.float64(), "likewise: share of the documents in these, mean over queries", nullable=True),
-        _field("recall", pa.float64(), "likewise: share of the exact result in these", nullable=True),
-        _field("recall_depth", pa.int64(), "likewise: best documents that recall is about", nullable=True),
-        _field("recall_sample", pa.int64(), "likewise: queries that recall was measured on", nullable=True),
     ]
 )
 BM25 = pa.schema(
