@@ -494,3 +494,16 @@ def weighted_recall(documents, k):
             got += found * part / weight
             left -= part
     return got / (k - left) if left < k else math.nan
+
+
+def recall_by_lists(ranks, lists):
+    """Mean over the queries with a document of the share of documents whose list is among the nearest 1, 2, ..."""
+    out = []
+    for p in range(1, lists + 1):
+        shares = []
+        for row in ranks:
+            real = [rank for rank in row if rank >= 0]
+            if real:
+                shares.append(sum(rank < p for rank in real) / len(real))
+        out.append(sum(shares) / len(shares) if shares else math.nan)
+    return out

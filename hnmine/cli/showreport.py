@@ -35,6 +35,9 @@ def report(data: dict[str, Any], path: Path) -> None:
     console.print(verdicts)
     _findings(console, data)
     _embedding(console, data.get("embedding"))
+    search = data["counts"].get("index", {})
+    if search.get("kind", "flat") != "flat":
+        console.print(Text(f"approximate search: {search['kind']} ({search['reason']})"))
     console.print(Text(shares_line(data["sources"])), end="")
     console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
 

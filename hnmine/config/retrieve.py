@@ -10,7 +10,9 @@ from hnmine.config.where import WhereConfig
 class IndexConfig(Section):
     """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
 
-    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting("auto", "flat is exact; auto picks by estimated cost")
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting(
+        "auto", "flat is exact; auto: flat or ivf, by cost and measured recall"
+    )
     device: Name | None = setting(
         None, "where exact search multiplies: cuda, cuda:1; candidates are the same (default: the CPU)", no_effect=True
     )
@@ -19,8 +21,13 @@ class IndexConfig(Section):
     )
     hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
-    ivf_lists: int | None = setting(None, "ivf: number of lists (default: 4 times the root of the corpus)", ge=1)
-    ivf_probe: int = setting(32, "ivf: lists looked at for a query", ge=1)
+    ivf_lists: int | None = setting(None, "ivf: number of lists (default: twice the root of the corpus)", ge=1)
+    ivf_probe: int | None = setting(
+        None, "ivf: lists looked at for a query (default: as many as min_recall takes)", ge=1
+    )
+    min_recall: float = setting(0.99, "share of the exact result that auto's approximate search must find", gt=0, le=1)
+    recall_sample: int = setting(512, "ivf: queries that its recall is measured on", ge=1)
+    recall_depth: int = setting(100, "ivf: best documents of a query that its recall is about", ge=1, le=10_000)
 
 
 class RetrieveConfig(Section):

@@ -68,7 +68,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [
             counts[name]["warning"]
-            for name in ("embed", "retrieve", "rescore", "filter")
+            for name in ("embed", "index", "retrieve", "rescore", "filter")
             if "warning" in counts.get(name, {})
         ],
     }

@@ -21,11 +21,11 @@ from hnmine.readers.collection import input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
+from hnmine.retrieval.listchoice import settle
 from hnmine.running.keys import changes, expected_keys, is_done, recorded
 from hnmine.running.memory import BASE_BYTES, MODEL_BYTES, cache_bytes
 from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.stages.index import settle
 from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.storage.places import disk_free
 from hnmine.storage.vectors import BLOCK_BYTES
@@ -270,6 +270,12 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
     if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
         found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
+    kind, _ = settle(config, sizes["documents"], sizes["queries"], sizes["dim"])
+    if kind == "ivf" and config.retrieve.top_k > config.index.recall_depth:
+        found.append(
+            f"index.recall_depth is {config.index.recall_depth}, but retrieve.top_k is {config.retrieve.top_k}: "
+            "recall further down is not measured, and lower"
+        )
     if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
         found.append("retrieve.where only takes documents out of imported runs: their lists may get shorter than top_k")
     if config.guide is not None and "guide" not in rule_names(config.filter):

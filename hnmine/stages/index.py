@@ -1,51 +1,26 @@
 """index: an approximate index over the corpus where one is asked for or pays, or nothing for exact search."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from hnmine.config import Config, IndexConfig
+from hnmine.retrieval.listchoice import settle, settle_lists
+from hnmine.retrieval.listindex import NAME, SEED, check, list_count, make_lists, write_lists
 from hnmine.retrieval.sources import plan_prepared, prepare, prepared_parts, preparing
 from hnmine.running.keys import item_key
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.science.background import sample_rows
 from hnmine.storage.schemas import INDEX
 from hnmine.storage.store import read_table, write_atomic
 from hnmine.storage.vectors import VectorStore
 
 FILE = "index.faiss"
 
-# Measured on two cores with 384 dimensions (docs/benchmarks.md): a core's matrix products, and HNSW building.
-FLOPS = 100e9
-HNSW_SECONDS_A_DOCUMENT = 5.4e-4
-PAYS_FROM = 5.0
-
-
-def choose_kind(documents: int, queries: int, dim: int) -> tuple[str, str]:
-    """Return (kind, reason) for `kind = "auto"`: exact search unless it costs several times an index's building.
-
-    Exact search takes about 2 * documents * queries * dim operations. An index must be built first, misses some
-    documents, and on batches of queries gains little on a CPU; so it has to pay `PAYS_FROM` times over.
-    """
-    exact = 2.0 * documents * queries * dim / FLOPS
-    build = HNSW_SECONDS_A_DOCUMENT * documents
-    estimate = f"about {exact:,.0f} s of exact search against {build:,.0f} s to build an index"
-    if exact > PAYS_FROM * build:
-        return "hnsw", f"auto: {estimate}; more than {PAYS_FROM:g} times as much, so approximate search pays"
-    return "flat", f"auto: {estimate}; exact search it is"
-
-
-def settle(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
-    """Return (kind, reason) for a config; conditions on candidates are held to by exact search alone."""
-    if config.retrieve.where:
-        asked = config.index.kind in ("hnsw", "ivf")
-        return "flat", f"exact search{f', not {config.index.kind},' if asked else ''} because of retrieve.where"
-    if config.index.kind == "auto":
-        return choose_kind(documents, queries, dim)
-    return str(config.index.kind), "asked for"
+_UNTRIED = dict.fromkeys(("lists", "probe", "share", "recall", "recall_depth", "recall_sample"))
 
 
 @dataclass(frozen=True)
@@ -53,7 +28,7 @@ class _State:
     whole: Config
     config: IndexConfig
     corpus: VectorStore
-    queries: int
+    queries: VectorStore
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -64,23 +39,40 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 def _setup(context: RunContext) -> _State:
     embed = context.reading("embed")
     corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
-    return _State(context.config, context.config.index, corpus, VectorStore(embed / "queries").rows)
+    return _State(context.config, context.config.index, corpus, VectorStore(embed / "queries"))
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus = state.corpus
-    kind, reason = settle(state.whole, corpus.rows, state.queries, corpus.dim)
-    file = ""
-    if kind != "flat":
-        index, file = _BUILDERS[kind](state, tick), FILE
-        import faiss
-
-        write_atomic(item.output.parent / FILE, lambda path: faiss.write_index(index, str(path)))
+    kind, reason = settle(state.whole, corpus.rows, state.queries.rows, corpus.dim)
+    row = {"kind": kind, "reason": reason, "file": "", "documents": corpus.rows, **_UNTRIED}
+    if kind == "hnsw":
+        row["file"] = _write_hnsw(state, item.output.parent, tick)
+    elif kind == "ivf":
+        row |= _lists(state, item.output.parent, reason, tick)
     else:
         tick(item.rows)
-    return pa.Table.from_pylist(
-        [{"kind": kind, "reason": reason, "file": file, "documents": corpus.rows}], schema=INDEX
-    )
+    return pa.Table.from_pylist([row], schema=INDEX)
+
+
+def _lists(state: _State, folder: Path, reason: str, tick: Tick) -> dict[str, Any]:
+    """Make lists, measure them and keep them where they pay; return what `choice.parquet` says of it."""
+    corpus, config = state.corpus, state.config
+    lists = make_lists(corpus, config.ivf_lists or list_count(corpus.rows), tick)
+    sample = sample_rows(state.queries.rows, config.recall_sample, SEED)
+    measured = check(lists, corpus, state.queries.gather(sample), config.recall_depth)
+    chosen = settle_lists(config, reason, measured, (corpus.rows, corpus.dim))
+    if chosen["kind"] == "ivf":
+        write_lists(lists, corpus, folder)
+    return chosen | {"file": NAME if chosen["kind"] == "ivf" else ""}
+
+
+def _write_hnsw(state: _State, folder: Path, tick: Tick) -> str:
+    import faiss
+
+    index = _build_hnsw(state, tick)
+    write_atomic(folder / FILE, lambda path: faiss.write_index(index, str(path)))
+    return FILE
 
 
 def _build_hnsw(state: _State, tick: Tick) -> Any:
@@ -88,18 +80,6 @@ def _build_hnsw(state: _State, tick: Tick) -> Any:
 
     index = faiss.IndexHNSWFlat(state.corpus.dim, state.config.hnsw_links, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = max(40, 2 * state.config.hnsw_links)
-    return _fill(index, state, tick)
-
-
-def _build_ivf(state: _State, tick: Tick) -> Any:
-    import faiss
-
-    corpus = state.corpus
-    lists = min(state.config.ivf_lists or max(1, int(4 * corpus.rows**0.5)), max(1, corpus.rows // 39))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(corpus.dim), corpus.dim, lists, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = 1234
-    rows = np.linspace(0, corpus.rows - 1, num=min(corpus.rows, 256 * lists)).astype(np.int64)
-    index.train(corpus.gather(corpus.row_of(np.unique(rows))))
     return _fill(index, state, tick)
 
 
@@ -121,11 +101,12 @@ def _fill(index: Any, state: _State, tick: Tick) -> Any:
     return index
 
 
-_BUILDERS: dict[str, Callable[[_State, Tick], Any]] = {"hnsw": _build_hnsw, "ivf": _build_ivf}
-
-
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     choice: dict[str, Any] = read_table(context.folder("index") / "choice.parquet").to_pylist()[0]
+    wanted = context.config.index.min_recall
+    if choice["kind"] == "ivf" and choice["recall"] is not None and choice["recall"] < wanted:
+        found = f"approximate search finds {choice['recall']:.4f} of the exact result, less than {wanted:g}"
+        choice["warning"] = f"{found}; raise index.ivf_probe, or leave it out"
     return choice
 
 
@@ -145,7 +126,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
 
 STAGE = Stage(
     name="index",
-    version=1,
+    version=2,
     reads=("embed",),
     also_reads=_also_reads,
     parts=_parts,

@@ -11,6 +11,8 @@ from hnmine.config import Config
 from hnmine.retrieval.bytesearch import byte_room
 from hnmine.retrieval.fieldvalues import plan_fields, read_values
 from hnmine.retrieval.guiding import Guide, no_guide
+from hnmine.retrieval.listindex import open_lists
+from hnmine.retrieval.listsearch import ListProposer
 from hnmine.retrieval.nearest import Nearest
 from hnmine.retrieval.overlaps import Words
 from hnmine.retrieval.pairs import pair_cosines
@@ -104,14 +106,13 @@ def _open_index(context: RunContext) -> Any:
     choice = read_table(folder / "choice.parquet").to_pylist()[0]
     if not choice["file"]:
         return None
+    if choice["kind"] == "ivf":
+        return ListProposer(open_lists(folder), choice["probe"])
     import faiss
 
     with local_copy(folder / choice["file"]) as file:
         index: Any = faiss.read_index(str(file))
-    if choice["kind"] == "hnsw":
-        index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
-    else:
-        index.nprobe = context.config.index.ivf_probe
+    index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
     return index
 
 
@@ -182,7 +183,9 @@ def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa
 def _dense(state: _State, asked: Asked, depth: int) -> Hits:
     """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
     proposer: Proposer | None = None
-    if state.index is not None:
+    if isinstance(state.index, ListProposer):
+        proposer = state.index
+    elif state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
     which = asked.first + np.arange(len(asked.vectors))

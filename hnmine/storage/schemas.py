@@ -7,6 +7,7 @@ From retrieve on there is one row per query, with list columns for its candidate
 import pyarrow as pa
 
 from hnmine.errors import HnmineError
+from hnmine.storage.indexschema import INDEX as INDEX
 
 
 class SchemaMismatch(HnmineError):
@@ -99,14 +100,6 @@ LEFT_OUT = pa.schema(
         _field("kind", pa.string(), "document, query, qrel or judgement"),
         _field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
         _field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
-    ]
-)
-INDEX = pa.schema(
-    [
-        _field("kind", pa.string(), "flat, hnsw or ivf"),
-        _field("reason", pa.string(), "why this kind"),
-        _field("file", pa.string(), "the index file in the same folder; empty for exact search"),
-        _field("documents", pa.int64(), "number of vectors indexed"),
     ]
 )
 BM25 = pa.schema(
