@@ -1,11 +1,13 @@
 """The documents that a teacher scores highest, down to a depth that labelled positives do not count in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from hnmine.retrieval.allowed import AllowedProposer, with_positives
+from hnmine.retrieval.pairs import Corpus
 from hnmine.retrieval.pooling import Hits
 from hnmine.retrieval.search import ExactProposer, Proposer, search
 from hnmine.retrieval.torchsearch import TorchProposer
@@ -13,6 +15,14 @@ from hnmine.retrieval.where import Where
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.vectors import VectorStore
+
+Found = Callable[[np.ndarray], np.ndarray]
+"""Returns the keys of what was found before for some queries, given their rows (int64, consecutive)."""
+
+
+def exact(corpus: Corpus, device: str | None) -> Proposer:
+    """Return what proposes by exact search, on a device of torch's or, with None, on the CPU."""
+    return ExactProposer(corpus) if device is None else TorchProposer(corpus, device)
 
 
 @dataclass(frozen=True)
@@ -23,15 +33,18 @@ class Nearest:
         corpus: vectors of documents, of all or some.
         where: the conditions on candidates; None where all documents may be candidates.
         device: where torch makes the matrix products of a search without conditions; None for the CPU without torch.
+        found: gives the best allowed documents where the corpus was searched in parts before: places for each query,
+            down to its depth and as many more as it has positives.
     """
 
     corpus: VectorStore
     where: Where | None
     device: str | None = None
+    found: Found | None = None
 
     @cached_property
     def _exact(self) -> Proposer:
-        return ExactProposer(self.corpus) if self.device is None else TorchProposer(self.corpus, self.device)
+        return exact(self.corpus, self.device)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
@@ -49,11 +62,10 @@ class Nearest:
         """
         at = positives.with_values(self.corpus.positions(positives.values))
         k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
-        if self.where is None:
-            keys = search(self.corpus, queries, k, proposer or self._exact)
-        else:
-            limited = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
-            keys = search(self.corpus, queries, k, limited)
+        if self.where is not None:
+            proposer = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
+        keys = self.found(which) if self.found is not None else search(self.corpus, queries, k, proposer or self._exact)
+        if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
             keys = with_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
         found = _cut(keys, at, depth)

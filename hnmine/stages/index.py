@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from hnmine.config import Config, IndexConfig
 from hnmine.retrieval.sources import plan_prepared, prepare, prepared_parts, preparing
+from hnmine.retrieval.splits import refuse_approximate
 from hnmine.running.keys import item_key
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
@@ -70,6 +71,7 @@ def _setup(context: RunContext) -> _State:
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus = state.corpus
     kind, reason = settle(state.whole, corpus.rows, state.queries, corpus.dim)
+    refuse_approximate(state.whole, kind)
     file = ""
     if kind != "flat":
         index, file = _BUILDERS[kind](state, tick), FILE
