@@ -71,6 +71,12 @@ def split_searches(config: Config) -> list[SplitSearch]:
     ]
 
 
+def split_bytes(config: Config, queries: int) -> int:
+    """Return about how much disk the parts take while retrieve runs: a key a candidate and part."""
+    depths = sum(search.depth for search in split_searches(config))
+    return 8 * queries * depths * (config.index.splits + 1)
+
+
 def refuse_approximate(config: Config, kind: str) -> None:
     """Refuse to search in parts what is searched by an approximate index over the whole.
 
