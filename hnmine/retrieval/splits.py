@@ -5,8 +5,10 @@ keys; a tree of merges joins them until one file a shard of queries holds the be
 the search of retrieve reads. A file is known by the rows it covers, so the same file serves any number of parts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -77,6 +79,17 @@ def split_bytes(config: Config, queries: int) -> int:
     return 8 * queries * depths * (config.index.splits + 1)
 
 
+def in_parts(config: Config) -> str:
+    """Return how `hnmine plan` says that the corpus is searched in parts; nothing where it is not."""
+    return f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
+
+
+def split_warnings(config: Config, kind: str) -> Iterator[str]:
+    """Yield what will be refused of a config whose search is of a kind."""
+    if config.index.splits > 1 and kind != "flat":
+        yield f'index.splits needs exact search, and index.kind = "auto" takes {kind} here; set it to "flat"'
+
+
 def refuse_approximate(config: Config, kind: str) -> None:
     """Refuse to search in parts what is searched by an approximate index over the whole.
 
@@ -106,10 +119,16 @@ class _Tree:
     search: SplitSearch
     levels: list[list[Span]]
 
-    def item(self, span: Span, level: int, shard: Item) -> SplitItem:
+    @cached_property
+    def below(self) -> dict[Span, list[Span]]:
+        """Return what each node is merged of; the parts are of nothing."""
+        pairs = pairwise(self.levels)
+        return {parent: children(parent, below) for below, above in pairs for parent in above}
+
+    def item(self, span: Span, shard: Item) -> SplitItem:
         """Return a node's file for a shard of queries."""
         output = self.search.folder(self.retrieve, span) / shard.output.name
-        below = children(span, self.levels[level - 1]) if level else []
+        below = self.below.get(span, [])
         inputs = tuple(self.search.folder(self.retrieve, child) / shard.output.name for child in below)
         name = f"{FOLDER} {self.search.number} {span[0]}-{span[1]}"
         key = item_key(self.key, name, shard.first, shard.rows)
@@ -125,12 +144,10 @@ class _Tree:
         top = len(self.levels) - 1
         if level > top:
             return []
-        wanted = [self.item(self.levels[top][0], top, shard) for shard in shards]
-        for number in range(top - 1, level - 1, -1):
+        wanted = [self.item(self.levels[top][0], shard) for shard in shards]
+        for _ in range(top - level):
             missing = [item for item in wanted if not _is_made(item)]
-            wanted = [
-                self.item(span, number, item) for item in missing for span in children(item.span, self.levels[number])
-            ]
+            wanted = [self.item(span, item) for item in missing for span in self.below[item.span]]
         return sorted(wanted, key=lambda item: (item.span, item.number))
 
     def tidy(self, level: int) -> None:

@@ -22,7 +22,7 @@ from hnmine.readers.collection import input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
-from hnmine.retrieval.splits import split_bytes
+from hnmine.retrieval.splits import in_parts, split_bytes, split_warnings
 from hnmine.running.keys import changes, expected_keys, is_done, recorded
 from hnmine.running.memory import BASE_BYTES, MODEL_BYTES, cache_bytes
 from hnmine.running.stage import RunContext
@@ -140,7 +140,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(config, documents, queries),
         "index": f"{kind} ({why})",
-        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{_parts(config)}",
+        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts(config)}",
         "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
@@ -179,10 +179,6 @@ def _sought(config: Config) -> str:
     parts = zip(retrieve.source, retrieve.depths, strict=True)
     fused = f", the best {retrieve.top_k} by rrf" if retrieve.fuse == "rrf" else ""
     return " and ".join(f"top {depth} by {source.label}" for source, depth in parts) + fused
-
-
-def _parts(config: Config) -> str:
-    return f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
 
 
 def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) -> str:
@@ -279,11 +275,8 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
     if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
         found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
-    if (
-        config.index.splits > 1
-        and settle(config, *(sizes[name] for name in ("documents", "queries", "dim")))[0] != "flat"
-    ):
-        found.append('index.splits needs exact search, and index.kind = "auto" takes another here: set it to "flat"')
+    kind, _ = settle(config, sizes["documents"], sizes["queries"], sizes["dim"])
+    found.extend(split_warnings(config, kind))
     if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
         found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
     if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
