@@ -200,6 +200,14 @@ def _positive_weight(config: Config) -> Iterator[str]:
         )
 
 
+def _splits(config: Config) -> Iterator[str]:
+    if config.index.splits > 1 and config.index.kind in ("hnsw", "ivf"):
+        yield (
+            f"index.splits: only exact search can be done in parts, and index.kind = {config.index.kind!r} is an index "
+            'over the whole corpus; set index.kind = "flat", or leave index.splits out'
+        )
+
+
 def _memory(config: Config) -> Iterator[str]:
     try:
         parse_size(config.memory)
@@ -215,6 +223,7 @@ def _device_on_a_cluster(config: Config) -> Iterator[str]:
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (
     (("memory",), _memory),
+    (("index",), _splits),
     (("input",), _input_kind),
     (("embed",), partial(_precomputed, "embed")),
     (("guide",), partial(_precomputed, "guide")),

@@ -6,6 +6,8 @@ from hnmine.config.base import Name, Section, setting
 from hnmine.config.sources import MOST_SOURCES, SourceConfig
 from hnmine.config.where import WhereConfig
 
+MOST_SPLITS = 512
+
 
 class IndexConfig(Section):
     """How the corpus is searched; candidates are always re-scored exactly from the stored vectors."""
@@ -18,6 +20,13 @@ class IndexConfig(Section):
     )
     product: Literal["auto", "float32", "int8"] = setting(
         "auto", "numbers that exact search multiplies on a CPU; candidates are the same", no_effect=True
+    )
+    splits: int = setting(
+        1,
+        "exact search in so many parts of the corpus, merged afterwards; candidates are the same",
+        no_effect=True,
+        ge=1,
+        le=MOST_SPLITS,
     )
     hnsw_links: int = setting(32, "hnsw: links a node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)

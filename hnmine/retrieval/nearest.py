@@ -1,5 +1,6 @@
 """The documents that a teacher scores highest, down to a depth that labelled positives do not count in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from hnmine.retrieval.allowed import AllowedProposer, with_positives
 from hnmine.retrieval.bytesearch import ByteProposer
+from hnmine.retrieval.pairs import Corpus
 from hnmine.retrieval.pooling import Hits
 from hnmine.retrieval.search import ExactProposer, Proposer, search
 from hnmine.retrieval.torchsearch import TorchProposer
@@ -14,6 +16,22 @@ from hnmine.retrieval.where import Where
 from hnmine.science.topk import NOTHING, unpack
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.vectors import VectorStore
+
+Found = Callable[[np.ndarray], np.ndarray]
+"""Returns the keys of what was found before for some queries, given their rows (int64, consecutive)."""
+
+
+def exact(corpus: Corpus, device: str | None, byte_room: int | None) -> Proposer:
+    """Return what proposes by exact search.
+
+    Args:
+        corpus: vectors of documents.
+        device: of torch's; None for the CPU.
+        byte_room: bytes that documents rounded to bytes may take, where a CPU is to multiply those; None for floats.
+    """
+    if device is not None:
+        return TorchProposer(corpus, device)
+    return ExactProposer(corpus) if byte_room is None else ByteProposer(corpus, byte_room)
 
 
 @dataclass(frozen=True)
@@ -25,18 +43,19 @@ class Nearest:
         where: the conditions on candidates; None where all documents may be candidates.
         device: where torch makes the matrix products of a search without conditions; None for the CPU.
         byte_room: bytes that documents rounded to bytes may take, where a CPU is to multiply those; None for floats.
+        found: gives the best allowed documents where the corpus was searched in parts before: places for each query,
+            down to its depth and as many more as it has positives.
     """
 
     corpus: VectorStore
     where: Where | None
     device: str | None = None
     byte_room: int | None = None
+    found: Found | None = None
 
     @cached_property
     def _exact(self) -> Proposer:
-        if self.device is not None:
-            return TorchProposer(self.corpus, self.device)
-        return ExactProposer(self.corpus) if self.byte_room is None else ByteProposer(self.corpus, self.byte_room)
+        return exact(self.corpus, self.device, self.byte_room)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
@@ -54,11 +73,10 @@ class Nearest:
         """
         at = positives.with_values(self.corpus.positions(positives.values))
         k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
-        if self.where is None:
-            keys = search(self.corpus, queries, k, proposer or self._exact)
-        else:
-            limited = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
-            keys = search(self.corpus, queries, k, limited)
+        if self.where is not None:
+            proposer = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
+        keys = self.found(which) if self.found is not None else search(self.corpus, queries, k, proposer or self._exact)
+        if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
             keys = with_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
         found = _cut(keys, at, depth)

@@ -1,6 +1,6 @@
 """The sources of candidates of a run: what is prepared of them once, and what each finds for some queries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import Config
+from hnmine.config import Config, TeacherTable
 from hnmine.config.partial import is_partial
 from hnmine.config.sources import SourceConfig
 from hnmine.models.teachers import folder_of, source_tables
 from hnmine.retrieval.bm25 import BM25Index, build, stems, words_of, write_arrays
 from hnmine.retrieval.importing import ImportedRun, import_run, run_files
-from hnmine.retrieval.nearest import Nearest
+from hnmine.retrieval.nearest import Found, Nearest
 from hnmine.retrieval.pairs import pair_scores
 from hnmine.retrieval.pooling import Depth, Hits, Pooled, pool
 from hnmine.retrieval.where import Where
@@ -109,7 +109,12 @@ Find = Callable[[Asked, int], Hits]
 
 
 def open_sources(
-    context: RunContext, dense: Find, cache_bytes: int, where: Where | None = None, embed: Path | None = None
+    context: RunContext,
+    dense: Find,
+    cache_bytes: int,
+    where: Where | None = None,
+    embed: Path | None = None,
+    before: Mapping[TeacherTable, Found] | None = None,
 ) -> list[Find]:
     """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
 
@@ -119,12 +124,13 @@ def open_sources(
         cache_bytes: how much of the vectors of other teachers may stay in memory, served in the config's order.
         where: the conditions on candidates.
         embed: the folder of embed where that stage asks itself; by default its finished one.
+        before: what teachers of sources found already, where the corpus was searched in parts.
     """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     found: list[Find] = []
     embed = embed or context.reading("embed")
     prepared = embed if preparing(context.config) == "embed" else context.reading("index")
-    others = _open_teachers(context.config, embed, cache_bytes, where)
+    others = _open_teachers(context.config, embed, cache_bytes, where, before or {})
     for source in context.config.retrieve.source:
         path = _output(prepared, source)
         if source.kind == "dense":
@@ -136,14 +142,16 @@ def open_sources(
     return found
 
 
-def _open_teachers(config: Config, embed: Path, cache_bytes: int, where: Where | None) -> dict[str, Find]:
+def _open_teachers(
+    config: Config, embed: Path, cache_bytes: int, where: Where | None, before: Mapping[TeacherTable, Found]
+) -> dict[str, Find]:
     """Return the sources that have a teacher of their own, by name."""
     found, left = {}, cache_bytes
     for table, label in source_tables(config).items():
         folders = [embed / folder_of(config, table, side) for side in ("corpus", "queries")]
         corpus = VectorStore(folders[0], max(0, left))
         left -= corpus.nbytes
-        found[label] = _by_teacher(Nearest(corpus, where), VectorStore(folders[1]))
+        found[label] = _by_teacher(Nearest(corpus, where, found=before.get(table)), VectorStore(folders[1]))
     return found
 
 

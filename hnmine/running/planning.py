@@ -22,6 +22,7 @@ from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
 from hnmine.readers.tables import text_lines
 from hnmine.retrieval.listchoice import settle
+from hnmine.retrieval.splits import in_parts, split_bytes, split_warnings
 from hnmine.running.keys import changes, expected_keys, is_done, recorded
 from hnmine.running.memory import BASE_BYTES, MODEL_BYTES, cache_bytes
 from hnmine.running.stage import RunContext
@@ -133,7 +134,7 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(config, documents, queries),
         "index": f"{kind} ({why})",
-        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries",
+        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts(config)}",
         "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
@@ -200,7 +201,7 @@ def _disk(config: Config, sizes: dict[str, Any]) -> int:
     words = sizes["text_bytes"] * sum(source.kind == "bm25" for source in sources)  # 8 bytes a word
     mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
     emitted = queries * config.emit.num_negatives * mean_text
-    return int(sizes["text_bytes"] + vectors + words + candidates + emitted)
+    return int(sizes["text_bytes"] + vectors + words + candidates + emitted + split_bytes(config, queries))
 
 
 def _memory(config: Config, sizes: dict[str, Any]) -> int:
@@ -268,9 +269,10 @@ def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
     if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
         found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
+    kind, _ = settle(config, sizes["documents"], sizes["queries"], sizes["dim"])
+    found.extend(split_warnings(config, kind))
     if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
         found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
-    kind, _ = settle(config, sizes["documents"], sizes["queries"], sizes["dim"])
     if kind == "ivf" and config.retrieve.top_k > config.index.recall_depth:
         found.append(
             f"index.recall_depth is {config.index.recall_depth}, but retrieve.top_k is {config.retrieve.top_k}: "

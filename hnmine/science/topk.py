@@ -88,3 +88,13 @@ def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
         both = np.partition(both, k - 1, axis=1)[:, :k]
     both.sort(axis=1)
     return both
+
+
+def within(keys: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Tell which places of each query's list hold a hit above its depth; bool, shape (queries, k).
+
+    Args:
+        keys: uint64, shape (queries, k), best first; `NOTHING` pads.
+        depths: int64, shape (queries,): how many of each query's list count.
+    """
+    return np.asarray((keys != NOTHING) & (np.arange(keys.shape[1]) < depths[:, None]))

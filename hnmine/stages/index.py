@@ -10,6 +10,7 @@ from hnmine.config import Config, IndexConfig
 from hnmine.retrieval.listchoice import settle, settle_lists
 from hnmine.retrieval.listindex import NAME, SEED, check, list_count, make_lists, write_lists
 from hnmine.retrieval.sources import plan_prepared, prepare, prepared_parts, preparing
+from hnmine.retrieval.splits import refuse_approximate
 from hnmine.running.keys import item_key
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
@@ -45,6 +46,7 @@ def _setup(context: RunContext) -> _State:
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus = state.corpus
     kind, reason = settle(state.whole, corpus.rows, state.queries.rows, corpus.dim)
+    refuse_approximate(state.whole, kind)
     row = {"kind": kind, "reason": reason, "file": "", "documents": corpus.rows, **_UNTRIED}
     if kind == "hnsw":
         row["file"] = _write_hnsw(state, item.output.parent, tick)

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import Config
+from hnmine.config import Config, TeacherTable
 from hnmine.retrieval.bytesearch import byte_room
 from hnmine.retrieval.fieldvalues import plan_fields, read_values
 from hnmine.retrieval.guiding import Guide, no_guide
 from hnmine.retrieval.listindex import open_lists
 from hnmine.retrieval.listsearch import ListProposer
-from hnmine.retrieval.nearest import Nearest
+from hnmine.retrieval.nearest import Found, Nearest
 from hnmine.retrieval.overlaps import Words
 from hnmine.retrieval.pairs import pair_cosines
 from hnmine.retrieval.pooling import Depth, Hits, no_sources
 from hnmine.retrieval.search import IndexProposer, Proposer
 from hnmine.retrieval.sources import Asked, Find, find_together, open_sources, write_names
+from hnmine.retrieval.splits import MERGES, plan_level, remove_splits
+from hnmine.retrieval.splitsearch import STEPS, merged_searches
 from hnmine.retrieval.where import Where, described
 from hnmine.running.keys import shard_items
 from hnmine.running.memory import TORCH_BYTES, cache_bytes
@@ -49,17 +51,19 @@ class _State:
     where: Where | None
     byte_room: int | None
     cache: int
+    before: dict[TeacherTable, Found]
 
     @cached_property
     def sources(self) -> list[Find]:
         """Return the sources of candidates; none where the teacher alone finds them."""
         left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
-        return open_sources(self.context, partial(_dense, self), left, self.where)
+        return open_sources(self.context, partial(_dense, self), left, self.where, before=self.before)
 
     @cached_property
     def nearest(self) -> Nearest:
         """Return what finds the teacher's best documents."""
-        return Nearest(self.corpus, self.where, self.context.config.index.device, self.byte_room)
+        found = self.before.get("embed")
+        return Nearest(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
 
     @property
     def depth(self) -> Depth:
@@ -72,6 +76,7 @@ class _State:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
+    plan_level(MERGES + 1)(context, key)  # no item, but what has been merged may go
     return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
 
 
@@ -98,6 +103,7 @@ def _setup(context: RunContext) -> _State:
         Where.open(context, context.folder("retrieve")),
         room,
         cache,
+        merged_searches(context),
     )
 
 
@@ -237,6 +243,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         total += int(lengths.sum())
         short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
     write_names(context.config, context.folder("retrieve"), key)
+    remove_splits(context.folder("retrieve"))
     counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
     where = Where.open(context, context.folder("retrieve"))
     return counts if where is None else counts | described(where, shards.rows)
@@ -249,6 +256,7 @@ STAGE = Stage(
     parts=_parts,
     steps=(
         Step("fields", "rows", plan_fields, lambda context: context, read_values),
+        *STEPS,
         Step("search", "queries", _plan, _setup, _process, write_lists),
     ),
     finish=_finish,

@@ -151,6 +151,13 @@ def test_one_process_a_pool_and_a_cluster_write_the_same_bytes(nodes: Any, base:
 
 
 @pytest.mark.slow
+def test_a_search_in_parts_writes_the_same_bytes(nodes: Any, base: Path, whole: Path) -> None:
+    parts = {"index": {"splits": 3}, "engine": "ray", "ray_address": nodes.address}
+    run(config_for(base, "parts", **TABLES, **parts))
+    assert tree(base / "parts") == tree(whole)
+
+
+@pytest.mark.slow
 def test_a_node_that_dies_under_a_task_costs_its_tasks_and_no_byte(
     nodes: Any, base: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

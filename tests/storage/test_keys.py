@@ -186,6 +186,7 @@ def test_no_effect_settings_are_the_ones_meant() -> None:
         "embed.batch_size",
         "embed.batch_tokens",
         "embed.device",
+        "index.splits",
     }
     assert must <= free
     assert not free & {"seed", "filter.rule", "retrieve.top_k", "embed.query_prompt", "embed.max_length"}
