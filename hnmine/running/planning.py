@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from hnmine.config.partial import is_partial, most_embedded
 from hnmine.errors import Problems
 from hnmine.filtering.judging import rule_names
 from hnmine.filtering.rescored import uses_rescored
-from hnmine.models.crossencoders import HASH_RESCORE_WARNING
 from hnmine.models.encoders import HASH_DIM
-from hnmine.models.modelfiles import HASH_WARNING, find_model
+from hnmine.models.modelfiles import find_model
 from hnmine.models.precomputed import vector_sources
 from hnmine.models.teachers import source_tables
+from hnmine.plans.warnings import warnings_of
 from hnmine.readers.collection import input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.files import Source
@@ -48,7 +47,7 @@ def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
     stages = _stages(context, sizes)
     disk, memory = _disk(config, sizes), _memory(config, sizes)
     free = shutil.disk_usage(_existing(config.out_folder)).free
-    warnings = _warnings(config, sizes)
+    warnings = warnings_of(config, sizes)
     if disk > free:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     return {
@@ -223,66 +222,3 @@ def _memory(config: Config, sizes: dict[str, Any]) -> int:
     # one model after the other, so the larger counts
     model = max(0 if name in ("hash", "precomputed") else MODEL_BYTES for name in models)
     return int(BASE_BYTES + max(search, ids, model, words))
-
-
-def _unused(config: Config) -> Iterator[str]:
-    """Yield settings that are given, but that the rule or the way of choosing does not look at."""
-    rules = rule_names(config.filter)
-    for name, needs in (
-        ("percent", "percent"),
-        ("margin", "margin"),
-        ("min_score", "absolute"),
-        ("max_score", "absolute"),
-        ("guide_margin", "guide"),
-    ):
-        if name in config.filter.model_fields_set and needs not in rules:
-            yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
-    if "sample" in config.embed.model_fields_set and not is_partial(config):
-        yield "embed.sample is set, but embed.documents is 'all' and does not use it"
-    if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
-        yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
-    for name, way in (
-        ("simans_a", "simans"),
-        ("simans_b", "simans"),
-        ("random_share", "mixed"),
-        ("diversity", "diverse"),
-    ):
-        if name in config.emit.model_fields_set and config.emit.choose != way:
-            yield f"emit.{name} is set, but emit.choose is {config.emit.choose!r} and does not use it"
-
-
-def _about_rescoring(config: Config) -> Iterator[str]:
-    """Yield what is worth knowing of the table [rescore]."""
-    if config.rescore is None:
-        return
-    if not uses_rescored(config) and "rescore_score" not in config.emit.extra_columns:
-        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
-    if config.rescore.model == "hash":
-        yield HASH_RESCORE_WARNING
-    elif config.workers > 1:
-        yield f"{config.workers} workers load the model of [rescore] {config.workers} times"
-
-
-def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
-    """Return settings that will run but hardly do what is meant."""
-    found, wanted = [*_unused(config)], config.emit.retrieved_negatives
-    poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
-    if config.emit.ensemble == "cross" and poor:
-        found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
-    ranks, top_k = config.filter.ranks, config.retrieve.most
-    if ranks is not None and ranks[1] > top_k:
-        found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
-    if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
-        found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
-    if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
-        found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
-    if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
-        found.append("retrieve.where only takes documents out of imported runs: their lists may get shorter than top_k")
-    if config.guide is not None and "guide" not in rule_names(config.filter):
-        found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
-    if config.uses_hash:
-        found.append(HASH_WARNING)
-    found.extend(_about_rescoring(config))
-    if config.workers > 1 and any(t.model not in ("hash", "precomputed") for t in config.teachers.values()):
-        found.append(f"{config.workers} workers load the model {config.workers} times")
-    return found
