@@ -120,23 +120,6 @@ def _brief(r: StageResult) -> str:
     return text
 
 
-def plan(data: dict[str, Any]) -> None:
-    """Draw a plan."""
-    console = _console()
-    table = _table("Stages", "stage", "state", "would do")
-    for stage in data["stages"]:
-        _row(table, (stage["stage"], stage["state"], stage["work"]))
-    console.print(table)
-    sizes = _table("\nEstimates", "what", "size", "")
-    _row(sizes, ("documents", number(data["documents"]), ""))
-    _row(sizes, ("queries", number(data["queries"]), ""))
-    _row(sizes, ("disk", format_size(data["disk_bytes"]), f"free: {format_size(data['disk_free_bytes'])}"))
-    _row(sizes, ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"))
-    console.print(sizes)
-    for warning in data["warnings"]:
-        console.print(Text(f"warning: {warning}", style="yellow"))
-
-
 def explanation(data: dict[str, Any]) -> None:
     """Draw every candidate of a query."""
     console = _console()

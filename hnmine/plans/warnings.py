@@ -1,7 +1,6 @@
 """Settings that will run, but hardly do what is meant."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from hnmine.config import Config
 from hnmine.config.partial import is_partial
@@ -64,7 +63,7 @@ def _about_rescoring(config: Config) -> Iterator[str]:
         yield f"{config.workers} workers load the model of [rescore] {config.workers} times"
 
 
-def warnings_of(config: Config, sizes: dict[str, Any]) -> list[str]:
+def warnings_of(config: Config, documents: int) -> list[str]:
     """Return settings that will run but hardly do what is meant."""
     found, wanted = [*_unused(config)], config.emit.retrieved_negatives
     poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
@@ -73,8 +72,8 @@ def warnings_of(config: Config, sizes: dict[str, Any]) -> list[str]:
     ranks, top_k = config.filter.ranks, config.retrieve.most
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
-    if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
-        found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
+    if documents and config.retrieve.top_k >= documents:
+        found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {documents:,} documents")
     if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
         found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
     if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):

@@ -13,7 +13,7 @@ OTHER = {"percent": 0.5, "easiest": 0.4, "margin": 0.3, "adaptive": 0.2, "two_si
 
 
 def warned(tmp_path: Path, **tables: object) -> str:
-    return " ".join(warnings_of(config_for(tmp_path, **tables), {"documents": 1000}))
+    return " ".join(warnings_of(config_for(tmp_path, **tables), 1000))
 
 
 @pytest.mark.parametrize("name", ["percent", "easiest"])
