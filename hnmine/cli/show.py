@@ -11,7 +11,6 @@ from rich.text import Text
 
 from hnmine.config.starter import toml_value
 from hnmine.running.runner import StageResult
-from hnmine.running.sizes import format_size
 
 
 def _console() -> Console:

@@ -34,7 +34,15 @@ def _scale(data: dict[str, Any]) -> None:
     """Draw the steps on given machines, and what breaks first."""
     console = show.console()
     steps = show.table(
-        "\nOn these machines", "stage", "tasks", "at once", "hours", "memory each", "read", "written", "step, and its bound"
+        "\nOn these machines",
+        "stage",
+        "tasks",
+        "at once",
+        "hours",
+        "memory each",
+        "read",
+        "written",
+        "step, and its bound",
     )
     for one in data["steps"]:
         sizes = (format_size(one[name]) for name in ("memory_bytes", "read_bytes", "written_bytes"))

@@ -80,15 +80,22 @@ def _counts(config: Config, sizes: Sizes) -> Iterator[Limit]:
         )  # fmt: skip
 
 
+_KEEPING = ("retrieve", "measure")
+"""What keeps as many vectors as `memory` allows."""
+
+
 def _memory(cluster: ClusterConfig, memory: dict[str, float], estimates: Sequence[Estimate]) -> Iterator[Limit]:
     """Yield the memory that each stage takes of a node, with all its processes there."""
+    names = [one.step.name if one.step.name in memory else one.step.stage for one in estimates]
     for stage, peak in memory.items():
-        most = max((e.per_node for e in estimates if e.step.stage == stage and e.step.tasks > 1), default=1)
+        most = max((one.per_node for one, other in zip(estimates, names, strict=True) if other == stage), default=1)
         whole = most * peak
         several = f"{most} x {format_size(peak)}" if most > 1 else format_size(peak)
-        advice = "it is one process: a node with more memory" if most == 1 else "fewer processes a node (task_cpus)"
+        advice = "lower memory, or take a larger node" if stage in _KEEPING else "take a larger node"
+        advice = "fewer processes a node (task_cpus), or a lower memory" if most > 1 else advice
+        name = "report: measure" if stage == "measure" else stage
         yield Limit(
-            f"memory of {stage}", several, format_size(cluster.memory_bytes), whole / cluster.memory_bytes,
+            f"memory of {name}", several, format_size(cluster.memory_bytes), whole / cluster.memory_bytes,
             f"a process is killed; {advice}",
         )  # fmt: skip
 
@@ -115,5 +122,5 @@ def _rereading(config: Config, sizes: Sizes) -> Iterator[Limit]:
     kept = max(1, cache_bytes(config))
     yield Limit(
         "vectors and words that a process of retrieve keeps", format_size(whole), format_size(kept), whole / kept,
-        "nothing breaks, but the rest is read again four times for every 1,024 queries; raise memory, one task a node",
+        "nothing breaks, but the rest is read again for every 1,024 queries; raise memory, one task a node",
     )  # fmt: skip

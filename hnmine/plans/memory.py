@@ -35,6 +35,8 @@ CHOSEN_BYTES = 180.0
 """A chosen negative in the report: eleven numbers, and what they are put together from."""
 CANDIDATE, PAIR = {"retrieve": 40, "filter": 60, "emit": 50, "report": 40}, {"retrieve": 20, "filter": 48, "emit": 40}
 """A shard's candidate, and its pair with a positive, while the shard is worked on."""
+LEFT_BEHIND = 50 * MB
+"""What earlier stages leave in a process that runs all of them, one after the other."""
 WORD_COPIES = 4.0
 """bm25: the corpus' words over its text, while the index is built."""
 
@@ -131,17 +133,25 @@ def of_emit(config: Config, sizes: Sizes) -> float:
     return BASE["emit"] + chosen + texts + keys + gone_by + candidates(config, sizes, "emit")
 
 
-def of_report(config: Config, sizes: Sizes) -> float:
-    """Return the peak of report, in bytes: vectors of the chosen, all chosen negatives, and the protocol's rows."""
-    made = negatives(config, sizes)
+def of_measure(config: Config, sizes: Sizes) -> float:
+    """Return the peak of a process that measures one shard for the report, in bytes: vectors of the chosen."""
     shard = min(1.0, config.shard_rows / max(1, sizes.queries))
-    rows = min(sizes.documents, shard * made * 1.2, BLOCK_ROWS)
+    rows = min(sizes.documents, shard * negatives(config, sizes) * 1.2, BLOCK_ROWS)
     gathered = 2 * rows * 4.0 * sizes.dim
     passes_by = streamed(held_vectors(config, sizes), cache_bytes(config))
+    return BASE["report"] + passes_by + gathered + candidates(config, sizes, "report")
+
+
+def of_together(config: Config, sizes: Sizes) -> float:
+    """Return the peak of the process that puts the report together, in bytes: all chosen, and the protocol's rows."""
     keys = (DOCUMENT_KEYS + 8) * sizes.documents
-    measured = MEASURED_CELL * protocol_rows(config, sizes)
-    found = BASE["report"] + passes_by + gathered + keys + CHOSEN_BYTES * made + measured
-    return found + candidates(config, sizes, "report")
+    chosen, measured = CHOSEN_BYTES * negatives(config, sizes), MEASURED_CELL * protocol_rows(config, sizes)
+    return BASE["report"] + keys + chosen + measured
+
+
+def of_report(config: Config, sizes: Sizes) -> float:
+    """Return the peak of report where one process does both, in bytes; what the first took is not all given back."""
+    return of_measure(config, sizes) + of_together(config, sizes) - BASE["report"]
 
 
 def peaks(config: Config, sizes: Sizes, kind: str, threads: int) -> dict[str, float]:

@@ -6,7 +6,7 @@ from hnmine.config import Config
 from hnmine.plans import work
 from hnmine.plans.cluster import ClusterConfig
 from hnmine.plans.limits import limits
-from hnmine.plans.memory import peaks
+from hnmine.plans.memory import of_measure, of_together, peaks
 from hnmine.plans.schedule import Estimate, Places, estimate
 from hnmine.plans.sizes import Sizes
 from hnmine.stages.index import settle
@@ -41,8 +41,10 @@ def at_scale(config: Config, sizes: Sizes, cluster: ClusterConfig) -> dict[str, 
     places = Places.of(config, cluster)
     estimates = [estimate(step, places, cluster) for step in steps_of(config, sizes, kind)]
     memory = peaks(config, sizes, kind, places.threads)
+    if config.engine == "ray" or config.workers > 1:  # then the process that was started puts the report together
+        memory |= {"measure": of_measure(config, sizes), "report": of_together(config, sizes)}
     return {
-        "steps": [_row(one, memory[one.step.stage]) for one in estimates],
+        "steps": [_row(one, memory.get(one.step.name, memory[one.step.stage])) for one in estimates],
         "hours": sum(one.hours for one in estimates),
         "moved_bytes": round(sum(one.read + one.written for one in estimates)),
         "index": f"{kind} ({why})",

@@ -11,7 +11,7 @@ from hnmine.filtering.judging import rule_names
 from hnmine.filtering.rescored import uses_rescored
 from hnmine.plans.cluster import ClusterConfig
 from hnmine.plans.counting import count, imagined
-from hnmine.plans.memory import peaks
+from hnmine.plans.memory import LEFT_BEHIND, peaks
 from hnmine.plans.scale import at_scale
 from hnmine.plans.sizes import (
     STORED_REST,
@@ -68,7 +68,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "stages": _stages(context, sizes, to_be is None),
         "disk_bytes": disk,
         "disk_free_bytes": free,
-        "memory_bytes": round(max(memory.values())),
+        "memory_bytes": round(max(memory.values()) + (0 if _pooled(config) else LEFT_BEHIND)),
         "memory_of_stages": {stage: round(value) for stage, value in memory.items()},
         "workers": config.workers,
         "warnings": warnings,
@@ -164,8 +164,14 @@ def _disk(config: Config, sizes: Sizes) -> int:
     return int(text + vectors + words + candidates + emitted)
 
 
+def _pooled(config: Config) -> bool:
+    """Tell whether every step has processes of its own."""
+    return config.engine == "ray" or (config.engine != "inline" and config.workers > 1)
+
+
 def _threads(config: Config, queries: int) -> int:
-    """Return the threads of a process that searches: of one or of the pool's, of which idle ones have none."""
-    pooled = config.engine != "inline" and config.workers > 1
-    processes = min(config.workers, shards(queries, config.shard_rows)) if pooled else 1
+    """Return the threads of a process that searches: all of a single one's, its share of one of a pool."""
+    if config.engine == "ray":
+        return max(1, int(config.task_cpus))
+    processes = min(config.workers, shards(queries, config.shard_rows)) if _pooled(config) else 1
     return thread_share(cores(), processes)
