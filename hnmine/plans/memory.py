@@ -35,7 +35,7 @@ CHOSEN_BYTES = 180.0
 """A chosen negative in the report: eleven numbers, and what they are put together from."""
 CANDIDATE, PAIR = {"retrieve": 40, "filter": 60, "emit": 50, "report": 40}, {"retrieve": 20, "filter": 48, "emit": 40}
 """A shard's candidate, and its pair with a positive, while the shard is worked on."""
-LEFT_BEHIND = 50 * MB
+LEFT_BEHIND = 80 * MB
 """What earlier stages leave in a process that runs all of them, one after the other."""
 WORD_COPIES = 4.0
 """bm25: the corpus' words over its text, while the index is built."""
