@@ -35,6 +35,11 @@ def test_the_pages_tables_are_what_its_commands_print(number: int, monkeypatch: 
     assert squeezed(shown) == [line for line in printed if line in set(squeezed(shown))]
 
 
+def test_the_page_shows_the_cluster_file_that_it_plans_for() -> None:
+    [shown] = re.findall(r"```toml cluster\n(.*?)```", PAGE, re.DOTALL)
+    assert shown == (ROOT / "docs" / "examples" / "cluster.toml").read_text()
+
+
 def limits(config: dict[str, object], cluster: dict[str, object], **sizes: float) -> dict[str, float]:
     given = {"documents": 10**8, "queries": 10**6, "positives": 1.0, "document_bytes": 500.0, **sizes}
     whole = Sizes(query_bytes=50.0, id_bytes=16.0, dims={"embed": 384}, **given)  # type: ignore[arg-type]
