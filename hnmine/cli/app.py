@@ -123,21 +123,24 @@ def init(
     typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force))
 
 
-@app.command(epilog="Example: hnmine plan hnmine.toml --json")
+@app.command(epilog="Example: hnmine plan hnmine.toml --cluster cluster.toml")
 def plan(
     config: opt.ConfigPath,
     out: opt.Out = None,
     override: opt.Override = None,
     source: opt.Source = None,
+    cluster: opt.Cluster = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Say what a run would do: rows, memory, disk, what is done. Loads no model."""
-    from hnmine.cli import show
+    """Say what a run would do: rows, memory, disk, what is done; on given machines also hours. Loads no model."""
+    from hnmine.cli import show, showplan
     from hnmine.config.file import load_config
+    from hnmine.plans.cluster import load_cluster
     from hnmine.running.planning import make_plan
 
-    made = make_plan(load_config(config, tuple(override or ()), out), source)
-    show.result(made, as_json, show.plan)
+    machines = load_cluster(cluster) if cluster is not None else None
+    made = make_plan(load_config(config, tuple(override or ()), out), source, machines)
+    show.result(made, as_json, showplan.plan)
 
 
 @app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")

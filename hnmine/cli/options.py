@@ -59,6 +59,10 @@ RayAddress = Annotated[
     str | None,
     typer.Option("--ray-address", metavar="ADDRESS", help="Ray cluster: auto, local or host:port.", show_default=False),
 ]
+Cluster = Annotated[
+    Path | None,
+    typer.Option("--cluster", help="Machines to plan for, and a collection to be (TOML).", show_default=False),
+]
 FailUnder = Annotated[
     list[str] | None,
     typer.Option("--fail-under", metavar="NAME=X", help="Exit 7 if a number is below X.", show_default=False),

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from hnmine.config.starter import toml_value
 from hnmine.running.runner import StageResult
-from hnmine.running.sizes import format_size
 
 
 def _console() -> Console:
@@ -118,27 +117,6 @@ def _brief(r: StageResult) -> str:
         if r.counts[name]:
             text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
     return text
-
-
-def _free(disk: int | None) -> str:
-    return "in an object store" if disk is None else f"free: {format_size(disk)}"
-
-
-def plan(data: dict[str, Any]) -> None:
-    """Draw a plan."""
-    console = _console()
-    table = _table("Stages", "stage", "state", "would do")
-    for stage in data["stages"]:
-        _row(table, (stage["stage"], stage["state"], stage["work"]))
-    console.print(table)
-    sizes = _table("\nEstimates", "what", "size", "")
-    _row(sizes, ("documents", number(data["documents"]), ""))
-    _row(sizes, ("queries", number(data["queries"]), ""))
-    _row(sizes, ("disk", format_size(data["disk_bytes"]), _free(data["disk_free_bytes"])))
-    _row(sizes, ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"))
-    console.print(sizes)
-    for warning in data["warnings"]:
-        console.print(Text(f"warning: {warning}", style="yellow"))
 
 
 def explanation(data: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ proposed than by products of floats, among them all that could be among the k be
 same documents come out, bit for bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,23 +66,30 @@ def _exact() -> bool:
     return bool((found == bytes_.astype(np.int64) @ bytes_.astype(np.int64).T).all())
 
 
-def byte_room(config: Config, documents: int, queries: int, dim: int) -> int | None:
+def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
     """Return how many bytes rounded documents may take in a search by products of bytes; None where floats serve.
+
+    Args:
+        config: the whole config.
+        size: documents, queries, and numbers in a vector.
+        able: tells whether bytes pay; by default, whether they do here.
 
     Raises:
         ConfigError: bytes are asked for where they cannot serve.
     """
+    documents, queries, dim = size
+    able = able or bytes_pay
     asked, cache = config.index.product, cache_bytes(config) - TORCH_BYTES
     work = 2.0 * documents * dim * queries / config.workers
     if asked == "float32" or config.index.device is not None or dim > MOST_DIM:
         return None
-    if asked == "int8" and not bytes_pay():
+    if asked == "int8" and not able():
         raise ConfigError(
             'index.product = "int8": this CPU has no instructions that add up products of bytes (VNNI), or torch is '
             "not installed; leave it out, or set it to float32"
         )
     small = work < _WORTH or documents * dim < _LARGE or cache < 0
-    if asked == "auto" and (small or config.retrieve.where or not bytes_pay()):
+    if asked == "auto" and (small or config.retrieve.where or not able()):
         return None
     return min(documents * (dim + _EVEN + 8), max(0, cache) // 2)
 

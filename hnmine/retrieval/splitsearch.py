@@ -77,7 +77,7 @@ class _Split:
         config, embed, table = self.context.config, self.context.reading("embed"), item.search.table
         whole = VectorStore(embed / folder_of(config, table, "corpus"))
         queries = VectorStore(embed / folder_of(config, table, "queries"))
-        room = byte_room(config, item.span[1] - item.span[0], queries.rows, whole.dim)
+        room = byte_room(config, (item.span[1] - item.span[0], queries.rows, whole.dim))
         cache = cache_bytes(config) - (0 if room is None else room + TORCH_BYTES)
         part = PartStore(whole, *item.span, max(0, cache))
         return _Part(queries, part, whole.held, exact(part, config.index.device, room))

@@ -1,131 +1,88 @@
 """What a run would do, before it does it: rows, memory, disk, what is done, and settings that look wrong."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from hnmine.config import Config, TeacherTable
+from hnmine.config import Config
 from hnmine.config.partial import is_partial, most_embedded
 from hnmine.errors import Problems
 from hnmine.filtering.judging import rule_names
 from hnmine.filtering.rescored import uses_rescored
-from hnmine.models.crossencoders import HASH_RESCORE_WARNING
-from hnmine.models.encoders import HASH_DIM
-from hnmine.models.modelfiles import HASH_WARNING, find_model
-from hnmine.models.precomputed import vector_sources
-from hnmine.models.teachers import source_tables
-from hnmine.readers.collection import input_sources
+from hnmine.plans.cluster import ClusterConfig
+from hnmine.plans.counting import count, imagined
+from hnmine.plans.memory import LEFT_BEHIND, peaks
+from hnmine.plans.scale import at_scale
+from hnmine.plans.sizes import (
+    STORED_REST,
+    STORED_TEXT,
+    STORED_WORDS,
+    Sizes,
+    negatives,
+    stored_candidates,
+    stored_vectors,
+    stored_verdicts,
+)
+from hnmine.plans.warnings import warnings_of
+from hnmine.plans.work import shards
 from hnmine.readers.fields import check_fields
-from hnmine.readers.files import Source
-from hnmine.readers.tables import text_lines
 from hnmine.retrieval.listchoice import settle
 from hnmine.retrieval.splits import in_parts, split_bytes, split_warnings
 from hnmine.running.keys import changes, expected_keys, is_done, recorded
-from hnmine.running.memory import BASE_BYTES, MODEL_BYTES, cache_bytes
 from hnmine.running.stage import RunContext
+from hnmine.running.workplace import cores, thread_share
 from hnmine.stages import STAGES
-from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.storage.places import disk_free
-from hnmine.storage.vectors import BLOCK_BYTES
-
-UNKNOWN_DIM = 768
 
 
-def make_plan(config: Config, source: Path | None = None) -> dict[str, Any]:
+def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig | None = None) -> dict[str, Any]:
     """Return what a run of this config would do. Reads the input's sizes and the stages' manifests, loads no model.
+
+    Args:
+        config: the whole config.
+        source: another run's folder to read from.
+        cluster: machines to plan for: tasks, hours and bytes of every step then come with it. Where it holds a
+            collection, that one is planned and no file of the input looked at.
 
     Raises:
         InputError: input files, or columns that `retrieve.where` asks for, are missing.
         ModelError: the model cannot be found.
     """
     context = RunContext(config, config.out_folder, source.resolve() if source else None)
-    problems = Problems()
-    check_fields(config, problems)
-    problems.raise_if_any()
-    sizes = _sizes(context)
-    stages = _stages(context, sizes)
-    disk, memory = _disk(config, sizes), _memory(config, sizes)
+    to_be = cluster.collection if cluster is not None else None
+    if to_be is None:
+        problems = Problems()
+        check_fields(config, problems)
+        problems.raise_if_any()
+    sizes, counted = count(context) if to_be is None else (imagined(config, to_be), "by the cluster file")
+    kind, _ = settle(config, sizes.documents, sizes.queries, sizes.dim)
+    disk, memory = _disk(config, sizes), peaks(config, sizes, kind, _threads(config, sizes.queries))
     free = disk_free(config.out_folder)
-    warnings = _warnings(config, sizes)
-    if free is not None and disk > free:
+    warnings = [*warnings_of(config, sizes.documents, kind), *split_warnings(config, kind)]
+    if free is not None and disk > free and to_be is None:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     return {
         "out": str(config.out_folder),
-        "documents": sizes["documents"],
-        "queries": sizes["queries"],
-        "dim": sizes["dim"],
-        "counted": sizes["counted"],
-        "stages": stages,
+        "documents": sizes.documents,
+        "queries": sizes.queries,
+        "dim": sizes.dim,
+        "counted": counted,
+        "stages": _stages(context, sizes, to_be is None),
         "disk_bytes": disk,
         "disk_free_bytes": free,
-        "memory_bytes": memory,
+        "memory_bytes": round(max(memory.values()) + (0 if _pooled(config) else LEFT_BEHIND)),
+        "memory_of_stages": {stage: round(value) for stage, value in memory.items()},
         "workers": config.workers,
         "warnings": warnings,
+        **({"scale": at_scale(config, sizes, cluster)} if cluster is not None else {}),
     }
 
 
-def _sizes(context: RunContext) -> dict[str, Any]:
-    """Return rows and dimension: exact where ingest and embed are done, else counted in the input's files."""
-    sources = input_sources(context.config)
-    size = sum(s.system.size(s.path) or 0 for role in ("corpus", "pairs") for s in sources.get(role, ()))
-    ingest = (recorded(context.reading("ingest")) or {}).get("counts")
-    embed = (recorded(context.reading("embed")) or {}).get("counts")
-    documents, queries, counted = 0, 0, "in the input's files, before copies are collapsed"
-    if ingest:
-        documents, queries, counted = ingest["documents"], ingest["queries"], "by ingest"
-    else:
-        documents = sum(_count(s) for role in ("corpus", "pairs") for s in sources.get(role, ()))
-        queries = sum(_count(s) for role in ("queries", "pairs") for s in sources.get(role, ()))
-    dims = _dims(context.config, embed or {})
-    return {
-        "documents": documents, "queries": queries, "dim": dims["embed"], "dims": dims, "text_bytes": size,
-        "counted": counted,
-    }  # fmt: skip
-
-
-def _dims(config: Config, embed: dict[str, Any]) -> dict[TeacherTable, int]:
-    """Return the dimension of each teacher's vectors; `embed` is what that stage counted, if it is done."""
-    labels, known = source_tables(config), embed.get("source_dims", {})
-    counted = {"embed": embed.get("dim"), "guide": embed.get("guide_dim")}
-    counted |= {table: known.get(label) for table, label in labels.items()}
-    return {table: counted[table] or _dim(config, table) for table in config.teachers}
-
-
-def _count(source: Source) -> int:
-    if source.ending in (".parquet", ".pq"):
-        with source.open() as file:
-            return int(pq.read_metadata(file).num_rows)
-    return sum(1 for _, line in text_lines(source) if line.strip())
-
-
-def _dim(config: Config, table: TeacherTable = "embed") -> int:
-    """Return the dimension of a teacher's vectors as far as it can be known without loading the model."""
-    teacher = config.teachers[table]
-    if teacher.model == "hash":
-        return HASH_DIM
-    if teacher.model == "precomputed":
-        source = vector_sources(config, table)["queries"][0]
-        if source.ending in (".parquet", ".pq"):
-            with source.open() as file:
-                for field in pq.read_schema(file):
-                    if hasattr(field.type, "list_size"):
-                        return int(field.type.list_size)
-        return UNKNOWN_DIM
-    folder = Path(find_model(teacher, table))
-    for name in ("config.json", "0_Transformer/config.json"):
-        if (folder / name).exists():
-            return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))
-    return UNKNOWN_DIM
-
-
-def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
-    expected = expected_keys(list(STAGES.values()), context)
-    documents, queries = sizes["documents"], sizes["queries"]
+def _stages(context: RunContext, sizes: Sizes, there: bool) -> list[dict[str, str]]:
+    """Return the state of each stage and its work; without a state where the input is not there to be looked at."""
+    expected = expected_keys(list(STAGES.values()), context) if there else {}
+    documents, queries = sizes.documents, sizes.queries
     config = context.config
-    kind, why = settle(config, documents, queries, sizes["dim"])
+    kind, why = settle(config, documents, queries, sizes.dim)
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
@@ -140,7 +97,9 @@ def _stages(context: RunContext, sizes: dict[str, Any]) -> list[dict[str, str]]:
         "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",
         "report": "report.json",
     }
-    return [{"stage": name, "state": _state(name, context, expected), "work": work[name]} for name in expected]
+    names = [stage.name for stage in STAGES.values() if stage.applies(config)]
+    states = {name: _state(name, context, expected) if there else "to do" for name in names}
+    return [{"stage": name, "state": states[name], "work": work[name]} for name in names]
 
 
 def _embedded(config: Config, documents: int, queries: int) -> str:
@@ -188,103 +147,26 @@ def _state(name: str, context: RunContext, expected: dict[str, dict[str, Any]]) 
     return f"stale: {'; '.join(changes(old, expected[name]))}"
 
 
-def _disk(config: Config, sizes: dict[str, Any]) -> int:
+def _disk(config: Config, sizes: Sizes) -> int:
     """Return an estimate of what all stages write."""
-    rows, queries = sizes["documents"] + sizes["queries"], sizes["queries"]
-    vectors = 0
-    for table, teacher in config.teachers.items():
-        embedded = most_embedded(config, sizes["documents"], queries) + queries if table == "embed" else rows
-        vectors += embedded * (sizes["dims"][table] * (2 if teacher.dtype == "float16" else 4) + 8)
-    sources = config.retrieve.source
-    each = (28 if config.guide is not None else 24) + 8 * len(sources)
-    candidates = queries * config.retrieve.most * each * 2
-    words = sizes["text_bytes"] * sum(source.kind == "bm25" for source in sources)  # 8 bytes a word
-    mean_text = sizes["text_bytes"] / max(1, sizes["documents"])
-    emitted = queries * config.emit.num_negatives * mean_text
-    return int(sizes["text_bytes"] + vectors + words + candidates + emitted + split_bytes(config, queries))
+    vectors = sum(
+        stored_vectors(config, sizes, table) + sizes.queries * (8 + 4 * sizes.dims[table]) for table in config.teachers
+    )
+    words = sizes.text_bytes * sum(source.kind == "bm25" for source in config.retrieve.source)  # 8 bytes a word
+    candidates = stored_candidates(config, sizes) + stored_verdicts(config, sizes)
+    text = (STORED_TEXT + STORED_WORDS + STORED_REST) * sizes.text_bytes
+    emitted = (negatives(config, sizes) + 2 * sizes.queries * sizes.positives) * sizes.document_bytes * STORED_TEXT
+    return int(text + vectors + words + candidates + emitted + split_bytes(config, sizes.queries))
 
 
-def _memory(config: Config, sizes: dict[str, Any]) -> int:
-    """Return an estimate of one worker's peak: the largest of embedding, searching and ingesting."""
-    rows = {table: dim * 4 for table, dim in sizes["dims"].items()}
-    every = sum(rows.values())
-    kept = min(sizes["documents"] * every, cache_bytes(config))
-    streamed = min(sizes["documents"] * max(rows.values()), BLOCK_BYTES)
-    shard = config.shard_rows * (every + config.retrieve.most * 60)
-    search = kept + 2 * streamed + QUERY_BLOCK * (every + config.retrieve.most * 40) + shard
-    ids = sizes["documents"] * 400
-    words = 4 * sizes["text_bytes"] if any(source.kind == "bm25" for source in config.retrieve.source) else 0
-    models = [t.model for t in config.teachers.values()] + ([config.rescore.model] if config.rescore else [])
-    # one model after the other, so the larger counts
-    model = max(0 if name in ("hash", "precomputed") else MODEL_BYTES for name in models)
-    return int(BASE_BYTES + max(search, ids, model, words))
+def _pooled(config: Config) -> bool:
+    """Tell whether every step has processes of its own."""
+    return config.engine == "ray" or (config.engine != "inline" and config.workers > 1)
 
 
-def _unused(config: Config) -> Iterator[str]:
-    """Yield settings that are given, but that the rule or the way of choosing does not look at."""
-    rules = rule_names(config.filter)
-    for name, needs in (
-        ("percent", "percent"),
-        ("margin", "margin"),
-        ("min_score", "absolute"),
-        ("max_score", "absolute"),
-        ("guide_margin", "guide"),
-    ):
-        if name in config.filter.model_fields_set and needs not in rules:
-            yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
-    if "sample" in config.embed.model_fields_set and not is_partial(config):
-        yield "embed.sample is set, but embed.documents is 'all' and does not use it"
-    if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
-        yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
-    for name, way in (
-        ("simans_a", "simans"),
-        ("simans_b", "simans"),
-        ("random_share", "mixed"),
-        ("diversity", "diverse"),
-    ):
-        if name in config.emit.model_fields_set and config.emit.choose != way:
-            yield f"emit.{name} is set, but emit.choose is {config.emit.choose!r} and does not use it"
-
-
-def _about_rescoring(config: Config) -> Iterator[str]:
-    """Yield what is worth knowing of the table [rescore]."""
-    if config.rescore is None:
-        return
-    if not uses_rescored(config) and "rescore_score" not in config.emit.extra_columns:
-        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
-    if config.rescore.model == "hash":
-        yield HASH_RESCORE_WARNING
-    elif config.workers > 1:
-        yield f"{config.workers} workers load the model of [rescore] {config.workers} times"
-
-
-def _warnings(config: Config, sizes: dict[str, Any]) -> list[str]:
-    """Return settings that will run but hardly do what is meant."""
-    found, wanted = [*_unused(config)], config.emit.retrieved_negatives
-    poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
-    if config.emit.ensemble == "cross" and poor:
-        found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
-    ranks, top_k = config.filter.ranks, config.retrieve.most
-    if ranks is not None and ranks[1] > top_k:
-        found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
-    if sizes["documents"] and config.retrieve.top_k >= sizes["documents"]:
-        found.append(f"retrieve.top_k = {config.retrieve.top_k}, but there are only {sizes['documents']:,} documents")
-    kind, _ = settle(config, sizes["documents"], sizes["queries"], sizes["dim"])
-    found.extend(split_warnings(config, kind))
-    if config.retrieve.where and config.index.kind in ("hnsw", "ivf"):
-        found.append(f"index.kind is {config.index.kind!r}, but retrieve.where is held to by exact search alone")
-    if kind == "ivf" and config.retrieve.top_k > config.index.recall_depth:
-        found.append(
-            f"index.recall_depth is {config.index.recall_depth}, but retrieve.top_k is {config.retrieve.top_k}: "
-            "recall further down is not measured, and lower"
-        )
-    if config.retrieve.where and any(source.kind == "run" for source in config.retrieve.source):
-        found.append("retrieve.where only takes documents out of imported runs: their lists may get shorter than top_k")
-    if config.guide is not None and "guide" not in rule_names(config.filter):
-        found.append("[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing")
-    if config.uses_hash:
-        found.append(HASH_WARNING)
-    found.extend(_about_rescoring(config))
-    if config.workers > 1 and any(t.model not in ("hash", "precomputed") for t in config.teachers.values()):
-        found.append(f"{config.workers} workers load the model {config.workers} times")
-    return found
+def _threads(config: Config, queries: int) -> int:
+    """Return the threads of a process that searches: all of a single one's, its share of one of a pool."""
+    if config.engine == "ray":
+        return max(1, int(config.task_cpus))
+    processes = min(config.workers, shards(queries, config.shard_rows)) if _pooled(config) else 1
+    return thread_share(cores(), processes)

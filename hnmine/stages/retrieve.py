@@ -85,7 +85,7 @@ def _setup(context: RunContext) -> _State:
     cache = cache_bytes(config)
     queries = VectorStore(embed / "queries")
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
-    room = byte_room(config, documents, queries.rows, queries.dim)
+    room = byte_room(config, (documents, queries.rows, queries.dim))
     cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
     corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(documents, config.retrieve.background, config.seed)

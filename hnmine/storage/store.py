@@ -213,7 +213,8 @@ class Shards:
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder, self.schema = folder, schema
-        self.paths = sorted(folder.glob("part-*.parquet"))
+        # by number: part-100000 comes after part-99999, which it would not by name alone
+        self.paths = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
         rows = together(count_rows, self.paths)
         self.offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 

@@ -175,7 +175,7 @@ def test_plan_counts_the_guide(base: Path, tmp_path: Path) -> None:
         ("percent", {"guide": None, "emit": {"extra_columns": []}}), ("guide", {}),
     ))  # fmt: skip
     assert both["disk_bytes"] - one["disk_bytes"] >= (DOCUMENTS + QUERIES) * 256 * 4
-    assert both["memory_bytes"] > one["memory_bytes"]
+    assert both["memory_of_stages"]["retrieve"] > one["memory_of_stages"]["retrieve"]
     assert "900 texts with hash and with hash" in [stage["work"] for stage in both["stages"]]
     silent = make_plan(config(base, str(tmp_path), "percent", filter={"guide_margin": 0.1}))["warnings"]
     assert any(w.startswith("[guide] is given, but filter.rule does not name guide") for w in silent)

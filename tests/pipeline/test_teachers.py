@@ -201,9 +201,11 @@ def test_plan_counts_their_vectors_and_the_summary_names_them(
     one, three = (make_plan(config(base, f"plan{len(s)}", source=s)) for s in ([BM25], ALL))
     each = (DOCUMENTS + QUERIES) * (256 * 4 + 8)
     assert three["disk_bytes"] - one["disk_bytes"] >= 2 * each
-    assert three["memory_bytes"] - one["memory_bytes"] >= 2 * DOCUMENTS * 256 * 4
+    more = three["memory_of_stages"]["retrieve"] - one["memory_of_stages"]["retrieve"]
+    assert more >= 2 * DOCUMENTS * 256 * 4
     assert three["stages"][1]["work"].count("hash") == 3
-    assert make_plan(config(base))["memory_bytes"] == three["memory_bytes"]
+    done = make_plan(config(base))  # counted by ingest, where labels are not lines of a file
+    assert done["memory_bytes"] == pytest.approx(three["memory_bytes"], rel=0.001)
     show.stages(run(config(base)))
     assert "and of 256 by odd, and of 256 by short" in " ".join("".join(capsys.readouterr()).split())
 

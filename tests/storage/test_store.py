@@ -307,3 +307,11 @@ def test_strings_in_lists_are_read_as_strings_or_by_dictionary_as_the_schema_say
         read = Shards(tmp_path, schema).read(0)
         assert read.schema.equals(schema)
         assert read.to_pylist() == found.to_pylist()
+
+
+def test_shards_beyond_the_hundred_thousandth_stand_in_order(tmp_path):
+    numbers = [9_999, 10_000, 10_001, 99_999, 100_000, 100_001]
+    schema = pa.schema([pa.field("row", pa.int64(), nullable=False)])
+    for number in numbers:
+        write_table(pa.table({"row": [number]}, schema=schema), tmp_path / part_name(number), "key")
+    assert Shards(tmp_path, schema).column("row").to_pylist() == numbers
