@@ -80,9 +80,11 @@ def load_cluster(path: Path) -> ClusterConfig:
         lines = (f"{path}: {'.'.join(map(str, e['loc']))}: {_message(e)}" for e in error.errors())
         raise ConfigError("\n".join(lines)) from None
     try:
-        parse_size(found.memory)
+        memory = parse_size(found.memory)
     except ValueError as error:
         raise ConfigError(f"{path}: memory: {error}") from None
+    if not memory:
+        raise ConfigError(f"{path}: memory: a node without any cannot work; say how much it has")
     return found
 
 

@@ -113,7 +113,8 @@ def of_retrieve(config: Config, sizes: Sizes, kind: str, threads: int) -> float:
         threads: of the process.
     """
     cache, found = float(cache_bytes(config)), BASE["retrieve"]
-    room = byte_room(config, (sizes.documents, sizes.queries, sizes.dim), lambda: True) if kind == "flat" else None
+    whole = kind == "flat" and config.index.splits == 1
+    room = byte_room(config, (sizes.documents, sizes.queries, sizes.dim), lambda: True) if whole else None
     if room is not None:
         cache, found = max(0.0, cache - room - TORCH_BYTES), found + room + TORCH_BYTES
     for table in config.teachers:

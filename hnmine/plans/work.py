@@ -7,7 +7,7 @@ hours of a cluster. All functions are formulas over sizes; none reads a file.
 import math
 from dataclasses import dataclass
 
-from hnmine.config import Config
+from hnmine.config import Config, TeacherTable
 from hnmine.plans.sizes import (
     STORED_REST,
     STORED_TEXT,
@@ -44,6 +44,8 @@ HNSW_SECONDS_A_DOCUMENT = 5.4e-4
 PASSES, PASSES_A_TEACHER = 4, 2
 """How often a block of queries goes through all vectors: for the positives' vectors, for the product, for the exact
 scores of what it proposes, for the cosines to the positives. Another teacher takes two more of its own."""
+IN_PARTS = 2
+"""Passes that go through parts of the corpus where it has some: the product, and the exact scores."""
 
 _SHARES = {"flat": 1.0, "ivf": 0.2 / SMALL, "hnsw": 0.0}
 """Operations of the product, over those of exact search: lists with a recall of .99 hold a fifth of the documents."""
@@ -159,8 +161,9 @@ def index(config: Config, sizes: Sizes, kind: str) -> list[Step]:
 def retrieve(config: Config, sizes: Sizes, kind: str, splits: int = 1) -> list[Step]:
     """Return the work of retrieve: every block of queries goes through all vectors, `PASSES` times.
 
-    What the vectors take beyond `memory` is read again each time. With `splits` parts of the corpus a task is one part
-    for one shard of queries, and a task more for each shard puts the parts' hits together.
+    What the vectors take beyond `memory` is read again each time. With `splits` parts of the corpus the product and its
+    exact scores are those of a task for each part and shard of queries, and a task more for each shard puts the
+    parts' hits together; what is left goes through the whole corpus all the same.
 
     Args:
         config: the whole config.
@@ -170,31 +173,54 @@ def retrieve(config: Config, sizes: Sizes, kind: str, splits: int = 1) -> list[S
     """
     tasks = shards(sizes.queries, config.shard_rows)
     blocks = tasks * -(-min(sizes.queries, config.shard_rows) // QUERY_BLOCK)
-    cache, read, once, flops = cache_bytes(config), 0.0, 0.0, 0.0
-    for table in config.teachers:
+    found = sizes.queries * (config.retrieve.most + sizes.positives)
+    candidate = SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * sizes.dim
+    flops = sum(2.0 * sizes.queries * sizes.documents * sizes.dims[table] * _SHARES[kind] for table in config.teachers)
+    corpus_files, before = 2.0 * shards(sizes.documents, config.shard_rows), list[Step]()
+    if splits > 1:
+        searched = dict.fromkeys(config.teachers, IN_PARTS)
+        once, read, _ = _passes(config, sizes, blocks * splits, searched, splits)
+        hits = 8.0 * found * splits
+        before = [
+            Step("retrieve", "parts", tasks * splits, flops=flops, read=read, written=hits, once_read=once,
+                 once_files=corpus_files),
+            Step("retrieve", "merge", tasks, single=1e-7 * found * splits, read=hits, written=hits),
+        ]  # fmt: skip
+    passes = {table: PASSES if table == "embed" else PASSES_A_TEACHER for table in config.teachers}
+    left = {table: count - (IN_PARTS if splits > 1 else kind == "hnsw") for table, count in passes.items()}
+    once, read, cache = _passes(config, sizes, blocks, left)
+    terms, stored_words = held_terms(sizes), STORED_WORDS * sizes.text_bytes
+    kept = min(terms, max(0.0, cache))
+    read += blocks * stored_words * (1 - kept / terms)
+    files = blocks * shards(sizes.documents, config.shard_rows) * (read > 0) * PASSES
+    once += stored_words * kept / terms + (stored_vectors(config, sizes) if kind == "hnsw" else 0)
+    search = Step(
+        "retrieve", f"search ({kind})", tasks, threaded=found * candidate, flops=flops * (splits == 1), read=read,
+        written=stored_candidates(config, sizes), files=files + tasks, once_read=once, once_files=corpus_files,
+    )  # fmt: skip
+    return [*before, search]
+
+
+def _passes(
+    config: Config, sizes: Sizes, blocks: float, passes: dict[TeacherTable, int], splits: int = 1
+) -> tuple[float, float, float]:
+    """Return what of the vectors is read once a process and over and over, in bytes, and what they leave of the cache.
+
+    Args:
+        config: the whole config.
+        sizes: of the collection.
+        blocks: of queries that go through the vectors, each through one part of them.
+        passes: how often each does, for every teacher.
+        splits: parts that the vectors are cut into.
+    """
+    cache, once, read = float(cache_bytes(config)), 0.0, 0.0
+    for table, count in passes.items():
         held, stored = held_vectors(config, sizes, table) / splits, stored_vectors(config, sizes, table) / splits
         kept = min(held, cache)
-        cache -= int(kept)
-        passes = (PASSES if table == "embed" else PASSES_A_TEACHER) - (kind == "hnsw")
-        read += blocks * splits * passes * stored * (1 - kept / held)
+        cache -= kept
+        read += blocks * count * stored * (1 - kept / held)
         once += stored * kept / held
-        flops += 2.0 * sizes.queries * sizes.documents * sizes.dims[table] * _SHARES[kind]
-    terms, stored_words = held_terms(sizes), STORED_WORDS * sizes.text_bytes
-    kept = min(terms, max(0, cache))
-    read += blocks * stored_words * (1 - kept / terms)
-    found = sizes.queries * (config.retrieve.most + sizes.positives)
-    files = blocks * shards(sizes.documents, config.shard_rows) * (read > 0) * PASSES
-    candidate = SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * sizes.dim
-    loaded = once + stored_words * kept / terms + (stored_vectors(config, sizes) if kind == "hnsw" else 0)
-    corpus_files = 2.0 * shards(sizes.documents, config.shard_rows)
-    search = Step(
-        "retrieve", f"search ({kind})", tasks * splits, threaded=found * candidate, flops=flops, read=read,
-        written=stored_candidates(config, sizes), files=files + tasks, once_read=loaded, once_files=corpus_files,
-    )  # fmt: skip
-    if splits > 1:
-        hits = 8.0 * found * splits
-        return [search, Step("retrieve", "merge", tasks, single=1e-7 * found * splits, read=hits, written=hits)]
-    return [search]
+    return once, read, cache
 
 
 def judging(config: Config, sizes: Sizes) -> list[Step]:

@@ -16,7 +16,7 @@ import numpy as np
 from hnmine.config import Config
 from hnmine.errors import ConfigError
 from hnmine.retrieval.pairs import Corpus
-from hnmine.retrieval.search import TILE_ROWS, Proposer, best_of, shares
+from hnmine.retrieval.search import SLACK, TILE_ROWS, ExactProposer, Proposer, best_of, shares
 from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.threads import in_threads
 from hnmine.science.dots import error_bound, lengths
@@ -33,13 +33,15 @@ _EVEN = 4
 # Operations of a worker's search from which on loading torch for it pays: some four seconds of products of floats.
 _WORTH = 4e11
 # Numbers of a corpus from which on the products take so much of the time that faster ones pay.
-_LARGE = 3e7
+_LARGE = 1e8
 # Rows are rounded this many at a time: what a core's cache holds.
 _ROWS = 1024
 # More documents than wanted that the first queries are asked for; from then on so many that they settle this share
 # of the queries, and some to spare.
-_MORE, _SETTLED, _SPARE = 0.5, 0.99, 1.1
+_MORE, _SETTLED, _SPARE = 0.5, 0.95, 1.1
 _TRIAL = 64
+# Where more are needed than so many times what is wanted, floats serve: bytes tell too little apart.
+_MOST = 8
 
 
 def bytes_pay(cpu: Path = Path("/proc/cpuinfo")) -> bool:
@@ -81,7 +83,7 @@ def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], boo
     able = able or bytes_pay
     asked, cache = config.index.product, cache_bytes(config) - TORCH_BYTES
     work = 2.0 * documents * dim * queries / config.workers
-    if asked == "float32" or config.index.device is not None or dim > MOST_DIM:
+    if asked == "float32" or config.index.device is not None or dim > MOST_DIM or config.retrieve.where:
         return None
     if asked == "int8" and not able():
         raise ConfigError(
@@ -89,7 +91,7 @@ def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], boo
             "not installed; leave it out, or set it to float32"
         )
     small = work < _WORTH or documents * dim < _LARGE or cache < 0
-    if asked == "auto" and (small or config.retrieve.where or not able()):
+    if asked == "auto" and (small or not able()):
         return None
     return min(documents * (dim + _EVEN + 8), max(0, cache) // 2)
 
@@ -212,25 +214,35 @@ class ByteProposer(Proposer):
         self._kept: dict[int, Rounded] = {}
         self._share = 1.0 + _MORE
         self.trial = _TRIAL
+        self._floats, self._wanted = ExactProposer(corpus), 1
         self._last = (np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.uint64))
 
     def first(self, k: int) -> int:
         """Return how many documents to ask for at first: what would have settled most queries so far."""
-        return max(super().first(k), int(self._share * k))
+        self._wanted = k
+        return super().first(k) if self._share > _MOST else max(super().first(k), int(self._share * k))
 
     def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:
         """Learn from a search how many documents to ask for."""
         which, proposed = self._last
-        if len(part):
+        if len(part) and self._share <= _MOST:
             at, scores = np.searchsorted(part, which), unpack(proposed)[0]
             may = (scores >= last_score(best[at])[:, None]) & (proposed != NOTHING)
             needed = asked.copy()
             needed[at] = may.sum(axis=1) + 1
-            self._share = max(1.0, float(np.quantile(needed, _SETTLED)) * _SPARE / best.shape[1])
+            # of the queries given, so that one of them that is unlike the others does not decide
+            enough = float(np.quantile(needed, _SETTLED, method="lower"))
+            self._share = max(1.0, enough * _SPARE / best.shape[1])
             self.trial = 0
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k documents of the corpus that could score highest, and what the last could score."""
+        """Return the k documents of the corpus that could score highest, and what the last could score.
+
+        Queries that bytes tell too few documents apart for are left to products of floats.
+        """
+        if self._share > _MOST or k > _MOST * (self._wanted + SLACK):
+            self._last = (which[:0], np.zeros((0, 1), dtype=np.uint64))
+            return self._floats.propose(queries, which, k)
         rounded = Rounded.of(queries, 1)
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 

@@ -153,7 +153,7 @@ class _Tree:
         spans = [span for known in self.levels[max(0, min(level, len(self.levels)) - 1) :] for span in known]
         kept = {self.search.folder(self.retrieve, span) for span in spans}
         folder = self.retrieve / FOLDER / str(self.search.number)
-        for path in sorted(folder.iterdir()) if folder.exists() else []:
+        for path in sorted(folder.glob("*")) if folder.exists() else []:
             if path not in kept:
                 remove_folder(path)
 

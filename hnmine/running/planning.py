@@ -5,7 +5,7 @@ from typing import Any
 
 from hnmine.config import Config
 from hnmine.config.partial import is_partial, most_embedded
-from hnmine.errors import Problems
+from hnmine.errors import InputError, Problems
 from hnmine.filtering.judging import rule_names
 from hnmine.filtering.rescored import uses_rescored
 from hnmine.plans.cluster import ClusterConfig
@@ -54,6 +54,8 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         check_fields(config, problems)
         problems.raise_if_any()
     sizes, counted = count(context) if to_be is None else (imagined(config, to_be), "by the cluster file")
+    if cluster is not None and not (sizes.documents and sizes.queries and sizes.document_bytes):
+        raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, _ = settle(config, sizes.documents, sizes.queries, sizes.dim)
     disk, memory = _disk(config, sizes), peaks(config, sizes, kind, _threads(config, sizes.queries))
     free = disk_free(config.out_folder)

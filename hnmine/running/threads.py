@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hnmine.running.workplace import cores, my_place, thread_share
 
@@ -13,6 +13,11 @@ ResultT = TypeVar("ResultT")
 def thread_count() -> int:
     """Return how many threads this process may keep busy."""
     return thread_share(cores(), my_place().count)
+
+
+def together(*parts: Callable[[], Any]) -> list[Any]:
+    """Return the results of functions that have nothing to do with each other, in order."""
+    return in_threads(lambda part: part(), parts)
 
 
 def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT]) -> list[ResultT]:

@@ -13,7 +13,8 @@ def step_for(largest: float | np.ndarray) -> np.ndarray:
         largest: the largest absolute value, any shape, finite.
     """
     largest = np.asarray(largest, dtype=np.float32)
-    return np.asarray(np.where(largest > 0, largest / np.float32(LIMIT), 1), dtype=np.float32)
+    least = np.finfo(np.float32).tiny
+    return np.asarray(np.where(largest > 0, np.maximum(largest / np.float32(LIMIT), least), 1), dtype=np.float32)
 
 
 def to_bytes(vectors: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -27,15 +28,17 @@ def to_bytes(vectors: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def lost(vectors: np.ndarray, numbers: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Return the length of what rounding took from each vector, |x - step * b|, float32, shape (n,).
+    """Return the length of what rounding took from each vector, |x - step * b|, rounded up to float32, shape (n,).
+
+    In float64, since the squares of small remainders are 0 in float32.
 
     Args:
         vectors: float32, shape (n, d).
         numbers: int8, shape (n, d): what `to_bytes` made of them.
         step: as for `to_bytes`.
     """
-    rest = vectors - numbers * step
-    return np.asarray(np.sqrt(np.einsum("nd,nd->n", rest, rest)))
+    rest = vectors - numbers * np.asarray(step, dtype=np.float64)
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", rest, rest)) * (1 + 1e-6), dtype=np.float32)
 
 
 def product_error(query_lost: np.ndarray, query_length: np.ndarray, lost: float, length: float) -> np.ndarray:

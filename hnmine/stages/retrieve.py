@@ -25,6 +25,7 @@ from hnmine.retrieval.where import Where, described
 from hnmine.running.keys import shard_items
 from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
+from hnmine.running.threads import together
 from hnmine.science.background import background, sample_rows
 from hnmine.science.dots import dots, pair_dots, unit
 from hnmine.storage.places import local_copy
@@ -85,7 +86,9 @@ def _setup(context: RunContext) -> _State:
     cache = cache_bytes(config)
     queries = VectorStore(embed / "queries")
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
-    room = byte_room(config, (documents, queries.rows, queries.dim))
+    index, before = _open_index(context), merged_searches(context)
+    searched = index is None and "embed" not in before
+    room = byte_room(config, (documents, queries.rows, queries.dim)) if searched else None
     cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
     corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(documents, config.retrieve.background, config.seed)
@@ -94,7 +97,7 @@ def _setup(context: RunContext) -> _State:
         Shards(context.reading("ingest") / "queries", QUERIES),
         queries,
         corpus,
-        _open_index(context),
+        index,
         sample,
         corpus.gather(sample),
         Words(context.reading("ingest"), cache // 4),
@@ -103,7 +106,7 @@ def _setup(context: RunContext) -> _State:
         Where.open(context, context.folder("retrieve")),
         room,
         cache,
-        merged_searches(context),
+        before,
     )
 
 
@@ -151,9 +154,12 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
     candidates, scores, by_source = _find(state, asked)
     places = candidates.with_values(state.corpus.positions(candidates.values))
-    similar = pair_cosines(state.corpus, places, positives.with_values(inverse), vectors)
-    with_query, with_positives = state.words.overlaps(Ragged.from_arrow(table.column("terms")), candidates, positives)
-    background_of = _backgrounds(state, queries, positives, (vectors, inverse))
+    terms = Ragged.from_arrow(table.column("terms"))
+    similar, (with_query, with_positives), background_of = together(
+        lambda: pair_cosines(state.corpus, places, positives.with_values(inverse), vectors),
+        lambda: state.words.overlaps(terms, candidates, positives),
+        lambda: _backgrounds(state, queries, positives, (vectors, inverse)),
+    )
     ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),

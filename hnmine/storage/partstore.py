@@ -35,7 +35,7 @@ class PartStore:
         offsets = self.store.shards.offsets
         most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.store.dim))
         groups: list[list[int]] = []
-        held = np.flatnonzero((offsets[:-1] < self.last) & (offsets[1:] > self.first))
+        held = np.flatnonzero((offsets[:-1] < self.last) & (offsets[1:] > self.first) & (np.diff(offsets) > 0))
         for number in held.tolist():
             if groups and offsets[number + 1] - max(offsets[groups[-1][0]], self.first) <= most:
                 groups[-1].append(number)

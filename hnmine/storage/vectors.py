@@ -131,6 +131,8 @@ class VectorStore:
         most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.dim))
         group: list[int] = []
         for number in range(len(self.shards)):
+            if offsets[number] == offsets[number + 1]:
+                continue
             if group and offsets[number + 1] - offsets[group[0]] > most:
                 yield Block(int(offsets[group[0]]), self._block(group))
                 group = []

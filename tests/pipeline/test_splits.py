@@ -55,6 +55,14 @@ def config(base: Path, out: str, splits: int = 1, **tables: Any) -> Config:
     return config_for(base, out, **{"shard_rows": 256, "index": {"splits": splits}, **tables})
 
 
+def test_parts_are_merged_in_an_object_store_too(base: Path, whole: Path) -> None:
+    stored = config(base, "memory://hnmine-splits/run", 3)
+    run(stored, SEARCH)
+    found = [path.read_bytes() for path in sorted((stored.out_folder / "retrieve").glob("part-*.parquet"))]
+    assert found == [path.read_bytes() for path in sorted((whole / "retrieve").glob("part-*.parquet"))]
+    assert not list((stored.out_folder / "retrieve" / FOLDER).rglob("*"))
+
+
 @pytest.fixture(scope="module")
 def whole(base: Path) -> Path:
     run(config(base, "whole"))

@@ -56,12 +56,14 @@ def test_what_memory_does_not_keep_is_read_again_for_every_block_of_queries(tmp_
     assert again.flops == 2 * 1e8 * 1e6 * 384
 
 
-def test_parts_of_the_corpus_make_more_tasks_and_less_to_read_again(tmp_path: Path) -> None:
+def test_parts_of_the_corpus_make_more_tasks_and_take_the_passes_of_the_search_alone(tmp_path: Path) -> None:
     config = config_for(tmp_path, memory="50GB")
-    [whole], [search, merge] = (work.retrieve(config, SIZES, "flat", splits) for splits in (1, 8))
-    assert (search.tasks, merge.tasks) == (8 * whole.tasks, whole.tasks)
-    assert search.read < 0.4 * whole.read
-    assert search.flops == whole.flops
+    [whole], [parts, merge, rest] = (work.retrieve(config, SIZES, "flat", splits) for splits in (1, 8))
+    assert (parts.tasks, merge.tasks, rest.tasks) == (8 * whole.tasks, whole.tasks, whole.tasks)
+    words = 245 * 4 * 0.2 * 5e10  # read again by each block of the step that comes after
+    assert parts.read == 0  # each part is kept
+    assert rest.read - words == pytest.approx((whole.read - words) * (work.PASSES - work.IN_PARTS) / work.PASSES)
+    assert (parts.flops, rest.flops) == (whole.flops, 0)
 
 
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 2**32))

@@ -254,12 +254,17 @@ def test_a_device_that_is_not_there_is_said():
 @given(
     st.integers(1, 90), st.integers(1, 6), st.integers(1, 30), st.sampled_from([1, 3, 8, 33]), st.integers(0, 3),
     st.integers(0, 50), st.lists(st.integers(1, 89), max_size=3), st.sampled_from([0, 100, 10**6]),
+    st.sampled_from([1, 1e-10, 1e-22, 1e-30]),
 )  # fmt: skip
-def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, dim, kinds, seed, cuts, room):
+def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, dim, kinds, seed, cuts, room, scale):
     pytest.importorskip("torch", reason="torch is not installed")
     corpus = tied_vectors(rows, dim, kinds, seed) if kinds else random_vectors(rows, dim, seed)
-    corpus *= np.random.default_rng(seed).choice([0, 1e-3, 1, 30], size=(rows, 1)).astype(np.float32)
-    queries, parts = random_vectors(asked, dim, seed + 1), InBlocks(corpus, [c for c in cuts if c < rows])
+    corpus *= np.random.default_rng(seed).choice([0, 1e-3, 1, 30], size=(rows, 1)).astype(np.float32) * np.float32(
+        scale
+    )
+    queries = random_vectors(asked, dim, seed + 1) * np.float32(scale)
+    queries[0] *= seed % 2  # a query of zeros ties with everything
+    parts = InBlocks(corpus, [c for c in cuts if c < rows])
     keys = search(parts, queries, k, ByteProposer(parts, room))
     np.testing.assert_array_equal(keys, exactly(parts, queries, k))
 
@@ -267,7 +272,7 @@ def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, d
 def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
     pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = random_vectors(3_000, 8, 1), random_vectors(20, 8, 2)
-    corpus[2_000:] = corpus[0] + 1e-3 * corpus[2_000:]  # a thousand that bytes cannot tell apart
+    corpus[2_800:] = corpus[0] + 1e-3 * corpus[2_800:]  # two hundred that bytes cannot tell apart
     queries[:15] = corpus[0]
     asked = []
 
@@ -285,6 +290,36 @@ def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
     assert asked[: most + 1] == sorted(asked[: most + 1])
     assert asked[most] * 0.6 < asked[most + 1]
     assert asked[most + 2 :] == []
+
+
+def test_vectors_that_bytes_cannot_tell_apart_are_left_to_floats():
+    pytest.importorskip("torch", reason="torch is not installed")
+    corpus, queries = 0.02 * random_vectors(4_000, 64, 1), 0.02 * random_vectors(200, 64, 2)
+    corpus[:, 0], queries[:, 0] = 0.9, 0.9  # a number that dwarfs all others
+    asked = []
+
+    class Watched(ByteProposer):
+        def propose(self, queries, which, k):
+            asked.append(k)
+            return super().propose(queries, which, k)
+
+    whole = InBlocks(corpus)
+    proposer = Watched(whole, 10**6)
+    np.testing.assert_array_equal(search(whole, queries, 10, proposer), exactly(whole, queries, 10))
+    assert max(asked) < 500
+    asked.clear()
+    search(whole, queries, 10, proposer)
+    assert asked == [10 + SLACK]
+
+
+def test_one_odd_query_does_not_decide_how_many_documents_all_are_asked_for():
+    pytest.importorskip("torch", reason="torch is not installed")
+    corpus, queries = random_vectors(4_000, 64, 1), random_vectors(200, 64, 2)
+    queries[5] = 0  # ties with everything
+    whole = InBlocks(corpus)
+    proposer = ByteProposer(whole, 10**6)
+    np.testing.assert_array_equal(search(whole, queries, 10, proposer), exactly(whole, queries, 10))
+    assert proposer.first(10) < 50
 
 
 @pytest.mark.parametrize(
