@@ -56,7 +56,7 @@ def make_collection(folder: Path, documents: int = 60, queries: int = 20) -> Pat
 def config_for(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
     """Return a config for a collection written here, with the hash encoder; tables override theirs key by key.
 
-    `config_for(folder, filter={"rule": "margin"}, seed=3)`
+    `config_for(folder, filter={"rule": "margin"}, seed=3)`. Without report.html, which takes longer than all the rest.
     """
     raw: dict[str, Any] = {
         "out": str(out),
@@ -65,10 +65,16 @@ def config_for(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
         "retrieve": {"top_k": 10},
         "filter": {"rule": "percent"},
         "emit": {"num_negatives": 3},
+        "report": {"html": False},
     }
     for name, value in tables.items():
         raw[name] = {**raw.get(name, {}), **value} if isinstance(value, dict) else value
     return check_config(raw, "test config", folder)
+
+
+def with_page(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
+    """Return what `config_for` does, with report.html."""
+    return config_for(folder, out, **{**tables, "report": {"html": True}})
 
 
 def tree(folder: Path) -> dict[str, bytes]:

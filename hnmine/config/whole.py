@@ -20,8 +20,9 @@ Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
 class ReportConfig(Section):
-    """What the report holds the run to."""
+    """What the report holds the run to, and whether it has a page."""
 
+    html: bool = setting(True, "write report.html, the report for a browser; its figures take a second or two")
     fail_under: dict[str, float] = setting(
         {}, "exit code 7 where a number of the report is below its limit", no_effect=True, strict=False
     )

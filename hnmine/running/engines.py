@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
 from hnmine.errors import WorkerDied
-from hnmine.running.workplace import Place, take_place
+from hnmine.running.workplace import Place, my_place, take_place
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -40,6 +40,10 @@ class Engine(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """Let go of what processes keep in memory besides a map's items, such as a model and what runs it."""
+        ...
+
     def close(self) -> None:
         """Let go of what the engine holds; called once, after the last map."""
         ...
@@ -57,21 +61,26 @@ class InlineEngine:
         for index, item in enumerate(items):
             yield index, fn(item)
 
+    def release(self) -> None:
+        """Keep everything: this process goes on."""
+
     def close(self) -> None:
         """Hold nothing."""
 
 
 class PoolEngine:
-    """Works on several items at a time, in spawned processes.
+    """Works on several items at a time, in spawned processes that stay for the next map.
 
     Args:
-        workers: number of processes.
+        workers: number of processes at most; each is started where there is an item that no idle one can take.
     """
 
     inline = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._pids: Any = None
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
@@ -81,56 +90,77 @@ class PoolEngine:
         Raises:
             WorkerDied: a process ended without a result (killed, or out of memory).
         """
-        spawn, count = multiprocessing.get_context("spawn"), min(self.workers, max(1, len(items)))
-        taken = spawn.Value("i", 0)
-        pool = ProcessPoolExecutor(
-            count, mp_context=spawn, initializer=_start_worker, initargs=(os.getpid(), taken, count)
-        )
-        before = set(multiprocessing.active_children())
         try:
-            yield from self._run(pool, fn, items)
+            yield from self._run(fn, items)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             # stopped from outside: unfinished shards are made again next time, so there is nothing to wait for
-            for child in set(multiprocessing.active_children()) - before:
-                child.terminate()
+            self._terminate()
             raise
         except BrokenProcessPool:
+            self.close()
             raise WorkerDied(
                 "a worker process was killed or ran out of memory; finished shards are kept: "
                 "run the same command again, with fewer workers if memory was short"
             ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def release(self) -> None:
+        """End the processes; the next map starts others."""
+        self.close()
 
     def close(self) -> None:
-        """Hold nothing: the processes of a map end with it."""
+        """End the processes, once they are done with what they are doing."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = None
 
-    def _run(
-        self, pool: ProcessPoolExecutor, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT]
-    ) -> Iterator[tuple[int, ResultT]]:
+    def _run(self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[tuple[int, ResultT]]:
         waiting: dict[Future[ResultT], int] = {}
         ahead = iter(enumerate(items))
-        more = True
+        count, more = min(self.workers, len(items)), bool(items)
         while more or waiting:
-            while more and len(waiting) < 2 * self.workers:
+            while more and len(waiting) < 2 * count:
                 index, item = next(ahead, (-1, None))
                 if item is None:
                     more = False
                 else:
-                    waiting[pool.submit(fn, item)] = index
+                    waiting[self._started().submit(_work, fn, item, count)] = index
             done, _ = wait(waiting, return_when=FIRST_COMPLETED) if waiting else (set(), set())
             for future in done:
                 yield waiting.pop(future), future.result()
 
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")
+            self._pids = spawn.Array("q", self.workers)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=spawn, initializer=_start_worker, initargs=(os.getpid(), self._pids)
+            )
+        return self._pool
 
-def _start_worker(parent: int, taken: Any, count: int) -> None:
+    def _terminate(self) -> None:
+        for child in multiprocessing.active_children() if self._pool is not None else []:
+            if child.pid in self._pids[:]:
+                child.terminate()
+        self.close()
+
+
+def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:
+    take_place(Place(my_place().number, count))  # threads are shared out among those that have work
+    return fn(item)
+
+
+def _start_worker(parent: int, pids: Any) -> None:
     """Take the next free place among the workers, leave Ctrl-C to the parent, and die with it.
 
     An orphan must not write into a folder that another run took over.
     """
-    with taken.get_lock():
-        take_place(Place(taken.value, count))
-        taken.value += 1
+    with pids.get_lock():
+        number = pids[:].index(0)
+        pids[number] = os.getpid()
+    take_place(Place(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import threading

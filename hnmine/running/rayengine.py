@@ -66,6 +66,9 @@ class RayEngine:
         finally:
             flight.cancel()
 
+    def release(self) -> None:
+        """Leave it to Ray, which ends idle workers where it needs their room."""
+
     def close(self) -> None:
         """Leave the cluster, and remove what workers that died, of this run or of one before, had half written."""
         self.cluster.close()

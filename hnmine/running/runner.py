@@ -160,6 +160,8 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tu
         for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
             if not engine.inline:
                 progress.advance(todo[index].rows)
+        if step.runs_model:
+            engine.release()
     except OSError as error:
         raise OutputError(f"{stage.name} {step.name}: {error}") from error
     finally:

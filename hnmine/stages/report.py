@@ -94,7 +94,8 @@ def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> p
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     report = build_report(context)
     write_json(report, context.folder("report") / REPORT)
-    write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
+    if context.config.report.html:
+        write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
     return {"numbers": len(report)}
 
 

@@ -8,7 +8,7 @@ from hnmine.html.plots import PLOTS
 from hnmine.running.pipeline import run
 from tests.html.browser import Browser, find_browser
 from tests.html.test_page import several_positives
-from tests.support import config_for
+from tests.support import with_page
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,7 +22,7 @@ SEARCH = "(() => { const i = document.querySelector('input'); i.value = %r; i.di
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = several_positives(tmp_path_factory.mktemp("browser"))
-    run(config_for(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
+    run(with_page(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
     return folder / "out" / "report" / "report.html"
 
 

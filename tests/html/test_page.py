@@ -13,7 +13,7 @@ from hnmine.html.plots import PLOTS, funnel_rows
 from hnmine.reports.examples import EACH, LONGEST, Texts, cut
 from hnmine.reports.headline import NUMBERS
 from hnmine.running.pipeline import RunOptions, run
-from tests.support import WORDS, config_for, make_collection, tree, write_collection
+from tests.support import WORDS, make_collection, tree, with_page, write_collection
 
 EVIL = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(2)>'
 EMPTY = Texts({}, {}, {})
@@ -69,7 +69,7 @@ def several_positives(folder, queries=80):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = several_positives(tmp_path_factory.mktemp("measured"))
-    run(config_for(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
+    run(with_page(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
     return folder / "out"
 
 
@@ -127,7 +127,7 @@ def test_the_tradeoff_marks_the_runs_own_setting_with_its_own_rate(measured):
 
 def test_two_runs_and_other_shards_write_the_same_page(measured, tmp_path):
     folder = several_positives(tmp_path)
-    run(config_for(folder, "again", filter={"rule": "auto"}, retrieve={"top_k": 20}, shard_rows=256, workers=2))
+    run(with_page(folder, "again", filter={"rule": "auto"}, retrieve={"top_k": 20}, shard_rows=256, workers=2))
     assert page(folder / "again") == page(measured)
     assert numbers(folder / "again") | {"timings": 0} == numbers(measured) | {"timings": 0}
 
@@ -141,7 +141,7 @@ def test_texts_and_ids_from_the_data_never_become_markup(tmp_path):
     corpus = {f"<b>d{i}</b>": f"{EVIL} document {WORDS[i % 30]} {i}" for i in range(40)}
     queries = {f"<i>q{i}</i>": f"{EVIL} question {WORDS[i % 30]} {i}" for i in range(10)}
     write_collection(tmp_path, corpus, queries, [(f"<i>q{i}</i>", f"<b>d{i}</b>", 1) for i in range(10)])
-    run(config_for(tmp_path, filter={"rule": "none"}))
+    run(with_page(tmp_path, filter={"rule": "none"}))
     text = page(tmp_path / "out")
     outline = Outline(text)
     assert outline.open == []
@@ -155,7 +155,7 @@ def test_texts_and_ids_from_the_data_never_become_markup(tmp_path):
 
 def test_a_page_without_a_measurable_rate_says_so(tmp_path):
     make_collection(tmp_path)
-    run(config_for(tmp_path))
+    run(with_page(tmp_path))
     text, found = page(tmp_path / "out"), numbers(tmp_path / "out")
     assert found["false_negative_rate"] is None
     assert found["tradeoff"]["settings"] == []
@@ -167,7 +167,7 @@ def test_a_page_without_a_measurable_rate_says_so(tmp_path):
 
 def test_a_page_without_any_negative_says_not_to_train(tmp_path):
     make_collection(tmp_path)
-    run(config_for(tmp_path, filter={"rule": "absolute", "min_score": 50.0}))
+    run(with_page(tmp_path, filter={"rule": "absolute", "min_score": 50.0}))
     text, found = page(tmp_path / "out"), numbers(tmp_path / "out")
     assert found["coverage"] == 0
     assert found["conclusion"]["level"] == "do_not_train"
@@ -184,11 +184,11 @@ def test_a_page_without_any_negative_says_not_to_train(tmp_path):
 
 def test_a_page_of_one_query_and_one_document(tmp_path):
     write_collection(tmp_path, {"d": "a text"}, {"q": "a question"}, [("q", "d", 1)])
-    run(config_for(tmp_path, "alone"))
+    run(with_page(tmp_path, "alone"))
     assert numbers(tmp_path / "alone")["conclusion"]["level"] == "do_not_train"
     assert Outline(page(tmp_path / "alone")).open == []
     write_collection(tmp_path, {f"d{i}": f"text {i}" for i in range(6)}, {"q": "text 0"}, [("q", "d0", 1)])
-    run(config_for(tmp_path, "one", filter={"rule": "none", "max_query_similarity": None}))
+    run(with_page(tmp_path, "one", filter={"rule": "none", "max_query_similarity": None}))
     found = numbers(tmp_path / "one")
     assert found["coverage"] == 1
     assert [row["negatives"] for row in found["hardness_by_place"]] == [1, 1, 1]
@@ -201,16 +201,16 @@ def test_the_page_stays_small_whatever_the_texts(tmp_path):
     queries = {f"q{i}" + "<" * 3000: " ".join(words * 100) + f" {i}" for i in range(60)}
     names = list(corpus)
     write_collection(tmp_path, corpus, queries, [(q, names[i], 1) for i, q in enumerate(queries)])
-    run(config_for(tmp_path, filter={"rule": "none", "max_positive_similarity": None, "max_query_similarity": None}))
+    run(with_page(tmp_path, filter={"rule": "none", "max_positive_similarity": None, "max_query_similarity": None}))
     assert len(page(tmp_path / "out").encode()) < 5_000_000
 
 
 def test_the_bytes_on_disk_are_those_of_the_same_run_after_overwrite(tmp_path):
     make_collection(tmp_path)
-    run(config_for(tmp_path))
+    run(with_page(tmp_path))
     before = tree(tmp_path / "out")
     (tmp_path / "out" / "report" / "_manifest.json").unlink()
-    run(config_for(tmp_path), ["report"], RunOptions(overwrite=True))
+    run(with_page(tmp_path), ["report"], RunOptions(overwrite=True))
     assert tree(tmp_path / "out") == before
 
 

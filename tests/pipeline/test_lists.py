@@ -47,7 +47,7 @@ def test_all_lists_looked_at_are_exact_search(base: Path) -> None:
 def test_auto_chooses_lists_that_find_what_is_asked_and_says_so(base: Path, paying: None) -> None:
     mine(base, "flat", index={"kind": "flat"})
     index = {"min_recall": 0.9, "recall_depth": 10, "recall_sample": 600}
-    choice = mine(base, "auto", (*FOUND, "filter", "emit", "report"), index=index)
+    choice = mine(base, "auto", (*FOUND, "filter", "emit", "report"), index=index, report={"html": True})
     assert choice["kind"] == "ivf"
     assert 0.9 <= choice["recall"] < 1
     assert (choice["recall_depth"], choice["recall_sample"]) == (10, 600)

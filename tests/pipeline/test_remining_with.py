@@ -173,9 +173,9 @@ def test_probabilities_and_the_guide_are_those_of_the_judgement(base: Path) -> N
 
 
 def test_what_looks_into_a_run_knows_what_stays(base: Path) -> None:
-    out = again(base, "seen", filter=LOOSE)
+    out = again(base, "seen", filter=LOOSE, report={"html": True})
     chosen = next(row for row in read_chosen(out / "emit").to_pylist() if -2 in row["positions"])
-    settings = config(base, "seen", filter=LOOSE, previous={"run": "first", "replace": "easy"})
+    settings = config(base, "seen", filter=LOOSE, report={"html": True}, previous={"run": "first", "replace": "easy"})
     told = explain_query(settings, f"q{chosen['query_row']}")
     ids = doc_ids(base / "first")
     wanted = [ids[d] for d, place in zip(chosen["doc_rows"], chosen["positions"], strict=True) if place == -2]

@@ -242,7 +242,7 @@ RULES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("filter_", RULES, ids=lambda one: str(one["rule"]))
 def test_no_rule_keeps_or_counts_what_was_not_rescored(base: Path, tmp_path: Path, filter_: dict[str, Any]) -> None:
-    made = config(base, str(tmp_path / "out"), filter=filter_, emit={"choose": "diverse"})
+    made = config(base, str(tmp_path / "out"), filter=filter_, emit={"choose": "diverse"}, report={"html": True})
     run(made, options=RunOptions(source=base / "out"))
     for row in table(tmp_path / "out/filter").to_pylist():
         for verdicts in row["verdicts"]:

@@ -34,6 +34,7 @@ def settings(out: str, **more: Any) -> dict[str, Any]:
         "filter": {"rule": ["percent", "guide"]},
         "retrieve": {"top_k": 10},
         "emit": {"num_negatives": 3, "choose": "mixed", "fallback": "random", "max_per_document": 40},
+        "report": {"html": False},
         **more,
     }
 

@@ -22,6 +22,7 @@ from hnmine.reports.explaining import explain_query
 from hnmine.retrieval.bm25 import words_of
 from hnmine.retrieval.pooling import Depth
 from hnmine.retrieval.sources import prepare
+from hnmine.running.pipeline import RunOptions
 from hnmine.running.planning import make_plan
 from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
@@ -190,7 +191,8 @@ def test_training_rows_the_report_and_explain_say_which_sources_found_a_negative
         assert "+".join(names) == found["q3", candidate["doc_id"]]
     show.explanation(explained)
     assert "theirs" in "".join(capsys.readouterr())
-    assert "found by theirs" in (mined / "report/report.html").read_text()
+    run(config(base, "paged", report={"html": True}), options=RunOptions(source=mined))
+    assert "found by theirs" in (base / "paged/report/report.html").read_text()
 
 
 def test_random_documents_are_said_to_be_random(base: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ConfigError, OutputError
-from hnmine.retrieval import splitsearch
+from hnmine.retrieval import listchoice, splitsearch
 from hnmine.retrieval.splits import FOLDER
 from hnmine.running.planning import make_plan
-from hnmine.stages import index, retrieve
+from hnmine.stages import retrieve
 from tests.pipeline.forkserver import ForkServer, fork_server
 from tests.pipeline.helpers import by_vectors, table
 from tests.pipeline.test_resume import kill_at
@@ -161,8 +161,9 @@ def test_an_approximate_index_cannot_be_split(base: Path, kind: str) -> None:
 def test_auto_that_takes_an_index_is_refused_before_and_after_it_is_built(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "choose_kind", lambda *sizes: ("hnsw", "auto: it pays"))
-    refused = r'index\.kind = "auto" takes hnsw here.*set index\.kind = "flat"'
+    monkeypatch.setattr(listchoice, "choose_kind", lambda *sizes: ("ivf", "auto: it may pay"))
+    monkeypatch.setattr(listchoice, "speedup", lambda *sizes: 9.0)
+    refused = r'index\.kind = "auto" takes ivf here.*set index\.kind = "flat"'
     with pytest.raises(ConfigError, match=refused):
         run(config(base, "auto", 2), SEARCH)
     assert not list((base / "auto/index").glob("index.*"))

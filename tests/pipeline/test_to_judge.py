@@ -52,6 +52,7 @@ def sample(out: Path, **tables: Any) -> Config:
         "out": str(out),
         "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
         "embed": {"model": "hash"},
+        "report": {"html": False},
         "emit": {"extra_columns": ["query_id", "negative_id"]},
     }
     for name, value in tables.items():

@@ -235,6 +235,7 @@ def test_pairs_give_their_row_s_values_to_both_sides_and_copies_have_those_of_al
         "out": "out",
         "input": {"pairs": "pairs.jsonl"},
         "embed": {"model": "hash"},
+        "report": {"html": False},
         "retrieve": {"top_k": 10, "where": [{"field": "site"}]},
     }
     run(check_config(raw, "test", tmp_path), FOUND)
