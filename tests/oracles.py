@@ -450,11 +450,12 @@ def reciprocal_rank_fusion(lists):
 def bm25(query, documents, k1, b):
     """Score of each document (a list of words) for a query: a plain loop over the formula of bm25s's "lucene"."""
     mean = sum(map(len, documents)) / len(documents)
+    held = {word: sum(word in other for other in documents) for word in set(query)}
     scores = []
     for document in documents:
         score = 0.0
         for word in query:
-            n, tf = sum(word in other for other in documents), document.count(word)
+            n, tf = held[word], document.count(word)
             idf = math.log(1 + (len(documents) - n + 0.5) / (n + 0.5))
             score += idf * tf / (k1 * (1 - b + b * len(document) / mean) + tf) if tf else 0.0
         scores.append(score)

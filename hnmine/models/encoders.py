@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -79,12 +79,19 @@ class HashEncoder:
             words = re.findall(r"\w+", (prompt + text).casefold())[: self.config.max_length] or [text]
             features = words + [f"{w[i : i + 3]}*" for w in words for i in range(max(1, len(w) - 2))]
             for feature in features:
-                number = int.from_bytes(hashlib.blake2b(feature.encode(), digest_size=8).digest(), "little")
-                weight = 1.0 if feature.endswith("*") else 2.0
-                out[row, number % HASH_DIM] += weight if number >> 63 else -weight
+                place, weight = _place(feature)
+                out[row, place] += weight
             if not out[row].any():
                 out[row, 0] = 1.0
         return out
+
+
+@lru_cache(1 << 16)
+def _place(feature: str) -> tuple[int, float]:
+    """Return where a feature counts, and what it adds."""
+    number = int.from_bytes(hashlib.blake2b(feature.encode(), digest_size=8).digest(), "little")
+    weight = 1.0 if feature.endswith("*") else 2.0
+    return number % HASH_DIM, weight if number >> 63 else -weight
 
 
 def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
