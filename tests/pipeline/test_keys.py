@@ -268,6 +268,7 @@ def test_the_config_file_is_the_same_door(base: Path) -> None:
     (base / "hnmine.toml").write_text(
         'out = "out"\n[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
         '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\n[filter]\nrule = "percent"\n[emit]\nnum_negatives = 3\n'
+        "[report]\nhtml = false\n"
     )
     assert [result.ran for result in run(load_config(base / "hnmine.toml"))] == [False] * 7
     with pytest.raises(StaleOutput):

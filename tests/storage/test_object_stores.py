@@ -120,7 +120,7 @@ def write_config(path: Path, url: str) -> Path:
         '[retrieve]\ntop_k = 10\n[[retrieve.source]]\nkind = "dense"\n'
         '[[retrieve.source]]\nkind = "bm25"\nstem = false\n'
         '[filter]\nrule = "percent"\n'
-        '[emit]\nnum_negatives = 3\nchoose = "mixed"\nfallback = "random"\nformat = "bge"\n'
+        '[emit]\nnum_negatives = 3\nchoose = "mixed"\nfallback = "random"\nformat = "bge"\n[report]\nhtml = false\n'
     )
     return path
 
