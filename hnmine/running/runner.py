@@ -137,6 +137,8 @@ def run_stage(
     began = time.perf_counter()
     for step in stage.steps:
         _run_step(stage, step, context, expected["key"], (engine, progress))
+    if any(step.runs_model for step in stage.steps):
+        engine.release()
     counts = stage.finish(context, expected["key"])
     seconds = time.perf_counter() - began
     _note_time(context.out, stage.name, seconds)
@@ -160,8 +162,6 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tu
         for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
             if not engine.inline:
                 progress.advance(todo[index].rows)
-        if step.runs_model:
-            engine.release()
     except OSError as error:
         raise OutputError(f"{stage.name} {step.name}: {error}") from error
     finally:
