@@ -80,7 +80,6 @@ class PoolEngine:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
-        self._pids: Any = None
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
@@ -134,16 +133,20 @@ class PoolEngine:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
-            self._pids = spawn.Array("q", self.workers)
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=spawn, initializer=_start_worker, initargs=(os.getpid(), self._pids)
+                self.workers,
+                mp_context=spawn,
+                initializer=_start_worker,
+                initargs=(os.getpid(), spawn.Value("i", 0)),
             )
         return self._pool
 
     def _terminate(self) -> None:
-        for child in multiprocessing.active_children() if self._pool is not None else []:
-            if child.pid in self._pids[:]:
-                child.terminate()
+        if self._pool is not None:
+            for process in list(
+                (self._pool._processes or {}).values()
+            ):  # from Python 3.14 on terminate_workers() does it
+                process.terminate()
         self.close()
 
 
@@ -152,15 +155,14 @@ def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:
     return fn(item)
 
 
-def _start_worker(parent: int, pids: Any) -> None:
+def _start_worker(parent: int, taken: Any) -> None:
     """Take the next free place among the workers, leave Ctrl-C to the parent, and die with it.
 
     An orphan must not write into a folder that another run took over.
     """
-    with pids.get_lock():
-        number = pids[:].index(0)
-        pids[number] = os.getpid()
-    take_place(Place(number))
+    with taken.get_lock():
+        take_place(Place(taken.value))
+        taken.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import threading

@@ -12,6 +12,7 @@ from hnmine.running.pipeline import make_engine
 from hnmine.running.rayengine import RayEngine
 from hnmine.running.runner import Silent
 from hnmine.running.stage import RunContext
+from hnmine.running.workplace import my_place
 from tests.support import config_for, make_collection, write_jsonl
 
 pytestmark = pytest.mark.timeout(120)
@@ -32,6 +33,34 @@ def refuse(number: int) -> NoReturn:
 def test_a_pool_gives_every_result_once() -> None:
     assert dict(PoolEngine(2).map(square, list(range(9)))) == {n: n * n for n in range(9)}
     assert list(InlineEngine().map(square, [3, 4])) == [(0, 9), (1, 16)]
+
+
+def where(number: int) -> tuple[int, int]:
+    return os.getpid(), my_place().count
+
+
+def test_processes_stay_for_the_next_map_until_they_are_let_go() -> None:
+    engine = PoolEngine(2)
+    first = {pid for pid, _ in dict(engine.map(where, [0, 1, 2, 3])).values()}
+    [(pid, count)] = dict(engine.map(where, [0])).values()
+    assert pid in first
+    assert count == 1, "alone it has all cores"
+    engine.release()
+    [(other, _)] = dict(engine.map(where, [0])).values()
+    assert other not in first
+    with pytest.raises(InputError):
+        list(engine.map(refuse, [1]))
+    assert dict(engine.map(square, [3, 4])) == {0: 9, 1: 16}, "an error ends no later map"
+    engine.close()
+
+
+def test_a_map_that_is_left_ends_its_processes() -> None:
+    engine = PoolEngine(2)
+    found = engine.map(where, list(range(50)))
+    _, (pid, _) = next(found)
+    found.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_nothing_to_do_starts_no_process() -> None:
