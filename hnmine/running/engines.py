@@ -143,9 +143,8 @@ class PoolEngine:
 
     def _terminate(self) -> None:
         if self._pool is not None:
-            for process in list(
-                (self._pool._processes or {}).values()
-            ):  # from Python 3.14 on terminate_workers() does it
+            # from Python 3.14 on there is terminate_workers() for it; one that still starts is ended too
+            for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self.close()
 
