@@ -79,12 +79,16 @@ def with_page(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder that must be equal from run to run: all but the lock and wall-clock times."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return comparable((path.relative_to(folder).as_posix(), path.read_bytes()) for path in files)
+
+
+def comparable(files: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Return the content of a run's files by name, without the lock and wall-clock times."""
     found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
+    for name, content in files:
         if name in (".lock", "timings.json"):
             continue
-        content = path.read_bytes()
         if name == "report/report.json":
             report = json.loads(content)
             del report["timings"]

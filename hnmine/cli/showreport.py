@@ -39,7 +39,8 @@ def report(data: dict[str, Any], path: Path) -> None:
     if search.get("kind", "flat") != "flat":
         console.print(Text(f"approximate search: {search['kind']} ({search['reason']})"))
     console.print(Text(shares_line(data["sources"])), end="")
-    console.print(Text(f"\n{path}\n{path.with_suffix('.html')}", style="dim"), soft_wrap=True)
+    written = [file for file in (path, path.with_suffix(".html")) if file.exists()]
+    console.print(Text("\n" + "\n".join(map(str, written)), style="dim"), soft_wrap=True)
 
 
 def _conclusion(console: Console, found: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.config import Config
-from hnmine.emitting.choosing import anchor_of
+from hnmine.emitting.choosing import anchor_of, read_chosen
 from hnmine.emitting.probing import CUT, Judged, TrainingSet, quality, train
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.running.memory import cache_bytes
@@ -15,8 +15,8 @@ from hnmine.running.stage import MANIFEST, RunContext
 from hnmine.science.background import sample_rows
 from hnmine.science.paired import randomisation_test
 from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import CHOSEN, JUDGED, conform
-from hnmine.storage.store import Shards, read_json, read_table
+from hnmine.storage.schemas import JUDGED
+from hnmine.storage.store import Shards, read_json
 from hnmine.storage.vectors import VectorStore
 
 MOST_QUERIES, FEWEST_QUERIES = 2_000, 40
@@ -134,7 +134,7 @@ def _examples(material: _Material, training: np.ndarray, *, mined: bool) -> Trai
 
 def _gather(context: RunContext) -> _Material:
     """Read the run's queries with a negative, a random part of them if there are many, and the documents for them."""
-    chosen = conform(read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+    chosen = read_chosen(context.reading("emit"))
     negatives = Ragged.from_arrow(chosen.column("doc_rows"))
     owner = chosen.column("query_row").to_numpy()
     rows = np.unique(owner[negatives.lengths > 0])

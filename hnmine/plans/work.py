@@ -22,8 +22,8 @@ from hnmine.plans.sizes import (
 )
 from hnmine.retrieval.listchoice import MAKING, SMALL
 from hnmine.retrieval.listindex import POINTS, ROUNDS, list_count
+from hnmine.retrieval.search import QUERY_BLOCK
 from hnmine.running.memory import cache_bytes
-from hnmine.stages.retrieve import QUERY_BLOCK
 from hnmine.storage.vectors import BLOCK_ROWS
 
 INGEST_SECONDS_A_BYTE = 3.6e-7

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.comparing.minedset import once_a_query
+from hnmine.emitting.choosing import read_chosen
 from hnmine.emitting.filling import RANDOM
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.running.stage import MANIFEST, RunContext
 from hnmine.science.eci import hardness
 from hnmine.storage.previousschemas import PREVIOUS
 from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import ALIASES, CHOSEN, CORPUS, JUDGED, QUERIES, conform
+from hnmine.storage.schemas import ALIASES, CORPUS, JUDGED, QUERIES, conform
 from hnmine.storage.store import Shards, read_json, read_table
 
 NEGATIVES_FILE = "negatives.parquet"
@@ -131,7 +132,7 @@ class Earlier:
         found = find_previous(context)
         ingest = context.reading("ingest")
         check_previous(context, _key(ingest) or "")
-        chosen = conform(read_table(found.folder / "emit" / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+        chosen = read_chosen(found.folder / "emit")
         queries, documents = _rows_now(found, ingest)
         lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
         rows, scores = lists["doc_rows"], lists["scores"].values

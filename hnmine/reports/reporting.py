@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hnmine.batches.step import summary
-from hnmine.emitting.choosing import teacher_vectors
+from hnmine.emitting.choosing import read_chosen, teacher_vectors
 from hnmine.filtering.badpositives import BAD_POSITIVES_FILE
 from hnmine.filtering.calibrating import Protocol
 from hnmine.filtering.filtering import read_calibration, setup
@@ -22,7 +22,7 @@ from hnmine.reports.tradeoff import tradeoff
 from hnmine.running.keys import recorded
 from hnmine.running.stage import TIMINGS, RunContext
 from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import BAD_POSITIVES, CHOSEN, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
+from hnmine.storage.schemas import BAD_POSITIVES, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
 from hnmine.storage.store import Shards, read_json, read_table
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
@@ -39,7 +39,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
     table = {name: queries.column(name) for name in QUERY_REPORT.names}
     before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
     counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
-    chosen = conform(read_table(context.reading("emit") / "chosen" / "chosen.parquet"), CHOSEN, "emit/chosen")
+    chosen = read_chosen(context.reading("emit"))
     emitted, distributions = counts["emit"], _distributions(context, chosen)
     found = spread(context, chosen)
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)

@@ -20,6 +20,8 @@ from hnmine.science.topk import NOTHING, keep_best, last_score, pack, unpack
 from hnmine.storage.vectors import Block
 
 SLACK = 16
+# Queries are searched this many at a time: more make the matrix product no faster and take more memory.
+QUERY_BLOCK = 1024
 # Scores are made this many queries by this many documents at a time: what a core's cache holds.
 TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
 

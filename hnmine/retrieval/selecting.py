@@ -12,6 +12,7 @@ from hnmine.config.partial import is_cheap, is_partial
 from hnmine.errors import IncompleteStage
 from hnmine.retrieval.fieldvalues import plan_fields, read_values
 from hnmine.retrieval.pooling import Hits
+from hnmine.retrieval.search import QUERY_BLOCK
 from hnmine.retrieval.sources import Asked, Find, open_sources, plan_prepared, prepare, prepared_parts
 from hnmine.retrieval.where import Where
 from hnmine.running.keys import item_key, shard_items
@@ -24,8 +25,6 @@ from hnmine.storage.selectionschemas import FOUND, SELECTED
 from hnmine.storage.store import Shards, read_table
 
 SELECTED_FILE = "selected.parquet"
-# Queries are asked for this many at a time, as retrieve does.
-QUERY_BLOCK = 1024
 # Sets the sample apart from the random documents of the background.
 _SALT = 0x73616D70
 

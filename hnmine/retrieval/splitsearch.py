@@ -12,7 +12,7 @@ from hnmine.models.teachers import folder_of
 from hnmine.retrieval.allowed import AllowedProposer
 from hnmine.retrieval.bytesearch import byte_room
 from hnmine.retrieval.nearest import Found, exact
-from hnmine.retrieval.search import Proposer, search
+from hnmine.retrieval.search import QUERY_BLOCK, Proposer, search
 from hnmine.retrieval.splits import MERGES, SplitItem, SplitSearch, plan_level, split_searches
 from hnmine.retrieval.where import Where
 from hnmine.running.memory import TORCH_BYTES, cache_bytes
@@ -25,9 +25,6 @@ from hnmine.storage.schemas import QUERIES, conform
 from hnmine.storage.splitschemas import SPLIT_KEYS
 from hnmine.storage.store import Shards, part_name, read_table, write_table
 from hnmine.storage.vectors import VectorStore
-
-# Queries are searched and merged this many at a time, as retrieve does.
-QUERY_BLOCK = 1024
 
 
 @dataclass(frozen=True)

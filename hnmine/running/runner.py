@@ -15,7 +15,7 @@ from hnmine.errors import HnmineError, OutputError
 from hnmine.running.engines import Engine
 from hnmine.running.stage import MANIFEST, STARTED, TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.stages import STAGES
-from hnmine.storage.places import together
+from hnmine.storage.places import ask_each
 from hnmine.storage.store import read_json, read_key, write_json
 
 
@@ -109,7 +109,7 @@ class StageResult:
 
 def pending(items: list[Item]) -> list[Item]:
     """Return the items whose file is not there with the key expected."""
-    keys = together(read_key, [item.output for item in items])
+    keys = ask_each(read_key, [item.output for item in items])
     return [item for item, key in zip(items, keys, strict=True) if key != item.key]
 
 

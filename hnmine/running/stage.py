@@ -72,7 +72,8 @@ def write_lists(table: pa.Table, item: Item) -> None:
 class Step:
     """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk.
 
-    `runs_model` says that it may use a GPU: on a cluster its tasks ask for one where the config says so.
+    `runs_model` says that it may use a GPU: on a cluster its tasks ask for one where the config says so. Worker
+    processes end with the stage then, as what runs a model takes more memory than other stages are given.
     """
 
     name: str

@@ -17,7 +17,7 @@ from hnmine.retrieval.nearest import Found, Nearest
 from hnmine.retrieval.overlaps import Words
 from hnmine.retrieval.pairs import pair_cosines
 from hnmine.retrieval.pooling import Depth, Hits, no_sources
-from hnmine.retrieval.search import IndexProposer, Proposer
+from hnmine.retrieval.search import QUERY_BLOCK, IndexProposer, Proposer
 from hnmine.retrieval.sources import Asked, Find, find_together, open_sources, write_names
 from hnmine.retrieval.splits import MERGES, plan_level, remove_splits
 from hnmine.retrieval.splitsearch import STEPS, merged_searches
@@ -33,9 +33,6 @@ from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CANDIDATES, CORPUS, QUERIES
 from hnmine.storage.store import Shards, read_table
 from hnmine.storage.vectors import VectorStore
-
-# Queries are searched this many at a time: more make the matrix product no faster and take more memory.
-QUERY_BLOCK = 1024
 
 
 @dataclass(frozen=True)

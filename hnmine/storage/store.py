@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import OutputError
-from hnmine.storage.places import opened, remove_tree, together, write_object
+from hnmine.storage.places import ask_each, opened, remove_tree, write_object
 from hnmine.storage.remote import TEMPORARY, RemotePath
 from hnmine.storage.schemas import conform
 
@@ -218,7 +218,7 @@ class Shards:
         self.folder, self.schema = folder, schema
         # by number: part-100000 comes after part-99999, which it would not by name alone
         self.paths = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
-        rows = together(count_rows, self.paths)
+        rows = ask_each(count_rows, self.paths)
         self.offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     def __len__(self) -> int:

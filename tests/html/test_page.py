@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from hnmine.cli import showreport
 from hnmine.html.page import marked, render
 from hnmine.html.plots import PLOTS, funnel_rows
 from hnmine.reports.examples import EACH, LONGEST, Texts, cut
 from hnmine.reports.headline import NUMBERS
 from hnmine.running.pipeline import RunOptions, run
-from tests.support import WORDS, make_collection, tree, with_page, write_collection
+from tests.support import WORDS, config_for, make_collection, tree, with_page, write_collection
 
 EVIL = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(2)>'
 EMPTY = Texts({}, {}, {})
@@ -256,3 +257,14 @@ def test_histograms_count_everything_once(measured):
     assert np.log1p(3) <= eci["edges"][-1] < np.log1p(3) + 0.2
     assert np.isclose(sum(one["share"] for one in found["sources"].values()), 1)
     assert sum(row["documents"] for row in found["hubs"]["served"]) == found["hubs"]["documents"]
+
+
+def test_the_terminal_names_the_page_only_where_there_is_one(tmp_path, capsys):
+    make_collection(tmp_path)
+    for make, named in ((config_for, False), (with_page, True)):
+        run(make(tmp_path, make.__name__))
+        path = tmp_path / make.__name__ / "report" / "report.json"
+        showreport.report(json.loads(path.read_text()), path)
+        said = "".join(capsys.readouterr())
+        assert str(path) in said
+        assert ("report.html" in said) is named

@@ -269,20 +269,26 @@ def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, d
     np.testing.assert_array_equal(keys, exactly(parts, queries, k))
 
 
+class Watched(ByteProposer):
+    """Notes how many documents it is asked for."""
+
+    def __init__(self, corpus, room):
+        super().__init__(corpus, room)
+        self.asked = []
+
+    def propose(self, queries, which, k):
+        self.asked.append(k)
+        return super().propose(queries, which, k)
+
+
 def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
     pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = random_vectors(3_000, 8, 1), random_vectors(20, 8, 2)
     corpus[2_800:] = corpus[0] + 1e-3 * corpus[2_800:]  # two hundred that bytes cannot tell apart
     queries[:15] = corpus[0]
-    asked = []
-
-    class Watched(ByteProposer):
-        def propose(self, queries, which, k):
-            asked.append(k)
-            return super().propose(queries, which, k)
-
     whole = InBlocks(corpus)
     proposer = Watched(whole, 10**6)
+    asked = proposer.asked
     for _ in range(2):
         np.testing.assert_array_equal(search(whole, queries, 60, proposer), exactly(whole, queries, 60))
     most = asked.index(max(asked))
@@ -296,15 +302,9 @@ def test_vectors_that_bytes_cannot_tell_apart_are_left_to_floats():
     pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = 0.02 * random_vectors(4_000, 64, 1), 0.02 * random_vectors(200, 64, 2)
     corpus[:, 0], queries[:, 0] = 0.9, 0.9  # a number that dwarfs all others
-    asked = []
-
-    class Watched(ByteProposer):
-        def propose(self, queries, which, k):
-            asked.append(k)
-            return super().propose(queries, which, k)
-
     whole = InBlocks(corpus)
     proposer = Watched(whole, 10**6)
+    asked = proposer.asked
     np.testing.assert_array_equal(search(whole, queries, 10, proposer), exactly(whole, queries, 10))
     assert max(asked) < 500
     asked.clear()

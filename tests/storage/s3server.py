@@ -1,6 +1,5 @@
 """An S3 server on this machine, for tests: buckets in memory, reached as the real ones are, by the environment."""
 
-import json
 import logging
 import secrets
 from collections.abc import Iterator
@@ -8,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
+from tests.support import comparable
 
 BUCKET = "mined"
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -45,18 +46,7 @@ def new_folder() -> str:
 def objects(url: str) -> dict[str, bytes]:
     """Return every object below a URL that must be equal from run to run, by its name in there."""
     root = url.removeprefix("s3://")
-    found = {}
-    for path in sorted(store().find(root)):
-        name = path.removeprefix(f"{root}/")
-        content = store().cat_file(path)
-        if name in (".lock", "timings.json"):
-            continue
-        if name == "report/report.json":
-            report = json.loads(content)
-            del report["timings"]
-            content = json.dumps(report, sort_keys=True).encode()
-        found[name] = content
-    return found
+    return comparable((path.removeprefix(f"{root}/"), store().cat_file(path)) for path in sorted(store().find(root)))
 
 
 def written(url: str) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def test_one_that_is_renewed_is_not_followed_though_its_clock_is_late(folder: Re
 def test_a_lock_that_says_nothing_is_followed_when_it_stands_still(folder: RemotePath, content: str) -> None:
     (folder / ".lock").write_text(content)
     with lock_folder(folder):
-        pass
+        assert read_json(folder / ".lock")["pid"] == os.getpid()
 
 
 @pytest.mark.usefixtures("quick")
