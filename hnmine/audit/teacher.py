@@ -17,9 +17,8 @@ from hnmine.reports.quality import of_anchors
 from hnmine.reports.reporting import describe
 from hnmine.running.runner import Progress
 from hnmine.science.background import at_background, background
-from hnmine.science.dots import dots, pair_dots
+from hnmine.science.dots import dots, indexed_dots
 
-PAIRS = 16_384
 QUERIES = 512
 
 
@@ -58,7 +57,7 @@ def measure(mined: Mined, encoder: Encoder, sample: Sequence[str], progress: Pro
         documents = _embed(encoder, mined.documents, "document", Path(folder), progress)
         random = np.concatenate(list(_cells(encoder, sample, "document")))
         sides = [
-            _pairs(queries, documents, mined.anchors[lists.owners], lists.values)
+            indexed_dots(queries, mined.anchors[lists.owners], documents, lists.values)
             for lists in (mined.positives.documents, mined.negatives.documents)
         ]
         near = _nearest_positive(mined, documents)
@@ -87,20 +86,11 @@ def _embed(encoder: Encoder, texts: Sequence[str], kind: Kind, folder: Path, pro
     return np.zeros((0, 1), dtype=np.float32) if out is None else out
 
 
-def _pairs(left: np.ndarray, right: np.ndarray, of_left: np.ndarray, of_right: np.ndarray) -> np.ndarray:
-    """Return the inner product of each pair of rows, float32."""
-    out = np.empty(len(of_left), dtype=np.float32)
-    for first in range(0, len(out), PAIRS):
-        span = slice(first, first + PAIRS)
-        out[span] = pair_dots(left[of_left[span]], right[of_right[span]])
-    return out
-
-
 def _nearest_positive(mined: Mined, documents: np.ndarray) -> np.ndarray:
     lists = mined.negatives.documents
     right = mined.positives.documents.take(lists.owners)
     out = np.full(len(lists.values), -1.0, dtype=np.float32)
-    np.maximum.at(out, right.owners, _pairs(documents, documents, lists.values[right.owners], right.values))
+    np.maximum.at(out, right.owners, indexed_dots(documents, lists.values[right.owners], documents, right.values))
     return out
 
 

@@ -10,14 +10,13 @@ from hnmine.filtering.filtering import FilterState, read_calibration, setup
 from hnmine.filtering.judging import CODES, judge
 from hnmine.retrieval.guiding import Guide
 from hnmine.retrieval.overlaps import Words
-from hnmine.retrieval.pairs import pair_scores
+from hnmine.retrieval.pairs import pair_cosines, pair_scores
 from hnmine.retrieval.where import Where
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import RunContext
-from hnmine.science.dots import pair_dots, unit
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import KEEP
-from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
+from hnmine.storage.vectors import VectorStore
 
 
 @dataclass(frozen=True)
@@ -144,15 +143,10 @@ class Outside:
 
     def _similarities(self, positives: Ragged, rows: Ragged) -> np.ndarray:
         """Return the cosine of each further candidate to each positive of its query, candidate by candidate."""
-        unique, inverse = np.unique(np.concatenate([rows.values, positives.values]), return_inverse=True)
-        directions = unit(self.corpus.gather(unique))
-        left = np.repeat(inverse[: len(rows.values)], positives.lengths[rows.owners])
-        right = inverse[len(rows.values) :][positives.places(rows.owners)]
-        parts = [np.zeros(0, dtype=np.float32)]
-        for first in range(0, len(left), BLOCK_ROWS):
-            part = slice(first, first + BLOCK_ROWS)
-            parts.append(pair_dots(directions[left[part]], directions[right[part]]))
-        return np.concatenate(parts)
+        unique, inverse = np.unique(positives.values, return_inverse=True)
+        vectors = self.corpus.gather(unique)
+        places = rows.with_values(self.corpus.positions(rows.values))
+        return pair_cosines(self.corpus, places, positives.with_values(inverse), vectors).values
 
     def _guide_scores(self, batch: Batch, rows: Ragged) -> np.ndarray | None:
         if self.guide is None:

@@ -5,7 +5,7 @@ import numpy as np
 from hnmine.retrieval.pairs import Corpus
 from hnmine.retrieval.search import Lengths, MatrixProducts, Proposer, best_of, named
 from hnmine.retrieval.where import Where
-from hnmine.science.dots import pair_dots
+from hnmine.science.dots import indexed_dots
 from hnmine.science.topk import NOTHING, merge, pack
 from hnmine.storage.ragged import Ragged
 
@@ -74,6 +74,6 @@ def with_positives(
     added = np.full((len(keys), wide), NOTHING, dtype=np.uint64)
     place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
     others = ~allowed
-    scores = pair_dots(vectors[others], queries[positives.owners[others]])
+    scores = indexed_dots(vectors, np.flatnonzero(others), queries, positives.owners[others])
     added[positives.owners[others], place[others]] = pack(scores, positives.values[others])
     return merge(keys, added, keys.shape[1] + wide)

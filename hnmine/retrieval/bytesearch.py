@@ -21,7 +21,7 @@ from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.threads import in_threads
 from hnmine.science.dots import error_bound, lengths
 from hnmine.science.quantising import LIMIT, lost, product_error, step_for, to_bytes
-from hnmine.science.topk import NOTHING, last_score, unpack
+from hnmine.science.topk import NOTHING, last_score, rows_of, unpack
 from hnmine.storage.vectors import Block
 
 # Instructions that add up products of bytes in 32 bits; without them bytes are no faster, or not exact.
@@ -30,10 +30,12 @@ _FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
 MOST_DIM = (1 << 31) // LIMIT**2 - 1
 # Dimensions are filled up with zeros to a multiple of this: torch 2.13 gets products of a single column wrong.
 _EVEN = 4
-# Operations of a worker's search from which on loading torch for it pays: some four seconds of products of floats.
-_WORTH = 4e11
+# Operations of a worker's search from which on loading torch for it pays: some six seconds of products of floats.
+_WORTH = 1e12
 # Numbers of a corpus from which on the products take so much of the time that faster ones pay.
-_LARGE = 1e8
+_LARGE = 2e7
+# Less than any sum of products.
+_NONE = -(1 << 31)
 # Rows are rounded this many at a time: what a core's cache holds.
 _ROWS = 1024
 # More documents than wanted that the first queries are asked for; from then on so many that they settle this share
@@ -171,13 +173,13 @@ class ByteProducts:
         self._steps, self._lengths, self._lost = queries.steps[part], queries.lengths[part], queries.lost[part]
         self._numbers = torch.empty(len(self._queries) * min(TILE_ROWS, len(documents)), dtype=torch.int32)
         self._flags = np.empty(len(self._numbers), dtype=bool)
-        self._width, self._scale, self._above = 1, np.ones(0), np.zeros(0)
+        self._products, self._scale, self._above = self._numbers[:0].numpy(), np.ones(0), np.zeros(0)
 
     def __len__(self) -> int:
         return len(self._documents)
 
-    def over(self, part: slice, last: np.ndarray) -> np.ndarray:
-        """Return which scores of a tile may be above a query's last."""
+    def multiply(self, part: slice) -> None:
+        """Make the products of a tile."""
         import torch
 
         group, documents = part.start // TILE_ROWS, self._documents
@@ -187,18 +189,31 @@ class ByteProducts:
         error = product_error(self._lost, self._lengths, less, length).astype(np.float64)
         slip = error_bound(self._dim, 4.0, length) * self._lengths
         self._above = error * (1 + self._dim * 2.0**-22) + slip
-        self._width = part.stop - part.start
-        shape, size = (len(self._queries), self._width), len(self._queries) * self._width
-        products = self._numbers[:size].view(shape)
+        shape = (len(self._queries), part.stop - part.start)
+        products = self._numbers[: shape[0] * shape[1]].view(shape)
         torch._int_mm(self._queries, documents.numbers[part].t(), out=products)
-        # one less: dividing rounds, and what is let through in vain is sorted out by its score
-        least = np.clip(np.floor((last - self._above) / self._scale) - 1, -(2.0**31), 2.0**31 - 1).astype(np.int32)
-        return np.asarray(np.greater(products.numpy(), least[:, None], out=self._flags[:size].reshape(shape)))
+        self._products = products.numpy()
 
-    def at(self, hits: np.ndarray) -> np.ndarray:
-        """Return what the scores at flat places of the last tile are at most."""
-        query = hits // self._width
-        return np.asarray(self._numbers.numpy()[hits] * self._scale[query] + self._above[query], dtype=np.float32)
+    def kth(self, k: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Return a score of each query that at least k documents of the tile may be above."""
+        products = self._products if allowed is None else np.where(allowed, self._products, _NONE)
+        kth = np.partition(products, -k, axis=1)[:, -k]
+        scores = np.nextafter(self._scores(np.arange(len(kth)), kth), np.float32(-np.inf))
+        return np.where(kth == _NONE, np.float32(-np.inf), scores)
+
+    def over(self, last: np.ndarray) -> np.ndarray:
+        """Return which scores of the tile may be above a query's last."""
+        # one less: dividing rounds, and what is let through in vain is sorted out by its score
+        least = np.clip(np.floor((last - self._above) / self._scale) - 1, _NONE, 2.0**31 - 1).astype(np.int32)
+        out = self._flags[: self._products.size].reshape(self._products.shape)
+        return np.asarray(np.greater(self._products, least[:, None], out=out))
+
+    def at(self, hits: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Return what the scores at flat places of the tile are at most."""
+        return self._scores(query, self._products.ravel()[hits])
+
+    def _scores(self, query: np.ndarray, products: np.ndarray) -> np.ndarray:
+        return np.asarray(products * self._scale[query] + self._above[query], dtype=np.float32)
 
 
 class ByteProposer(Proposer):
@@ -255,7 +270,7 @@ class ByteProposer(Proposer):
                 documents = self._rounded(block)
                 in_threads(lambda part, b=block, d=documents: look(b, d, part), shares(len(queries)))  # type: ignore[misc]
         self._last = (which, best)
-        return np.where(best == NOTHING, -1, unpack(best)[1]), last_score(best)
+        return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)
 
     def _rounded(self, block: Block) -> Rounded:
         if block.first in self._kept:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hnmine.retrieval.best import Best
 from hnmine.retrieval.search import Proposer, named, shares
 from hnmine.running.threads import in_threads
-from hnmine.science.dots import error_bound, longest, pair_dots
-from hnmine.science.topk import NOTHING, keep_best, last_score, pack, unpack
+from hnmine.science.dots import error_bound, indexed_dots, longest
+from hnmine.science.topk import NOTHING, keep_best, pack, rows_of
 
-# A list is multiplied this many documents at a time; hits wait until there are so many a query to be merged together.
-PIECE_ROWS, WAITING = 1024, 32
+# A list is multiplied this many documents at a time.
+PIECE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Lists:
         query, number = np.nonzero(scores >= last - room)
         found = scores[query, number]
         unsure = np.flatnonzero(found <= (last + room)[query, 0])
-        found[unsure] = pair_dots(self.centroids[number[unsure]], queries[query[unsure]])
+        found[unsure] = indexed_dots(self.centroids, number[unsure], queries, query[unsure])
         nothing = np.full((len(queries), count), NOTHING, dtype=np.uint64)
-        return unpack(np.sort(keep_best(nothing, pack(found, number), query, count), axis=1))[1]
+        return rows_of(np.sort(keep_best(nothing, pack(found, number), query, count), axis=1))
 
 
 class ListProposer(Proposer):
@@ -99,7 +100,7 @@ def best_in(lists: Lists, queries: np.ndarray, looked_at: np.ndarray, k: int) ->
     Returns:
         uint64 keys, shape (q, k), the worst of a query's last; their rows count documents list by list.
     """
-    best = _Best(np.full((len(queries), k), NOTHING, dtype=np.uint64))
+    best = Best(np.full((len(queries), k), NOTHING, dtype=np.uint64))
     memory = _Memory(len(queries), queries.shape[1])
     # the nearest lists first: the scores to beat are then high, and few of the others' have to be looked at
     near = int(np.searchsorted(np.cumsum(np.diff(lists.starts)[looked_at].mean(axis=0)), 2 * k)) + 1
@@ -111,7 +112,9 @@ def best_in(lists: Lists, queries: np.ndarray, looked_at: np.ndarray, k: int) ->
                 piece = slice(first, min(first + PIECE_ROWS, last))
                 vectors = np.asarray(lists.vectors[piece], dtype=np.float32)
                 scores = np.matmul(asked, vectors.T, out=memory.scores(len(own), len(vectors)))
-                best.see(scores, own, first, memory)
+                hits = memory.above(scores, best.last[own])
+                query, column = np.divmod(hits, len(vectors))
+                best.see(scores.ravel()[hits], first + column, own[query])
         best.merge()
     return best.keys
 
@@ -147,30 +150,3 @@ class _Memory:
         """Return where scores (of `scores`) are above their row's limit, as flat positions."""
         out = self._above[: scores.size].reshape(scores.shape)
         return np.flatnonzero(np.greater(scores, limits[:, None], out=out))
-
-
-class _Best:
-    """The best of each query so far, and hits that wait until there are many to be merged: one by one costs more."""
-
-    def __init__(self, keys: np.ndarray) -> None:
-        self.keys, self._last = keys, last_score(keys)
-        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._count = 0
-
-    def see(self, scores: np.ndarray, own: np.ndarray, first: int, memory: _Memory) -> None:
-        """Take in the scores, shape (n, m), of the queries `own` to the documents from `first` on."""
-        hits = memory.above(scores, self._last[own])
-        if len(hits):
-            query, column = np.divmod(hits, scores.shape[1])
-            self._waiting.append((scores.ravel()[hits], first + column, own[query]))
-            self._count += len(hits)
-            if self._count > WAITING * len(self.keys):
-                self.merge()
-
-    def merge(self) -> None:
-        """Merge what waits."""
-        if self._count:
-            scores, rows, owners = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-            order = np.argsort(owners, kind="stable")
-            self.keys = keep_best(self.keys, pack(scores, rows)[order], owners[order], self.keys.shape[1])
-            self._last, self._waiting, self._count = last_score(self.keys), [], 0

@@ -6,14 +6,12 @@ from typing import Protocol
 import numpy as np
 
 from hnmine.running.threads import in_threads
-from hnmine.science.dots import lengths, pair_dots, unit
+from hnmine.science.dots import indexed_cosines, indexed_dots, unit
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.vectors import Block
 
-# Pairs are multiplied this many at a time: both sides then stay in a core's cache.
-PAIR_ROWS = 512
 # A thread takes this many pairs at once: fewer cost more in handing out than they gain.
-_SHARE = 32 * PAIR_ROWS
+_SHARE = 1 << 14
 
 
 class Corpus(Protocol):
@@ -65,38 +63,30 @@ def _products(
     widths = lists.lengths[owners]
     starts = np.concatenate([[0], np.cumsum(widths)])
     out = np.empty(int(starts[-1]), dtype=np.float32)
-    order = np.argsort(rows)
-    ordered = rows[order]
+    multiply = indexed_cosines if at_unit else indexed_dots
 
-    def fill(block: Block, which: np.ndarray) -> None:
-        places, wide = rows[which] - block.first, widths[which]
+    def sort(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        which = which[np.argsort(rows[which], kind="stable")]
+        return which, rows[which]
+
+    def fill(block: Block, share: tuple[np.ndarray, np.ndarray]) -> None:
+        low, high = np.searchsorted(share[1], [block.first, block.first + len(block.vectors)])
+        which, places = (values[low:high] for values in share)
+        wide = widths[which]
         of = np.repeat(np.arange(len(which)), wide)
         others = lists.values[lists.places(owners[which])]
         into = np.arange(len(of)) + (starts[:-1][which] - (np.cumsum(wide) - wide))[of]
-        long = _lengths(block.vectors, places) if at_unit else None
-        for first in range(0, len(of), PAIR_ROWS):
-            piece = slice(first, first + PAIR_ROWS)
-            left = block.vectors[places[of[piece]]]
-            if long is not None:
-                left /= long[of[piece], None]
-            out[into[piece]] = pair_dots(left, vectors[others[piece]])
+        out[into] = multiply(block.vectors, (places - block.first)[of], vectors, others)
 
+    shares = in_threads(sort, _shares(widths))
     for block in corpus.blocks():
-        low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
-        parts = _shares(order[low:high], widths)
-        in_threads(lambda part, block=block: fill(block, part), parts)  # type: ignore[misc]  # bound for this block
+        in_threads(lambda share, block=block: fill(block, share), shares)  # type: ignore[misc]  # bound for this block
     return out
 
 
-def _lengths(vectors: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return the length of the vectors at some places, 1 for one of length 0; a piece at a time."""
-    found = [lengths(vectors[places[first : first + PAIR_ROWS]]) for first in range(0, len(places), PAIR_ROWS)]
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
-
-
-def _shares(which: np.ndarray, widths: np.ndarray) -> list[np.ndarray]:
-    """Return runs of documents that make about `_SHARE` pairs each."""
-    if not len(which):
+def _shares(widths: np.ndarray) -> list[np.ndarray]:
+    """Return runs of documents that make about `_SHARE` pairs each, given how many each makes."""
+    if not len(widths):
         return []
-    share = np.cumsum(widths[which]) // _SHARE
-    return np.split(which, np.flatnonzero(np.diff(share)) + 1)
+    share = np.cumsum(widths) // _SHARE
+    return np.split(np.arange(len(widths)), np.flatnonzero(np.diff(share)) + 1)

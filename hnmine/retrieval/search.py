@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hnmine.retrieval.best import Best
 from hnmine.retrieval.pairs import Corpus, pair_scores
 from hnmine.running.threads import in_threads, thread_count
 from hnmine.science.dots import error_bound, longest
-from hnmine.science.topk import NOTHING, keep_best, last_score, pack, unpack
+from hnmine.science.topk import NOTHING, last_score, pack, rows_of
 from hnmine.storage.vectors import Block
 
 SLACK = 16
@@ -84,17 +85,29 @@ class Lengths:
 class Products(Protocol):
     """Scores of some queries to some documents, tile by tile."""
 
-    def over(self, part: slice, last: np.ndarray) -> np.ndarray:
-        """Return which scores of a tile may be above a query's last, bool, shape (q, documents of the tile).
+    def multiply(self, part: slice) -> None:
+        """Make the scores of a tile: of all the queries to these documents."""
+        ...
+
+    def kth(self, k: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Return a score of each query that at least k documents of the tile are above; float32, shape (q,).
 
         Args:
-            part: which documents.
+            k: at least 1, at most the documents of the tile.
+            allowed: bool, shape (q, documents): which count; where fewer than k do, the score is -inf.
+        """
+        ...
+
+    def over(self, last: np.ndarray) -> np.ndarray:
+        """Return which scores of the tile may be above a query's last, bool, shape (q, documents of the tile).
+
+        Args:
             last: float32, shape (q,).
         """
         ...
 
-    def at(self, hits: np.ndarray) -> np.ndarray:
-        """Return the scores at flat places of the last tile, float32."""
+    def at(self, hits: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Return the scores at flat places of the tile, which are of these queries; float32."""
         ...
 
     def __len__(self) -> int:
@@ -115,18 +128,29 @@ class MatrixProducts:
         # the same memory for every tile: fresh pages would cost a tenth of the product
         self._numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
         self._flags = np.empty(len(self._numbers), dtype=bool)
+        self._scores = self._numbers[:0].reshape(len(queries), 0)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def over(self, part: slice, last: np.ndarray) -> np.ndarray:
-        """Return which scores of a tile are above a query's last."""
-        shape, size = (len(self.queries), part.stop - part.start), len(self.queries) * (part.stop - part.start)
-        scores = np.matmul(self.queries, self.vectors[part].T, out=self._numbers[:size].reshape(shape))
-        return np.asarray(np.greater(scores, last[:, None], out=self._flags[:size].reshape(shape)))
+    def multiply(self, part: slice) -> None:
+        """Make the scores of a tile."""
+        shape = (len(self.queries), part.stop - part.start)
+        out = self._numbers[: shape[0] * shape[1]].reshape(shape)
+        self._scores = np.matmul(self.queries, self.vectors[part].T, out=out)
 
-    def at(self, hits: np.ndarray) -> np.ndarray:
-        """Return the scores at flat places of the last tile."""
+    def kth(self, k: int, allowed: np.ndarray | None) -> np.ndarray:
+        """Return a score of each query that at least k documents of the tile are above."""
+        scores = self._scores if allowed is None else np.where(allowed, self._scores, -np.inf)
+        return np.asarray(np.nextafter(np.partition(scores, -k, axis=1)[:, -k], np.float32(-np.inf)))
+
+    def over(self, last: np.ndarray) -> np.ndarray:
+        """Return which scores of the tile are above a query's last."""
+        out = self._flags[: self._scores.size].reshape(self._scores.shape)
+        return np.asarray(np.greater(self._scores, last[:, None], out=out))
+
+    def at(self, hits: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Return the scores at flat places of the tile."""
         return np.asarray(self._numbers[hits])
 
 
@@ -174,19 +198,24 @@ def best_of(products: Products, rows: np.ndarray, best: np.ndarray, allowed: np.
         best: uint64 keys, shape (q, k), the worst of a query's last.
         allowed: bool, shape (q, n): which documents count; all of them where it is not given.
     """
-    first, last = 0, last_score(best)
+    k, first, found = best.shape[1], 0, Best(best)
     while first < len(products):
-        # until a query has k documents every score is a hit
-        size = TILE_ROWS if np.isfinite(last).all() else FIRST_ROWS
+        full = np.isfinite(found.last).all()
+        # until a query has k documents nearly every score is a hit where k is large
+        size = TILE_ROWS if full or k <= TILE_ROWS // 4 else FIRST_ROWS
         part = slice(first, min(len(products), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
-        over = products.over(part, last)
-        hits = np.flatnonzero(over if allowed is None else over & allowed[:, part])
-        if len(hits):
-            query, place = np.divmod(hits, over.shape[1])
-            best = keep_best(best, pack(products.at(hits), rows[part][place]), query, best.shape[1])
-            last = last_score(best)
+        may = allowed[:, part] if allowed is not None else None
+        products.multiply(part)
+        if not full and k <= part.stop - first:
+            found.beat(products.kth(k, may))  # there is nothing yet to hold scores against but the tile's own
+        over = products.over(found.last)
+        hits = np.flatnonzero(over if may is None else over & may)
+        ends = np.searchsorted(hits, np.arange(1, len(over) + 1) * over.shape[1])
+        query = np.repeat(np.arange(len(over)), np.diff(ends, prepend=0))
+        found.see(products.at(hits, query), rows[part][hits - query * over.shape[1]], query)
         first = part.stop
-    return best
+    found.merge()
+    return found.keys
 
 
 def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
@@ -197,9 +226,8 @@ def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndar
         queries: float32, shape (q, dim).
         length: of the longest vector of a document.
     """
-    _, rows = unpack(best)
     bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
-    return np.where(best == NOTHING, -1, rows), bound.astype(np.float32)
+    return np.where(best == NOTHING, -1, rows_of(best)), bound.astype(np.float32)
 
 
 class IndexProposer(Proposer):
@@ -253,8 +281,9 @@ def _search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer, par
 def _decide(corpus: Corpus, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     """Return the keys of the k best of the proposed documents, scored one by one; shape (q, k)."""
     keys = np.full((len(rows), max(k, rows.shape[1])), NOTHING, dtype=np.uint64)
-    query, place = np.nonzero(rows >= 0)
-    documents = rows[query, place]
-    keys[query, place] = pack(pair_scores(corpus, documents, queries, query), documents)
+    found = np.flatnonzero(rows >= 0)
+    documents, query = rows.ravel()[found], found // max(1, rows.shape[1])
+    own = pack(pair_scores(corpus, documents, queries, query), documents)
+    keys[query, found - query * rows.shape[1]] = own
     keys.sort(axis=1)
     return keys[:, :k]

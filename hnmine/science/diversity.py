@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.science.dots import pair_dots
+from hnmine.science.dots import indexed_dots
 from hnmine.science.sampling import first_of_each
 
 
@@ -46,6 +46,6 @@ def marginal_relevance(
         if step == n - 1 or not len(rest):
             break
         last[owner[pick]] = pick
-        similar = pair_dots(vectors[at[rest]], vectors[at[last[owner[rest]]]])
+        similar = indexed_dots(vectors, at[rest], vectors, at[last[owner[rest]]])
         closest[rest] = np.maximum(closest[rest], similar)
     return np.flatnonzero(~free)

@@ -7,8 +7,6 @@ residuals. What is computed here is this project's definition.
 
 import numpy as np
 
-from hnmine.science.dots import pair_dots
-
 DELTA = 0.05
 """Safety is full from a margin of this share of the way from random documents to the positive."""
 
@@ -117,10 +115,9 @@ def eci_sem(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """
     n, k = weights.shape
     values = np.asarray(residuals, dtype=np.float64) * np.sqrt(np.asarray(weights, dtype=np.float64))[:, :, None]
-    flat = values.reshape(n * k, values.shape[2])
     left = np.empty((n, k, k))
     for column in range(k):
-        left[:, :, column] = pair_dots(flat, np.repeat(values[:, column], k, axis=0)).reshape(n, k)
+        left[:, :, column] = np.einsum("nkd,nd->nk", values, values[:, column])
     left[:, np.arange(k), np.arange(k)] += 1.0
     total = np.zeros(n)
     for step in range(k):

@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +20,7 @@ def terms(text: str) -> np.ndarray:
 
 def numbers(text: str) -> list[int]:
     """Return the same as a list: for one text after another, arrays cost more than what is in them."""
-    return sorted(set(map(bucket, words(text))))
+    return sorted(set(map(_KNOWN.__getitem__, _WORD.findall(text.casefold()))))
 
 
 def words(text: str) -> set[str]:
@@ -29,10 +28,23 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(text.casefold()))
 
 
-@lru_cache(maxsize=1 << 18)
 def bucket(word: str) -> int:
     """Return the hashed number of a case-folded word, in [0, BUCKETS)."""
     return zlib.crc32(word.encode()) % BUCKETS
+
+
+class _Buckets(dict[str, int]):
+    """The numbers of words met so far, begun anew when there are many: looking in it costs less than a cached call."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _MOST_WORDS:
+            self.clear()
+        self[word] = number = bucket(word)
+        return number
+
+
+_MOST_WORDS = 1 << 18
+_KNOWN = _Buckets()
 
 
 def rarity(documents_with: np.ndarray, documents: int) -> np.ndarray:

@@ -39,7 +39,12 @@ def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (scores float32, rows int64) of packed keys; `NOTHING` must be masked by the caller."""
     ascending = ~(keys >> np.uint64(32)).astype(np.uint32)
     bits = np.where(ascending & _SIGN, ascending & ~_SIGN, ~ascending).astype(np.uint32)
-    return bits.view(np.float32), (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    return bits.view(np.float32), rows_of(keys)
+
+
+def rows_of(keys: np.ndarray) -> np.ndarray:
+    """Return the rows of packed keys alone, int64; `NOTHING` must be masked by the caller."""
+    return (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
 
 
 def last_score(best: np.ndarray) -> np.ndarray:

@@ -128,7 +128,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
 
 STAGE = Stage(
     name="index",
-    version=2,
+    version=3,
     reads=("embed",),
     also_reads=_also_reads,
     parts=_parts,

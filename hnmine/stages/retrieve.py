@@ -27,7 +27,7 @@ from hnmine.running.memory import TORCH_BYTES, cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
 from hnmine.running.threads import together
 from hnmine.science.background import background, sample_rows
-from hnmine.science.dots import dots, pair_dots, unit
+from hnmine.science.dots import dots, indexed_dots, unit
 from hnmine.storage.places import local_copy
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CANDIDATES, CORPUS, QUERIES
@@ -162,7 +162,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
         "positive_rows": positives.to_arrow(pa.int64()),
-        "positive_scores": positives.with_values(pair_dots(vectors[inverse], queries[positives.owners])).to_arrow(
+        "positive_scores": positives.with_values(indexed_dots(vectors, inverse, queries, positives.owners)).to_arrow(
             pa.float32()
         ),
         "doc_rows": candidates.to_arrow(pa.int64()),
@@ -254,7 +254,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=5,
+    version=6,
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(

@@ -4,7 +4,7 @@ python -m tests.benchmarks.whole_job [--queries 10000] [--documents 100000] [--r
 
 Every run is a process of its own, and the programs take turns. Both read the same Parquet files (texts, one positive a
 query, vectors) and write their rows to Parquet; imports are not counted, as they differ in what they bring. Top 100,
-five negatives, relative margin .05, top. How many rows the programs have in common is printed first.
+five negatives, relative margin .05, top. `--product int8` makes hnmine's products with bytes, torch loaded before. How many rows the programs have in common is printed first.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TOP_K, NEGATIVES, MARGIN = 100, 5, 0.05
 PROGRAMS = ("hnmine", "default", "use_faiss")
 
 
-def ours(data: Path, work: Path, shape: str) -> dict[str, float]:
+def ours(data: Path, work: Path, shape: str, product: str) -> dict[str, float]:
     """Run hnmine on the collection; return seconds in all, of the search, and of what comes after it."""
     from hnmine.config.file import check_config
     from hnmine.running.pipeline import run
@@ -35,7 +35,7 @@ def ours(data: Path, work: Path, shape: str) -> dict[str, float]:
 
     tables = json.loads((data / "tables.json").read_text())
     raw = {
-        "out": str(work / "out"), **tables, "retrieve": {"top_k": TOP_K},
+        "out": str(work / "out"), **tables, "retrieve": {"top_k": TOP_K}, "index": {"product": product},
         "filter": {
             "rule": "percent", "percent": 1 - MARGIN, "max_positive_similarity": 1.0, "max_query_similarity": 1.0,
         },
@@ -111,21 +111,26 @@ def rows_of(program: str, work: Path) -> set[tuple[str, ...]]:
     return set(zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True))
 
 
-def child(program: str, data: Path, work: Path, shape: str) -> None:
+def child(program: str, data: Path, work: Path, shape: str, product: str) -> None:
     """Run one program and print its numbers."""
     if program == "hnmine":
         import faiss  # noqa: F401 - imports are not counted
         import sklearn.linear_model  # noqa: F401 - likewise
 
-        found = ours(data, work, shape)
+        if product == "int8":
+            import torch  # noqa: F401 - likewise
+
+        found = ours(data, work, shape, product)
     else:
         found = peers(data, work, shape, program == "use_faiss")
     print(json.dumps(found | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
-def _run(program: str, data: Path, work: Path, shape: str) -> dict[str, float]:
+def _run(program: str, data: Path, work: Path, shape: str, product: str) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.benchmarks.whole_job", "--child", program, str(data), str(work)]
-    done = subprocess.run([*command, "--format", shape], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--format", shape, "--product", product], capture_output=True, text=True, check=True
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -144,11 +149,12 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--format", default="triplet", choices=("triplet", "n-tuple"))
+    parser.add_argument("--product", default="float32", choices=("float32", "int8"))
     parser.add_argument("--child", nargs=3, metavar=("PROGRAM", "DATA", "WORK"))
     options = parser.parse_args()
     if options.child:
         program, data, work = options.child
-        child(program, Path(data), Path(work), options.format)
+        child(program, Path(data), Path(work), options.format, options.product)
         return
     from tests.benchmarks.synthetic import write_collection
 
@@ -161,7 +167,7 @@ def main() -> None:
             rows = {}
             for program in PROGRAMS:
                 with tempfile.TemporaryDirectory() as work:
-                    found[program].append(_run(program, data, Path(work), options.format))
+                    found[program].append(_run(program, data, Path(work), options.format, options.product))
                     rows[program] = rows_of(program, Path(work)) if not number else set()
             if not number:
                 _compare(rows)
