@@ -78,6 +78,12 @@ def _precision(table: TeacherTable, config: Config) -> Iterator[str]:
         return
     if teacher.model in ("precomputed", "hash"):
         yield f"{table}.precision: {teacher.precision} is for models; with {table}.model = {teacher.model!r} none runs"
+    elif teacher.precision == "int8":
+        if teacher.device is not None and not teacher.device.startswith("cpu"):
+            yield (
+                f'{table}.precision: "int8" is computed on the CPU, but {table}.device is {teacher.device!r}; '
+                'set precision = "float16", or leave the device out'
+            )
     elif teacher.device is not None and teacher.device.startswith("cpu"):
         yield (
             f'{table}.precision: {teacher.precision} needs a GPU, but {table}.device is "cpu", which computes it '

@@ -23,8 +23,8 @@ class EmbedConfig(Section):
     document_prompt: str = setting("", "put before every document")
     max_length: int | None = setting(None, "tokens a text is cut to (default: the model's own)", ge=8)
     similarity: Literal["cosine", "dot"] = setting("cosine", "cosine normalises every vector; dot leaves them")
-    precision: Literal["float32", "float16", "bfloat16"] = setting(
-        "float32", "numbers that the model computes in; the shorter ones need a GPU"
+    precision: Literal["float32", "float16", "bfloat16", "int8"] = setting(
+        "float32", "numbers that the model computes in: float16 and bfloat16 need a GPU, int8 a CPU and OpenVINO"
     )
     dtype: Literal["float32", "float16"] = setting("float32", "precision that vectors are stored in")
     corpus_vectors: Paths | None = setting(

@@ -16,6 +16,7 @@ from hnmine.models.modelfiles import HASH_WARNING as HASH_WARNING
 from hnmine.models.modelfiles import find_model as find_model
 from hnmine.models.modelfiles import fingerprint as fingerprint
 from hnmine.models.modelfiles import require_models as require_models
+from hnmine.models.quantised import Quantised
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256
 
@@ -94,14 +95,16 @@ def _place(feature: str) -> tuple[int, float]:
     return number % HASH_DIM, weight if number >> 63 else -weight
 
 
-def make_encoder(config: EmbedConfig, table: TeacherTable = "embed") -> Encoder:
+def make_encoder(config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> Encoder:
     """Return the encoder that the config names; `table` says in messages which table of the file it is.
+
+    `quantised` is its transformer in 8-bit numbers, where `precision` asks for them.
 
     Raises:
         MissingExtra: the model needs a package that is not installed.
         ModelError: the model cannot be loaded.
     """
-    return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table)
+    return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table, quantised)
 
 
 def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray:

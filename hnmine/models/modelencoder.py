@@ -1,7 +1,7 @@
 """A sentence-transformers model as an encoder: texts tokenised once, batched by token count, run by its own modules."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.teacher import Kind
 from hnmine.errors import ModelError
 from hnmine.models.modelfiles import find_model, first_line, require_models
+from hnmine.models.quantised import Quantised, attach, require_openvino
 from hnmine.running.workplace import choose_device, cores, my_place, thread_share
 from hnmine.science.tokenbatches import token_batches
 
@@ -30,15 +31,18 @@ class ModelEncoder:
     Args:
         config: the embed table, or the guide's.
         table: which of them, for messages.
+        quantised: its transformer in 8-bit numbers, where `precision` asks for them.
 
     Raises:
-        MissingExtra: sentence-transformers is not installed.
+        MissingExtra: sentence-transformers, or OpenVINO where it is needed, is not installed.
         ModelError: the model cannot be loaded, its weights are not safetensors, or its device is too slow for
             the precision asked for.
     """
 
-    def __init__(self, config: EmbedConfig, table: TeacherTable = "embed") -> None:
+    def __init__(self, config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> None:
         require_models(table)
+        if config.precision == "int8":
+            require_openvino(table)
         path = find_model(config, table)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import sentence_transformers
@@ -50,14 +54,16 @@ class ModelEncoder:
             self.model = sentence_transformers.SentenceTransformer(
                 path,
                 revision=config.revision,
-                device=choose_device(config.device, my_place(), torch.cuda.device_count()),
+                device="cpu"
+                if config.precision == "int8"
+                else choose_device(config.device, my_place(), torch.cuda.device_count()),
                 trust_remote_code=config.trust_remote_code,
                 model_kwargs={"use_safetensors": True},
             )
         except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
             raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {first_line(error)}") from error
         check_precision(config, str(self.model.device.type), table)
-        self.model.to(getattr(torch, config.precision)).eval()
+        self.model.to(torch.float32 if config.precision == "int8" else getattr(torch, config.precision)).eval()
         if my_place().count > 1:
             torch.set_num_threads(thread_share(cores(), my_place().count))
         if config.max_length is not None:
@@ -65,6 +71,9 @@ class ModelEncoder:
         self.config = config
         self.cell_rows = cell_rows(self.model.max_seq_length)
         self.batch_tokens = config.batch_tokens or BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)
+        if quantised is not None:
+            names = list(next(self.tensors(["text"], "document"), {}))
+            attach(self.model, quantised, names, thread_share(cores(), my_place().count))
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> Callable[[Callable[[int], None]], np.ndarray]:
         """Return what makes the texts' vectors, the texts tokenised by then where the model allows it."""
@@ -72,6 +81,18 @@ class ModelEncoder:
         if features is None:
             return partial(self._plain, list(texts), kind)
         return partial(self._batched, features, kind)
+
+    def tensors(self, texts: Sequence[str], kind: Kind) -> Iterator[dict[str, Any]]:
+        """Yield the features of the texts that are tensors, batch by batch; none where batches cannot be cut."""
+        import torch
+
+        features = self._features(list(texts), kind)
+        if features is not None:
+            for rows in self._batches(features):
+                yield {k: v.contiguous() for k, v in cut(features, rows).items() if torch.is_tensor(v)}
+
+    def _batches(self, features: dict[str, Any]) -> list[np.ndarray]:
+        return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors of the texts, each behind the prompt of its kind."""
@@ -96,16 +117,16 @@ class ModelEncoder:
     def _batched(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
         import torch
 
-        mask = features["attention_mask"].numpy()
+        rows_in_all = len(features["attention_mask"])
         out: np.ndarray | None = None
         with torch.inference_mode():
-            for rows in token_batches(mask.sum(axis=1), self.batch_tokens):
+            for rows in self._batches(features):
                 batch = cut(features, rows)
                 moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
                 found = self.model(moved, **self._task(kind))["sentence_embedding"]
                 vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
                 if out is None:
-                    out = np.empty((len(mask), vectors.shape[1]), dtype=np.float32)
+                    out = np.empty((rows_in_all, vectors.shape[1]), dtype=np.float32)
                 out[rows] = vectors
                 tick(len(rows))
         assert out is not None
@@ -130,9 +151,9 @@ def check_precision(config: EmbedConfig, device: str, table: TeacherTable) -> No
     """Refuse short numbers where they are slow.
 
     Raises:
-        ModelError: the device is the CPU, and the precision not float32.
+        ModelError: the device is the CPU, and the precision float16 or bfloat16.
     """
-    if device == "cpu" and config.precision != "float32":
+    if device == "cpu" and config.precision not in ("float32", "int8"):
         raise ModelError(
             f"{table}.precision: {config.precision} needs a GPU, and none was found; the CPU computes it several times "
             'slower than float32; set precision = "float32"'

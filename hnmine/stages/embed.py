@@ -19,8 +19,9 @@ from hnmine.models.encoders import (
     fingerprint,
     make_encoder,
 )
+from hnmine.models.int8 import agreements, read_quantised, steps_around
 from hnmine.models.precomputed import Precomputed, vector_sources
-from hnmine.models.teachers import all_tables, folder_of, source_tables
+from hnmine.models.teachers import FOLDERS, all_tables, folder_of, source_tables
 from hnmine.retrieval.selecting import STEPS, read_selection, selection_parts
 from hnmine.running.ahead import Ahead, SomeTexts, Texts
 from hnmine.running.keys import item_key, shard_items
@@ -114,7 +115,7 @@ def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     rows = shards.rows if chosen is None else len(chosen)
     if config.model == "precomputed":
         return _State(config, table, rows, side, chosen, Precomputed(context, side, shards, table))
-    encoder = make_encoder(config, table)
+    encoder = make_encoder(config, table, read_quantised(context, table))
     texts, kind = Texts(shards) if chosen is None else SomeTexts(shards, chosen), SIDES[side][0]
     cells = Ahead(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
     return _State(config, table, rows, side, chosen, None, cells, encoder.cell_rows)
@@ -209,7 +210,12 @@ def _step(name: str, table: TeacherTable, side: str) -> Step:
     )
 
 
-_MAKING = [_step(name, table, side) for table, names in all_tables() for side, name in names.items()]
+_MAKING = {
+    table: steps_around(table, tuple(_step(name, table, side) for side, name in names.items()))
+    for table, names in all_tables()
+}
+_FIRST = [step for table, steps in _MAKING.items() if table not in FOLDERS for step in steps]
+_LAST = [step for table in FOLDERS for step in _MAKING[table]]
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -227,6 +233,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
             counts["guide_dim"] = corpus.dim
         else:
             counts.setdefault("source_dims", {})[labels[table]] = corpus.dim
+    if found := agreements(context):
+        counts["int8_agreement"] = found
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
     return counts
@@ -237,10 +245,6 @@ STAGE = Stage(
     version=2,
     reads=("ingest",),
     parts=_parts,
-    steps=(
-        *(step for step in _MAKING if step.name.startswith("source-")),
-        *STEPS,
-        *(step for step in _MAKING if not step.name.startswith("source-")),
-    ),
+    steps=(*_FIRST, *STEPS, *_LAST),
     finish=_finish,
 )

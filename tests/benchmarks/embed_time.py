@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.embed_time [--data FOLDER] [--texts 500] [--rounds 5]
 
+`--int8` compares the same model in 8-bit numbers in place of float32.
 FOLDER is a collection (corpus.parquet with title and text), for abstracts; without it they are made up, as short
 passages are. Memory is the growth of a fresh process's peak over the same process with the model loaded.
 """
@@ -18,7 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.config import EmbedConfig
+from hnmine.models.int8 import EXAMPLE
 from hnmine.models.modelencoder import ModelEncoder
+from hnmine.models.quantised import quantise
 from hnmine.science.tokenbatches import token_batches
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -77,15 +80,18 @@ def abstracts(count: int, data: Path | None) -> list[str]:
     return [f"{title}. {text}" for title, text in zip(table["title"], table["text"], strict=True)]
 
 
-def encoders() -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
+def encoders(int8: bool = False) -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
     """Return the encoder, and both ways of embedding with the one model."""
-    ours = ModelEncoder(EmbedConfig(model=MODEL, device="cpu"))
+    plain = ours = ModelEncoder(EmbedConfig(model=MODEL, device="cpu"))
+    if int8:
+        made = quantise(plain.model, next(plain.tensors(EXAMPLE, "document")), "embed")
+        ours = ModelEncoder(EmbedConfig(model=MODEL, precision="int8"), "embed", made)
 
     def by_cells(texts: list[str]) -> np.ndarray:
         step = ours.cell_rows
         return np.concatenate([ours.encode(texts[i : i + step], "document") for i in range(0, len(texts), step)])
 
-    return ours, {"encode": lambda texts: ours.model.encode(texts, batch_size=32), "ours": by_cells}
+    return ours, {"encode": lambda texts: plain.model.encode(texts, batch_size=32), "ours": by_cells}
 
 
 def padding(ours: ModelEncoder, texts: list[str]) -> dict[str, float]:
@@ -123,8 +129,8 @@ def peak() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def compare(kind: str, texts: list[str], rounds: int) -> None:
-    ours, ways = encoders()
+def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
+    ours, ways = encoders(int8)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {}
     for name in [*ways] * rounds:
@@ -132,13 +138,16 @@ def compare(kind: str, texts: list[str], rounds: int) -> None:
         vectors[name] = ways[name](texts)
         seconds[name].append(time.process_time() - start)
     ratios = np.array(seconds["encode"]) / np.array(seconds["ours"])
-    cosines = (vectors["encode"] * vectors["ours"]).sum(axis=1)
+    lengths = np.prod([np.linalg.norm(found, axis=1) for found in vectors.values()], axis=0)
+    cosines = (vectors["encode"] * vectors["ours"]).sum(axis=1) / lengths
     padded = padding(ours, texts)
     print(
         f"{kind}, {len(texts):,} texts, {rounds} rounds: CPU time of encode over ours, median {np.median(ratios):.2f}"
     )
     print(f"  from {ratios.min():.2f} to {ratios.max():.2f}; seconds {np.median(seconds['encode']):.1f} and "
-          f"{np.median(seconds['ours']):.1f}; least cosine {cosines.min():.7f}")  # fmt: skip
+          f"{np.median(seconds['ours']):.1f}; cosine {cosines.mean():.7f}, at least {cosines.min():.7f}")  # fmt: skip
+    if int8:
+        return
     print(f"  padded over real tokens: encode {padded['encode']:.3f}, ours {padded['ours']:.3f}")
     print(f"  memory: encode {grown('encode', texts):.0f} MB, ours {grown('ours', texts):.0f} MB", flush=True)
 
@@ -149,6 +158,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves its own number")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--memory", choices=["encode", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -158,8 +168,8 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    compare("short passages", passages(options.texts), options.rounds)
-    compare("abstracts", abstracts(options.texts, options.data), options.rounds)
+    compare("short passages", passages(options.texts), options.rounds, options.int8)
+    compare("abstracts", abstracts(options.texts, options.data), options.rounds, options.int8)
 
 
 if __name__ == "__main__":

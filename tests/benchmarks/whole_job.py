@@ -4,7 +4,8 @@ python -m tests.benchmarks.whole_job [--queries 10000] [--documents 100000] [--r
 
 Every run is a process of its own, and the programs take turns. Both read the same Parquet files (texts, one positive a
 query, vectors) and write their rows to Parquet; imports are not counted, as they differ in what they bring. Top 100,
-five negatives, relative margin .05, top. `--product int8` makes hnmine's products with bytes, torch loaded before. How many rows the programs have in common is printed first.
+five negatives, relative margin .05, top. `--product int8` makes hnmine's products with bytes, torch loaded before. How
+many rows the programs have in common is printed first.
 """
 
 import argparse

@@ -1,0 +1,139 @@
+"""A sentence-transformers model whose transformer computes in 8-bit numbers, by OpenVINO on the CPU.
+
+Weights have one scale a row; activations are rounded while the model runs, each group of numbers by its own range
+(dynamic quantisation), so that no text has to stand for the others. What comes after the transformer, as pooling,
+stays in float32.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hnmine.errors import MissingExtra, ModelError
+from hnmine.models.modelfiles import first_line
+
+# Activations that share a scale: fewer are slower and hardly nearer to float32, more further from it.
+GROUP = 64
+
+Quantised = tuple[bytes, bytes]
+"""OpenVINO's description of a model, and its weights."""
+
+
+def require_openvino(table: str) -> None:
+    """Check that models can be quantised and run by OpenVINO, without importing it.
+
+    Raises:
+        MissingExtra: OpenVINO or what quantises for it is not installed.
+    """
+    missing = [name for name in ("openvino", "nncf") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f'{table}.precision = "int8" needs {" and ".join(missing)}: pip install "hnmine[openvino]"; or leave it out'
+        )
+
+
+def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
+    """Return a model's transformer with its weights in 8-bit numbers.
+
+    Args:
+        model: a SentenceTransformer.
+        example: features of some texts as the model gets them, to trace it with.
+        table: of the config, for messages.
+
+    Raises:
+        ModelError: it cannot be converted.
+    """
+    if not example or not hasattr(model[0], "auto_model"):
+        raise ModelError(
+            f'{table}.precision = "int8": only a model that begins with a transformer of tokens can be quantised, and '
+            f'this one begins with {type(model[0]).__name__}; set it to "float32"'
+        )
+    try:
+        with _quiet():
+            import nncf
+            import openvino
+
+            graph = _converted(model, list(example.values()), list(example))
+            found = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
+            found.set_friendly_name("transformer")  # names count what a process has made before
+            for number, node in enumerate(found.get_ordered_ops()):
+                node.set_friendly_name(f"node {number}")
+                for place, output in enumerate(node.outputs()):
+                    output.get_tensor().set_names({f"node {number} output {place}"})
+            with tempfile.TemporaryDirectory() as folder:
+                graph_file, weights_file = Path(folder) / "model.xml", Path(folder) / "model.bin"
+                openvino.serialize(found, str(graph_file), str(weights_file))
+                return graph_file.read_bytes(), weights_file.read_bytes()
+    except Exception as error:  # converters raise anything; the user needs the reason
+        raise ModelError(
+            f'{table}.precision = "int8": OpenVINO cannot convert this model: {first_line(error)}; set it to "float32"'
+        ) from error
+
+
+def _converted(model: Any, example: list[Any], names: list[str]) -> Any:
+    """Return OpenVINO's graph from features to the last hidden state, by tracing; sizes stay open."""
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    transformer = model[0].auto_model
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = transformer
+
+        def forward(self, *given: Any) -> Any:
+            return self.inner(**dict(zip(names, given, strict=True)), return_dict=True).last_hidden_state
+
+    # not openvino.convert_model, which reports its use over the network
+    with torch.inference_mode():
+        traced: Any = TorchScriptPythonDecoder(Plain().eval(), example_input=tuple(example))
+        reader = FrontEndManager().load_by_framework("pytorch")
+        return reader.convert(reader.load(traced))
+
+
+def attach(model: Any, quantised: Quantised, names: Sequence[str], threads: int) -> None:
+    """Let a model's transformer run by OpenVINO from now on; its own weights are let go.
+
+    Args:
+        model: a SentenceTransformer on the CPU.
+        quantised: what `quantise` made of it.
+        names: of its features that are tensors, in the order that it was quantised with.
+        threads: how many to use.
+    """
+    import openvino
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP,
+    }  # fmt: skip
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(*quantised), "CPU", settings).create_infer_request()
+    transformer = model[0].auto_model
+
+    def forward(**features: Any) -> Any:
+        found = request.infer([features[name].contiguous().numpy() for name in names])
+        return BaseModelOutput(last_hidden_state=torch.from_numpy(found[0]))
+
+    transformer.forward = forward
+    for weights in transformer.parameters():
+        weights.data = weights.data.new_empty(0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep converters from drawing on the terminal, and the one that quantises from reporting its use."""
+    os.environ.setdefault("NNCF_CI", "1")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

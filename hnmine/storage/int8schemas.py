@@ -1,0 +1,21 @@
+"""The tables that embed writes where a teacher's `precision` is "int8": a part of the data contract of `schemas`."""
+
+import pyarrow as pa
+
+
+def _field(name: str, kind: pa.DataType, text: str) -> pa.Field:
+    return pa.field(name, kind, nullable=False, metadata={"description": text})
+
+
+QUANTISED = pa.schema(
+    [
+        _field("graph", pa.large_binary(), "OpenVINO's description of the transformer in 8-bit numbers (XML)"),
+        _field("weights", pa.large_binary(), "its weights, as OpenVINO stores them"),
+    ]
+)
+AGREEMENT = pa.schema(
+    [
+        _field("row", pa.int64(), "row of a document of the sample, ascending"),
+        _field("cosine", pa.float32(), "of its vector to the one that the same model makes in float32"),
+    ]
+)
