@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.dots import dots, error_bound, longest, pair_dots
+from hnmine.science.dots import dots, error_bound, indexed_cosines, indexed_dots, longest, pair_dots, unit
 from tests.strategies import quick
 
 DIMS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384, 385, 8192, 8193, 20_000)
@@ -81,3 +81,54 @@ def test_no_vectors_give_no_products_and_no_error():
     assert dots(none, vectors(3, 4, 0)).shape == (0, 3)
     assert pair_dots(none, none).shape == (0,)
     assert longest(none) == 0.0
+
+
+@quick
+@given(st.sampled_from(DIMS[:-3]), st.data())
+def test_listed_pairs_have_the_bits_of_a_block_and_the_cosines_of_a_double_loop(dim, data):
+    left, right = vectors(7, dim, 1), vectors(5, dim, 2)
+    left[3] = 0
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), max_size=30))
+    one, two = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
+    np.testing.assert_array_equal(indexed_dots(left, one, right, two), dots(left, right)[one, two])
+    cosines = indexed_cosines(left, one, unit(right), two)
+    assert cosines.dtype == np.float32
+    for cosine, i, j in zip(cosines, one, two, strict=True):
+        a, b = left[i].astype(np.float64), right[j].astype(np.float64)
+        assert cosine == pytest.approx(0 if i == 3 else a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
+
+
+def test_pairs_out_of_range_are_refused_before_anything_is_read():
+    some, places = vectors(3, 4, 0), np.array([0, 2])
+    for bad in ([0, 3], [-1, 0], [0], [0, 1, 2]):
+        with pytest.raises(ValueError, match="do not fit 3 vectors"):
+            indexed_dots(some, places, some, np.array(bad))
+        if len(bad) == 2:
+            with pytest.raises(ValueError, match="do not fit 3 vectors"):
+                indexed_dots(some, np.array(bad), some, places)
+    with pytest.raises(ValueError, match="vectors of 4 and 5 numbers"):
+        indexed_dots(some, places, vectors(3, 5, 0), places)
+
+
+def test_vectors_that_only_can_be_read_and_other_floats_are_taken():
+    some = vectors(4, 6, 0)
+    locked = some.copy()
+    locked.setflags(write=False)
+    rows = np.arange(4)
+    np.testing.assert_array_equal(indexed_dots(locked, rows, locked, rows), pair_dots(some, some))
+    np.testing.assert_array_equal(pair_dots(some.astype(np.float64), some), pair_dots(some, some))
+
+
+def test_the_threads_of_the_library_are_as_they_were_and_change_no_bit():
+    import faiss
+
+    left, right = vectors(3000, 40, 1), vectors(3000, 40, 2)
+    before, found = faiss.omp_get_max_threads(), []
+    try:
+        for threads in (1, 3):
+            faiss.omp_set_num_threads(threads)
+            found.append(pair_dots(left, right))
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        faiss.omp_set_num_threads(before)
+    np.testing.assert_array_equal(*found)
