@@ -15,6 +15,7 @@ from hnmine.models.teachers import folder_of
 from hnmine.running.keys import item_key
 from hnmine.running.stage import Item, RunContext, Step, Tick
 from hnmine.science.background import sample_rows
+from hnmine.science.dots import indexed_cosines, unit
 from hnmine.storage.int8schemas import AGREEMENT, QUANTISED
 from hnmine.storage.schemas import CORPUS, conform
 from hnmine.storage.store import Shards, read_table, write_table
@@ -121,8 +122,7 @@ def _agreement(
     state: tuple[TeacherTable, EmbedConfig, np.ndarray, list[str], np.ndarray], item: Item, tick: Tick
 ) -> pa.Table:
     table, config, rows, texts, made = state
-    exact = make_encoder(config, table).encode(texts, "document").astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(made.astype(np.float64), axis=1)
+    exact, places = make_encoder(config, table).encode(texts, "document"), np.arange(len(rows))
+    cosines = indexed_cosines(exact, places, unit(made), places)
     tick(len(rows))
-    cosines = ((exact * made).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
     return pa.Table.from_arrays([pa.array(rows, pa.int64()), pa.array(cosines)], schema=AGREEMENT)

@@ -132,8 +132,14 @@ def attach(model: Any, quantised: Quantised, names: Sequence[str], threads: int)
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep converters from drawing on the terminal, and the one that quantises from reporting its use."""
+    from transformers.utils import logging
+
     os.environ.setdefault("NNCF_CI", "1")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    said, before = io.StringIO(), logging.get_verbosity()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(before)
