@@ -135,8 +135,8 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     os.environ.setdefault("NNCF_CI", "1")
-    said, before = io.StringIO(), logging.get_verbosity()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()
+    said, before = io.StringIO(), logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")
