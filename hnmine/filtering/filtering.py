@@ -13,6 +13,7 @@ from hnmine.filtering.candidates import Batch
 from hnmine.filtering.judging import Scorer, TextKeys
 from hnmine.filtering.rescored import Rescored
 from hnmine.retrieval.where import Where
+from hnmine.running.ahead import Ahead
 from hnmine.running.stage import RunContext
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CALIBRATION, CANDIDATES, CORPUS, QUERIES, conform
@@ -48,8 +49,11 @@ class FilterState:
         self, drawn: Drawn | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[Batch, TextKeys]]:
         """Yield candidates with their text keys, some queries at a time: see `hnmine.filtering.calibrating.Pieces`."""
-        for number in range(len(self.candidates)):
-            for _, piece in pieces(self.read(number, drawn, columns)):
+        # the next shard is read while this one is worked on
+        coming = Ahead(lambda number: self.read(number, drawn, columns))
+        shards = len(self.candidates)
+        for number in range(shards):
+            for _, piece in pieces(coming.get(number, number + 1 if number + 1 < shards else None)):
                 yield self._permitted(Batch.from_table(piece)), self.keys(piece.column("query_row").to_numpy())
 
     def _permitted(self, batch: Batch) -> Batch:

@@ -16,6 +16,7 @@ from hnmine.emitting.naming import RANDOM_DOCUMENT, shares, source_sets
 from hnmine.filtering.candidates import Batch, Cells
 from hnmine.filtering.filtering import pieces
 from hnmine.running.stage import RunContext
+from hnmine.running.threads import in_threads
 from hnmine.science.eci import hardness
 from hnmine.science.histogram import borders, counts
 from hnmine.storage.ragged import Ragged
@@ -27,6 +28,7 @@ NEAR_COPY = 0.95
 NEAR_CHECKS = ("copy_of_positive", "copy_of_query", "copy_of_negative", "near_copy_of_positive", "near_copy_of_query")
 
 
+_SERIES = ("kept", "rejected", "positive")
 _COLUMNS = [
     "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "similarities", "query_overlaps",
     "background_mean", "source_ranks", "anchor_scores", "verdicts", "probabilities",
@@ -97,34 +99,51 @@ def spread(context: RunContext, chosen: pa.Table) -> Spread:
     """Return the facts of the chosen negatives and the histograms of all candidates."""
     shards = Shards(context.reading("filter"), JUDGED_CODED)
     edges = _score_edges(shards, chosen)
-    totals = {name: np.zeros(len(edges) - 1, dtype=np.int64) for name in ("kept", "rejected", "positive")}
-    parts, starts = [], chosen.column("query_row").to_numpy()
-    for number in range(len(shards)):
-        for _, piece in pieces(shards.read(number, _COLUMNS)):
-            batch = Batch.from_table(piece)
-            cells, keep = cells_of(piece, batch)
-            kept = np.bincount(cells.candidate[keep], minlength=len(batch.scores))
-            rejected = np.where(batch.counted, cells.anchors.lengths[batch.owners] - kept, 0)
-            totals["kept"] += counts(batch.scores, edges, kept)
-            totals["rejected"] += counts(batch.scores, edges, rejected)
-            totals["positive"] += counts(batch.positive_scores.values, edges)
-            low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
-            parts.append(_facts(piece, batch, cells, (int(low), chosen.slice(low, high - low))))
+    starts = chosen.column("query_row").to_numpy()
+
+    def look(number: int) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        return [_look(piece, edges, starts, chosen) for _, piece in pieces(shards.read(number, _COLUMNS))]
+
+    parts = [part for found in in_threads(look, range(len(shards))) for part in found]
+    totals = {
+        name: sum((counted[name] for counted, _ in parts), np.zeros(len(edges) - 1, dtype=np.int64)) for name in _SERIES
+    }
     names = tuple(Negatives.__dataclass_fields__)
-    facts = {name: np.concatenate([np.zeros(0), *(p[name] for p in parts)]) for name in names}
+    facts = {name: np.concatenate([np.zeros(0), *(own[name] for _, own in parts)]) for name in names}
     whole = {name: facts[name].astype(np.int64) for name in ("anchor", "query", "document", "place", "found_by")}
     return Spread(Negatives(**(facts | whole)), edges, **totals)
 
 
+def _look(
+    piece: pa.Table, edges: np.ndarray, starts: np.ndarray, chosen: pa.Table
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a piece's counts of each series and the facts of its chosen; `starts` are the queries of `chosen`."""
+    batch = Batch.from_table(piece)
+    cells, keep = cells_of(piece, batch)
+    kept = np.bincount(cells.candidate[keep], minlength=len(batch.scores))
+    rejected = np.where(batch.counted, cells.anchors.lengths[batch.owners] - kept, 0)
+    counted = {
+        "kept": counts(batch.scores, edges, kept),
+        "rejected": counts(batch.scores, edges, rejected),
+        "positive": counts(batch.positive_scores.values, edges),
+    }
+    low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
+    return counted, _facts(piece, batch, cells, (int(low), chosen.slice(low, high - low)))
+
+
 def _score_edges(shards: Shards, chosen: pa.Table) -> np.ndarray:
     """Return borders that hold every score of a candidate, a positive or a chosen negative."""
-    found = [Ragged.from_arrow(chosen.column("scores")).values]
-    for number in range(len(shards)):
-        table = shards.read(number, ["scores", "positive_scores"])
+
+    def ends(number: int) -> list[np.ndarray]:
+        table, found = shards.read(number, ["scores", "positive_scores"]), []
         for name in table.column_names:
             values = Ragged.from_arrow(table.column(name)).values
             values = values[~np.isnan(values)]  # candidates that were not rescored have none
             found.append(np.array([values.min(), values.max()]) if len(values) else values)
+        return found
+
+    found = [Ragged.from_arrow(chosen.column("scores")).values]
+    found += [values for some in in_threads(ends, range(len(shards))) for values in some]
     every = np.concatenate(found).astype(np.float64)
     return borders(float(every.min()), float(every.max())) if len(every) else np.array([0.0, 1.0])
 

@@ -92,3 +92,28 @@ def test_the_basic_interval_is_mirrored_and_holds_the_value(values, value):
         assert high == pytest.approx(min(1, max(value, 2 * value - first)))
     else:
         assert (low, high) == (value, value)
+
+
+def test_many_rows_are_drawn_in_groups_with_the_spread_of_all(monkeypatch):
+    random = np.random.default_rng(2)
+    bottom = random.integers(0, 3, size=(5000, 2)).astype(float)
+    top = bottom * random.exponential(size=(5000, 2))
+    plain = resampled(top, bottom, 0)
+    monkeypatch.setattr(bootstrap, "GROUPS", 500)
+    grouped = resampled(top, bottom, 0)
+    np.testing.assert_allclose(grouped.std(axis=0), plain.std(axis=0), rtol=0.15)
+    np.testing.assert_allclose(grouped.mean(axis=0), top.sum(axis=0) / bottom.sum(axis=0), rtol=0.005)
+    # rows that stand in an order of their own, as queries of one kind after another, are spread over the groups
+    order = np.argsort(top[:, 0])
+    np.testing.assert_allclose(resampled(top[order], bottom[order], 0)[:, 0].std(), plain[:, 0].std(), rtol=0.15)
+
+
+def test_every_row_is_in_one_group(monkeypatch):
+    monkeypatch.setattr(bootstrap, "GROUPS", 7)
+    for n in (14, 15, 20, 101):
+        parts = np.eye(n)
+        found = bootstrap._grouped(parts, 3)
+        assert found.shape == (n, 7)
+        assert (found.sum(axis=1) == 1).all()
+        assert set(found.sum(axis=0)) <= {n // 7, n // 7 + 1}
+    assert bootstrap._grouped(np.eye(13), 3).shape == (13, 13)
