@@ -101,7 +101,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="report",
-    version=3,
+    version=4,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
