@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.config.starter import toml_value
+from hnmine.reports.headline import agreement_lines
 from hnmine.running.runner import StageResult
 
 
@@ -109,8 +110,7 @@ def _brief(r: StageResult) -> str:
         text += f", and of {r.counts['guide_dim']:,} by the guide"
     for name, dim in sorted(r.counts.get("source_dims", {}).items()):
         text += f", and of {dim:,} by {name}"
-    for table, found in sorted(r.counts.get("int8_agreement", {}).items()):
-        text += f", {agreement(table, found)}"
+    text += "".join(f", {line}" for line in agreement_lines(r.counts))
     if r.stage == "emit" and r.counts.get("negatives_previous"):
         text += f", {r.counts['negatives_previous']:,} negatives of the earlier run stay"
     if r.stage == "emit" and r.counts["negatives_random"]:
@@ -119,11 +119,6 @@ def _brief(r: StageResult) -> str:
         if r.counts[name]:
             text += f", {r.counts[name]:,} {name.replace('_', ' ')}"
     return text
-
-
-def agreement(table: str, found: dict[str, Any]) -> str:
-    """Return in words how near the vectors of a teacher in 8-bit numbers are to its vectors in float32."""
-    return f"{table} in int8: cosine to float32 {found['mean']:.4f} on average, {found['least']:.4f} at least"
 
 
 def explanation(data: dict[str, Any]) -> None:

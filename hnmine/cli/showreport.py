@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.cli.show import _console, _row, _table, agreement, interval, number
+from hnmine.cli.show import _console, _row, _table, interval, number
 from hnmine.emitting.naming import shares_line
-from hnmine.reports.headline import NUMBERS
+from hnmine.reports.headline import NUMBERS, agreement_lines
 
 
 def report(data: dict[str, Any], path: Path) -> None:
@@ -35,8 +35,8 @@ def report(data: dict[str, Any], path: Path) -> None:
     console.print(verdicts)
     _findings(console, data)
     _embedding(console, data.get("embedding"))
-    for table_name, agreed in sorted(data["counts"].get("embed", {}).get("int8_agreement", {}).items()):
-        console.print(Text(f"{agreement(table_name, agreed)}, of {agreed['documents']:,} documents"))
+    for line in agreement_lines(data["counts"].get("embed", {})):
+        console.print(Text(line))
     search = data["counts"].get("index", {})
     if search.get("kind", "flat") != "flat":
         console.print(Text(f"approximate search: {search['kind']} ({search['reason']})"))

@@ -11,7 +11,7 @@ from hnmine import __version__
 from hnmine.config.starter import toml_value
 from hnmine.html.plots import draw_all
 from hnmine.reports.examples import Texts
-from hnmine.reports.headline import NUMBERS, SIDE, Number
+from hnmine.reports.headline import NUMBERS, SIDE, Number, agreement_lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -50,6 +50,7 @@ def render(report: dict[str, Any], texts: Texts) -> str:
         texts=texts,
         plots=plots,
         numbers=[_card(one, report) for one in NUMBERS],
+        agreements=agreement_lines(report["counts"].get("embed", {})),
         side=SIDE,
         kinds=KINDS,
         style=Markup(_asset("style.css.j2")),

@@ -1,5 +1,6 @@
 """The steps of embed for a teacher that computes in 8-bit numbers: its quantising, and how far it is from float32."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,17 @@ EXAMPLE = ("one", "a longer text of some words")
 # Documents whose vectors are made in float32 too.
 SAMPLE = 256
 _SALT = 0x696E7438
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Some documents of a teacher, their texts and the vectors that embed has made of them."""
+
+    table: TeacherTable
+    config: EmbedConfig
+    rows: np.ndarray
+    texts: list[str]
+    vectors: np.ndarray
 
 
 def steps_around(table: TeacherTable, sides: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -110,19 +122,17 @@ def _places(context: RunContext, vectors: VectorStore) -> np.ndarray:
     return sample_rows(vectors.rows, SAMPLE, context.config.seed, _SALT)
 
 
-def _sampled(table: TeacherTable, context: RunContext) -> tuple[TeacherTable, EmbedConfig, np.ndarray, list[str], Any]:
+def _sampled(table: TeacherTable, context: RunContext) -> _Sample:
     vectors = _vectors(context, table)
     rows = vectors.row_of(_places(context, vectors))
     shards = Shards(context.reading("ingest") / "corpus", CORPUS)
     texts = shards.take(rows, ["text"]).column(0).to_pylist()
-    return table, _in_float32(context.config.teachers[table]), rows, texts, vectors.gather(rows)
+    return _Sample(table, _in_float32(context.config.teachers[table]), rows, texts, vectors.gather(rows))
 
 
-def _agreement(
-    state: tuple[TeacherTable, EmbedConfig, np.ndarray, list[str], np.ndarray], item: Item, tick: Tick
-) -> pa.Table:
-    table, config, rows, texts, made = state
-    exact, places = make_encoder(config, table).encode(texts, "document"), np.arange(len(rows))
-    cosines = indexed_cosines(exact, places, unit(made), places)
-    tick(len(rows))
-    return pa.Table.from_arrays([pa.array(rows, pa.int64()), pa.array(cosines)], schema=AGREEMENT)
+def _agreement(sample: _Sample, item: Item, tick: Tick) -> pa.Table:
+    exact = make_encoder(sample.config, sample.table).encode(sample.texts, "document")
+    places = np.arange(len(sample.rows))
+    cosines = indexed_cosines(exact, places, unit(sample.vectors), places)
+    tick(len(places))
+    return pa.Table.from_arrays([pa.array(sample.rows, pa.int64()), pa.array(cosines)], schema=AGREEMENT)

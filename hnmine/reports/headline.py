@@ -3,7 +3,7 @@
 The terminal, report.html and docs/report.md take their texts from here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,3 +225,12 @@ def _at(report: dict[str, Any], path: str) -> float | None:
     for key in path.split("."):
         found = found[key]
     return None if found is None else float(found)
+
+
+def agreement_lines(embed: Mapping[str, Any]) -> list[str]:
+    """Return in words, out of embed's counts, how near vectors made in 8-bit numbers are to those in float32."""
+    return [
+        f"{table} in int8: cosine to float32 {found['mean']:.4f} on average, {found['least']:.4f} at least, "
+        f"of {found['documents']:,} documents"
+        for table, found in sorted(embed.get("int8_agreement", {}).items())
+    ]

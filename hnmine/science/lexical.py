@@ -20,12 +20,16 @@ def terms(text: str) -> np.ndarray:
 
 def numbers(text: str) -> list[int]:
     """Return the same as a list: for one text after another, arrays cost more than what is in them."""
-    return sorted(set(map(_KNOWN.__getitem__, _WORD.findall(text.casefold()))))
+    return sorted(set(map(_KNOWN.__getitem__, _words(text))))
 
 
 def words(text: str) -> set[str]:
     """Return the distinct words of a text: runs of letters, digits and underscores, case-folded."""
-    return set(_WORD.findall(text.casefold()))
+    return set(_words(text))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def bucket(word: str) -> int:

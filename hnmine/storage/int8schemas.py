@@ -2,20 +2,17 @@
 
 import pyarrow as pa
 
-
-def _field(name: str, kind: pa.DataType, text: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"description": text})
-
+from hnmine.storage.schemas import field
 
 QUANTISED = pa.schema(
     [
-        _field("graph", pa.large_binary(), "OpenVINO's description of the transformer in 8-bit numbers (XML)"),
-        _field("weights", pa.large_binary(), "its weights, as OpenVINO stores them"),
+        field("graph", pa.large_binary(), "OpenVINO's description of the transformer in 8-bit numbers (XML)"),
+        field("weights", pa.large_binary(), "its weights, as OpenVINO stores them"),
     ]
 )
 AGREEMENT = pa.schema(
     [
-        _field("row", pa.int64(), "row of a document of the sample, ascending"),
-        _field("cosine", pa.float32(), "of its vector to the one that the same model makes in float32"),
+        field("row", pa.int64(), "row of a document of the sample, ascending"),
+        field("cosine", pa.float32(), "of its vector to the one that the same model makes in float32"),
     ]
 )

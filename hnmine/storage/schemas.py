@@ -16,7 +16,8 @@ class SchemaMismatch(HnmineError):
     exit_code = 4
 
 
-def _field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
+def field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
+    """Return a column with the words that describe it."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": text})
 
 
@@ -56,123 +57,123 @@ _INT64S, _FLOATS, _INTS, _STRINGS = (
 
 CORPUS = pa.schema(
     [
-        _field("doc_id", pa.string(), "the document's id; of copies of one text, the first"),
-        _field("text", pa.string(), "title and text as they are embedded and emitted"),
-        _field(
+        field("doc_id", pa.string(), "the document's id; of copies of one text, the first"),
+        field("text", pa.string(), "title and text as they are embedded and emitted"),
+        field(
             "text_key",
             pa.uint64(),
             "hash of the text without case, punctuation and spacing; equal for copies",
         ),
-        _field("source_row", pa.int64(), "position among the input's documents, from 0"),
-        _field("terms", _INTS, "its distinct words, hashed, ascending"),
+        field("source_row", pa.int64(), "position among the input's documents, from 0"),
+        field("terms", _INTS, "its distinct words, hashed, ascending"),
     ]
 )
 TERMS = pa.schema(
     [
-        _field("term", pa.int32(), "a hashed word"),
-        _field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
+        field("term", pa.int32(), "a hashed word"),
+        field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
     ]
 )
 ALIASES = pa.schema(
     [
-        _field("doc_id", pa.string(), "an id whose text is that of an earlier document"),
-        _field("doc_row", pa.int64(), "the row of the canonical corpus that serves for it"),
-        _field("source_row", pa.int64(), "position among the input's documents, from 0"),
+        field("doc_id", pa.string(), "an id whose text is that of an earlier document"),
+        field("doc_row", pa.int64(), "the row of the canonical corpus that serves for it"),
+        field("source_row", pa.int64(), "position among the input's documents, from 0"),
     ]
 )
 QUERIES = pa.schema(
     [
-        _field("query_id", pa.string(), "the query's id"),
-        _field("text", pa.string(), "the query's text"),
-        _field("text_key", pa.uint64(), "as in the corpus"),
-        _field("source_row", pa.int64(), "position among the input's queries, from 0"),
-        _field("positive_rows", _INT64S, "rows of the labelled positives, ascending"),
-        _field("positive_relevance", _INTS, "their judged relevance"),
-        _field("negative_rows", _INT64S, "rows judged irrelevant, by qrels or `input.judgements`, ascending"),
-        _field("relevant_rows", _INT64S, "rows that `input.judgements` call relevant, no positives, ascending"),
-        _field("unsure_rows", _INT64S, "rows that `input.judgements` leave open, ascending"),
-        _field("sibling_rows", _INT64S, "positives of other queries with the same text, ascending"),
-        _field("terms", _INTS, "its distinct words, hashed, ascending"),
+        field("query_id", pa.string(), "the query's id"),
+        field("text", pa.string(), "the query's text"),
+        field("text_key", pa.uint64(), "as in the corpus"),
+        field("source_row", pa.int64(), "position among the input's queries, from 0"),
+        field("positive_rows", _INT64S, "rows of the labelled positives, ascending"),
+        field("positive_relevance", _INTS, "their judged relevance"),
+        field("negative_rows", _INT64S, "rows judged irrelevant, by qrels or `input.judgements`, ascending"),
+        field("relevant_rows", _INT64S, "rows that `input.judgements` call relevant, no positives, ascending"),
+        field("unsure_rows", _INT64S, "rows that `input.judgements` leave open, ascending"),
+        field("sibling_rows", _INT64S, "positives of other queries with the same text, ascending"),
+        field("terms", _INTS, "its distinct words, hashed, ascending"),
     ]
 )
 LEFT_OUT = pa.schema(
     [
-        _field("kind", pa.string(), "document, query, qrel or judgement"),
-        _field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
-        _field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
+        field("kind", pa.string(), "document, query, qrel or judgement"),
+        field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
+        field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
     ]
 )
 BM25 = pa.schema(
     [
-        _field("word", pa.string(), "a word of the corpus, or its stem"),
-        _field("first", pa.int64(), "where its documents begin in NAME.documents.npy and NAME.scores.npy beside"),
-        _field("documents", pa.int64(), "how many documents hold it"),
+        field("word", pa.string(), "a word of the corpus, or its stem"),
+        field("first", pa.int64(), "where its documents begin in NAME.documents.npy and NAME.scores.npy beside"),
+        field("documents", pa.int64(), "how many documents hold it"),
     ]
 )
 IMPORTED = pa.schema(
     [
-        _field("query_row", pa.int64(), "the query's row, ascending"),
-        _field("doc_row", pa.int64(), "the document's row; best first within a query"),
-        _field("score", pa.float32(), "its score in the file"),
+        field("query_row", pa.int64(), "the query's row, ascending"),
+        field("doc_row", pa.int64(), "the document's row; best first within a query"),
+        field("score", pa.float32(), "its score in the file"),
     ]
 )
 SOURCES = pa.schema(
     [
-        _field("name", pa.string(), "the source's name; sources stand in the order of `source_ranks`"),
-        _field("kind", pa.string(), "dense, bm25 or run"),
-        _field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
+        field("name", pa.string(), "the source's name; sources stand in the order of `source_ranks`"),
+        field("kind", pa.string(), "dense, bm25 or run"),
+        field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
     ]
 )
 FIELD_VALUES = pa.schema(
     [
-        _field("row", pa.int64(), "row of the canonical corpus, or of the queries, ascending"),
-        _field("field", pa.string(), "a column that `[[retrieve.where]]` asks for"),
-        _field("value", pa.string(), "a value it has there, as text; of copies of one text, those of all"),
+        field("row", pa.int64(), "row of the canonical corpus, or of the queries, ascending"),
+        field("field", pa.string(), "a column that `[[retrieve.where]]` asks for"),
+        field("value", pa.string(), "a value it has there, as text; of copies of one text, those of all"),
     ]
 )
 CANDIDATES = pa.schema(
     [
-        _field("query_id", pa.string(), "the query's id"),
-        _field("query_row", pa.int64(), "its row among the queries"),
-        _field("positive_rows", _INT64S, "rows of the labelled positives"),
-        _field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
-        _field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
-        _field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
-        _field("ranks", _INTS, "rank of each candidate by score among all candidates of the query, from 1"),
-        _field(
+        field("query_id", pa.string(), "the query's id"),
+        field("query_row", pa.int64(), "its row among the queries"),
+        field("positive_rows", _INT64S, "rows of the labelled positives"),
+        field("positive_scores", _FLOATS, "the teacher's score of each positive, always exact"),
+        field("doc_rows", _INT64S, "rows of the candidates, best first; ties by row; positives are among them"),
+        field("scores", _FLOATS, "the teacher's score of each candidate, always exact"),
+        field("ranks", _INTS, "rank of each candidate by score among all candidates of the query, from 1"),
+        field(
             "similarities",
             _FLOATS,
             "cosine of candidate and positive, candidate by candidate: (candidates x positives) values",
         ),
-        _field("query_overlaps", _FLOATS, "share of the query's word weight (idf) that each candidate holds"),
-        _field("positive_overlaps", _FLOATS, "weighted word overlap of candidate and positive, as similarities"),
-        _field("background_mean", pa.float32(), "mean score of the query to random documents"),
-        _field("background_std", pa.float32(), "standard deviation of the same"),
-        _field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
-        _field("positive_background_std", _FLOATS, "standard deviation of the same"),
-        _field("guide_scores", _FLOATS, "the guide's score of each candidate, always exact; empty without a guide"),
-        _field("guide_positive_scores", _FLOATS, "likewise of each positive"),
-        _field(
+        field("query_overlaps", _FLOATS, "share of the query's word weight (idf) that each candidate holds"),
+        field("positive_overlaps", _FLOATS, "weighted word overlap of candidate and positive, as similarities"),
+        field("background_mean", pa.float32(), "mean score of the query to random documents"),
+        field("background_std", pa.float32(), "standard deviation of the same"),
+        field("positive_background_mean", _FLOATS, "for each positive: mean cosine to the same random documents"),
+        field("positive_background_std", _FLOATS, "standard deviation of the same"),
+        field("guide_scores", _FLOATS, "the guide's score of each candidate, always exact; empty without a guide"),
+        field("guide_positive_scores", _FLOATS, "likewise of each positive"),
+        field(
             "source_scores",
             pa.list_(pa.float32()),
             "score in each source, candidate by candidate: (candidates x sources) values, null where a source did "
             "not find it; empty where the teacher alone finds candidates",
         ),
-        _field("source_ranks", pa.list_(pa.int32()), "rank in each source from 1, positives counted; likewise"),
+        field("source_ranks", pa.list_(pa.int32()), "rank in each source from 1, positives counted; likewise"),
     ]
 )
 JUDGED = pa.schema(
     [
         *CANDIDATES,
-        _field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
-        _field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
-        _field(
+        field("anchor_scores", _FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
+        field("verdicts", _list(_STRINGS), "for each anchor score, a verdict for every candidate"),
+        field(
             "probabilities",
             _list(_FLOATS),
             "likewise P(false negative); empty lists where no rule asked for it",
         ),
-        _field("judged_negatives", _list(pa.bool_()), "for each candidate: whether it is judged irrelevant"),
-        _field(
+        field("judged_negatives", _list(pa.bool_()), "for each candidate: whether it is judged irrelevant"),
+        field(
             "positive_standing",
             _FLOATS,
             "for each positive: share of the candidates that are no positives that it outscores; 1 without any",
@@ -181,67 +182,67 @@ JUDGED = pa.schema(
 )
 JUDGED_CODED = JUDGED.set(
     JUDGED.get_field_index("verdicts"),
-    _field("verdicts", _list(_list(pa.dictionary(pa.int32(), pa.string()))), "as in `JUDGED`"),
+    field("verdicts", _list(_list(pa.dictionary(pa.int32(), pa.string()))), "as in `JUDGED`"),
 )
 """How a judged table is read where verdicts are counted or compared: the same file, each verdict a small number."""
 CALIBRATION = pa.schema(
     [
-        _field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),
-        _field("mean", _list(pa.float64()), "of each feature"),
-        _field("scale", _list(pa.float64()), "standard deviation of each feature"),
-        _field("weights", _list(pa.float64()), "of each standardised feature"),
-        _field("bias", pa.float64(), "the constant"),
-        _field("threshold", pa.float64(), "candidates with a P(false negative) above it are rejected"),
-        _field("fitted_on", pa.string(), "own labels, or other collections"),
-        _field("reason", pa.string(), "why, and how the threshold was set"),
+        field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),
+        field("mean", _list(pa.float64()), "of each feature"),
+        field("scale", _list(pa.float64()), "standard deviation of each feature"),
+        field("weights", _list(pa.float64()), "of each standardised feature"),
+        field("bias", pa.float64(), "the constant"),
+        field("threshold", pa.float64(), "candidates with a P(false negative) above it are rejected"),
+        field("fitted_on", pa.string(), "own labels, or other collections"),
+        field("reason", pa.string(), "why, and how the threshold was set"),
     ]
 )
 CHOSEN = pa.schema(
     [
-        _field("query_row", pa.int64(), "the query's row"),
-        _field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
-        _field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
-        _field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
-        _field("doc_rows", _INT64S, "their rows"),
-        _field("scores", _FLOATS, "their scores"),
+        field("query_row", pa.int64(), "the query's row"),
+        field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
+        field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
+        field("positions", _INTS, "positions of the chosen among the query's candidates; -1: a random document"),
+        field("doc_rows", _INT64S, "their rows"),
+        field("scores", _FLOATS, "their scores"),
     ]
 )
 BATCHES = pa.schema(
     [
-        _field("query_row", pa.int64(), "the query's row"),
-        _field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
-        _field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
-        _field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
-        _field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
-        _field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
-        _field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
+        field("query_row", pa.int64(), "the query's row"),
+        field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+        field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+        field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
+        field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
+        field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
+        field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
     ]
 )
 BAD_POSITIVES = pa.schema(
     [
-        _field("query_id", pa.string(), "the query's id"),
-        _field("doc_id", pa.string(), "the positive's id"),
-        _field("score", pa.float32(), "the teacher's score"),
-        _field("standing", pa.float32(), "share of the query's candidates, positives apart, that it outscores"),
+        field("query_id", pa.string(), "the query's id"),
+        field("doc_id", pa.string(), "the positive's id"),
+        field("score", pa.float32(), "the teacher's score"),
+        field("standing", pa.float32(), "share of the query's candidates, positives apart, that it outscores"),
     ]
 )
 QUERY_REPORT = pa.schema(
     [
-        _field("query_id", pa.string(), "the query's id"),
-        _field("query_row", pa.int64(), "its row among the queries"),
-        _field("positives", pa.int32(), "labelled positives"),
-        _field("candidates", pa.int32(), "candidates that are not labelled positives"),
-        _field("kept", pa.float32(), "of them, verdict keep (mean over anchors)"),
-        _field("chosen", pa.float32(), "negatives chosen, mean over anchors that have a positive to emit"),
-        _field("wanted", pa.int32(), "negatives wanted for each"),
-        _field("positive_score", pa.float32(), "mean score of the positives"),
-        _field("negative_score", pa.float32(), "mean score of the chosen; null without any", nullable=True),
-        _field("margin", pa.float32(), "anchor minus the hardest chosen, mean over anchors", nullable=True),
-        _field("capacity", pa.float32(), "ln(1 + K)"),
-        _field("hardness", pa.float32(), "mean hardness of the chosen; null without any", nullable=True),
-        _field("safety", pa.float32(), "max-margin safety; null without any chosen", nullable=True),
-        _field("eci", pa.float32(), "capacity times the harmonic mean of hardness and safety; 0 without any"),
-        _field("eci_sem", pa.float32(), "log-determinant of the weighted residuals of the chosen; 0 without any"),
+        field("query_id", pa.string(), "the query's id"),
+        field("query_row", pa.int64(), "its row among the queries"),
+        field("positives", pa.int32(), "labelled positives"),
+        field("candidates", pa.int32(), "candidates that are not labelled positives"),
+        field("kept", pa.float32(), "of them, verdict keep (mean over anchors)"),
+        field("chosen", pa.float32(), "negatives chosen, mean over anchors that have a positive to emit"),
+        field("wanted", pa.int32(), "negatives wanted for each"),
+        field("positive_score", pa.float32(), "mean score of the positives"),
+        field("negative_score", pa.float32(), "mean score of the chosen; null without any", nullable=True),
+        field("margin", pa.float32(), "anchor minus the hardest chosen, mean over anchors", nullable=True),
+        field("capacity", pa.float32(), "ln(1 + K)"),
+        field("hardness", pa.float32(), "mean hardness of the chosen; null without any", nullable=True),
+        field("safety", pa.float32(), "max-margin safety; null without any chosen", nullable=True),
+        field("eci", pa.float32(), "capacity times the harmonic mean of hardness and safety; 0 without any"),
+        field("eci_sem", pa.float32(), "log-determinant of the weighted residuals of the chosen; 0 without any"),
     ]
 )
 
@@ -251,8 +252,8 @@ def vectors(dim: int, dtype: str = "float32") -> pa.Schema:
     kind = pa.float16() if dtype == "float16" else pa.float32()
     return pa.schema(
         [
-            _field("row", pa.int64(), "row of the canonical corpus, or of the queries"),
-            _field(
+            field("row", pa.int64(), "row of the canonical corpus, or of the queries"),
+            field(
                 "vector",
                 pa.list_(pa.field("item", kind, nullable=False), dim),
                 "the vector, by the teacher or the guide",

@@ -2,16 +2,13 @@
 
 import pyarrow as pa
 
+from hnmine.storage.schemas import field
 
-def _field(name: str, kind: pa.DataType, text: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"description": text})
-
-
-FOUND = pa.schema([_field("row", pa.int64(), "a document that a source finds for a query of this shard, ascending")])
+FOUND = pa.schema([field("row", pa.int64(), "a document that a source finds for a query of this shard, ascending")])
 SELECTED = pa.schema(
     [
-        _field("row", pa.int64(), "row of a document that gets a vector, ascending"),
-        _field(
+        field("row", pa.int64(), "row of a document that gets a vector, ascending"),
+        field(
             "by_chance",
             pa.bool_(),
             "brought by chance alone: no source found it for any query, no label names it",
