@@ -14,6 +14,7 @@ from hnmine.errors import InputError, few
 from hnmine.models.encoders import faults
 from hnmine.readers.columns import USUAL
 from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
+from hnmine.running.ahead import one_ahead
 from hnmine.running.stage import RunContext
 from hnmine.storage.rawvectors import RawVectors
 from hnmine.storage.schemas import QUERIES
@@ -62,13 +63,15 @@ class Precomputed:
             raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
         ids: list[pa.Array] = []
         found = (part for source in sources for part in _parts_of(source, context.config.input.columns, side, ids))
-        self.vectors = RawVectors(context.folder("embed"), _alike(found, self.name))
+        bad: dict[str, list[np.ndarray]] = {}
+        looked_at = _looked_at(one_ahead(_alike(found, self.name)), context.config.teachers[table].similarity, bad)
+        self.vectors = RawVectors(context.folder("embed"), looked_at)
         self.rows = (
             self._rows_by_order(context)
             if endings == {".npy"}
             else self._rows_by_id(pa.chunked_array(ids, pa.string()))
         )
-        self._check(context.config.teachers[table].similarity)
+        self._refuse(bad)
         if side == "corpus":
             self._check_other_side(context)
 
@@ -81,18 +84,20 @@ class Precomputed:
         """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
         return self.vectors.take(self.rows[rows])
 
-    def _check(self, similarity: str) -> None:
-        """Look at every vector before the first is written, so that a bad one leaves nothing behind."""
+    def _refuse(self, bad: dict[str, list[np.ndarray]]) -> None:
+        """Refuse bad vectors of our rows before the first is written; those of other ids are not asked for.
+
+        Args:
+            bad: places in the files, by what is wrong with the vectors there.
+        """
         name = "doc_id" if self.side == "corpus" else "query_id"
-        problems: dict[str, list[str]] = {}
-        for number in range(len(self.shards)):
-            for bad, fault in faults(self.read(number), similarity):
-                ids = self.shards.read(number, [name]).column(0).take(pa.array(bad))
-                problems.setdefault(fault, []).extend(ids.to_pylist())
-        if problems:
-            lines = (
-                f"{self.name}: {len(ids):,} vectors {fault} ({name} {few(ids)})" for fault, ids in problems.items()
-            )
+        lines = []
+        for fault, places in bad.items():
+            ours = np.flatnonzero(np.isin(self.rows, np.concatenate(places)))
+            if len(ours):
+                ids = self.shards.take(ours, [name]).column(0).to_pylist()
+                lines.append(f"{self.name}: {len(ids):,} vectors {fault} ({name} {few(ids)})")
+        if lines:
             raise InputError("\n".join(lines))
 
     def _check_other_side(self, context: RunContext) -> None:
@@ -167,6 +172,18 @@ def _alike(parts: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
         if len(dims) > 1:
             raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
         yield part
+
+
+def _looked_at(parts: Iterator[np.ndarray], similarity: str, bad: dict[str, list[np.ndarray]]) -> Iterator[np.ndarray]:
+    """Yield the same as float32; the places of bad vectors go to `bad`, by what is wrong with them."""
+    first = 0
+    for part in parts:
+        with np.errstate(over="ignore"):
+            vectors = np.ascontiguousarray(part, dtype=np.float32)
+        for rows, fault in faults(vectors, similarity):
+            bad.setdefault(fault, []).append(first + rows)
+        yield vectors
+        first += len(vectors)
 
 
 def _table_parts(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from hnmine.config import InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.columns import as_id, convert
 from hnmine.readers.files import Source
-from hnmine.readers.tables import ABSENT, chunks, look
+from hnmine.readers.tables import ABSENT, Place, chunks, look
 
 RELEVANT, IRRELEVANT, UNSURE, EMPTY = "relevant", "irrelevant", "unsure", ""
 FIELDS = ("query_id", "doc_id", "judgement")
@@ -23,7 +23,7 @@ class Answer:
     query_id: str
     doc_id: str
     judgement: str
-    place: str
+    place: Place
 
 
 def read_answers(source: Source, config: InputConfig, problems: Problems) -> Iterator[Answer]:

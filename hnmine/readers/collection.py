@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hnmine.config import Config, InputConfig
 from hnmine.errors import InputError, Problems
@@ -11,16 +11,15 @@ from hnmine.readers.answers import Answer, read_answers
 from hnmine.readers.columns import Wanted, as_id, as_text, as_texts, convert, resolve
 from hnmine.readers.files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.qrels import Judgement, read_qrels
-from hnmine.readers.tables import chunks, look
+from hnmine.readers.tables import Place, chunks, look
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A document or a query, and where it stands."""
 
     id: str
     text: str
-    place: str
+    place: Place
 
 
 class Collection:
@@ -99,7 +98,7 @@ class Collection:
                 if entry is not None and title is not None and text is not None:
                     yield Entry(entry, _with_title(title, text), chunk.place(index))
 
-    def _pairs(self) -> Iterator[tuple[int, str, str, str]]:
+    def _pairs(self) -> Iterator[tuple[int, str, str, Place]]:
         """Yield (number of the pair, anchor, positive, place); a list of positives is several pairs."""
         count = itertools.count()
         for source in self.sources["pairs"]:

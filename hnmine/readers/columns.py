@@ -8,7 +8,7 @@ from typing import Any
 
 from hnmine.config import Columns
 from hnmine.errors import Problems
-from hnmine.readers.tables import ABSENT
+from hnmine.readers.tables import ABSENT, Place
 
 # What tools of the field call these columns; the first that a file has is taken, `id` last: it may be the row's.
 USUAL: dict[str, tuple[str, ...]] = {
@@ -113,7 +113,7 @@ def as_texts(value: Any) -> list[str] | None:
 
 
 def convert(
-    values: list[Any], kind: Callable[[Any], Any], what: str, place: Callable[[int], str], problems: Problems
+    values: list[Any], kind: Callable[[Any], Any], what: str, place: Callable[[int], Place], problems: Problems
 ) -> list[Any]:
     """Return converted values; those that do not convert become problems, and stay None."""
     out = [kind(value) for value in values]

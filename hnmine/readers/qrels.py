@@ -1,23 +1,22 @@
 """Reading judgements: tables with a header, the TREC format, and BEIR's headerless cousin."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hnmine.config import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import Wanted, as_id, as_relevance, convert, resolve
 from hnmine.readers.files import TABLE_ENDINGS, Source
-from hnmine.readers.tables import Layout, chunks, look, text_lines
+from hnmine.readers.tables import Layout, Place, chunks, look, text_lines
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """One line of the qrels, and where it stands."""
 
     query_id: str
     doc_id: str
     relevance: int
-    place: str
+    place: Place
 
 
 def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Iterator[Judgement]:
@@ -59,7 +58,7 @@ def _plain(source: Source, width: int, problems: Problems) -> Iterator[Judgement
         fields = line.split()
         if not fields:
             continue
-        place = f"{source.name} line {number:,}"
+        place = Place(source.name, "line", number)
         relevance = as_relevance(fields[-1])
         if len(fields) != width or relevance is None:
             problems.add(f"{place}: {width} fields ending in a whole relevance expected, found {line[:60]!r}")

@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,18 @@ ABSENT = object()
 _FIELD_LIMIT = 1 << 30
 
 
+class Place(NamedTuple):
+    """Where a row stands: `corpus.jsonl line 17`. Put into words only where a message asks for it."""
+
+    file: str
+    word: str
+    line: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.file} {self.word} {self.line:,}"
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Some rows of one file: columns of equal length; a missing JSON field is `ABSENT`."""
@@ -30,9 +42,9 @@ class Chunk:
     lines: list[int]
     word: str
 
-    def place(self, index: int) -> str:
-        """Return where row `index` of the chunk is: `corpus.jsonl line 17`."""
-        return f"{self.source.name} {self.word} {self.lines[index]:,}"
+    def place(self, index: int) -> Place:
+        """Return where row `index` of the chunk is."""
+        return Place(self.source.name, self.word, self.lines[index])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Work that is done one step ahead, in a thread, and rows of a table that is stored in shards."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -35,6 +36,24 @@ class Ahead(Generic[T]):
         if following is not None:
             self._coming[following] = self._pool.submit(self._make, following)
         return made
+
+
+def one_ahead(parts: Iterable[T]) -> Iterator[T]:
+    """Yield the same, each made in another thread while the caller works on the one before it.
+
+    Raises:
+        Exception: whatever making them raised, where the part would have come.
+    """
+    source = iter(parts)
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming = pool.submit(_first, source)
+        while found := coming.result():
+            coming = pool.submit(_first, source)
+            yield from found
+
+
+def _first(source: Iterator[T]) -> list[T]:
+    return list(itertools.islice(source, 1))
 
 
 class SomeTexts:

@@ -7,7 +7,7 @@ make it. `ShardWorker` makes one item of one step, and is the only execution uni
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from hnmine.errors import HnmineError, OutputError
 from hnmine.running.engines import Engine
 from hnmine.running.stage import MANIFEST, STARTED, TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.stages import STAGES
+from hnmine.storage.behind import Behind
 from hnmine.storage.places import ask_each
 from hnmine.storage.store import read_json, read_key, write_json
 
@@ -23,7 +24,8 @@ from hnmine.storage.store import read_json, read_key, write_json
 class ShardWorker:
     """Makes one item of one step: the only execution unit. Loads the step's state once in each process.
 
-    `run` tells one map from the next where worker processes outlive a run.
+    `run` tells one map from the next where worker processes outlive a run. With `behind`, in this process
+    alone, an item is written while the next one is made.
     """
 
     stage: str
@@ -32,10 +34,11 @@ class ShardWorker:
     key: str
     tick: Tick | None = field(default=None, compare=False)
     run: str = ""
+    behind: Behind | None = field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the progress callback behind: it belongs to the parent process."""
-        return {**self.__dict__, "tick": None}
+        """Leave out what belongs to the parent process: the progress callback, and its thread for writing."""
+        return {**self.__dict__, "tick": None, "behind": None}
 
     def __call__(self, item: Item) -> int:
         """Make the item, unless it is there already, and return its rows."""
@@ -43,7 +46,10 @@ class ShardWorker:
             return item.rows
         step = next(s for s in STAGES[self.stage].steps if s.name == self.step)
         table = step.process(self._state(step), item, self.tick or _no_tick)
-        step.write(table, item)
+        if self.behind is None:
+            step.write(table, item)
+        else:
+            self.behind(lambda: step.write(table, item))
         return int(table.num_rows)
 
     def _state(self, step: Step) -> Any:
@@ -155,13 +161,15 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, means: tu
     _remove_strangers(items)
     done = sum(item.rows for item in items) - sum(item.rows for item in todo)
     progress.start(stage.name, step.name, step.unit, sum(item.rows for item in items), done)
-    tick = progress.advance if engine.inline else None
-    worker = ShardWorker(stage.name, step.name, context, key, tick, secrets.token_hex(4))
     gpus = context.config.model_gpus if step.runs_model else 0.0
     try:
-        for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
-            if not engine.inline:
-                progress.advance(todo[index].rows)
+        with Behind() as behind:
+            worker = ShardWorker(stage.name, step.name, context, key, run=secrets.token_hex(4))
+            if engine.inline:
+                worker = replace(worker, tick=progress.advance, behind=behind)
+            for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
+                if not engine.inline:
+                    progress.advance(todo[index].rows)
     except OSError as error:
         raise OutputError(f"{stage.name} {step.name}: {error}") from error
     finally:

@@ -15,21 +15,12 @@ def terms(text: str) -> np.ndarray:
     A word is a run of letters, digits and underscores, case-folded. Two words share a number with a probability of
     about one in a million; `BUCKETS` bounds the memory of a table over all words.
     """
-    return np.array(numbers(text), dtype=np.int32)
-
-
-def numbers(text: str) -> list[int]:
-    """Return the same as a list: for one text after another, arrays cost more than what is in them."""
-    return sorted(set(map(_KNOWN.__getitem__, _words(text))))
+    return np.array(sorted({BUCKET_OF[word] for word in words(text)}), dtype=np.int32)
 
 
 def words(text: str) -> set[str]:
     """Return the distinct words of a text: runs of letters, digits and underscores, case-folded."""
-    return set(_words(text))
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return set(_WORD.findall(text.casefold()))
 
 
 def bucket(word: str) -> int:
@@ -48,7 +39,7 @@ class _Buckets(dict[str, int]):
 
 
 _MOST_WORDS = 1 << 18
-_KNOWN = _Buckets()
+BUCKET_OF = _Buckets()
 
 
 def rarity(documents_with: np.ndarray, documents: int) -> np.ndarray:

@@ -4,9 +4,9 @@ Documents whose text is the same become one row; their other ids are kept as ali
 (empty texts, queries without a positive) is written to `left_out` with the reason, never dropped in silence.
 """
 
-from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,18 @@ from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
 from hnmine.running.keys import item_key
 from hnmine.running.stage import STARTED, Item, RunContext, Stage, Step, Tick
-from hnmine.science.lexical import BUCKETS, numbers
-from hnmine.science.textkeys import copy_key, same_text_key
+from hnmine.science.lexical import BUCKETS
+from hnmine.science.manytexts import Hashes, hash_texts
+from hnmine.science.textkeys import same_text_key
+from hnmine.storage.behind import Behind
 from hnmine.storage.places import remove_tree
-from hnmine.storage.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS, conform
-from hnmine.storage.store import part_name, read_json, write_json, write_table
+from hnmine.storage.ragged import Ragged
+from hnmine.storage.schemas import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS
+from hnmine.storage.shardwriter import Columns, ShardWriter
+from hnmine.storage.store import read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
-# Words are counted this many at a time.
-COUNT_WORDS = 1 << 20
+_TABLES = {"corpus": CORPUS, "aliases": ALIASES, "queries": QUERIES}
 
 
 @dataclass
@@ -41,34 +44,6 @@ class _Queries:
     texts: list[str] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     judged: list[dict[int, int]] = field(default_factory=list)
-
-
-class _Writer:
-    """Fills shards of one table and writes each when it is full."""
-
-    def __init__(self, folder: Path, schema: pa.Schema, key: str, shard_rows: int) -> None:
-        self.folder, self.schema, self.key, self.shard_rows = folder, schema, key, shard_rows
-        self.rows: list[tuple[Any, ...]] = []
-        self.written = 0
-
-    def add(self, row: tuple[Any, ...]) -> None:
-        self.rows.append(row)
-        if len(self.rows) == self.shard_rows:
-            self.flush()
-
-    def flush(self) -> None:
-        number = self.written // self.shard_rows
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.schema)
-        arrays = [pa.array(list(values), f.type) for values, f in zip(columns, self.schema, strict=True)]
-        table = conform(pa.Table.from_arrays(arrays, names=self.schema.names), self.schema, self.folder.name)
-        key = item_key(self.key, self.folder.name, self.written, len(self.rows))
-        write_table(table, self.folder / part_name(number), key)
-        self.written += len(self.rows)
-        self.rows = []
-
-    def close(self) -> None:
-        if self.rows or not self.written:
-            self.flush()
 
 
 @dataclass
@@ -85,11 +60,11 @@ class _Ingest:
     feedback: Feedback = field(default_factory=Feedback)
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
 
-    def documents(self, entries: Iterable[Entry], corpus: _Writer, aliases: _Writer) -> None:
+    def documents(self, entries: Iterable[Entry], corpus: ShardWriter, aliases: ShardWriter) -> None:
         """Write the corpus: one row a text; further ids of the same text become aliases."""
         by_text: dict[bytes, int] = {}
         texts: dict[str, bytes] = {}
-        total, seen = 0, array("i")
+        total = 0
         for total, entry in enumerate(entries, 1):
             self.tick(1)
             key = same_text_key(entry.text)
@@ -106,13 +81,8 @@ class _Ingest:
                 aliases.add((entry.id, by_text[key], total - 1))
             else:
                 by_text[key] = len(by_text)
-                words = numbers(entry.text)
-                seen.extend(words)
-                corpus.add((entry.id, entry.text, copy_key(entry.text), total - 1, words))
+                corpus.add((entry.id, entry.text, total - 1))
             self.doc_row[entry.id] = by_text[key]
-            if len(seen) >= COUNT_WORDS:
-                seen = self._count(seen)
-        self._count(seen)
         self.counts |= {
             "documents_read": total,
             "documents": len(by_text),
@@ -122,10 +92,11 @@ class _Ingest:
         if not by_text:
             self.problems.add("input: the corpus holds no document with text")
 
-    def _count(self, words: "array[int]") -> "array[int]":
-        """Count words, each once a document; return a place for more."""
-        self.documents_with += np.bincount(np.frombuffer(words, dtype=np.intc), minlength=BUCKETS)
-        return array("i")
+    def hashed(self, columns: Columns) -> dict[str, pa.Array]:
+        """Return the keys and words of documents, and count the words, each once a document."""
+        hashes = hash_texts(columns["text"])
+        self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
+        return {"text_key": pa.array(hashes.keys), "terms": _terms(hashes)}
 
     def queries(self, entries: Iterable[Entry], found: _Queries) -> None:
         """Collect queries; empty ones are left out."""
@@ -191,10 +162,11 @@ class _Ingest:
         self.left_out.extend(("judgement", pair, reason) for pair, reason in found.skipped)
         self.counts |= found.counts if given.judgements else {}
 
-    def write_queries(self, queries: _Queries, writer: _Writer) -> None:
+    def write_queries(self, queries: _Queries, writer: ShardWriter) -> None:
         """Write the queries that have a text and a positive; the others are left out, and said so."""
         relevant = self.config.input.relevant_from
-        keys = [copy_key(text) for text in queries.texts]
+        hashes = hash_texts(queries.texts)
+        keys, words = hashes.keys.tolist(), np.split(hashes.terms, np.cumsum(hashes.lengths)[:-1])
         positives = [sorted(d for d, level in judged.items() if level >= relevant) for judged in queries.judged]
         siblings: dict[int, set[int]] = {}
         extra = [self.feedback.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
@@ -213,7 +185,7 @@ class _Ingest:
             places = (keys[row], queries.sources[row])
             levels, unsure = [judged[d] for d in rows], sorted(self.feedback.rows(row, UNSURE) - judged.keys())
             lists = (rows, levels, negatives, sorted(extra[row]), unsure, others)
-            writer.add((id_, text, *places, *lists, numbers(text)))
+            writer.add((id_, text, *places, *lists, words[row]))
         writer.close()
         self.counts |= {
             "queries": writer.written,
@@ -249,15 +221,39 @@ def _process(context: RunContext, item: Item, tick: Tick) -> pa.Table:
         raise
 
 
+def _terms(hashes: Hashes) -> pa.Array:
+    return Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
+
+
 def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
-    for name in ("corpus", "queries", "aliases"):
+    for name in _TABLES:
         remove_tree(folder / name)
-    problems = Problems()
-    work, collection = _Ingest(config, problems, tick), Collection(config, problems)
-    writers = {
-        name: _Writer(folder / name, schema, key, config.shard_rows)
-        for name, schema in (("corpus", CORPUS), ("aliases", ALIASES), ("queries", QUERIES))
-    }
+    work = _Ingest(config, Problems(), tick)
+    with Behind() as behind:
+        writers = {
+            name: ShardWriter(folder / name, schema, config.shard_rows, partial(item_key, key), behind)
+            for name, schema in _TABLES.items()
+        }
+        writers["corpus"].derive(("text_key", "terms"), work.hashed)
+        _read(work, writers)
+        for writer in writers.values():
+            writer.close()
+    used = np.flatnonzero(work.documents_with)
+    words = pa.Table.from_arrays([pa.array(used, pa.int32()), pa.array(work.documents_with[used])], schema=TERMS)
+    write_table(words, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
+    write_json(work.counts, folder / COUNTS)
+    columns = list(zip(*work.left_out, strict=True)) or [(), (), ()]
+    return pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=LEFT_OUT)
+
+
+def _read(work: _Ingest, writers: dict[str, ShardWriter]) -> None:
+    """Read all input and add its rows to the writers.
+
+    Raises:
+        InputError: naming all that is wrong with it.
+    """
+    config, problems = work.config, work.problems
+    collection = Collection(config, problems)
     check_fields(config, problems)
     queries = _Queries()
     readers: tuple[Callable[[], None], ...] = (
@@ -274,14 +270,6 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     problems.raise_if_any()
     work.write_queries(queries, writers["queries"])
     problems.raise_if_any()
-    for name in ("corpus", "aliases"):
-        writers[name].close()
-    used = np.flatnonzero(work.documents_with)
-    words = pa.Table.from_arrays([pa.array(used, pa.int32()), pa.array(work.documents_with[used])], schema=TERMS)
-    write_table(words, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
-    write_json(work.counts, folder / COUNTS)
-    columns = list(zip(*work.left_out, strict=True)) or [(), (), ()]
-    return pa.Table.from_arrays([pa.array(c, pa.string()) for c in columns], schema=LEFT_OUT)
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:

@@ -17,8 +17,7 @@ class RawVectors:
 
     Args:
         folder: on the disk that has room for them, made where it is not there; TMPDIR serves where it is in a store.
-        parts: float arrays of any float type, each of shape (n, dim) with the same dim; numbers beyond float32 become
-            infinite.
+        parts: float32 arrays, each of shape (n, dim) with the same dim.
 
     Raises:
         OutputError: the disk does not take them.
@@ -30,8 +29,7 @@ class RawVectors:
             self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=scratch_folder(folder))  # noqa: SIM115 - open as long as we are
             weakref.finalize(self, self._file.close)
             for part in parts:
-                with np.errstate(over="ignore"):
-                    self._file.write(np.ascontiguousarray(part, dtype=np.float32).data)
+                self._file.write(part.data)
                 rows, dim = rows + len(part), part.shape[1]
             self._file.flush()
         except OSError as error:

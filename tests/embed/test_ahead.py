@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hnmine.running.ahead import Ahead, Texts
+from hnmine.running.ahead import Ahead, Texts, one_ahead
 from hnmine.running.engines import PoolEngine
 from hnmine.running.workplace import Place, choose_device, my_place, thread_share
 from hnmine.storage.store import Shards, write_table
@@ -44,6 +44,37 @@ def test_an_error_ahead_shows_when_its_turn_comes():
     assert ahead.get(0, 1) == 0
     with pytest.raises(ValueError, match="bad text"):
         ahead.get(1, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_parts_come_in_order_and_all_of_them(count: int):
+    assert list(one_ahead(iter(range(count)))) == list(range(count))
+
+
+def test_a_part_is_made_while_the_one_before_is_worked_on():
+    begun = [threading.Event() for _ in range(3)]
+
+    def parts():
+        for number, event in enumerate(begun):
+            event.set()
+            yield number
+
+    coming = one_ahead(parts())
+    assert next(coming) == 0
+    assert begun[1].wait(5)
+    assert not begun[2].is_set()
+    assert list(coming) == [1, 2]
+
+
+def test_an_error_shows_where_its_part_would_have_come():
+    def parts():
+        yield 1
+        raise ValueError("bad part")
+
+    coming = one_ahead(parts())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="bad part"):
+        next(coming)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

@@ -1,0 +1,52 @@
+"""Many texts at once hash to what each hashes to by itself."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science import manytexts
+from hnmine.science.lexical import terms
+from hnmine.science.manytexts import hash_texts
+from hnmine.science.textkeys import copy_key
+from tests.strategies import quick
+
+# plain words and signs, the signs that are no plain text, other scripts, and letters that fold into two
+words = st.text("abAB09 .,-?!\n\t\x00_+#", max_size=12)
+texts = st.lists(st.one_of(words, st.text(max_size=8), st.sampled_from(["Straße", "C++", "ﬁne", "दिन", "İ"])))
+
+
+def one_by_one(given_texts):
+    own = [terms(text) for text in given_texts]
+    return (
+        [copy_key(text) for text in given_texts],
+        np.concatenate([np.zeros(0, dtype=np.int32), *own]).tolist(),
+        [len(part) for part in own],
+    )
+
+
+def same(found, given_texts):
+    keys, values, lengths = one_by_one(given_texts)
+    assert found.keys.dtype == np.uint64
+    assert found.keys.tolist() == keys
+    assert found.terms.dtype == np.int32
+    assert found.terms.tolist() == values
+    assert found.lengths.dtype == np.int64
+    assert found.lengths.tolist() == lengths
+
+
+@quick
+@given(texts)
+def test_texts_hash_as_each_does_alone(given_texts):
+    same(hash_texts(given_texts), given_texts)
+
+
+@pytest.mark.parametrize("size", [1, 5, 9, 1000])
+def test_portions_change_nothing(size, monkeypatch):
+    monkeypatch.setattr(manytexts, "_CHARACTERS", size)
+    given_texts = ["one two", "", "Two, two; ONE", "snake_case", "", "naïve 東京", "?", "a b c d e f g h", ""]
+    same(hash_texts(given_texts), given_texts)
+
+
+def test_no_texts():
+    same(hash_texts([]), [])
