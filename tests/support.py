@@ -77,6 +77,10 @@ def with_page(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
     return config_for(folder, out, **{**tables, "report": {"html": True}})
 
 
+OF_ITS_OWN = (".lock", ".digests.json", "timings.json")
+"""Files of a run that say when it was, or of what files it read."""
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder that must be equal from run to run: all but the lock and wall-clock times."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -87,7 +91,7 @@ def comparable(files: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
     """Return the content of a run's files by name, without the lock and wall-clock times."""
     found = {}
     for name, content in files:
-        if name in (".lock", "timings.json"):
+        if name in OF_ITS_OWN:
             continue
         if name == "report/report.json":
             report = json.loads(content)

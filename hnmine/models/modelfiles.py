@@ -7,6 +7,7 @@ from typing import Any
 
 from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import MissingExtra, ModelError
+from hnmine.running.digests import Digests
 
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
@@ -74,8 +75,13 @@ def _safe(folder: Path) -> Path:
     return folder
 
 
-def fingerprint(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> dict[str, Any]:
+def fingerprint(config: EmbedConfig | RescoreConfig, digests: Digests, table: TeacherTable = "embed") -> dict[str, Any]:
     """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
+
+    Args:
+        config: names the model.
+        digests: what is known of files already.
+        table: whose teacher it is, for messages.
 
     Raises:
         ModelError: there is no such model.
@@ -85,10 +91,14 @@ def fingerprint(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embe
     folder = Path(find_model(config, table))
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if _counts(p.relative_to(folder)) and p.is_file()):
-        with path.open("rb") as file:
-            total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        total.update(bytes.fromhex(digests.of_file("sha256", path, _sha256)))
     return {"encoder": "sentence-transformers", "files_sha256": total.hexdigest()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _counts(path: Path) -> bool:

@@ -43,7 +43,7 @@ def prepared_parts(context: RunContext) -> dict[str, Any]:
             part = {key: value for key, value in source.part().items() if key != "top_k"}
             found[source.label] = part | {"stem": stems(source)}
         if source.kind == "run":
-            files = [file.digest() for file in run_files(source, context.config.base)]
+            files = [context.digests.of(file) for file in run_files(source, context.config.base)]
             found[source.label] = {"kind": "run", "files": files, "unknown_ids": context.config.input.unknown_ids}
     return {"sources": found} if found else {}
 

@@ -9,6 +9,7 @@ from typing import Any
 from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage, StaleOutput
 from hnmine.remining.previousrun import check_previous
+from hnmine.running.digests import Digests
 from hnmine.running.engines import Engine, InlineEngine, PoolEngine
 from hnmine.running.keys import Expected, changes, expected_keys, is_done, recorded, refuse_stale
 from hnmine.running.lock import lock_folder
@@ -51,10 +52,11 @@ def run(
         HnmineError: see `hnmine.errors`; finished shards stay and the next run continues.
     """
     options, progress = options or RunOptions(), progress or Silent()
-    context = RunContext(config, config.out_folder, options.source)
     stages = applying(config, stages)
-    with lock_folder(context.out, wait=options.wait):
+    with lock_folder(config.out_folder, wait=options.wait):
+        context = RunContext(config, config.out_folder, options.source, Digests.read(config.out_folder))
         expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
+        context.digests.write(context.out)
         if config.previous is not None and "emit" in expected:
             check_previous(context, expected["ingest"]["key"])
         _check_upstream(stages, context, expected)

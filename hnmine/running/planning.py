@@ -27,6 +27,7 @@ from hnmine.plans.work import shards
 from hnmine.readers.fields import check_fields
 from hnmine.retrieval.listchoice import settle
 from hnmine.retrieval.splits import in_parts, split_bytes, split_warnings
+from hnmine.running.digests import Digests
 from hnmine.running.keys import changes, expected_keys, is_done, recorded
 from hnmine.running.stage import RunContext
 from hnmine.running.workplace import cores, thread_share
@@ -47,7 +48,8 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         InputError: input files, or columns that `retrieve.where` asks for, are missing.
         ModelError: the model cannot be found.
     """
-    context = RunContext(config, config.out_folder, source.resolve() if source else None)
+    out = config.out_folder
+    context = RunContext(config, out, source.resolve() if source else None, Digests.read(out))
     to_be = cluster.collection if cluster is not None else None
     if to_be is None:
         problems = Problems()

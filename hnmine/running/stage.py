@@ -1,13 +1,14 @@
 """What a stage is: a description made of steps, each a map over items. How they are run is `runner`'s part."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from hnmine.config import Config
+from hnmine.running.digests import Digests
 from hnmine.storage.store import MANIFEST as MANIFEST
 from hnmine.storage.store import STARTED as STARTED
 from hnmine.storage.store import write_table
@@ -19,12 +20,14 @@ TIMINGS = "timings.json"
 class RunContext:
     """A config, its output folder, and the folder that stages before this one may be read from instead.
 
-    What an earlier run ingested is read from there too, where it fits: see `hnmine.config.previous`.
+    What an earlier run ingested is read from there too, where it fits: see `hnmine.config.previous`. `digests` knows
+    what is in the files that the config names.
     """
 
     config: Config
     out: Path
     source: Path | None = None
+    digests: Digests = field(default_factory=Digests, compare=False, repr=False)
 
     def folder(self, stage: str) -> Path:
         """Folder that a stage writes to."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import Config, EmbedConfig, TeacherTable
+from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.partial import is_partial
 from hnmine.errors import InputError, ModelError
 from hnmine.models.encoders import (
@@ -56,27 +56,28 @@ class _State:
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    parts = _parts_of("embed", context.config, ("embed", "teacher", "files")) | selection_parts(context)
+    parts = _parts_of("embed", context, ("embed", "teacher", "files")) | selection_parts(context)
     if context.config.guide is not None:
-        parts |= _parts_of("guide", context.config, ("guide", "guide_teacher", "guide_files"))
+        parts |= _parts_of("guide", context, ("guide", "guide_teacher", "guide_files"))
     found = source_tables(context.config)
     if found:
         names = ("settings", "teacher", "files")
-        parts["sources"] = {label: _parts_of(table, context.config, names) for table, label in found.items()}
+        parts["sources"] = {label: _parts_of(table, context, names) for table, label in found.items()}
     return parts
 
 
-def _parts_of(table: TeacherTable, whole: Config, names: tuple[str, str, str]) -> dict[str, Any]:
+def _parts_of(table: TeacherTable, context: RunContext, names: tuple[str, str, str]) -> dict[str, Any]:
     """Return what determines one teacher's vectors; `names` are those for its settings, its weights and its files."""
-    config = whole.teachers[table]
+    config = context.config.teachers[table]
     kept = config.vector_settings()
     if config.model == "precomputed":
-        files = {side: [s.digest() for s in sources] for side, sources in vector_sources(whole, table).items()}
+        sources = vector_sources(context.config, table)
+        files = {side: [context.digests.of(file) for file in own] for side, own in sources.items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
         return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
-    return {names[0]: kept, names[1]: fingerprint(config, table)}
+    return {names[0]: kept, names[1]: fingerprint(config, context.digests, table)}
 
 
 def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:

@@ -199,7 +199,8 @@ class _Ingest:
 
 def _parts(context: RunContext) -> dict[str, Any]:
     kept = context.config.input.semantic()
-    digests = {role: [s.digest() for s in sources] for role, sources in input_sources(context.config).items()}
+    sources = input_sources(context.config)
+    digests = {role: [context.digests.of(file) for file in files] for role, files in sources.items()}
     return {"input": kept, "files": digests}
 
 

@@ -134,13 +134,14 @@ def _parts(context: RunContext) -> dict[str, Any]:
     kept = config.semantic()
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
-    return {"rescore": kept, "rescore_model": _fingerprint(config), "seed": context.config.seed}
+    return {"rescore": kept, "rescore_model": _fingerprint(config, context), "seed": context.config.seed}
 
 
-def _fingerprint(config: RescoreConfig) -> dict[str, Any]:
+def _fingerprint(config: RescoreConfig, context: RunContext) -> dict[str, Any]:
     if config.model == "hash":
         return {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
-    return {"cross_encoder": "sentence-transformers", "files_sha256": fingerprint(config, "rescore")["files_sha256"]}
+    files = fingerprint(config, context.digests, "rescore")["files_sha256"]
+    return {"cross_encoder": "sentence-transformers", "files_sha256": files}
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:

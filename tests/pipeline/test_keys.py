@@ -15,7 +15,7 @@ from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutpu
 from hnmine.running.lock import lock_folder
 from hnmine.running.pipeline import RunOptions
 from hnmine.stages import STAGES
-from tests.support import config_for, make_collection, tree
+from tests.support import OF_ITS_OWN, config_for, make_collection, tree
 
 ALL = [name for name, stage in STAGES.items() if stage.applies(Config())]
 OVERWRITE = RunOptions(overwrite=True)
@@ -35,7 +35,7 @@ def ran(base: Path, out: str = "out", options: RunOptions | None = None, **table
 
 def identity(folder: Path) -> dict[str, tuple[int, int]]:
     """Return inode and time of every file: the same only where it was not written again."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "timings.json")]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in OF_ITS_OWN]
     return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
