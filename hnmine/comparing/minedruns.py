@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.comparing.minedset import Found, MinedSet, RunFacts, once_a_query
+from hnmine.emitting.choosing import read_chosen
 from hnmine.errors import IncompleteStage, Problems
 from hnmine.reports.intervals import headline_parts
 from hnmine.running.stage import MANIFEST, STARTED
 from hnmine.stages import STAGES
-from hnmine.stages.emit import read_chosen
 from hnmine.storage.places import path_of
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, JUDGED, KEEP, QUERIES

@@ -77,6 +77,11 @@ class Chooser:
     vectors: Vectors | None = None
     cosine: bool = True
 
+    @property
+    def each_alone(self) -> bool:
+        """Whether what is chosen for one query has no say in another's, so that batches may go side by side."""
+        return self.config.max_per_document is None and self.vectors is None
+
     def choose(
         self,
         batch: Batch,

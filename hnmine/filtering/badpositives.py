@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from hnmine.config import Config
 from hnmine.filtering.candidates import Batch
+from hnmine.running.threads import in_threads
 from hnmine.science.standing import standing, suspected
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import BAD_POSITIVES
@@ -48,16 +49,18 @@ def served(table: pa.Table, config: Config) -> np.ndarray:
 
 def count_treated(judged: Shards, config: Config) -> dict[str, int]:
     """Return how many positives emit left out or weighted down, and how many queries lost their last positive."""
-    left_out = queries = down = 0
-    for number in range(len(judged)):
+
+    def of_shard(number: int) -> tuple[int, int, int]:
         table = judged.read(number, ["positive_standing"])
         lists = Ragged.from_arrow(table.column("positive_standing"))
-        wanted = emitted(table, config)
-        left_out += int((~wanted).sum())
-        queries += int((np.bincount(lists.owners[wanted], minlength=len(lists)) == 0).sum())
-        if config.emit.bad_positives == "down_weight":
-            down += int(suspected(lists.values, config.filter.bad_positive_quantile).sum())
-    return {"positives_left_out": left_out, "queries_left_out": queries, "positives_down_weighted": down}
+        wanted, down = emitted(table, config), config.emit.bad_positives == "down_weight"
+        lost = int((np.bincount(lists.owners[wanted], minlength=len(lists)) == 0).sum())
+        weighted = int(suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
+        return int((~wanted).sum()), lost, weighted
+
+    names = ("positives_left_out", "queries_left_out", "positives_down_weighted")
+    found = in_threads(of_shard, range(len(judged)))
+    return {name: sum(counts[place] for counts in found) for place, name in enumerate(names)}
 
 
 def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
@@ -65,8 +68,7 @@ def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
 
     Order: standing, then score, then query and document as they come in the input.
     """
-    parts = [_suspected(judged.read(number, _COLUMNS), quantile) for number in range(len(judged))]
-    found = pa.concat_tables(parts)
+    found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, _COLUMNS), quantile), range(len(judged))))
     keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]
     found = found.take(pc.sort_indices(found, sort_keys=keys))
     names = corpus.take(found.column("doc_row").to_numpy(), ["doc_id"]).column("doc_id")

@@ -173,13 +173,17 @@ class Batch:
         """Return the largest word overlap of each candidate with a positive, float32."""
         return self.most(self.positive_overlaps)
 
-    def most(self, values: np.ndarray) -> np.ndarray:
-        """Return for each candidate the largest of its values, one a positive of its query."""
-        widths = self.positives.lengths[self.owners]
-        if not len(widths):
-            return np.zeros(0, dtype=values.dtype)
-        starts = np.cumsum(widths) - widths
-        return np.asarray(np.maximum.reduceat(values, starts))
+    def most(self, values: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+        """Return for each candidate the largest of its values, one a positive of its query.
+
+        Args:
+            values: candidate by candidate.
+            of: int64, the candidates that are asked for, as positions in the batch; all of them by default.
+        """
+        lists = Ragged.from_lengths(values, self.positives.lengths[self.owners])
+        if of is not None:
+            lists = lists.take(of)
+        return np.asarray(np.maximum.reduceat(lists.values, lists.offsets[:-1])) if len(lists) else values[:0]
 
 
 def _teacher(table: pa.Table) -> Scores | None:
@@ -256,10 +260,9 @@ class Cells:
         """Return the cells of a batch under the given anchor scores."""
         query = anchors.owners
         lengths = batch.candidates.lengths[query]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        anchor = np.repeat(np.arange(len(query)), lengths)
-        place = np.arange(int(starts[-1])) - starts[:-1][anchor]
-        return cls(anchors, anchor, batch.candidates.offsets[query][anchor] + place)
+        before = np.cumsum(lengths) - lengths
+        first = np.repeat(batch.candidates.offsets[query] - before, lengths)
+        return cls(anchors, np.repeat(np.arange(len(query)), lengths), first + np.arange(len(first)))
 
     @cached_property
     def scores(self) -> np.ndarray:

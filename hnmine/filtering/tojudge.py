@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.config import Config, FilterConfig
-from hnmine.emitting.choosing import cells_of
+from hnmine.emitting.choosing import cells_of, read_chosen
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.filtering.candidates import Batch, Cells
 from hnmine.filtering.filtering import pieces
@@ -20,7 +20,6 @@ from hnmine.filtering.judging import CODES, RULES, resolved, rule_names
 from hnmine.readers.answers import EMPTY
 from hnmine.running.stage import MANIFEST, RunContext
 from hnmine.science.worth import closeness, most_worth, worth
-from hnmine.stages.emit import read_chosen
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, JUDGED, KEEP, QUERIES, VERDICTS
 from hnmine.storage.store import Shards, read_json, write_text

@@ -18,7 +18,7 @@ from hnmine.filtering.filtering import pieces
 from hnmine.running.stage import RunContext
 from hnmine.running.threads import in_threads
 from hnmine.science.eci import hardness
-from hnmine.science.histogram import borders, counts
+from hnmine.science.histogram import bins, borders, counts, tally
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import JUDGED_CODED, QUERY_REPORT
 from hnmine.storage.store import Shards
@@ -122,9 +122,10 @@ def _look(
     cells, keep = cells_of(piece, batch)
     kept = np.bincount(cells.candidate[keep], minlength=len(batch.scores))
     rejected = np.where(batch.counted, cells.anchors.lengths[batch.owners] - kept, 0)
+    place = bins(batch.scores, edges)
     counted = {
-        "kept": counts(batch.scores, edges, kept),
-        "rejected": counts(batch.scores, edges, rejected),
+        "kept": tally(place, len(edges) - 1, kept),
+        "rejected": tally(place, len(edges) - 1, rejected),
         "positive": counts(batch.positive_scores.values, edges),
     }
     low, high = np.searchsorted(starts, batch.query_rows[[0, -1]] + np.array([0, 1]))
@@ -158,6 +159,8 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
     retrieved = places >= 0
     at = batch.candidates.offsets[:-1][query] + np.where(retrieved, places, 0)
     anchor, s0 = cells.anchors.values[owners], batch.background_mean[query]
+    similarity = np.full(len(at), np.nan)
+    similarity[retrieved] = batch.most(batch.similarities, at[retrieved])
     return {
         "anchor": owners + first,
         "query": batch.query_rows[query],
@@ -166,7 +169,7 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
         "score": scores,
         "margin": anchor - scores,
         "hardness": hardness(scores, anchor, s0),
-        "similarity": _at(batch.similarity, at, retrieved),
+        "similarity": similarity,
         "overlap": _at(batch.query_overlaps, at, retrieved),
         "probability": _probability(piece, owners, places, retrieved),
         "found_by": np.where(

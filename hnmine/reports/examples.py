@@ -60,6 +60,9 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
 
 def _first(rows: np.ndarray, values: np.ndarray) -> list[int]:
     """Return the `EACH` rows with the lowest values, ties by row."""
+    if len(values) > EACH:
+        low = np.flatnonzero(~(values > np.partition(values, EACH - 1)[EACH - 1]))  # what is not a number comes last
+        rows, values = rows[low], values[low]
     return [int(row) for row in rows[np.lexsort((rows, values))][:EACH]]
 
 

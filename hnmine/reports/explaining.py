@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.config import Config
+from hnmine.emitting.choosing import read_chosen
 from hnmine.emitting.filling import PREVIOUS, RANDOM
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.filtering.candidates import Batch
 from hnmine.running.stage import MANIFEST, RunContext
-from hnmine.stages.emit import read_chosen
 from hnmine.storage.schemas import CORPUS, JUDGED, LEFT_OUT, QUERIES
 from hnmine.storage.store import Shards, read_json, read_table
 

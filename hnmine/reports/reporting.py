@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.batches.step import summary
@@ -21,6 +22,7 @@ from hnmine.reports.intervals import HEADLINE, headline_parts, intervals
 from hnmine.reports.tradeoff import tradeoff
 from hnmine.running.keys import recorded
 from hnmine.running.stage import TIMINGS, RunContext
+from hnmine.running.threads import together
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import BAD_POSITIVES, CORPUS, JUDGED, QUERIES, QUERY_REPORT, conform
 from hnmine.storage.store import Shards, read_json, read_table
@@ -35,34 +37,42 @@ SHORTAGE = (
 
 def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, timings apart."""
-    queries = Shards(context.folder("report") / "queries", QUERY_REPORT)
-    table = {name: queries.column(name) for name in QUERY_REPORT.names}
+    queries = pa.concat_tables(Shards(context.folder("report") / "queries", QUERY_REPORT))
     before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
     counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
     chosen = read_chosen(context.reading("emit"))
-    emitted, distributions = counts["emit"], _distributions(context, chosen)
-    found = spread(context, chosen)
+    emitted = counts["emit"]
+    found, false_negatives, (distributions, headline, hubs, crossings) = together(
+        lambda: spread(context, chosen),
+        lambda: _false_negatives(context),
+        lambda: [part(context, chosen) for part in (_distributions, _intervals, _hubs, _crossings)],
+    )
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
+    drawn, biases, examples = together(
+        lambda: histograms(found, context),
+        lambda: measure_biases(context, found.negatives),
+        lambda: pick_examples(context, chosen, found.negatives, bad["worst"]),
+    )
     report: dict[str, Any] = {
-        "coverage": _share(emitted["queries_with_negatives"], queries.rows),
+        "coverage": _share(emitted["queries_with_negatives"], queries.num_rows),
         "fill": _share(emitted["negatives"], emitted["negatives_wanted"]),
-        **{name: _mean(table[name]) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
-        "intervals": _intervals(context, chosen),
-        **_false_negatives(context),
+        **{name: _mean(queries.column(name)) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
+        "intervals": headline,
+        **false_negatives,
         "verdicts": counts["filter"]["verdicts"],
         "counts": counts,
         "shortage": {name: emitted[name] for name in SHORTAGE},
         "distributions": distributions,
-        "hubs": _hubs(context, chosen),
-        **_crossings(context, chosen),
+        "hubs": hubs,
+        **crossings,
         "suspected_bad_positives": bad,
-        "histograms": histograms(found, context),
+        "histograms": drawn,
         "hardness_by_place": hardness_by_place(found.negatives),
         "near_copies": near_copies(found.negatives, counts["filter"]["verdicts"]),
         "sources": sources(found.negatives, context.config),
         **({"previous": against_previous(context, chosen, found.negatives)} if context.config.previous else {}),
-        "biases": measure_biases(context, found.negatives),
-        "examples": pick_examples(context, chosen, found.negatives, bad["worst"]),
+        "biases": biases,
+        "examples": examples,
         **summary(context),
         **embedding(context),
         "timings": read_json(context.out / TIMINGS) or {},

@@ -34,7 +34,7 @@ def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
 
 
 def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-    """Return how many values lie in each bin [e_i, e_i+1), the last one closed; values outside are left out.
+    """Return how many values lie in each bin, as `bins` has them; values outside are left out.
 
     Args:
         values: shape (n,).
@@ -44,8 +44,35 @@ def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = Non
     Returns:
         int64, shape (m,).
     """
-    values = np.asarray(values, dtype=np.float64)
-    inside = (values >= edges[0]) & (values <= edges[-1])
-    place = np.minimum(np.searchsorted(edges, values[inside], side="right") - 1, len(edges) - 2)
-    weights = None if times is None else times[inside]
-    return np.bincount(place, weights=weights, minlength=len(edges) - 1).astype(np.int64)
+    return tally(bins(values, edges), len(edges) - 1, times)
+
+
+def bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the bin [e_i, e_i+1) of each value, the last one closed; m for values outside and what is no number.
+
+    Bins of one width are found by a division, and put right where rounding or other widths make it miss.
+
+    Args:
+        values: shape (n,).
+        edges: float64, ascending, no two alike, shape (m + 1,).
+
+    Returns:
+        int64, shape (n,), in [0, m].
+    """
+    values, last = np.asarray(values, dtype=np.float64), len(edges) - 2
+    outside = ~((values >= edges[0]) & (values <= edges[-1]))
+    held = np.where(outside, edges[0], values) if outside.any() else values
+    guess = (held - edges[0]) * ((last + 1) / (edges[-1] - edges[0]))
+    place = np.clip(guess, 0, last).astype(np.int64)
+    while True:
+        below, above = held < edges[place], (held >= edges[place + 1]) & (place < last)
+        if not below.any() and not above.any():
+            break
+        place += above.astype(np.int64) - below
+    place[outside] = last + 1
+    return np.asarray(place)
+
+
+def tally(place: np.ndarray, count: int, times: np.ndarray | None = None) -> np.ndarray:
+    """Return how many of the bins of values are each of the first `count`, int64; `times` as in `counts`."""
+    return np.bincount(place, weights=times, minlength=count)[:count].astype(np.int64)

@@ -11,33 +11,25 @@ import pyarrow.compute as pc
 from hnmine.batches import step as batching
 from hnmine.config import Config
 from hnmine.emitting.card import write_card
-from hnmine.emitting.choosing import CHOSEN_FILE, Chooser, anchor_of, cells_of, read_chosen, teacher_vectors
-from hnmine.emitting.filling import PREVIOUS, RANDOM, Filler, counts_of
+from hnmine.emitting.choice import choose_all
+from hnmine.emitting.choosing import CHOSEN_FILE, anchor_of, read_chosen
+from hnmine.emitting.filling import PREVIOUS, RANDOM, counts_of
 from hnmine.emitting.formats import FORMATS, Examples
 from hnmine.emitting.knowing import Known, guide_score, probabilities
 from hnmine.emitting.naming import found_by, said
-from hnmine.filtering.badpositives import count_treated, emitted, served
-from hnmine.filtering.candidates import Batch
-from hnmine.filtering.filtering import pieces
+from hnmine.filtering.badpositives import count_treated, emitted
 from hnmine.filtering.judging import rule_names
 from hnmine.filtering.rescored import rescore_column
 from hnmine.remining.previousrun import NEGATIVES_FILE, find_previous
-from hnmine.remining.renewing import Renewal, Staying, judge_previous, kept_of, read_previous
+from hnmine.remining.renewing import judge_previous, kept_of, read_previous
 from hnmine.running.keys import item_key, shard_items
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.science.standing import positive_weight
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.rescoreschemas import RESCORES
-from hnmine.storage.schemas import CHOSEN, CORPUS, JUDGED, JUDGED_CODED, QUERIES
+from hnmine.storage.schemas import CORPUS, JUDGED, QUERIES
 from hnmine.storage.store import Shards, count_rows, write_table, write_text
 
-__all__ = ["STAGE", "choose_table", "read_chosen"]
-
-CHOOSING = [
-    "query_id", "query_row", "positive_rows", "doc_rows", "scores", "background_std", "anchor_scores", "verdicts",
-    "judged_negatives", "positive_standing", "source_ranks",
-]  # fmt: skip
-"""The columns of a judged table that `choose_table` looks at."""
 _WRITING = [
     "positive_rows", "positive_scores", "anchor_scores", "positive_standing", "doc_rows", "ranks", "source_ranks",
     "probabilities", "guide_scores",
@@ -60,68 +52,6 @@ def _plan_choose(context: RunContext, key: str) -> list[Item]:
 
 def _itself(context: RunContext) -> RunContext:
     return context
-
-
-def _choose(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    shards, config = Shards(context.reading("filter"), JUDGED_CODED), context.config
-    cosine = config.embed.similarity == "cosine"
-    chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
-    parts, first, renewal = [CHOSEN.empty_table()], 0, Renewal.open(context)
-    if renewal is not None:
-        renewal.count(chooser.used)
-    for number in range(len(shards)):
-        for _, piece in pieces(shards.read(number, CHOOSING)):
-            anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
-            parts.append(choose_table(piece, chooser, config, renewal.slice(first, anchors) if renewal else None))
-            first += anchors
-            tick(piece.num_rows)
-    chosen = pa.concat_tables(parts)
-    return _fill(chosen, shards, Filler.open(context, chooser.used)) if config.emit.draws_random else chosen
-
-
-def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
-    """Return the same with random documents; only now, so that a cap serves all candidates first, whatever the shards.
-
-    Args:
-        chosen: what was chosen of all queries.
-        shards: the judged candidates of all queries.
-        filler: draws the random documents.
-    """
-    columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
-    parts, first = [CHOSEN.empty_table()], 0
-    for number in range(len(shards)):
-        for _, piece in pieces(shards.read(number, columns)):
-            anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
-            parts.append(filler.fill(piece, chosen.slice(first, anchors)))
-            first += anchors
-    return pa.concat_tables(parts)
-
-
-def choose_table(table: pa.Table, chooser: Chooser, config: Config, staying: Staying | None = None) -> pa.Table:
-    """Return the chosen negatives of a judged table, one row for each (query, anchor), beside those that stay."""
-    batch = Batch.from_table(table)
-    cells, keep = cells_of(table, batch)
-    needed = served(table, config)
-    keep &= needed[cells.anchor]
-    judged = Ragged.from_arrow(table.column("judged_negatives")).values
-    owners, missing = cells.anchors.owners, None
-    if staying is not None:
-        keep = staying.free(batch, cells, keep)
-        missing = config.emit.retrieved_negatives * needed - staying.documents.lengths
-    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged, wanted=missing)
-    at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
-    documents, scores = batch.candidates.values[at], batch.scores[at]
-    if staying is not None:
-        chosen, documents, scores = staying.join(chosen, documents, scores)
-    columns = {
-        "query_row": pa.array(batch.query_rows[owners]),
-        "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
-        "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
-        "positions": chosen.to_arrow(pa.int32()),
-        "doc_rows": chosen.with_values(documents).to_arrow(pa.int64()),
-        "scores": chosen.with_values(scores).to_arrow(pa.float32()),
-    }
-    return pa.Table.from_arrays([columns[name] for name in CHOSEN.names], schema=CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -288,7 +218,7 @@ STAGE = Stage(
     parts=_parts,
     steps=(
         Step("previous", "queries", _plan_previous, _itself, lambda context, item, tick: judge_previous(context, tick)),
-        Step("choose", "queries", _plan_choose, _itself, _choose),
+        Step("choose", "queries", _plan_choose, _itself, lambda context, item, tick: choose_all(context, tick)),
         batching.STEP,
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),

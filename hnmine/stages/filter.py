@@ -15,6 +15,7 @@ from hnmine.filtering.judging import CODES, TextKeys, judge, rule_names
 from hnmine.filtering.rescored import uses_rescored
 from hnmine.running.keys import item_key, shard_items
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick, write_lists
+from hnmine.running.threads import in_threads
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CALIBRATION, CANDIDATES, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
 from hnmine.storage.store import Shards
@@ -77,18 +78,21 @@ def _parts(context: RunContext) -> dict[str, Any]:
     return parts
 
 
+def _counted(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
+    """Return of a shard how many cells have each verdict, how many anchors there are, and how many keep nothing."""
+    column = shards.read(number, ["verdicts"]).column(0)
+    codes = verdict_codes(column)
+    lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
+    before, ends = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])]), np.cumsum(lengths)
+    nothing = int((before[ends] == before[ends - lengths]).sum())
+    return np.bincount(codes, minlength=len(VERDICTS)), len(ends), nothing
+
+
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("filter"), JUDGED_CODED)
-    totals = np.zeros(len(VERDICTS), dtype=np.int64)
-    anchors = empty = 0
-    for number in range(len(shards)):
-        column = shards.read(number, ["verdicts"]).column(0)
-        codes = verdict_codes(column)
-        totals += np.bincount(codes, minlength=len(VERDICTS))
-        lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
-        before = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])])
-        ends = np.cumsum(lengths)
-        anchors, empty = anchors + len(ends), empty + int((before[ends] == before[ends - lengths]).sum())
+    found = in_threads(lambda number: _counted(shards, number), range(len(shards)))
+    totals = sum((total for total, _, _ in found), np.zeros(len(VERDICTS), dtype=np.int64))
+    anchors, empty = sum(count for _, count, _ in found), sum(count for _, _, count in found)
     rescored = uses_rescored(context.config)
     verdicts = {
         name: total for name, total in zip(VERDICTS, totals.tolist(), strict=True) if rescored or name != NOT_RESCORED

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.config import Config
-from hnmine.emitting.choosing import cells_of
+from hnmine.emitting.choosing import cells_of, read_chosen
 from hnmine.filtering.badpositives import BAD_POSITIVES_FILE, emitted, list_suspected
 from hnmine.filtering.candidates import Batch
 from hnmine.filtering.filtering import pieces
@@ -19,7 +19,6 @@ from hnmine.reports.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.running.keys import item_key, shard_items
 from hnmine.running.memory import cache_bytes
 from hnmine.running.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.stages.emit import read_chosen
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import CORPUS, JUDGED, JUDGED_CODED, QUERY_REPORT
 from hnmine.storage.store import Shards, write_json, write_text

@@ -5,13 +5,13 @@ import copy
 import numpy as np
 import pytest
 
+from hnmine.emitting.choosing import read_chosen
 from hnmine.filtering.sweeping import mark_front
 from hnmine.reports.distributions import spread
 from hnmine.reports.examples import EACH, pick_examples, texts_of
 from hnmine.reports.headline import GOOD, NUMBERS, SIDE, STOP, USABLE, conclude
 from hnmine.running.pipeline import run
 from hnmine.running.stage import RunContext
-from hnmine.stages.emit import read_chosen
 from tests.html.test_page import several_positives
 from tests.pipeline.helpers import report, rows, table
 from tests.support import config_for, make_collection

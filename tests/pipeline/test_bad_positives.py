@@ -11,8 +11,8 @@ import pytest
 
 from hnmine import run
 from hnmine.config import AnchorName, FormatName
+from hnmine.emitting.choosing import read_chosen
 from hnmine.running.pipeline import RunOptions
-from hnmine.stages.emit import read_chosen
 from tests.pipeline.helpers import by_vectors, doc_ids, emitted, plane, report, rows, table
 from tests.support import config_for, make_collection, tree
 

@@ -9,10 +9,10 @@ import pytest
 
 from hnmine import run
 from hnmine.config import Config
+from hnmine.emitting.choosing import read_chosen
 from hnmine.errors import ConfigError, IncompleteStage, InputError, StaleOutput
 from hnmine.remining.renewing import read_previous
 from hnmine.running.pipeline import RunOptions
-from hnmine.stages.emit import read_chosen
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors
 from tests.support import config_for, make_collection, tree, write_collection

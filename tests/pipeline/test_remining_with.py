@@ -15,13 +15,13 @@ import pytest
 from hnmine import run
 from hnmine.comparing.comparing import compare
 from hnmine.config import Config
+from hnmine.emitting.choosing import read_chosen
 from hnmine.errors import ConfigError, InputError
 from hnmine.remining.renewing import read_previous
 from hnmine.reports.explaining import explain_query
 from hnmine.running.keys import expected_keys
 from hnmine.running.stage import RunContext
 from hnmine.stages import STAGES
-from hnmine.stages.emit import read_chosen
 from tests import oracles
 from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import doc_ids, emitted, report, rows

@@ -13,7 +13,7 @@ from hnmine import run
 from hnmine.cli import show, showreport
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
-from hnmine.emitting.choosing import anchor_seeds
+from hnmine.emitting.choosing import anchor_seeds, read_chosen
 from hnmine.emitting.naming import shares_line
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from hnmine.retrieval.bm25 import words_of
@@ -22,7 +22,6 @@ from hnmine.running.planning import make_plan
 from hnmine.science.dots import pair_dots
 from hnmine.science.ensembling import drawn_source
 from hnmine.stages import STAGES
-from hnmine.stages.emit import read_chosen
 from hnmine.storage.ragged import Ragged
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, report, rows, table, vectors

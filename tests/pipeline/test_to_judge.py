@@ -15,6 +15,7 @@ import hnmine.filtering.calibrating
 from hnmine import run
 from hnmine.config import Config, FilterConfig
 from hnmine.config.file import check_config
+from hnmine.emitting.choosing import read_chosen
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.filtering.calibrating import Protocol
 from hnmine.filtering.candidates import Cells
@@ -24,7 +25,6 @@ from hnmine.filtering.tojudge import _LIMITS, Wanted, _limit, export_judgements
 from hnmine.running.pipeline import RunOptions
 from hnmine.running.stage import RunContext
 from hnmine.science import margins
-from hnmine.stages.emit import read_chosen
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
 from tests.strategies import batches, quick
