@@ -39,7 +39,12 @@ class Pieces(typing.Protocol):
     def __call__(
         self, drawn: Drawn | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[Batch, TextKeys]]:
-        """Yield all candidates, or at least those of the queries drawn, with at least the columns named."""
+        """Yield all candidates, or at least those of the queries drawn.
+
+        Args:
+            drawn: tells which queries are wanted.
+            columns: what is looked at; no text keys then.
+        """
         ...
 
 

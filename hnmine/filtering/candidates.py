@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from hnmine.science.largest import most_of_each
 from hnmine.storage.ragged import Ragged
 from hnmine.storage.schemas import VERDICTS
 
@@ -173,17 +174,18 @@ class Batch:
         """Return the largest word overlap of each candidate with a positive, float32."""
         return self.most(self.positive_overlaps)
 
-    def most(self, values: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
-        """Return for each candidate the largest of its values, one a positive of its query.
+    def most(self, values: np.ndarray) -> np.ndarray:
+        """Return for each candidate the largest of its values, one a positive of its query."""
+        return most_of_each(values, self.candidates.lengths, self.positives.lengths)
 
-        Args:
-            values: candidate by candidate.
-            of: int64, the candidates that are asked for, as positions in the batch; all of them by default.
-        """
-        lists = Ragged.from_lengths(values, self.positives.lengths[self.owners])
-        if of is not None:
-            lists = lists.take(of)
-        return np.asarray(np.maximum.reduceat(lists.values, lists.offsets[:-1])) if len(lists) else values[:0]
+    def similarity_of(self, candidates: np.ndarray) -> np.ndarray:
+        """Return `similarity` of some candidates (int64, positions in the batch), for when few are asked for."""
+        widths, query = self.positives.lengths, self.owners[candidates]
+        before = np.cumsum(self.candidates.lengths * widths) - self.candidates.lengths * widths
+        first = before[query] + (candidates - self.candidates.offsets[query]) * widths[query]
+        ends = np.cumsum(widths[query])
+        at = np.repeat(first - (ends - widths[query]), widths[query]) + np.arange(int(widths[query].sum()))
+        return most_of_each(self.similarities[at], np.ones(len(candidates), dtype=np.int64), widths[query])
 
 
 def _teacher(table: pa.Table) -> Scores | None:

@@ -54,7 +54,8 @@ class FilterState:
         shards = len(self.candidates)
         for number in range(shards):
             for _, piece in pieces(coming.get(number, number + 1 if number + 1 < shards else None)):
-                yield self._permitted(Batch.from_table(piece)), self.keys(piece.column("query_row").to_numpy())
+                rows = piece.column("query_row").to_numpy()
+                yield self._permitted(Batch.from_table(piece)), self.keys(rows if columns is None else rows[:0])
 
     def _permitted(self, batch: Batch) -> Batch:
         """Return the batch with what `retrieve.where` says of each candidate beside each positive."""

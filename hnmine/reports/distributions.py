@@ -160,7 +160,7 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: tuple[int, pa.Ta
     at = batch.candidates.offsets[:-1][query] + np.where(retrieved, places, 0)
     anchor, s0 = cells.anchors.values[owners], batch.background_mean[query]
     similarity = np.full(len(at), np.nan)
-    similarity[retrieved] = batch.most(batch.similarities, at[retrieved])
+    similarity[retrieved] = batch.similarity_of(at[retrieved])
     return {
         "anchor": owners + first,
         "query": batch.query_rows[query],

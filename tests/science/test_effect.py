@@ -82,6 +82,18 @@ def test_counts_are_those_of_the_double_loop_and_add_up_over_pieces(values, cut)
     np.testing.assert_array_equal(counts(np.array(values[:cut]), edges) + counts(np.array(values[cut:]), edges), found)
 
 
+NUMBERS = st.floats(-1e6, 1e6, width=32)
+
+
+@quick
+@given(st.lists(st.one_of(NUMBERS, st.sampled_from([0.1, 0.3, math.nan, math.inf])), max_size=20), st.data())
+def test_counts_are_those_of_the_double_loop_on_borders_of_any_width(values, data):
+    edges = sorted(set(data.draw(st.lists(NUMBERS, min_size=2, max_size=9, unique=True))))
+    edges += [value for value in values if value > edges[-1] and math.isfinite(value)][:1]  # a value on the last one
+    given_values = np.array(values, dtype=np.float64)
+    assert counts(given_values, np.array(edges)).tolist() == oracles.bin_counts(values, edges)
+
+
 @quick
 @given(st.lists(st.tuples(st.integers(-40, 40).map(lambda n: n / 8), st.integers(0, 3)), max_size=30))
 def test_a_value_that_counts_several_times_is_as_many_values(pairs):
