@@ -28,6 +28,7 @@ from hnmine.storage.schemas import BAD_POSITIVES, CORPUS, JUDGED, QUERIES, QUERY
 from hnmine.storage.store import Shards, read_json, read_table
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
+_WARNING = ("embed", "index", "retrieve", "rescore", "filter")
 LISTED = 20
 SHORTAGE = (
     "examples", "examples_full", "examples_short", "examples_without_negatives",
@@ -76,11 +77,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **summary(context),
         **embedding(context),
         "timings": read_json(context.out / TIMINGS) or {},
-        "warnings": [
-            counts[name]["warning"]
-            for name in ("embed", "index", "retrieve", "rescore", "filter")
-            if "warning" in counts.get(name, {})
-        ],
+        "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
 
