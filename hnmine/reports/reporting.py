@@ -39,9 +39,7 @@ SHORTAGE = (
 def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, timings apart."""
     queries = pa.concat_tables(Shards(context.folder("report") / "queries", QUERY_REPORT))
-    before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
-    counts: dict[str, Any] = {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
-    chosen = read_chosen(context.reading("emit"))
+    counts, chosen = _counts(context), read_chosen(context.reading("emit"))
     emitted = counts["emit"]
     found, false_negatives, (distributions, headline, hubs, crossings) = together(
         lambda: spread(context, chosen),
@@ -49,7 +47,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         lambda: [part(context, chosen) for part in (_distributions, _intervals, _hubs, _crossings)],
     )
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
-    drawn, biases, examples = together(
+    drawn, biases, picked = together(
         lambda: histograms(found, context),
         lambda: measure_biases(context, found.negatives),
         lambda: pick_examples(context, chosen, found.negatives, bad["worst"]),
@@ -73,13 +71,19 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "sources": sources(found.negatives, context.config),
         **({"previous": against_previous(context, chosen, found.negatives)} if context.config.previous else {}),
         "biases": biases,
-        "examples": examples,
+        "examples": picked,
         **summary(context),
         **embedding(context),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
+
+
+def _counts(context: RunContext) -> dict[str, Any]:
+    """Return the counts of every stage before."""
+    before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
+    return {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
 
 
 def _false_negatives(context: RunContext) -> dict[str, Any]:
