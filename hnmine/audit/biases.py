@@ -8,7 +8,8 @@ import numpy as np
 from hnmine.audit.findings import Hits, of_negatives
 from hnmine.audit.mined import Mined, pick
 from hnmine.science.dominance import dominance
-from hnmine.science.lexical import BUCKETS, coverage, rarity, terms
+from hnmine.science.lexical import BUCKETS, coverage, rarity
+from hnmine.science.manytexts import hash_texts
 from hnmine.storage.ragged import Ragged
 
 MEASURED_ON = 20_000
@@ -64,6 +65,5 @@ def _overlaps(mined: Mined) -> list[np.ndarray]:
 
 
 def _words(texts: Sequence[str]) -> Ragged:
-    parts = [terms(text) for text in texts]
-    lengths = np.fromiter((len(part) for part in parts), dtype=np.int64, count=len(parts))
-    return Ragged.from_lengths(np.concatenate([*parts, np.zeros(0, dtype=np.int32)]).astype(np.int64), lengths)
+    hashes = hash_texts(texts)
+    return Ragged.from_lengths(hashes.terms.astype(np.int64), hashes.lengths)
