@@ -23,7 +23,7 @@ from hnmine.plans.sizes import (
 from hnmine.retrieval.listchoice import MAKING, SMALL
 from hnmine.retrieval.listindex import POINTS, ROUNDS, list_count
 from hnmine.retrieval.search import QUERY_BLOCK
-from hnmine.running.memory import cache_bytes
+from hnmine.running.memory import cache_bytes, kept_texts
 from hnmine.storage.vectors import BLOCK_ROWS
 
 INGEST_SECONDS_A_BYTE = 3.6e-7
@@ -240,11 +240,13 @@ def judging(config: Config, sizes: Sizes) -> list[Step]:
 
 
 def emit(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of emit: one process chooses; then each shard looks its texts up in nearly all of the corpus."""
+    """Return the work of emit: one process chooses; then each shard looks its texts up, in nearly all of the corpus."""
     tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
     candidates, made = sizes.queries * config.retrieve.most, negatives(config, sizes)
     text = (STORED_TEXT + STORED_REST / 2) * sizes.text_bytes
-    opened = touched(corpus, made / tasks) + touched(corpus, sizes.queries * sizes.positives / tasks)
+    opened = touched(corpus, (made + sizes.queries * sizes.positives) / tasks)
+    kept = min(1.0, kept_texts(config, sizes.queries) / max(1.0, sizes.text_bytes))
+    again = tasks * (1 - kept) * opened
     verdicts = stored_verdicts(config, sizes)
     written = (made + 2 * sizes.queries * sizes.positives) * sizes.document_bytes * STORED_TEXT
     return [
@@ -253,7 +255,7 @@ def emit(config: Config, sizes: Sizes) -> list[Step]:
         ),
         Step(
             "emit", "write", tasks, single=WRITE_SECONDS * candidates, written=written,
-            read=verdicts / 2 + tasks * text * opened / corpus, files=tasks * opened, once_files=2.0 * corpus,
+            read=verdicts / 2 + again * text / corpus, files=again, once_read=kept * text, once_files=2.0 * corpus,
         ),
     ]  # fmt: skip
 

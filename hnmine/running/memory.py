@@ -11,6 +11,11 @@ TORCH_BYTES = 250_000_000
 WORKING_BYTES = 350_000_000
 
 
+def kept_texts(config: Config, queries: int) -> int:
+    """Return how many bytes of the documents' texts emit may keep: none where it looks them up for one shard alone."""
+    return cache_bytes(config) // 4 if queries > config.shard_rows else 0
+
+
 def cache_bytes(config: Config) -> int:
     """Return how many bytes of vectors a worker may keep: its share of the memory, less what it takes in any case."""
     return max(0, parse_size(config.memory) // config.workers - BASE_BYTES - WORKING_BYTES)

@@ -221,10 +221,13 @@ class Shards:
     Args:
         folder: where they lie.
         schema: what every shard must conform to.
+        keep_bytes: how much of what is read may stay in memory; the rest is read again each time.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, keep_bytes: int = 0) -> None:
         self.folder, self.schema = folder, schema
+        self._left = keep_bytes
+        self._kept: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
         # by number: part-100000 comes after part-99999, which it would not by name alone
         self.paths = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
         rows = ask_each(count_rows, self.paths)
@@ -240,11 +243,17 @@ class Shards:
 
     def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """Return shard `number`, all of it or some columns, conformed to the schema."""
+        names = tuple(self.schema.names if columns is None else columns)
+        if (number, names) in self._kept:
+            return self._kept[number, names]
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         path = self.paths[number]
         coded = leaves(schema, pa.types.is_dictionary)
-        table = read_table(path, columns, coded or None)
-        return conform(table, schema, f"{self.folder.name}/{path.name}")
+        table = conform(read_table(path, columns, coded or None), schema, f"{self.folder.name}/{path.name}")
+        if table.nbytes <= self._left:
+            self._left -= table.nbytes
+            self._kept[number, names] = table
+        return table
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column of all shards."""

@@ -17,6 +17,7 @@ from hnmine.storage.schemas import SchemaMismatch, conform
 from hnmine.storage.store import (
     Shards,
     clear_temporaries,
+    count_rows,
     part_name,
     read_json,
     read_key,
@@ -259,6 +260,25 @@ def test_take_reads_only_the_shards_it_needs(shards: Shards, monkeypatch: pytest
     monkeypatch.setattr(Shards, "read", lambda self, n, columns=None: read.append(n) or real(self, n, columns))
     shards.take(np.array([14, 0, 13, 0]), ["row"])
     assert read == [0, 4]
+
+
+@pytest.mark.parametrize(("keep", "again"), [(0, 4), (1, 4), (10**6, 0)])
+def test_what_is_kept_is_read_once(shards: Shards, monkeypatch: pytest.MonkeyPatch, keep: int, again: int) -> None:
+    kept, rows = Shards(shards.folder, SCHEMA, keep), np.array([14, 0, 5, 4])
+    first, read = kept.take(rows, ["row", "list"]), []
+    real = store.read_table
+    monkeypatch.setattr(store, "read_table", lambda *given: read.append(given) or real(*given))
+    assert kept.take(rows, ["row", "list"]).equals(first)
+    assert len(read) == again
+    assert kept.take(rows, ["row"]).equals(first.select(["row"]))  # other columns are read
+    assert len(read) == again + 4
+
+
+def test_rows_are_those_of_the_file_that_is_there_now(tmp_path: Path) -> None:
+    path = tmp_path / part_name(0)
+    for rows in (3, 5, 5, 0):
+        write_table(table(0, rows), path, "k")
+        assert count_rows(path) == rows
 
 
 def test_no_shards(tmp_path: Path) -> None:
