@@ -31,10 +31,10 @@ def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
     return [Item(output, rows=rows, key=item_key(key, "calibrate", 0, rows))]
 
 
-def _calibrate(state: FilterState, item: Item, tick: Tick) -> pa.Table:
-    if not state.config.filter.gives_probabilities:
+def _calibrate(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    if not context.config.filter.gives_probabilities:
         return CALIBRATION.empty_table()
-    return calibrate(Protocol.of(state.pieces, state.config), state.config).to_table()
+    return calibrate(Protocol.of(setup(context).pieces, context.config), context.config).to_table()
 
 
 def _setup_judge(context: RunContext) -> FilterState:
@@ -109,7 +109,7 @@ STAGE = Stage(
     parts=_parts,
     also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
     steps=(
-        Step("calibrate", "queries", _plan_calibrate, setup, _calibrate),
+        Step("calibrate", "queries", _plan_calibrate, lambda context: context, _calibrate),
         Step("judge", "queries", _plan, _setup_judge, _process, write_lists),
     ),
     finish=_finish,
