@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.science.manytexts import hash_texts
 from hnmine.science.sampling import random_order
+from hnmine.science.textkeys import copy_key
 from hnmine.storage.ragged import Ragged
 
 
@@ -92,7 +92,7 @@ class Mined:
 
 def text_hashes(texts: Sequence[str]) -> np.ndarray:
     """Return the copy key of each text, uint64."""
-    return hash_texts(texts).keys
+    return np.fromiter((copy_key(text) for text in texts), dtype=np.uint64, count=len(texts))
 
 
 def duplicate_rows(rows: Mined) -> np.ndarray:

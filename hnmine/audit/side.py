@@ -1,9 +1,8 @@
 """The collection beside mined files, where there is one: judged pairs, texts of ids, random documents."""
 
 import heapq
-import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import numpy as np
 from hnmine.audit.mined import Mined, text_hashes
 from hnmine.config import Config
 from hnmine.errors import ConfigError, InputError, Problems, few
-from hnmine.readers.collection import Collection, Entry
+from hnmine.readers.collection import Collection
 from hnmine.readers.files import QRELS_ENDINGS, TABLE_ENDINGS, find_sources
+from hnmine.science.textkeys import copy_key
 
 SAMPLE = 256
-# Documents that are hashed together.
-_AT_ONCE = 4096
 _ENDINGS = {"corpus": TABLE_ENDINGS, "queries": TABLE_ENDINGS, "qrels": QRELS_ENDINGS}
 
 
@@ -121,7 +119,8 @@ def _look_up(rows: Mined, collection: Collection, ids: bool, problems: Problems)
     wanted_documents = set(judged) | (set(rows.documents) if ids else set())
     queries = {e.id: e.text for e in collection.queries() if e.id in wanted_queries}
     sample, texts, seen = Bottom(), {}, _Seen(rows, ids)
-    for entry, key in _keyed(collection.documents()):
+    for entry in collection.documents():
+        key = copy_key(entry.text)
         sample.add(key, entry.text)
         seen.add(key)
         if entry.id in wanted_documents:
@@ -141,12 +140,6 @@ def _look_up(rows: Mined, collection: Collection, ids: bool, problems: Problems)
     return rows, side
 
 
-def _keyed(entries: Iterator[Entry]) -> Iterator[tuple[Entry, int]]:
-    """Yield each entry with the copy key of its text."""
-    while part := list(itertools.islice(entries, _AT_ONCE)):
-        yield from zip(part, text_hashes([entry.text for entry in part]).tolist(), strict=True)
-
-
 def _judged(collection: Collection) -> tuple[list[str], list[str]]:
     asked, judged = [], []
     if "qrels" in collection.sources:
@@ -160,12 +153,11 @@ def _judged(collection: Collection) -> tuple[list[str], list[str]]:
 def _keys_of(
     asked: list[str], judged: list[str], queries: dict[str, str], texts: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return judged pairs as copy keys; pairs of ids without a text are left out. `texts` are all texts or all keys."""
+    """Return judged pairs as copy keys; pairs of ids without a text are left out."""
     pairs = [(q, d) for q, d in zip(asked, judged, strict=True) if q in queries and d in texts]
     documents = [texts[d] for _, d in pairs]
-    are_texts = bool(documents) and isinstance(documents[0], str)
-    keys = text_hashes(documents) if are_texts else np.array(documents, dtype=np.uint64)
-    return text_hashes([queries[q] for q, _ in pairs]), keys
+    keys = [copy_key(text) if isinstance(text, str) else text for text in documents]
+    return text_hashes([queries[q] for q, _ in pairs]), np.array(keys, dtype=np.uint64)
 
 
 def _texts(ids: list[str], known: dict[str, Any], what: str, where: str, problems: Problems) -> list[str]:

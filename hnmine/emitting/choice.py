@@ -10,6 +10,7 @@ from hnmine.filtering.badpositives import served
 from hnmine.filtering.candidates import Batch
 from hnmine.filtering.filtering import pieces
 from hnmine.remining.renewing import Renewal, Staying
+from hnmine.running.memory import CHOOSING_THREADS
 from hnmine.running.stage import RunContext, Tick
 from hnmine.running.threads import in_threads
 from hnmine.storage.ragged import Ragged
@@ -46,7 +47,7 @@ def choose_all(context: RunContext, tick: Tick) -> pa.Table:
 
     # one after another where choices count for those that follow
     alone = chooser.each_alone and renewal is None
-    found = (in_threads if alone else map)(of_shard, range(len(shards)))
+    found = in_threads(of_shard, range(len(shards)), CHOOSING_THREADS if alone else 1)
     chosen = pa.concat_tables([CHOSEN.empty_table(), *(part for parts in found for part in parts)])
     return _fill(chosen, shards, Filler.open(context, chooser.used)) if config.emit.draws_random else chosen
 

@@ -67,9 +67,9 @@ def _counts(config: Config, sizes: Sizes) -> Iterator[Limit]:
         "one Arrow list array holds no more values; lower shard_rows",
     )  # fmt: skip
     share = min(1.0, config.shard_rows / sizes.queries)
-    texts = share * (negatives(config, sizes) + sizes.queries * sizes.positives) * sizes.document_bytes
+    texts = share * negatives(config, sizes) * sizes.document_bytes
     yield Limit(
-        "texts of a shard's documents", format_size(texts), format_size(INT32), texts / INT32,
+        "texts of a shard's negatives", format_size(texts), format_size(INT32), texts / INT32,
         "emit fails: a string array holds no more bytes; lower shard_rows",
     )  # fmt: skip
     if any(teacher.model == "precomputed" for teacher in config.teachers.values()):

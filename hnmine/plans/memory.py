@@ -8,7 +8,7 @@ from hnmine.config import Config
 from hnmine.filtering.calibrating import HIDINGS, MOST_QUERIES
 from hnmine.plans.sizes import Sizes, held_terms, held_vectors, negatives
 from hnmine.retrieval.bytesearch import byte_room
-from hnmine.running.memory import MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
+from hnmine.running.memory import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
 MB = 1e6
@@ -142,8 +142,9 @@ def of_emit(config: Config, sizes: Sizes) -> float:
     keys = DOCUMENT_KEYS * sizes.documents if config.emit.draws_random else 0.0
     vectors = config.emit.draws_random or config.emit.choose == "diverse"
     gone_by = streamed(held_vectors(config, sizes), cache_bytes(config)) if vectors else 0.0
-    chosen, kept = 40.0 * negatives(config, sizes), min(sizes.text_bytes, kept_texts(config, sizes.queries))
-    return BASE["emit"] + chosen + texts + kept + keys + gone_by + candidates(config, sizes, "emit")
+    chosen, kept = 40.0 * negatives(config, sizes), min(sizes.text_bytes, kept_texts(config))
+    at_once = min(CHOOSING_THREADS, -(-sizes.queries // config.shard_rows))
+    return BASE["emit"] + chosen + texts + kept + keys + gone_by + at_once * candidates(config, sizes, "emit")
 
 
 def of_measure(config: Config, sizes: Sizes) -> float:

@@ -244,8 +244,8 @@ def emit(config: Config, sizes: Sizes) -> list[Step]:
     tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
     candidates, made = sizes.queries * config.retrieve.most, negatives(config, sizes)
     text = (STORED_TEXT + STORED_REST / 2) * sizes.text_bytes
-    opened = touched(corpus, (made + sizes.queries * sizes.positives) / tasks)
-    kept = min(1.0, kept_texts(config, sizes.queries) / max(1.0, sizes.text_bytes))
+    opened = touched(corpus, made / tasks) + touched(corpus, sizes.queries * sizes.positives / tasks)
+    kept = min(1.0, kept_texts(config) / max(1.0, sizes.text_bytes))
     again = tasks * (1 - kept) * opened
     verdicts = stored_verdicts(config, sizes)
     written = (made + 2 * sizes.queries * sizes.positives) * sizes.document_bytes * STORED_TEXT

@@ -5,6 +5,7 @@ inode, for an object its size and the tag that the store gives its content. What
 remembered, as a later change could then leave the times as they are.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from hnmine.errors import HnmineError
 from hnmine.readers.files import Source
+from hnmine.storage.remote import WHOLE
 from hnmine.storage.store import read_json, write_json
 
 DIGESTS = ".digests.json"
@@ -54,14 +56,21 @@ class Digests:
         Raises:
             InputError: it cannot be read.
         """
-        stamp = _of_local if _is_local(source.system) else _of_object
+        protocols = source.system.protocol
+        known = {protocols} if isinstance(protocols, str) else {*protocols}
+        stamp = _of_local if "file" in known else _of_object if known & WHOLE else _of_others
         return self._get(f"blake2b {source.system.unstrip_protocol(source.path)}", lambda: stamp(source), source.digest)
 
     def of_file(self, name: str, path: Path, make: Callable[[Path], str]) -> str:
-        """Return what `make` says of the content of a file of this machine; `name` says what that is."""
+        """Return what `make` says of the content of a file of this machine; `name` says what that is.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         return self._get(f"{name} {path.absolute()}", lambda: _stamp(str(path)), lambda: make(path))
 
     def _get(self, place: str, stamp: Callable[[], str | None], make: Callable[[], DigestT]) -> DigestT:
+        place = hashlib.blake2b(place.encode(), digest_size=16).hexdigest()  # an address may hold a password
         before, known = stamp(), self._known.get(place, {})
         found: DigestT | None = known.get("digest") if known.get("stamp") == before else None
         if before is not None and found is not None:
@@ -71,11 +80,6 @@ class Digests:
             self._known[place] = {"stamp": before, "digest": made}
             self._new = True
         return made
-
-
-def _is_local(system: Any) -> bool:
-    protocols = (system.protocol,) if isinstance(system.protocol, str) else system.protocol
-    return "file" in protocols
 
 
 def _of_local(source: Source) -> str | None:
@@ -96,11 +100,15 @@ def _stamp(path: str) -> str | None:
 
 
 def _of_object(source: Source) -> str | None:
-    """Return the stamp of an object; None where the store tags no content."""
+    """Return the stamp of an object in a store; None where that tags no content, or by its time alone."""
     try:
         source.system.invalidate_cache()
         found = source.system.info(source.path)
     except Exception:  # each store's library has errors of its own; reading the object will say what is wrong
         return None
     tag = found.get("ETag") or found.get("etag")
-    return f"{found.get('size')} {tag}" if tag else None
+    return f"{found.get('size')} {tag}" if tag and not str(tag).startswith("W/") else None
+
+
+def _of_others(source: Source) -> None:
+    """Return no stamp: what a server's tags stand for is not known."""

@@ -11,9 +11,13 @@ TORCH_BYTES = 250_000_000
 WORKING_BYTES = 350_000_000
 
 
-def kept_texts(config: Config, queries: int) -> int:
-    """Return how many bytes of the documents' texts emit may keep: none where it looks them up for one shard alone."""
-    return cache_bytes(config) // 4 if queries > config.shard_rows else 0
+# Threads that choose negatives, each of a shard of queries: more gain nothing and take its memory.
+CHOOSING_THREADS = 4
+
+
+def kept_texts(config: Config) -> int:
+    """Return how many bytes of the documents' texts emit may keep between its shards of queries."""
+    return cache_bytes(config) // 4
 
 
 def cache_bytes(config: Config) -> int:

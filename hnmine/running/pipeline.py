@@ -55,8 +55,10 @@ def run(
     stages = applying(config, stages)
     with lock_folder(config.out_folder, wait=options.wait):
         context = RunContext(config, config.out_folder, options.source, Digests.read(config.out_folder))
-        expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
-        context.digests.write(context.out)
+        try:
+            expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
+        finally:
+            context.digests.write(context.out)
         if config.previous is not None and "emit" in expected:
             check_previous(context, expected["ingest"]["key"])
         _check_upstream(stages, context, expected)

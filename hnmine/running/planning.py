@@ -48,9 +48,9 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         InputError: input files, or columns that `retrieve.where` asks for, are missing.
         ModelError: the model cannot be found.
     """
-    out = config.out_folder
-    context = RunContext(config, out, source.resolve() if source else None, Digests.read(out))
     to_be = cluster.collection if cluster is not None else None
+    digests = Digests.read(config.out_folder) if to_be is None else Digests()
+    context = RunContext(config, config.out_folder, source.resolve() if source else None, digests)
     if to_be is None:
         problems = Problems()
         check_fields(config, problems)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hnmine.errors import HnmineError, OutputError
+from hnmine.running.digests import Digests
 from hnmine.running.engines import Engine
 from hnmine.running.stage import MANIFEST, STARTED, TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.stages import STAGES
@@ -37,8 +38,8 @@ class ShardWorker:
     behind: Behind | None = field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to the parent process: the progress callback, and its thread for writing."""
-        return {**self.__dict__, "tick": None, "behind": None}
+        """Leave out what belongs to the parent process: the progress callback, its thread for writing, the digests."""
+        return {**self.__dict__, "context": replace(self.context, digests=Digests()), "tick": None, "behind": None}
 
     def __call__(self, item: Item) -> int:
         """Make the item, unless it is there already, and return its rows."""
@@ -75,7 +76,7 @@ class Progress(Protocol):
         ...
 
     def advance(self, rows: int) -> None:
-        """Count rows done."""
+        """Count rows done; several threads may call it."""
         ...
 
     def note(self, message: str) -> None:

@@ -20,10 +20,16 @@ def together(*parts: Callable[[], Any]) -> list[Any]:
     return in_threads(lambda part: part(), parts)
 
 
-def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT]) -> list[ResultT]:
-    """Return the function's result for each part, in order; numpy lets the threads run side by side."""
+def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT], most: int | None = None) -> list[ResultT]:
+    """Return the function's result for each part, in order; numpy lets the threads run side by side.
+
+    Args:
+        function: what is done with a part.
+        parts: what it is done with.
+        most: threads at most, where each takes memory; as many as this process may keep busy by default.
+    """
     todo = list(parts)
-    threads = min(thread_count(), len(todo))
+    threads = min(thread_count(), len(todo), most or thread_count())
     if threads < 2:
         return [function(part) for part in todo]
     with ThreadPoolExecutor(threads) as pool:

@@ -6,6 +6,8 @@ import unicodedata
 
 # C, C++ and C# are three things: these signs after a letter or digit, or after one another, belong to their word.
 _NOISE = re.compile(r"(?:(?<![\w+#])[+#]+|[^\w+#]|_)+")
+# The same for text of ASCII that has neither of these signs: ten times as fast, and nearly all text is such.
+_PLAIN = {code: " " for code in range(128) if not chr(code).isalnum()}
 
 
 def same_text_key(text: str) -> bytes:
@@ -31,6 +33,8 @@ def key_of_words(words: str, text: str) -> int:
 
 
 def _words(text: str) -> str:
+    if text.isascii() and "+" not in text and "#" not in text:
+        return " ".join(text.translate(_PLAIN).split())
     if text.isascii():
         return _NOISE.sub(" ", text).strip()
 

@@ -75,11 +75,11 @@ def _plan_write(context: RunContext, key: str) -> list[Item]:
 
 def _setup_write(context: RunContext) -> _WriteState:
     ingest = context.reading("ingest")
-    chosen, judged = read_chosen(context.folder("emit")), Shards(context.reading("filter"), JUDGED)
+    chosen = read_chosen(context.folder("emit"))
     return _WriteState(
         context.config,
-        judged,
-        Shards(ingest / "corpus", CORPUS, kept_texts(context.config, judged.rows)),
+        Shards(context.reading("filter"), JUDGED),
+        Shards(ingest / "corpus", CORPUS, kept_texts(context.config)),
         Shards(ingest / "queries", QUERIES),
         chosen,
         chosen.column("query_row").to_numpy(),
@@ -112,8 +112,8 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     ranks = Ragged.from_arrow(table.column("ranks"))
     at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=position < 0)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
-    both = state.corpus.take(np.concatenate([positives.values[which], rows]), ["doc_id", "text"])
-    documents, texts = both.slice(0, len(which)), both.slice(len(which))
+    documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
+    texts = state.corpus.take(rows, ["doc_id", "text"])
     known = Known.of(state.previous, (low, high), position, (np.repeat(served_by, lengths), rows))
     return Examples(
         wanted=state.config.emit.num_negatives,

@@ -8,7 +8,8 @@ from types import TracebackType
 class Behind:
     """Does one thing at a time in a thread of its own, in the order they come; leaving the block waits for the last.
 
-    An error in one of them is raised where the next is handed over, or at the end of the block.
+    An error in one of them is raised where the next is handed over, or at the end of the block; where the block itself
+    fails, it is a note to that error.
     """
 
     def __init__(self) -> None:
@@ -43,3 +44,6 @@ class Behind:
                 self.wait()
         finally:
             self._pool.shutdown(wait=True)
+            lost = self._last.exception() if self._last is not None else None
+            if error is not None and lost is not None:
+                error.add_note(f"what was written meanwhile failed too: {lost}")

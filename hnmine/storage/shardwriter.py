@@ -35,18 +35,31 @@ class ShardWriter:
         self._derive: Callable[[Columns], dict[str, pa.Array]] = lambda columns: {}
 
     def derive(self, names: Sequence[str], how: Callable[[Columns], dict[str, pa.Array]]) -> None:
-        """Leave columns out of the rows that are added: they are made of the others, a shard at a time."""
+        """Leave columns out of the rows that are added: they are made of the others, a shard at a time.
+
+        Args:
+            names: of the columns that are made.
+            how: makes them, in the order of a shard's rows, out of the values of the others; called in another thread.
+        """
         self._given = tuple(name for name in self.schema.names if name not in names)
         self._derive = how
 
     def add(self, row: tuple[Any, ...]) -> None:
-        """Add a row: the values of the columns that are not derived, in the order of the schema."""
+        """Add a row: the values of the columns that are not derived, in the order of the schema.
+
+        Raises:
+            HnmineError: an earlier shard could not be written.
+        """
         self._rows.append(row)
         if len(self._rows) == self.shard_rows:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left; a table without a row has one shard."""
+        """Write what is left; a table without a row has one shard.
+
+        Raises:
+            HnmineError: an earlier shard could not be written; an error of the last is raised where `behind` ends.
+        """
         if self._rows or not self.written:
             self._flush()
 

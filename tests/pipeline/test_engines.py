@@ -1,18 +1,22 @@
 """The seam between stages and processes: order, errors and deaths."""
 
 import os
+import pickle
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from hnmine import run
 from hnmine.errors import HnmineError, InputError, WorkerDied
+from hnmine.running.digests import Digests
 from hnmine.running.engines import InlineEngine, PoolEngine
 from hnmine.running.pipeline import make_engine
 from hnmine.running.rayengine import RayEngine
-from hnmine.running.runner import Silent
+from hnmine.running.runner import ShardWorker, Silent
 from hnmine.running.stage import RunContext
 from hnmine.running.workplace import my_place
+from hnmine.storage.behind import Behind
 from tests.support import config_for, make_collection, write_jsonl
 
 pytestmark = pytest.mark.timeout(120)
@@ -33,6 +37,17 @@ def refuse(number: int) -> NoReturn:
 def test_a_pool_gives_every_result_once() -> None:
     assert dict(PoolEngine(2).map(square, list(range(9)))) == {n: n * n for n in range(9)}
     assert list(InlineEngine().map(square, [3, 4])) == [(0, 9), (1, 16)]
+
+
+def test_a_task_carries_nothing_that_belongs_to_the_parent(tmp_path: Path) -> None:
+    config = config_for(make_collection(tmp_path))
+    known = Digests({"a place": {"stamp": "s", "digest": "d"}})
+    context = RunContext(config, config.out_folder, None, known)
+    with Behind() as behind:
+        worker = ShardWorker("ingest", "read", context, "key", print, behind=behind)
+        sent = pickle.loads(pickle.dumps(worker))  # noqa: S301 - made a moment ago
+    assert (sent.tick, sent.behind, vars(sent.context.digests)) == (None, None, vars(Digests()))
+    assert sent == worker
 
 
 def where(number: int) -> tuple[int, int]:

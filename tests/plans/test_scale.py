@@ -55,7 +55,7 @@ def test_more_documents_than_a_key_has_room_for_break() -> None:
 
 
 def test_long_texts_in_large_shards_break_emit() -> None:
-    name = "texts of a shard's documents"
+    name = "texts of a shard's negatives"
     assert limits({}, {}, document_bytes=120_000.0)[name] > 1
     assert limits({"shard_rows": 1024}, {}, document_bytes=120_000.0)[name] < 1
 

@@ -59,3 +59,14 @@ def test_an_error_of_the_block_goes_before_and_what_was_begun_is_finished():
     with pytest.raises(ValueError, match="block"):
         fail_in_the_block()
     assert done == [True]
+
+
+def test_an_error_beside_one_of_the_block_is_a_note_to_it():
+    def fail_twice() -> None:
+        with Behind() as behind:
+            behind(fail)
+            raise ValueError("block")
+
+    with pytest.raises(ValueError, match="block") as caught:
+        fail_twice()
+    assert caught.value.__notes__ == ["what was written meanwhile failed too: no room"]

@@ -109,7 +109,7 @@ def test_a_damaged_memory_is_none(file: Path, reads: list[str], tmp_path: Path, 
 class Store:
     """A store with one object, whose tag says what is in it."""
 
-    protocol = ("s3", "s3a")
+    protocol: Any = ("s3", "s3a")
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.known, self.asked = info, 0
@@ -124,9 +124,16 @@ class Store:
         return self.known
 
 
-@pytest.mark.parametrize(("tag", "reads"), [("ETag", 2), ("etag", 2), (None, 3)])
-def test_an_object_is_known_by_the_tag_of_its_content(tag: str | None, reads: int) -> None:
-    store, count = Store({"size": 3} | ({tag: "abc"} if tag else {})), [0]
+@pytest.mark.parametrize(
+    ("protocol", "tag", "value", "reads"),
+    [
+        ("s3", "ETag", "abc", 2), (("gs", "gcs"), "etag", "abc", 2), ("s3", None, "", 3),
+        ("s3", "ETag", 'W/"abc"', 3), (("http", "https"), "ETag", "abc", 3),
+    ],
+)  # fmt: skip
+def test_an_object_is_known_by_the_tag_of_its_content(protocol: Any, tag: str | None, value: str, reads: int) -> None:
+    store, count = Store({"size": 3} | ({tag: value} if tag else {})), [0]
+    store.protocol = protocol
 
     def digest() -> dict[str, Any]:
         count[0] += 1
@@ -140,4 +147,9 @@ def test_an_object_is_known_by_the_tag_of_its_content(tag: str | None, reads: in
         store.known = {"size": 3, tag: "other"}
     known.of(given)
     assert count[0] == reads
-    assert store.asked  # what a listing said before does not count
+    assert bool(store.asked) == ("http" not in protocol)  # what a listing said before does not count
+
+
+def test_no_address_is_written(file: Path, reads: list[str], tmp_path: Path) -> None:
+    asked(file, tmp_path)
+    assert str(tmp_path) not in (tmp_path / DIGESTS).read_text()
