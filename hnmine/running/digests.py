@@ -56,10 +56,8 @@ class Digests:
         Raises:
             InputError: it cannot be read.
         """
-        protocols = source.system.protocol
-        known = {protocols} if isinstance(protocols, str) else {*protocols}
-        stamp = _of_local if "file" in known else _of_object if known & WHOLE else _of_others
-        return self._get(f"blake2b {source.system.unstrip_protocol(source.path)}", lambda: stamp(source), source.digest)
+        place = f"blake2b {source.system.unstrip_protocol(source.path)}"
+        return self._get(place, lambda: _stamp_of(source), source.digest)
 
     def of_file(self, name: str, path: Path, make: Callable[[Path], str]) -> str:
         """Return what `make` says of the content of a file of this machine; `name` says what that is.
@@ -82,8 +80,13 @@ class Digests:
         return made
 
 
-def _of_local(source: Source) -> str | None:
-    return _stamp(source.path)
+def _stamp_of(source: Source) -> str | None:
+    """Return the stamp of a file or object; None elsewhere: what a server's tags stand for is not known."""
+    protocols = source.system.protocol
+    known = {protocols} if isinstance(protocols, str) else {*protocols}
+    if "file" in known:
+        return _stamp(source.path)
+    return _of_object(source) if known & WHOLE else None
 
 
 def _stamp(path: str) -> str | None:
@@ -108,7 +111,3 @@ def _of_object(source: Source) -> str | None:
         return None
     tag = found.get("ETag") or found.get("etag")
     return f"{found.get('size')} {tag}" if tag and not str(tag).startswith("W/") else None
-
-
-def _of_others(source: Source) -> None:
-    """Return no stamp: what a server's tags stand for is not known."""

@@ -9,9 +9,7 @@ BASE_BYTES, MODEL_BYTES = 350_000_000, 900_000_000
 TORCH_BYTES = 250_000_000
 # What a search or a report holds besides kept vectors: blocks that stream by, scores, the candidates of a block.
 WORKING_BYTES = 350_000_000
-
-
-# Threads that choose negatives, each of a shard of queries: more gain nothing and take its memory.
+# Threads that choose negatives, each of a shard of queries, which takes its memory.
 CHOOSING_THREADS = 4
 
 

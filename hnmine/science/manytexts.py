@@ -57,13 +57,12 @@ def _hash(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     keys = np.zeros(len(texts), dtype=np.uint64)
     plain = np.fromiter(map(_is_plain, texts), dtype=bool, count=len(texts))
     which, others = np.flatnonzero(plain), np.flatnonzero(~plain).tolist()
-    words, ends = _words([texts[number] for number in which.tolist()])
-    begins = np.concatenate([[0], ends[:-1]])
-    spans = zip(which.tolist(), begins.tolist(), ends.tolist(), strict=False)
+    words, bounds = _words([texts[number] for number in which.tolist()])
+    spans = zip(which.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     keys[which] = [key_of_words(" ".join(words[first:last]), texts[number]) for number, first, last in spans]
     keys[others] = [copy_key(texts[number]) for number in others]
     numbers = np.fromiter(map(BUCKET_OF.__getitem__, words), dtype=np.int64, count=len(words))
-    cells = [np.repeat(which, ends - begins[: len(ends)]) * BUCKETS + numbers]
+    cells = [np.repeat(which, np.diff(bounds)) * BUCKETS + numbers]
     cells += [number * BUCKETS + terms(texts[number]).astype(np.int64) for number in others]
     every = np.sort(np.concatenate(cells))
     own, terms_of = np.divmod(every[np.diff(every, prepend=-1) > 0], BUCKETS)
@@ -75,9 +74,9 @@ def _is_plain(text: str) -> bool:
 
 
 def _words(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return the words of plain texts, text after text, and where those of each text end (int64, shape (texts,))."""
+    """Return the words of plain texts, text after text, and the bounds of each text's (int64, shape (texts + 1,))."""
     joined = " ".join(texts).translate(_FOLDED)
     letters = np.frombuffer(joined.encode(), dtype=np.uint8) != ord(" ")
-    begins = np.flatnonzero(letters & ~np.concatenate([[False], letters[:-1]])[: len(letters)])
+    begins = np.flatnonzero(np.diff(letters.astype(np.int8), prepend=np.int8(0)) == 1)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    return joined.split(), np.searchsorted(begins, np.cumsum(lengths + 1))
+    return joined.split(), np.searchsorted(begins, np.cumsum([0, *(lengths + 1)]))

@@ -25,28 +25,25 @@ def one_by_one(given_texts):
     )
 
 
-def same(found, given_texts):
-    keys, values, lengths = one_by_one(given_texts)
-    assert found.keys.dtype == np.uint64
-    assert found.keys.tolist() == keys
-    assert found.terms.dtype == np.int32
-    assert found.terms.tolist() == values
-    assert found.lengths.dtype == np.int64
-    assert found.lengths.tolist() == lengths
+def hashed(given_texts):
+    """Return the same of all of them at once; the types are those that are stored."""
+    found = hash_texts(given_texts)
+    assert (found.keys.dtype, found.terms.dtype, found.lengths.dtype) == (np.uint64, np.int32, np.int64)
+    return found.keys.tolist(), found.terms.tolist(), found.lengths.tolist()
 
 
 @quick
 @given(texts)
 def test_texts_hash_as_each_does_alone(given_texts):
-    same(hash_texts(given_texts), given_texts)
+    assert hashed(given_texts) == one_by_one(given_texts)
 
 
 @pytest.mark.parametrize("size", [1, 5, 9, 1000])
 def test_portions_change_nothing(size, monkeypatch):
     monkeypatch.setattr(manytexts, "_CHARACTERS", size)
     given_texts = ["one two", "", "Two, two; ONE", "snake_case", "", "naïve 東京", "?", "a b c d e f g h", ""]
-    same(hash_texts(given_texts), given_texts)
+    assert hashed(given_texts) == one_by_one(given_texts)
 
 
 def test_no_texts():
-    same(hash_texts([]), [])
+    assert hashed([]) == one_by_one([])
