@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hnmine.config import Config
     from hnmine.config.file import load_config
     from hnmine.errors import HnmineError
-    from hnmine.running.pipeline import run
+    from hnmine.pipeline.run import run
 
 __all__ = ["Config", "HnmineError", "__version__", "load_config", "run"]
 
@@ -24,7 +24,7 @@ _HOME = {
     "Config": "hnmine.config",
     "HnmineError": "hnmine.errors",
     "load_config": "hnmine.config.file",
-    "run": "hnmine.running.pipeline",
+    "run": "hnmine.pipeline.run",
 }
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from hnmine.storage.schemas import VERDICTS
+from hnmine.storage.schemas.filter import VERDICTS
 
 
 def anchor(scores, how, quantile=0.25):

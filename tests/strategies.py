@@ -8,11 +8,11 @@ import pyarrow as pa
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
-from hnmine.filtering.candidates import Batch
-from hnmine.filtering.judging import TextKeys
-from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import CANDIDATES
+from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.filter.verdicts import TextKeys
+from hnmine.storage.schemas.retrieve import CANDIDATES
 
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 """The same examples every time, and no folder left behind."""

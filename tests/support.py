@@ -8,6 +8,9 @@ from typing import Any
 from hnmine.config import Config
 from hnmine.config.file import check_config
 
+ROOT = Path(__file__).parents[1]
+"""The checkout."""
+
 WORDS = (
     "amber", "basalt", "cobalt", "delta", "ember", "fjord", "garnet", "harbor", "indigo", "jasper",
     "kelp", "lagoon", "marble", "nectar", "opal", "pebble", "quartz", "reef", "sand", "tide",

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from hnmine.cli import options as opt
-from hnmine.running.stagenames import SUMMARIES
-from hnmine.storage.places import path_of
+from hnmine.pipeline.stage_names import SUMMARIES
+from hnmine.storage.paths import path_of
 
 app = typer.Typer(
     name="hnmine",
@@ -118,7 +118,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented config file."""
-    from hnmine.config.starter import write_starter
+    from hnmine.commands.init import write_starter
 
     typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force))
 
@@ -134,9 +134,9 @@ def plan(
 ) -> None:
     """Say what a run would do: rows, memory, disk, what is done; on given machines also hours. Loads no model."""
     from hnmine.cli import show, showplan
+    from hnmine.commands.plan.cluster import load_cluster
+    from hnmine.commands.plan.plan import make_plan
     from hnmine.config.file import load_config
-    from hnmine.plans.cluster import load_cluster
-    from hnmine.running.planning import make_plan
 
     machines = load_cluster(cluster) if cluster is not None else None
     made = make_plan(load_config(config, tuple(override or ()), out), source, machines)
@@ -154,8 +154,8 @@ def explain(
 ) -> None:
     """Show every candidate of one query: score, rank, verdict, text."""
     from hnmine.cli import show
+    from hnmine.commands.explain import explain_query
     from hnmine.config.file import load_config
-    from hnmine.reports.explaining import explain_query
 
     found = explain_query(load_config(config, tuple(override or ()), out), query_id, source)
     show.result(found, as_json, show.explanation)
@@ -177,8 +177,8 @@ def sweep(
 ) -> None:
     """Measure many filter settings over the stored candidates; no retrieval."""
     from hnmine.cli import show
+    from hnmine.commands.sweep import sweep as sweep_settings
     from hnmine.config.file import load_config
-    from hnmine.filtering.sweeping import sweep as sweep_settings
 
     found = sweep_settings(load_config(config, tuple(override or ()), out), source, target)
     show.result(found, as_json, show.swept)
@@ -200,9 +200,9 @@ def export_judgements(
 ) -> None:
     """Write the candidates most worth judging to a file, to be filled in and read by input.judgements."""
     from hnmine.cli import show, studies
+    from hnmine.commands.export_judgements import Wanted
+    from hnmine.commands.export_judgements import export_judgements as export
     from hnmine.config.file import load_config
-    from hnmine.filtering.tojudge import Wanted
-    from hnmine.filtering.tojudge import export_judgements as export
 
     wanted = Wanted(number, per_query, force)
     found = export(load_config(config, tuple(override or ()), out), path, wanted, source)
@@ -222,8 +222,8 @@ def probe(
 ) -> None:
     """Train a small adapter on the run's negatives and test it on held-out queries."""
     from hnmine.cli import show, studies
+    from hnmine.commands.probe import probe as run_probe
     from hnmine.config.file import load_config
-    from hnmine.emitting.downstream import probe as run_probe
 
     found = run_probe(load_config(config, tuple(override or ()), out), source, seeds)
     show.result(found, as_json, studies.probed)
@@ -244,11 +244,11 @@ def compare(
 ) -> None:
     """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
     from hnmine.cli import show, showcompare
-    from hnmine.comparing.comparing import compare as compare_sets
+    from hnmine.commands.compare.compare import compare as compare_sets
 
     found = compare_sets(sets, source, examples)
     if html is not None:
-        from hnmine.html.comparing_page import compare_page
+        from hnmine.commands.compare.page import compare_page
         from hnmine.storage.store import write_text
 
         write_text(compare_page(found), html)
@@ -276,8 +276,8 @@ def audit(
     as_json: opt.AsJson = False,
 ) -> None:
     """Check mined files of any tool: what is wrong in them, how hard and how safe they are."""
-    from hnmine.audit.auditing import Request
     from hnmine.cli.audits import run_audit
+    from hnmine.commands.audit.audit import Request
 
     request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)
     run_audit(request, out, as_json, (fail_under or [], fail_over or []))

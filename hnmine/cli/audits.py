@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.text import Text
 
-from hnmine.audit.auditing import Request, audit, write_audit
 from hnmine.cli import show
 from hnmine.cli.progress import progress_on
-from hnmine.reports.gates import check_limits, parse_limits
+from hnmine.commands.audit.audit import Request, audit, write_audit
+from hnmine.stages.report.limits import check_limits, parse_limits
 
 MEANINGS = {
     "coverage": "queries with at least one negative",

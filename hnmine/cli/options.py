@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hnmine.storage.places import path_of
+from hnmine.storage.paths import path_of
 
 ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
 Out = Annotated[

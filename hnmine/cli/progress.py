@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from hnmine.running.runner import Progress as Shows
-from hnmine.running.runner import Silent
+from hnmine.pipeline.runner import Progress as Shows
+from hnmine.pipeline.runner import Silent
 
 
 class _Rate(ProgressColumn):

@@ -10,10 +10,10 @@ from hnmine.cli import show, showprevious, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
-from hnmine.reports.gates import check_limits, parse_limits
-from hnmine.running.pipeline import RunOptions, run
-from hnmine.running.runner import StageResult
-from hnmine.running.stage import RunContext
+from hnmine.pipeline.run import RunOptions, run
+from hnmine.pipeline.runner import StageResult
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json
 
 

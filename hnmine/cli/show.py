@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.config.starter import toml_value
-from hnmine.reports.headline import agreement_lines
-from hnmine.running.runner import StageResult
+from hnmine.config.base import toml_value
+from hnmine.pipeline.runner import StageResult
+from hnmine.stages.report.headline import agreement_lines
 
 
 def _console() -> Console:

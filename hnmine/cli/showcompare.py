@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.text import Text
 
 from hnmine.cli.show import _console, _row, _short, _table, number
-from hnmine.html.comparing_page import ends, labels, share, signed
+from hnmine.commands.compare.page import ends, labels, share, signed
 
 
 def comparison(data: dict[str, Any]) -> None:
-    """Draw what `hnmine.comparing.comparing.compare` found."""
+    """Draw what `hnmine.commands.compare.compare.compare` found."""
     console, names = _console(), labels(len(data["sets"]))
     for label, one in zip(names, data["sets"], strict=True):
         console.print(Text(f"{label} = {one['name']} ({one['kind']})"), soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from hnmine.cli import show
-from hnmine.running.sizes import format_size
+from hnmine.config.sizes import format_size
 
 LIMITS = 8
 """How many of the limits are drawn; --json has them all."""

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.cli.show import _console, _row, _table, interval, number
-from hnmine.emitting.naming import shares_line
-from hnmine.reports.headline import NUMBERS, agreement_lines
+from hnmine.stages.emit.source_labels import shares_line
+from hnmine.stages.report.headline import NUMBERS, agreement_lines
 
 
 def report(data: dict[str, Any], path: Path) -> None:

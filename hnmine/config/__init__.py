@@ -10,10 +10,10 @@ from hnmine.config.input import Columns, InputConfig
 from hnmine.config.previous import PreviousConfig
 from hnmine.config.rescore import RescoreConfig
 from hnmine.config.retrieve import IndexConfig, RetrieveConfig
+from hnmine.config.root import SECTIONS, Config, ReportConfig
 from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import EmbedConfig, TeacherTable
 from hnmine.config.where import WhereConfig
-from hnmine.config.whole import SECTIONS, Config, ReportConfig
 
 __all__ = [
     "LABELED",

@@ -1,5 +1,6 @@
 """What every table of the config file is made of: its base class, and the field that carries a setting's meaning."""
 
+import json
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -40,3 +41,12 @@ def table_of(annotation: Any) -> type[Section] | None:
 def tables_of(annotation: Any) -> type[Section] | None:
     """Return the table that a field holds a list of, as in `[[retrieve.source]]`; None for any other field."""
     return table_of(get_args(annotation)[0]) if get_origin(annotation) is list else None
+
+
+def toml_value(value: Any) -> str:
+    """Return a setting's value as TOML; `...` stands for a setting without a default."""
+    if value is None:
+        return '"..."'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)

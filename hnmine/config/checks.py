@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from hnmine.config.candidates_only import check_partial
 from hnmine.config.emit import LABELED
-from hnmine.config.partial import check_partial
-from hnmine.config.previous import check_previous
 from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
+from hnmine.config.root import Config
+from hnmine.config.sizes import parse_size
 from hnmine.config.sources import check_sources
 from hnmine.config.teacher import CHOICE, TeacherTable
 from hnmine.config.where import check_where
-from hnmine.config.whole import Config
-from hnmine.running.sizes import parse_size
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -225,6 +224,21 @@ def _device_on_a_cluster(config: Config) -> Iterator[str]:
     for table, device in config.devices.items():
         if config.engine == "ray" and device.startswith("cuda:"):
             yield f'{table}.device: on Ray a task sees only the GPUs given to it; set it to "cuda"'
+
+
+def check_previous(config: Config) -> Iterator[str]:
+    """Yield what the rest of a config leaves no room for."""
+    if config.previous is None:
+        return
+    if config.previous.replace == "easy" and not config.emit.retrieved_negatives:
+        yield 'previous.replace: "easy" keeps negatives that retrieval found, but emit.random_share leaves it none'
+    if any(source.label == "previous" for source in config.retrieve.source):
+        yield 'retrieve.source: "previous" is what a negative of the earlier run is said to be; choose another name'
+    if config.filter.score == "rescored":
+        yield (
+            'previous.run: two runs are compared by their teachers\' scores, and filter.score is "rescored"; leave the '
+            'table [previous] out, or set filter.score = "teacher"'
+        )
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[str]]], ...] = (

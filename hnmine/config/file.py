@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from hnmine.config.base import table_of, tables_of
 from hnmine.config.checks import contradictions
-from hnmine.config.whole import Config
+from hnmine.config.root import Config
 from hnmine.errors import ConfigError, Problems
-from hnmine.storage.places import path_of
+from hnmine.storage.paths import path_of
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Path | None = None) -> Config:

@@ -11,11 +11,11 @@ import numpy as np
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.teacher import Kind as Kind
 from hnmine.errors import InputError
-from hnmine.models.modelencoder import CELL_ROWS, ModelEncoder
-from hnmine.models.modelfiles import HASH_WARNING as HASH_WARNING
-from hnmine.models.modelfiles import find_model as find_model
-from hnmine.models.modelfiles import fingerprint as fingerprint
-from hnmine.models.modelfiles import require_models as require_models
+from hnmine.models.model_encoder import CELL_ROWS, ModelEncoder
+from hnmine.models.model_files import HASH_WARNING as HASH_WARNING
+from hnmine.models.model_files import find_model as find_model
+from hnmine.models.model_files import fingerprint as fingerprint
+from hnmine.models.model_files import require_models as require_models
 from hnmine.models.quantised import Quantised
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256

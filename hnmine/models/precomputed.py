@@ -13,11 +13,11 @@ from hnmine.config import Columns, Config, TeacherTable
 from hnmine.errors import InputError, few
 from hnmine.models.encoders import faults
 from hnmine.readers.columns import USUAL
-from hnmine.readers.files import VECTOR_ENDINGS, Source, find_sources, reason
-from hnmine.running.ahead import one_ahead
-from hnmine.running.stage import RunContext
-from hnmine.storage.rawvectors import RawVectors
-from hnmine.storage.schemas import QUERIES
+from hnmine.runtime.prefetch import one_ahead
+from hnmine.runtime.stage import RunContext
+from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources, reason
+from hnmine.storage.schemas.ingest import QUERIES
+from hnmine.storage.spilled_vectors import RawVectors
 from hnmine.storage.store import Shards
 
 # Vectors are read this many at a time.
@@ -133,7 +133,7 @@ class Precomputed:
 
 
 def _ingest_counts(context: RunContext) -> dict[str, Any]:
-    from hnmine.running.keys import recorded
+    from hnmine.storage.keys import recorded
 
     counts: dict[str, Any] = (recorded(context.reading("ingest")) or {})["counts"]
     return counts

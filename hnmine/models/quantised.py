@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.errors import MissingExtra, ModelError
-from hnmine.models.modelfiles import first_line
+from hnmine.models.model_files import first_line
 
 # Activations that share a scale: fewer are slower and hardly nearer to float32, more further from it.
 GROUP = 64

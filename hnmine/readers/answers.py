@@ -8,8 +8,8 @@ from typing import Any
 from hnmine.config import InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.columns import as_id, convert
-from hnmine.readers.files import Source
 from hnmine.readers.tables import ABSENT, Place, chunks, look
+from hnmine.storage.input_files import Source
 
 RELEVANT, IRRELEVANT, UNSURE, EMPTY = "relevant", "irrelevant", "unsure", ""
 FIELDS = ("query_id", "doc_id", "judgement")

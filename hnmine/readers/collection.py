@@ -9,9 +9,9 @@ from hnmine.config import Config, InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.answers import Answer, read_answers
 from hnmine.readers.columns import Wanted, as_id, as_text, as_texts, convert, resolve
-from hnmine.readers.files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 from hnmine.readers.qrels import Judgement, read_qrels
 from hnmine.readers.tables import Place, chunks, look
+from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 
 
 class Entry(NamedTuple):

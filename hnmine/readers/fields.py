@@ -11,8 +11,8 @@ from hnmine.config import Config
 from hnmine.errors import InputError, Problems
 from hnmine.readers.collection import Collection, input_sources
 from hnmine.readers.columns import Wanted, as_id, as_text, as_texts, convert, resolve
-from hnmine.readers.files import Source
 from hnmine.readers.tables import ABSENT, Chunk, Layout, chunks, look
+from hnmine.storage.input_files import Source
 
 NESTED = "metadata"
 """The column whose object is looked into where a field is no column of its own."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from hnmine.config import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import Wanted, as_id, as_relevance, convert, resolve
-from hnmine.readers.files import TABLE_ENDINGS, Source
 from hnmine.readers.tables import Layout, Place, chunks, look, text_lines
+from hnmine.storage.input_files import TABLE_ENDINGS, Source
 
 
 class Judgement(NamedTuple):

@@ -10,8 +10,8 @@ import pyarrow as pa
 from hnmine.config import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import Wanted, as_id, convert, resolve
-from hnmine.readers.files import TABLE_ENDINGS, Source
 from hnmine.readers.tables import CHUNK_ROWS, chunks, look, text_lines
+from hnmine.storage.input_files import TABLE_ENDINGS, Source
 
 RUN_ENDINGS = (*TABLE_ENDINGS, ".txt", ".run", ".trec", ".res")
 LINES = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("score", pa.float64()), ("rank", pa.float64())])

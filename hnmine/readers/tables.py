@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import InputError
-from hnmine.readers.files import Source, reason
+from hnmine.storage.input_files import Source, reason
 
 CHUNK_ROWS = 8192
 ABSENT = object()

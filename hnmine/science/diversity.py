@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.science.dots import indexed_dots
+from hnmine.arrays.dots import indexed_dots
 from hnmine.science.sampling import first_of_each
 
 

@@ -6,7 +6,7 @@ candidate's score, s+ the anchor score. Negative scores, as cross-encoders and d
 
 import numpy as np
 
-from hnmine.science.ordering import Ordered
+from hnmine.arrays.ordering import Ordered
 
 
 def absolute(s: np.ndarray, lowest: float | None, highest: float | None) -> np.ndarray:

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import OutputError
-from hnmine.storage.places import ask_each, opened, remove_tree, write_object
-from hnmine.storage.remote import TEMPORARY, RemotePath
-from hnmine.storage.schemas import conform
+from hnmine.storage.paths import ask_each, opened, remove_tree, write_object
+from hnmine.storage.remote_path import TEMPORARY, RemotePath
+from hnmine.storage.schemas.base import conform
 
 KEY = b"hnmine.key"
 MANIFEST, STARTED = "_manifest.json", "_started.json"

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import IncompleteStage
-from hnmine.storage.places import opened
-from hnmine.storage.schemas import vectors as vectors_schema
+from hnmine.storage.paths import opened
+from hnmine.storage.schemas.embed import vectors as vectors_schema
 from hnmine.storage.store import Shards
 
 BLOCK_ROWS, BLOCK_BYTES = 65_536, 100_000_000

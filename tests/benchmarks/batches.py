@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.batches import step
-from hnmine.batches.clusters import target_size
-from hnmine.batches.packing import pack
-from hnmine.running.pipeline import run
-from hnmine.running.stage import RunContext
-from hnmine.stages import STAGES
-from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import CORPUS, QUERIES
+from hnmine.arrays.ragged import Ragged
+from hnmine.pipeline.run import run
+from hnmine.pipeline.stages import STAGES
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.batches import step
+from hnmine.stages.emit.batches.clusters import target_size
+from hnmine.stages.emit.batches.packing import pack
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of
 

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
-from hnmine.emitting.choosing import read_chosen
-from hnmine.reports.embedding import embedding
-from hnmine.running.pipeline import run
-from hnmine.running.stage import RunContext
-from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import CANDIDATES
+from hnmine.pipeline.run import run
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.report.embedding import embedding
+from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from hnmine.config import Config
 from hnmine.config.file import check_config
-from hnmine.filtering.candidates import Batch
-from hnmine.filtering.filtering import setup
-from hnmine.filtering.judging import TextKeys
-from hnmine.running.pipeline import run
-from hnmine.running.stage import RunContext
+from hnmine.pipeline.run import run
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.verdicts import TextKeys
 from hnmine.storage.vectors import VectorStore
 
 BEFORE_FILTER = ("ingest", "embed", "index", "retrieve")

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from hnmine.arrays.token_batches import token_batches
 from hnmine.config import EmbedConfig
-from hnmine.models.int8 import EXAMPLE
-from hnmine.models.modelencoder import ModelEncoder
+from hnmine.models.model_encoder import ModelEncoder
 from hnmine.models.quantised import quantise
-from hnmine.science.tokenbatches import token_batches
+from hnmine.stages.embed.int8 import EXAMPLE
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 WORDS = [

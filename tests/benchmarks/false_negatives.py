@@ -4,7 +4,7 @@
 
 DATA holds one folder a collection (corpus, queries, qrels and vectors in Parquet). Every rule sees the same
 candidates. "transferred" is fitted on all collections but the one under test. --write stores the model fitted on
-all collections as hnmine/data/transfer.json.
+all collections as hnmine/stages/filter/transfer.json.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 import hnmine
-from hnmine.filtering.calibrating import (
+from hnmine.science.calibration import Logistic, fit, stack
+from hnmine.science.hidden_positives import wilson
+from hnmine.stages.filter.calibration import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
     FOLDS,
@@ -29,13 +31,11 @@ from hnmine.filtering.calibrating import (
     hidden_rows,
     usable,
 )
-from hnmine.filtering.candidates import Cells
-from hnmine.filtering.features import NAMES, features
-from hnmine.filtering.hiding import Hidden
-from hnmine.filtering.measuring import measure
-from hnmine.filtering.thresholds import set_threshold
-from hnmine.science.calibration import Logistic, fit, stack
-from hnmine.science.protocol import wilson
+from hnmine.stages.filter.candidates import Cells
+from hnmine.stages.filter.features import NAMES, features
+from hnmine.stages.filter.hidden_positives import Hidden
+from hnmine.stages.filter.thresholds import set_threshold
+from hnmine.stages.report.filter_outcome import measure
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.peer import mine_with_sentence_transformers
 
@@ -137,7 +137,7 @@ def write_transfer(known: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         "teacher": "sentence-transformers/all-MiniLM-L6-v2",
         "made_by": "python -m tests.benchmarks.false_negatives DATA --write",
     }
-    path = Path(hnmine.__file__).parent / "data" / "transfer.json"
+    path = Path(hnmine.__file__).parent / "stages" / "filter" / "transfer.json"
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path.name}")
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.filtering.calibrating import ENOUGH_HIDDEN, ENOUGH_QUERIES, FOLDS, MOST_QUERIES, hidden_rows, usable
-from hnmine.filtering.candidates import Cells
-from hnmine.filtering.features import NAMES, features
-from hnmine.filtering.hiding import Hidden
-from hnmine.filtering.thresholds import Kept, as_hard
 from hnmine.science.calibration import fit
-from hnmine.science.protocol import fold_of
+from hnmine.science.hidden_positives import fold_of
 from hnmine.science.standardise import within
-from hnmine.storage.schemas import CORPUS, QUERIES
+from hnmine.stages.filter.calibration import ENOUGH_HIDDEN, ENOUGH_QUERIES, FOLDS, MOST_QUERIES, hidden_rows, usable
+from hnmine.stages.filter.candidates import Cells
+from hnmine.stages.filter.features import NAMES, features
+from hnmine.stages.filter.hidden_positives import Hidden
+from hnmine.stages.filter.thresholds import Kept, as_hard
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import Mined, mined
 from tests.benchmarks.false_negatives import with_rule

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from hnmine.retrieval.listindex import check, list_count, make_lists, open_lists, write_lists
-from hnmine.retrieval.listsearch import ListProposer, Lists
-from hnmine.retrieval.search import ExactProposer, Proposer, search
-from hnmine.science.listrecall import fewest_lists
-from hnmine.science.topk import unpack
+from hnmine.arrays.topk import unpack
+from hnmine.search.exact import ExactProposer, Proposer, search
+from hnmine.search.ivf import ListProposer, Lists
+from hnmine.search.ivf_index import check, list_count, make_lists, open_lists, write_lists
+from hnmine.search.ivf_recall import fewest_lists
 from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow, to_numpy
 

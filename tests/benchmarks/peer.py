@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.storage.ragged import Ragged
+from hnmine.arrays.ragged import Ragged
 
 
 class ReadyVectors:

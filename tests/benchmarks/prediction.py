@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.ragged import Ragged
+from hnmine.commands.probe_adapter import TrainingSet, quality, train
 from hnmine.config import Config
-from hnmine.emitting.choosing import Chooser
-from hnmine.emitting.probing import TrainingSet, quality, train
-from hnmine.filtering.calibrating import CalibratedScorer, Protocol, calibrate
-from hnmine.filtering.candidates import Cells
-from hnmine.filtering.hiding import Hidden
-from hnmine.filtering.measuring import Tally
-from hnmine.reports.quality import per_anchor
-from hnmine.reports.variety import Chosen, eci_sem_of_queries, weights
-from hnmine.storage.ragged import Ragged
+from hnmine.stages.emit.choose import Chooser
+from hnmine.stages.filter.calibration import CalibratedScorer, Protocol, calibrate
+from hnmine.stages.filter.candidates import Cells
+from hnmine.stages.filter.hidden_positives import Hidden
+from hnmine.stages.report.filter_outcome import Tally
+from hnmine.stages.report.quality import per_anchor
+from hnmine.stages.report.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.probe import Split, split

@@ -16,9 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.emitting.choosing import Chooser
-from hnmine.emitting.probing import Judged, TrainingSet, quality, train
-from hnmine.filtering.calibrating import (
+from hnmine.arrays.ragged import Ragged
+from hnmine.commands.probe_adapter import Judged, TrainingSet, quality, train
+from hnmine.science.calibration import Logistic, stack
+from hnmine.search.pooling import Depth
+from hnmine.stages.emit.choose import Chooser
+from hnmine.stages.filter.calibration import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
     FOLDS,
@@ -31,13 +34,10 @@ from hnmine.filtering.calibrating import (
     hidden_rows,
     usable,
 )
-from hnmine.filtering.hiding import Hidden, hide, whole
-from hnmine.filtering.judging import judge
-from hnmine.filtering.measuring import Tally
-from hnmine.filtering.thresholds import set_threshold
-from hnmine.retrieval.pooling import Depth
-from hnmine.science.calibration import Logistic, stack
-from hnmine.storage.ragged import Ragged
+from hnmine.stages.filter.hidden_positives import Hidden, hide, whole
+from hnmine.stages.filter.thresholds import set_threshold
+from hnmine.stages.filter.verdicts import judge
+from hnmine.stages.report.filter_outcome import Tally
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.config.file import check_config
-from hnmine.running.pipeline import run
-from hnmine.storage.ragged import Ragged
-from hnmine.storage.schemas import CANDIDATES
+from hnmine.pipeline.run import run
+from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.synthetic import write_collection

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hnmine.config.file import check_config
-from hnmine.running.pipeline import run
+from hnmine.pipeline.run import run
 from tests.benchmarks.synthetic import write_collection
 
 

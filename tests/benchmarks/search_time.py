@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hnmine.retrieval.bytesearch import ByteProposer, bytes_pay
-from hnmine.retrieval.search import ExactProposer, search
+from hnmine.search.byte_products import ByteProposer, bytes_pay
+from hnmine.search.exact import ExactProposer, search
 from hnmine.storage.vectors import BLOCK_ROWS, Block
 
 K, QUERY_BLOCK, TILE = 100, 1024, 16_384

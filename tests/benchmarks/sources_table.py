@@ -35,16 +35,19 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hnmine.arrays.ragged import Ragged
+from hnmine.commands.probe import TooFewQueries, probe
 from hnmine.config import Config
-from hnmine.emitting.downstream import TooFewQueries, probe
-from hnmine.filtering.calibrating import Protocol, calibrate
-from hnmine.filtering.measuring import measure
-from hnmine.models.modelfiles import find_model
-from hnmine.running.pipeline import RunOptions, run
-from hnmine.stages import STAGES
-from hnmine.storage.ragged import Ragged
-from hnmine.storage.rescoreschemas import RESCORES
-from hnmine.storage.schemas import CANDIDATES, CHOSEN, CORPUS, QUERIES, conform
+from hnmine.models.model_files import find_model
+from hnmine.pipeline.run import RunOptions, run
+from hnmine.pipeline.stages import STAGES
+from hnmine.stages.filter.calibration import Protocol, calibrate
+from hnmine.stages.report.filter_outcome import measure
+from hnmine.storage.schemas.base import conform
+from hnmine.storage.schemas.emit import CHOSEN
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
+from hnmine.storage.schemas.rescore import RESCORES
+from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of
 

@@ -30,7 +30,7 @@ def child(work: Path, out: str, raw: dict[str, Any]) -> None:
     """Run one retrieve and print its numbers."""
     from hnmine import run
     from hnmine.config.file import check_config
-    from hnmine.running.pipeline import RunOptions
+    from hnmine.pipeline.run import RunOptions
     from hnmine.storage.vectors import VectorStore
 
     read, plain = [0], VectorStore.shard

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hnmine.commands.sweep import sweep
 from hnmine.config.file import check_config
-from hnmine.filtering.sweeping import sweep
-from hnmine.running.pipeline import run
+from hnmine.pipeline.run import run
 from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.synthetic import write_collection
 

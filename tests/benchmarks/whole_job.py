@@ -31,8 +31,8 @@ PROGRAMS = ("hnmine", "default", "use_faiss")
 def ours(data: Path, work: Path, shape: str, product: str) -> dict[str, float]:
     """Run hnmine on the collection; return seconds in all, of the search, and of what comes after it."""
     from hnmine.config.file import check_config
-    from hnmine.running.pipeline import run
-    from hnmine.stages import STAGES
+    from hnmine.pipeline.run import run
+    from hnmine.pipeline.stages import STAGES
 
     tables = json.loads((data / "tables.json").read_text())
     raw = {

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit import made
 from tests.cli.support import hnmine
+from tests.commands.audit import made
 
 
 @pytest.fixture(scope="module")

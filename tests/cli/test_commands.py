@@ -12,8 +12,8 @@ from hnmine import __version__
 from hnmine.cli.app import app
 from hnmine.config import Config
 from hnmine.config.file import load_config
-from hnmine.running.stagenames import SUMMARIES
-from hnmine.stages import STAGES
+from hnmine.pipeline.stage_names import SUMMARIES
+from hnmine.pipeline.stages import STAGES
 from tests.cli.support import hnmine
 from tests.support import make_collection
 

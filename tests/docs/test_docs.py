@@ -2,15 +2,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from hnmine.config import Config
 from hnmine.config.file import check_config
 from hnmine.errors import HnmineError
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

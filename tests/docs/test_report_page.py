@@ -1,12 +1,11 @@
 """docs/report.md says of the headline numbers what the package says, limits included."""
 
-from pathlib import Path
-
 import pytest
 
-from hnmine.reports.headline import NUMBERS, SIDE
+from hnmine.stages.report.headline import NUMBERS, SIDE
+from tests.support import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda n: n.name)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 class Child:
@@ -154,7 +154,7 @@ def _run(raw: dict[str, Any], base: Path) -> None:
     os.dup2(2, 1)
     from hnmine.config.file import check_config
     from hnmine.errors import HnmineError
-    from hnmine.running.pipeline import run
+    from hnmine.pipeline.run import run
 
     status = 1
     try:

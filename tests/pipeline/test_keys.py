@@ -12,9 +12,9 @@ import pytest
 from hnmine import load_config, run
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
-from hnmine.running.lock import lock_folder
-from hnmine.running.pipeline import RunOptions
-from hnmine.stages import STAGES
+from hnmine.pipeline.run import RunOptions
+from hnmine.pipeline.stages import STAGES
+from hnmine.storage.lock import lock_folder
 from tests.support import OF_ITS_OWN, config_for, make_collection, tree
 
 ALL = [name for name, stage in STAGES.items() if stage.applies(Config())]

@@ -11,7 +11,7 @@ import pytest
 from hnmine import run
 from hnmine.config import Config
 from tests.pipeline.helpers import emitted, table, vectors
-from tests.support import config_for
+from tests.support import ROOT, config_for
 
 pytestmark = [
     pytest.mark.model,
@@ -21,7 +21,7 @@ pytestmark = [
     ),
 ]
 
-SAMPLE = Path(__file__).parents[2] / "sample_data"
+SAMPLE = ROOT / "sample_data"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 

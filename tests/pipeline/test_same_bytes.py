@@ -8,7 +8,7 @@ import pytest
 
 from hnmine import run
 from hnmine.errors import ConfigError
-from hnmine.retrieval.bytesearch import bytes_pay
+from hnmine.search.byte_products import bytes_pay
 from tests.pipeline.helpers import emitted, report, table
 from tests.support import config_for, make_collection, tree
 
@@ -62,7 +62,7 @@ def test_products_of_bytes_write_the_same_bytes(base: Path, first: Path) -> None
 
 
 def test_products_of_bytes_that_the_cpu_cannot_add_up_are_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hnmine.retrieval.bytesearch.bytes_pay", lambda: False)
+    monkeypatch.setattr("hnmine.search.byte_products.bytes_pay", lambda: False)
     with pytest.raises(ConfigError, match=r'^index.product = "int8": this CPU'):
         mine(base, "no-bytes", index={"product": "int8"})
 

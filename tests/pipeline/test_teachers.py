@@ -10,19 +10,19 @@ import pyarrow as pa
 import pytest
 
 from hnmine import run
+from hnmine.arrays.dots import pair_dots
+from hnmine.arrays.ragged import Ragged
 from hnmine.cli import show, showreport
+from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
-from hnmine.emitting.choosing import anchor_seeds, read_chosen
-from hnmine.emitting.naming import shares_line
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
-from hnmine.retrieval.bm25 import words_of
-from hnmine.running.pipeline import RunOptions
-from hnmine.running.planning import make_plan
-from hnmine.science.dots import pair_dots
+from hnmine.pipeline.run import RunOptions
+from hnmine.pipeline.stages import STAGES
 from hnmine.science.ensembling import drawn_source
-from hnmine.stages import STAGES
-from hnmine.storage.ragged import Ragged
+from hnmine.search.bm25 import words_of
+from hnmine.stages.emit.choose import anchor_seeds, read_chosen
+from hnmine.stages.emit.source_labels import shares_line
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree

@@ -12,7 +12,7 @@ from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ModelError, StaleOutput
 from hnmine.models.encoders import fingerprint
-from hnmine.running.digests import Digests
+from hnmine.storage.digests import Digests
 from tests.pipeline.helpers import emitted, table, vectors
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import config_for, make_collection, tree

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
+from hnmine.arrays.dots import pair_dots
+from hnmine.commands.explain import explain_query
+from hnmine.commands.plan.plan import make_plan
+from hnmine.commands.sweep import sweep
 from hnmine.config import EmitConfig
 from hnmine.errors import ConfigError, IncompleteStage
-from hnmine.filtering.sweeping import sweep
-from hnmine.reports.explaining import explain_query
-from hnmine.running.pipeline import RunOptions
-from hnmine.running.planning import make_plan
-from hnmine.science.dots import pair_dots
+from hnmine.pipeline.run import RunOptions
 from tests.pipeline.helpers import ALL_EXTRA, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree
 

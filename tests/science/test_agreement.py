@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.comparing.minedset import once_a_query
+from hnmine.arrays.ordering import once_a_query
 from hnmine.science.agreement import agreement, jaccard, shift
 from tests import oracles
 from tests.strategies import quick

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine.arrays.dots import pair_dots, unit
 from hnmine.science.diversity import marginal_relevance
-from hnmine.science.dots import pair_dots, unit
 from hnmine.science.sampling import choose
 from tests import oracles
 from tests.strategies import f32, quick

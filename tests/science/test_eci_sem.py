@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.dots import unit
+from hnmine.arrays.dots import unit
 from hnmine.science.eci import eci_sem, residual_weight
 from tests import oracles
 from tests.strategies import quick

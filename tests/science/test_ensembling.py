@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.config import EmitConfig
-from hnmine.emitting.choosing import Chooser, anchor_seeds
-from hnmine.filtering.candidates import Batch, Cells
 from hnmine.science.ensembling import drawn_source, in_turn
+from hnmine.stages.emit.choose import Chooser, anchor_seeds
+from hnmine.stages.filter.candidates import Batch, Cells
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds
 

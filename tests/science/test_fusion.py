@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.retrieval.pooling import Depth, Hits, Pooled, pool
+from hnmine.arrays.ragged import Ragged
 from hnmine.science.fusion import first_counted, reciprocal_ranks, within_depth
-from hnmine.storage.ragged import Ragged
+from hnmine.search.pooling import Depth, Hits, Pooled, pool
 from tests import oracles
 from tests.strategies import quick, subset
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hnmine.readers.files import Source, find_sources
-from hnmine.running import digests
-from hnmine.running.digests import DIGESTS, Digests
+from hnmine.storage import digests
+from hnmine.storage.digests import DIGESTS, Digests
+from hnmine.storage.input_files import Source, find_sources
 
 
 @pytest.fixture

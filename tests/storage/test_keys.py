@@ -17,9 +17,10 @@ from hnmine.config.sources import SourceConfig
 from hnmine.config.teacher import CHOICE
 from hnmine.config.where import WhereConfig
 from hnmine.errors import InputError, ModelError
-from hnmine.running.keys import Expected, changes, digest, expected_keys, flatten, is_done, item_key, recorded
-from hnmine.running.stage import RunContext
-from hnmine.stages import STAGES
+from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
+from hnmine.pipeline.stages import STAGES
+from hnmine.runtime.stage import RunContext
+from hnmine.storage.keys import digest, is_done, item_key, recorded
 from tests.support import config_for, make_collection, write_jsonl
 
 # The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from hnmine.errors import LockedOutput, OutputError
-from hnmine.running.lock import lock_folder
+from hnmine.storage.lock import lock_folder
 
 HOLDER = """
 import sys
 from pathlib import Path
-from hnmine.running.lock import lock_folder
+from hnmine.storage.lock import lock_folder
 with lock_folder(Path(sys.argv[1])):
     (Path(sys.argv[1]) / "emit").mkdir()
     (Path(sys.argv[1]) / "emit" / ".tmp-half").write_text("half")

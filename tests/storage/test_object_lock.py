@@ -18,10 +18,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hnmine.config.file import check_config
 from hnmine.errors import LockedOutput, MissingExtra, OutputError
-from hnmine.running import objectlock
-from hnmine.running.lock import lock_folder
-from hnmine.storage.places import is_remote, local_copy, path_of, remove_tree
-from hnmine.storage.remote import RemoteFile, RemotePath
+from hnmine.storage import object_lock as objectlock
+from hnmine.storage.lock import lock_folder
+from hnmine.storage.paths import is_remote, local_copy, path_of, remove_tree
+from hnmine.storage.remote_path import RemoteFile, RemotePath
 from hnmine.storage.store import Shards, clear_temporaries, read_json, read_key, remove_folder, write_table, write_text
 
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from hnmine import run
-from hnmine.audit.auditing import Request, audit
-from hnmine.comparing.comparing import compare
+from hnmine.commands.audit.audit import Request, audit
+from hnmine.commands.compare.compare import compare
+from hnmine.commands.explain import explain_query
+from hnmine.commands.export_judgements import Wanted, export_judgements
+from hnmine.commands.plan.plan import make_plan
+from hnmine.commands.sweep import sweep
 from hnmine.config.file import load_config
 from hnmine.errors import HnmineError, InputError, LockedOutput, OutputError
-from hnmine.filtering.sweeping import sweep
-from hnmine.filtering.tojudge import Wanted, export_judgements
-from hnmine.reports.explaining import explain_query
-from hnmine.running.pipeline import RunOptions
-from hnmine.running.planning import make_plan
-from hnmine.storage.places import path_of
+from hnmine.pipeline.run import RunOptions
+from hnmine.storage.paths import path_of
 from tests.storage.s3server import BUCKET, new_folder, objects, s3_server, store, written
 from tests.support import config_for, make_collection, tree
 

@@ -13,7 +13,7 @@ import pytest
 
 from hnmine.errors import OutputError
 from hnmine.storage import store
-from hnmine.storage.schemas import SchemaMismatch, conform
+from hnmine.storage.schemas.base import SchemaMismatch, conform
 from hnmine.storage.store import (
     Shards,
     clear_temporaries,

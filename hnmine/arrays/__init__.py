@@ -1,0 +1,1 @@
+"""Arrays and text keys that know nothing of mining."""

@@ -1,0 +1,1 @@
+"""What is done over finished runs or beside them: one module or folder a command."""

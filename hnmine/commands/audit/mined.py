@@ -1,0 +1,169 @@
+"""A mined set as flat arrays: rows as the files have them, and the examples that they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.text_keys import copy_key
+from hnmine.science.sampling import random_order
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Documents of each row, with the scores that the file gives them.
+
+    Attributes:
+        documents: int64, numbers of documents.
+        scores: float64, one a document; NaN where there is none.
+        given: bool, one a document: whether the file has a score (which may itself be no number).
+        rows: int64, one a document: the row of the files that it stands in.
+    """
+
+    documents: Ragged
+    scores: np.ndarray
+    given: np.ndarray
+    rows: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Scored":
+        """Return the lists of the given rows, in the given order."""
+        at = self.documents.places(rows)
+        return Scored(self.documents.take(rows), self.scores[at], self.given[at], self.rows[at])
+
+    def merged(self, lengths: np.ndarray) -> "Scored":
+        """Return consecutive lists joined: the first lengths[0] of them to one, and so on."""
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        return Scored(Ragged(self.documents.values, self.documents.offsets[ends]), self.scores, self.given, self.rows)
+
+
+@dataclass(frozen=True)
+class Mined:
+    """Rows, or the examples made of them: an anchor, its positives and its negatives each.
+
+    Attributes:
+        queries: distinct texts of anchors.
+        documents: distinct texts of positives and negatives.
+        anchors: int64, shape (rows,): numbers of queries.
+        positives, negatives: one list a row.
+        first: int64, shape (rows,): the row of the files that each begins with.
+        files, lines: int64, shape (files' rows,): which file a row is in, and at which of its lines or rows.
+        sources: names of the files.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    anchors: np.ndarray
+    positives: Scored
+    negatives: Scored
+    first: np.ndarray
+    files: np.ndarray
+    lines: np.ndarray
+    sources: list[str]
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    @cached_property
+    def keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """Small numbers equal for texts that are copies: of each query and of each document, int64."""
+        both = np.concatenate(self.hashes)
+        _, small = np.unique(both, return_inverse=True)
+        return small[: len(self.queries)].astype(np.int64), small[len(self.queries) :].astype(np.int64)
+
+    @cached_property
+    def hashes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The copy key of each query and of each document, uint64."""
+        return text_hashes(self.queries), text_hashes(self.documents)
+
+    @cached_property
+    def empty(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each query and each document has no text, bool."""
+        queries = np.fromiter((not t for t in self.queries), bool, len(self.queries))
+        return queries, np.fromiter((not t for t in self.documents), bool, len(self.documents))
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """The query that each row asks, int64: the same for anchors that are copies."""
+        return np.asarray(self.keys[0][self.anchors])
+
+
+def text_hashes(texts: Sequence[str]) -> np.ndarray:
+    """Return the copy key of each text, uint64."""
+    return np.fromiter((copy_key(text) for text in texts), dtype=np.uint64, count=len(texts))
+
+
+def duplicate_rows(rows: Mined) -> np.ndarray:
+    """Tell for each row whether an earlier one has the same anchor, positives and negatives; bool."""
+    total = random_order(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
+    for salt, side in ((2, rows.positives), (3, rows.negatives)):
+        lists = side.documents
+        place = np.arange(len(lists.values)) - lists.offsets[:-1][lists.owners]
+        bits = random_order(lists.values.astype(np.uint64), 4 * place + salt)
+        summed = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
+        # unsigned sums wrap round, and so does their difference: a list's sum comes out right
+        total += random_order(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
+    first = np.unique(total, return_index=True)[1]
+    out = np.ones(len(rows), dtype=bool)
+    out[first] = False
+    return out
+
+
+def _with_rows(rows: Mined, **changes: Any) -> Mined:
+    """Return other rows of the same texts, whose keys are not made again."""
+    out = replace(rows, **changes)
+    out.__dict__.update({name: rows.__dict__[name] for name in ("hashes", "keys", "empty") if name in rows.__dict__})
+    return out
+
+
+def pick(rows: Mined, which: np.ndarray) -> Mined:
+    """Return only some rows (int64), in the given order."""
+    positives, negatives = rows.positives.take(which), rows.negatives.take(which)
+    return replace(rows, anchors=rows.anchors[which], positives=positives, negatives=negatives, first=rows.first[which])
+
+
+def examples_of(rows: Mined, shape: str) -> Mined:
+    """Return the examples that rows make: triplets of one (anchor, positive) are one, and labelled documents are.
+
+    Rows of every other shape are an example each.
+    """
+    if shape in ("triplet", "triples", "ids"):
+        lists = rows.positives.documents
+        positive = np.full(len(rows), len(rows.documents), dtype=np.int64)  # where there is none
+        single, several = lists.lengths == 1, np.flatnonzero(lists.lengths > 1)
+        positive[single] = lists.values[lists.offsets[:-1][single]]
+        group = rows.anchors * (len(rows.documents) + 1) + positive
+        group[several] = -1 - several  # a list of positives stays by itself
+        return _joined(rows, group, keep_positives=False)
+    if shape == "labeled-pair":
+        return _joined(rows, _pair_groups(rows), keep_positives=True)
+    return rows
+
+
+def _pair_groups(rows: Mined) -> np.ndarray:
+    """Return which example each labelled document belongs to.
+
+    Where every query's documents stand together, a positive after a negative begins a new example; elsewhere all
+    documents of a query are one example.
+    """
+    changed = np.concatenate([[True], rows.anchors[1:] != rows.anchors[:-1]])[: len(rows)]
+    if int(changed.sum()) != len(np.unique(rows.anchors)):
+        return rows.anchors
+    positive = rows.positives.documents.lengths > 0
+    again = np.concatenate([[False], positive[1:] & ~positive[:-1]])[: len(rows)]
+    return np.cumsum(changed | again)
+
+
+def _joined(rows: Mined, group: np.ndarray, keep_positives: bool) -> Mined:
+    """Return the rows of each group as one, groups in the order of their first rows."""
+    _, first, inverse, counts = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
+    place = np.empty(len(first), dtype=np.int64)
+    by_first = np.argsort(first, kind="stable")
+    place[by_first] = np.arange(len(first))
+    order = np.argsort(place[inverse], kind="stable")
+    lengths, first = counts[by_first], first[by_first]
+    negatives = rows.negatives.take(order).merged(lengths)
+    positives = rows.positives.take(order).merged(lengths) if keep_positives else rows.positives.take(first)
+    return replace(rows, anchors=rows.anchors[first], positives=positives, negatives=negatives, first=rows.first[first])

@@ -1,0 +1,256 @@
+"""`hnmine compare`: mined sets side by side, each against the first: numbers, overlap, shifts, what differs."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.commands.compare.matching import Coded, by_ids, coded, common, shared_by_all, times
+from hnmine.commands.compare.mined_files import read_file
+from hnmine.commands.compare.mined_runs import is_run, read_run
+from hnmine.commands.compare.mined_set import MinedSet
+from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
+from hnmine.science.agreement import agreement, jaccard, shift
+from hnmine.science.bootstrap import percentile_interval, resampled
+from hnmine.stages.report.intervals import HEADLINE
+from hnmine.storage.paths import path_of
+
+NO_NUMBERS = "plain files have no report: only the sets are compared"
+SEED = 0
+
+
+def compare(given: Sequence[str], source: Path | None = None, examples: int = 5) -> dict[str, Any]:
+    """Return how mined sets differ.
+
+    Args:
+        given: output folders of complete runs, or files of triplets; the others are compared with the first.
+        source: another run's folder, for runs made `--from` it.
+        examples: how many of the queries that differ most are given with texts.
+
+    Raises:
+        ConfigError: fewer than two sets.
+        InputError: a file is missing, of no known type, or lacks columns; or no query is in common. All of it is named.
+        IncompleteStage: nothing but incomplete runs is wrong; all of them are named.
+    """
+    if len(given) < 2:
+        raise ConfigError("compare needs two sets or more: output folders of runs, or files of triplets")
+    sets = _read_all(given, source)
+    all_coded = coded(sets, by_ids(sets))
+    return {
+        "sets": [_described(mined) for mined in sets],
+        "comparisons": [_against(sets[0], other) for other in sets[1:]],
+        "only": _only(all_coded),
+        "most_different": list(_most_different(all_coded, examples)),
+        "warnings": list(_warnings(sets)),
+    }
+
+
+def _read_all(given: Sequence[str], source: Path | None) -> list[MinedSet]:
+    roots = [path_of(name) for name in given if is_run(path_of(name))] + ([source] if source else [])
+    found: list[MinedSet] = []
+    wrong: list[HnmineError] = []
+    for name in dict.fromkeys(given):
+        try:
+            found.append(read_run(name, roots) if is_run(path_of(name)) else read_file(name))
+        except HnmineError as error:
+            wrong.append(error)
+    wrong += [InputError(message) for other in found[1:] for message in _nothing_shared(found[0], other)]
+    if wrong:
+        kind = IncompleteStage if all(isinstance(error, IncompleteStage) for error in wrong) else InputError
+        raise kind("\n".join(map(str, wrong)))
+    by_name = {mined.name: mined for mined in found}
+    return [by_name[name] for name in given]
+
+
+def _nothing_shared(base: MinedSet, other: MinedSet) -> Iterator[str]:
+    left, right = coded([base, other], by_ids([base, other]))
+    if not len(np.intersect1d(left.queries, right.queries)):
+        how = "id" if by_ids([base, other]) else "text"
+        shown = (few(mined.query_texts(np.arange(min(2, len(mined.query_keys)))), 2) for mined in (base, other))
+        yield f"{base.name} and {other.name}: no query in common, by {how}; they ask {' and '.join(shown)}"
+
+
+def _described(mined: MinedSet) -> dict[str, Any]:
+    numbers: dict[str, Any] | None = None
+    if mined.run is not None:
+        report = mined.run.report
+        intervals = report["intervals"] | {
+            "false_negative_rate": report.get("hidden_positives", {}).get("this_filter", {}).get("interval")
+        }
+        names = (*HEADLINE, "false_negative_rate")
+        numbers = {name: {"value": report[name], "interval": intervals[name]} for name in names}
+    return {
+        "name": mined.name,
+        "kind": "file" if mined.run is None else "run",
+        "queries": len(np.unique(mined.query_keys)) if mined.run is None else len(mined.query_keys),
+        "queries_with_negatives": len(np.unique(mined.owners)),
+        "examples": mined.examples,
+        "negatives": len(mined.owners),
+        "documents": len(np.unique(mined.doc_keys)),
+        "numbers": numbers,
+    }
+
+
+def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
+    """Return how a set differs from the first one, over the queries that both have."""
+    with_ids = by_ids([base, other])
+    left, right = coded([base, other], with_ids)
+    queries = np.intersect1d(left.queries, right.queries)
+    found: dict[str, Any] = {
+        "base": base.name,
+        "other": other.name,
+        "matched_by": "ids" if with_ids else "texts",
+        "queries": {
+            "shared": len(queries),
+            "only_base": len(np.setdiff1d(left.queries, queries)),
+            "only_other": len(np.setdiff1d(right.queries, queries)),
+        },
+    }
+    left, right = left.within(queries), right.within(queries)
+    here, there = common(left, right)
+    shared, union = agreement(
+        [(np.searchsorted(queries, side.owners), side.documents) for side in (left, right)], len(queries)
+    )
+    per_query = jaccard(shared, union)
+    found["negatives"] = {
+        "base": len(left.at),
+        "other": len(right.at),
+        "shared": len(here),
+        "share": float(shared.sum() / union.sum()) if union.any() else None,
+        "jaccard": float(np.nanmean(per_query)) if union.any() else None,
+        "queries_alike": int((shared == union).sum()),
+        "queries_disjoint": int(((shared == 0) & (union > 0)).sum()),
+    }
+    shifts = {
+        name: shift(getattr(base, name)[left.at[here]], getattr(other, name)[right.at[there]])
+        for name in ("scores", "ranks")
+    }
+    found["both"] = _standing(left, here) | {"shifts": shifts}
+    found["only_base"] = _alone(left, here, right)
+    found["only_other"] = _alone(right, there, left)
+    return found | _differences(base, other)
+
+
+def _standing(side: Coded, places: np.ndarray) -> dict[str, Any]:
+    """Return how many negatives these are, and their mean score and rank in the set; None where unknown."""
+    known = {name: getattr(side.mined, name)[side.at[places]] for name in ("scores", "ranks")}
+    means = {name: values[~np.isnan(values)] for name, values in known.items()}
+    return {"negatives": len(places)} | {
+        f"mean_{name[:-1]}": float(values.mean()) if len(values) else None for name, values in means.items()
+    }
+
+
+def _alone(side: Coded, in_both: np.ndarray, other: Coded) -> dict[str, Any]:
+    """Return what negatives one of two sets has alone, and what the other run knows of them."""
+    alone = np.setdiff1d(np.arange(len(side.at)), in_both)
+    found = _standing(side, alone)
+    if side.mined.run is None or other.mined.run is None:
+        return found
+    # ids are matched: each query has one number
+    order = np.argsort(other.queries)
+    rows = order[np.searchsorted(other.queries[order], side.owners[alone])]
+    known = other.mined.run.look_up(rows, side.mined.run.doc_ids.take(pa.array(side.at[alone])))
+    counts = Counter(known.fates.tolist())
+    found["fates"] = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    found["shifts"] = {
+        name: shift(getattr(side.mined, name)[side.at[alone]], getattr(known, name)) for name in ("scores", "ranks")
+    }
+    return found
+
+
+def _differences(base: MinedSet, other: MinedSet) -> dict[str, Any]:
+    """Return the headline numbers over the shared queries, and their paired differences with 95% intervals."""
+    if base.run is None or other.run is None:
+        return {"numbers": None, "numbers_reason": NO_NUMBERS}
+    left, right = coded([base, other], True)
+    _, here, there = np.intersect1d(left.queries, right.queries, assume_unique=True, return_indices=True)
+    tops, bottoms = (
+        np.concatenate([base.run.parts[part][here], other.run.parts[part][there]], axis=1) for part in (0, 1)
+    )
+    width = len(HEADLINE)
+    draws = resampled(tops, bottoms, SEED)
+    low, high = percentile_interval(draws[:, width:] - draws[:, :width])
+    sums, counts = tops.sum(axis=0), bottoms.sum(axis=0)
+    values = np.divide(sums, counts, out=np.full(2 * width, np.nan), where=counts > 0)
+    numbers = {}
+    for place, name in enumerate(HEADLINE):
+        before, after = _plain(values[place]), _plain(values[width + place])
+        moved = None if before is None or after is None else after - before
+        ends = None if moved is None or np.isnan(low[place]) else [float(low[place]), float(high[place])]
+        numbers[name] = {"base": before, "other": after, "difference": moved, "interval": ends}
+    return {"numbers": numbers}
+
+
+def _plain(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _only(sets: list[Coded]) -> list[dict[str, Any]]:
+    """Return how many queries, and how many negatives of queries that all have, one set has and no other."""
+    queries = shared_by_all(sets)
+    asked, counts = np.unique(np.concatenate([np.unique(one.queries) for one in sets]), return_counts=True)
+    inside = [one.within(queries) for one in sets]
+    counts_of = times(inside)
+    return [
+        {
+            "name": one.mined.name,
+            "queries": int(np.isin(np.unique(one.queries), asked[counts == 1]).sum()),
+            "negatives": int((own == 1).sum()),
+        }
+        for one, own in zip(sets, counts_of, strict=True)
+    ]
+
+
+def _most_different(sets: list[Coded], most: int) -> Iterator[dict[str, Any]]:
+    """Yield the queries of all sets that they agree on least, with the negatives that not all have."""
+    queries = shared_by_all(sets)
+    inside = [one.within(queries) for one in sets]
+    counts_of = times(inside)
+    places = [(np.searchsorted(queries, one.owners), one.documents) for one in inside]
+    shared, union = agreement(places, len(queries))
+    agreed = jaccard(shared, union)
+    differing = np.flatnonzero(shared < union)
+    order = differing[np.lexsort((queries[differing], -union[differing], agreed[differing]))][:most]
+    for place in order.tolist():
+        base = sets[0]
+        row = np.flatnonzero(base.queries == queries[place])[:1]
+        ids = base.mined.run.query_ids if base.mined.run is not None else None
+        yield {
+            "query_id": ids[int(row[0])].as_py() if ids is not None else None,
+            "query": base.mined.query_texts(row)[0],
+            "jaccard": float(agreed[place]),
+            "shared": int(shared[place]),
+            "negatives": [
+                _listed(one, np.flatnonzero((one.owners == queries[place]) & (own < len(sets))))
+                for one, own in zip(inside, counts_of, strict=True)
+            ],
+        }
+
+
+def _listed(one: Coded, places: np.ndarray) -> list[dict[str, Any]]:
+    """Return negatives of one query, the hardest first; in the order in which they came where scores are unknown."""
+    mined, at = one.mined, np.sort(one.at[places])
+    at = at[np.argsort(-mined.scores[at], kind="stable")]
+    ids = mined.run.doc_ids.take(pa.array(at)).to_pylist() if mined.run is not None else [None] * len(at)
+    return [
+        {"doc_id": name, "score": _plain(mined.scores[i]), "rank": _plain(mined.ranks[i]), "text": text}
+        for i, name, text in zip(at.tolist(), ids, mined.texts(at), strict=True)
+    ]
+
+
+def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
+    """Yield what makes sets hard to compare."""
+    runs = [mined for mined in sets if mined.run is not None]
+    if len({mined.run.teacher for mined in runs if mined.run}) > 1:
+        yield "the runs' vectors differ (teacher, corpus or queries): hardness, safety and eci_sem are by other rulers"
+    if len({mined.run.wanted for mined in runs if mined.run}) > 1:
+        yield "the runs want different numbers of negatives: capacity, eci and eci_sem grow with it"
+    for left, right in pairwise(runs):
+        ours, theirs = coded([left, right], True)
+        _, here, there = np.intersect1d(ours.queries, theirs.queries, assume_unique=True, return_indices=True)
+        if moved := int((left.query_keys[here] != right.query_keys[there]).sum()):
+            yield f"{left.name} and {right.name}: {moved:,} query ids stand for another text in each"

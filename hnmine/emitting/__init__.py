@@ -1,1 +1,0 @@
-"""Choosing negatives, writing them as training rows, and what training makes of them."""

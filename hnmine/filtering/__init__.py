@@ -1,1 +1,0 @@
-"""Telling false negatives: rules, the fitted probability, and what both let through."""

@@ -1,1 +1,0 @@
-"""Mining again: an earlier run's negatives against a new model."""

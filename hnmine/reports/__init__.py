@@ -1,1 +1,0 @@
-"""What is said of a run: its numbers, their intervals, examples, limits."""

@@ -1,1 +1,0 @@
-"""Finding candidates: exact search, other sources, conditions, and what filters need to know of each."""

@@ -1,0 +1,1 @@
+"""How work is run: the contract of a stage, engines, threads, memory."""

@@ -1,0 +1,1 @@
+"""Finding documents by vector or by word."""

@@ -1,0 +1,81 @@
+"""Exact search whose matrix products run on a GPU: what it proposes is scored exactly on the CPU, as always.
+
+So the same documents come out, bit for bit, whichever device made the products.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hnmine.arrays.topk import NOTHING, keep_best, pack
+from hnmine.errors import ConfigError, MissingExtra
+from hnmine.runtime.worker_slot import choose_device, my_place
+from hnmine.search.exact import Lengths, Proposer, named
+from hnmine.search.pairs import Corpus
+from hnmine.storage.vectors import Block
+
+# Scores of at most this many pairs are held at once: 1 GiB of float32.
+_PAIRS = 1 << 28
+
+
+class TorchProposer(Proposer):
+    """Proposes by matrix products and top-k of torch, block by block; nothing can be missed.
+
+    Args:
+        corpus: vectors of all documents.
+        device: as torch names it; blocks stay on it as long as there is room.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        ConfigError: torch does not see the device.
+    """
+
+    def __init__(self, corpus: Corpus, device: str) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise MissingExtra(
+                f'index.device = "{device}" needs torch: pip install "hnmine[models]"; or leave index.device out'
+            ) from None
+        try:
+            self.device = torch.device(str(choose_device(device, my_place(), torch.cuda.device_count())))
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
+            ) from None
+        self.corpus, self.lengths = corpus, Lengths()
+        self._kept: dict[int, Any] = {}
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
+        import torch
+
+        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+        asked = torch.from_numpy(queries).to(self.device)
+        with torch.inference_mode():
+            for block in self.corpus.blocks():
+                self.lengths.see(block)
+                vectors = self._moved(block)
+                step = max(1, _PAIRS // max(1, len(vectors)))
+                for first in range(0, len(queries), step):
+                    part = slice(first, first + step)
+                    scores, places = torch.topk(asked[part] @ vectors.T, min(k, len(vectors)), dim=1, sorted=False)
+                    rows = places.cpu().numpy() + block.first
+                    keys, owners = pack(scores.cpu().numpy(), rows), np.repeat(np.arange(len(rows)), rows.shape[1])
+                    best[part] = keep_best(best[part], keys.ravel(), owners, k)
+        return named(best, queries, self.lengths.longest)
+
+    def _moved(self, block: Block) -> Any:
+        """Return a block's vectors on the device, kept there while half of its memory is free."""
+        import torch
+
+        if block.first in self._kept:
+            return self._kept[block.first]
+        vectors = torch.from_numpy(np.ascontiguousarray(block.vectors)).to(self.device)
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            if free > total // 2:
+                self._kept[block.first] = vectors
+        return vectors

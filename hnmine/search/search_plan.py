@@ -1,0 +1,87 @@
+"""Which way the corpus is searched, and why: by estimated cost, and for lists by their measured recall."""
+
+from typing import Any
+
+from hnmine.config import Config, IndexConfig
+from hnmine.search.ivf_index import POINTS, ROUNDS, Checked, list_count
+from hnmine.search.ivf_recall import fewest_lists
+
+# Measured on two cores with 384 dimensions (docs/benchmarks.md): a core's matrix products; what is left of their speed
+# in k-means, and where they are as small as lists make them; seconds a query besides products, exactly and by lists.
+FLOPS, MAKING, SMALL = 75e9, 0.5, 0.64
+DECIDING, LISTING = 1e-4, 4e-4
+# Lists are tried where exact search costs so many times their making, and kept where they make it so many times faster.
+PAYS_FROM, FASTER = 5.0, 1.25
+
+
+def choose_kind(documents: int, queries: int, dim: int, lists: int | None = None) -> tuple[str, str]:
+    """Return (kind, reason) for `kind = "auto"`: exact search unless it costs several times the making of lists.
+
+    Exact search takes about 2 n q d operations for n documents, q queries and d dimensions. Making m lists takes
+    2 n m d for the documents, and 2 d m times the points and rounds of k-means, at half the speed.
+    """
+    count = min(lists or list_count(documents), max(1, documents))
+    exact = 2.0 * documents * queries * dim / FLOPS
+    build = 2.0 * (documents + ROUNDS * min(documents, POINTS * count)) * count * dim / (FLOPS * MAKING)
+    estimate = f"about {exact:,.0f} s of exact search against {build:,.0f} s to make lists"
+    if exact > PAYS_FROM * build:
+        return "ivf", f"auto: {estimate}; more than {PAYS_FROM:g} times as much, so approximate search may pay"
+    return "flat", f"auto: {estimate}; exact search it is"
+
+
+def settle(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
+    """Return (kind, reason) for a config; conditions on candidates are held to by exact search alone."""
+    if config.retrieve.where:
+        asked = config.index.kind in ("hnsw", "ivf")
+        return "flat", f"exact search{f', not {config.index.kind},' if asked else ''} because of retrieve.where"
+    if config.index.kind == "auto":
+        return choose_kind(documents, queries, dim, config.index.ivf_lists)
+    return str(config.index.kind), "asked for"
+
+
+def speedup(share: float, documents: int, dim: int) -> float:
+    """Return about how many times as fast search by lists is, once they are made.
+
+    Args:
+        share: of the documents, how many a query looks at.
+        documents: how many there are.
+        dim: of their vectors.
+    """
+    exact = 2.0 * documents * dim / FLOPS
+    return (exact + DECIDING) / (exact * share / SMALL + LISTING)
+
+
+def settle_lists(config: IndexConfig, reason: str, measured: Checked, size: tuple[int, int]) -> dict[str, Any]:
+    """Return kind, reason, and what was measured of the lists, as `index/choice.parquet` has them.
+
+    As many lists are looked at as `min_recall` takes. With `kind = "ivf"` the lists are used whatever was measured, and
+    `ivf_probe` is obeyed; with "auto" it is the least, and lists that make little faster are dropped.
+
+    Args:
+        config: the table.
+        reason: why lists were tried.
+        measured: recall and share of documents for every number of lists.
+        size: documents, and numbers in a vector.
+    """
+    lists, auto = len(measured.recall), config.kind == "auto"
+    enough = fewest_lists(measured.recall, config.min_recall)
+    probe = min(config.ivf_probe or enough, lists)
+    probe = max(probe, enough) if auto else probe
+    share, recall = float(measured.share[probe - 1]), float(measured.recall[probe - 1]) if measured.queries else None
+    faster, kind = speedup(share, *size), "ivf"
+    found = f"{recall:.4f} of" if recall is not None else "an unknown share of"
+    reason += (
+        f"; {probe:,} of {lists:,} lists a query, {share:.1%} of the documents, hold {found} the exact top "
+        f"{measured.depth:,} of {measured.queries:,} queries"
+    )
+    if auto:
+        reason += f": about {faster:.1f} times as fast"
+        if faster < FASTER:
+            kind = "flat"
+            reason += f", less than {FASTER:g}: exact search it is"
+    elif recall is not None and recall < config.min_recall:
+        reason += f", less than index.min_recall = {config.min_recall:g}"
+    return {
+        "kind": kind, "reason": reason, "lists": lists, "probe": probe, "share": share, "recall": recall,
+        "recall_depth": measured.depth, "recall_sample": measured.queries,
+    }  # fmt: skip

@@ -1,0 +1,104 @@
+"""The README beside the training files: what made them, and how to load them."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
+from hnmine.models.encoders import HASH_WARNING
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.storage.store import write_text
+
+LOSSES = {
+    "triplet": "MultipleNegativesRankingLoss, TripletLoss",
+    "n-tuple": "MultipleNegativesRankingLoss, CachedMultipleNegativesRankingLoss",
+    "n-tuple-scores": "MarginMSELoss (column `scores`: positive first)",
+    "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss",
+    "labeled-list": "a cross-encoder's LambdaLoss and other list losses",
+    "bge": "FlagEmbedding's trainers",
+}
+SOFT_LOSSES = {
+    "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss or MSELoss (label: P(relevant), 1.0 for positives)",
+    "labeled-list": "a cross-encoder's ListNetLoss, LambdaLoss and other losses of graded labels (P(relevant))",
+}
+
+
+def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
+    """Write emit/README.md; its front matter lets `datasets.load_dataset` find the files."""
+    write_text(card(context, counts), context.folder("emit") / "README.md")
+
+
+def card(context: RunContext, counts: Mapping[str, Any]) -> str:
+    """Return the card's text, the same for the same run."""
+    config = context.config
+    ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
+    settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
+    rescore = config.rescore if uses_rescored(config) or "rescore_score" in config.emit.extra_columns else None
+    if rescore is not None:
+        settings["rescore"] = rescore.semantic()
+    if config.previous is not None:
+        settings["previous"] = config.previous.part()
+    warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.uses_hash else ""
+    if rescore is not None and rescore.model == "hash":
+        warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
+    losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
+    # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
+    settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
+    fence = "`" * (max((len(run) for run in _backticks(settings_text)), default=2) + 3)
+    return f"""---
+configs:
+- config_name: default
+  data_files: "part-*.{ending}"
+---
+# Mined training data
+{warning}
+Rows of shape `{config.emit.format}`, for {losses[config.emit.format]}.
+
+    from datasets import load_dataset
+    rows = load_dataset("{builder}", data_files="part-*.{ending}", split="train")
+
+| what | count |
+|---|---|
+{_counted(counts)}
+Extra columns are for people and filters: leave them out before training, since a trainer takes every column as text.
+
+## What made it
+
+{fence}json
+{settings_text}
+{fence}
+
+The input files, the teacher's fingerprint and the content keys stand in the `_manifest.json` of each stage.
+"""
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    """Return the table rows of counts; those on suspected positives where anything was done with them."""
+    named = {
+        "rows": "rows",
+        "examples": "examples (query, anchor)",
+        "examples_full": "with all negatives wanted",
+        "examples_short": "with fewer",
+        "examples_without_negatives": "without any",
+        "negatives_wanted": "negatives wanted",
+        "negatives": "negatives",
+        "negatives_random": "of them random documents",
+        "negatives_filled_up": "of these, filled up where too few were kept",
+    }
+    if "negatives_previous" in counts:
+        named["negatives_previous"] = "of them chosen by the earlier run (`[previous]`), and kept"
+    treated = {
+        "positives_left_out": "suspected positives left out",
+        "queries_left_out": "queries left without a positive by that",
+        "positives_down_weighted": "suspected positives weighted down",
+    }
+    named |= {name: meaning for name, meaning in treated.items() if counts[name]}
+    if "batches" in counts:
+        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of them full"}
+    return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
+
+
+def _backticks(text: str) -> list[str]:
+    return re.findall("`+", text)

@@ -1,0 +1,1 @@
+"""Negatives of an earlier run, against a new model."""

@@ -1,0 +1,89 @@
+"""Labelled positives that score below most of their query's candidates: who they are, and what emit does with them."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.config import Config
+from hnmine.runtime.threads import in_threads
+from hnmine.science.positive_percentile import standing, suspected
+from hnmine.stages.filter.candidates import Batch
+from hnmine.storage.schemas.report import BAD_POSITIVES
+from hnmine.storage.store import Shards
+
+BAD_POSITIVES_FILE = "bad_positives.parquet"
+_COLUMNS = ["query_id", "query_row", "positive_rows", "positive_scores", "positive_standing"]
+
+
+def standings(batch: Batch) -> Ragged:
+    """Return the standing of each positive among its query's candidates that are no positives."""
+    others = batch.counted
+    own = batch.positive_scores
+    return own.with_values(standing(own.values, own.owners, batch.scores[others], batch.owners[others]))
+
+
+def emitted(table: pa.Table, config: Config) -> np.ndarray:
+    """Tell which positives of a judged table get training rows, bool, one a positive: all that are not left out."""
+    values = Ragged.from_arrow(table.column("positive_standing")).values
+    if config.emit.bad_positives != "leave_out":
+        return np.ones(len(values), dtype=bool)
+    return ~suspected(values, config.filter.bad_positive_quantile)
+
+
+def served(table: pa.Table, config: Config) -> np.ndarray:
+    """Tell which anchors of a judged table need negatives, bool, one an anchor.
+
+    An anchor of its own needs them where its positive is emitted; one for the whole query where any positive is.
+    """
+    anchors = Ragged.from_arrow(table.column("anchor_scores"))
+    positives = Ragged.from_arrow(table.column("positive_rows"))
+    wanted = emitted(table, config)
+    any_wanted = np.bincount(positives.owners[wanted], minlength=len(positives)) > 0
+    place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
+    own = wanted[positives.offsets[:-1][anchors.owners] + place]
+    return np.asarray(np.where(anchors.lengths[anchors.owners] > 1, own, any_wanted[anchors.owners]))
+
+
+def count_treated(judged: Shards, config: Config) -> dict[str, int]:
+    """Return how many positives emit left out or weighted down, and how many queries lost their last positive."""
+
+    def of_shard(number: int) -> tuple[int, int, int]:
+        table = judged.read(number, ["positive_standing"])
+        lists = Ragged.from_arrow(table.column("positive_standing"))
+        wanted, down = emitted(table, config), config.emit.bad_positives == "down_weight"
+        lost = int((np.bincount(lists.owners[wanted], minlength=len(lists)) == 0).sum())
+        weighted = int(suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
+        return int((~wanted).sum()), lost, weighted
+
+    names = ("positives_left_out", "queries_left_out", "positives_down_weighted")
+    found = in_threads(of_shard, range(len(judged)))
+    return {name: sum(counts[place] for counts in found) for place, name in enumerate(names)}
+
+
+def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
+    """Return the suspected positives of all judged tables, the worst first.
+
+    Order: standing, then score, then query and document as they come in the input.
+    """
+    found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, _COLUMNS), quantile), range(len(judged))))
+    keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]
+    found = found.take(pc.sort_indices(found, sort_keys=keys))
+    names = corpus.take(found.column("doc_row").to_numpy(), ["doc_id"]).column("doc_id")
+    return found.append_column("doc_id", names).select(BAD_POSITIVES.names).cast(BAD_POSITIVES)
+
+
+def _suspected(table: pa.Table, quantile: float) -> pa.Table:
+    lists = {name: Ragged.from_arrow(table.column(name)) for name in _COLUMNS[2:]}
+    at = np.flatnonzero(suspected(lists["positive_standing"].values, quantile))
+    owners = pa.array(lists["positive_rows"].owners[at])
+    columns: dict[str, Any] = {
+        "query_id": table.column("query_id").take(owners),
+        "query_row": table.column("query_row").take(owners),
+        "doc_row": pa.array(lists["positive_rows"].values[at]),
+        "score": pa.array(lists["positive_scores"].values[at]),
+        "standing": pa.array(lists["positive_standing"].values[at]),
+    }
+    return pa.table(columns)

@@ -1,0 +1,114 @@
+"""report: how hard, how safe and how complete the mined set is, before anything is trained on it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.config import Config
+from hnmine.runtime.memory import cache_bytes
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.stages.emit.choose import cells_of, read_chosen
+from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, emitted, list_suspected
+from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.report.examples import texts_of
+from hnmine.stages.report.html.page import render
+from hnmine.stages.report.quality import per_query, to_table
+from hnmine.stages.report.report import build_report
+from hnmine.stages.report.variety import Chosen, eci_sem_of_queries, weights
+from hnmine.storage.keys import item_key
+from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
+from hnmine.storage.schemas.ingest import CORPUS
+from hnmine.storage.schemas.report import QUERY_REPORT
+from hnmine.storage.store import Shards, write_json, write_text
+from hnmine.storage.vectors import VectorStore
+
+REPORT, PAGE = "report.json", "report.html"
+_MEASURING = [
+    "query_id", "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "query_overlaps",
+    "background_mean", "anchor_scores", "verdicts", "probabilities", "positive_standing",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _State:
+    config: Config
+    judged: Shards
+    chosen: pa.Table
+    starts: np.ndarray
+    vectors: VectorStore
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("report") / "queries", key)
+
+
+def _setup(context: RunContext) -> _State:
+    chosen = read_chosen(context.reading("emit"))
+    return _State(
+        context.config,
+        Shards(context.reading("filter"), JUDGED_CODED),
+        chosen,
+        chosen.column("query_row").to_numpy(),
+        VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config)),
+    )
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    parts = [QUERY_REPORT.empty_table()]
+    for first, piece in pieces(state.judged.read(item.number, _MEASURING)):
+        batch = Batch.from_table(piece)
+        cells, keep = cells_of(piece, batch)
+        low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
+        rows = state.chosen.slice(low, high - low)
+        chosen, served = Chosen.from_table(rows), rows.column("wanted").to_numpy() > 0
+        values = per_query(batch, cells, keep, chosen.scores, state.config.emit.num_negatives, served)
+        probabilities = Ragged.from_arrow(piece.column("probabilities").combine_chunks().flatten())
+        weight = weights(batch, cells, chosen, probabilities)
+        of_positives = emitted(piece, state.config)
+        values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)
+        parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
+        tick(piece.num_rows)
+    return pa.concat_tables(parts)
+
+
+def _plan_suspected(context: RunContext, key: str) -> list[Item]:
+    rows = Shards(context.reading("filter"), JUDGED).rows
+    output = context.folder("report") / BAD_POSITIVES_FILE
+    return [Item(output, rows=rows, key=item_key(key, "suspected", 0, rows))]
+
+
+def _setup_suspected(context: RunContext) -> tuple[Shards, Shards, float]:
+    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
+    return Shards(context.reading("filter"), JUDGED), corpus, context.config.filter.bad_positive_quantile
+
+
+def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> pa.Table:
+    found = list_suspected(*state)
+    tick(item.rows)
+    return found
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    report = build_report(context)
+    write_json(report, context.folder("report") / REPORT)
+    if context.config.report.html:
+        write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
+    return {"numbers": len(report)}
+
+
+STAGE = Stage(
+    name="report",
+    version=4,
+    reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
+    also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
+    parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
+    steps=(
+        Step("measure", "queries", _plan, _setup, _process),
+        Step("suspect", "queries", _plan_suspected, _setup_suspected, _suspected),
+    ),
+    finish=_finish,
+)

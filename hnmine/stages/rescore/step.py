@@ -1,0 +1,177 @@
+"""rescore: a cross-encoder's score of each query's best candidates and of its positives; only where [rescore] is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.config import RescoreConfig
+from hnmine.errors import ModelError
+from hnmine.models.cross_encoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
+from hnmine.models.model_files import fingerprint
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.science.percentiles import random_pairs
+from hnmine.science.sampling import first_of_each
+from hnmine.storage.keys import item_key
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
+from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
+from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.store import Shards, part_name
+
+# Pairs are batched within cells of this many consecutive queries, whatever the shard size (a multiple of 256), so
+# that the padding a pair meets, and with it the last bits of its score, do not depend on how queries are cut.
+CELL_ROWS = 32
+# Random pairs of the run, for the background.
+PAIRS = 256
+PAIRS_FOLDER = "random"
+
+
+@dataclass(frozen=True)
+class _State:
+    config: RescoreConfig
+    seed: int
+    corpus: Shards
+    queries: Shards
+    candidates: Shards
+    scorer: CrossScorer
+
+
+def _setup(context: RunContext) -> _State:
+    assert context.config.rescore is not None
+    ingest = context.reading("ingest")
+    return _State(
+        context.config.rescore,
+        context.config.seed,
+        Shards(ingest / "corpus", CORPUS),
+        Shards(ingest / "queries", QUERIES),
+        Shards(context.reading("retrieve"), CANDIDATES),
+        make_cross_scorer(context.config.rescore),
+    )
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("rescore"), key)
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    columns = ["query_id", "query_row", "doc_rows", "positive_rows"]
+    table, parts = state.candidates.read(item.number, columns), [RESCORES.empty_table()]
+    for first in range(0, table.num_rows, CELL_ROWS):
+        parts.append(_cell(state, table.slice(first, CELL_ROWS)))
+        tick(parts[-1].num_rows)
+    return pa.concat_tables(parts)
+
+
+def _cell(state: _State, table: pa.Table) -> pa.Table:
+    """Return the scores of a few queries' candidates and positives; each (query, document) is scored once."""
+    rows = table.column("query_row").to_numpy()
+    candidates, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
+    asked = best_candidates(candidates, positives, state.config.top_n)
+    owners = np.concatenate([candidates.owners[asked], positives.owners])
+    documents = np.concatenate([candidates.values[asked], positives.values])
+    span = int(documents.max(initial=0)) + 1
+    pairs, inverse = np.unique(owners * span + documents, return_inverse=True)
+    found = _score(state, rows[pairs // span], pairs % span)[inverse]
+    scores = np.zeros(len(asked), dtype=np.float32)
+    scores[asked] = found[: int(asked.sum())]
+    offsets = pa.array(candidates.offsets.astype(np.int32))
+    kind = RESCORES.field("scores").type
+    columns = {
+        "query_id": table.column("query_id"),
+        "query_row": table.column("query_row"),
+        "doc_rows": candidates.to_arrow(pa.int64()),
+        "scores": pa.ListArray.from_arrays(offsets, pa.array(scores, mask=~asked), type=kind),
+        "positive_scores": positives.with_values(found[int(asked.sum()) :]).to_arrow(pa.float32()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in RESCORES.names], schema=RESCORES)
+
+
+def best_candidates(candidates: Ragged, positives: Ragged, top_n: int) -> np.ndarray:
+    """Tell which candidates are scored: each query's first `top_n` that are no positives, and all its positives."""
+    positive = positives.contains(candidates.owners, candidates.values)
+    others = np.flatnonzero(~positive)
+    asked = positive.copy()
+    asked[others[first_of_each(candidates.owners[others], top_n)]] = True
+    return asked
+
+
+def _score(state: _State, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Return the score of each (query row, document row), float32."""
+    texts = [
+        shards.take(rows, ["text"]).column(0).to_pylist()
+        for shards, rows in ((state.queries, queries), (state.corpus, documents))
+    ]
+    scores = state.scorer.score(list(zip(*texts, strict=True)))
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise ModelError(
+            f"rescore.model {state.config.model!r} gave a score that is not finite for {len(bad):,} pairs, the first "
+            f"query row {queries[bad[0]]:,}, document row {documents[bad[0]]:,}; check the model"
+        )
+    return scores
+
+
+def _plan_random(context: RunContext, key: str) -> list[Item]:
+    output = context.folder("rescore") / PAIRS_FOLDER / part_name(0)
+    return [Item(output, rows=PAIRS, key=item_key(key, PAIRS_FOLDER, 0, PAIRS))]
+
+
+def _process_random(state: _State, item: Item, tick: Tick) -> pa.Table:
+    """Return the scores of random pairs; a query's own positives do not count as random."""
+    queries, documents = random_pairs(state.queries.rows, state.corpus.rows, PAIRS, state.seed)
+    own = state.queries.take(queries, ["positive_rows"]).column(0)
+    other = ~Ragged.from_arrow(own).contains(np.arange(len(queries)), documents)
+    queries, documents = queries[other], documents[other]
+    tick(item.rows)
+    columns = [pa.array(queries), pa.array(documents), pa.array(_score(state, queries, documents))]
+    return pa.Table.from_arrays(columns, schema=RANDOM_PAIRS)
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    config = context.config.rescore
+    assert config is not None
+    kept = config.semantic()
+    for name in ("model", "revision", "trust_remote_code"):
+        del kept[name]  # the fingerprint says which weights these are
+    return {"rescore": kept, "rescore_model": _fingerprint(config, context), "seed": context.config.seed}
+
+
+def _fingerprint(config: RescoreConfig, context: RunContext) -> dict[str, Any]:
+    if config.model == "hash":
+        return {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
+    files = fingerprint(config, context.digests, "rescore")["files_sha256"]
+    return {"cross_encoder": "sentence-transformers", "files_sha256": files}
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    shards = Shards(context.folder("rescore"), RESCORES)
+    scored = left = positives = 0
+    for number in range(len(shards)):
+        table = shards.read(number, ["scores", "positive_scores"])
+        flat = table.column("scores").combine_chunks().flatten()
+        scored, left = scored + len(flat) - flat.null_count, left + flat.null_count
+        positives += len(Ragged.from_arrow(table.column("positive_scores")).values)
+    pairs = Shards(context.folder("rescore") / PAIRS_FOLDER, RANDOM_PAIRS).rows
+    counts: dict[str, Any] = {
+        "queries": shards.rows, "scored": scored, "not_rescored": left, "positives": positives, "random_pairs": pairs,
+    }  # fmt: skip
+    assert context.config.rescore is not None
+    if context.config.rescore.model == "hash":
+        counts["warning"] = HASH_RESCORE_WARNING
+    return counts
+
+
+STAGE = Stage(
+    name="rescore",
+    version=1,
+    reads=("ingest", "retrieve"),
+    parts=_parts,
+    steps=(
+        Step("score", "queries", _plan, _setup, _process, runs_model=True),
+        Step("random", "pairs", _plan_random, _setup, _process_random, runs_model=True),
+    ),
+    finish=_finish,
+    applies=lambda config: config.rescore is not None,
+)

@@ -1,0 +1,266 @@
+"""retrieve: the best documents of every query, with everything that filters need so that none needs the vectors."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.arrays.dots import dots, indexed_dots, unit
+from hnmine.arrays.ragged import Ragged
+from hnmine.config import Config, TeacherTable
+from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
+from hnmine.runtime.threads import together
+from hnmine.science.background import background, sample_rows
+from hnmine.search.byte_products import byte_room
+from hnmine.search.exact import QUERY_BLOCK, IndexProposer, Proposer
+from hnmine.search.field_values import plan_fields, read_values
+from hnmine.search.guide_scores import Guide, no_guide
+from hnmine.search.ivf import ListProposer
+from hnmine.search.ivf_index import open_lists
+from hnmine.search.metadata_filter import Where, described
+from hnmine.search.nearest import Found, Nearest
+from hnmine.search.pairs import pair_cosines
+from hnmine.search.pooling import Depth, Hits, no_sources
+from hnmine.search.sources import Asked, Find, find_together, open_sources, write_names
+from hnmine.search.split_search import STEPS, merged_searches
+from hnmine.search.splits import MERGES, plan_level, remove_splits
+from hnmine.search.word_overlap import Words
+from hnmine.storage.paths import local_copy
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
+from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.store import Shards, read_table
+from hnmine.storage.vectors import VectorStore
+
+
+@dataclass(frozen=True)
+class _State:
+    context: RunContext
+    queries: Shards
+    query_vectors: VectorStore
+    corpus: VectorStore
+    index: Any
+    sample: np.ndarray
+    sample_vectors: np.ndarray
+    words: Words
+    guide: Guide | None
+    where: Where | None
+    byte_room: int | None
+    cache: int
+    before: dict[TeacherTable, Found]
+
+    @cached_property
+    def sources(self) -> list[Find]:
+        """Return the sources of candidates; none where the teacher alone finds them."""
+        left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
+        return open_sources(self.context, partial(_dense, self), left, self.where, before=self.before)
+
+    @cached_property
+    def nearest(self) -> Nearest:
+        """Return what finds the teacher's best documents."""
+        found = self.before.get("embed")
+        return Nearest(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
+
+    @property
+    def depth(self) -> Depth:
+        return Depth.of(self.context.config.retrieve)
+
+    @cached_property
+    def most_positives(self) -> int:
+        """Return the largest number of positives of any query of the run."""
+        return int(Ragged.from_arrow(self.queries.column("positive_rows")).lengths.max(initial=0))
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    plan_level(MERGES + 1)(context, key)  # no item, but what has been merged may go
+    return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
+
+
+def _setup(context: RunContext) -> _State:
+    config, embed = context.config, context.reading("embed")
+    cache = cache_bytes(config)
+    queries = VectorStore(embed / "queries")
+    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+    index, before = _open_index(context), merged_searches(context)
+    searched = index is None and "embed" not in before
+    room = byte_room(config, (documents, queries.rows, queries.dim)) if searched else None
+    cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
+    corpus = VectorStore(embed / "corpus", cache)
+    sample = sample_rows(documents, config.retrieve.background, config.seed)
+    return _State(
+        context,
+        Shards(context.reading("ingest") / "queries", QUERIES),
+        queries,
+        corpus,
+        index,
+        sample,
+        corpus.gather(sample),
+        Words(context.reading("ingest"), cache // 4),
+        # what the teacher's vectors leave of the cache
+        Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
+        Where.open(context, context.folder("retrieve")),
+        room,
+        cache,
+        before,
+    )
+
+
+def _open_index(context: RunContext) -> Any:
+    folder = context.reading("index")
+    choice = read_table(folder / "choice.parquet").to_pylist()[0]
+    if not choice["file"]:
+        return None
+    if choice["kind"] == "ivf":
+        return ListProposer(open_lists(folder), choice["probe"])
+    import faiss
+
+    with local_copy(folder / choice["file"]) as file:
+        index: Any = faiss.read_index(str(file))
+    index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
+    return index
+
+
+def _teacher_depth(config: Config) -> int:
+    """Return how many candidates the teacher itself finds for a query, positives not counted."""
+    retrieve = config.retrieve
+    pairs = zip(retrieve.source, retrieve.depths, strict=True)
+    deep = [depth for source, depth in pairs if source.kind == "dense" and source.teacher is None]
+    return deep[0] if deep else retrieve.top_k
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    table = state.queries.read(item.number)
+    # by row and not by shard: vectors may have been made under another shard size than the queries now have
+    which = np.arange(item.first, item.first + table.num_rows)
+    vectors = state.query_vectors.gather(which)
+    guided = state.guide.queries.gather(which) if state.guide is not None else np.zeros((len(which), 0), np.float32)
+    parts = []
+    for start in range(0, table.num_rows, QUERY_BLOCK):
+        rows, part = table.slice(start, QUERY_BLOCK), slice(start, start + QUERY_BLOCK)
+        parts.append(_retrieve(state, rows, vectors[part], guided[part], item.first + start))
+        tick(rows.num_rows)
+    return pa.concat_tables(parts) if parts else CANDIDATES.empty_table()
+
+
+def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.ndarray, first: int) -> pa.Table:
+    positives = Ragged.from_arrow(table.column("positive_rows"))
+    unique, inverse = np.unique(positives.values, return_inverse=True)
+    vectors = state.corpus.gather(unique)
+    asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
+    candidates, scores, by_source = _find(state, asked)
+    places = candidates.with_values(state.corpus.positions(candidates.values))
+    terms = Ragged.from_arrow(table.column("terms"))
+    similar, (with_query, with_positives), background_of = together(
+        lambda: pair_cosines(state.corpus, places, positives.with_values(inverse), vectors),
+        lambda: state.words.overlaps(terms, candidates, positives),
+        lambda: _backgrounds(state, queries, positives, (vectors, inverse)),
+    )
+    ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
+    columns: dict[str, Any] = {
+        "query_id": table.column("query_id"),
+        "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
+        "positive_rows": positives.to_arrow(pa.int64()),
+        "positive_scores": positives.with_values(indexed_dots(vectors, inverse, queries, positives.owners)).to_arrow(
+            pa.float32()
+        ),
+        "doc_rows": candidates.to_arrow(pa.int64()),
+        "scores": candidates.with_values(scores).to_arrow(pa.float32()),
+        "ranks": candidates.with_values(ranks).to_arrow(pa.int32()),
+        "similarities": similar.to_arrow(pa.float32()),
+        "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
+        "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
+        **background_of,
+        **(state.guide.columns(guided, candidates, positives) if state.guide else no_guide(len(queries))),
+        **by_source,
+    }
+    return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
+
+
+def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa.Array]]:
+    """Return the candidates in the order of the teacher's score, that score, and the columns of the sources."""
+    queries = len(asked.vectors)
+    if not state.sources:
+        hits = _dense(state, asked, state.depth.top_k)
+        return hits.rows, hits.scores, no_sources(queries)
+    found, scores = find_together(state.sources, state.depth, state.corpus, asked)
+    candidates = Ragged.from_lengths(found.rows, np.bincount(found.owners, minlength=queries))
+    return candidates, scores, found.columns(queries)
+
+
+def _dense(state: _State, asked: Asked, depth: int) -> Hits:
+    """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
+    proposer: Proposer | None = None
+    if isinstance(state.index, ListProposer):
+        proposer = state.index
+    elif state.index is not None:
+        # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
+        proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
+    which = asked.first + np.arange(len(asked.vectors))
+    return state.nearest.find(asked.vectors, which, asked.positives, depth, proposer)
+
+
+def _backgrounds(
+    state: _State, queries: np.ndarray, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
+) -> dict[str, pa.Array]:
+    """Return the columns on random documents; a query's own positives do not count as random."""
+    sample = state.sample
+    own = np.zeros((len(queries), len(sample)), dtype=bool)
+    place = np.searchsorted(sample, positives.values)
+    hit = (place < len(sample)) & (sample[np.minimum(place, len(sample) - 1)] == positives.values)
+    own[positives.owners[hit], place[hit]] = True
+    mean, std = background(dots(queries, state.sample_vectors), own)
+    to_sample = dots(unit(vectors[0]), unit(state.sample_vectors))[vectors[1]]
+    positive_mean, positive_std = background(to_sample, positives.values[:, None] == sample)
+    return {
+        "background_mean": pa.array(mean),
+        "background_std": pa.array(std),
+        "positive_background_mean": positives.with_values(positive_mean).to_arrow(pa.float32()),
+        "positive_background_std": positives.with_values(positive_std).to_arrow(pa.float32()),
+    }
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
+    settings = context.config.retrieve.semantic()
+    parts: dict[str, Any] = {
+        "retrieve": {name: value for name, value in settings.items() if name not in ("source", "where")},
+        "index": search_settings,
+        "seed": context.config.seed,
+    }
+    sources = context.config.retrieve.source
+    if sources:  # in their order, which is that of the columns
+        parts["sources"] = [source.part() for source in sources]
+    if context.config.retrieve.where:
+        parts["where"] = [one.part() for one in context.config.retrieve.where]
+    return parts
+
+
+def _finish(context: RunContext, key: str) -> dict[str, Any]:
+    shards = Shards(context.folder("retrieve"), CANDIDATES)
+    total = short = 0
+    for number in range(len(shards)):
+        table = shards.read(number, ["doc_rows", "positive_rows"])
+        lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
+        total += int(lengths.sum())
+        short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
+    write_names(context.config, context.folder("retrieve"), key)
+    remove_splits(context.folder("retrieve"))
+    counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
+    where = Where.open(context, context.folder("retrieve"))
+    return counts if where is None else counts | described(where, shards.rows)
+
+
+STAGE = Stage(
+    name="retrieve",
+    version=6,
+    reads=("ingest", "embed", "index"),
+    parts=_parts,
+    steps=(
+        Step("fields", "rows", plan_fields, lambda context: context, read_values),
+        *STEPS,
+        Step("search", "queries", _plan, _setup, _process, write_lists),
+    ),
+    finish=_finish,
+)

@@ -1,0 +1,1 @@
+"""The data contract: the schema of every table, one module a stage."""

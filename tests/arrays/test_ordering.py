@@ -1,0 +1,61 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.arrays.ordering import Ordered
+from tests.strategies import flat, quick, ragged, scores
+
+lists = st.lists(st.lists(scores, max_size=9), max_size=6)
+
+
+def ordered(made):
+    own = flat(made, np.float32)
+    return Ordered.of(own.values, own.owners, len(made))
+
+
+def groups_of(found):
+    return [found.values[a : a + n].tolist() for a, n in zip(found.starts, found.counts, strict=True)]
+
+
+@quick
+@given(lists)
+def test_each_group_is_sorted_by_itself(made):
+    assert groups_of(ordered(made)) == [sorted(np.float32(x) for x in own) for own in made]
+
+
+@quick
+@given(lists)
+def test_a_ranking_comes_out_as_what_was_sorted_does(made):
+    fallen = [sorted(own, reverse=True) for own in made]
+    found = ordered(fallen)
+    assert groups_of(found) == groups_of(ordered(made))
+    assert not len(found.values) or found.values.base is not None  # a view: nothing was sorted
+
+
+@quick
+@given(lists, st.data())
+def test_groups_in_any_order_come_out_the_same(made, data):
+    own = flat(made, np.float32)
+    order = np.array(data.draw(st.permutations(range(len(own.values)))), dtype=np.int64)
+    moved = Ordered.of(own.values[order], own.owners[order], len(made))
+    assert groups_of(moved) == groups_of(ordered(made))
+
+
+@quick
+@given(lists.filter(len), st.lists(st.tuples(st.integers(0, 5), scores), max_size=9))
+def test_below_is_the_double_loop(made, asked):
+    groups = np.array([g % len(made) for g, _ in asked], dtype=np.int64)
+    values = np.array([x for _, x in asked], dtype=np.float32)
+    expected = [sum(np.float32(y) < x for y in made[g]) for g, x in zip(groups, values, strict=True)]
+    for own in (made, [sorted(one, reverse=True) for one in made]):
+        assert ordered(own).below(values, groups).tolist() == expected
+
+
+@quick
+@given(ragged(st.integers(0, 30), max_length=20), st.data())
+def test_membership_is_the_same_in_short_and_in_long_lists(rows, data):
+    own = flat(rows, np.int64)
+    asked = data.draw(st.lists(st.tuples(st.integers(0, max(0, len(rows) - 1)), st.integers(0, 40)), max_size=20))
+    asked = asked if rows else []
+    at, values = (np.array([pair[i] for pair in asked], dtype=np.int64) for i in (0, 1))
+    assert own.contains(at, values).tolist() == [x in rows[g] for g, x in asked]

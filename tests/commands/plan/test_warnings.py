@@ -1,0 +1,52 @@
+"""A plan warns of a setting of [filter] exactly where changing it changes nothing that the rules see."""
+
+from pathlib import Path
+
+import pytest
+
+from hnmine.commands.plan.warnings import warnings_of
+from hnmine.config import FilterConfig
+from hnmine.stages.filter.verdicts import resolved
+from tests.support import config_for
+
+OTHER = {"percent": 0.5, "easiest": 0.4, "margin": 0.3, "adaptive": 0.2, "two_sided": 2.0, "guide_margin": 0.1}
+
+
+def warned(tmp_path: Path, **tables: object) -> str:
+    return " ".join(warnings_of(config_for(tmp_path, **tables), 1000, "flat"))
+
+
+@pytest.mark.parametrize("name", ["percent", "easiest"])
+def test_auto_takes_its_own_percent_and_easiest_and_says_so(tmp_path: Path, name: str) -> None:
+    assert resolved(FilterConfig(rule="auto", **{name: OTHER[name]})) == resolved(FilterConfig(rule="auto"))
+    found = warned(tmp_path, filter={"rule": "auto", name: OTHER[name]})
+    assert f"filter.{name} is set, but filter.rule is 'auto', which takes" in found
+
+
+def test_auto_looks_at_the_rate_to_tolerate_and_is_not_warned_of_it(tmp_path: Path) -> None:
+    rated = FilterConfig(rule="auto", max_false_negative_rate=0.01)
+    assert resolved(rated) != resolved(FilterConfig(rule="auto"))
+    assert "max_false_negative_rate" not in warned(tmp_path, filter={"rule": "auto", "max_false_negative_rate": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("rule", "used"),
+    [
+        ("percent", ["percent", "easiest"]), ("margin", ["margin", "easiest"]), ("adaptive", ["adaptive", "easiest"]),
+        ("two_sided", ["two_sided"]), ("calibrated", []),
+        (["percent", "two_sided"], ["percent", "easiest", "two_sided"]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_rule_is_warned_of_the_settings_of_the_others(tmp_path: Path, rule: str, used: list[str]) -> None:
+    found = warned(tmp_path, filter={"rule": rule, **OTHER})
+    assert {name for name in OTHER if f"filter.{name} is set" in found} == OTHER.keys() - set(used)
+
+
+def test_batches_look_at_two_sided_under_any_rule(tmp_path: Path) -> None:
+    assert "two_sided" not in warned(tmp_path, filter={"rule": "percent", "two_sided": 1.0}, emit={"batch_size": 8})
+
+
+def test_a_quantile_without_the_anchor_that_takes_it_is_named(tmp_path: Path) -> None:
+    assert "filter.anchor_quantile is set" in warned(tmp_path, filter={"anchor_quantile": 0.1})
+    assert "anchor_quantile" not in warned(tmp_path, filter={"anchor": "quantile", "anchor_quantile": 0.1})

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.science.positive_percentile import positive_weight, standing, suspected
+from hnmine.stages.filter.bad_positives import standings
+from hnmine.stages.filter.candidates import Batch
+from tests import oracles
+from tests.strategies import World, flat, make_query, quick, ragged, scores, worlds
+
+quantiles = st.sampled_from([0.0, 1e-12, 0.1, 0.25, 1 / 3, 0.5, 0.7, 0.9, 1.0])
+pairs = st.lists(st.tuples(ragged(scores, max_rows=1), ragged(scores, max_rows=1, max_length=8)), max_size=5)
+
+
+def lists(made):
+    """Return (positives, others): one list a query."""
+    positives = [own[0] if own else [] for own, _ in made]
+    return positives, [others[0] if others else [] for _, others in made]
+
+
+def ask(positives, others):
+    own, rest = flat(positives, np.float32), flat(others, np.float32)
+    return standing(own.values, own.owners, rest.values, rest.owners)
+
+
+@quick
+@given(pairs)
+def test_standings_are_those_of_the_double_loop(made):
+    positives, others = lists(made)
+    found = ask(positives, others)
+    assert found.dtype == np.float32
+    expected = [oracles.standing(s, rest) for own, rest in zip(positives, others, strict=True) for s in own]
+    assert found.tolist() == [float(np.float32(share)) for share in expected]
+
+
+@quick
+@given(pairs, st.data())
+def test_the_order_of_candidates_and_of_queries_changes_nothing(made, data):
+    positives, others = lists(made)
+    before = ask(positives, others).tolist()
+    shuffled = [data.draw(st.permutations(rest)) for rest in others]
+    assert ask(positives, shuffled).tolist() == before
+    order = data.draw(st.permutations(range(len(positives))))
+    one_by_one = [ask([positives[i]], [others[i]]).tolist() for i in order]
+    after = ask([positives[i] for i in order], [others[i] for i in order]).tolist()
+    assert after == [share for shares in one_by_one for share in shares]
+
+
+@quick
+@given(pairs)
+def test_a_higher_score_never_stands_lower(made):
+    positives, others = lists(made)
+    share = iter(ask(positives, others).tolist())
+    for own in positives:
+        by_score = sorted((s, next(share)) for s in own)
+        assert [s for _, s in by_score] == sorted(s for _, s in by_score)
+        assert all(0 <= s <= 1 for _, s in by_score)
+
+
+@quick
+@given(pairs, quantiles, quantiles)
+def test_a_higher_quantile_suspects_no_fewer_and_weighs_no_higher(made, one, other):
+    found = ask(*lists(made))
+    low, high = sorted([one, other])
+    assert (suspected(found, low) <= suspected(found, high)).all()
+    assert not suspected(found, 0.0).any()
+    if low > 0:
+        assert (positive_weight(found, low) >= positive_weight(found, high)).all()
+
+
+@quick
+@given(pairs, quantiles)
+def test_the_suspected_and_no_others_weigh_less_than_1(made, quantile):
+    found = ask(*lists(made))
+    weights = positive_weight(found, quantile)
+    assert weights.dtype == np.float32
+    assert ((weights >= 0) & (weights <= 1)).all()
+    np.testing.assert_array_equal(weights < 1, suspected(found, quantile))
+    expected = [oracles.positive_weight(share, quantile) for share in found.tolist()]
+    assert weights.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_by_hand_with_ties_and_negative_scores():
+    found = ask([[0.5, -0.2, 0.9], [0.1], [-1.0]], [[0.5, 0.5, -0.3, 0.2], [], [-1.0, -1.0]])
+    assert found.tolist() == [0.5, 0.25, 1.0, 1.0, 0.0]
+    assert suspected(found, 0.5).tolist() == [False, True, False, False, True]
+    assert positive_weight(found, 0.5).tolist() == [1.0, 0.5, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("tenths", range(11))
+def test_a_share_equal_to_the_quantile_is_not_suspected(tenths):
+    found = ask([[0.5]], [[0.1] * tenths + [0.9] * (10 - tenths)])
+    assert not suspected(found, tenths / 10).any()
+    assert positive_weight(found, tenths / 10).tolist() == [1]
+
+
+def test_nothing_at_all():
+    assert ask([], []).tolist() == []
+    assert ask([[]], [[0.5]]).tolist() == []
+
+
+@quick
+@given(worlds())
+def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
+    found = standings(world.batch())
+    expected = [
+        oracles.standing(s, [x for d, x in zip(q.candidates, q.scores, strict=True) if d not in q.positives])
+        for q in world.queries
+        for s in q.positive_scores
+    ]
+    assert found.values.tolist() == [float(np.float32(share)) for share in expected]
+
+
+@quick
+@given(worlds(min_queries=2), st.integers(0, 4))
+def test_a_batch_split_in_slices_gets_the_same_standings(world, cut):
+    table = world.table()
+    parts = [Batch.from_table(part) for part in (table.slice(0, cut), table.slice(cut))]
+    found = np.concatenate([standings(part).values for part in parts])
+    np.testing.assert_array_equal(found, standings(world.batch()).values)
+
+
+def test_a_query_whose_candidates_are_all_positives():
+    world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.1}, {0: 0.9, 1: 0.1})])
+    assert standings(world.batch()).values.tolist() == [1.0, 1.0]
