@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
-from hnmine.config.candidates_only import check_partial
+from hnmine.config.candidates_only import is_cheap, is_partial
 from hnmine.config.emit import LABELED
-from hnmine.config.rescore import check_enough_rescored, check_rescore_column, check_rescored
 from hnmine.config.root import Config
 from hnmine.config.sizes import parse_size
-from hnmine.config.sources import check_sources
+from hnmine.config.sources import ONLY, RESERVED, SourceConfig
 from hnmine.config.teacher import CHOICE, TeacherTable
-from hnmine.config.where import check_where
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -238,6 +237,106 @@ def check_previous(config: Config) -> Iterator[str]:
         yield (
             'previous.run: two runs are compared by their teachers\' scores, and filter.score is "rescored"; leave the '
             'table [previous] out, or set filter.score = "teacher"'
+        )
+
+
+def check_sources(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the sources of a config."""
+    retrieve = config.retrieve
+    names = [source.label for source in retrieve.source]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"retrieve.source: {names.count(name)} sources are called {name!r}; give each a name of its own"
+    if sum(source.kind == "dense" and source.teacher is None for source in retrieve.source) > 1:
+        yield (
+            'retrieve.source: kind = "dense" is there more than once without a teacher of its own, but there is one '
+            "teacher in [embed]; leave all but one out, or give the others a table teacher"
+        )
+    for number, source in enumerate(retrieve.source):
+        yield from _check_one(f"retrieve.source.{number}", source)
+    if retrieve.fuse == "quota" and retrieve.quota is None:
+        yield 'retrieve.quota: needed where retrieve.fuse = "quota"'
+    if retrieve.fuse != "union" and not retrieve.source:
+        yield f"retrieve.fuse: {retrieve.fuse!r} needs sources to fuse; add tables [[retrieve.source]]"
+    if retrieve.quota is not None and retrieve.fuse != "quota":
+        yield f'retrieve.quota: only fuse = "quota" looks at it, and retrieve.fuse is {retrieve.fuse!r}'
+
+
+def _check_one(where: str, source: SourceConfig) -> Iterator[str]:
+    """Yield what is wrong with one source; `where` is its key."""
+    if source.label in RESERVED:
+        yield f"{where}.name: {source.label!r} has a meaning of its own in the column source; choose another"
+    if source.teacher is not None and source.name is None:
+        yield f"{where}.name: needed where a source has a teacher of its own"
+    if source.teacher is not None and not source.label.strip("."):
+        yield f"{where}.name: {source.label!r} cannot name a folder; choose another"
+    if source.kind == "run" and source.path is None:
+        yield f'{where}.path: needed where kind = "run"'
+    for kind, keys in ONLY.items():
+        given = [key for key in keys if key in source.model_fields_set and kind != source.kind]
+        if given:
+            yield f"{where}.{given[0]}: only a source of kind {kind!r} has it, and this one is {source.kind!r}"
+    if source.stem and source.language == "none":
+        yield f'{where}.stem: language = "none" has no stems; name the language, or leave stem out'
+
+
+def check_where(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the conditions of a config."""
+    seen: list[dict[str, Any]] = []
+    for number, one in enumerate(config.retrieve.where):
+        key = f"retrieve.where.{number}"
+        if one.query_field is not None and one.with_ == "positive":
+            yield f'{key}.query_field: with = "positive" takes the values of documents; leave query_field out'
+        if {**one.part(), "missing": None} in seen:
+            yield f"{key}: the same condition is there twice; leave one out"
+        for other in config.retrieve.where[:number]:
+            same = (other.field, other.asked) == (one.field, one.asked)
+            if (
+                same
+                and {one.must, other.must} == {"match", "differ"}
+                and not (one.allows_missing and other.allows_missing)
+            ):
+                yield f"{key}: {one.field} cannot both match and differ; no document could be a candidate"
+        seen.append({**one.part(), "missing": None})
+
+
+def check_rescored(config: Config) -> Iterator[str]:
+    """Yield filter settings that need the table [rescore] where there is none, or that contradict it."""
+    if config.filter.score == "rescored" and config.rescore is None:
+        yield 'filter.score: "rescored" needs a cross-encoder; add a table [rescore] with its model'
+
+
+def check_rescore_column(config: Config) -> Iterator[str]:
+    """Yield the extra column that needs the table [rescore] where there is none."""
+    if config.rescore is None and "rescore_score" in config.emit.extra_columns:
+        yield "emit.extra_columns: rescore_score needs a cross-encoder; add a table [rescore] with its model"
+
+
+def check_enough_rescored(config: Config) -> Iterator[str]:
+    """Yield that fewer candidates are rescored than negatives are wanted of them."""
+    if config.rescore is None or config.filter.score != "rescored" or config.emit.fallback != "none":
+        return
+    if config.emit.retrieved_negatives > config.rescore.top_n:
+        yield (
+            f"emit.num_negatives: {config.emit.retrieved_negatives} wanted, but only the best "
+            f"rescore.top_n = {config.rescore.top_n} candidates are rescored, and no others may be negatives"
+        )
+
+
+def check_partial(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the choice of documents that are embedded."""
+    for table, teacher in config.teachers.items():
+        given = [name for name in CHOICE if name in teacher.model_fields_set and table != "embed"]
+        if given:
+            yield f"{table}.{given[0]}: only [embed] has it: the guide and the teachers of sources embed all documents"
+    if is_partial(config) and not any(map(is_cheap, config.retrieve.source)):
+        yield (
+            'embed.documents: "candidates" embeds what other sources find, and there is none; add for example '
+            '[[retrieve.source]] with kind = "bm25"'
+        )
+    if is_partial(config) and config.previous is not None:
+        yield (
+            'embed.documents: "candidates" makes no vectors of the negatives that [previous] scores again; '
+            'set embed.documents = "all"'
         )
 
 

@@ -1,14 +1,10 @@
 """The tables `[[retrieve.where]]`: which documents may be candidates of which query, by columns of the user's files."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from hnmine.config.base import Name, Section, setting
-
-if TYPE_CHECKING:
-    from hnmine.config import Config
 
 ORDERED = ("before", "after")
 """What compares by size, and so needs numbers or dates."""
@@ -47,23 +43,3 @@ class WhereConfig(Section):
     def part(self) -> dict[str, Any]:
         """Return what it determines, for content keys: defaults spelled out."""
         return {"field": self.field, "must": self.must, "query": self.asked, "missing": self.allows_missing}
-
-
-def check_where(config: "Config") -> Iterator[str]:
-    """Yield what is wrong with the conditions of a config."""
-    seen: list[dict[str, Any]] = []
-    for number, one in enumerate(config.retrieve.where):
-        key = f"retrieve.where.{number}"
-        if one.query_field is not None and one.with_ == "positive":
-            yield f'{key}.query_field: with = "positive" takes the values of documents; leave query_field out'
-        if {**one.part(), "missing": None} in seen:
-            yield f"{key}: the same condition is there twice; leave one out"
-        for other in config.retrieve.where[:number]:
-            same = (other.field, other.asked) == (one.field, one.asked)
-            if (
-                same
-                and {one.must, other.must} == {"match", "differ"}
-                and not (one.allows_missing and other.allows_missing)
-            ):
-                yield f"{key}: {one.field} cannot both match and differ; no document could be a candidate"
-        seen.append({**one.part(), "missing": None})
