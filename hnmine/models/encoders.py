@@ -20,7 +20,7 @@ from hnmine.models.quantised import Quantised
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256
 
-Made = Callable[[Callable[[int], None]], np.ndarray]
+EncodeTexts = Callable[[Callable[[int], None]], np.ndarray]
 """Makes the vectors of texts that are ready for it; its argument is told how many more are done."""
 
 
@@ -33,7 +33,7 @@ class Encoder(Protocol):
 
     cell_rows: int
 
-    def prepare(self, texts: Sequence[str], kind: Kind) -> Made:
+    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return what makes the texts' vectors; all that needs no model, as tokenising, is done by then."""
         ...
 
@@ -42,7 +42,7 @@ class Encoder(Protocol):
         ...
 
 
-def cell_rows_of(config: EmbedConfig) -> int:
+def largest_cell_rows(config: EmbedConfig) -> int:
     """Return a number of rows that every encoder's `cell_rows` divides, before any encoder is loaded."""
     return HASH_CELL_ROWS if config.model == "hash" else CELL_ROWS
 
@@ -63,7 +63,7 @@ class HashEncoder:
     def __init__(self, config: EmbedConfig) -> None:
         self.config = config
 
-    def prepare(self, texts: Sequence[str], kind: Kind) -> Made:
+    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return what makes the texts' vectors."""
         return partial(self._made, texts, kind)
 
@@ -119,14 +119,14 @@ def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray
         InputError: a vector holds a number that is not finite, or is all zeros under cosine.
     """
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    for bad, fault in faults(vectors, similarity):
+    for bad, fault in vector_faults(vectors, similarity):
         raise InputError(f"{what}: {len(bad):,} vectors {fault}, the first in row {bad[0]:,}")
     if similarity == "dot":
         return vectors
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
-def faults(vectors: np.ndarray, similarity: str) -> Iterator[tuple[np.ndarray, str]]:
+def vector_faults(vectors: np.ndarray, similarity: str) -> Iterator[tuple[np.ndarray, str]]:
     """Yield (rows, what is wrong with them) for float32 vectors that cannot be compared with others."""
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():

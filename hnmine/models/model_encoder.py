@@ -12,7 +12,7 @@ from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.teacher import Kind
 from hnmine.errors import ModelError
 from hnmine.models.model_files import find_model, first_line, require_models
-from hnmine.models.quantised import Quantised, attach, require_openvino
+from hnmine.models.quantised import Quantised, require_openvino, use_quantised
 from hnmine.runtime.worker_slot import choose_device, cores, my_place, thread_share
 
 # Rows that are tokenised and sorted together. Padding shows in the last bits of a vector, so that a text must meet
@@ -73,7 +73,7 @@ class ModelEncoder:
         self.batch_tokens = config.batch_tokens or BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)
         if quantised is not None:
             names = list(next(self.tensors(["text"], "document"), {}))
-            attach(self.model, quantised, names, thread_share(cores(), my_place().count))
+            use_quantised(self.model, quantised, names, thread_share(cores(), my_place().count))
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> Callable[[Callable[[int], None]], np.ndarray]:
         """Return what makes the texts' vectors, the texts tokenised by then where the model allows it."""
@@ -89,7 +89,7 @@ class ModelEncoder:
         features = self._features(list(texts), kind)
         if features is not None:
             for rows in self._batches(features):
-                yield {k: v.contiguous() for k, v in cut(features, rows).items() if torch.is_tensor(v)}
+                yield {k: v.contiguous() for k, v in slice_features(features, rows).items() if torch.is_tensor(v)}
 
     def _batches(self, features: dict[str, Any]) -> list[np.ndarray]:
         return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
@@ -103,7 +103,7 @@ class ModelEncoder:
         if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 cannot be asked
             return None
         features = self.model.preprocess(texts, prompt=self._prompt(kind), **self._task(kind))
-        return dict(features) if can_be_cut(features, len(texts)) else None
+        return dict(features) if is_sliceable(features, len(texts)) else None
 
     def _prompt(self, kind: Kind) -> str | None:
         """Return the prompt: the config's, else the one that the model itself puts before every text, if any."""
@@ -121,7 +121,7 @@ class ModelEncoder:
         out: np.ndarray | None = None
         with torch.inference_mode():
             for rows in self._batches(features):
-                batch = cut(features, rows)
+                batch = slice_features(features, rows)
                 moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
                 found = self.model(moved, **self._task(kind))["sentence_embedding"]
                 vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
@@ -168,7 +168,7 @@ def cell_rows(longest: int | None) -> int:
     return rows
 
 
-def can_be_cut(features: Any, texts: int) -> bool:
+def is_sliceable(features: Any, texts: int) -> bool:
     """Tell whether features are one row a text of tokens and padding at one end, and scalars that hold for all.
 
     What else models take (images, packed or averaged tokens, padding to a fixed width) is left to themselves.
@@ -186,7 +186,7 @@ def can_be_cut(features: Any, texts: int) -> bool:
     return int(mask.sum(1).max()) == mask.shape[1]
 
 
-def cut(features: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+def slice_features(features: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     """Return the features of some rows, without the columns that are padding in all of them."""
     import torch
 

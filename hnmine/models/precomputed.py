@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hnmine.config import Columns, Config, TeacherTable
 from hnmine.errors import InputError, few
-from hnmine.models.encoders import faults
+from hnmine.models.encoders import vector_faults
 from hnmine.readers.columns import USUAL
 from hnmine.runtime.prefetch import one_ahead
 from hnmine.runtime.stage import RunContext
@@ -180,7 +180,7 @@ def _looked_at(parts: Iterator[np.ndarray], similarity: str, bad: dict[str, list
     for part in parts:
         with np.errstate(over="ignore"):
             vectors = np.ascontiguousarray(part, dtype=np.float32)
-        for rows, fault in faults(vectors, similarity):
+        for rows, fault in vector_faults(vectors, similarity):
             bad.setdefault(fault, []).append(first + rows)
         yield vectors
         first += len(vectors)

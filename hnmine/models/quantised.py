@@ -99,7 +99,7 @@ def _converted(model: Any, example: list[Any], names: list[str]) -> Any:
         return reader.convert(reader.load(traced))
 
 
-def attach(model: Any, quantised: Quantised, names: Sequence[str], threads: int) -> None:
+def use_quantised(model: Any, quantised: Quantised, names: Sequence[str], threads: int) -> None:
     """Let a model's transformer run by OpenVINO from now on; its own weights are let go.
 
     Args:

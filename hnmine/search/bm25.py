@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack, unpack
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import MissingExtra
-from hnmine.search.pooling import Hits
+from hnmine.search.candidate_pool import Hits
 from hnmine.storage.paths import local_copy
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.index import BM25

@@ -20,8 +20,8 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.threads import in_threads
-from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, Proposer, best_of, shares
-from hnmine.search.pairs import Corpus
+from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, Proposer, query_parts, scan_products
+from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block
 
 # Instructions that add up products of bytes in 32 bits; without them bytes are no faster, or not exact.
@@ -46,7 +46,7 @@ _TRIAL = 64
 _MOST = 8
 
 
-def bytes_pay(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+def byte_products_are_fast(cpu: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether products of bytes are exact and fast here: a CPU with such instructions, and torch at hand.
 
     Args:
@@ -70,7 +70,7 @@ def _exact() -> bool:
     return bool((found == bytes_.astype(np.int64) @ bytes_.astype(np.int64).T).all())
 
 
-def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
+def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
     """Return how many bytes rounded documents may take in a search by products of bytes; None where floats serve.
 
     Args:
@@ -82,7 +82,7 @@ def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], boo
         ConfigError: bytes are asked for where they cannot serve.
     """
     documents, queries, dim = size
-    able = able or bytes_pay
+    able = able or byte_products_are_fast
     asked, cache = config.index.product, cache_bytes(config) - TORCH_BYTES
     work = 2.0 * documents * dim * queries / config.workers
     if asked == "float32" or config.index.device is not None or dim > MOST_DIM or config.retrieve.where:
@@ -99,7 +99,7 @@ def byte_room(config: Config, size: tuple[int, int, int], able: Callable[[], boo
 
 
 @dataclass(frozen=True)
-class Rounded:
+class ByteVectors:
     """Vectors as bytes, in an order that lets those of like size share a step.
 
     Attributes:
@@ -119,7 +119,7 @@ class Rounded:
     rows: int
 
     @classmethod
-    def of(cls, vectors: np.ndarray, rows: int) -> "Rounded":
+    def of(cls, vectors: np.ndarray, rows: int) -> "ByteVectors":
         """Round vectors, in groups of `rows` of like size; those of one row each stay in their order."""
         import torch
 
@@ -166,7 +166,7 @@ class ByteProducts:
         dim: numbers a vector.
     """
 
-    def __init__(self, documents: Rounded, queries: Rounded, part: slice, dim: int) -> None:
+    def __init__(self, documents: ByteVectors, queries: ByteVectors, part: slice, dim: int) -> None:
         import torch
 
         self._documents, self._queries, self._dim = documents, queries.numbers[part], dim
@@ -224,9 +224,9 @@ class ByteProposer(Proposer):
         room: bytes that rounded documents may take in memory; those beyond are rounded again for every search.
     """
 
-    def __init__(self, corpus: Corpus, room: int) -> None:
+    def __init__(self, corpus: VectorBlocks, room: int) -> None:
         self.corpus, self.room = corpus, room
-        self._kept: dict[int, Rounded] = {}
+        self._kept: dict[int, ByteVectors] = {}
         self._share = 1.0 + _MORE
         self.trial = _TRIAL
         self._floats, self._wanted = ExactProposer(corpus), 1
@@ -258,24 +258,24 @@ class ByteProposer(Proposer):
         if self._share > _MOST or k > _MOST * (self._wanted + SLACK):
             self._last = (which[:0], np.zeros((0, 1), dtype=np.uint64))
             return self._floats.propose(queries, which, k)
-        rounded = Rounded.of(queries, 1)
+        rounded = ByteVectors.of(queries, 1)
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 
-        def look(block: Block, documents: Rounded, part: slice) -> None:
+        def look(block: Block, documents: ByteVectors, part: slice) -> None:
             products = ByteProducts(documents, rounded, part, queries.shape[1])
-            best[part] = best_of(products, block.first + documents.order, best[part])
+            best[part] = scan_products(products, block.first + documents.order, best[part])
 
         with _one_thread():
             for block in self.corpus.blocks():
                 documents = self._rounded(block)
-                in_threads(lambda part, b=block, d=documents: look(b, d, part), shares(len(queries)))  # type: ignore[misc]
+                in_threads(lambda part, b=block, d=documents: look(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
         self._last = (which, best)
         return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)
 
-    def _rounded(self, block: Block) -> Rounded:
+    def _rounded(self, block: Block) -> ByteVectors:
         if block.first in self._kept:
             return self._kept[block.first]
-        documents = Rounded.of(block.vectors, TILE_ROWS)
+        documents = ByteVectors.of(block.vectors, TILE_ROWS)
         if sum(kept.nbytes for kept in self._kept.values()) + documents.nbytes <= self.room:
             self._kept[block.first] = documents
         return documents

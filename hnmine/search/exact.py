@@ -17,7 +17,7 @@ from hnmine.arrays.dots import error_bound, longest
 from hnmine.arrays.topk import NOTHING, last_score, pack, rows_of
 from hnmine.arrays.topk_buffer import Best
 from hnmine.runtime.threads import in_threads, thread_count
-from hnmine.search.pairs import Corpus, pair_scores
+from hnmine.search.pair_scores import VectorBlocks, pair_scores
 from hnmine.storage.vectors import Block
 
 SLACK = 16
@@ -65,7 +65,7 @@ class Proposer(ABC):
         """
 
 
-class Lengths:
+class LongestVector:
     """The length of the longest vector of the blocks that went by, each looked at once."""
 
     def __init__(self) -> None:
@@ -164,32 +164,34 @@ class ExactProposer(Proposer):
         corpus: vectors of all documents.
     """
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus, self.lengths = corpus, Lengths()
+    def __init__(self, corpus: VectorBlocks) -> None:
+        self.corpus, self.lengths = corpus, LongestVector()
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
-        parts = shares(len(queries))
+        parts = query_parts(len(queries))
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 
         def look(block: Block, part: slice) -> None:
             rows = block.first + np.arange(len(block.vectors))
-            best[part] = best_of(MatrixProducts(block.vectors, queries[part]), rows, best[part])
+            best[part] = scan_products(MatrixProducts(block.vectors, queries[part]), rows, best[part])
 
         with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
             for block in self.corpus.blocks():
                 in_threads(lambda part, block=block: look(block, part), parts)  # type: ignore[misc]  # for this block
                 self.lengths.see(block)
-        return named(best, queries, self.lengths.longest)
+        return as_proposal(best, queries, self.lengths.longest)
 
 
-def shares(queries: int) -> list[slice]:
+def query_parts(queries: int) -> list[slice]:
     """Return the parts of some queries that threads search by themselves."""
     size = min(TILE_QUERIES, max(1, -(-queries // thread_count())))
     return [slice(first, first + size) for first in range(0, queries, size)]
 
 
-def best_of(products: Products, rows: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+def scan_products(
+    products: Products, rows: np.ndarray, best: np.ndarray, allowed: np.ndarray | None = None
+) -> np.ndarray:
     """Return the running best of some queries after some documents, by the products' scores.
 
     Args:
@@ -218,7 +220,7 @@ def best_of(products: Products, rows: np.ndarray, best: np.ndarray, allowed: np.
     return found.keys
 
 
-def named(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
+def as_proposal(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
     """Return what a proposer gives: the rows of the best, and a bound on the score of any other document.
 
     Args:
@@ -247,7 +249,7 @@ class IndexProposer(Proposer):
         return self.rows[which], np.full(len(queries), -np.inf, dtype=np.float32)
 
 
-def search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
+def search(corpus: VectorBlocks, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
     """Return the k best documents of each query.
 
     Args:
@@ -266,7 +268,7 @@ def search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer) -> n
     return best
 
 
-def _search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer, part: np.ndarray) -> np.ndarray:
+def _search(corpus: VectorBlocks, queries: np.ndarray, k: int, proposer: Proposer, part: np.ndarray) -> np.ndarray:
     best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
     asked, todo = np.full(len(queries), proposer.first(k)), part
     while len(todo):
@@ -278,7 +280,7 @@ def _search(corpus: Corpus, queries: np.ndarray, k: int, proposer: Proposer, par
     return np.asarray(best[part])
 
 
-def _decide(corpus: Corpus, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+def _decide(corpus: VectorBlocks, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     """Return the keys of the k best of the proposed documents, scored one by one; shape (q, k)."""
     keys = np.full((len(rows), max(k, rows.shape[1])), NOTHING, dtype=np.uint64)
     found = np.flatnonzero(rows >= 0)

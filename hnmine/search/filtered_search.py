@@ -5,9 +5,9 @@ import numpy as np
 from hnmine.arrays.dots import indexed_dots
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, pack
-from hnmine.search.exact import Lengths, MatrixProducts, Proposer, best_of, named
-from hnmine.search.metadata_filter import Where
-from hnmine.search.pairs import Corpus
+from hnmine.search.exact import LongestVector, MatrixProducts, Proposer, as_proposal, scan_products
+from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.pair_scores import VectorBlocks
 
 # From so many queries of a class on, copying the vectors of its documents costs less than going through all of them.
 _TOGETHER = 16
@@ -15,7 +15,7 @@ _TOGETHER = 16
 _ALONE = 64
 
 
-class AllowedProposer(Proposer):
+class FilteredProposer(Proposer):
     """Proposes by matrix products over the documents that each query allows; nothing allowed can be missed.
 
     Args:
@@ -25,7 +25,9 @@ class AllowedProposer(Proposer):
         held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
     """
 
-    def __init__(self, corpus: Corpus, where: Where, rows: np.ndarray, held: np.ndarray | None = None) -> None:
+    def __init__(
+        self, corpus: VectorBlocks, where: MetadataFilter, rows: np.ndarray, held: np.ndarray | None = None
+    ) -> None:
         self.corpus, self.where, self.classes, self.held = corpus, where, where.classes[rows], held
 
     def _mask(self, number: int, first: int, last: int) -> np.ndarray:
@@ -38,7 +40,7 @@ class AllowedProposer(Proposer):
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best allowed documents of each query, and the score of the last with room for rounding."""
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-        lengths = Lengths()
+        lengths = LongestVector()
         numbers, inverse, sizes = np.unique(self.classes[which], return_inverse=True, return_counts=True)
         inverse = inverse.reshape(-1)
         few = np.flatnonzero(sizes[inverse] < _TOGETHER)
@@ -49,16 +51,16 @@ class AllowedProposer(Proposer):
                 own = np.flatnonzero(inverse == place)
                 rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
                 products = MatrixProducts(block.vectors[rows], queries[own])
-                best[own] = best_of(products, rows + block.first, best[own])
+                best[own] = scan_products(products, rows + block.first, best[own])
             for first in range(0, len(few), _ALONE):
                 own = few[first : first + _ALONE]
                 masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
                 products = MatrixProducts(block.vectors, queries[own])
-                best[own] = best_of(products, np.arange(*span), best[own], masks)
-        return named(best, queries, lengths.longest)
+                best[own] = scan_products(products, np.arange(*span), best[own], masks)
+        return as_proposal(best, queries, lengths.longest)
 
 
-def with_positives(
+def add_positives(
     keys: np.ndarray, vectors: np.ndarray, positives: Ragged, queries: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
     """Return the best allowed documents of each query with its labelled positives among them, allowed or not.

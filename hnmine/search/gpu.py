@@ -10,8 +10,8 @@ import numpy as np
 from hnmine.arrays.topk import NOTHING, keep_best, pack
 from hnmine.errors import ConfigError, MissingExtra
 from hnmine.runtime.worker_slot import choose_device, my_place
-from hnmine.search.exact import Lengths, Proposer, named
-from hnmine.search.pairs import Corpus
+from hnmine.search.exact import LongestVector, Proposer, as_proposal
+from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block
 
 # Scores of at most this many pairs are held at once: 1 GiB of float32.
@@ -30,7 +30,7 @@ class TorchProposer(Proposer):
         ConfigError: torch does not see the device.
     """
 
-    def __init__(self, corpus: Corpus, device: str) -> None:
+    def __init__(self, corpus: VectorBlocks, device: str) -> None:
         try:
             import torch
         except ImportError:
@@ -45,7 +45,7 @@ class TorchProposer(Proposer):
             raise ConfigError(
                 f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
             ) from None
-        self.corpus, self.lengths = corpus, Lengths()
+        self.corpus, self.lengths = corpus, LongestVector()
         self._kept: dict[int, Any] = {}
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,7 @@ class TorchProposer(Proposer):
                     rows = places.cpu().numpy() + block.first
                     keys, owners = pack(scores.cpu().numpy(), rows), np.repeat(np.arange(len(rows)), rows.shape[1])
                     best[part] = keep_best(best[part], keys.ravel(), owners, k)
-        return named(best, queries, self.lengths.longest)
+        return as_proposal(best, queries, self.lengths.longest)
 
     def _moved(self, block: Block) -> Any:
         """Return a block's vectors on the device, kept there while half of its memory is free."""

@@ -12,7 +12,7 @@ from hnmine.config import Config
 from hnmine.config.sources import SourceConfig
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.runs import LINES, RUN_ENDINGS, read_run
-from hnmine.search.pooling import Hits
+from hnmine.search.candidate_pool import Hits
 from hnmine.storage.input_files import Source, find_sources
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.index import IMPORTED
@@ -54,8 +54,8 @@ def import_run(source: SourceConfig, config: Config, ingest: Path) -> pa.Table:
             problems.add(str(error))
     lines = pa.concat_tables(parts)
     rows = {
-        "query": _rows(lines.column("query_id"), *known_rows(ingest, "query")),
-        "document": _rows(lines.column("doc_id"), *known_rows(ingest, "document")),
+        "query": _rows(lines.column("query_id"), *rows_by_id(ingest, "query")),
+        "document": _rows(lines.column("doc_id"), *rows_by_id(ingest, "document")),
     }
     if config.input.unknown_ids == "error":
         for kind, column in (("query", "query_id"), ("document", "doc_id")):
@@ -69,7 +69,7 @@ def import_run(source: SourceConfig, config: Config, ingest: Path) -> pa.Table:
     return _ordered(rows["query"], rows["document"], lines)
 
 
-def known_rows(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
+def rows_by_id(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
     """Return the ids of all queries or documents of the input, and their rows; those left out have `_LEFT_OUT`."""
     table = read_table(ingest / "left_out.parquet").cast(LEFT_OUT)
     left_out = table.filter(pc.equal(table.column("kind"), kind)).column("id")

@@ -4,6 +4,7 @@ Queries that allow the same documents are one class, so that a search goes throu
 once a query.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,19 +17,21 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import WhereConfig
-from hnmine.errors import InputError
-from hnmine.readers.fields import order_of
-from hnmine.runtime.stage import RunContext
-from hnmine.search.field_values import load_values
-from hnmine.search.shared_values import any_wanted, same_lists, same_rows
+from hnmine.errors import InputError, Problems
+from hnmine.readers.fields import order_of, read_fields, wanted_fields
+from hnmine.runtime.stage import Item, RunContext, Tick
+from hnmine.search.imported_run import rows_by_id
+from hnmine.storage.keys import item_key
+from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards
+from hnmine.storage.schemas.retrieve import FIELD_VALUES
+from hnmine.storage.store import Shards, read_table
 
 _KEPT_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
-class Condition:
+class FieldCondition:
     """One condition over the whole run; values are numbers, ascending as the values are.
 
     Attributes:
@@ -68,7 +71,7 @@ class Condition:
         offsets = self.documents.offsets[first : last + 1]
         if not len(own):
             return np.full(last - first, self.config.allows_missing)
-        hit = any_wanted(self.documents.values, offsets, self._wanted(own))
+        hit = lists_with_any(self.documents.values, offsets, self._wanted(own))
         return self._decide(hit, np.diff(offsets) > 0)
 
     def pairs(self, lists: Ragged, which: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -107,7 +110,7 @@ def _ends(lists: Ragged, above: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Where:
+class MetadataFilter:
     """All conditions of a run together.
 
     Attributes:
@@ -116,19 +119,19 @@ class Where:
         speakers: int64, one a class: a query of it.
     """
 
-    conditions: list[Condition]
+    conditions: list[FieldCondition]
     classes: np.ndarray
     speakers: np.ndarray
     _kept: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, conditions: list[Condition]) -> "Where":
+    def of(cls, conditions: list[FieldCondition]) -> "MetadataFilter":
         """Return the conditions with the classes of queries that they make."""
-        numbers = [same_lists(one.compared.values, one.compared.offsets) for one in conditions]
-        return cls(conditions, *same_rows(numbers))
+        numbers = [number_lists(one.compared.values, one.compared.offsets) for one in conditions]
+        return cls(conditions, *row_classes(numbers))
 
     @classmethod
-    def open(cls, context: RunContext, folder: Path) -> "Where | None":
+    def open(cls, context: RunContext, folder: Path) -> "MetadataFilter | None":
         """Return the conditions of a run whose columns are read; None where there are none.
 
         Args:
@@ -145,13 +148,13 @@ class Where:
         positives = Ragged.from_arrow(queries.column("positive_rows"))
         made = []
         for one in context.config.retrieve.where:
-            held = load_values(folder, "corpus", one.field)
-            asked = load_values(folder, "queries", one.asked) if one.asked is not None else None
+            held = load_field_values(folder, "corpus", one.field)
+            asked = load_field_values(folder, "queries", one.asked) if one.asked is not None else None
             names = pc.unique(pa.chunked_array([*held[1].chunks, *(asked[1].chunks if asked else [])], pa.string()))
             numbers = _numbers(names.to_pylist(), one)
             own = _lists(held, (names, numbers), documents)
             theirs = _lists(asked, (names, numbers), queries.rows) if asked else _united(own, positives)
-            made.append(Condition(one, own, theirs, int(numbers.max(initial=-1)) + 1))
+            made.append(FieldCondition(one, own, theirs, int(numbers.max(initial=-1)) + 1))
         return cls.of(made)
 
     def mask(self, number: int, first: int, last: int) -> np.ndarray:
@@ -190,7 +193,7 @@ class Where:
         return _all(found)
 
 
-def described(where: Where, queries: int) -> dict[str, Any]:
+def filter_summary(where: MetadataFilter, queries: int) -> dict[str, Any]:
     """Return for each condition how many queries and documents have no value, and a warning where hardly any has."""
     found, warnings = [], []
     for one in where.conditions:
@@ -243,3 +246,110 @@ def _sets(rows: np.ndarray, values: np.ndarray, count: int) -> Ragged:
     span = int(values.max(initial=0)) + 1
     keys = np.unique(rows * span + values)
     return Ragged.from_lengths(keys % span, np.bincount(keys // span, minlength=count))
+
+
+SIDES = ("corpus", "queries")
+_PART = 65_536
+
+
+def field_file(folder: Path, side: str) -> Path:
+    """Return where the values of documents (`side` is corpus) or queries lie in retrieve's folder."""
+    return folder / "fields" / f"{side}.parquet"
+
+
+def plan_field_values(context: RunContext, key: str, stage: str = "retrieve") -> list[Item]:
+    """Return an item for each side that has columns to read, in a stage's folder; none where there are no conditions.
+
+    Retrieve is the stage that needs them, and embed where the conditions say which documents are embedded.
+    """
+    if not context.config.retrieve.where:
+        return []
+    ingest, folder = context.reading("ingest"), context.folder(stage)
+    rows = {"corpus": Shards(ingest / "corpus", CORPUS).rows, "queries": Shards(ingest / "queries", QUERIES).rows}
+    return [
+        Item(field_file(folder, side), number, rows=rows[side], key=item_key(key, f"fields-{side}", 0, rows[side]))
+        for number, side in enumerate(SIDES)
+        if wanted_fields(context.config)[side]
+    ]
+
+
+def read_field_values(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    """Return the values of one side as a table of `schemas.FIELD_VALUES`; the item's number says which.
+
+    Copies of a text are one document, which has the values of all of them. What ingest left out is left out.
+
+    Raises:
+        InputError: a column is not there, or holds what is no value; all problems are named.
+    """
+    side, problems = SIDES[item.number], Problems()
+    ids, rows = rows_by_id(context.reading("ingest"), "document" if side == "corpus" else "query")
+    place_of = dict(zip(ids.to_pylist(), rows.tolist(), strict=True))
+    held = read_fields(context.config, side, problems)
+    parts = [FIELD_VALUES.empty_table()]
+    while part := list(itertools.islice(held, _PART)):
+        found = [(place_of.get(id_, -1), field, value) for id_, field, values in part for value in values]
+        columns = list(zip(*found, strict=True)) or [(), (), ()]
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, FIELD_VALUES, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=FIELD_VALUES)
+        parts.append(table.filter(pc.greater_equal(table.column("row"), 0)))
+    problems.raise_if_any()
+    tick(item.rows)
+    keys = FIELD_VALUES.names
+    once = pa.concat_tables(parts).group_by(keys).aggregate([]).sort_by([(name, "ascending") for name in keys])
+    return conform(once, FIELD_VALUES, f"retrieve/fields/{side}")
+
+
+def load_field_values(folder: Path, side: str, field: str) -> tuple[np.ndarray, pa.ChunkedArray]:
+    """Return (rows int64 ascending, values) of one field, out of retrieve's folder."""
+    table = conform(read_table(field_file(folder, side)), FIELD_VALUES, f"retrieve/fields/{side}")
+    table = table.filter(pc.equal(table.column("field"), field))
+    return table.column("row").to_numpy(), table.column("value")
+
+
+def lists_with_any(values: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Tell for each list whether it holds a wanted value: any over i in the list of wanted[values[i]].
+
+    Args:
+        values: int64, shape (total,), each in [0, len(wanted)).
+        offsets: int64, shape (rows + 1,), ascending: list i is values[offsets[i]:offsets[i + 1]].
+        wanted: bool, one a value there is.
+
+    Returns:
+        bool, shape (rows,); an empty list holds nothing.
+    """
+    first = int(offsets[0])
+    until = np.concatenate([[0], np.cumsum(wanted[values[first : int(offsets[-1])]])])
+    return np.asarray(until[offsets[1:] - first] > until[offsets[:-1] - first])
+
+
+def number_lists(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return numbers of the lists that are equal exactly where the lists are.
+
+    One place of the lists after another, the number so far and the value there make a new number.
+
+    Args:
+        values: int64, shape (total,), at least 0; as sets, lists must be sorted and without repeats.
+        offsets: int64, shape (rows + 1,).
+
+    Returns:
+        int64, shape (rows,), from 0 on without gaps.
+    """
+    lengths = np.diff(offsets)
+    numbers = np.zeros(len(lengths), dtype=np.int64)
+    span = int(values.max(initial=0)) + 2
+    for place in range(int(lengths.max(initial=0))):
+        long = lengths > place
+        there = np.full(len(lengths), span - 1, dtype=np.int64)
+        there[long] = values[offsets[:-1][long] + place]
+        numbers = np.unique(numbers * span + there, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return numbers
+
+
+def row_classes(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (class of each row, a row of each class), int64; rows are in one class where all columns agree.
+
+    Args:
+        columns: at least one, each int64 of shape (rows,). Classes are numbered by their rows' values, ascending.
+    """
+    _, first, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
+    return inverse.reshape(-1).astype(np.int64), first.astype(np.int64)

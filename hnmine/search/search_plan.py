@@ -3,8 +3,7 @@
 from typing import Any
 
 from hnmine.config import Config, IndexConfig
-from hnmine.search.ivf_index import POINTS, ROUNDS, Checked, list_count
-from hnmine.search.ivf_recall import fewest_lists
+from hnmine.search.ivf import POINTS, ROUNDS, MeasuredRecall, default_list_count, fewest_lists
 
 # Measured on two cores with 384 dimensions (docs/benchmarks.md): a core's matrix products; what is left of their speed
 # in k-means, and where they are as small as lists make them; seconds a query besides products, exactly and by lists.
@@ -14,13 +13,13 @@ DECIDING, LISTING = 1e-4, 4e-4
 PAYS_FROM, FASTER = 5.0, 1.25
 
 
-def choose_kind(documents: int, queries: int, dim: int, lists: int | None = None) -> tuple[str, str]:
+def cheaper_kind(documents: int, queries: int, dim: int, lists: int | None = None) -> tuple[str, str]:
     """Return (kind, reason) for `kind = "auto"`: exact search unless it costs several times the making of lists.
 
     Exact search takes about 2 n q d operations for n documents, q queries and d dimensions. Making m lists takes
     2 n m d for the documents, and 2 d m times the points and rounds of k-means, at half the speed.
     """
-    count = min(lists or list_count(documents), max(1, documents))
+    count = min(lists or default_list_count(documents), max(1, documents))
     exact = 2.0 * documents * queries * dim / FLOPS
     build = 2.0 * (documents + ROUNDS * min(documents, POINTS * count)) * count * dim / (FLOPS * MAKING)
     estimate = f"about {exact:,.0f} s of exact search against {build:,.0f} s to make lists"
@@ -29,13 +28,13 @@ def choose_kind(documents: int, queries: int, dim: int, lists: int | None = None
     return "flat", f"auto: {estimate}; exact search it is"
 
 
-def settle(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
+def choose_index(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
     """Return (kind, reason) for a config; conditions on candidates are held to by exact search alone."""
     if config.retrieve.where:
         asked = config.index.kind in ("hnsw", "ivf")
         return "flat", f"exact search{f', not {config.index.kind},' if asked else ''} because of retrieve.where"
     if config.index.kind == "auto":
-        return choose_kind(documents, queries, dim, config.index.ivf_lists)
+        return cheaper_kind(documents, queries, dim, config.index.ivf_lists)
     return str(config.index.kind), "asked for"
 
 
@@ -51,7 +50,7 @@ def speedup(share: float, documents: int, dim: int) -> float:
     return (exact + DECIDING) / (exact * share / SMALL + LISTING)
 
 
-def settle_lists(config: IndexConfig, reason: str, measured: Checked, size: tuple[int, int]) -> dict[str, Any]:
+def choose_lists(config: IndexConfig, reason: str, measured: MeasuredRecall, size: tuple[int, int]) -> dict[str, Any]:
     """Return kind, reason, and what was measured of the lists, as `index/choice.parquet` has them.
 
     As many lists are looked at as `min_recall` takes. With `kind = "ivf"` the lists are used whatever was measured, and

@@ -14,14 +14,14 @@ from hnmine.arrays.topk import pack
 from hnmine.config import Config, TeacherTable
 from hnmine.config.candidates_only import is_partial
 from hnmine.config.sources import SourceConfig
-from hnmine.models.teachers import folder_of, source_tables
+from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.bm25 import BM25Index, build, stems, words_of, write_arrays
+from hnmine.search.candidate_pool import CandidateLimits, CandidatePool, Hits, pool
+from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.imported_run import ImportedRun, import_run, run_files
-from hnmine.search.metadata_filter import Where
-from hnmine.search.nearest import Found, Nearest
-from hnmine.search.pairs import pair_scores
-from hnmine.search.pooling import Depth, Hits, Pooled, pool
+from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.pair_scores import pair_scores
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.retrieve import SOURCES
@@ -31,7 +31,7 @@ from hnmine.storage.vectors import VectorStore
 NAMES_FILE = "sources.parquet"
 
 
-def prepared_parts(context: RunContext) -> dict[str, Any]:
+def source_key_parts(context: RunContext) -> dict[str, Any]:
     """Return what determines the prepared sources, for the key of index; nothing where there are none.
 
     Raises:
@@ -49,7 +49,7 @@ def prepared_parts(context: RunContext) -> dict[str, Any]:
     return {"sources": found} if found else {}
 
 
-def preparing(config: Config) -> str:
+def source_stage(config: Config) -> str:
     """Return the stage that prepares the sources: index, or embed where they say which documents it embeds."""
     return "embed" if is_partial(config) else "index"
 
@@ -58,10 +58,10 @@ def _output(folder: Path, source: SourceConfig) -> Path:
     return folder / ("bm25" if source.kind == "bm25" else "runs") / f"{source.label}.parquet"
 
 
-def plan_prepared(context: RunContext, key: str) -> list[Item]:
+def plan_sources(context: RunContext, key: str) -> list[Item]:
     """Return an item for each source that is prepared before the search, in the folder of the stage that does it."""
     rows = Shards(context.reading("ingest") / "corpus", CORPUS).rows if context.config.retrieve.source else 0
-    folder = context.folder(preparing(context.config))
+    folder = context.folder(source_stage(context.config))
     return [
         Item(_output(folder, source), number, rows=rows, key=item_key(key, source.label, 0, rows))
         for number, source in enumerate(context.config.retrieve.source)
@@ -69,7 +69,7 @@ def plan_prepared(context: RunContext, key: str) -> list[Item]:
     ]
 
 
-def prepare(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     """Return what is stored of a source; the item's number says which."""
     source, ingest = context.config.retrieve.source[item.number], context.reading("ingest")
     if source.kind == "run":
@@ -89,7 +89,7 @@ def prepare(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryBatch:
     """Some queries, as sources are asked for them.
 
     Attributes:
@@ -105,18 +105,18 @@ class Asked:
     positives: Ragged
 
 
-Find = Callable[[Asked, int], Hits]
+CandidateSource = Callable[[QueryBatch, int], Hits]
 """Returns each query's list, down to so many documents that are no positives or further."""
 
 
 def open_sources(
     context: RunContext,
-    dense: Find,
+    dense: CandidateSource,
     cache_bytes: int,
-    where: Where | None = None,
+    where: MetadataFilter | None = None,
     embed: Path | None = None,
-    before: Mapping[TeacherTable, Found] | None = None,
-) -> list[Find]:
+    before: Mapping[TeacherTable, StoredKeys] | None = None,
+) -> list[CandidateSource]:
     """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
 
     Args:
@@ -128,9 +128,9 @@ def open_sources(
         before: what teachers of sources found already, where the corpus was searched in parts.
     """
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    found: list[Find] = []
+    found: list[CandidateSource] = []
     embed = embed or context.reading("embed")
-    prepared = embed if preparing(context.config) == "embed" else context.reading("index")
+    prepared = embed if source_stage(context.config) == "embed" else context.reading("index")
     others = _open_teachers(context.config, embed, cache_bytes, where, before or {})
     for source in context.config.retrieve.source:
         path = _output(prepared, source)
@@ -144,20 +144,24 @@ def open_sources(
 
 
 def _open_teachers(
-    config: Config, embed: Path, cache_bytes: int, where: Where | None, before: Mapping[TeacherTable, Found]
-) -> dict[str, Find]:
+    config: Config,
+    embed: Path,
+    cache_bytes: int,
+    where: MetadataFilter | None,
+    before: Mapping[TeacherTable, StoredKeys],
+) -> dict[str, CandidateSource]:
     """Return the sources that have a teacher of their own, by name."""
     found, left = {}, cache_bytes
-    for table, label in source_tables(config).items():
-        folders = [embed / folder_of(config, table, side) for side in ("corpus", "queries")]
+    for table, label in source_teachers(config).items():
+        folders = [embed / vector_folder(config, table, side) for side in ("corpus", "queries")]
         corpus = VectorStore(folders[0], max(0, left))
         left -= corpus.nbytes
-        found[label] = _by_teacher(Nearest(corpus, where, found=before.get(table)), VectorStore(folders[1]))
+        found[label] = _by_teacher(DenseSearch(corpus, where, found=before.get(table)), VectorStore(folders[1]))
     return found
 
 
-def _by_teacher(nearest: Nearest, queries: VectorStore) -> Find:
-    def find(asked: Asked, depth: int) -> Hits:
+def _by_teacher(nearest: DenseSearch, queries: VectorStore) -> CandidateSource:
+    def find(asked: QueryBatch, depth: int) -> Hits:
         vectors = queries.span(asked.first, asked.first + len(asked.vectors))
         which = asked.first + np.arange(len(vectors))
         return nearest.find(vectors, which, asked.positives, depth)
@@ -165,23 +169,25 @@ def _by_teacher(nearest: Nearest, queries: VectorStore) -> Find:
     return find
 
 
-def _by_words(index: BM25Index, where: Where | None) -> Find:
-    def find(asked: Asked, depth: int) -> Hits:
+def _by_words(index: BM25Index, where: MetadataFilter | None) -> CandidateSource:
+    def find(asked: QueryBatch, depth: int) -> Hits:
         masks = where.masks(asked.first, asked.positives, index.documents) if where is not None else None
         return index.search(asked.texts, depth + asked.positives.lengths, masks)
 
     return find
 
 
-def _by_run(run: ImportedRun, where: Where | None) -> Find:
-    def find(asked: Asked, depth: int) -> Hits:
+def _by_run(run: ImportedRun, where: MetadataFilter | None) -> CandidateSource:
+    def find(asked: QueryBatch, depth: int) -> Hits:
         allows = partial(where.allows_or_holds, asked.first, asked.positives) if where is not None else None
         return run.search(asked.first, depth + asked.positives.lengths, allows)
 
     return find
 
 
-def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked: Asked) -> tuple[Pooled, np.ndarray]:
+def pool_sources(
+    sources: list[CandidateSource], depth: CandidateLimits, corpus: VectorStore, asked: QueryBatch
+) -> tuple[CandidatePool, np.ndarray]:
     """Return the candidates of all sources, in the order of the teacher's score (ties by row), and that score.
 
     Args:
@@ -201,7 +207,7 @@ def find_together(sources: list[Find], depth: Depth, corpus: VectorStore, asked:
     return found.take(order), scores[order]
 
 
-def write_names(config: Config, folder: Path, key: str) -> None:
+def write_source_names(config: Config, folder: Path, key: str) -> None:
     """Write the table of sources into the folder of retrieve; nothing where there are none."""
     retrieve = config.retrieve
     if retrieve.source:

@@ -1,31 +1,212 @@
-"""Searching one part of the corpus, merging what parts found, and reading what the last merge left."""
+"""Searching the corpus in parts (`index.splits`): which files are made, in which order, and when they may go.
 
+The vectors that a dense source searches are cut into parts by rows. Each part and each shard of queries give a file of
+keys; a tree of merges joins them until one file a shard of queries holds the best of the whole corpus, which is what
+the search of retrieve reads. A file is known by the rows it covers, so the same file serves any number of parts.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.merge_tree import Span
+from hnmine.arrays.merge_tree import Span, children, even_spans, tree_levels
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, within
-from hnmine.config import TeacherTable
-from hnmine.models.teachers import folder_of
+from hnmine.config import Config, TeacherTable
+from hnmine.config.retrieve import MOST_SPLITS
+from hnmine.config.sources import teacher_table
+from hnmine.errors import ConfigError
+from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Step, Tick
-from hnmine.search.byte_products import byte_room
+from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
+from hnmine.search.byte_products import byte_budget
+from hnmine.search.dense_search import StoredKeys, exact_proposer
 from hnmine.search.exact import QUERY_BLOCK, Proposer, search
-from hnmine.search.filtered_search import AllowedProposer
-from hnmine.search.metadata_filter import Where
-from hnmine.search.nearest import Found, exact
-from hnmine.search.splits import MERGES, SplitItem, SplitSearch, plan_level, split_searches
+from hnmine.search.filtered_search import FilteredProposer
+from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.storage.keys import item_key
 from hnmine.storage.part_vectors import PartStore
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import SPLIT_KEYS
-from hnmine.storage.store import Shards, part_name, read_table, write_table
+from hnmine.storage.store import Shards, part_name, read_key, read_table, remove_folder, write_table
 from hnmine.storage.vectors import VectorStore
+
+FOLDER = "splits"
+FAN_IN = 8
+MERGES = len(tree_levels(even_spans(MOST_SPLITS, MOST_SPLITS), FAN_IN)) - 1
+"""Levels of merges that the most parts allowed take."""
+
+
+@dataclass(frozen=True)
+class SplitSearch:
+    """One dense source that is searched in parts.
+
+    Attributes:
+        number: its place among the sources; 0 where there are none.
+        table: of its teacher.
+        depth: candidates it gives a query, positives not counted.
+    """
+
+    number: int
+    table: TeacherTable
+    depth: int
+
+    def folder(self, retrieve: Path, span: Span) -> Path:
+        """Return where the keys of some rows of the corpus lie within retrieve's folder."""
+        return retrieve / FOLDER / str(self.number) / f"{span[0]}-{span[1]}"
+
+
+@dataclass(frozen=True)
+class SplitItem(Item):
+    """The best of some rows of the corpus for a shard of queries; `inputs` are what is merged, none for a part."""
+
+    search: SplitSearch = SplitSearch(0, "embed", 0)
+    span: Span = (0, 0)
+    inputs: tuple[Path, ...] = ()
+
+
+def searches_in_parts(config: Config) -> list[SplitSearch]:
+    """Return the searches of retrieve that go through all vectors of a teacher; none where they are not split."""
+    retrieve = config.retrieve
+    if config.index.splits == 1:
+        return []
+    if not retrieve.source:
+        return [SplitSearch(0, "embed", retrieve.top_k)]
+    return [
+        SplitSearch(number, "embed" if source.teacher is None else teacher_table(number), depth)
+        for number, (source, depth) in enumerate(zip(retrieve.source, retrieve.depths, strict=True))
+        if source.kind == "dense"
+    ]
+
+
+def split_bytes(config: Config, queries: int) -> int:
+    """Return about how much disk the parts take while retrieve runs: a key a candidate and part."""
+    depths = sum(search.depth for search in searches_in_parts(config))
+    return 8 * queries * depths * (config.index.splits + 1)
+
+
+def split_note(config: Config) -> str:
+    """Return how `hnmine plan` says that the corpus is searched in parts; nothing where it is not."""
+    return f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
+
+
+def split_warnings(config: Config, kind: str) -> Iterator[str]:
+    """Yield what will be refused of a config whose search is of a kind."""
+    if config.index.splits > 1 and kind != "flat":
+        yield f'index.splits needs exact search, and index.kind = "auto" takes {kind} here; set it to "flat"'
+
+
+def refuse_approximate(config: Config, kind: str) -> None:
+    """Refuse to search in parts what is searched by an approximate index over the whole.
+
+    Raises:
+        ConfigError: the index is of such a kind.
+    """
+    if config.index.splits > 1 and kind != "flat":
+        raise ConfigError(
+            f'index.splits: index.kind = "auto" takes {kind} here, an index over the whole corpus, and only exact '
+            'search can be done in parts; set index.kind = "flat", or index.splits = 1'
+        )
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The files of one search: a node is some rows of the corpus, with a file for each shard of queries.
+
+    Attributes:
+        retrieve: folder of the stage.
+        key: of the stage.
+        search: what is split.
+        levels: the spans of each level, the parts first, the whole last; places of the vectors that there are.
+    """
+
+    retrieve: Path
+    key: str
+    search: SplitSearch
+    levels: list[list[Span]]
+
+    @cached_property
+    def below(self) -> dict[Span, list[Span]]:
+        """Return what each node is merged of; the parts are of nothing."""
+        pairs = pairwise(self.levels)
+        return {parent: children(parent, below) for below, above in pairs for parent in above}
+
+    def item(self, span: Span, shard: Item) -> SplitItem:
+        """Return a node's file for a shard of queries."""
+        output = self.search.folder(self.retrieve, span) / shard.output.name
+        below = self.below.get(span, [])
+        inputs = tuple(self.search.folder(self.retrieve, child) / shard.output.name for child in below)
+        name = f"{FOLDER} {self.search.number} {span[0]}-{span[1]}"
+        key = item_key(self.key, name, shard.first, shard.rows)
+        return SplitItem(output, shard.number, shard.first, shard.rows, key, self.search, span, inputs)
+
+    def needed(self, level: int, shards: list[Item]) -> list[SplitItem]:
+        """Return the files of a level that something above is still to be made of, node by node.
+
+        Args:
+            level: from 0, the parts; none are needed above the tree.
+            shards: of candidates, those that are not made.
+        """
+        top = len(self.levels) - 1
+        if level > top:
+            return []
+        wanted = [self.item(self.levels[top][0], shard) for shard in shards]
+        for _ in range(top - level):
+            missing = [item for item in wanted if not _is_made(item)]
+            wanted = [self.item(span, item) for item in missing for span in self.below[item.span]]
+        return sorted(wanted, key=lambda item: (item.span, item.number))
+
+    def tidy(self, level: int) -> None:
+        """Remove what is no input of a level nor above it: it has been merged, or is of another number of parts."""
+        spans = [span for known in self.levels[max(0, min(level, len(self.levels)) - 1) :] for span in known]
+        kept = {self.search.folder(self.retrieve, span) for span in spans}
+        folder = self.retrieve / FOLDER / str(self.search.number)
+        for path in sorted(folder.glob("*")) if folder.exists() else []:
+            if path not in kept:
+                remove_folder(path)
+
+
+def _is_made(item: Item) -> bool:
+    return read_key(item.output) == item.key
+
+
+def plan_level(level: int) -> Callable[[RunContext, str], list[Item]]:
+    """Return the plan of one level of the tree: 0 is the search of the parts, and `MERGES` + 1 lies above every tree.
+
+    Items come part by part, so that a worker goes through the queries with one part in memory. A plan is made when the
+    level below is complete: what lies below that is removed.
+    """
+
+    def plan(context: RunContext, key: str) -> list[Item]:
+        searches = searches_in_parts(context.config)
+        if not searches:
+            return []
+        choice = read_table(context.reading("index") / "choice.parquet").to_pylist()[0]
+        refuse_approximate(context.config, choice["kind"])
+        queries = Shards(context.reading("ingest") / "queries", QUERIES)
+        retrieve = context.folder("retrieve")
+        shards = [item for item in shard_items(queries, retrieve, key) if not _is_made(item)]
+        found: list[Item] = []
+        for one in searches:
+            rows = VectorStore(context.reading("embed") / vector_folder(context.config, one.table, "corpus")).rows
+            spans = even_spans(rows, context.config.index.splits)
+            tree = _Tree(retrieve, key, one, tree_levels(spans, FAN_IN))
+            tree.tidy(level)
+            found.extend(tree.needed(level, shards))
+        return found
+
+    return plan
+
+
+def remove_splits(retrieve: Path) -> None:
+    """Remove what the search in parts left in retrieve's folder: all candidates are written."""
+    remove_folder(retrieve / FOLDER)
 
 
 @dataclass(frozen=True)
@@ -55,9 +236,9 @@ class _Split:
         self._part: _Part | None = None
 
     @cached_property
-    def where(self) -> Where | None:
+    def where(self) -> MetadataFilter | None:
         """Return the conditions on candidates."""
-        return Where.open(self.context, self.context.folder("retrieve"))
+        return MetadataFilter.open(self.context, self.context.folder("retrieve"))
 
     def depths(self, item: SplitItem) -> np.ndarray:
         """Return how many documents of each query matter, int64: its labelled positives take no place."""
@@ -73,12 +254,12 @@ class _Split:
 
     def _open(self, item: SplitItem) -> _Part:
         config, embed, table = self.context.config, self.context.reading("embed"), item.search.table
-        whole = VectorStore(embed / folder_of(config, table, "corpus"))
-        queries = VectorStore(embed / folder_of(config, table, "queries"))
-        room = byte_room(config, (item.span[1] - item.span[0], queries.rows, whole.dim))
+        whole = VectorStore(embed / vector_folder(config, table, "corpus"))
+        queries = VectorStore(embed / vector_folder(config, table, "queries"))
+        room = byte_budget(config, (item.span[1] - item.span[0], queries.rows, whole.dim))
         cache = cache_bytes(config) - (0 if room is None else room + TORCH_BYTES)
         part = PartStore(whole, *item.span, max(0, cache))
-        return _Part(queries, part, whole.held, exact(part, config.index.device, room))
+        return _Part(queries, part, whole.held, exact_proposer(part, config.index.device, room))
 
 
 def _search(state: _Split, item: Item, tick: Tick) -> pa.Table:
@@ -91,7 +272,7 @@ def _search(state: _Split, item: Item, tick: Tick) -> pa.Table:
         which = item.first + np.arange(block.start, block.stop)
         proposer = opened.proposer
         if state.where is not None:
-            proposer = AllowedProposer(opened.part, state.where, which, opened.held)
+            proposer = FilteredProposer(opened.part, state.where, which, opened.held)
         k = min(int(depths[block].max()), opened.part.rows)
         parts.append(_first(search(opened.part, vectors[block], k, proposer), depths[block]))
         tick(block.stop - block.start)
@@ -163,11 +344,11 @@ class _Merged:
         return _padded(self._found, slice(start, start + len(which)))
 
 
-def merged_searches(context: RunContext) -> dict[TeacherTable, Found]:
+def merged_searches(context: RunContext) -> dict[TeacherTable, StoredKeys]:
     """Return what was found for the queries by each teacher that searched in parts; none where none did."""
-    config, found = context.config, dict[TeacherTable, Found]()
-    for one in split_searches(config):
-        rows = VectorStore(context.reading("embed") / folder_of(config, one.table, "corpus")).rows
+    config, found = context.config, dict[TeacherTable, StoredKeys]()
+    for one in searches_in_parts(config):
+        rows = VectorStore(context.reading("embed") / vector_folder(config, one.table, "corpus")).rows
         offsets = Shards(context.reading("ingest") / "queries", QUERIES).offsets
         found[one.table] = _Merged(one.folder(context.folder("retrieve"), (0, rows)), offsets)
     return found

@@ -17,7 +17,7 @@ from hnmine.storage.store import Shards, read_table
 _TEXTS = 64
 
 
-class Words:
+class CorpusWords:
     """The words of a corpus and their rarity.
 
     Args:

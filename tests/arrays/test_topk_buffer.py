@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hnmine.arrays import topk_buffer as module
 from hnmine.arrays.topk import NOTHING, rows_of, unpack
 from hnmine.arrays.topk_buffer import Best
-from hnmine.search.exact import FIRST_ROWS, TILE_ROWS, MatrixProducts, best_of
+from hnmine.search.exact import FIRST_ROWS, TILE_ROWS, MatrixProducts, scan_products
 from tests.strategies import quick
 
 scores = st.integers(-3, 3).map(lambda number: number / 4)
@@ -37,7 +37,9 @@ def test_tiles_of_any_size_and_any_waiting_give_the_full_sort(values, k, waiting
         patch.setattr(module, "WAITING", waiting)
         patch.setattr("hnmine.search.exact.TILE_ROWS", tile)
         patch.setattr("hnmine.search.exact.FIRST_ROWS", 1)
-        keys = best_of(tiles(values), np.arange(len(values[0])), np.full((len(values), k), NOTHING, dtype=np.uint64))
+        keys = scan_products(
+            tiles(values), np.arange(len(values[0])), np.full((len(values), k), NOTHING, dtype=np.uint64)
+        )
     for own, row in zip(values, np.sort(keys, axis=1), strict=True):
         real = row[row != NOTHING]
         assert rows_of(real).tolist() == full_sort(own, k)
@@ -51,7 +53,7 @@ def test_tiles_of_any_size_and_any_waiting_give_the_full_sort(values, k, waiting
 )
 def test_documents_that_are_not_allowed_neither_count_nor_raise_what_is_to_be_beaten(values, k):
     allowed = np.array([[may for _, may in values]])
-    keys = best_of(
+    keys = scan_products(
         tiles([[s for s, _ in values]]), np.arange(len(values)), np.full((1, k), NOTHING, np.uint64), allowed
     )
     real = np.sort(keys[keys != NOTHING])
@@ -60,8 +62,8 @@ def test_documents_that_are_not_allowed_neither_count_nor_raise_what_is_to_be_be
 
 
 def test_what_was_found_before_counts_too():
-    found = best_of(tiles([[0.5, 0.25]]), np.array([7, 3]), np.full((1, 2), NOTHING, dtype=np.uint64))
-    found = best_of(tiles([[0.25, 0.75]]), np.array([1, 9]), found)
+    found = scan_products(tiles([[0.5, 0.25]]), np.array([7, 3]), np.full((1, 2), NOTHING, dtype=np.uint64))
+    found = scan_products(tiles([[0.25, 0.75]]), np.array([1, 9]), found)
     assert rows_of(np.sort(found)).tolist() == [[9, 7]]
 
 
@@ -74,7 +76,7 @@ def test_a_large_k_goes_in_small_first_tiles():
             widths.append(part.stop - part.start)
             super().multiply(part)
 
-    keys = best_of(
+    keys = scan_products(
         Watched(np.eye(values.shape[1], dtype=np.float32), values),
         np.arange(values.shape[1]),
         np.full((2, k), NOTHING, dtype=np.uint64),

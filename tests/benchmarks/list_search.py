@@ -20,9 +20,16 @@ import pyarrow.parquet as pq
 
 from hnmine.arrays.topk import unpack
 from hnmine.search.exact import ExactProposer, Proposer, search
-from hnmine.search.ivf import ListProposer, Lists
-from hnmine.search.ivf_index import check, list_count, make_lists, open_lists, write_lists
-from hnmine.search.ivf_recall import fewest_lists
+from hnmine.search.ivf import (
+    InvertedLists,
+    IVFProposer,
+    build_lists,
+    default_list_count,
+    fewest_lists,
+    measure_recall,
+    open_lists,
+    write_lists,
+)
 from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow, to_numpy
 
@@ -82,7 +89,7 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(found, exact, strict=True)]))
 
 
-def faiss_index(lists: Lists, vectors: np.ndarray, probe: int) -> Any:
+def faiss_index(lists: InvertedLists, vectors: np.ndarray, probe: int) -> Any:
     import faiss
 
     quantiser = faiss.IndexFlatIP(vectors.shape[1])
@@ -94,10 +101,10 @@ def faiss_index(lists: Lists, vectors: np.ndarray, probe: int) -> Any:
 
 
 def measure(corpus: np.ndarray, queries: np.ndarray, options: argparse.Namespace, folder: Path) -> None:
-    store, count = stored(corpus, folder / "vectors"), options.lists or list_count(len(corpus))
-    lists, making = timed(lambda: make_lists(store, count, lambda rows: None))
+    store, count = stored(corpus, folder / "vectors"), options.lists or default_list_count(len(corpus))
+    lists, making = timed(lambda: build_lists(store, count, lambda rows: None))
     chosen = np.sort(np.random.default_rng(0).choice(len(queries), min(SAMPLE, len(queries)), replace=False))
-    sampled, checking = timed(lambda: check(lists, store, queries[chosen], K))
+    sampled, checking = timed(lambda: measure_recall(lists, store, queries[chosen], K))
     _, writing = timed(lambda: write_lists(lists, store, folder / "lists"))
     lists = open_lists(folder / "lists")
     exact, _ = timed(lambda: rows_by(store, queries, ExactProposer(store)))
@@ -107,7 +114,7 @@ def measure(corpus: np.ndarray, queries: np.ndarray, options: argparse.Namespace
     print("|---|---|---|---|---|---|---|---|---|")
     for wanted in options.recall:
         probe = fewest_lists(sampled.recall, wanted)
-        proposer, spent = ListProposer(lists, probe), []
+        proposer, spent = IVFProposer(lists, probe), []
         for _ in range(options.rounds):
             _, base = timed(lambda: rows_by(store, queries, ExactProposer(store)))
             found, ours = timed(lambda proposer=proposer: rows_by(store, queries, proposer))  # type: ignore[misc]

@@ -19,7 +19,7 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.probe_adapter import Judged, TrainingSet, quality, train
 from hnmine.science.calibration import Logistic, stack
-from hnmine.search.pooling import Depth
+from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.calibration import (
     ENOUGH_HIDDEN,
@@ -74,7 +74,7 @@ def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
         positives.append(batch.positives)
         part = whole(batch, keys, training)
         pieces.append((part.batch, part.keys))
-        hidden = hide(batch, keys, Depth.of(one.config.retrieve), 1, seed, training & several)
+        hidden = hide(batch, keys, CandidateLimits.of(one.config.retrieve), 1, seed, training & several)
         rows += [part for part in (hidden, whole(batch, keys, training & ~several)) if len(part.batch)]
     labels = Ragged.from_lengths(
         np.concatenate([part.values for part in positives]), np.concatenate([part.lengths for part in positives])

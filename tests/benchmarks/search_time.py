@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hnmine.search.byte_products import ByteProposer, bytes_pay
+from hnmine.search.byte_products import ByteProposer, byte_products_are_fast
 from hnmine.search.exact import ExactProposer, search
 from hnmine.storage.vectors import BLOCK_ROWS, Block
 
@@ -82,7 +82,7 @@ def torch_topk(corpus: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 PROGRAMS: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
-    "matrix product": product, "hnmine": ours, **({"hnmine, bytes": by_bytes} if bytes_pay() else {}),
+    "matrix product": product, "hnmine": ours, **({"hnmine, bytes": by_bytes} if byte_products_are_fast() else {}),
     "faiss flat": flat, "torch topk": torch_topk,
 }  # fmt: skip
 

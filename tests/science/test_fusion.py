@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.science.fusion import first_counted, reciprocal_ranks, within_depth
-from hnmine.search.pooling import Depth, Hits, Pooled, pool
+from hnmine.search.candidate_pool import CandidateLimits, CandidatePool, Hits, pool
 from tests import oracles
 from tests.strategies import quick, subset
 
@@ -73,7 +73,7 @@ def test_union_and_rrf_are_the_double_loop(drawn, top_k, depths):
     found = pooled(drawn[0])
     positive = flags(found, drawn[1])
     for fuse in ("union", "rrf"):
-        left, stays = Depth(top_k, fuse, tuple(depths)).cut(found, positive)
+        left, stays = CandidateLimits(top_k, fuse, tuple(depths)).cut(found, positive)
         kept = [[] for _ in drawn[0]]
         for q, d in zip(found.owners[stays], found.rows[stays], strict=True):
             kept[q].append(int(d))
@@ -85,7 +85,7 @@ def test_union_and_rrf_are_the_double_loop(drawn, top_k, depths):
                 best = oracles.down_to(sorted(fused, key=lambda d: (-fused[d], d)), drawn[1][q], top_k)
                 expected = {*best, *(expected & set(drawn[1][q]))}
             assert kept[q] == sorted(expected)
-        again, stay = Depth(top_k, fuse, tuple(depths)).cut(left.take(stays), positive[stays])
+        again, stay = CandidateLimits(top_k, fuse, tuple(depths)).cut(left.take(stays), positive[stays])
         assert stay.all()  # what was cut once is not cut again
         np.testing.assert_array_equal(again.ranks, left.ranks[stays])
 
@@ -102,7 +102,7 @@ def test_fusion_by_hand():
 
 def test_nothing_found_is_nothing():
     empty = np.zeros(0, dtype=np.int64)
-    found = Pooled(empty, empty, np.zeros((0, 2), np.float32), np.zeros((0, 2), np.int32))
+    found = CandidatePool(empty, empty, np.zeros((0, 2), np.float32), np.zeros((0, 2), np.int32))
     for fuse in ("union", "rrf"):
-        assert len(Depth(3, fuse, (2, 2)).cut(found, np.zeros(0, dtype=bool))[1]) == 0
+        assert len(CandidateLimits(3, fuse, (2, 2)).cut(found, np.zeros(0, dtype=bool))[1]) == 0
     assert [found.columns(2)[name].to_pylist() for name in ("source_scores", "source_ranks")] == [[[], []]] * 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.dots import dots
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.errors import ConfigError
-from hnmine.search.byte_products import ByteProposer, bytes_pay
+from hnmine.search.byte_products import ByteProposer, byte_products_are_fast
 from hnmine.search.exact import SLACK, ExactProposer, IndexProposer, Proposer, search
 from hnmine.storage.vectors import Block
 from tests import oracles
@@ -329,5 +329,5 @@ def test_bytes_are_multiplied_where_the_cpu_adds_up_their_products(tmp_path, mon
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if torch else None)
     monkeypatch.setattr("hnmine.search.byte_products._exact", lambda: True)
-    assert bytes_pay(tmp_path / "cpuinfo") is pays
-    assert not bytes_pay(tmp_path / "missing")
+    assert byte_products_are_fast(tmp_path / "cpuinfo") is pays
+    assert not byte_products_are_fast(tmp_path / "missing")

@@ -11,9 +11,19 @@ from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.config import IndexConfig
 from hnmine.runtime.worker_slot import Place, take_place
 from hnmine.search.exact import search
-from hnmine.search.ivf import ListProposer, Lists, grouped
-from hnmine.search.ivf_index import Checked, check, list_count, list_ranks, make_lists, open_lists, write_lists
-from hnmine.search.search_plan import choose_kind, settle_lists, speedup
+from hnmine.search.ivf import (
+    InvertedLists,
+    IVFProposer,
+    MeasuredRecall,
+    build_lists,
+    default_list_count,
+    list_ranks,
+    measure_recall,
+    open_lists,
+    queries_by_list,
+    write_lists,
+)
+from hnmine.search.search_plan import cheaper_kind, choose_lists, speedup
 from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow
 from tests import oracles
@@ -27,13 +37,13 @@ def listed(corpus, lists, seed):
     number = np.argmax(dots(corpus, centroids), axis=1)
     order = np.argsort(number, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=lists))])
-    return Lists(centroids, starts, order, corpus[order], longest(corpus))
+    return InvertedLists(centroids, starts, order, corpus[order], longest(corpus))
 
 
 class Case(NamedTuple):
     corpus: np.ndarray
     queries: np.ndarray
-    lists: Lists
+    lists: InvertedLists
     k: int
 
 
@@ -47,7 +57,7 @@ def cases(draw):
 
 
 def found(case, probe):
-    return search(InBlocks(case.corpus), case.queries, case.k, ListProposer(case.lists, probe))
+    return search(InBlocks(case.corpus), case.queries, case.k, IVFProposer(case.lists, probe))
 
 
 def rows_of(keys):
@@ -92,7 +102,7 @@ def test_the_recall_measured_beforehand_is_that_of_the_search(case, probe):
     exact = rows_of(exactly(InBlocks(case.corpus), case.queries, min(case.k, len(case.corpus))))
     got = rows_of(found(case, min(probe, case.lists.count)))
     recall = np.mean([len(a & b) / len(b) for a, b in zip(got, exact, strict=True)])
-    measured = check(case.lists, stored(case.corpus), case.queries, case.k)
+    measured = measure_recall(case.lists, stored(case.corpus), case.queries, case.k)
     assert measured.recall[min(probe, case.lists.count) - 1] == pytest.approx(recall, abs=1e-12)
     assert measured.recall[-1] == 1
     assert measured.share[-1] == pytest.approx(1)
@@ -125,7 +135,7 @@ def test_a_query_finds_the_same_in_any_batch_and_with_any_threads(case, probe, d
 
 def test_ties_between_lists_go_by_number_whatever_the_product_rounds():
     centroids = np.repeat(random_vectors(4, 64, 0), 25, axis=0)
-    lists = Lists(centroids, np.zeros(101, np.int64), np.zeros(0, np.int64), centroids[:0], 0)
+    lists = InvertedLists(centroids, np.zeros(101, np.int64), np.zeros(0, np.int64), centroids[:0], 0)
     queries = random_vectors(9, 64, 1)
     for count in (1, 7, 25, 60, 100):
         expected = np.argsort(list_ranks(queries, centroids), axis=1)[:, :count]
@@ -142,7 +152,7 @@ def test_a_list_of_many_documents_is_searched_piece_by_piece():
 
 def test_grouped_names_every_pair_of_query_and_list_once():
     looked_at = np.array([[3, 0], [0, 2], [3, 2]])
-    assert [(n, q.tolist()) for n, q in grouped(looked_at)] == [(0, [0, 1]), (2, [1, 2]), (3, [0, 2])]
+    assert [(n, q.tolist()) for n, q in queries_by_list(looked_at)] == [(0, [0, 1]), (2, [1, 2]), (3, [0, 2])]
 
 
 def written(folder, corpus, shard_rows, dtype="float32"):
@@ -158,7 +168,7 @@ def test_lists_are_the_same_whatever_the_shards_and_come_back_from_disk(tmp_path
     made = []
     for rows in (256, 1024, 4096):
         store, ticks = written(tmp_path / f"v{rows}", corpus, rows, dtype), []
-        lists = make_lists(store, list_count(3000), ticks.append)
+        lists = build_lists(store, default_list_count(3000), ticks.append)
         assert sum(ticks) == 3000
         write_lists(lists, store, tmp_path / f"lists{rows}")
         made.append({path.name: path.read_bytes() for path in sorted((tmp_path / f"lists{rows}").iterdir())})
@@ -175,49 +185,49 @@ def test_lists_are_the_same_whatever_the_shards_and_come_back_from_disk(tmp_path
 
 def test_more_lists_than_documents_are_one_a_document(tmp_path):
     store = written(tmp_path, random_vectors(5, 8, 0), 256)
-    assert make_lists(store, 100, lambda rows: None).count == 5
+    assert build_lists(store, 100, lambda rows: None).count == 5
 
 
 SIZE = (1_000_000, 384)
-MEASURED = Checked(np.array([0.5, 0.97, 0.995, 1]), np.array([0.05, 0.1, 0.2, 1]), 100, 256)
+MEASURED = MeasuredRecall(np.array([0.5, 0.97, 0.995, 1]), np.array([0.05, 0.1, 0.2, 1]), 100, 256)
 
 
 def test_auto_takes_as_many_lists_as_the_recall_asked_for_takes():
-    chosen = settle_lists(IndexConfig(), "auto: why", MEASURED, SIZE)
+    chosen = choose_lists(IndexConfig(), "auto: why", MEASURED, SIZE)
     assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 3, 0.995)
     assert "3 of 4 lists a query, 20.0% of the documents, hold 0.9950 of the exact top 100" in chosen["reason"]
-    assert settle_lists(IndexConfig(ivf_probe=2), "", MEASURED, SIZE)["probe"] == 3
-    assert settle_lists(IndexConfig(min_recall=0.9), "", MEASURED, SIZE)["probe"] == 2
+    assert choose_lists(IndexConfig(ivf_probe=2), "", MEASURED, SIZE)["probe"] == 3
+    assert choose_lists(IndexConfig(min_recall=0.9), "", MEASURED, SIZE)["probe"] == 2
 
 
 def test_auto_falls_back_to_exact_search_where_recall_takes_too_many_documents():
-    chosen = settle_lists(IndexConfig(min_recall=0.999), "auto: why", MEASURED, SIZE)
+    chosen = choose_lists(IndexConfig(min_recall=0.999), "auto: why", MEASURED, SIZE)
     assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("flat", 4, 1)
     assert chosen["reason"].endswith("about 0.6 times as fast, less than 1.25: exact search it is")
 
 
 def test_lists_that_are_asked_for_are_used_and_a_low_recall_is_said():
-    chosen = settle_lists(IndexConfig(kind="ivf", ivf_probe=2), "asked for", MEASURED, SIZE)
+    chosen = choose_lists(IndexConfig(kind="ivf", ivf_probe=2), "asked for", MEASURED, SIZE)
     assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 2, 0.97)
     assert chosen["reason"].endswith("less than index.min_recall = 0.99")
-    assert settle_lists(IndexConfig(kind="ivf", min_recall=1), "", MEASURED, SIZE)["probe"] == 4
-    assert settle_lists(IndexConfig(kind="ivf", ivf_probe=99), "", MEASURED, SIZE)["probe"] == 4
+    assert choose_lists(IndexConfig(kind="ivf", min_recall=1), "", MEASURED, SIZE)["probe"] == 4
+    assert choose_lists(IndexConfig(kind="ivf", ivf_probe=99), "", MEASURED, SIZE)["probe"] == 4
 
 
 def test_without_queries_nothing_is_known_and_auto_searches_exactly():
     unknown = replace(MEASURED, recall=np.full(4, np.nan), share=np.ones(4), queries=0)
     for kind, expected in (("auto", "flat"), ("ivf", "ivf")):
-        chosen = settle_lists(IndexConfig(kind=kind), "", unknown, SIZE)
+        chosen = choose_lists(IndexConfig(kind=kind), "", unknown, SIZE)
         assert (chosen["kind"], chosen["recall"]) == (expected, None)
 
 
 def test_lists_are_tried_where_exact_search_costs_several_times_their_making():
-    assert choose_kind(10_000, 1_000, 384)[0] == "flat"
-    assert choose_kind(92_000, 2_000, 384)[0] == "flat"
-    assert choose_kind(92_000, 20_000, 384)[0] == "ivf"
-    assert choose_kind(1_000_000, 100_000, 384)[0] == "ivf"
-    assert choose_kind(0, 0, 384)[0] == "flat"
-    reason = choose_kind(1_000_000, 100_000, 384)[1]
+    assert cheaper_kind(10_000, 1_000, 384)[0] == "flat"
+    assert cheaper_kind(92_000, 2_000, 384)[0] == "flat"
+    assert cheaper_kind(92_000, 20_000, 384)[0] == "ivf"
+    assert cheaper_kind(1_000_000, 100_000, 384)[0] == "ivf"
+    assert cheaper_kind(0, 0, 384)[0] == "flat"
+    reason = cheaper_kind(1_000_000, 100_000, 384)[1]
     assert reason.startswith("auto: about 1,024 s of exact search against ")
 
 

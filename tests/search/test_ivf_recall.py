@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.search.ivf_recall import fewest_lists, recall_by_lists
+from hnmine.search.ivf import fewest_lists, recall_by_lists
 from tests import oracles
 from tests.strategies import quick
 

@@ -12,9 +12,8 @@ from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.config import WhereConfig
 from hnmine.readers.fields import as_ordered, as_values, order_of
 from hnmine.search.exact import search
-from hnmine.search.filtered_search import AllowedProposer, with_positives
-from hnmine.search.metadata_filter import Condition, Where
-from hnmine.search.shared_values import any_wanted, same_lists, same_rows
+from hnmine.search.filtered_search import FilteredProposer, add_positives
+from hnmine.search.metadata_filter import FieldCondition, MetadataFilter, lists_with_any, number_lists, row_classes
 from tests import oracles
 from tests.search.test_exact import InBlocks, found, random_vectors, tied_vectors
 from tests.strategies import flat, quick, thorough
@@ -25,7 +24,7 @@ sets = st.lists(st.integers(0, VALUES - 1), max_size=3).map(lambda own: sorted(s
 
 def condition(must, missing, documents, queries, with_="query"):
     config = WhereConfig(**{"field": "f", "must": must, "missing": missing, "with": with_})
-    return Condition(config, flat(documents, np.int64), flat(queries, np.int64), VALUES)
+    return FieldCondition(config, flat(documents, np.int64), flat(queries, np.int64), VALUES)
 
 
 @st.composite
@@ -38,7 +37,7 @@ def worlds(draw, documents=12, queries=6):
         own = draw(st.lists(sets, min_size=documents, max_size=documents))
         theirs = draw(st.lists(sets, min_size=queries, max_size=queries))
         parts.append((must, missing, own, theirs))
-    return Where.of([condition(*part) for part in parts]), parts
+    return MetadataFilter.of([condition(*part) for part in parts]), parts
 
 
 def plainly(parts, query, document):
@@ -54,14 +53,14 @@ def test_any_wanted_is_a_loop_over_every_list(lists, wanted, first):
     ragged, flags = flat(lists, np.int64), np.array(wanted)
     offsets = ragged.offsets[min(first, len(lists)) :]
     expected = [any(wanted[value] for value in own) for own in lists[first:]]
-    assert any_wanted(ragged.values, offsets, flags).tolist() == expected
+    assert lists_with_any(ragged.values, offsets, flags).tolist() == expected
 
 
 @quick
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=8))
 def test_equal_lists_and_they_alone_have_the_same_number(lists):
     ragged = flat(lists, np.int64)
-    numbers = same_lists(ragged.values, ragged.offsets)
+    numbers = number_lists(ragged.values, ragged.offsets)
     assert sorted(set(numbers.tolist())) == list(range(len(set(map(tuple, lists)))))
     for one, own in enumerate(lists):
         for other, theirs in enumerate(lists):
@@ -71,7 +70,7 @@ def test_equal_lists_and_they_alone_have_the_same_number(lists):
 @quick
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=8))
 def test_rows_are_in_one_class_where_all_columns_agree(rows):
-    classes, first = same_rows([np.array(column) for column in zip(*rows, strict=True)])
+    classes, first = row_classes([np.array(column) for column in zip(*rows, strict=True)])
     assert [rows[first[number]] for number in classes] == rows
     assert len(first) == len(set(rows))
 
@@ -92,14 +91,14 @@ def test_masks_and_pairs_are_the_double_loop(world, one, other):
 def test_knowing_one_positive_compares_with_that_document_alone(world, data):
     _, parts = world
     must, missing, own, theirs = parts[0]
-    where = Where.of([condition(must, missing, own, theirs, "positive")])
+    where = MetadataFilter.of([condition(must, missing, own, theirs, "positive")])
     known = np.array(data.draw(st.lists(st.integers(0, 11), min_size=12, max_size=12)))
     expected = [plainly([(must, missing, own, own)], known[d], d) for d in range(12)]
     assert where.allows_knowing(np.zeros(12, dtype=np.int64), known, np.arange(12)).tolist() == expected
 
 
 def limited(corpus, queries, k, where, rows):
-    return search(corpus, queries, k, AllowedProposer(corpus, where, rows))
+    return search(corpus, queries, k, FilteredProposer(corpus, where, rows))
 
 
 def full_ranking(parts, corpus, queries, k, positives=()):
@@ -145,7 +144,7 @@ def test_ties_at_the_kth_place_go_by_exact_score_then_row_under_conditions(copie
     parts = [("match", None, own, [[0], [1], []])]
     rows = np.tile(np.arange(3), copies)
     queries = random_vectors(3, 64, 11)
-    where = Where.of([condition(*part) for part in parts])
+    where = MetadataFilter.of([condition(*part) for part in parts])
     keys = limited(InBlocks(corpus, [700, 1800]), queries[rows], 20, where, rows)
     expected = full_ranking(parts, corpus, queries, 20)
     assert found(keys) == [expected[row] for row in rows]
@@ -162,7 +161,7 @@ def test_positives_stand_where_their_score_puts_them_whatever_the_conditions(wor
     lists, numbers = flat(positives, np.int64), np.arange(4)
     keys = limited(InBlocks(corpus, [9]), queries, k + 3, where, numbers)
     allowed = where.allows(lists.owners, lists.values)
-    keys = with_positives(keys, corpus[lists.values], lists, queries, allowed)
+    keys = add_positives(keys, corpus[lists.values], lists, queries, allowed)
     expected = full_ranking(parts, corpus, queries, k, positives)
     for row, hits in zip(keys, expected, strict=True):
         _, documents = unpack(row[row != NOTHING])

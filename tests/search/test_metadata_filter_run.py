@@ -17,7 +17,7 @@ from hnmine.config import Config
 from hnmine.config.file import check_config
 from hnmine.errors import ConfigError, InputError
 from hnmine.runtime.stage import RunContext
-from hnmine.search.pooling import Depth
+from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.filter.hidden_positives import hide
 from hnmine.stages.filter.inputs import setup
 from tests import oracles
@@ -162,7 +162,7 @@ def test_the_protocol_hides_only_positives_that_a_search_would_find(base: Path, 
     settings = config(base)
     seen = 0
     for batch, keys in setup(RunContext(settings, mined)).pieces():
-        hidden = hide(batch, keys, Depth.of(settings.retrieve), 2, 0, np.ones(len(batch), dtype=bool))
+        hidden = hide(batch, keys, CandidateLimits.of(settings.retrieve), 2, 0, np.ones(len(batch), dtype=bool))
         for place in range(len(hidden.batch)):
             query, known = int(hidden.batch.query_rows[place]), int(hidden.batch.positives.values[place])
             own = slice(*hidden.batch.candidates.offsets[place : place + 2])

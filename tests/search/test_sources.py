@@ -22,8 +22,8 @@ from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.search.bm25 import words_of
-from hnmine.search.pooling import Depth
-from hnmine.search.sources import prepare
+from hnmine.search.candidate_pool import CandidateLimits
+from hnmine.search.sources import build_source
 from hnmine.stages.filter.hidden_positives import hide
 from hnmine.stages.filter.inputs import setup
 from tests import oracles
@@ -223,7 +223,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(base: Path, mined: Path, monk
         calls.append(item.output.name)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return prepare(context, item, tick)
+        return build_source(context, item, tick)
 
     stage = STAGES["index"]
     steps = tuple(dataclasses.replace(s, process=dies) if s.name == "sources" else s for s in stage.steps)
@@ -267,7 +267,7 @@ def test_a_hidden_row_holds_what_a_retrieval_finds_that_knows_one_positive(
     settings = config(base, f"whole-{fuse}", retrieve=fused)
     run(settings, search)
     batch, keys = next(setup(RunContext(settings, settings.out_folder)).pieces())
-    hidden = hide(batch, keys, Depth.of(settings.retrieve), 1, 0, np.ones(len(batch), dtype=bool))
+    hidden = hide(batch, keys, CandidateLimits.of(settings.retrieve), 1, 0, np.ones(len(batch), dtype=bool))
     known = dict(zip(hidden.batch.query_rows.tolist(), hidden.batch.positives.values.tolist(), strict=True))
     assert len(known) > 100
     ids, queries = doc_ids(base / f"whole-{fuse}"), rows(base / f"whole-{fuse}/ingest/queries")

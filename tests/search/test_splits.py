@@ -17,7 +17,7 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError, OutputError
 from hnmine.search import search_plan as listchoice
 from hnmine.search import split_search as splitsearch
-from hnmine.search.splits import FOLDER
+from hnmine.search.split_search import FOLDER
 from hnmine.stages.retrieve import step as retrieve
 from tests.pipeline.forkserver import ForkServer, fork_server
 from tests.pipeline.helpers import by_vectors, table
@@ -162,7 +162,7 @@ def test_an_approximate_index_cannot_be_split(base: Path, kind: str) -> None:
 def test_auto_that_takes_an_index_is_refused_before_and_after_it_is_built(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listchoice, "choose_kind", lambda *sizes: ("ivf", "auto: it may pay"))
+    monkeypatch.setattr(listchoice, "cheaper_kind", lambda *sizes: ("ivf", "auto: it may pay"))
     monkeypatch.setattr(listchoice, "speedup", lambda *sizes: 9.0)
     refused = r'index\.kind = "auto" takes ivf here.*set index\.kind = "flat"'
     with pytest.raises(ConfigError, match=refused):

@@ -22,7 +22,7 @@ from hnmine.commands.plan.sizes import (
 from hnmine.config import Config, TeacherTable
 from hnmine.runtime.memory import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
-from hnmine.search.ivf_index import POINTS, ROUNDS, list_count
+from hnmine.search.ivf import POINTS, ROUNDS, default_list_count
 from hnmine.search.search_plan import MAKING, SMALL
 from hnmine.storage.vectors import BLOCK_ROWS
 
@@ -152,7 +152,7 @@ def index(config: Config, sizes: Sizes, kind: str) -> list[Step]:
     if kind == "hnsw":
         seconds = HNSW_SECONDS_A_DOCUMENT * sizes.documents * growth * sizes.dim / 384
         return [Step("index", "HNSW, one thread", 1, single=seconds, read=vectors, written=vectors + links)]
-    lists = config.index.ivf_lists or list_count(sizes.documents)
+    lists = config.index.ivf_lists or default_list_count(sizes.documents)
     made = (sizes.documents + ROUNDS * min(sizes.documents, POINTS * lists)) * lists / MAKING
     flops = 2.0 * (made + sizes.documents * config.index.recall_sample) * sizes.dim
     return [Step("index", "lists, their recall", 1, flops=flops, read=3 * vectors, written=vectors)]

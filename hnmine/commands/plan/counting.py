@@ -12,7 +12,7 @@ from hnmine.config import Config, TeacherTable
 from hnmine.models.encoders import HASH_DIM
 from hnmine.models.model_files import find_model
 from hnmine.models.precomputed import vector_sources
-from hnmine.models.teachers import source_tables
+from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
 from hnmine.readers.tables import text_lines
 from hnmine.runtime.stage import RunContext
@@ -76,7 +76,7 @@ def _bytes(source: Source) -> int:
 
 def dims_of(config: Config, embed: dict[str, Any]) -> dict[TeacherTable, int]:
     """Return the dimension of each teacher's vectors; `embed` is what that stage counted, if it is done."""
-    labels, known = source_tables(config), embed.get("source_dims", {})
+    labels, known = source_teachers(config), embed.get("source_dims", {})
     counted = {"embed": embed.get("dim"), "guide": embed.get("guide_dim")}
     counted |= {table: known.get(label) for table, label in labels.items()}
     return {table: counted[table] or _dim(config, table) for table in config.teachers}

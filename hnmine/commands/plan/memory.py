@@ -7,7 +7,7 @@ take while it is worked on. The constants are fitted to the runs of docs/benchma
 from hnmine.commands.plan.sizes import Sizes, held_terms, held_vectors, negatives
 from hnmine.config import Config
 from hnmine.runtime.memory import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
-from hnmine.search.byte_products import byte_room
+from hnmine.search.byte_products import byte_budget
 from hnmine.stages.filter.calibration import HIDINGS, MOST_QUERIES
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
@@ -114,7 +114,7 @@ def of_retrieve(config: Config, sizes: Sizes, kind: str, threads: int) -> float:
     """
     cache, found = float(cache_bytes(config)), BASE["retrieve"]
     whole = kind == "flat" and config.index.splits == 1
-    room = byte_room(config, (sizes.documents, sizes.queries, sizes.dim), lambda: True) if whole else None
+    room = byte_budget(config, (sizes.documents, sizes.queries, sizes.dim), lambda: True) if whole else None
     if room is not None:
         cache, found = max(0.0, cache - room - TORCH_BYTES), found + room + TORCH_BYTES
     for table in config.teachers:

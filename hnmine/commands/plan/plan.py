@@ -27,8 +27,8 @@ from hnmine.pipeline.stages import STAGES
 from hnmine.readers.fields import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
-from hnmine.search.search_plan import settle
-from hnmine.search.splits import in_parts, split_bytes, split_warnings
+from hnmine.search.search_plan import choose_index
+from hnmine.search.split_search import split_bytes, split_note, split_warnings
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digests import Digests
@@ -59,7 +59,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     sizes, counted = count(context) if to_be is None else (imagined(config, to_be), "by the cluster file")
     if cluster is not None and not (sizes.documents and sizes.queries and sizes.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
-    kind, _ = settle(config, sizes.documents, sizes.queries, sizes.dim)
+    kind, _ = choose_index(config, sizes.documents, sizes.queries, sizes.dim)
     disk, memory = _disk(config, sizes), peaks(config, sizes, kind, _threads(config, sizes.queries))
     free = disk_free(config.out_folder)
     warnings = [*warnings_of(config, sizes.documents, kind), *split_warnings(config, kind)]
@@ -87,7 +87,7 @@ def _stages(context: RunContext, sizes: Sizes, there: bool) -> list[dict[str, st
     expected = expected_keys(list(STAGES.values()), context) if there else {}
     documents, queries = sizes.documents, sizes.queries
     config = context.config
-    kind, why = settle(config, documents, queries, sizes.dim)
+    kind, why = choose_index(config, documents, queries, sizes.dim)
     how = config.emit.bad_positives
     treated = f", suspected positives: {how}" if how != "keep" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
@@ -96,7 +96,7 @@ def _stages(context: RunContext, sizes: Sizes, there: bool) -> list[dict[str, st
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(config, documents, queries),
         "index": f"{kind} ({why})",
-        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts(config)}",
+        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{split_note(config)}",
         "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{config.emit.num_negatives} negatives, {_chosen(config)}, {config.emit.format}{treated}",

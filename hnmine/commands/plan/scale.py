@@ -9,7 +9,7 @@ from hnmine.commands.plan.memory import of_measure, of_together, peaks
 from hnmine.commands.plan.schedule import Estimate, Places, estimate
 from hnmine.commands.plan.sizes import Sizes
 from hnmine.config import Config
-from hnmine.search.search_plan import settle
+from hnmine.search.search_plan import choose_index
 
 
 def steps_of(config: Config, sizes: Sizes, kind: str) -> list[work.Step]:
@@ -32,7 +32,7 @@ def at_scale(config: Config, sizes: Sizes, cluster: ClusterConfig) -> dict[str, 
         steps (stage, step, tasks, at_once, hours, bound, memory_bytes, read_bytes, written_bytes), hours and
         moved_bytes in all, index (the kind), limits (what breaks first at the head) and warnings.
     """
-    kind, why = settle(config, sizes.documents, sizes.queries, sizes.dim)
+    kind, why = choose_index(config, sizes.documents, sizes.queries, sizes.dim)
     places = Places.of(config, cluster)
     estimates = [estimate(step, places, cluster) for step in steps_of(config, sizes, kind)]
     memory = peaks(config, sizes, kind, places.threads)

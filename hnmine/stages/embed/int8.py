@@ -13,7 +13,7 @@ from hnmine.config import Config, EmbedConfig, TeacherTable
 from hnmine.models.encoders import make_encoder
 from hnmine.models.model_encoder import ModelEncoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
-from hnmine.models.teachers import folder_of
+from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick
 from hnmine.science.background import sample_rows
 from hnmine.storage.keys import item_key
@@ -77,7 +77,7 @@ def _applies(config: Config, table: TeacherTable) -> bool:
 
 
 def _file(context: RunContext, table: TeacherTable, name: str) -> Path:
-    corpus = context.folder("embed") / folder_of(context.config, table, "corpus")
+    corpus = context.folder("embed") / vector_folder(context.config, table, "corpus")
     return corpus.parent / f"{corpus.name}-{name}.parquet"
 
 
@@ -116,7 +116,7 @@ def _plan_agreement(table: TeacherTable, context: RunContext, key: str) -> list[
 
 
 def _vectors(context: RunContext, table: TeacherTable) -> VectorStore:
-    return VectorStore(context.folder("embed") / folder_of(context.config, table, "corpus"))
+    return VectorStore(context.folder("embed") / vector_folder(context.config, table, "corpus"))
 
 
 def _places(context: RunContext, vectors: VectorStore) -> np.ndarray:

@@ -14,11 +14,17 @@ from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
 from hnmine.science.background import sample_rows
+from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import QUERY_BLOCK
-from hnmine.search.field_values import plan_fields, read_values
-from hnmine.search.metadata_filter import Where
-from hnmine.search.pooling import Hits
-from hnmine.search.sources import Asked, Find, open_sources, plan_prepared, prepare, prepared_parts
+from hnmine.search.metadata_filter import MetadataFilter, plan_field_values, read_field_values
+from hnmine.search.sources import (
+    CandidateSource,
+    QueryBatch,
+    build_source,
+    open_sources,
+    plan_sources,
+    source_key_parts,
+)
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import FOUND, SELECTED
@@ -72,7 +78,7 @@ def selection_parts(context: RunContext) -> dict[str, Any]:
         "background": config.retrieve.background,
         "seed": config.seed,
         "depths": {source.label: depth for source, depth in pairs if is_cheap(source)},
-        **prepared_parts(context),
+        **source_key_parts(context),
     }
     if config.retrieve.where:
         parts["where"] = [one.part() for one in config.retrieve.where]
@@ -82,10 +88,10 @@ def selection_parts(context: RunContext) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _State:
     queries: Shards
-    sources: list[tuple[Find, int]]
+    sources: list[tuple[CandidateSource, int]]
 
 
-def _nothing(asked: Asked, depth: int) -> Hits:
+def _nothing(asked: QueryBatch, depth: int) -> Hits:
     """Stand for the teacher of [embed], which is not asked: `is_cheap` leaves it out.
 
     Raises:
@@ -96,7 +102,7 @@ def _nothing(asked: Asked, depth: int) -> Hits:
 
 def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.folder("embed")
-    opened = open_sources(context, _nothing, cache_bytes(config), Where.open(context, embed), embed)
+    opened = open_sources(context, _nothing, cache_bytes(config), MetadataFilter.open(context, embed), embed)
     triples = zip(opened, config.retrieve.depths, config.retrieve.source, strict=True)
     cheap = [(find, depth) for find, depth, source in triples if is_cheap(source)]
     return _State(Shards(context.reading("ingest") / "queries", QUERIES), cheap)
@@ -115,7 +121,7 @@ def _find(state: _State, item: Item, tick: Tick) -> pa.Table:
         part = table.slice(start, QUERY_BLOCK)
         texts = part.column("text").to_pylist()
         none = np.zeros((len(texts), 0), dtype=np.float32)
-        asked = Asked(item.first + start, texts, none, Ragged.from_arrow(part.column("positive_rows")))
+        asked = QueryBatch(item.first + start, texts, none, Ragged.from_arrow(part.column("positive_rows")))
         lists = [find(asked, depth).rows.values for find, depth in state.sources]
         found = np.unique(np.concatenate([found, *lists]))
         tick(part.num_rows)
@@ -156,8 +162,14 @@ def _as_it_is(context: RunContext) -> RunContext:
 
 
 STEPS = (
-    Step("fields", "rows", _planned(lambda context, key: plan_fields(context, key, "embed")), _as_it_is, read_values),
-    Step("sources", "documents", _planned(plan_prepared), _as_it_is, prepare),
+    Step(
+        "fields",
+        "rows",
+        _planned(lambda context, key: plan_field_values(context, key, "embed")),
+        _as_it_is,
+        read_field_values,
+    ),
+    Step("sources", "documents", _planned(plan_sources), _as_it_is, build_source),
     Step("found", "queries", _planned(_plan_found), _setup, _find),
     Step("select", "documents", _planned(_plan_selected), _as_it_is, _select),
 )

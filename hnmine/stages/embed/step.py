@@ -12,15 +12,15 @@ from hnmine.errors import InputError, ModelError
 from hnmine.models.encoders import (
     HASH_WARNING,
     Encoder,
+    EncodeTexts,
     Kind,
-    Made,
-    cell_rows_of,
     check_vectors,
     fingerprint,
+    largest_cell_rows,
     make_encoder,
 )
 from hnmine.models.precomputed import Precomputed, vector_sources
-from hnmine.models.teachers import FOLDERS, all_tables, folder_of, source_tables
+from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.prefetch import Ahead, SomeTexts, Texts
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
 from hnmine.runtime.worker_slot import my_place
@@ -38,7 +38,7 @@ SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries":
 class _Cell:
     """Consecutive rows of a side, each distinct text of theirs ready for the model once."""
 
-    made: Made
+    made: EncodeTexts
     distinct: int
     which: np.ndarray  # int64, one a row: its text among the distinct ones
 
@@ -59,7 +59,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
     parts = _parts_of("embed", context, ("embed", "teacher", "files")) | selection_parts(context)
     if context.config.guide is not None:
         parts |= _parts_of("guide", context, ("guide", "guide_teacher", "guide_files"))
-    found = source_tables(context.config)
+    found = source_teachers(context.config)
     if found:
         names = ("settings", "teacher", "files")
         parts["sources"] = {label: _parts_of(table, context, names) for table, label in found.items()}
@@ -84,14 +84,14 @@ def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) ->
     if table not in context.config.teachers:
         return []
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
-    folder = context.folder("embed") / folder_of(context.config, table, side)
+    folder = context.folder("embed") / vector_folder(context.config, table, side)
     config = context.config.teachers[table]
     chosen = _chosen(context, table, side, shards)
     if config.model == "precomputed" and chosen is None:
         return shard_items(shards, folder, key)
     total = shards.rows if chosen is None else len(chosen)
     # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
-    cell = cell_rows_of(config)
+    cell = largest_cell_rows(config)
     size = -(-context.config.shard_rows // cell) * cell
     items = []
     for number, first in enumerate(range(0, max(total, 1), size)):
@@ -131,7 +131,7 @@ def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
 def _check_others(context: RunContext, first: TeacherTable, corpus: Shards) -> None:
     """Look at the vectors that others bring before those of the first teacher, which may take hours, are made."""
     teachers = context.config.teachers
-    if first == next(table for table, _ in all_tables() if table in teachers):
+    if first == next(table for table, _ in possible_teachers() if table in teachers):
         for table, teacher in teachers.items():
             if table != first and teacher.model == "precomputed":
                 Precomputed(context, "corpus", corpus, table)
@@ -213,7 +213,7 @@ def _step(name: str, table: TeacherTable, side: str) -> Step:
 
 _MAKING = {
     table: steps_around(table, tuple(_step(name, table, side) for side, name in names.items()))
-    for table, names in all_tables()
+    for table, names in possible_teachers()
 }
 _FIRST = [step for table, steps in _MAKING.items() if table not in FOLDERS for step in steps]
 _LAST = [step for table in FOLDERS for step in _MAKING[table]]
@@ -221,9 +221,9 @@ _LAST = [step for table in FOLDERS for step in _MAKING[table]]
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     counts: dict[str, Any] = {}
-    labels = source_tables(context.config)
+    labels = source_teachers(context.config)
     for table in context.config.teachers:
-        folders = (context.folder("embed") / folder_of(context.config, table, side) for side in SIDES)
+        folders = (context.folder("embed") / vector_folder(context.config, table, side) for side in SIDES)
         corpus, queries = (VectorStore(folder) for folder in folders)
         if corpus.dim != queries.dim:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")

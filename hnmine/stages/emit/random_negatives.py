@@ -12,7 +12,7 @@ from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
 from hnmine.science.random_documents import draw
 from hnmine.science.sampling import count_used, first_refused
-from hnmine.search.metadata_filter import Where
+from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.emit.choose import anchor_seeds
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.emit import CHOSEN
@@ -65,7 +65,7 @@ class Filler:
     queries: Shards
     corpus: VectorStore
     query_vectors: VectorStore
-    where: Where | None = None
+    where: MetadataFilter | None = None
 
     @classmethod
     def open(cls, context: RunContext, used: dict[int, int]) -> "Filler":
@@ -75,7 +75,7 @@ class Filler:
         keys, names = np.unique(texts, return_inverse=True)
         corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
         queries = Shards(ingest / "queries", QUERIES)
-        where = Where.open(context, context.reading("retrieve"))
+        where = MetadataFilter.open(context, context.reading("retrieve"))
         return cls(context.config, used, names, keys, queries, corpus, VectorStore(embed / "queries"), where)
 
     def fill(self, table: pa.Table, chosen: pa.Table) -> pa.Table:

@@ -13,7 +13,7 @@ from hnmine.config import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.sampling import random_order
-from hnmine.search.pooling import Depth
+from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
 from hnmine.stages.filter.hidden_positives import Hidden, hide, whole
@@ -151,7 +151,7 @@ class Remembered:
 
 def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
     """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
-    depth = Depth.of(config.retrieve)
+    depth = CandidateLimits.of(config.retrieve)
     if config.rescore is not None and uses_rescored(config):
         depth = replace(depth, scored=config.rescore.top_n)
     drawn = _drawn(share, config.seed)

@@ -12,7 +12,7 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
 from hnmine.science.hidden_positives import pick_known
-from hnmine.search.pooling import Depth, Pooled
+from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import Judgement, Scorer, TextKeys, checked, judge
 
@@ -44,7 +44,7 @@ class Hidden:
         return judge(self.batch, config, self.keys, scorer, self._checks[shared])
 
 
-def hide(batch: Batch, keys: TextKeys, depth: Depth, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
+def hide(batch: Batch, keys: TextKeys, depth: CandidateLimits, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
     """Return a batch in which each query with several positives stands `hidings` times, each time with one known.
 
     Args:
@@ -111,7 +111,9 @@ def _guide(batch: Batch, places: np.ndarray, positives: Ragged, at: np.ndarray) 
     return {"guide_scores": batch.guide_scores[places], "guide_positive_scores": positives.with_values(scores[at])}
 
 
-def _stay(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray, depth: Depth) -> np.ndarray:
+def _stay(
+    batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray, depth: CandidateLimits
+) -> np.ndarray:
     """Return which candidates a retrieval would find that knows one positive a row; the others of them take places.
 
     Args:
@@ -124,11 +126,11 @@ def _stay(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.nda
     if not depth.depths or not len(places):
         return _others_before(batch, candidates, places, is_known) < depth.top_k
     ranks = batch.source_ranks[places]
-    found = Pooled(candidates.owners, candidates.values, np.zeros(ranks.shape, dtype=np.float32), ranks)
+    found = CandidatePool(candidates.owners, candidates.values, np.zeros(ranks.shape, dtype=np.float32), ranks)
     return depth.cut(found, is_known)[1]
 
 
-def _scored(batch: Batch, found: tuple[Ragged, np.ndarray], is_known: np.ndarray, depth: Depth) -> np.ndarray:
+def _scored(batch: Batch, found: tuple[Ragged, np.ndarray], is_known: np.ndarray, depth: CandidateLimits) -> np.ndarray:
     """Return the candidates' scores, NaN for those that would not be rescored where one positive a row is known.
 
     Positives are always rescored; a hidden one has a score where it is among the teacher's best, as any candidate.

@@ -11,7 +11,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.prefetch import Ahead
 from hnmine.runtime.stage import RunContext
-from hnmine.search.metadata_filter import Where
+from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.filter.calibration import Calibration, Drawn
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import Scorer, TextKeys
@@ -37,7 +37,7 @@ class FilterState:
     documents: np.ndarray
     shared: np.ndarray
     scorer: Scorer | None = None
-    where: Where | None = None
+    where: MetadataFilter | None = None
     rescored: Rescored | None = None
 
     def read(self, number: int, drawn: Drawn | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -101,7 +101,7 @@ def setup(context: RunContext, scorer: Scorer | None = None) -> FilterState:
         documents,
         counts[inverse] > 1,
         scorer,
-        Where.open(context, context.reading("retrieve")),
+        MetadataFilter.open(context, context.reading("retrieve")),
         Rescored.open(context),
     )
 

@@ -10,10 +10,10 @@ from hnmine.config import Config, IndexConfig
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
 from hnmine.science.background import sample_rows
-from hnmine.search.ivf_index import NAME, SEED, check, list_count, make_lists, write_lists
-from hnmine.search.search_plan import settle, settle_lists
-from hnmine.search.sources import plan_prepared, prepare, prepared_parts, preparing
-from hnmine.search.splits import refuse_approximate
+from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
+from hnmine.search.search_plan import choose_index, choose_lists
+from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage
+from hnmine.search.split_search import refuse_approximate
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.index import INDEX
 from hnmine.storage.store import read_table, write_atomic
@@ -45,7 +45,7 @@ def _setup(context: RunContext) -> _State:
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus = state.corpus
-    kind, reason = settle(state.whole, corpus.rows, state.queries.rows, corpus.dim)
+    kind, reason = choose_index(state.whole, corpus.rows, state.queries.rows, corpus.dim)
     refuse_approximate(state.whole, kind)
     row = {"kind": kind, "reason": reason, "file": "", "documents": corpus.rows, **_UNTRIED}
     if kind == "hnsw":
@@ -60,10 +60,10 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 def _lists(state: _State, folder: Path, reason: str, tick: Tick) -> dict[str, Any]:
     """Make lists, measure them and keep them where they pay; return what `choice.parquet` says of it."""
     corpus, config = state.corpus, state.config
-    lists = make_lists(corpus, config.ivf_lists or list_count(corpus.rows), tick)
+    lists = build_lists(corpus, config.ivf_lists or default_list_count(corpus.rows), tick)
     sample = sample_rows(state.queries.rows, config.recall_sample, SEED)
-    measured = check(lists, corpus, state.queries.gather(sample), config.recall_depth)
-    chosen = settle_lists(config, reason, measured, (corpus.rows, corpus.dim))
+    measured = measure_recall(lists, corpus, state.queries.gather(sample), config.recall_depth)
+    chosen = choose_lists(config, reason, measured, (corpus.rows, corpus.dim))
     if chosen["kind"] == "ivf":
         write_lists(lists, corpus, folder)
     return chosen | {"file": NAME if chosen["kind"] == "ivf" else ""}
@@ -115,11 +115,11 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 def _parts(context: RunContext) -> dict[str, Any]:
     # an index asked for as flat stays as it is where conditions come or go
     exact = {"exact_for_where": True} if context.config.retrieve.where and context.config.index.kind != "flat" else {}
-    return {"index": context.config.index.semantic(), **exact, **prepared_parts(context)}
+    return {"index": context.config.index.semantic(), **exact, **source_key_parts(context)}
 
 
 def _plan_sources(context: RunContext, key: str) -> list[Item]:
-    return plan_prepared(context, key) if preparing(context.config) == "index" else []
+    return plan_sources(context, key) if source_stage(context.config) == "index" else []
 
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
-        Step("sources", "documents", _plan_sources, lambda context: context, prepare),
+        Step("sources", "documents", _plan_sources, lambda context: context, build_source),
         Step("build", "documents", _plan, _setup, _process),
     ),
     finish=_finish,

@@ -11,7 +11,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.effect_size import effect_size
 from hnmine.science.lexical import coverage
 from hnmine.science.sampling import random_order
-from hnmine.search.word_overlap import Words
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.calibration import MOST_QUERIES
 from hnmine.stages.report.distributions import Negatives
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -30,7 +30,7 @@ def measure_biases(context: RunContext, negatives: Negatives) -> dict[str, Any]:
     positives = Ragged.from_arrow(queries.column("positive_rows"))
     lengths = character_lengths(Shards(context.reading("ingest") / "corpus", CORPUS))
     drawn = _drawn(queries.rows, context.config.seed)
-    own = overlaps_of(Words(context.reading("ingest")), queries, positives, drawn)
+    own = overlaps_of(CorpusWords(context.reading("ingest")), queries, positives, drawn)
     theirs = negatives.overlap[np.isin(negatives.query, drawn) & negatives.retrieved]
     return {
         "length": _length(lengths[positives.values], lengths[negatives.document]),
@@ -46,7 +46,7 @@ def character_lengths(corpus: Shards) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def overlaps_of(words: Words, queries: Shards, positives: Ragged, rows: np.ndarray) -> np.ndarray:
+def overlaps_of(words: CorpusWords, queries: Shards, positives: Ragged, rows: np.ndarray) -> np.ndarray:
     """Return the share of the query's word weight that each positive of the given queries holds, float64.
 
     Args:

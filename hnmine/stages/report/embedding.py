@@ -11,8 +11,8 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.background import sample_rows
 from hnmine.science.bootstrap import basic_interval
 from hnmine.science.recall import KNOWN, NOWHERE, Ranking
-from hnmine.search.metadata_filter import Where
-from hnmine.search.nearest import Nearest
+from hnmine.search.dense_search import DenseSearch
+from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.embed.selection import Selection, read_selection
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -67,7 +67,7 @@ def _ranking(context: RunContext, chosen: Selection, k: int) -> Ranking:
     listed, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
     corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
     queries = VectorStore(embed / "queries").gather(which)
-    hits = Nearest(corpus, Where.open(context, retrieve)).find(queries, which, positives, 2 * k).rows
+    hits = DenseSearch(corpus, MetadataFilter.open(context, retrieve)).find(queries, which, positives, 2 * k).rows
     others = ~positives.contains(hits.owners, hits.values)
     owners, rows = hits.owners[others], hits.values[others]
     place = np.arange(len(rows)) - np.searchsorted(owners, owners)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.words import bucket, words
 from hnmine.runtime.stage import RunContext
-from hnmine.search.word_overlap import Words
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.source_labels import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
 from hnmine.stages.report.distributions import Negatives
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -165,7 +165,7 @@ def texts_of(context: RunContext, examples: dict[str, list[dict[str, Any]]]) -> 
     queries = {one["query_id"] for one in every}
     documents = {d["doc_id"] for one in every for side in ("positives", "negatives") for d in one[side]}
     ingest = context.reading("ingest")
-    idf, least = Words(ingest).idf, np.log1p(1 / _COMMON)
+    idf, least = CorpusWords(ingest).idf, np.log1p(1 / _COMMON)
     asked = _texts(Shards(ingest / "queries", QUERIES), "query_id", queries)
     rare = {name: {word for word in words(text) if idf[bucket(word)] >= least} for name, text in asked.items()}
     return Texts(asked, _texts(Shards(ingest / "corpus", CORPUS), "doc_id", documents), rare)

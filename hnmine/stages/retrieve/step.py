@@ -14,20 +14,16 @@ from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import together
 from hnmine.science.background import background, sample_rows
-from hnmine.search.byte_products import byte_room
+from hnmine.search.byte_products import byte_budget
+from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns
+from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK, IndexProposer, Proposer
-from hnmine.search.field_values import plan_fields, read_values
-from hnmine.search.guide_scores import Guide, no_guide
-from hnmine.search.ivf import ListProposer
-from hnmine.search.ivf_index import open_lists
-from hnmine.search.metadata_filter import Where, described
-from hnmine.search.nearest import Found, Nearest
-from hnmine.search.pairs import pair_cosines
-from hnmine.search.pooling import Depth, Hits, no_sources
-from hnmine.search.sources import Asked, Find, find_together, open_sources, write_names
-from hnmine.search.split_search import STEPS, merged_searches
-from hnmine.search.splits import MERGES, plan_level, remove_splits
-from hnmine.search.word_overlap import Words
+from hnmine.search.ivf import IVFProposer, open_lists
+from hnmine.search.metadata_filter import MetadataFilter, filter_summary, plan_field_values, read_field_values
+from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines
+from hnmine.search.sources import CandidateSource, QueryBatch, open_sources, pool_sources, write_source_names
+from hnmine.search.split_search import MERGES, STEPS, merged_searches, plan_level, remove_splits
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.storage.paths import local_copy
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -44,28 +40,28 @@ class _State:
     index: Any
     sample: np.ndarray
     sample_vectors: np.ndarray
-    words: Words
+    words: CorpusWords
     guide: Guide | None
-    where: Where | None
+    where: MetadataFilter | None
     byte_room: int | None
     cache: int
-    before: dict[TeacherTable, Found]
+    before: dict[TeacherTable, StoredKeys]
 
     @cached_property
-    def sources(self) -> list[Find]:
+    def sources(self) -> list[CandidateSource]:
         """Return the sources of candidates; none where the teacher alone finds them."""
         left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
         return open_sources(self.context, partial(_dense, self), left, self.where, before=self.before)
 
     @cached_property
-    def nearest(self) -> Nearest:
+    def nearest(self) -> DenseSearch:
         """Return what finds the teacher's best documents."""
         found = self.before.get("embed")
-        return Nearest(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
+        return DenseSearch(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
 
     @property
-    def depth(self) -> Depth:
-        return Depth.of(self.context.config.retrieve)
+    def depth(self) -> CandidateLimits:
+        return CandidateLimits.of(self.context.config.retrieve)
 
     @cached_property
     def most_positives(self) -> int:
@@ -85,7 +81,7 @@ def _setup(context: RunContext) -> _State:
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
     index, before = _open_index(context), merged_searches(context)
     searched = index is None and "embed" not in before
-    room = byte_room(config, (documents, queries.rows, queries.dim)) if searched else None
+    room = byte_budget(config, (documents, queries.rows, queries.dim)) if searched else None
     cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
     corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(documents, config.retrieve.background, config.seed)
@@ -97,10 +93,10 @@ def _setup(context: RunContext) -> _State:
         index,
         sample,
         corpus.gather(sample),
-        Words(context.reading("ingest"), cache // 4),
+        CorpusWords(context.reading("ingest"), cache // 4),
         # what the teacher's vectors leave of the cache
         Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
-        Where.open(context, context.folder("retrieve")),
+        MetadataFilter.open(context, context.folder("retrieve")),
         room,
         cache,
         before,
@@ -113,7 +109,7 @@ def _open_index(context: RunContext) -> Any:
     if not choice["file"]:
         return None
     if choice["kind"] == "ivf":
-        return ListProposer(open_lists(folder), choice["probe"])
+        return IVFProposer(open_lists(folder), choice["probe"])
     import faiss
 
     with local_copy(folder / choice["file"]) as file:
@@ -148,7 +144,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     positives = Ragged.from_arrow(table.column("positive_rows"))
     unique, inverse = np.unique(positives.values, return_inverse=True)
     vectors = state.corpus.gather(unique)
-    asked = Asked(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
+    asked = QueryBatch(first, table.column("text").to_pylist() if state.sources else [], queries, positives)
     candidates, scores, by_source = _find(state, asked)
     places = candidates.with_values(state.corpus.positions(candidates.values))
     terms = Ragged.from_arrow(table.column("terms"))
@@ -172,27 +168,27 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
         "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
         **background_of,
-        **(state.guide.columns(guided, candidates, positives) if state.guide else no_guide(len(queries))),
+        **(state.guide.columns(guided, candidates, positives) if state.guide else no_guide_columns(len(queries))),
         **by_source,
     }
     return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
 
 
-def _find(state: _State, asked: Asked) -> tuple[Ragged, np.ndarray, dict[str, pa.Array]]:
+def _find(state: _State, asked: QueryBatch) -> tuple[Ragged, np.ndarray, dict[str, pa.Array]]:
     """Return the candidates in the order of the teacher's score, that score, and the columns of the sources."""
     queries = len(asked.vectors)
     if not state.sources:
         hits = _dense(state, asked, state.depth.top_k)
-        return hits.rows, hits.scores, no_sources(queries)
-    found, scores = find_together(state.sources, state.depth, state.corpus, asked)
+        return hits.rows, hits.scores, no_source_columns(queries)
+    found, scores = pool_sources(state.sources, state.depth, state.corpus, asked)
     candidates = Ragged.from_lengths(found.rows, np.bincount(found.owners, minlength=queries))
     return candidates, scores, found.columns(queries)
 
 
-def _dense(state: _State, asked: Asked, depth: int) -> Hits:
+def _dense(state: _State, asked: QueryBatch, depth: int) -> Hits:
     """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
     proposer: Proposer | None = None
-    if isinstance(state.index, ListProposer):
+    if isinstance(state.index, IVFProposer):
         proposer = state.index
     elif state.index is not None:
         # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
@@ -245,11 +241,11 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
         total += int(lengths.sum())
         short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
-    write_names(context.config, context.folder("retrieve"), key)
+    write_source_names(context.config, context.folder("retrieve"), key)
     remove_splits(context.folder("retrieve"))
     counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
-    where = Where.open(context, context.folder("retrieve"))
-    return counts if where is None else counts | described(where, shards.rows)
+    where = MetadataFilter.open(context, context.folder("retrieve"))
+    return counts if where is None else counts | filter_summary(where, shards.rows)
 
 
 STAGE = Stage(
@@ -258,7 +254,7 @@ STAGE = Stage(
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(
-        Step("fields", "rows", plan_fields, lambda context: context, read_values),
+        Step("fields", "rows", plan_field_values, lambda context: context, read_field_values),
         *STEPS,
         Step("search", "queries", _plan, _setup, _process, write_lists),
     ),

@@ -17,7 +17,7 @@ from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick
 from hnmine.science.batch_packing import others_mean, turns
-from hnmine.search.word_overlap import Words
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.clusters import clusters, target_size
 from hnmine.stages.emit.batches.lists import Lists, column_of, rejected_candidates
 from hnmine.stages.emit.batches.packing import pack
@@ -124,7 +124,11 @@ def _pairs(context: RunContext, judged: Shards, queries: np.ndarray) -> Pairs:
     rule = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
     scorer = scorer if rule.rule == "calibrated" else None
     lists = Lists.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
-    documents, asked, words = np.unique(lists.positives.values), Shards(ingest / "queries", QUERIES), Words(ingest)
+    documents, asked, words = (
+        np.unique(lists.positives.values),
+        Shards(ingest / "queries", QUERIES),
+        CorpusWords(ingest),
+    )
     spare = config.filter.judged_negatives == "keep"
     negatives = column_of(asked, "negative_rows")
     nothing = Ragged(np.zeros(0, dtype=np.int64), np.zeros(lists.positives.offsets[-1] + 1, dtype=np.int64))

@@ -8,10 +8,9 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.search.guide_scores import Guide
-from hnmine.search.metadata_filter import Where
-from hnmine.search.pairs import pair_cosines, pair_scores
-from hnmine.search.word_overlap import Words
+from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import FilterState, read_calibration, setup
 from hnmine.stages.filter.verdicts import CODES, judge
@@ -52,9 +51,9 @@ class Outside:
     state: FilterState
     corpus: VectorStore
     queries: VectorStore
-    words: Words
+    words: CorpusWords
     guide: Guide | None
-    where: Where | None
+    where: MetadataFilter | None
 
     @classmethod
     def open(cls, context: RunContext) -> "Outside":
@@ -65,9 +64,9 @@ class Outside:
             setup(context, calibration.scorer() if calibration else None),
             VectorStore(embed / "corpus", cache_bytes(config)),
             VectorStore(embed / "queries"),
-            Words(context.reading("ingest")),
+            CorpusWords(context.reading("ingest")),
             Guide.open(embed, 0) if config.guide is not None else None,
-            Where.open(context, context.reading("retrieve")),
+            MetadataFilter.open(context, context.reading("retrieve")),
         )
 
     def allows(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:

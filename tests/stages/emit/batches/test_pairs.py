@@ -8,7 +8,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.words import terms
 from hnmine.config import FilterConfig
 from hnmine.runtime.stage import RunContext
-from hnmine.search.word_overlap import Words
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches import step
 from hnmine.stages.emit.batches.pairs import distinct, pair_filter
 from hnmine.stages.emit.batches.shared_words import SharedWords
@@ -43,7 +43,7 @@ class Oracle:
         asked = Shards(folder("ingest") / "queries", QUERIES).column("text").to_pylist()
         self.words = [set(terms(text).tolist()) for text in texts]
         self.asked = [set(terms(text).tolist()) for text in asked]
-        self.idf = Words(folder("ingest")).idf
+        self.idf = CorpusWords(folder("ingest")).idf
 
     def weight(self, words):
         return sum(self.idf[word] for word in words)

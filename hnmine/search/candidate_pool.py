@@ -21,7 +21,7 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class CandidatePool:
     """What several sources found together, query by query.
 
     Attributes:
@@ -36,9 +36,9 @@ class Pooled:
     scores: np.ndarray
     ranks: np.ndarray
 
-    def take(self, places: np.ndarray) -> "Pooled":
+    def take(self, places: np.ndarray) -> "CandidatePool":
         """Return some of the candidates, by position or by flag."""
-        return Pooled(self.owners[places], self.rows[places], self.scores[places], self.ranks[places])
+        return CandidatePool(self.owners[places], self.rows[places], self.scores[places], self.ranks[places])
 
     def columns(self, queries: int) -> dict[str, pa.Array]:
         """Return the columns of scores and ranks: for each candidate a value for each source."""
@@ -51,18 +51,18 @@ class Pooled:
         }
 
 
-def no_sources(queries: int) -> dict[str, pa.Array]:
+def no_source_columns(queries: int) -> dict[str, pa.Array]:
     """Return the same columns where the teacher alone finds candidates: an empty list for each query."""
     none = np.zeros((0, 0))
     owners = np.zeros(0, dtype=np.int64)
-    return Pooled(owners, owners, none.astype(np.float32), none.astype(np.int32)).columns(queries)
+    return CandidatePool(owners, owners, none.astype(np.float32), none.astype(np.int32)).columns(queries)
 
 
 def _column(name: str, offsets: np.ndarray, values: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=CANDIDATES.field(name).type)
 
 
-def pool(found: Sequence[Hits]) -> Pooled:
+def pool(found: Sequence[Hits]) -> CandidatePool:
     """Return the union of what the sources found, by query and document row."""
     owners = np.concatenate([hits.rows.owners for hits in found])
     rows = np.concatenate([hits.rows.values for hits in found])
@@ -76,11 +76,11 @@ def pool(found: Sequence[Hits]) -> Pooled:
         scores[own, source] = hits.scores
         ranks[own, source] = np.arange(len(own)) - hits.rows.offsets[:-1][hits.rows.owners] + 1
         first += len(own)
-    return Pooled(keys // span, keys % span, scores, ranks)
+    return CandidatePool(keys // span, keys % span, scores, ranks)
 
 
 @dataclass(frozen=True)
-class Depth:
+class CandidateLimits:
     """How far down a query's lists go.
 
     Attributes:
@@ -96,11 +96,11 @@ class Depth:
     scored: int | None = None
 
     @classmethod
-    def of(cls, config: RetrieveConfig) -> "Depth":
+    def of(cls, config: RetrieveConfig) -> "CandidateLimits":
         """Return the depth that a config asks for."""
         return cls(config.top_k, config.fuse, config.depths)
 
-    def cut(self, found: Pooled, uncounted: np.ndarray) -> tuple[Pooled, np.ndarray]:
+    def cut(self, found: CandidatePool, uncounted: np.ndarray) -> tuple[CandidatePool, np.ndarray]:
         """Return the candidates without the ranks and scores that lie below their source's depth, and which stay.
 
         Args:
@@ -112,7 +112,7 @@ class Depth:
         """
         inside = within_depth(found.ranks, found.owners, uncounted, np.array(self.depths))
         scores = np.where(inside, found.scores, np.float32(np.nan))
-        left = Pooled(found.owners, found.rows, scores, np.where(inside, found.ranks, 0).astype(np.int32))
+        left = CandidatePool(found.owners, found.rows, scores, np.where(inside, found.ranks, 0).astype(np.int32))
         stays = np.asarray(inside.any(axis=1))
         if self.fuse == "rrf":
             counted = stays & ~uncounted

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 import hnmine.storage.vectors
 from hnmine.config import EmbedConfig
 from hnmine.models.encoders import HashEncoder
-from hnmine.search.guide_scores import Guide, no_guide
-from hnmine.search.pairs import pair_cosines, pair_scores
-from hnmine.search.pooling import Depth
+from hnmine.search.candidate_pool import CandidateLimits
+from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines, pair_scores
 from hnmine.stages.filter.hidden_positives import hide, whole
 from tests.storage.test_vectors import make, store
 from tests.strategies import World, flat, make_query, quick, worlds
@@ -33,7 +32,7 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     documents, owners = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.search.pairs._SHARE", 4)
+        patch.setattr("hnmine.search.pair_scores._SHARE", 4)
         small = [pair_scores(one, documents, queries, owners) for one in stores]
     found = pair_scores(stores[0], documents, queries, owners)
     for other in small:
@@ -55,7 +54,7 @@ def test_pair_cosines_are_those_of_the_double_loop_from_any_blocks(corpora, quer
     lists = flat([data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)) for _, n in queries], np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.search.pairs._SHARE", 4)
+        patch.setattr("hnmine.search.pair_scores._SHARE", 4)
         small = [pair_cosines(one, candidates, lists, others) for one in stores]
     found = pair_cosines(stores[0], candidates, lists, others)
     for other in small:
@@ -83,7 +82,7 @@ def test_columns_have_a_score_for_each_candidate_and_each_positive(corpora):
 
 
 def test_without_a_guide_there_is_an_empty_list_for_each_query():
-    assert {name: column.to_pylist() for name, column in no_guide(2).items()} == {
+    assert {name: column.to_pylist() for name, column in no_guide_columns(2).items()} == {
         "guide_scores": [[], []],
         "guide_positive_scores": [[], []],
     }
@@ -98,7 +97,7 @@ def test_hidden_and_whole_rows_keep_the_guides_score_of_every_document(world):
     ]
     batch, drawn = world.batch(), np.ones(len(world.queries), dtype=bool)
     drawn[::2] = False
-    for rows in (hide(batch, world.keys(), Depth(5), 2, 0, ~drawn), whole(batch, world.keys(), drawn)):
+    for rows in (hide(batch, world.keys(), CandidateLimits(5), 2, 0, ~drawn), whole(batch, world.keys(), drawn)):
         found, owner = rows.batch, rows.query
         assert len(found.guide_scores) == len(found.candidates.values)
         assert len(found.guide_positive_scores.values) == len(found.positives.values)
@@ -115,7 +114,10 @@ def test_hidden_and_whole_rows_without_a_guide_have_none():
     world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.8}, {0: 0.9, 1: 0.8, 10: 0.5})])
     assert not world.batch().has_guide
     drawn = np.ones(1, dtype=bool)
-    for rows in (hide(world.batch(), world.keys(), Depth(5), 2, 0, drawn), whole(world.batch(), world.keys(), drawn)):
+    for rows in (
+        hide(world.batch(), world.keys(), CandidateLimits(5), 2, 0, drawn),
+        whole(world.batch(), world.keys(), drawn),
+    ):
         assert not rows.batch.has_guide
         assert len(rows.batch.guide_positive_scores) == len(rows.batch)
 

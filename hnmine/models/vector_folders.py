@@ -11,7 +11,7 @@ FOLDERS: dict[TeacherTable, dict[str, str]] = {
 }
 
 
-def all_tables() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
+def possible_teachers() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
     """Yield every table that may hold a teacher, with a name for the making of each side's vectors.
 
     Those of sources come first: what they find may be all that the teacher of [embed] has to embed.
@@ -22,17 +22,17 @@ def all_tables() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
     yield from FOLDERS.items()
 
 
-def source_tables(config: Config) -> dict[TeacherTable, str]:
+def source_teachers(config: Config) -> dict[TeacherTable, str]:
     """Return the tables of teachers that sources have of their own, with the sources' names, in the config's order."""
     sources = enumerate(config.retrieve.source)
     return {teacher_table(number): source.label for number, source in sources if source.teacher is not None}
 
 
-def folder_of(config: Config, table: TeacherTable, side: str) -> str:
+def vector_folder(config: Config, table: TeacherTable, side: str) -> str:
     """Return the folder of a teacher's vectors of one side: corpus or queries.
 
     A source's lie by its name, so that another order of sources makes nothing anew.
     """
     if table in FOLDERS:
         return FOLDERS[table][side]
-    return f"sources/{source_tables(config)[table]}/{side}"
+    return f"sources/{source_teachers(config)[table]}/{side}"

@@ -9,19 +9,19 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.search.byte_products import ByteProposer
+from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import ExactProposer, Proposer, search
-from hnmine.search.filtered_search import AllowedProposer, with_positives
+from hnmine.search.filtered_search import FilteredProposer, add_positives
 from hnmine.search.gpu import TorchProposer
-from hnmine.search.metadata_filter import Where
-from hnmine.search.pairs import Corpus
-from hnmine.search.pooling import Hits
+from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import VectorStore
 
-Found = Callable[[np.ndarray], np.ndarray]
+StoredKeys = Callable[[np.ndarray], np.ndarray]
 """Returns the keys of what was found before for some queries, given their rows (int64, consecutive)."""
 
 
-def exact(corpus: Corpus, device: str | None, byte_room: int | None) -> Proposer:
+def exact_proposer(corpus: VectorBlocks, device: str | None, byte_room: int | None) -> Proposer:
     """Return what proposes by exact search.
 
     Args:
@@ -35,7 +35,7 @@ def exact(corpus: Corpus, device: str | None, byte_room: int | None) -> Proposer
 
 
 @dataclass(frozen=True)
-class Nearest:
+class DenseSearch:
     """Finds the best documents of some queries, by one teacher.
 
     Attributes:
@@ -48,14 +48,14 @@ class Nearest:
     """
 
     corpus: VectorStore
-    where: Where | None
+    where: MetadataFilter | None
     device: str | None = None
     byte_room: int | None = None
-    found: Found | None = None
+    found: StoredKeys | None = None
 
     @cached_property
     def _exact(self) -> Proposer:
-        return exact(self.corpus, self.device, self.byte_room)
+        return exact_proposer(self.corpus, self.device, self.byte_room)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
@@ -74,11 +74,11 @@ class Nearest:
         at = positives.with_values(self.corpus.positions(positives.values))
         k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
         if self.where is not None:
-            proposer = AllowedProposer(self.corpus, self.where, which, self.corpus.held)
+            proposer = FilteredProposer(self.corpus, self.where, which, self.corpus.held)
         keys = self.found(which) if self.found is not None else search(self.corpus, queries, k, proposer or self._exact)
         if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
-            keys = with_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
+            keys = add_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
         found = _cut(keys, at, depth)
         scores, places = unpack(found.values)
         return Hits(Ragged(self.corpus.row_of(places), found.offsets), scores)

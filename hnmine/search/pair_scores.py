@@ -1,20 +1,23 @@
 """Exact scores of pairs of documents and other vectors: in the memory of one block, one score for a pair everywhere."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from hnmine.arrays.dots import indexed_cosines, indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.threads import in_threads
-from hnmine.storage.vectors import Block
+from hnmine.storage.vectors import Block, VectorStore
 
 # A thread takes this many pairs at once: fewer cost more in handing out than they gain.
 _SHARE = 1 << 14
 
 
-class Corpus(Protocol):
+class VectorBlocks(Protocol):
     """Vectors of documents that stream by in blocks."""
 
     def blocks(self) -> Iterator[Block]:
@@ -22,7 +25,7 @@ class Corpus(Protocol):
         ...
 
 
-def pair_scores(corpus: Corpus, documents: np.ndarray, queries: np.ndarray, owners: np.ndarray) -> np.ndarray:
+def pair_scores(corpus: VectorBlocks, documents: np.ndarray, queries: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Return the inner product of each document with its query, float32, shape (pairs,); the corpus streams by.
 
     Args:
@@ -35,7 +38,7 @@ def pair_scores(corpus: Corpus, documents: np.ndarray, queries: np.ndarray, owne
     return _products(corpus, Ragged.from_lengths(documents, np.ones(len(documents))), (queries, alone, owners), False)
 
 
-def pair_cosines(corpus: Corpus, candidates: Ragged, others: Ragged, vectors: np.ndarray) -> Ragged:
+def pair_cosines(corpus: VectorBlocks, candidates: Ragged, others: Ragged, vectors: np.ndarray) -> Ragged:
     """Return the cosine of every candidate to every other of its query, candidate by candidate, float32.
 
     Args:
@@ -49,7 +52,7 @@ def pair_cosines(corpus: Corpus, candidates: Ragged, others: Ragged, vectors: np
 
 
 def _products(
-    corpus: Corpus, documents: Ragged, right: tuple[np.ndarray, Ragged, np.ndarray], at_unit: bool
+    corpus: VectorBlocks, documents: Ragged, right: tuple[np.ndarray, Ragged, np.ndarray], at_unit: bool
 ) -> np.ndarray:
     """Return each document's inner product with each vector of its owner's list, document by document.
 
@@ -90,3 +93,37 @@ def _shares(widths: np.ndarray) -> list[np.ndarray]:
         return []
     share = np.cumsum(widths) // _SHARE
     return np.split(np.arange(len(widths)), np.flatnonzero(np.diff(share)) + 1)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The guide's vectors of both sides.
+
+    Attributes:
+        corpus: of the documents.
+        queries: of the queries.
+    """
+
+    corpus: VectorStore
+    queries: VectorStore
+
+    @classmethod
+    def open(cls, embed: Path, cache_bytes: int) -> "Guide":
+        """Return the guide whose vectors lie in an embed folder; `cache_bytes` of them may stay in memory."""
+        return cls(VectorStore(embed / "guide-corpus", cache_bytes), VectorStore(embed / "guide-queries"))
+
+    def columns(self, queries: np.ndarray, candidates: Ragged, positives: Ragged) -> dict[str, pa.Array]:
+        """Return the columns of the guide's scores, for queries with these vectors of the guide's."""
+        documents = np.concatenate([candidates.values, positives.values])
+        scores = pair_scores(self.corpus, documents, queries, np.concatenate([candidates.owners, positives.owners]))
+        split = len(candidates.values)
+        return {
+            "guide_scores": candidates.with_values(scores[:split]).to_arrow(pa.float32()),
+            "guide_positive_scores": positives.with_values(scores[split:]).to_arrow(pa.float32()),
+        }
+
+
+def no_guide_columns(queries: int) -> dict[str, pa.Array]:
+    """Return the same columns where there is no guide: an empty list for each query."""
+    empty = Ragged(np.zeros(0, dtype=np.float32), np.zeros(queries + 1, dtype=np.int64)).to_arrow(pa.float32())
+    return {"guide_scores": empty, "guide_positive_scores": empty}
