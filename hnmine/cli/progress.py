@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from hnmine.pipeline.runner import Progress as Shows
-from hnmine.pipeline.runner import Silent
+from hnmine.runtime.progress import Progress as Shows
+from hnmine.runtime.progress import SilentProgress
 
 
 class _Rate(ProgressColumn):
@@ -17,7 +17,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
 
 
-class Bars(Silent):
+class Bars(SilentProgress):
     """Draws a bar for each step."""
 
     def __init__(self, bars: Progress) -> None:
@@ -46,7 +46,7 @@ class Bars(Silent):
 def progress_on() -> Iterator[Shows]:
     """Yield bars where stderr is a terminal, and silence elsewhere."""
     if not sys.stderr.isatty():
-        yield Silent()
+        yield SilentProgress()
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(),
                TimeRemainingColumn())  # fmt: skip

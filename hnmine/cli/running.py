@@ -10,8 +10,7 @@ from hnmine.cli import show, showprevious, showreport
 from hnmine.cli.progress import progress_on
 from hnmine.config import Config
 from hnmine.config.file import load_config
-from hnmine.pipeline.run import RunOptions, run
-from hnmine.pipeline.runner import StageResult
+from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json

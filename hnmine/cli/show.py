@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hnmine.config.base import toml_value
-from hnmine.pipeline.runner import StageResult
+from hnmine.pipeline.run import StageResult
 from hnmine.stages.report.headline import agreement_lines
 
 

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.emit.random_negatives import PREVIOUS, RANDOM
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
-from hnmine.storage.store import Shards, read_json, read_table
+from hnmine.storage.store import MANIFEST, Shards, read_json, read_table
 
 
 def explain_query(config: Config, query_id: str, source: Path | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.answers import EMPTY
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import closeness, most_worth, worth
 from hnmine.stages.emit.choose import cells_of, read_chosen
 from hnmine.stages.filter.candidates import Batch, Cells
@@ -23,7 +23,7 @@ from hnmine.stages.filter.inputs import pieces
 from hnmine.stages.filter.verdicts import CODES, RULES, resolved, rule_names
 from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, read_json, write_text
+from hnmine.storage.store import MANIFEST, Shards, read_json, write_text
 
 CHOSEN, OTHER = 1.0, 0.5
 """Impact of a judgement: on what is a negative now, and on what could be one, kept or rejected by a rule."""

@@ -11,12 +11,12 @@ from hnmine.commands.probe_adapter import CUT, Judged, TrainingSet, quality, tra
 from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.science.background import sample_rows
 from hnmine.science.paired import randomisation_test
 from hnmine.stages.emit.choose import anchor_of, read_chosen
 from hnmine.storage.schemas.filter import JUDGED
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import MANIFEST, Shards, read_json
 from hnmine.storage.vectors import VectorStore
 
 MOST_QUERIES, FEWEST_QUERIES = 2_000, 40

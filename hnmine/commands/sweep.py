@@ -7,14 +7,14 @@ from typing import Any
 
 from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import teacher_vectors
 from hnmine.stages.filter.calibration import Protocol, Remembered, calibrate
 from hnmine.stages.filter.inputs import setup
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.filter_outcome import NOTHING_RETRIEVED
 from hnmine.stages.report.tradeoff import mark_front, try_setting
-from hnmine.storage.store import read_json
+from hnmine.storage.store import MANIFEST, read_json
 
 GRID: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"rule": "auto"}, {"rule": "none"}),

@@ -10,7 +10,7 @@ import numpy as np
 from hnmine.config import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import find_model, first_line, require_models
-from hnmine.runtime.worker_slot import choose_device, cores, my_place, thread_share
+from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 
 HASH_RESCORE_WARNING = (
     "rescored by shared words (the hash cross-encoder), for tests and dry runs only: do not train on what is mined "
@@ -77,7 +77,7 @@ class ModelCrossEncoder:
             self.model = sentence_transformers.CrossEncoder(
                 path,
                 revision=config.revision,
-                device=choose_device(config.device, my_place(), torch.cuda.device_count()),
+                device=choose_device(config.device, current_slot(), torch.cuda.device_count()),
                 trust_remote_code=config.trust_remote_code,
                 max_length=config.max_length,
                 model_kwargs={"use_safetensors": True},
@@ -89,8 +89,8 @@ class ModelCrossEncoder:
                 f"rescore.model {config.model!r} gives {self.model.num_labels} numbers for a pair of texts; "
                 "name a cross-encoder that gives one (num_labels = 1)"
             )
-        if my_place().count > 1:
-            torch.set_num_threads(thread_share(cores(), my_place().count))
+        if current_slot().count > 1:
+            torch.set_num_threads(thread_count())
         self.config, self.raw = config, torch.nn.Identity()
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:

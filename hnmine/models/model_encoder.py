@@ -13,7 +13,7 @@ from hnmine.config.teacher import Kind
 from hnmine.errors import ModelError
 from hnmine.models.model_files import find_model, first_line, require_models
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
-from hnmine.runtime.worker_slot import choose_device, cores, my_place, thread_share
+from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 
 # Rows that are tokenised and sorted together. Padding shows in the last bits of a vector, so that a text must meet
 # the same others whatever the shard size: cells lie at fixed rows, and the embed stage's files hold whole ones.
@@ -56,7 +56,7 @@ class ModelEncoder:
                 revision=config.revision,
                 device="cpu"
                 if config.precision == "int8"
-                else choose_device(config.device, my_place(), torch.cuda.device_count()),
+                else choose_device(config.device, current_slot(), torch.cuda.device_count()),
                 trust_remote_code=config.trust_remote_code,
                 model_kwargs={"use_safetensors": True},
             )
@@ -64,8 +64,8 @@ class ModelEncoder:
             raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {first_line(error)}") from error
         check_precision(config, str(self.model.device.type), table)
         self.model.to(torch.float32 if config.precision == "int8" else getattr(torch, config.precision)).eval()
-        if my_place().count > 1:
-            torch.set_num_threads(thread_share(cores(), my_place().count))
+        if current_slot().count > 1:
+            torch.set_num_threads(thread_count())
         if config.max_length is not None:
             self.model.max_seq_length = config.max_length
         self.config = config
@@ -73,7 +73,7 @@ class ModelEncoder:
         self.batch_tokens = config.batch_tokens or BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)
         if quantised is not None:
             names = list(next(self.tensors(["text"], "document"), {}))
-            use_quantised(self.model, quantised, names, thread_share(cores(), my_place().count))
+            use_quantised(self.model, quantised, names, thread_count())
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> Callable[[Callable[[int], None]], np.ndarray]:
         """Return what makes the texts' vectors, the texts tokenised by then where the model allows it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import MissingExtra, ModelError
-from hnmine.storage.digests import Digests
+from hnmine.storage.digest_cache import DigestCache
 
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
@@ -75,7 +75,9 @@ def _safe(folder: Path) -> Path:
     return folder
 
 
-def fingerprint(config: EmbedConfig | RescoreConfig, digests: Digests, table: TeacherTable = "embed") -> dict[str, Any]:
+def fingerprint(
+    config: EmbedConfig | RescoreConfig, digests: DigestCache, table: TeacherTable = "embed"
+) -> dict[str, Any]:
     """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
 
     Args:

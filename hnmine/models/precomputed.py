@@ -13,12 +13,12 @@ from hnmine.config import Columns, Config, TeacherTable
 from hnmine.errors import InputError, few
 from hnmine.models.encoders import vector_faults
 from hnmine.readers.columns import USUAL
-from hnmine.runtime.prefetch import one_ahead
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.threads import prefetched
 from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources, reason
 from hnmine.storage.schemas.ingest import QUERIES
-from hnmine.storage.spilled_vectors import RawVectors
 from hnmine.storage.store import Shards
+from hnmine.storage.vectors import SpilledVectors
 
 # Vectors are read this many at a time.
 _ROWS = 16_384
@@ -64,8 +64,8 @@ class Precomputed:
         ids: list[pa.Array] = []
         found = (part for source in sources for part in _parts_of(source, context.config.input.columns, side, ids))
         bad: dict[str, list[np.ndarray]] = {}
-        looked_at = _looked_at(one_ahead(_alike(found, self.name)), context.config.teachers[table].similarity, bad)
-        self.vectors = RawVectors(context.folder("embed"), looked_at)
+        looked_at = _looked_at(prefetched(_alike(found, self.name)), context.config.teachers[table].similarity, bad)
+        self.vectors = SpilledVectors(context.folder("embed"), looked_at)
         self.rows = (
             self._rows_by_order(context)
             if endings == {".npy"}

@@ -1,27 +1,28 @@
-"""Content keys: a hash of everything that determines what a stage writes, and the words for what changed.
+"""Content keys of stages: computing them, and comparing them with the keys of existing output.
 
-A stage's key covers its version, its settings that matter, the content of the user's files or the teacher's
-weights where it reads them, and the keys of the stages it reads. So one changed byte in the corpus changes
-every key after it, and a changed `workers` none.
+A stage's key is a hash of everything that determines what the stage writes: its version, its settings that have an
+effect, the content of the input files or model weights that it reads, and the keys of the stages that it reads. One
+changed byte of the corpus changes every key after it; a changed `workers` changes none.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from hnmine.errors import OutputError, StaleOutput
-from hnmine.runtime.stage import STARTED, RunContext, Stage
-from hnmine.storage.keys import digest, recorded
+from hnmine.errors import IncompleteStage, OutputError, StaleOutput
+from hnmine.runtime.stage import RunContext, Stage
+from hnmine.storage.keys import digest, is_done, recorded
+from hnmine.storage.store import STARTED, remove_folder
 
 Expected = dict[str, dict[str, Any]]
+"""By stage: its `key`, its `parts` (settings and files) and, as `upstream`, the keys of the stages that it reads."""
 
 
 def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:
-    """Return for each stage that applies its key, its parts and the keys of what it reads.
+    """Return the keys of all given stages that apply to the config, in order.
 
     Raises:
-        InputError: a file of the user's is missing.
+        InputError: an input file is missing.
         ModelError: the teacher cannot be found.
     """
     found: Expected = {}
@@ -33,23 +34,49 @@ def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:
     return found
 
 
-def _is_empty(folder: Path) -> bool:
-    """Tell whether a stage's folder holds no result yet: at most the note that it was started."""
-    return not any(path.is_file() and path.name != STARTED for path in folder.rglob("*"))
+def check_upstream(stages: Sequence[Stage], context: RunContext, expected: Expected) -> None:
+    """Check that every stage which these read, and which is not one of them, is complete and of this config.
+
+    Raises:
+        StaleOutput: one has another key.
+        IncompleteStage: one is not complete.
+    """
+    needed = {name for stage in stages for name in stage.reading(context)} - {stage.name for stage in stages}
+    for name in expected:
+        folder = context.reading(name)
+        if name not in needed or is_done(folder, expected[name]["key"]):
+            continue
+        old = recorded(folder)
+        if old is not None and old["key"] != expected[name]["key"]:
+            lines = "\n".join(f"  {name}: {line}" for line in changes(old, expected[name]))
+            raise StaleOutput(
+                f"{folder} was made with other settings or inputs:\n{lines}\nrun `hnmine {name} --overwrite`"
+            )
+        raise IncompleteStage(f"{folder} is not complete; run `hnmine {name}` first, or `hnmine run` for all stages")
+
+
+def remove_stale(names: Sequence[str], context: RunContext, expected: Expected) -> None:
+    """Remove the folders of stages that hold results under another key."""
+    for name in names:
+        old = recorded(context.folder(name))
+        if old is not None and old["key"] != expected[name]["key"]:
+            remove_folder(context.folder(name))
 
 
 def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected) -> None:
-    """Refuse an output folder that holds results under other keys, and say what changed.
+    """Check that no stage's folder holds results under another key.
 
     Raises:
-        StaleOutput: naming every stage concerned and every setting or file that differs.
+        StaleOutput: naming every such stage and every setting or file that differs.
+        OutputError: a folder holds files of unknown origin.
     """
     stale: list[str] = []
     lines: list[str] = []
     for name in names:
         folder = context.folder(name)
         old = recorded(folder)
-        if _is_empty(folder) or (old is not None and old["key"] == expected[name]["key"]):
+        empty = not any(path.is_file() and path.name != STARTED for path in folder.rglob("*"))
+        if empty or (old is not None and old["key"] == expected[name]["key"]):
             continue
         if old is None:
             raise OutputError(f"{folder}: holds files that hnmine did not write; choose another --out")
@@ -65,19 +92,15 @@ def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected) 
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one line for each thing that differs between two recorded states of a stage."""
+    """Yield one line for each difference between two recorded states of a stage."""
     before, after = dict(flatten(old["parts"])), dict(flatten(new["parts"]))
-    count = 0
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            count += 1
-            yield f"{name} was {_show(before.get(name))}, now {_show(after.get(name))}"
+    names = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    for name in names:
+        yield f"{name} was {_show(before.get(name))}, now {_show(after.get(name))}"
+    if names:
+        return
     moved = [name for name, key in new["upstream"].items() if old["upstream"].get(name) != key]
-    if moved and not count:
-        count += 1
-        yield f"reads {', '.join(moved)}, which changed"
-    if not count:
-        yield "written by another version of hnmine"
+    yield f"reads {', '.join(moved)}, which changed" if moved else "written by another version of hnmine"
 
 
 def flatten(parts: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

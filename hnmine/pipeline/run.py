@@ -1,38 +1,52 @@
-"""Running stages in order: keys first, then the lock, then each stage that is not done yet."""
+"""Runs the stages of a config in order: skips finished stages, refuses stale output, computes missing shards."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hnmine.config import Config
-from hnmine.errors import ConfigError, IncompleteStage, StaleOutput
-from hnmine.pipeline.keys import Expected, changes, expected_keys, refuse_stale
-from hnmine.pipeline.runner import Progress, Silent, StageResult, run_stage
+from hnmine.errors import ConfigError, HnmineError, OutputError
+from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale, remove_stale
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.engines import Engine, InlineEngine, PoolEngine
-from hnmine.runtime.stage import RunContext
+from hnmine.runtime.progress import Progress, SilentProgress
+from hnmine.runtime.stage import TIMINGS, Item, RunContext, Stage, Step, Tick
+from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.emit.previous.previous_run import check_previous
-from hnmine.storage.digests import Digests
+from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.keys import is_done, recorded
 from hnmine.storage.lock import lock_folder
-from hnmine.storage.store import remove_folder
+from hnmine.storage.paths import map_paths
+from hnmine.storage.store import MANIFEST, STARTED, read_json, read_key, write_json
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run treats what is there already.
+    """How a run treats existing output.
 
     Attributes:
-        source: another run's folder; its finished stages are read where they fit.
-        overwrite: recompute stages that hold results of another config instead of refusing.
-        wait: wait for another live run on the same folder instead of refusing.
+        source: folder of another run, whose finished stages are read where they fit.
+        overwrite: recompute stages that hold results of another config, instead of refusing.
+        wait: wait for another live run on the same folder, instead of refusing.
     """
 
     source: Path | None = None
     overwrite: bool = False
     wait: bool = False
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Outcome of a stage: whether it had to run, its duration in seconds and its counts."""
+
+    stage: str
+    ran: bool
+    seconds: float
+    counts: Mapping[str, Any]
 
 
 def run(
@@ -41,44 +55,37 @@ def run(
     options: RunOptions | None = None,
     progress: Progress | None = None,
 ) -> list[StageResult]:
-    """Run stages of a config in order and return what came of each.
+    """Run stages of a config in order and return the outcome of each.
 
     Args:
         config: from `load_config`.
-        stages: names, a contiguous part of the pipeline; all of it by default. Those the config lacks are left out.
-        options: what to do with results that are there already.
-        progress: shows how far it is; silent by default.
+        stages: names of consecutive stages; all by default. Those that the config lacks are left out.
+        options: how existing output is treated.
+        progress: shows how far the run is; silent by default.
 
     Raises:
-        HnmineError: see `hnmine.errors`; finished shards stay and the next run continues.
+        HnmineError: see `hnmine.errors`. Finished shards are kept and the next run continues from them.
     """
-    options, progress = options or RunOptions(), progress or Silent()
+    options, progress = options or RunOptions(), progress or SilentProgress()
     stages = applying(config, stages)
     with lock_folder(config.out_folder, wait=options.wait):
-        context = RunContext(config, config.out_folder, options.source, Digests.read(config.out_folder))
+        context = RunContext(config, config.out_folder, options.source, DigestCache.read(config.out_folder))
         try:
             expected = expected_keys(list(STAGES.values())[: list(STAGES).index(stages[-1]) + 1], context)
         finally:
             context.digests.write(context.out)
         if config.previous is not None and "emit" in expected:
             check_previous(context, expected["ingest"]["key"])
-        _check_upstream(stages, context, expected)
+        check_upstream([STAGES[name] for name in stages], context, expected)
         if options.overwrite:
-            _clear_stale(stages, context, expected)
+            remove_stale(stages, context, expected)
         refuse_stale(stages, context, expected)
-        results = []
-        with _engine(context, progress) as engine:
-            for name in stages:
-                if _reusable(name, context, expected):
-                    manifest: Mapping[str, Any] = recorded(context.reading(name)) or {}
-                    results.append(StageResult(name, False, 0.0, manifest["counts"]))
-                else:
-                    results.append(run_stage(STAGES[name], context, expected[name], engine, progress))
-        return results
+        with closing(make_engine(context, progress)) as engine:
+            return [_run_stage(STAGES[name], context, expected[name], engine, progress) for name in stages]
 
 
 def applying(config: Config, stages: Sequence[str] = tuple(STAGES)) -> tuple[str, ...]:
-    """Return those of the stages that a config has.
+    """Return the stages that a config has, of those given.
 
     Raises:
         ConfigError: it has none of them.
@@ -90,18 +97,8 @@ def applying(config: Config, stages: Sequence[str] = tuple(STAGES)) -> tuple[str
     return found
 
 
-@contextmanager
-def _engine(context: RunContext, progress: Progress) -> Iterator[Engine]:
-    """Yield the engine that the config names, and close it."""
-    engine = make_engine(context, progress)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
 def make_engine(context: RunContext, progress: Progress) -> Engine:
-    """Return the engine that the config names; nothing is started before there is work for it."""
+    """Return the engine that the config names. It starts no process before its first task."""
     config = context.config
     if config.engine == "ray":
         from hnmine.runtime.ray_cluster import Cluster
@@ -114,30 +111,117 @@ def make_engine(context: RunContext, progress: Progress) -> Engine:
     return PoolEngine(config.workers) if pooled else InlineEngine()
 
 
-def _reusable(name: str, context: RunContext, expected: Expected) -> bool:
-    """Tell whether a stage can be read from the source run as it is."""
-    folder = context.reading(name)
-    return folder != context.folder(name) and is_done(folder, expected[name]["key"])
+def _run_stage(
+    stage: Stage, context: RunContext, expected: Mapping[str, Any], engine: Engine, progress: Progress
+) -> StageResult:
+    """Run one stage unless it is done, here or in the source run. Its manifest is written last."""
+    reading, folder = context.reading(stage.name), context.folder(stage.name)
+    if is_done(reading, expected["key"]):
+        return StageResult(stage.name, False, 0.0, (recorded(reading) or {})["counts"])
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_json(expected, folder / STARTED)
+    began = time.perf_counter()
+    for step in stage.steps:
+        _run_step(stage, step, context, expected["key"], engine, progress)
+    if any(step.runs_model for step in stage.steps):
+        engine.release()
+    counts = stage.finish(context, expected["key"])
+    seconds = time.perf_counter() - began
+    _write_timing(context.out, stage.name, seconds)
+    write_json({**expected, "stage": stage.name, "version": stage.version, "counts": counts}, folder / MANIFEST)
+    return StageResult(stage.name, True, seconds, counts)
 
 
-def _check_upstream(stages: Sequence[str], context: RunContext, expected: Expected) -> None:
-    """Hold stages that these ones read, and that are not run now, to being complete and of this config."""
-    needed = {name for stage in stages for name in STAGES[stage].reading(context)} - set(stages)
-    for name in STAGES:
-        if name not in needed or is_done(context.reading(name), expected[name]["key"]):
-            continue
-        folder = context.reading(name)
-        old = recorded(folder)
-        if old is not None and old["key"] != expected[name]["key"]:
-            lines = "\n".join(f"  {name}: {line}" for line in changes(old, expected[name]))
-            raise StaleOutput(
-                f"{folder} was made with other settings or inputs:\n{lines}\nrun `hnmine {name} --overwrite`"
-            )
-        raise IncompleteStage(f"{folder} is not complete; run `hnmine {name}` first, or `hnmine run` for all stages")
+def _run_step(stage: Stage, step: Step, context: RunContext, key: str, engine: Engine, progress: Progress) -> None:
+    """Compute the items of a step that are missing or have another key."""
+    items = step.plan(context, key)
+    if not items:
+        return
+    keys = map_paths(read_key, [item.output for item in items])
+    todo = [item for item, found in zip(items, keys, strict=True) if found != item.key]
+    _remove_other_shards(items)
+    total = sum(item.rows for item in items)
+    progress.start(stage.name, step.name, step.unit, total, total - sum(item.rows for item in todo))
+    gpus = context.config.model_gpus if step.runs_model else 0.0
+    try:
+        with BackgroundWriter() as writer:
+            worker = ShardWorker(stage.name, step.name, context, key, run=secrets.token_hex(4))
+            if engine.inline:
+                worker = replace(worker, tick=progress.advance, writer=writer)
+            for index, _ in engine.map(worker, todo, cpus=context.config.task_cpus, gpus=gpus):
+                if not engine.inline:
+                    progress.advance(todo[index].rows)
+    except OSError as error:
+        raise OutputError(f"{stage.name} {step.name}: {error}") from error
+    finally:
+        _STATES.clear()  # a later run in this process must not use what this one loaded
+        progress.end()
 
 
-def _clear_stale(stages: Sequence[str], context: RunContext, expected: Expected) -> None:
-    for name in stages:
-        old = recorded(context.folder(name))
-        if old is not None and old["key"] != expected[name]["key"]:
-            remove_folder(context.folder(name))
+def _remove_other_shards(items: list[Item]) -> None:
+    """Remove shards that are no items of the step: an earlier run with other shard sizes wrote them."""
+    wanted = {item.output for item in items}
+    for folder in {item.output.parent for item in items}:
+        for path in folder.glob("part-*"):
+            if path not in wanted:
+                path.unlink()
+
+
+def _write_timing(out: Path, stage: str, seconds: float) -> None:
+    timings = read_json(out / TIMINGS) or {}
+    timings[stage] = round(seconds, 3)
+    try:
+        write_json(timings, out / TIMINGS)
+    except HnmineError:
+        return
+
+
+@dataclass(frozen=True)
+class ShardWorker:
+    """Computes and writes one item of one step: the function that engines map.
+
+    A process loads the step's state once.
+
+    Attributes:
+        stage: name of the stage.
+        step: name of the step.
+        context: config and folders.
+        key: of the stage.
+        tick: counts rows while an item is computed; only in the process of the run.
+        run: random, distinguishes maps: worker processes may outlive a run, but not its state.
+        writer: writes an item while the next is computed; only in the process of the run.
+    """
+
+    stage: str
+    step: str
+    context: RunContext
+    key: str
+    tick: Tick | None = field(default=None, compare=False)
+    run: str = ""
+    writer: BackgroundWriter | None = field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to the parent process: progress callback, background writer and file digests."""
+        return {**self.__dict__, "context": replace(self.context, digests=DigestCache()), "tick": None, "writer": None}
+
+    def __call__(self, item: Item) -> int:
+        """Return the rows of the item, after making it unless it exists."""
+        if read_key(item.output) == item.key:  # written before the task's worker was lost
+            return item.rows
+        step = next(s for s in STAGES[self.stage].steps if s.name == self.step)
+        table = step.process(self._state(step), item, self.tick or (lambda rows: None))
+        if self.writer is None:
+            step.write(table, item)
+        else:
+            self.writer.submit(lambda: step.write(table, item))
+        return int(table.num_rows)
+
+    def _state(self, step: Step) -> Any:
+        name = f"{self.key} {self.step} {self.context.out} {self.run}"
+        if name not in _STATES:
+            _STATES.clear()  # one step runs at a time
+            _STATES[name] = step.setup(self.context)
+        return _STATES[name]
+
+
+_STATES: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol, TypeVar
 
 from hnmine.errors import WorkerDied
-from hnmine.runtime.worker_slot import Place, my_place, take_place
+from hnmine.runtime.worker_slot import WorkerSlot, current_slot, set_slot
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -150,7 +150,7 @@ class PoolEngine:
 
 
 def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:
-    take_place(Place(my_place().number, count))  # threads are shared out among those that have work
+    set_slot(WorkerSlot(current_slot().index, count))  # threads are shared out among those that have work
     return fn(item)
 
 
@@ -160,7 +160,7 @@ def _start_worker(parent: int, taken: Any) -> None:
     An orphan must not write into a folder that another run took over.
     """
     with taken.get_lock():
-        take_place(Place(taken.value))
+        set_slot(WorkerSlot(taken.value))
         taken.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hnmine.errors import ClusterError, HnmineError, WorkerDied
 from hnmine.runtime.ray_cluster import TICK, Cluster
-from hnmine.runtime.worker_slot import Place, take_place
+from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 from hnmine.storage.store import clear_temporaries
 
 ItemT = TypeVar("ItemT")
@@ -163,7 +163,9 @@ def work(fn: Callable[[ItemT], ResultT], item: ItemT, cpus: float, home: str) ->
     """Work on one item in a worker process; an error from another node than the caller's says which node it was."""
     import ray
 
-    take_place(Place(0, 2), shared=2 * max(1, int(cpus)))  # not alone, and with the cores that the task asked for
+    set_slot(
+        WorkerSlot(0, 2), shared_cores=2 * max(1, int(cpus))
+    )  # not alone, and with the cores that the task asked for
     try:
         return fn(item)
     except (HnmineError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from hnmine.config import Config
-from hnmine.storage.digests import Digests
+from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.keys import item_key
 from hnmine.storage.store import MANIFEST as MANIFEST
 from hnmine.storage.store import STARTED as STARTED
@@ -28,7 +28,7 @@ class RunContext:
     config: Config
     out: Path
     source: Path | None = None
-    digests: Digests = field(default_factory=Digests, compare=False, repr=False)
+    digests: DigestCache = field(default_factory=DigestCache, compare=False, repr=False)
 
     def folder(self, stage: str) -> Path:
         """Folder that a stage writes to."""

@@ -1,32 +1,24 @@
-"""Running a function over parts in this process' share of the cores."""
+"""Threads within one worker: parallel maps, a background writer and prefetching."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
-from hnmine.runtime.worker_slot import cores, my_place, thread_share
+from hnmine.runtime.worker_slot import thread_count
 
-PartT = TypeVar("PartT")
+T = TypeVar("T")
 ResultT = TypeVar("ResultT")
 
 
-def thread_count() -> int:
-    """Return how many threads this process may keep busy."""
-    return thread_share(cores(), my_place().count)
-
-
-def together(*parts: Callable[[], Any]) -> list[Any]:
-    """Return the results of functions that have nothing to do with each other, in order."""
-    return in_threads(lambda part: part(), parts)
-
-
-def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT], most: int | None = None) -> list[ResultT]:
-    """Return the function's result for each part, in order; numpy lets the threads run side by side.
+def in_threads(function: Callable[[T], ResultT], parts: Iterable[T], most: int | None = None) -> list[ResultT]:
+    """Return `function(part)` for each part, in order, computed in this worker's share of the cores.
 
     Args:
-        function: what is done with a part.
-        parts: what it is done with.
-        most: threads at most, where each takes memory; as many as this process may keep busy by default.
+        function: must be safe to call from several threads; numpy releases the interpreter's lock, so calls overlap.
+        parts: its arguments.
+        most: maximum number of threads, where each needs much memory; `thread_count()` by default.
     """
     todo = list(parts)
     threads = min(thread_count(), len(todo), most or thread_count())
@@ -34,3 +26,96 @@ def in_threads(function: Callable[[PartT], ResultT], parts: Iterable[PartT], mos
         return [function(part) for part in todo]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, todo))
+
+
+def run_concurrently(*functions: Callable[[], Any]) -> list[Any]:
+    """Return the results of independent functions, in order."""
+    return in_threads(lambda function: function(), functions)
+
+
+class BackgroundWriter:
+    """Runs one write at a time in a background thread, in order, while the caller computes the next.
+
+    A context manager: leaving the block waits for the last write. A write's error is raised by the next `submit`, or at
+    the end of the block. If the block itself fails, the write's error is added to that error as a note.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._last: Future[None] | None = None
+
+    def submit(self, write: Callable[[], None]) -> None:
+        """Wait for the previous write, then start this one.
+
+        Raises:
+            Exception: the previous write's error.
+        """
+        self.wait()
+        self._last = self._pool.submit(write)
+
+    def wait(self) -> None:
+        """Wait for the last write.
+
+        Raises:
+            Exception: its error.
+        """
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> "BackgroundWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self._pool.shutdown(wait=True)
+            failure = self._last.exception() if self._last is not None else None
+            if error is not None and failure is not None:
+                error.add_note(f"a write in the background failed too: {failure}")
+
+
+class Prefetcher(Generic[T]):
+    """Loads the next value in a background thread while the caller works on the current one.
+
+    Args:
+        load: returns the value of a number; called in one thread, one call at a time.
+    """
+
+    def __init__(self, load: Callable[[int], T]) -> None:
+        self._load = load
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._next: dict[int, Future[T]] = {}
+
+    def get(self, number: int, following: int | None) -> T:
+        """Return the value of `number` and start loading that of `following`, the number expected next, if any.
+
+        Raises:
+            Exception: the error of loading `number`. One met while prefetching is raised when its number is asked for.
+        """
+        future = self._next.pop(number, None) or self._pool.submit(self._load, number)
+        self._next.clear()
+        value = future.result()
+        if following is not None:
+            self._next[following] = self._pool.submit(self._load, following)
+        return value
+
+
+def prefetched(parts: Iterable[T]) -> Iterator[T]:
+    """Yield the same parts, each computed in a background thread while the caller works on the one before.
+
+    Raises:
+        Exception: the error of computing a part, in that part's turn.
+    """
+
+    def take_one() -> list[T]:
+        return list(itertools.islice(source, 1))
+
+    source = iter(parts)
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        coming = pool.submit(take_one)
+        while found := coming.result():
+            coming = pool.submit(take_one)
+            yield from found

@@ -1,61 +1,67 @@
-"""Where this process stands among those that work side by side: its number, its threads and its GPU."""
+"""A worker's slot: its index among the workers, its share of the cores, and its GPU."""
 
 import os
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
-    """One of several processes.
+class WorkerSlot:
+    """One of several worker processes.
 
     Attributes:
-        number: of this process, from 0.
-        count: how many there are.
+        index: of this process, from 0.
+        count: number of worker processes that run side by side.
     """
 
-    number: int = 0
+    index: int = 0
     count: int = 1
 
 
-_PLACES = [Place()]
-_SHARED: list[int | None] = [None]
+_slot = WorkerSlot()
+_shared_cores: int | None = None
 
 
-def take_place(place: Place, shared: int | None = None) -> None:
-    """Say where this process stands; whoever starts it does.
-
-    Args:
-        place: its place.
-        shared: the cores that all of them share; None where that is all that the machine gives.
-    """
-    _PLACES[0], _SHARED[0] = place, shared
-
-
-def my_place() -> Place:
-    """Return where this process stands: alone, unless it was told otherwise."""
-    return _PLACES[0]
-
-
-def choose_device(asked: str | None, place: Place, gpus: int) -> str | None:
-    """Return the device of a process: GPUs are dealt out in turn to processes that work side by side.
+def set_slot(slot: WorkerSlot, shared_cores: int | None = None) -> None:
+    """Set this process' slot; called by the engine that started it.
 
     Args:
-        asked: the config's device; None for the best there is.
-        place: of the process.
-        gpus: how many there are.
+        slot: the slot.
+        shared_cores: cores that all workers share; None for all cores of the machine.
     """
-    if place.count > 1 and gpus > 1 and asked in (None, "cuda"):
-        return f"cuda:{place.number % gpus}"
-    return asked
+    global _slot, _shared_cores
+    _slot, _shared_cores = slot, shared_cores
+
+
+def current_slot() -> WorkerSlot:
+    """Return this process' slot: that of a single worker, unless `set_slot` was called."""
+    return _slot
+
+
+def choose_device(requested: str | None, slot: WorkerSlot, gpus: int) -> str | None:
+    """Return the torch device of a worker: several workers take the GPUs in turn.
+
+    Args:
+        requested: the config's device; None for the best one available.
+        slot: the worker's slot.
+        gpus: number of GPUs.
+    """
+    if slot.count > 1 and gpus > 1 and requested in (None, "cuda"):
+        return f"cuda:{slot.index % gpus}"
+    return requested
 
 
 def thread_share(cores: int, count: int) -> int:
-    """Return the threads of each of `count` processes on some cores: the cores shared out, at least one."""
+    """Return the threads of each of `count` processes on some cores: an equal share, at least 1."""
     return max(1, cores // count)
 
 
+def thread_count() -> int:
+    """Return how many threads this worker may keep busy."""
+    return thread_share(cores(), _slot.count)
+
+
 def cores() -> int:
-    """Return the cores that this process may use, or shares with the others."""
-    if _SHARED[0] is not None:
-        return _SHARED[0]
+    """Return the number of cores that all workers share."""
+    if _shared_cores is not None:
+        return _shared_cores
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 from hnmine.arrays.dots import error_bound, longest
 from hnmine.arrays.topk import NOTHING, last_score, pack, rows_of
 from hnmine.arrays.topk_buffer import Best
-from hnmine.runtime.threads import in_threads, thread_count
+from hnmine.runtime.threads import in_threads
+from hnmine.runtime.worker_slot import thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
 from hnmine.storage.vectors import Block
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hnmine.arrays.topk import NOTHING, keep_best, pack
 from hnmine.errors import ConfigError, MissingExtra
-from hnmine.runtime.worker_slot import choose_device, my_place
+from hnmine.runtime.worker_slot import choose_device, current_slot
 from hnmine.search.exact import LongestVector, Proposer, as_proposal
 from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block
@@ -38,7 +38,7 @@ class TorchProposer(Proposer):
                 f'index.device = "{device}" needs torch: pip install "hnmine[models]"; or leave index.device out'
             ) from None
         try:
-            self.device = torch.device(str(choose_device(device, my_place(), torch.cuda.device_count())))
+            self.device = torch.device(str(choose_device(device, current_slot(), torch.cuda.device_count())))
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0]

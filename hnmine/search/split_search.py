@@ -30,12 +30,11 @@ from hnmine.search.exact import QUERY_BLOCK, Proposer, search
 from hnmine.search.filtered_search import FilteredProposer
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.storage.keys import item_key
-from hnmine.storage.part_vectors import PartStore
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import SPLIT_KEYS
 from hnmine.storage.store import Shards, part_name, read_key, read_table, remove_folder, write_table
-from hnmine.storage.vectors import VectorStore
+from hnmine.storage.vectors import VectorRange, VectorStore
 
 FOLDER = "splits"
 FAN_IN = 8
@@ -221,7 +220,7 @@ class _Part:
     """
 
     queries: VectorStore
-    part: PartStore
+    part: VectorRange
     held: np.ndarray | None
     proposer: Proposer
 
@@ -258,7 +257,7 @@ class _Split:
         queries = VectorStore(embed / vector_folder(config, table, "queries"))
         room = byte_budget(config, (item.span[1] - item.span[0], queries.rows, whole.dim))
         cache = cache_bytes(config) - (0 if room is None else room + TORCH_BYTES)
-        part = PartStore(whole, *item.span, max(0, cache))
+        part = VectorRange(whole.shards, *item.span, max(0, cache))
         return _Part(queries, part, whole.held, exact_proposer(part, config.index.device, room))
 
 

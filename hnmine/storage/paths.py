@@ -143,7 +143,7 @@ def remove_tree(folder: Path, first: str = "", last: str = "") -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def ask_each(function: Callable[[Path], ResultT], paths: Sequence[Path]) -> list[ResultT]:
+def map_paths(function: Callable[[Path], ResultT], paths: Sequence[Path]) -> list[ResultT]:
     """Return the function's result for each path, in order; a store is asked for several of them at a time."""
     if len(paths) < 2 or not is_remote(paths[0]):
         return [function(path) for path in paths]

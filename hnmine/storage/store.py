@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import OutputError
-from hnmine.storage.paths import ask_each, opened, remove_tree, write_object
+from hnmine.storage.paths import map_paths, opened, remove_tree, write_object
 from hnmine.storage.remote_path import TEMPORARY, RemotePath
 from hnmine.storage.schemas.base import conform
 
@@ -235,7 +235,7 @@ class Shards:
         self._kept: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
         # by number: part-100000 comes after part-99999, which it would not by name alone
         self.paths = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
-        rows = ask_each(count_rows, self.paths)
+        rows = map_paths(count_rows, self.paths)
         self.offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
     def __len__(self) -> int:
@@ -284,3 +284,32 @@ class Shards:
 
     def __iter__(self) -> Iterator[pa.Table]:
         return (self.read(number) for number in range(len(self)))
+
+
+class TextReader:
+    """Reads the column `text` of a table in shards, by position among its rows or among some of them.
+
+    Args:
+        shards: the table.
+        rows: int64, ascending, the rows that count; None for all. With all rows, the last shard read stays in memory.
+    """
+
+    def __init__(self, shards: Shards, rows: np.ndarray | None = None) -> None:
+        self._shards, self._rows = shards, rows
+        self._number, self._texts = -1, [""]
+
+    def read(self, first: int, last: int) -> list[str]:
+        """Return the texts at positions [first, last); fewer where the rows end before."""
+        found: list[str] = []
+        if self._rows is not None:
+            found += self._shards.take(self._rows[first:last], ["text"]).column(0).to_pylist()
+            return found
+        for number, start in enumerate(self._shards.offsets[:-1].tolist()):
+            if start < last and first < self._shards.offsets[number + 1]:
+                found += self._shard(number)[max(0, first - start) : last - start]
+        return found
+
+    def _shard(self, number: int) -> list[str]:
+        if number != self._number:
+            self._number, self._texts = number, self._shards.read(number, ["text"]).column(0).to_pylist()
+        return self._texts

@@ -1,23 +1,28 @@
-"""Reading stored vectors: in blocks of rows, shard by shard, with as many blocks kept in memory as allowed."""
+"""Stored vectors: reading them block by block or row by row, and spilling vectors of any number to a temporary file."""
 
-from collections.abc import Iterator
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.errors import IncompleteStage
-from hnmine.storage.paths import opened
+from hnmine.errors import IncompleteStage, OutputError
+from hnmine.storage.paths import opened, scratch_folder
+from hnmine.storage.remote_path import TEMPORARY
 from hnmine.storage.schemas.embed import vectors as vectors_schema
 from hnmine.storage.store import Shards
 
 BLOCK_ROWS, BLOCK_BYTES = 65_536, 100_000_000
+"""Limits of a block: rows, and bytes of float32 numbers. A single shard may exceed them."""
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Return a fixed-size-list column as float32, shape (rows, dim); float32 columns of one chunk are not copied."""
+    """Return a fixed-size-list column as float32, shape (rows, dim). A float32 column of one chunk is not copied."""
     array = column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks copies even a single chunk
         array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
@@ -27,12 +32,12 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def to_arrow(vectors: np.ndarray, rows: np.ndarray, dtype: str) -> pa.Table:
-    """Return a vector shard.
+    """Return the table of a vector shard.
 
     Args:
         vectors: float32, shape (n, dim).
-        rows: int64, shape (n,): the row of each.
-        dtype: float32 or float16, as it is to be stored.
+        rows: int64, shape (n,), the row of each vector.
+        dtype: stored type, float32 or float16.
     """
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.dtype(dtype)).ravel())
     schema = vectors_schema(vectors.shape[1], dtype)
@@ -43,25 +48,93 @@ def to_arrow(vectors: np.ndarray, rows: np.ndarray, dtype: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive vectors of a store: vectors[i] stands at place first + i, which is its row where all are there."""
+    """Consecutive vectors of a store: vectors[i] is the one at place first + i."""
 
     first: int
     vectors: np.ndarray
 
 
-class VectorStore:
-    """The vectors of one folder of shards, read in blocks of at most `BLOCK_ROWS` rows or `BLOCK_BYTES` (or one shard).
-
-    A store may hold some rows of the corpus alone. Its places then count what is there, in the order of the rows, so
-    that ties by place are ties by row; blocks and searches go by place. Where it holds all rows, the two are the same.
+class VectorRange:
+    """The vectors at places [first, last) of a folder of shards, read in blocks. Other shards are not read.
 
     Attributes:
-        rows: how many vectors it holds.
-        held: int64, ascending, the row at each place; None where it holds all of them.
+        rows: number of vectors in the range.
+        dim: numbers of a vector.
 
     Args:
-        folder: where the vector shards lie.
-        cache_bytes: how much of them may stay in memory; the rest is read again each time round.
+        shards: the vector shards.
+        first: first place.
+        last: place after the last.
+        cache_bytes: bytes of blocks kept in memory; the others are read again by every call of `blocks`.
+    """
+
+    def __init__(self, shards: Shards, first: int, last: int, cache_bytes: int) -> None:
+        self.shards, self.first, self.last, self.rows = shards, first, last, last - first
+        self.dim: int = shards.schema.field("vector").type.list_size
+        self._free_bytes = cache_bytes
+        self._cached: dict[int, np.ndarray] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all vectors of the range as float32, in bytes."""
+        return 4 * self.rows * self.dim
+
+    def shard(self, number: int) -> np.ndarray:
+        """Return all vectors of one shard, float32, shape (rows of the shard, dim)."""
+        return to_numpy(self.shards.read(number, ["vector"]).column(0))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all vectors of the range, block by block, in the order of their places."""
+        for numbers in self._groups:
+            yield Block(max(int(self.shards.offsets[numbers[0]]), self.first), self._block(numbers))
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """The shards of each block, by number; shards without a vector of the range are left out."""
+        offsets = self.shards.offsets
+        most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.dim))
+        groups: list[list[int]] = []
+        held = np.flatnonzero((offsets[:-1] < self.last) & (offsets[1:] > self.first) & (np.diff(offsets) > 0))
+        for number in held.tolist():
+            if groups and offsets[number + 1] - max(offsets[groups[-1][0]], self.first) <= most:
+                groups[-1].append(number)
+            else:
+                groups.append([number])
+        return groups
+
+    def _block(self, numbers: list[int]) -> np.ndarray:
+        if numbers[0] in self._cached:
+            return self._cached[numbers[0]]
+        pieces = [self._piece(number) for number in numbers]
+        block = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if block.nbytes <= self._free_bytes:
+            self._free_bytes -= block.nbytes
+            self._cached[numbers[0]] = block
+        return block
+
+    def _piece(self, number: int) -> np.ndarray:
+        """Return the vectors of one shard that are in the range."""
+        start, end = (int(offset) for offset in self.shards.offsets[number : number + 2])
+        vectors = self.shard(number)
+        if start >= self.first and end <= self.last:
+            return vectors
+        # a copy: a view would keep the whole shard in memory
+        return vectors[max(0, self.first - start) : self.last - start].copy()
+
+
+class VectorStore(VectorRange):
+    """All vectors of one folder of shards.
+
+    A store may hold vectors of only some rows of the corpus. *Places* number the vectors that it holds, in the order of
+    their rows, so ties by place are ties by row; blocks and searches use places. In a store of all rows a vector's
+    place is its row.
+
+    Attributes:
+        held: int64, ascending, the row at each place; None if the store holds all rows.
+
+    Args:
+        folder: folder of the vector shards.
+        cache_bytes: bytes of blocks kept in memory; the others are read again by every call of `blocks`.
 
     Raises:
         IncompleteStage: the folder holds no shards.
@@ -71,15 +144,11 @@ class VectorStore:
         paths = sorted(folder.glob("part-*.parquet"))
         if not paths:
             raise IncompleteStage(f"{folder} holds no vectors; remove {folder.parent} and run `hnmine embed` again")
-        schema = pq.read_schema(opened(paths[0])).remove_metadata()
-        self.shards = Shards(folder, schema)
-        self.dim: int = schema.field("vector").type.list_size
-        self.rows = self.shards.rows
-        self.held = self._held()
-        self._left = cache_bytes
-        self._kept: dict[int, np.ndarray] = {}
+        shards = Shards(folder, pq.read_schema(opened(paths[0])).remove_metadata())
+        super().__init__(shards, 0, shards.rows, cache_bytes)
+        self.held = self._held_rows()
 
-    def _held(self) -> np.ndarray | None:
+    def _held_rows(self) -> np.ndarray | None:
         last = np.zeros(0, dtype=np.int64)
         for number in range(len(self.shards) - 1, -1, -1):
             last = self.shards.read(number, ["row"]).column(0).to_numpy()
@@ -98,11 +167,11 @@ class VectorStore:
         if self.held is None:
             return rows
         found = np.minimum(np.searchsorted(self.held, rows), len(self.held) - 1)
-        lacking = np.flatnonzero(self.held[found] != rows)
-        if len(lacking):
+        missing = np.flatnonzero(self.held[found] != rows)
+        if len(missing):
             raise IncompleteStage(
-                f"{self.shards.folder} has no vector of {len(lacking):,} documents that are asked for, the first "
-                f"row {int(rows[lacking[0]]):,}; remove {self.shards.folder.parent} and run `hnmine embed` again"
+                f"{self.shards.folder} has no vector of {len(missing):,} documents that are needed, the first "
+                f"row {int(rows[missing[0]]):,}; remove {self.shards.folder.parent} and run `hnmine embed` again"
             )
         return found
 
@@ -110,43 +179,8 @@ class VectorStore:
         """Return the rows at the given places (int64, in any order)."""
         return places if self.held is None else np.asarray(self.held[places])
 
-    def shard(self, number: int) -> np.ndarray:
-        """Return one shard's vectors as float32."""
-        return to_numpy(self.shards.read(number, ["vector"]).column(0))
-
-    def _block(self, numbers: list[int]) -> np.ndarray:
-        first = numbers[0]
-        if first in self._kept:
-            return self._kept[first]
-        parts = [self.shard(number) for number in numbers]
-        block = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if block.nbytes <= self._left:
-            self._left -= block.nbytes
-            self._kept[first] = block
-        return block
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all vectors, block by block, in row order."""
-        offsets = self.shards.offsets
-        most = min(BLOCK_ROWS, BLOCK_BYTES // (4 * self.dim))
-        group: list[int] = []
-        for number in range(len(self.shards)):
-            if offsets[number] == offsets[number + 1]:
-                continue
-            if group and offsets[number + 1] - offsets[group[0]] > most:
-                yield Block(int(offsets[group[0]]), self._block(group))
-                group = []
-            group.append(number)
-        if group:
-            yield Block(int(offsets[group[0]]), self._block(group))
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory all of them take."""
-        return 4 * self.rows * self.dim
-
     def span(self, first: int, last: int) -> np.ndarray:
-        """Return the vectors at places `first` to `last` - 1, reading only the shards that hold them."""
+        """Return the vectors at places [first, last), float32, shape (last - first, dim), without the cache."""
         offsets = self.shards.offsets
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         low = int(np.searchsorted(offsets, first, side="right")) - 1
@@ -156,10 +190,10 @@ class VectorStore:
         return np.concatenate(parts)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of the given rows, in the given order; shape (len(rows), dim).
+        """Return the vectors of the given rows, in the given order, float32, shape (len(rows), dim).
 
         Args:
-            rows: int64, rows of the corpus that the store holds; repeats are fine.
+            rows: int64, rows of the corpus; repeats are allowed.
 
         Raises:
             IncompleteStage: the store has no vector of one of them.
@@ -171,4 +205,54 @@ class VectorStore:
         for block in self.blocks():
             low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
             out[order[low:high]] = block.vectors[ordered[low:high] - block.first]
+        return out
+
+
+class SpilledVectors:
+    """Vectors of any number in an unnamed temporary file, which disappears with the process.
+
+    Attributes:
+        shape: (number of vectors, dim).
+
+    Args:
+        folder: folder on the disk that has room for them, made if missing; TMPDIR if it is in an object store.
+        parts: float32 arrays, each of shape (n, dim) with the same dim.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, folder: Path, parts: Iterable[np.ndarray]) -> None:
+        rows = dim = 0
+        try:
+            self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=scratch_folder(folder))  # noqa: SIM115 - closed with this object
+            weakref.finalize(self, self._file.close)
+            for part in parts:
+                self._file.write(part.data)
+                rows, dim = rows + len(part), part.shape[1]
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {error.strerror}; free some space, or check it") from error
+        self.shape = (rows, dim)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def array(self) -> np.ndarray:
+        """All vectors as a memory map of the file, float32, read-only."""
+        if 0 in self.shape:
+            return np.zeros(self.shape, dtype=np.float32)
+        return np.memmap(self._file, dtype=np.float32, mode="r", shape=self.shape)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors at the given positions (int64, any order), float32, shape (len(rows), dim)."""
+        order = np.argsort(rows, kind="stable")
+        ordered, width = rows[order], 4 * self.shape[1]
+        out = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(ordered) != 1) + 1):
+            if len(run):
+                self._file.seek(int(ordered[run[0]]) * width)
+                found = np.frombuffer(self._file.read(len(run) * width), dtype=np.float32)
+                out[order[run]] = found.reshape(len(run), -1)
         return out

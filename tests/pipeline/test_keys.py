@@ -1,277 +1,319 @@
-"""What is there already: reused where it fits, refused with what changed where it does not, never lost."""
+"""Keys change with what determines the output, and with nothing else; what changed is said in words."""
 
-import json
 import os
 import shutil
-from collections.abc import Callable
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from hnmine import load_config, run
-from hnmine.config import Config
-from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
-from hnmine.pipeline.run import RunOptions
+from hnmine.config import SECTIONS, Config, EmbedConfig
+from hnmine.config.sources import SourceConfig
+from hnmine.config.teacher import CHOICE
+from hnmine.config.where import WhereConfig
+from hnmine.errors import InputError, ModelError
+from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
 from hnmine.pipeline.stages import STAGES
-from hnmine.storage.lock import lock_folder
-from tests.support import OF_ITS_OWN, config_for, make_collection, tree
+from hnmine.runtime.stage import RunContext
+from tests.support import config_for, make_collection, write_jsonl
 
-ALL = [name for name, stage in STAGES.items() if stage.applies(Config())]
-OVERWRITE = RunOptions(overwrite=True)
+# The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
+BY_FINGERPRINT = {"embed.revision", "embed.trust_remote_code"}
+# conditions are held to by exact search alone, so they settle the kind of index too
+FIRST_STAGE = {"input": "ingest", "seed": "retrieve", "guide": "embed", "retrieve.where": "index"}
+APPLYING = {name: stage for name, stage in STAGES.items() if stage.applies(Config())}
+OTHER: dict[str, Any] = {
+    "memory": "2GB",
+    "shard_rows": 256,
+    "filter.ranks": (1, 5),
+    "guide": EmbedConfig(model="hash", max_length=8),
+    "retrieve.source": [SourceConfig(kind="dense")],
+    "retrieve.where": [WhereConfig(field="lang")],
+}
+# settings that mean something only beside another
+BESIDE: dict[str, tuple[str, Any]] = {
+    "emit.batch_by": ("emit.batch_size", 8),
+    "embed.sample": ("embed.documents", "candidates"),
+}
+
+
+def is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    found = {}
+    for name, field in model.model_fields.items():
+        if is_model(field.annotation):
+            found |= leaves(typing.cast(type[BaseModel], field.annotation), f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field
+    return found
+
+
+FIELDS = leaves(Config)
+PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements")}
+PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
+# tables that are a stage, or name a run: see test_rescore.py and test_remining.py
+PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore", "previous"})
+
+
+def another(name: str, value: Any) -> Any:
+    """Return a value of the same kind that is not `value`, within the field's limits or not."""
+    kind = FIELDS[name].annotation
+    options = [option for part in (kind, *typing.get_args(kind)) for option in typing.get_args(part)]
+    names = [option for option in options if isinstance(option, str) and option != value]
+    if name in OTHER:
+        return OTHER[name]
+    if names and not isinstance(value, list):
+        return next(option for option in names if option not in ("calibrated", "auto"))
+    if isinstance(value, bool) or (value is None and bool in typing.get_args(kind)):
+        return not value
+    if isinstance(value, list | dict):
+        return names[:1] if isinstance(value, list) else {"eci": 0.5}
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return 3 if int in kinds else 0.5 if float in kinds else "x"
+
+
+def value_of(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def with_value(config: Any, name: str, value: Any) -> Any:
+    head, _, rest = name.partition(".")
+    return config.model_copy(update={head: with_value(getattr(config, head), rest, value) if rest else value})
+
+
+def keys(config: Config) -> Expected:
+    return expected_keys(list(STAGES.values()), RunContext(config, Path("/nowhere")))
+
+
+def changed(before: Expected, after: Expected) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name]["key"] != after[name]["key"]}
+
+
+def downstream(stage: str) -> set[str]:
+    found = {stage}
+    for name, other in APPLYING.items():
+        if found & set(other.reads):
+            found.add(name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("keys"), 20, 5)
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    make_collection(tmp_path)
-    run(config_for(tmp_path))
-    return tmp_path
+def base(folder: Path) -> Config:
+    return config_for(folder)
 
 
-def ran(base: Path, out: str = "out", options: RunOptions | None = None, **tables: Any) -> list[str]:
-    """Run, and return the stages that had to."""
-    return [result.stage for result in run(config_for(base, out, **tables), options=options) if result.ran]
+def test_every_setting_is_looked_at() -> None:
+    assert len(PLAIN) > 40
+    assert {name.split(".")[0] for name in FIELDS} >= set(SECTIONS)
+    assert FIELDS.keys() > BY_FINGERPRINT
 
 
-def identity(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and time of every file: the same only where it was not written again."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in OF_ITS_OWN]
-    return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> None:
+    if name in BESIDE:
+        base = with_value(base, *BESIDE[name])
+    new = another(name, value_of(base, name))
+    assert new != value_of(base, name)
+    moved = changed(keys(base), keys(with_value(base, name, new)))
+    extra = FIELDS[name].json_schema_extra
+    assert isinstance(extra, dict)
+    if extra["no_effect"] or name in BY_FINGERPRINT:
+        assert moved == set()
+        return
+    head = name.split(".")[0]
+    stage = FIRST_STAGE.get(name, FIRST_STAGE.get(head, head))
+    assert stage in moved
+    assert moved <= downstream(stage), "no stage before it changes"
+    if stage != "report":
+        assert moved == downstream(stage), "and all that read it do"
 
 
-def add_a_word(base: Path) -> None:
-    file = base / "corpus.jsonl"
-    file.write_text(file.read_text().replace(' 59"', ' 5x"'))
+@pytest.mark.parametrize("name", sorted(EmbedConfig.model_fields))
+def test_a_guides_setting_changes_the_keys_from_embed_on(base: Config, name: str) -> None:
+    if name in ("model", "corpus_vectors", "query_vectors"):
+        return  # by its files: see below
+    if name in CHOICE:
+        return  # [embed] alone has it
+    guided = base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)})
+    new = another(f"embed.{name}", getattr(guided.guide, name))
+    moved = changed(keys(guided), keys(with_value(guided, f"guide.{name}", new)))
+    extra = EmbedConfig.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    free = extra["no_effect"] or f"embed.{name}" in BY_FINGERPRINT
+    assert moved == (set() if free else downstream("embed"))
 
 
-def add_a_judgement(base: Path) -> None:
-    with (base / "qrels.tsv").open("a") as file:
-        file.write("q0\td7\t0\n")
+def test_without_a_guide_its_words_are_in_no_key(base: Config) -> None:
+    assert set(keys(base)["embed"]["parts"]) == {"embed", "teacher"}
+    guided = keys(base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)}))
+    assert {k: guided["embed"]["parts"][k] for k in ("embed", "teacher")} == keys(base)["embed"]["parts"]
+    assert set(guided["embed"]["parts"]) == {"embed", "teacher", "guide", "guide_teacher"}
 
 
-def nothing(base: Path) -> None:
-    pass
+def test_another_rule_reaches_the_seed(base: Config) -> None:
+    assert changed(keys(base), keys(with_value(base, "filter.rule", "margin"))) == downstream("filter")
 
 
-CHANGES: list[tuple[str, Callable[[Path], None], dict[str, Any], str, str]] = [
-    ("percent", nothing, {"filter": {"percent": 0.9}}, "filter", "filter: filter.percent was 0.95, now 0.9"),
-    ("top_k", nothing, {"retrieve": {"top_k": 9}}, "retrieve", "retrieve: retrieve.top_k was 10, now 9"),
-    ("kind", nothing, {"index": {"kind": "hnsw"}}, "index", 'index: index.kind was "auto", now "hnsw"'),
-    ("format", nothing, {"emit": {"format": "bge"}}, "emit", 'emit: emit.format was "triplet", now "bge"'),
-    ("seed", nothing, {"seed": 1}, "retrieve", "retrieve: seed was 0, now 1"),
-    ("dtype", nothing, {"embed": {"dtype": "float16"}}, "embed", 'embed.dtype was "float32", now "float16"'),
-    ("quantile", nothing, {"filter": {"bad_positive_quantile": 0.2}}, "filter", "positive_quantile was 0.5, now 0.2"),
-    ("relevance", nothing, {"input": {"relevant_from": 0}}, "ingest", "ingest: input.relevant_from was 1, now 0"),
-    ("corpus", add_a_word, {}, "ingest", "ingest: files.corpus was "),
-    ("qrels", add_a_judgement, {}, "ingest", "ingest: files.qrels was "),
-]
+def test_no_effect_settings_are_the_ones_meant() -> None:
+    free = {name for name, field in FIELDS.items() if field.json_schema_extra["no_effect"]}  # type: ignore[call-overload, index]
+    must = PATHS | {
+        "out",
+        "shard_rows",
+        "workers",
+        "engine",
+        "ray_address",
+        "memory",
+        "embed.batch_size",
+        "embed.batch_tokens",
+        "embed.device",
+        "index.splits",
+    }
+    assert must <= free
+    assert not free & {"seed", "filter.rule", "retrieve.top_k", "embed.query_prompt", "embed.max_length"}
 
 
-@pytest.mark.parametrize(
-    ("change", "tables", "stage", "message"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES]
-)
-def test_a_change_is_refused_and_overwrite_does_only_what_it_concerns(
-    base: Path, change: Callable[[Path], None], tables: dict[str, Any], stage: str, message: str
+def test_files_count_by_content_not_by_place(folder: Path, base: Config, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "moved")
+    for file in (tmp_path / "moved").iterdir():
+        os.utime(file, (1, 1))
+    moved = config_for(tmp_path / "moved", out="elsewhere")
+    assert keys(moved) == keys(base)
+    absolute = {name: str(tmp_path / "moved" / Path(value_of(base.input, name))) for name in ("corpus", "queries")}
+    assert keys(config_for(folder, input=absolute)) == keys(base)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels.tsv"])
+def test_one_byte_of_any_file_changes_every_key_and_is_named(
+    folder: Path, base: Config, tmp_path: Path, name: str
 ) -> None:
-    change(base)
-    before = identity(base / "out")
-    with pytest.raises(StaleOutput) as caught:
-        run(config_for(base, **tables))
-    assert message in str(caught.value)
-    assert "--overwrite" in str(caught.value)
-    assert identity(base / "out") == before
-    concerned = ALL[ALL.index(stage) :]
-    assert ran(base, options=OVERWRITE, **tables) == concerned
-    after = identity(base / "out")
-    kept = [name for name in before if name.partition("/")[0] not in concerned]
-    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
-    assert not before.items() & {name: after[name] for name in after if name not in kept}.items()
-    run(config_for(base, "fresh", **tables))
-    assert tree(base / "out") == tree(base / "fresh")
-    assert ran(base, **tables) == []
+    shutil.copytree(folder, tmp_path / "new")
+    file = tmp_path / "new" / name
+    data = file.read_bytes()
+    file.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+    before, after = keys(base), keys(config_for(tmp_path / "new"))
+    assert changed(before, after) == set(APPLYING)
+    (line,) = changes(before["ingest"], after["ingest"])
+    assert line.startswith(f"files.{name.split('.')[0]} was [")
+    assert list(changes(before["embed"], after["embed"])) == ["reads ingest, which changed"]
 
 
-def test_the_message_names_settings_and_not_the_stages_that_only_follow(base: Path) -> None:
-    with pytest.raises(StaleOutput) as caught:
-        run(config_for(base, filter={"percent": 0.9, "anchor": "min"}))
-    lines = str(caught.value).splitlines()
-    assert lines[1:] == [
-        '  filter: filter.anchor was "each", now "min"',
-        "  filter: filter.percent was 0.95, now 0.9",
-        "  emit: reads filter, which changed",
-        "  report: reads filter, emit, which changed",
-        "pass --overwrite to recompute filter, emit, report; "
-        f"or choose another --out, with --from {base / 'out'} to reuse what still fits",
+def test_another_judgement_changes_every_key(folder: Path, base: Config, tmp_path: Path) -> None:
+    found = [keys(base)]
+    shutil.copytree(folder, tmp_path / "new")
+    for said in ("relevant", "unsure"):
+        write_jsonl(tmp_path / "new/judge.jsonl", [{"query_id": "q0", "doc_id": "d0", "judgement": said}])
+        found.append(keys(config_for(tmp_path / "new", input={"judgements": "judge.jsonl"})))
+    assert changed(found[0], found[1]) == changed(found[1], found[2]) == set(APPLYING)
+
+
+def test_a_missing_file_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    make_collection(tmp_path, 3, 2)
+    (tmp_path / "corpus.jsonl").unlink()
+    with pytest.raises(InputError, match=r"^input\.corpus: corpus\.jsonl: no such file$"):
+        keys(config_for(tmp_path))
+
+
+def test_the_order_of_files_counts(tmp_path: Path) -> None:
+    make_collection(tmp_path, 3, 2)
+    write_jsonl(tmp_path / "more.jsonl", [{"doc_id": "x", "text": "x"}])
+    first, second = (
+        keys(config_for(tmp_path, input={"corpus": files}))
+        for files in (["corpus.jsonl", "more.jsonl"], ["more.jsonl", "corpus.jsonl"])
+    )
+    assert first["ingest"]["key"] != second["ingest"]["key"]
+
+
+def teacher(folder: Path, weights: bytes = b"1", **files: bytes) -> str:
+    folder.mkdir()
+    for name, data in {"model.safetensors": weights, "config.json": b"{}", **files}.items():
+        (folder / name).write_bytes(data)
+    return str(folder)
+
+
+def test_a_teacher_counts_by_its_files(folder: Path, tmp_path: Path) -> None:
+    def of(model: str) -> Expected:
+        return keys(config_for(folder, embed={"model": model}))
+
+    first = of(teacher(tmp_path / "a"))
+    assert of(teacher(tmp_path / "b", **{"README.md": b"its card", ".cache": b"x"})) == first
+    assert changed(first, of(teacher(tmp_path / "c", weights=b"2"))) == downstream("embed")
+    assert changed(first, of(teacher(tmp_path / "d", **{"1_Pooling.json": b"{}"}))) == downstream("embed")
+    assert changed(first, of(teacher(tmp_path / "e", **{"vocab.txt": b""}))) == downstream("embed")
+    (line,) = changes(first["embed"], of(str(tmp_path / "c"))["embed"])
+    assert line.startswith("teacher.files_sha256 was ")
+
+
+def test_a_guide_counts_by_its_files(folder: Path, tmp_path: Path) -> None:
+    def of(model: str) -> Expected:
+        return keys(config_for(folder, guide={"model": model}))
+
+    first = of(teacher(tmp_path / "a"))
+    assert of(teacher(tmp_path / "b", **{"README.md": b"its card"})) == first
+    second = of(teacher(tmp_path / "c", weights=b"2"))
+    assert changed(first, second) == downstream("embed")
+    (line,) = changes(first["embed"], second["embed"])
+    assert line.startswith("guide_teacher.files_sha256 was ")
+    with pytest.raises(ModelError, match=r"^guide\.model: no folder /no/such$"):
+        of("/no/such")
+
+
+def test_a_teacher_of_pickles_or_of_nothing_is_refused(folder: Path, tmp_path: Path) -> None:
+    teacher(tmp_path / "a", **{"pytorch_model.bin": b""})
+    (tmp_path / "a" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin: weights must be in safetensors"):
+        keys(config_for(folder, embed={"model": str(tmp_path / "a")}))
+    with pytest.raises(ModelError, match=r"embed\.model: no folder .*/nothing$"):
+        keys(config_for(folder, embed={"model": "./nothing"}))
+
+
+def test_a_local_teacher_is_looked_for_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_collection(tmp_path / "conf", 3, 2)
+    teacher(tmp_path / "conf" / "mine")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    here = keys(config_for(tmp_path / "conf", embed={"model": "./mine"}))
+    assert here == keys(config_for(tmp_path / "conf", embed={"model": str(tmp_path / "conf" / "mine")}))
+
+
+def test_changes_name_settings_with_both_values(base: Config) -> None:
+    new = with_value(with_value(base, "filter.percent", 0.9), "filter.rule", ["margin", "percent"])
+    assert list(changes(keys(base)["filter"], keys(new)["filter"])) == [
+        "filter.percent was 0.95, now 0.9",
+        'filter.rule was "percent", now ["margin", "percent"]',
     ]
 
 
-def test_settings_without_effect_change_nothing(base: Path) -> None:
-    before = identity(base / "out")
-    tables = {
-        "workers": 2,
-        "shard_rows": 256,
-        "memory": "1MB",
-        "embed": {"batch_size": 7, "batch_tokens": 99, "device": "cpu"},
-    }
-    assert ran(base, report={"fail_under": {"eci": 0.1}}, **tables) == []
-    assert identity(base / "out") == before
+def test_changes_of_what_was_not_there_of_long_values_and_of_versions() -> None:
+    old = {"parts": {"a": {"b": 1}, "long": "x" * 100}, "upstream": {"ingest": "1"}}
+    new = {"parts": {"a": {"c": 2}, "long": "y" * 100}, "upstream": {"ingest": "2"}}
+    assert list(changes(old, new)) == [
+        "a.b was 1, now null",
+        "a.c was null, now 2",
+        'long was "' + "x" * 23 + "..." + "x" * 7 + '", now "' + "y" * 23 + "..." + "y" * 7 + '"',
+    ]
+    assert list(changes({**old, "parts": {}}, {**new, "parts": {}})) == ["reads ingest, which changed"]
+    assert list(changes(old, old)) == ["written by another version of hnmine"]
 
 
-def test_a_moved_folder_and_moved_inputs_are_reused(base: Path) -> None:
-    moved = base.parent / f"{base.name}-moved"
-    base.rename(moved)
-    assert ran(moved) == []
-
-
-def test_another_run_serves_what_fits(base: Path) -> None:
-    before = identity(base / "out")
-    tables = {"filter": {"percent": 0.9}}
-    options = RunOptions(source=base / "out")
-    assert ran(base, "next", options, **tables) == ["filter", "emit", "report"]
-    assert sorted(path.name for path in (base / "next").iterdir() if path.is_dir()) == ["emit", "filter", "report"]
-    assert identity(base / "out") == before
-    run(config_for(base, "fresh", **tables))
-    fresh = tree(base / "fresh")
-    assert tree(base / "next") == {name: fresh[name] for name in fresh if name.startswith(("filter", "emit", "report"))}
-    assert ran(base, "next", options, **tables) == []
-    with pytest.raises(StaleOutput, match=r"filter\.percent was 0\.9, now 0\.8"):
-        run(config_for(base, "next", filter={"percent": 0.8}), options=options)
-
-
-def test_another_run_with_other_inputs_serves_nothing(base: Path) -> None:
-    add_a_word(base)
-    assert ran(base, "next", RunOptions(source=base / "out")) == ALL
-
-
-def test_another_run_that_is_not_finished_serves_its_finished_stages(base: Path) -> None:
-    (base / "out/retrieve/_manifest.json").unlink()
-    assert ran(base, "next", RunOptions(source=base / "out")) == ["retrieve"]
-
-
-def test_single_stages_over_another_run(base: Path) -> None:
-    options = RunOptions(source=base / "out")
-    config = config_for(base, "next", emit={"format": "bge"})
-    assert [result.ran for result in run(config, ["emit"], options)] == [True]
-    with pytest.raises(StaleOutput, match=r"filter\.percent was 0\.95, now 0\.9"):
-        run(config_for(base, "other", filter={"percent": 0.9}), ["emit"], options)
-
-
-@pytest.mark.parametrize("stage", ["embed", "retrieve", "filter", "emit", "report"])
-def test_a_stage_whose_input_is_not_there(tmp_path: Path, stage: str) -> None:
-    config = config_for(make_collection(tmp_path))
-    with pytest.raises(IncompleteStage, match="run `hnmine ingest` first"):
-        run(config, [stage])
-    run(config)
-    for upstream in STAGES[stage].reads:
-        manifest = tmp_path / "out" / upstream / "_manifest.json"
-        kept = manifest.read_bytes()
-        manifest.unlink()
-        with pytest.raises(IncompleteStage, match=f"{upstream} is not complete; run `hnmine {upstream}` first"):
-            run(config, [stage])
-        manifest.write_bytes(kept)
-
-
-def test_stages_one_by_one_are_the_whole_run(base: Path) -> None:
-    for stage in ALL:
-        assert [result.stage for result in run(config_for(base, "steps"), [stage])] == [stage]
-    assert tree(base / "steps") == tree(base / "out")
-
-
-def test_a_stage_read_under_other_settings_is_refused_by_itself(base: Path) -> None:
-    with pytest.raises(
-        StaleOutput, match=r"retrieve: retrieve\.top_k was 10, now 9\nrun `hnmine retrieve --overwrite`"
-    ):
-        run(config_for(base, retrieve={"top_k": 9}), ["filter"])
-
-
-@pytest.mark.parametrize("options", [None, OVERWRITE])
-@pytest.mark.parametrize("name", ["emit/notes.txt", "report/deep/down/x.parquet", "ingest/corpus/part-00000.parquet"])
-def test_files_of_others_are_refused_and_stay(tmp_path: Path, name: str, options: RunOptions | None) -> None:
-    config = config_for(make_collection(tmp_path))
-    file = tmp_path / "out" / name
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="holds files that hnmine did not write; choose another --out"):
-        run(config, options=options)
-    assert [path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()] in (
-        [f"out/{name}", "out/.lock"],
-        ["out/.lock", f"out/{name}"],
-    )
-    assert file.read_bytes() == b"mine"
-
-
-def test_files_beside_the_stages_are_left_alone(base: Path) -> None:
-    (base / "out/notes").mkdir()
-    (base / "out/notes/part-00000.parquet").write_bytes(b"mine")
-    (base / "out/notes.txt").write_text("mine")
-    assert ran(base, options=OVERWRITE, filter={"percent": 0.9}) == ["filter", "emit", "report"]
-    assert (base / "out/notes/part-00000.parquet").read_bytes() == b"mine"
-    assert (base / "out/notes.txt").read_text() == "mine"
-
-
-def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
-    make_collection(tmp_path)
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(OutputError, match="cannot be used as an output folder"):
-        run(config_for(tmp_path))
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_a_truncated_shard_is_made_again(base: Path) -> None:
-    before = tree(base / "out")
-    shard = base / "out/retrieve/part-00000.parquet"
-    with shard.open("r+b") as file:
-        file.truncate(200)
-    (base / "out/retrieve/_manifest.json").unlink()
-    assert ran(base) == ["retrieve"]
-    assert tree(base / "out") == before
-
-
-def test_an_overwrite_that_dies_while_it_removes_is_resumed(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage's own notes may be the first thing gone; what is left must not pass for somebody else's files."""
-    removed = shutil.rmtree
-
-    class Died(BaseException):
-        pass
-
-    def die_halfway(folder: Path, *args: Any, **kwargs: Any) -> None:
-        for name in ("_manifest.json", "_started.json"):
-            (Path(folder) / name).unlink()
-        raise Died
-
-    monkeypatch.setattr("shutil.rmtree", die_halfway)
-    with pytest.raises(Died):
-        run(config_for(base, filter={"percent": 0.9}), options=OVERWRITE)
-    monkeypatch.setattr("shutil.rmtree", removed)
-    run(config_for(base, filter={"percent": 0.9}), options=OVERWRITE)
-    run(config_for(base, "fresh", filter={"percent": 0.9}))
-    assert tree(base / "out") == tree(base / "fresh")
-    assert not list((base / "out").glob(".tmp-*"))
-
-
-def test_a_folder_in_use_is_refused(base: Path) -> None:
-    with lock_folder(base / "out"), pytest.raises(LockedOutput, match=f"process {os.getpid()} on "):
-        run(config_for(base))
-
-
-def test_a_refused_input_leaves_nothing_that_a_corrected_one_would_meet(tmp_path: Path) -> None:
-    make_collection(tmp_path)
-    good = (tmp_path / "qrels.tsv").read_text()
-    (tmp_path / "qrels.tsv").write_text(good + "q0\tnowhere\t1\n")
-    with pytest.raises(Exception, match="'nowhere'"):
-        run(config_for(tmp_path))
-    (tmp_path / "qrels.tsv").write_text(good)
-    assert ran(tmp_path) == ALL
-
-
-def test_the_config_file_is_the_same_door(base: Path) -> None:
-    (base / "hnmine.toml").write_text(
-        'out = "out"\n[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
-        '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\n[filter]\nrule = "percent"\n[emit]\nnum_negatives = 3\n'
-        "[report]\nhtml = false\n"
-    )
-    assert [result.ran for result in run(load_config(base / "hnmine.toml"))] == [False] * 7
-    with pytest.raises(StaleOutput):
-        run(load_config(base / "hnmine.toml", ("filter.percent=0.5",)))
-    manifest = json.loads((base / "out/filter/_manifest.json").read_text())
-    assert manifest["parts"]["filter"]["percent"] == 0.95
+def test_flatten() -> None:
+    nested = {"a": 1, "b": {"c": [1], "d": {"e": None}}}
+    assert dict(flatten(nested)) == {"a": 1, "b.c": [1], "b.d.e": None}

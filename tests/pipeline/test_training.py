@@ -12,7 +12,7 @@ from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ModelError, StaleOutput
 from hnmine.models.encoders import fingerprint
-from hnmine.storage.digests import Digests
+from hnmine.storage.digest_cache import DigestCache
 from tests.pipeline.helpers import emitted, table, vectors
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import config_for, make_collection, tree
@@ -90,11 +90,11 @@ def test_a_model_trains_on_what_was_mined_with_it(base: Path, name: str) -> None
 
 def test_a_retrained_checkpoint_at_the_same_path_is_another_teacher(base: Path) -> None:
     run(config(base))
-    before = fingerprint(config(base).embed, Digests())
-    assert fingerprint(config(base).embed, Digests()) == before
+    before = fingerprint(config(base).embed, DigestCache())
+    assert fingerprint(config(base).embed, DigestCache()) == before
     _, model = train(base, "out")
     model.save(str(base / "model"), create_model_card=False)
-    assert fingerprint(config(base).embed, Digests()) != before
+    assert fingerprint(config(base).embed, DigestCache()) != before
     with pytest.raises(StaleOutput, match=r"embed: teacher\.files_sha256 was .*, now "):
         run(config(base))
 
@@ -167,9 +167,9 @@ def test_a_model_that_cannot_be_used(base: Path, spoil: Any, message: str) -> No
 
 
 def test_exports_for_other_runtimes_do_not_get_in_the_way(base: Path) -> None:
-    before = fingerprint(config(base).embed, Digests())
+    before = fingerprint(config(base).embed, DigestCache())
     for name in ("openvino/openvino_model.bin", "onnx/model.onnx", ".cache/pytorch_model.bin"):
         (base / "model" / name).parent.mkdir()
         (base / "model" / name).write_bytes(b"an export")
-    assert fingerprint(config(base).embed, Digests()) == before
+    assert fingerprint(config(base).embed, DigestCache()) == before
     run(config(base), ["ingest", "embed"])

@@ -9,14 +9,14 @@ import pytest
 
 from hnmine import run
 from hnmine.errors import HnmineError, InputError, WorkerDied
-from hnmine.pipeline.run import make_engine
-from hnmine.pipeline.runner import ShardWorker, Silent
-from hnmine.runtime.background_writer import Behind
+from hnmine.pipeline.run import ShardWorker, make_engine
 from hnmine.runtime.engines import InlineEngine, PoolEngine
+from hnmine.runtime.progress import SilentProgress
 from hnmine.runtime.ray_engine import RayEngine
 from hnmine.runtime.stage import RunContext
-from hnmine.runtime.worker_slot import my_place
-from hnmine.storage.digests import Digests
+from hnmine.runtime.threads import BackgroundWriter
+from hnmine.runtime.worker_slot import current_slot
+from hnmine.storage.digest_cache import DigestCache
 from tests.support import config_for, make_collection, write_jsonl
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,17 +41,17 @@ def test_a_pool_gives_every_result_once() -> None:
 
 def test_a_task_carries_nothing_that_belongs_to_the_parent(tmp_path: Path) -> None:
     config = config_for(make_collection(tmp_path))
-    known = Digests({"a place": {"stamp": "s", "digest": "d"}})
+    known = DigestCache({"a place": {"stamp": "s", "digest": "d"}})
     context = RunContext(config, config.out_folder, None, known)
-    with Behind() as behind:
-        worker = ShardWorker("ingest", "read", context, "key", print, behind=behind)
+    with BackgroundWriter() as writer:
+        worker = ShardWorker("ingest", "read", context, "key", print, writer=writer)
         sent = pickle.loads(pickle.dumps(worker))  # noqa: S301 - made a moment ago
-    assert (sent.tick, sent.behind, vars(sent.context.digests)) == (None, None, vars(Digests()))
+    assert (sent.tick, sent.writer, vars(sent.context.digests)) == (None, None, vars(DigestCache()))
     assert sent == worker
 
 
 def where(number: int) -> tuple[int, int]:
-    return os.getpid(), my_place().count
+    return os.getpid(), current_slot().count
 
 
 def test_processes_stay_for_the_next_map_until_they_are_let_go() -> None:
@@ -106,7 +106,7 @@ def test_an_error_in_a_worker_arrives_as_it_is() -> None:
 )
 def test_one_worker_stays_in_this_process_unless_the_config_names_an_engine(tmp_path, settings, kind) -> None:
     config = config_for(tmp_path, **settings)
-    assert type(make_engine(RunContext(config, config.out_folder), Silent())) is kind
+    assert type(make_engine(RunContext(config, config.out_folder), SilentProgress())) is kind
 
 
 def test_a_bad_input_reads_the_same_whatever_the_engine(tmp_path) -> None:

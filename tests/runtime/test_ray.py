@@ -17,8 +17,7 @@ from hnmine import run
 from hnmine.cli.options import settings
 from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
-from hnmine.pipeline import runner
-from hnmine.pipeline.runner import ShardWorker
+from hnmine.pipeline.run import ShardWorker
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime import ray_cluster as raycluster
 from hnmine.runtime import ray_join as rayjoin
@@ -26,8 +25,7 @@ from hnmine.runtime.ray_cluster import Cluster
 from hnmine.runtime.ray_engine import TRIES, RayEngine, work
 from hnmine.runtime.ray_join import join
 from hnmine.runtime.stage import Item
-from hnmine.runtime.threads import thread_count
-from hnmine.runtime.worker_slot import Place, cores, my_place, take_place
+from hnmine.runtime.worker_slot import WorkerSlot, cores, current_slot, set_slot, thread_count
 from tests.support import config_for, make_collection, tree
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
@@ -97,7 +95,7 @@ def count_calls(name: str) -> tuple[int, int]:
 
 
 def threads_of(number: int) -> tuple[int, int]:
-    return thread_count(), my_place().count
+    return thread_count(), current_slot().count
 
 
 def die(folder: Path) -> NoReturn:
@@ -167,7 +165,7 @@ def test_a_node_that_dies_under_a_task_costs_its_tasks_and_no_byte(
     marks.mkdir()
     doomed = nodes.add_node(**SMALL)
     (marks / "doomed").write_text(doomed.node_id)
-    monkeypatch.setattr(runner, "ShardWorker", Watched)
+    monkeypatch.setattr("hnmine.pipeline.run.ShardWorker", Watched)
 
     def strike() -> None:
         wait_for((marks / "caught").exists)
@@ -232,7 +230,7 @@ def test_a_task_that_always_ends_its_worker_ends_the_run(engine: RayEngine, tmp_
 def test_a_task_uses_the_cores_that_it_asks_for(engine: RayEngine) -> None:
     assert list(engine.map(threads_of, [0], cpus=1)) == [(0, (1, 2))]
     assert work(threads_of, 0, 6.0, "") == (6, 2)
-    take_place(Place())
+    set_slot(WorkerSlot())
     assert threads_of(0) == (cores(), 1)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.dots import dots, longest
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.config import IndexConfig
-from hnmine.runtime.worker_slot import Place, take_place
+from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 from hnmine.search.exact import search
 from hnmine.search.ivf import (
     InvertedLists,
@@ -127,10 +127,10 @@ def test_a_query_finds_the_same_in_any_batch_and_with_any_threads(case, probe, d
         np.testing.assert_array_equal(found(case._replace(queries=case.queries[part]), probe), together[part])
     try:
         for cores in (1, 3):
-            take_place(Place(), cores)
+            set_slot(WorkerSlot(), cores)
             np.testing.assert_array_equal(found(case, probe), together)
     finally:
-        take_place(Place())
+        set_slot(WorkerSlot())
 
 
 def test_ties_between_lists_go_by_number_whatever_the_product_rounds():

@@ -16,6 +16,7 @@ from hnmine.storage import store
 from hnmine.storage.schemas.base import SchemaMismatch, conform
 from hnmine.storage.store import (
     Shards,
+    TextReader,
     clear_temporaries,
     count_rows,
     part_name,
@@ -335,3 +336,17 @@ def test_shards_beyond_the_hundred_thousandth_stand_in_order(tmp_path):
     for number in numbers:
         write_table(pa.table({"row": [number]}, schema=schema), tmp_path / part_name(number), "key")
     assert Shards(tmp_path, schema).column("row").to_pylist() == numbers
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_texts_are_the_same_over_any_shards(tmp_path: Path, size: int):
+    schema = pa.schema([("text", pa.string())])
+    texts = [f"t{row}" for row in range(10)]
+    for number, first in enumerate(range(0, 10, size)):
+        write_table(pa.table({"text": texts[first : first + size]}), tmp_path / f"part-{number:05}.parquet", "k")
+    read = TextReader(Shards(tmp_path, schema)).read
+    some = TextReader(Shards(tmp_path, schema), np.arange(1, 10, 3))
+    for first in range(11):
+        for last in range(first, 13):
+            assert read(first, last) == texts[first:last]
+            assert some.read(first, last) == texts[1::3][first:last]

@@ -5,7 +5,7 @@ import pytest
 import hnmine.storage.vectors
 from hnmine.errors import IncompleteStage
 from hnmine.storage.store import part_name, write_table
-from hnmine.storage.vectors import VectorStore, to_arrow, to_numpy
+from hnmine.storage.vectors import SpilledVectors, VectorRange, VectorStore, to_arrow, to_numpy
 
 
 def make(rows, dim=6, seed=0):
@@ -127,3 +127,78 @@ def test_a_store_of_all_rows_has_rows_for_places(tmp_path):
     assert held.held is None
     assert held.positions(rows) is rows
     assert held.row_of(rows) is rows
+
+
+def test_spilled_vectors_are_read_by_row_or_as_a_map(tmp_path):
+    vectors = make(9)
+    spilled = SpilledVectors(tmp_path / "new", [vectors[:4], vectors[4:4], vectors[4:]])
+    assert (len(spilled), spilled.shape) == (9, (9, 6))
+    for rows in ([], [8], [3, 4, 5, 0, 0, 8]):
+        np.testing.assert_array_equal(spilled.take(np.array(rows, dtype=np.int64)), vectors[rows].reshape(-1, 6))
+    np.testing.assert_array_equal(spilled.array, vectors)
+    assert SpilledVectors(tmp_path, [vectors[:0]]).array.shape == (0, 6)
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+ROWS, DIM = 60, 5
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray) -> VectorStore:
+    folder, first = tmp_path_factory.mktemp("vectors"), 0
+    for number, length in enumerate((7, 13, 1, 19, 20)):
+        table = to_arrow(vectors[first : first + length], np.arange(first, first + length), "float32")
+        write_table(table, folder / part_name(number), "key", plain=True)
+        first += length
+    return VectorStore(folder)
+
+
+@pytest.mark.parametrize("span", [(0, 60), (0, 1), (3, 5), (7, 20), (6, 22), (20, 21), (39, 41), (59, 60), (8, 8)])
+@pytest.mark.parametrize("most", [1, 8, 1000])
+@pytest.mark.parametrize("cache", [0, 200, 10**6])
+def test_blocks_are_the_rows_asked_for_at_their_places(
+    whole: VectorStore,
+    vectors: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    span: tuple[int, int],
+    most: int,
+    cache: int,
+) -> None:
+    monkeypatch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", most)
+    part = VectorRange(whole.shards, *span, cache)
+    for _ in range(2):
+        at = span[0]
+        for block in part.blocks():
+            assert block.first == at
+            assert len(block.vectors) <= max(most, 20)
+            np.testing.assert_array_equal(block.vectors, vectors[at : at + len(block.vectors)])
+            at += len(block.vectors)
+        assert at == span[1]
+    assert part.rows == span[1] - span[0]
+
+
+def test_only_shards_that_hold_some_of_it_are_read_and_once_where_there_is_room(
+    whole: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    shard = VectorRange.shard
+    monkeypatch.setattr(VectorRange, "shard", lambda self, number: read.append(number) or shard(self, number))
+    kept, streamed = VectorRange(whole.shards, 8, 22, 10**6), VectorRange(whole.shards, 8, 22, 0)
+    for _ in range(2):
+        list(kept.blocks())
+    assert read == [1, 2, 3]
+    read.clear()
+    for _ in range(2):
+        list(streamed.blocks())
+    assert read == [1, 2, 3, 1, 2, 3]
+
+
+def test_what_is_kept_of_a_shard_is_what_belongs_to_the_part(whole: VectorStore) -> None:
+    (block,) = VectorRange(whole.shards, 22, 24, 10**6).blocks()
+    base = block.vectors if block.vectors.base is None else block.vectors.base
+    assert base.nbytes == 2 * DIM * 4

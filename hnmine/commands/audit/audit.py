@@ -19,7 +19,7 @@ from hnmine.commands.audit.texts import among, by_qrels, served_queries, text_fi
 from hnmine.config import Config, EmbedConfig
 from hnmine.errors import ConfigError, InputError, MissingExtra, ModelError, Problems
 from hnmine.models.encoders import HASH_WARNING, Encoder, HashEncoder, make_encoder
-from hnmine.pipeline.runner import Progress, Silent
+from hnmine.runtime.progress import Progress, SilentProgress
 from hnmine.science.eci import capacity
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import write_json
@@ -79,7 +79,7 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
     ids = shape.ids or _holds_ids(rows, shape, collection)
     if collection is not None:
         rows, side = look_up(rows, collection, ids)
-    report = _report(shape, rows, side, encoder, progress or Silent())
+    report = _report(shape, rows, side, encoder, progress or SilentProgress())
     return {"shape": shape.name, "columns": shape.described(), "ids": ids, "model": request.model, **report}
 
 

@@ -14,7 +14,7 @@ from hnmine.commands.audit.mined import Mined, text_hashes
 from hnmine.commands.audit.scores import above_positive, contradictions
 from hnmine.commands.audit.texts import among
 from hnmine.models.encoders import Encoder, Kind, check_vectors
-from hnmine.pipeline.runner import Progress
+from hnmine.runtime.progress import Progress
 from hnmine.science.background import at_background, background
 from hnmine.stages.report.quality import of_anchors
 from hnmine.stages.report.report import describe

@@ -14,13 +14,12 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.commands.compare.mined_set import Found, MinedSet, RunFacts
 from hnmine.errors import IncompleteStage, Problems
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime.stage import MANIFEST, STARTED
 from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.report.intervals import headline_parts
 from hnmine.storage.paths import path_of
 from hnmine.storage.schemas.filter import JUDGED, KEEP
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, read_json
+from hnmine.storage.store import MANIFEST, STARTED, Shards, read_json
 
 _READS = ("ingest", "filter", "emit")
 

@@ -31,7 +31,7 @@ from hnmine.search.search_plan import choose_index
 from hnmine.search.split_search import split_bytes, split_note, split_warnings
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
-from hnmine.storage.digests import Digests
+from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.keys import is_done, recorded
 from hnmine.storage.paths import disk_free
 
@@ -50,7 +50,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         ModelError: the model cannot be found.
     """
     to_be = cluster.collection if cluster is not None else None
-    digests = Digests.read(config.out_folder) if to_be is None else Digests()
+    digests = DigestCache.read(config.out_folder) if to_be is None else DigestCache()
     context = RunContext(config, config.out_folder, source.resolve() if source else None, digests)
     if to_be is None:
         problems = Problems()

@@ -21,14 +21,14 @@ from hnmine.models.encoders import (
 )
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
-from hnmine.runtime.prefetch import Ahead, SomeTexts, Texts
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
-from hnmine.runtime.worker_slot import my_place
+from hnmine.runtime.threads import Prefetcher
+from hnmine.runtime.worker_slot import current_slot
 from hnmine.stages.embed.int8 import agreements, read_quantised, steps_around
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, part_name, write_table
+from hnmine.storage.store import Shards, TextReader, part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
@@ -51,7 +51,7 @@ class _State:
     side: str
     chosen: np.ndarray | None
     precomputed: Precomputed | None = None
-    cells: Ahead[_Cell] | None = None
+    cells: Prefetcher[_Cell] | None = None
     cell_rows: int = 0
 
 
@@ -117,8 +117,8 @@ def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
     if config.model == "precomputed":
         return _State(config, table, rows, side, chosen, Precomputed(context, side, shards, table))
     encoder = make_encoder(config, table, read_quantised(context, table))
-    texts, kind = Texts(shards) if chosen is None else SomeTexts(shards, chosen), SIDES[side][0]
-    cells = Ahead(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
+    texts, kind = TextReader(shards, chosen), SIDES[side][0]
+    cells = Prefetcher(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
     return _State(config, table, rows, side, chosen, None, cells, encoder.cell_rows)
 
 
@@ -177,7 +177,7 @@ def _encode(state: _State, first: int, item: Item, tick: Tick) -> np.ndarray:
     assert state.cells is not None
     following = first + state.cell_rows
     # alone, this process makes the next item too; of several, another one will
-    end = state.rows if my_place().count == 1 else item.first + item.rows
+    end = state.rows if current_slot().count == 1 else item.first + item.rows
     cell = state.cells.get(first, following if following < end else None)
     vectors = cell.made(tick)
     if vectors.ndim != 2 or len(vectors) != cell.distinct:

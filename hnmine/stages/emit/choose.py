@@ -14,7 +14,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.ensembling import drawn_source, in_turn
 from hnmine.science.judged_first import judged_first
@@ -24,7 +24,7 @@ from hnmine.stages.filter.candidates import Batch, Cells, verdict_codes
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.filter import KEEP, VERDICTS
-from hnmine.storage.store import read_json, read_table
+from hnmine.storage.store import MANIFEST, read_json, read_table
 from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
-from hnmine.runtime.prefetch import Ahead
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.threads import Prefetcher
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.filter.calibration import Calibration, Drawn
 from hnmine.stages.filter.candidates import Batch
@@ -53,7 +53,7 @@ class FilterState:
     ) -> Iterator[tuple[Batch, TextKeys]]:
         """Yield candidates with their text keys, some queries at a time: see `calibration.Pieces`."""
         # the next shard is read while this one is worked on
-        coming = Ahead(lambda number: self.read(number, drawn, columns))
+        coming = Prefetcher(lambda number: self.read(number, drawn, columns))
         shards = len(self.candidates)
         for number in range(shards):
             for _, piece in pieces(coming.get(number, number + 1 if number + 1 < shards else None)):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnmine.runtime.background_writer import Behind
+from hnmine.runtime.threads import BackgroundWriter
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.store import part_name, write_table
 
@@ -21,14 +21,19 @@ class ShardWriter:
         schema: of the table.
         shard_rows: rows a shard.
         key_of: makes a shard's key.
-        behind: writes the shards.
+        writer: writes the shards in the background.
     """
 
     def __init__(
-        self, folder: Path, schema: pa.Schema, shard_rows: int, key_of: Callable[[str, int, int], str], behind: Behind
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        shard_rows: int,
+        key_of: Callable[[str, int, int], str],
+        writer: BackgroundWriter,
     ) -> None:
         self.folder, self.schema, self.shard_rows = folder, schema, shard_rows
-        self.key_of, self.behind = key_of, behind
+        self.key_of, self.writer = key_of, writer
         self.written = 0
         self._rows: list[tuple[Any, ...]] = []
         self._given = tuple(schema.names)
@@ -58,7 +63,7 @@ class ShardWriter:
         """Write what is left; a table without a row has one shard.
 
         Raises:
-            HnmineError: an earlier shard could not be written; an error of the last is raised where `behind` ends.
+            HnmineError: an earlier shard could not be written; the last one's error is raised by `writer`.
         """
         if self._rows or not self.written:
             self._flush()
@@ -66,7 +71,7 @@ class ShardWriter:
     def _flush(self) -> None:
         rows, first = self._rows, self.written
         self._rows, self.written = [], first + len(rows)
-        self.behind(lambda: self._write(rows, first))
+        self.writer.submit(lambda: self._write(rows, first))
 
     def _write(self, rows: list[tuple[Any, ...]], first: int) -> None:
         values = zip(*rows, strict=True) if rows else [()] * len(self._given)

@@ -23,14 +23,14 @@ from hnmine.readers.answers import RELEVANT, UNSURE, Answer
 from hnmine.readers.collection import Collection, Entry, input_sources
 from hnmine.readers.fields import check_fields
 from hnmine.readers.qrels import Judgement
-from hnmine.runtime.background_writer import Behind
-from hnmine.runtime.stage import STARTED, Item, RunContext, Stage, Step, Tick
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.ingest.judgements import Feedback, Known, collect, contradictions
 from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
 from hnmine.storage.keys import item_key
 from hnmine.storage.paths import remove_tree
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS
-from hnmine.storage.store import read_json, write_json, write_table
+from hnmine.storage.store import STARTED, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
 _TABLES = {"corpus": CORPUS, "aliases": ALIASES, "queries": QUERIES}
@@ -230,9 +230,9 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     for name in _TABLES:
         remove_tree(folder / name)
     work = _Ingest(config, Problems(), tick)
-    with Behind() as behind:
+    with BackgroundWriter() as background:
         writers = {
-            name: ShardWriter(folder / name, schema, config.shard_rows, partial(item_key, key), behind)
+            name: ShardWriter(folder / name, schema, config.shard_rows, partial(item_key, key), background)
             for name, schema in _TABLES.items()
         }
         writers["corpus"].derive(("text_key", "terms"), work.hashed)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import TIMINGS, RunContext
-from hnmine.runtime.threads import together
+from hnmine.runtime.threads import run_concurrently
 from hnmine.stages.emit.batches.step import summary
 from hnmine.stages.emit.choose import read_chosen, teacher_vectors
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
@@ -44,13 +44,13 @@ def build_report(context: RunContext) -> dict[str, Any]:
     queries = pa.concat_tables(Shards(context.folder("report") / "queries", QUERY_REPORT))
     counts, chosen = _counts(context), read_chosen(context.reading("emit"))
     emitted = counts["emit"]
-    found, false_negatives, (distributions, headline, hubs, crossings) = together(
+    found, false_negatives, (distributions, headline, hubs, crossings) = run_concurrently(
         lambda: spread(context, chosen),
         lambda: _false_negatives(context),
         lambda: [part(context, chosen) for part in (_distributions, _intervals, _hubs, _crossings)],
     )
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
-    drawn, biases, picked = together(
+    drawn, biases, picked = run_concurrently(
         lambda: histograms(found, context),
         lambda: measure_biases(context, found.negatives),
         lambda: pick_examples(context, chosen, found.negatives, bad["worst"]),

@@ -12,7 +12,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config, TeacherTable
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
-from hnmine.runtime.threads import together
+from hnmine.runtime.threads import run_concurrently
 from hnmine.science.background import background, sample_rows
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns
@@ -148,7 +148,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
     candidates, scores, by_source = _find(state, asked)
     places = candidates.with_values(state.corpus.positions(candidates.values))
     terms = Ragged.from_arrow(table.column("terms"))
-    similar, (with_query, with_positives), background_of = together(
+    similar, (with_query, with_positives), background_of = run_concurrently(
         lambda: pair_cosines(state.corpus, places, positives.with_values(inverse), vectors),
         lambda: state.words.overlaps(terms, candidates, positives),
         lambda: _backgrounds(state, queries, positives, (vectors, inverse)),

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ordering import once_a_query
 from hnmine.arrays.ragged import Ragged
 from hnmine.errors import IncompleteStage, InputError
-from hnmine.runtime.stage import MANIFEST, RunContext
+from hnmine.runtime.stage import RunContext
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.emit.random_negatives import RANDOM
@@ -20,7 +20,7 @@ from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, QUERIES
-from hnmine.storage.store import Shards, read_json, read_table
+from hnmine.storage.store import MANIFEST, Shards, read_json, read_table
 
 NEGATIVES_FILE = "negatives.parquet"
 _GONE = -2  # no row of this run's

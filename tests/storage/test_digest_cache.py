@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hnmine.storage import digests
-from hnmine.storage.digests import DIGESTS, Digests
+from hnmine.storage import digest_cache as digests
+from hnmine.storage.digest_cache import DIGESTS, DigestCache
 from hnmine.storage.input_files import Source, find_sources
 
 
@@ -42,7 +42,7 @@ def source(path: Path) -> Source:
 
 def asked(path: Path, out: Path) -> dict[str, Any]:
     """Return what a command of its own says of a file."""
-    known = Digests.read(out)
+    known = DigestCache.read(out)
     found = known.of(source(path))
     known.write(out)
     return found
@@ -140,7 +140,7 @@ def test_an_object_is_known_by_the_tag_of_its_content(protocol: Any, tag: str | 
         return {"file": "corpus.jsonl", "bytes": 3, "blake2b": f"{count[0]}"}
 
     given: Any = SimpleNamespace(system=store, path="bucket/corpus.jsonl", digest=digest)
-    known = Digests()
+    known = DigestCache()
     known.of(given)
     known.of(given)
     if tag:

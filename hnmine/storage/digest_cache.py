@@ -1,4 +1,4 @@
-"""Digests of the user's files, remembered from one command to the next: a stage does not read a corpus to know it.
+"""DigestCache of the user's files, remembered from one command to the next: a stage does not read a corpus to know it.
 
 A digest counts as long as the file's stamp is what it was: for a file of this machine its size, its times and its
 inode, for an object its size and the tag that the store gives its content. What was written to moments ago is not
@@ -23,7 +23,7 @@ DigestT = TypeVar("DigestT", str, dict[str, Any])
 _MOMENT = 3_000_000_000
 
 
-class Digests:
+class DigestCache:
     """What is known of files, and what has been found out since.
 
     Args:
@@ -35,7 +35,7 @@ class Digests:
         self._new = False
 
     @classmethod
-    def read(cls, out: Path) -> "Digests":
+    def read(cls, out: Path) -> "DigestCache":
         """Return what a run's folder remembers; nothing where there is no such folder."""
         found = read_json(out / DIGESTS)
         fits = isinstance(found, dict) and all(isinstance(one, dict) for one in found.values())

@@ -1,0 +1,135 @@
+"""Threads of a worker: writes in the background and prefetching, in order and without a lost error."""
+
+import threading
+
+import pytest
+
+from hnmine.runtime.threads import BackgroundWriter, Prefetcher, prefetched
+
+
+def test_things_are_done_in_the_order_they_come_and_all_before_the_block_ends():
+    done = []
+    with BackgroundWriter() as writer:
+        for number in range(20):
+            writer.submit(lambda number=number: done.append(number))
+    assert done == list(range(20))
+
+
+def test_it_works_while_the_caller_does():
+    go, done = threading.Event(), []
+    with BackgroundWriter() as writer:
+        writer.submit(lambda: done.append(go.wait(30)))
+        assert not done
+        go.set()
+    assert done == [True]
+
+
+def fail():
+    raise OSError("no room")
+
+
+def test_an_error_is_raised_where_the_next_is_handed_over():
+    done = []
+
+    def hand_over_two() -> None:
+        with BackgroundWriter() as writer:
+            writer.submit(fail)
+            writer.submit(lambda: done.append("the next"))
+            done.append("the caller went on")
+
+    with pytest.raises(OSError, match="no room"):
+        hand_over_two()
+    assert not done
+
+
+def test_the_last_error_is_raised_at_the_end():
+    with pytest.raises(OSError, match="no room"), BackgroundWriter() as writer:
+        writer.submit(fail)
+
+
+def test_an_error_of_the_block_goes_before_and_what_was_begun_is_finished():
+    go, done = threading.Event(), []
+
+    def fail_in_the_block() -> None:
+        with BackgroundWriter() as writer:
+            writer.submit(lambda: done.append(go.wait(30)))
+            threading.Timer(0.05, go.set).start()
+            raise ValueError("block")
+
+    with pytest.raises(ValueError, match="block"):
+        fail_in_the_block()
+    assert done == [True]
+
+
+def test_an_error_beside_one_of_the_block_is_a_note_to_it():
+    def fail_twice() -> None:
+        with BackgroundWriter() as writer:
+            writer.submit(fail)
+            raise ValueError("block")
+
+    with pytest.raises(ValueError, match="block") as caught:
+        fail_twice()
+    assert caught.value.__notes__ == ["a write in the background failed too: no room"]
+
+
+def test_the_next_is_made_while_the_last_is_worked_on():
+    begun = {number: threading.Event() for number in range(3)}
+
+    def make(number: int) -> int:
+        begun[number].set()
+        return number * 10
+
+    prefetcher = Prefetcher(make)
+    assert prefetcher.get(0, 1) == 0
+    assert begun[1].wait(5)
+    assert not begun[2].is_set()
+    assert prefetcher.get(1, 2) == 10
+    assert prefetcher.get(2, None) == 20
+
+
+def test_another_than_expected_can_be_asked_for():
+    prefetcher = Prefetcher(lambda number: number)
+    assert [prefetcher.get(0, 1), prefetcher.get(5, 6), prefetcher.get(6, None)] == [0, 5, 6]
+
+
+def test_an_error_ahead_shows_when_its_turn_comes():
+    def make(number: int) -> int:
+        if number == 1:
+            raise ValueError("bad text")
+        return number
+
+    prefetcher = Prefetcher(make)
+    assert prefetcher.get(0, 1) == 0
+    with pytest.raises(ValueError, match="bad text"):
+        prefetcher.get(1, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_parts_come_in_order_and_all_of_them(count: int):
+    assert list(prefetched(iter(range(count)))) == list(range(count))
+
+
+def test_a_part_is_made_while_the_one_before_is_worked_on():
+    begun = [threading.Event() for _ in range(3)]
+
+    def parts():
+        for number, event in enumerate(begun):
+            event.set()
+            yield number
+
+    coming = prefetched(parts())
+    assert next(coming) == 0
+    assert begun[1].wait(5)
+    assert not begun[2].is_set()
+    assert list(coming) == [1, 2]
+
+
+def test_an_error_shows_where_its_part_would_have_come():
+    def parts():
+        yield 1
+        raise ValueError("bad part")
+
+    coming = prefetched(parts())
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="bad part"):
+        next(coming)
