@@ -12,8 +12,7 @@ from hnmine.stages.emit.choose import teacher_vectors
 from hnmine.stages.filter.calibration import Protocol, Remembered, calibrate
 from hnmine.stages.filter.inputs import setup
 from hnmine.stages.filter.verdicts import rule_names
-from hnmine.stages.report.filter_outcome import NOTHING_RETRIEVED
-from hnmine.stages.report.tradeoff import mark_front, try_setting
+from hnmine.stages.report.false_negatives import NOTHING_RETRIEVED, mark_front, try_setting
 from hnmine.storage.store import MANIFEST, read_json
 
 GRID: tuple[tuple[dict[str, Any], ...], ...] = (

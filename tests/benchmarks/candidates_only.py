@@ -24,7 +24,7 @@ from hnmine.config import Config
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.report.embedding import embedding
+from hnmine.stages.report.dense_recall import embedding
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of

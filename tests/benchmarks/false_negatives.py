@@ -35,7 +35,7 @@ from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
 from hnmine.stages.filter.hidden_positives import Hidden
 from hnmine.stages.filter.thresholds import set_threshold
-from hnmine.stages.report.filter_outcome import measure
+from hnmine.stages.report.false_negatives import measure
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.peer import mine_with_sentence_transformers
 
@@ -62,17 +62,22 @@ def with_rule(one: Mined, rule: str, **settings: Any) -> Any:
     return one.config.model_copy(update={"filter": one.config.filter.model_copy(update={"rule": rule, **settings})})
 
 
+def measured(one: Mined, config: Any, scorer: Any = None) -> dict[str, Any]:
+    """Return the false-negative rate of a config's filter on a collection."""
+    return measure(Protocol.of(one.pieces, config), config, scorer)
+
+
 def two_sided_limit(one: Mined, target: float) -> float:
     """Return the limit of the two-sided rule whose hardness is nearest to the target."""
     limits = np.linspace(-1, 4, 26)
-    scores = [measure(one.pieces, with_rule(one, "two_sided", two_sided=float(t)), None)["score"] for t in limits]
+    scores = [measured(one, with_rule(one, "two_sided", two_sided=float(t)))["score"] for t in limits]
     return float(limits[int(np.argmin(np.abs(np.array(scores) - target)))])
 
 
 def own_labels(one: Mined, rule: str) -> dict[str, Any]:
     """Return what a rule lets through with a model fitted on the collection, out of fold."""
     config = with_rule(one, rule)
-    return measure(one.pieces, config, calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True))
+    return measured(one, config, calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True))
 
 
 def transferred(one: Mined, rule: str, rows: list[Hidden], others: Logistic) -> dict[str, Any]:
@@ -80,17 +85,17 @@ def transferred(one: Mined, rule: str, rows: list[Hidden], others: Logistic) -> 
     config = with_rule(one, rule)
     scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed).scorer()
     threshold, _ = set_threshold(rows, scorer, config, measured=False)
-    return measure(one.pieces, config, replace(scorer, threshold=threshold))
+    return measured(one, config, replace(scorer, threshold=threshold))
 
 
 def table_row(one: Mined, rows: list[Hidden], others: Logistic) -> dict[str, dict[str, Any]]:
     """Return what each rule lets through on one collection."""
-    margin = measure(one.pieces, with_rule(one, "percent", percent=0.95), None)
+    margin = measured(one, with_rule(one, "percent", percent=0.95))
     limit = two_sided_limit(one, margin["score"])
     return {
         "95% margin": margin,
         "mine_hard_negatives(relative_margin=0.05)": peer(one, rows),
-        f"two_sided <= {limit:.1f}": measure(one.pieces, with_rule(one, "two_sided", two_sided=limit), None),
+        f"two_sided <= {limit:.1f}": measured(one, with_rule(one, "two_sided", two_sided=limit)),
         "calibrated": own_labels(one, "calibrated"),
         "calibrated, transferred": transferred(one, "calibrated", rows, others),
         "auto": own_labels(one, "auto"),

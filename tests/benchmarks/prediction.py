@@ -22,9 +22,9 @@ from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.calibration import CalibratedScorer, Protocol, calibrate
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.hidden_positives import Hidden
-from hnmine.stages.report.filter_outcome import Tally
+from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
+from hnmine.stages.report.false_negatives import Tally
 from hnmine.stages.report.quality import per_anchor
-from hnmine.stages.report.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.probe import Split, split

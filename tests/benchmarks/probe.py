@@ -37,7 +37,7 @@ from hnmine.stages.filter.calibration import (
 from hnmine.stages.filter.hidden_positives import Hidden, hide, whole
 from hnmine.stages.filter.thresholds import set_threshold
 from hnmine.stages.filter.verdicts import judge
-from hnmine.stages.report.filter_outcome import Tally
+from hnmine.stages.report.false_negatives import Tally
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 

@@ -42,7 +42,7 @@ from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.pipeline.stages import STAGES
 from hnmine.stages.filter.calibration import Protocol, calibrate
-from hnmine.stages.report.filter_outcome import measure
+from hnmine.stages.report.false_negatives import measure
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -175,7 +175,7 @@ def measured(config: Config, splits: int) -> dict[str, Any]:
     scorer = None
     if config.filter.gives_probabilities:
         scorer = calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True)
-    found = measure(one.pieces, config, scorer)
+    found = measure(Protocol.of(one.pieces, config), config, scorer)
     try:
         found["probe"] = probe(config, seeds=splits)["gain_over_without_mined"] if splits else None
     except TooFewQueries as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hnmine.commands.audit.findings import EXAMPLES, SAME_MODEL, TOLERANCE, Hits, of_negatives, plain, row
 from hnmine.commands.audit.mined import Mined
-from hnmine.stages.report.report import describe
+from hnmine.stages.report.statistics import distribution
 
 
 def score_findings(mined: Mined) -> dict[str, Hits]:
@@ -27,7 +27,7 @@ def stored(mined: Mined) -> dict[str, Any]:
     low = lowest(mined, mined.positives.scores)[lists.owners]
     with np.errstate(invalid="ignore"):
         sides["margin"] = low - mined.negatives.scores
-    return {name: describe(values[np.isfinite(values)]) for name, values in sides.items()}
+    return {name: distribution(values[np.isfinite(values)]) for name, values in sides.items()}
 
 
 def above_positive(mined: Mined, negatives: np.ndarray, positives: np.ndarray) -> Hits:

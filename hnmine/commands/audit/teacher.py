@@ -16,8 +16,8 @@ from hnmine.commands.audit.texts import among
 from hnmine.models.encoders import Encoder, Kind, check_vectors
 from hnmine.runtime.progress import Progress
 from hnmine.science.background import at_background, background
-from hnmine.stages.report.quality import of_anchors
-from hnmine.stages.report.report import describe
+from hnmine.stages.report.quality import anchor_quality
+from hnmine.stages.report.statistics import distribution
 
 QUERIES = 512
 
@@ -144,7 +144,7 @@ def quality(mined: Mined, found: Measured) -> dict[str, Any]:
     """
     right, wrong = mined.positives.documents, mined.negatives.documents
     chosen = wrong.with_values(found.negative).take(right.owners)
-    values = of_anchors(found.positive.astype(np.float64), found.mean[mined.anchors[right.owners]], chosen)
+    values = anchor_quality(found.positive.astype(np.float64), found.mean[mined.anchors[right.owners]], chosen)
     asked = np.unique(mined.asked, return_inverse=True)[1]
     out: dict[str, Any] = {}
     for name in ("hardness", "safety", "eci"):
@@ -153,9 +153,9 @@ def quality(mined: Mined, found: Measured) -> dict[str, Any]:
         out[name] = float(of_queries.mean()) if len(of_queries) else None
     anchors = found.positive[np.repeat(np.arange(len(right.values)), chosen.lengths)]
     out["distributions"] = {
-        "positive_score": describe(found.positive),
-        "negative_score": describe(found.negative),
-        "margin": describe(anchors - chosen.values),
+        "positive_score": distribution(found.positive),
+        "negative_score": distribution(found.negative),
+        "margin": distribution(anchors - chosen.values),
     }
     return out
 

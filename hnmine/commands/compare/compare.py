@@ -16,7 +16,7 @@ from hnmine.commands.compare.mined_set import MinedSet
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import agreement, jaccard, shift
 from hnmine.science.bootstrap import percentile_interval, resampled
-from hnmine.stages.report.intervals import HEADLINE
+from hnmine.stages.report.quality import HEADLINE
 from hnmine.storage.paths import path_of
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"

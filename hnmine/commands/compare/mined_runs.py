@@ -15,7 +15,7 @@ from hnmine.commands.compare.mined_set import Found, MinedSet, RunFacts
 from hnmine.errors import IncompleteStage, Problems
 from hnmine.pipeline.stages import STAGES
 from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.report.intervals import headline_parts
+from hnmine.stages.report.quality import headline_parts
 from hnmine.storage.paths import path_of
 from hnmine.storage.schemas.filter import JUDGED, KEEP
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES

@@ -31,7 +31,7 @@ class RunFacts:
         query_ids: one a query.
         doc_ids: one a negative.
         report: its report.json.
-        parts: numerators and denominators of the headline numbers, see `hnmine.stages.report.intervals`.
+        parts: numerators and denominators of the headline numbers, see `hnmine.stages.report.quality.headline_parts`.
         teacher: the key of its vectors.
         wanted: negatives wanted for each anchor.
         look_up: takes queries (positions) and document ids, and says what the run knows of each pair.

@@ -13,7 +13,7 @@ from hnmine.science.lexical import coverage
 from hnmine.science.sampling import random_order
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.calibration import MOST_QUERIES
-from hnmine.stages.report.distributions import Negatives
+from hnmine.stages.report.negatives import Negatives
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 

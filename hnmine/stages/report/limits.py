@@ -1,21 +1,38 @@
-"""Holding a report to limits, so that a CI job can fail on it."""
+"""Limits on the numbers of a report, on which a CI job can fail: `--fail-under` and `--fail-over`."""
 
 import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from hnmine.errors import ConfigError, GateFailed, Problems
-from hnmine.stages.report.report import numbers
+
+
+def report_numbers(report: dict[str, Any]) -> dict[str, float | None]:
+    """Return the numbers of a report that can have a limit, by name; nested ones by dotted name."""
+    found: dict[str, float | None] = {}
+    stack: list[tuple[str, Any]] = list(report.items())
+    while stack:
+        name, value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend((f"{name}.{key}", below) for key, below in value.items())
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            found[name] = value
+    return dict(sorted(found.items()))
 
 
 def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mapping[str, float]) -> None:
-    """Check a report against limits: `under` are the lowest values allowed, `over` the highest.
+    """Check that a report's numbers are within limits.
+
+    Args:
+        report: its numbers.
+        under: lowest values allowed, by name.
+        over: highest values allowed, by name.
 
     Raises:
         ConfigError: a name that is no number of the report.
-        GateFailed: a number crosses its limit, or could not be measured; all of them are named in one line each.
+        GateFailed: a number is beyond its limit, or was not measured; one line for each.
     """
-    known = numbers(report)
+    known = report_numbers(report)
     unknown, failed = Problems(), Problems()
     for word, limits in (("under", under), ("over", over)):
         for name, limit in limits.items():
@@ -34,7 +51,7 @@ def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mappi
 
 
 def _reason(report: dict[str, Any], name: str) -> str:
-    """Return why a number, nested ones by dotted name, could not be measured."""
+    """Return why a number, given by its dotted name, was not measured."""
     *path, last = name.split(".")
     entry = report
     for part in path:
@@ -46,7 +63,7 @@ def parse_limits(texts: list[str], flag: str) -> dict[str, float]:
     """Return limits written as NAME=NUMBER.
 
     Raises:
-        ConfigError: a text that is not of that form; all of them are named.
+        ConfigError: texts of another form; all of them are named.
     """
     problems, found = Problems(), {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""The report's section on an earlier run: how its negatives changed, and how hard they were and are."""
+"""The report's section `previous`: how the negatives changed since an earlier run, and their hardness then and now."""
 
 from collections import Counter
 from typing import Any
@@ -10,15 +10,18 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import RunContext
 from hnmine.science.agreement import agreement
 from hnmine.stages.emit.previous.refresh import FATES, read_previous
-from hnmine.stages.report.distributions import Negatives
+from hnmine.stages.report.negatives import Negatives
+from hnmine.stages.report.statistics import mean
 from hnmine.storage.schemas.filter import VERDICTS
+
+_LISTS = ("previous_scores", "previous_hardness", "scores", "hardness", "verdicts", "fates", "stays")
 
 
 def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives) -> dict[str, Any]:
-    """Return the section `previous` of the report of a run whose config names an earlier one.
+    """Return the section `previous`.
 
     Args:
-        context: the run.
+        context: the run; its config names an earlier one.
         chosen: the chosen table.
         negatives: facts of the chosen, in its order.
     """
@@ -39,15 +42,15 @@ def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives
         "replace": config.replace,
         "queries": len(np.unique(table.column("query_row").to_numpy()[compared])),
         "rows": int(compared.sum()),
-        "rows_changed": _share(int((shared < union).sum()), int(compared.sum())),
-        "churn": _share(int((had - shared).sum()), int(had.sum())),
+        "rows_changed": _share_of(int((shared < union).sum()), int(compared.sum())),
+        "churn": _share_of(int((had - shared).sum()), int(had.sum())),
         "overlap": float((shared[most > 0] / most[most > 0]).mean()) if (most > 0).any() else None,
         "negatives": {"before": int(had.sum()), "now": int(has.sum()), "shared": int(shared.sum())},
-        "then": {"score": _mean(lists["previous_scores"]), "hardness": _mean(lists["previous_hardness"])},
-        "now": {"score": _mean(lists["scores"]), "hardness": _mean(lists["hardness"])},
+        "then": {"score": mean(lists["previous_scores"]), "hardness": mean(lists["previous_hardness"])},
+        "now": {"score": mean(lists["scores"]), "hardness": mean(lists["hardness"])},
         "new": {
-            "score": _mean(negatives.score[compared[negatives.anchor]]),
-            "hardness": _mean(negatives.hardness[compared[negatives.anchor]]),
+            "score": mean(negatives.score[compared[negatives.anchor]]),
+            "hardness": mean(negatives.hardness[compared[negatives.anchor]]),
         },
         "fates": {"gone": int(gone.sum())} | {name: fates[name] for name in FATES},
         "rejected_by": {name: verdicts[name] for name in VERDICTS if verdicts[name]},
@@ -57,12 +60,5 @@ def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives
     return found
 
 
-_LISTS = ("previous_scores", "previous_hardness", "scores", "hardness", "verdicts", "fates", "stays")
-
-
-def _share(part: int, whole: int) -> float | None:
+def _share_of(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.astype(np.float64).mean()) if len(values) else None

@@ -1,4 +1,4 @@
-"""report: how hard, how safe and how complete the mined set is, before anything is trained on it."""
+"""The stage report: measures how hard, safe and complete the mined set is, from stored scores and without training."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,11 @@ from hnmine.stages.emit.choose import cells_of, read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.examples import texts_of
 from hnmine.stages.report.html.page import render
 from hnmine.stages.report.quality import per_query, to_table
 from hnmine.stages.report.report import build_report
-from hnmine.stages.report.variety import Chosen, eci_sem_of_queries, weights
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
@@ -70,7 +70,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         weight = weights(batch, cells, chosen, probabilities)
         of_positives = emitted(piece, state.config)
         values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)
-        parts.append(to_table(values, piece.column("query_id"), QUERY_REPORT))
+        parts.append(to_table(values, piece.column("query_id")))
         tick(piece.num_rows)
     return pa.concat_tables(parts)
 

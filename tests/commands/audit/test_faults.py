@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hnmine.commands.audit.audit import Request, audit
-from hnmine.stages.report.report import numbers
+from hnmine.stages.report.limits import report_numbers
 from tests.commands.audit import made
 
 
@@ -198,4 +198,4 @@ def test_folders_globs_and_compressed_files(tmp_path: Path) -> None:
     for given in (folder, f"{folder}/*", f"file://{folder}"):
         report = audit(Request((str(given),), model="hash"))
         assert [entry["rows"] for entry in report["files"]] == [30, 50]
-        assert numbers(report) == numbers(whole)
+        assert report_numbers(report) == report_numbers(whole)

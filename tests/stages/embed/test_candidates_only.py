@@ -18,7 +18,7 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError
 from hnmine.pipeline.stages import STAGES
 from hnmine.stages.embed.selection import read_selection
-from hnmine.stages.report.report import numbers
+from hnmine.stages.report.limits import report_numbers
 from hnmine.storage.vectors import VectorStore
 from tests.pipeline.helpers import report, rows, table
 from tests.support import ROOT, config_for, make_collection, tree
@@ -254,4 +254,4 @@ def test_the_example_of_the_docs_runs(base: Path) -> None:
     run(settings)
     found = report(base / "docs")
     assert found["embedding"]["recall"]["top_k"] == 100
-    assert settings.report.fail_under.keys() <= numbers(found).keys()
+    assert settings.report.fail_under.keys() <= report_numbers(found).keys()

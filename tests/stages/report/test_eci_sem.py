@@ -11,7 +11,7 @@ import pytest
 from hnmine import run
 from hnmine.errors import IncompleteStage
 from hnmine.pipeline.run import RunOptions
-from hnmine.stages.report import variety as module
+from hnmine.stages.report import eci_sem as module
 from tests import oracles
 from tests.pipeline.helpers import report, rows, vectors
 from tests.support import config_for, make_collection, tree

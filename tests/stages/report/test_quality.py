@@ -135,7 +135,7 @@ def test_a_negative_above_its_anchor_makes_the_anchor_unsafe_and_its_eci_0():
 def test_the_table_has_nulls_where_there_is_nothing_to_measure():
     batch, cells, keep, chosen = by_hand()
     values = per_query(batch, cells, keep, chosen, 2) | {"eci_sem": np.array([0.5, 0])}
-    table = to_table(values, pa.array(["a", "b"]), QUERY_REPORT)
+    table = to_table(values, pa.array(["a", "b"]))
     table.validate(full=True)
     assert table.schema.names == QUERY_REPORT.names
     second = table.to_pylist()[1]
@@ -149,6 +149,6 @@ def test_the_table_has_nulls_where_there_is_nothing_to_measure():
 
 def test_no_queries_make_an_empty_table():
     values, _ = measure(World([1], []), FilterConfig(rule="percent"), 3)
-    table = to_table(values | {"eci_sem": np.zeros(0)}, pa.array([], pa.string()), QUERY_REPORT)
+    table = to_table(values | {"eci_sem": np.zeros(0)}, pa.array([], pa.string()))
     assert table.num_rows == 0
     assert table.schema.equals(QUERY_REPORT)

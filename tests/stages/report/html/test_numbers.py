@@ -8,10 +8,10 @@ import pytest
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.report.distributions import spread
 from hnmine.stages.report.examples import EACH, pick_examples, texts_of
+from hnmine.stages.report.false_negatives import mark_front
 from hnmine.stages.report.headline import GOOD, NUMBERS, SIDE, STOP, USABLE, conclude
-from hnmine.stages.report.tradeoff import mark_front
+from hnmine.stages.report.negatives import read_negatives
 from tests.pipeline.helpers import report, rows, table
 from tests.stages.report.html.test_page import several_positives
 from tests.support import config_for, make_collection
@@ -32,7 +32,7 @@ def mined(tmp_path_factory):
 
 
 def test_facts_of_every_negative_are_those_of_the_stored_tables(mined):
-    facts = spread(mined, read_chosen(mined.out / "emit")).negatives
+    facts = read_negatives(mined, read_chosen(mined.out / "emit"))[0]
     judged, place = rows(mined.out / "filter"), 0
     for number, chosen in enumerate(read_chosen(mined.out / "emit").to_pylist()):
         query = judged[chosen["query_row"]]
@@ -93,7 +93,7 @@ def test_hardness_by_place_and_sources_average_the_same_negatives(mined):
 
 def test_examples_are_the_worst_and_few(mined):
     chosen = read_chosen(mined.out / "emit")
-    facts = spread(mined, chosen).negatives
+    facts = read_negatives(mined, chosen)[0]
     found = pick_examples(mined, chosen, facts, [])
     eci = sorted((row["eci"], row["query_row"], row["query_id"]) for row in rows(mined.out / "report" / "queries"))
     assert [one["query_id"] for one in found["lowest_eci"]] == [name for _, _, name in eci[:EACH]]
@@ -110,7 +110,7 @@ def test_examples_are_the_worst_and_few(mined):
 
 def test_a_shown_positive_is_that_of_the_negatives_anchor(mined):
     chosen = read_chosen(mined.out / "emit")
-    found = pick_examples(mined, chosen, spread(mined, chosen).negatives, [])
+    found = pick_examples(mined, chosen, read_negatives(mined, chosen)[0], [])
     emitted = {(r["query_id"], r["positive_id"], r["negative_id"]) for r in _with_ids(mined)}
     for one in found["suspicious"]:
         assert len(one["positives"]) == 1

@@ -1,4 +1,4 @@
-"""ECI-sem of chosen negatives: how much a mined set differs from its positives in ways that differ from each other."""
+"""ECI-sem of each query: how much its chosen negatives differ from their positives and from one another."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,21 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.science.eci import eci_sem, hardness, residual_weight, safety
 from hnmine.stages.emit.choose import Vectors, anchor_of
 from hnmine.stages.filter.candidates import Batch, Cells
+from hnmine.stages.report.negatives import at_positions
+from hnmine.stages.report.quality import mean_by_group
 from hnmine.storage.vectors import BLOCK_ROWS
 
-# Numbers of padded residuals that are worked on at a time.
+# Numbers in the padded residuals of one block.
 _NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The negatives chosen for the anchors of some queries, one list an anchor each.
+    """The negatives chosen for the anchors of some queries, one list per anchor.
 
     Attributes:
-        positions: their places among the query's candidates; below 0 for those that are none of them.
-        doc_rows: their rows.
+        positions: their positions among the query's candidates; negative for documents that are no candidates.
+        doc_rows: their rows in the corpus.
         scores: their scores.
     """
 
@@ -32,48 +34,46 @@ class Chosen:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Chosen":
-        """Return the lists of a table of chosen negatives."""
+        """Return the lists of a chosen table."""
         return cls(*(Ragged.from_arrow(table.column(name)) for name in ("positions", "doc_rows", "scores")))
 
 
 def weights(batch: Batch, cells: Cells, chosen: Chosen, probabilities: Ragged) -> Ragged:
-    """Return the weight of each chosen negative in ECI-sem, one list an anchor.
+    """Return the weight of each chosen negative in ECI-sem, one list per anchor.
 
-    Random documents have no stored overlap and no probability: they count as sharing no word with the query, and as
-    consistent by their margin. Their hardness, near 0, leaves them little weight either way.
+    Random documents have no stored overlap and no probability: their overlap counts as 0, and their consistency is
+    their safety. Their hardness is near 0, so they weigh little in any case.
 
     Args:
         batch: candidates.
         cells: its cells.
         chosen: the negatives.
-        probabilities: P(false negative) of each candidate, one list an anchor, empty where filter gave none.
+        probabilities: P(false negative) of each candidate, one list per anchor; empty where the filter gave none.
     """
     owners = chosen.scores.owners
     query = cells.anchors.owners[owners]
     scores, anchor, s0 = chosen.scores.values, cells.anchors.values[owners], batch.background_mean[query]
-    found = np.flatnonzero(chosen.positions.values >= 0)
-    at = chosen.positions.values[found]
-    overlap = np.zeros(len(scores))
-    overlap[found] = batch.query_overlaps[batch.candidates.offsets[:-1][query[found]] + at]
-    consistency = safety(scores, anchor, s0)
-    judged = probabilities.lengths[owners[found]] > 0
-    places = probabilities.offsets[:-1][owners[found[judged]]] + at[judged]
-    consistency[found[judged]] = 1.0 - probabilities.values[places]
+    overlap = np.nan_to_num(at_positions(batch.query_overlaps, batch.candidates, query, chosen.positions.values))
+    probability = at_positions(probabilities.values, probabilities, owners, chosen.positions.values)
+    consistency = np.where(np.isnan(probability), safety(scores, anchor, s0), 1.0 - probability)
     return chosen.scores.with_values(residual_weight(consistency, hardness(scores, anchor, s0), overlap))
 
 
 def eci_sem_of_queries(
     batch: Batch, cells: Cells, chosen: Chosen, weight: Ragged, emitted: np.ndarray, vectors: Vectors
 ) -> np.ndarray:
-    """Return ECI-sem of each query, the mean over its positives that are emitted, float64; 0 without negatives.
+    """Return ECI-sem of each query: the mean over its positives that are emitted.
 
     Args:
         batch: candidates.
-        cells: its cells; a positive is served by its own anchor, or by the query's one.
+        cells: its cells; each positive has its own anchor, or all of a query's positives share one.
         chosen: the negatives.
-        weight: of each of them, see `weights`.
-        emitted: bool, one a positive.
-        vectors: the teacher's; asked for at most `BLOCK_ROWS` negatives at a time.
+        weight: weight of each negative, see `weights`.
+        emitted: bool, one per positive.
+        vectors: the teacher's; at most `BLOCK_ROWS` negatives are gathered at a time.
+
+    Returns:
+        float64, one per query; 0 without negatives.
     """
     served = anchor_of(batch.positives, cells.anchors)
     values = np.zeros(len(emitted))
@@ -87,14 +87,12 @@ def eci_sem_of_queries(
         lists, own = chosen.doc_rows.take(served[part]), weight.take(served[part])
         values[part] = _of_positives(batch.positives.values[part], lists, own, vectors)
         first = last
-    owners = batch.positives.owners
-    sums = np.bincount(owners[emitted], weights=values[emitted], minlength=len(batch))
-    counts = np.bincount(owners[emitted], minlength=len(batch))
-    return np.asarray(sums / np.maximum(counts, 1))
+    means = mean_by_group(values[emitted], batch.positives.owners[emitted], len(batch))
+    return np.asarray(np.nan_to_num(means))
 
 
 def _of_positives(positives: np.ndarray, negatives: Ragged, weight: Ragged, vectors: Vectors) -> np.ndarray:
-    """Return ECI-sem of each positive (int64 rows) with its list of negatives (rows)."""
+    """Return ECI-sem of each positive (int64 rows of the corpus) with its list of negatives (likewise)."""
     rows, inverse = np.unique(np.concatenate([positives, negatives.values]), return_inverse=True)
     directions = unit(vectors.gather(rows))
     own, others = inverse[: len(positives)], inverse[len(positives) :]
