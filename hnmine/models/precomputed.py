@@ -1,8 +1,7 @@
-"""Vectors that the user brings: Parquet with ids, or .npy in the order of the input."""
+"""Vectors that the user supplies: Parquet with ids, or .npy in the order of the input."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,20 +15,24 @@ from hnmine.readers.columns import USUAL
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources, reason
+from hnmine.storage.keys import recorded
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards
 from hnmine.storage.vectors import SpilledVectors
 
-# Vectors are read this many at a time.
+# Vectors read at a time.
 _ROWS = 16_384
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
+_ID_NAMES = {"corpus": "doc_id", "queries": "query_id"}
 
 
 def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, list[Source]]:
-    """Return the vector files of a teacher with `model = "precomputed"`, by side; all but [embed]'s go by name and key.
+    """Return the vector files of a teacher with `model = "precomputed"`, by side (corpus, queries).
+
+    Files of teachers other than [embed] have the config key in their names, for messages.
 
     Raises:
-        InputError: files that are not there.
+        InputError: a file does not exist.
     """
     teacher, found = config.teachers[table], {}
     for side, name in (("corpus", "corpus_vectors"), ("queries", "query_vectors")):
@@ -42,55 +45,76 @@ def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, l
 
 
 class Precomputed:
-    """The user's vectors of one side, in the order of our rows.
+    """The user's vectors of one side, in the order of the ingested rows.
 
     Args:
         context: config and folders.
         side: corpus or queries.
-        shards: the canonical table of that side.
-        table: whose vectors they are: that of [embed], the guide's or a source's.
+        shards: the ingested table of that side.
+        table: the teacher's table.
 
     Raises:
-        InputError: a vector is missing for some row, ids repeat, or files disagree on the dimension.
+        InputError: a file is unreadable, a row has no vector, ids repeat, a vector cannot be compared, or dimensions
+            differ between files or sides.
     """
 
     def __init__(self, context: RunContext, side: str, shards: Shards, table: TeacherTable = "embed") -> None:
-        self.shards, self.side, self.table = shards, side, table
+        self.shards, self.side = shards, side
         sources = vector_sources(context.config, table)[side]
         self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         endings = {source.ending for source in sources}
         if ".npy" in endings and len(endings) > 1:
             raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
         ids: list[pa.Array] = []
-        found = (part for source in sources for part in _parts_of(source, context.config.input.columns, side, ids))
         bad: dict[str, list[np.ndarray]] = {}
-        looked_at = _looked_at(prefetched(_alike(found, self.name)), context.config.teachers[table].similarity, bad)
-        self.vectors = SpilledVectors(context.folder("embed"), looked_at)
-        self.rows = (
-            self._rows_by_order(context)
-            if endings == {".npy"}
-            else self._rows_by_id(pa.chunked_array(ids, pa.string()))
+        parts = (
+            part
+            for source in sources
+            for part in (
+                _npy_parts(source)
+                if source.ending == ".npy"
+                else _table_parts(source, context.config.input.columns, _ID_NAMES[side], ids)
+            )
         )
+        checked = self._checked(prefetched(parts), context.config.teachers[table].similarity, bad)
+        self.vectors = SpilledVectors(context.folder("embed"), checked)
+        in_order = endings == {".npy"}
+        self.rows = self._rows_by_order(context) if in_order else self._rows_by_id(pa.chunked_array(ids, pa.string()))
         self._refuse(bad)
         if side == "corpus":
-            self._check_other_side(context)
-
-    def read(self, number: int) -> np.ndarray:
-        """Return shard `number`'s vectors, float32, shape (rows, dim)."""
-        low, high = self.shards.offsets[number : number + 2]
-        return self.vectors.take(self.rows[low:high])
+            queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), table)
+            dim, other = self.vectors.shape[1], queries.vectors.shape[1]
+            if dim != other:
+                raise InputError(f"{self.name}: vectors of {dim} numbers, but {queries.name} has vectors of {other}")
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
         return self.vectors.take(self.rows[rows])
 
+    def _checked(
+        self, parts: Iterator[np.ndarray], similarity: str, bad: dict[str, list[np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """Yield the parts as float32; the places of bad vectors are added to `bad`, by what is wrong with them."""
+        first, dim = 0, None
+        for part in parts:
+            dim = part.shape[1] if dim is None else dim
+            if part.shape[1] != dim:
+                dims = ", ".join(map(str, sorted((dim, part.shape[1]))))
+                raise InputError(f"{self.name}: vector files differ in dimension: {dims}")
+            with np.errstate(over="ignore"):
+                vectors = np.ascontiguousarray(part, dtype=np.float32)
+            for rows, fault in vector_faults(vectors, similarity):
+                bad.setdefault(fault, []).append(first + rows)
+            yield vectors
+            first += len(vectors)
+
     def _refuse(self, bad: dict[str, list[np.ndarray]]) -> None:
-        """Refuse bad vectors of our rows before the first is written; those of other ids are not asked for.
+        """Raise an InputError on bad vectors of ingested rows; vectors of other ids are never read.
 
         Args:
             bad: places in the files, by what is wrong with the vectors there.
         """
-        name = "doc_id" if self.side == "corpus" else "query_id"
+        name = _ID_NAMES[self.side]
         lines = []
         for fault, places in bad.items():
             ours = np.flatnonzero(np.isin(self.rows, np.concatenate(places)))
@@ -100,29 +124,24 @@ class Precomputed:
         if lines:
             raise InputError("\n".join(lines))
 
-    def _check_other_side(self, context: RunContext) -> None:
-        queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), self.table)
-        dims = self.vectors.shape[1], queries.vectors.shape[1]
-        if dims[0] != dims[1]:
-            raise InputError(f"{self.name}: vectors of {dims[0]} numbers, but {queries.name} has vectors of {dims[1]}")
-
     def _rows_by_order(self, context: RunContext) -> np.ndarray:
-        rows = self.shards.column("source_row").to_numpy()
-        counts = _ingest_counts(context)
+        """Return the place of each ingested row's vector where vectors are in the order of the input."""
+        counts = (recorded(context.reading("ingest")) or {})["counts"]
         expected = counts["documents_read" if self.side == "corpus" else "queries_read"]
         if len(self.vectors) != expected:
             raise InputError(
                 f"{self.name}: {len(self.vectors):,} vectors for {expected:,} {self.side} rows read from the input"
             )
-        return np.asarray(rows)
+        return np.asarray(self.shards.column("source_row").to_numpy())
 
     def _rows_by_id(self, ids: pa.ChunkedArray) -> np.ndarray:
-        name = "doc_id" if self.side == "corpus" else "query_id"
+        """Return the place of each ingested row's vector where vectors have these ids."""
+        name = _ID_NAMES[self.side]
         wanted = self.shards.column(name)
-        if len(pc.unique(ids)) != len(ids):
-            counted = pc.value_counts(ids).flatten()
-            twice = counted[0].filter(pc.greater(counted[1], 1))
-            raise InputError(f"{self.name}: {len(twice):,} ids stand more than once ({few(twice.to_pylist())})")
+        values, counts = pc.value_counts(ids).flatten()
+        repeated = values.filter(pc.greater(counts, 1))
+        if len(repeated):
+            raise InputError(f"{self.name}: {len(repeated):,} ids stand more than once ({few(repeated.to_pylist())})")
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))
@@ -132,19 +151,8 @@ class Precomputed:
         return np.asarray(found.to_numpy().astype(np.int64))
 
 
-def _ingest_counts(context: RunContext) -> dict[str, Any]:
-    from hnmine.storage.keys import recorded
-
-    counts: dict[str, Any] = (recorded(context.reading("ingest")) or {})["counts"]
-    return counts
-
-
-def _parts_of(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
-    """Yield the vectors of a file some rows at a time; the ids of a Parquet file go to `ids`."""
-    return _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, side, ids)
-
-
 def _npy_parts(source: Source) -> Iterator[np.ndarray]:
+    """Yield the rows of a .npy file, `_ROWS` at a time, in its float type."""
     try:
         with source.open() as file:
             version = np.lib.format.read_magic(file)
@@ -153,7 +161,7 @@ def _npy_parts(source: Source) -> Iterator[np.ndarray]:
             if len(shape) != 2 or kind.kind != "f":
                 raise InputError(f"{source.name}: a float array of two dimensions is needed, not {kind} {shape}")
             if by_column:
-                raise InputError(f"{source.name}: its numbers stand column by column; save it as np.ascontiguousarray")
+                raise InputError(f"{source.name}: its numbers are stored by column; save it as np.ascontiguousarray")
             for first in range(0, shape[0], _ROWS):
                 rows = min(_ROWS, shape[0] - first)
                 data = file.read(rows * shape[1] * kind.itemsize)
@@ -164,37 +172,15 @@ def _npy_parts(source: Source) -> Iterator[np.ndarray]:
         raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
 
 
-def _alike(parts: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
-    """Yield the same, all of one dimension."""
-    dims: dict[int, None] = {}
-    for part in parts:
-        dims[part.shape[1]] = None
-        if len(dims) > 1:
-            raise InputError(f"{name}: vector files differ in dimension: {', '.join(map(str, sorted(dims)))}")
-        yield part
-
-
-def _looked_at(parts: Iterator[np.ndarray], similarity: str, bad: dict[str, list[np.ndarray]]) -> Iterator[np.ndarray]:
-    """Yield the same as float32; the places of bad vectors go to `bad`, by what is wrong with them."""
-    first = 0
-    for part in parts:
-        with np.errstate(over="ignore"):
-            vectors = np.ascontiguousarray(part, dtype=np.float32)
-        for rows, fault in vector_faults(vectors, similarity):
-            bad.setdefault(fault, []).append(first + rows)
-        yield vectors
-        first += len(vectors)
-
-
-def _table_parts(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
-    kind = "doc_id" if side == "corpus" else "query_id"
+def _table_parts(source: Source, columns: Columns, id_column: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
+    """Yield the vectors of a Parquet file, `_ROWS` at a time, in their float type; their ids are added to `ids`."""
     if source.ending not in (".parquet", ".pq"):
         raise InputError(f"{source.name}: vectors must be Parquet or .npy")
     try:
         with source.open() as file:
             parquet = pq.ParquetFile(file)
             names = parquet.schema_arrow.names
-            id_name = next((n for n in (getattr(columns, kind), *USUAL[kind]) if n in names), None)
+            id_name = next((n for n in (getattr(columns, id_column), *USUAL[id_column]) if n in names), None)
             vector = next((n for n in _VECTOR_NAMES if n in names), None)
             if id_name is None or vector is None:
                 missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"
@@ -202,21 +188,18 @@ def _table_parts(source: Source, columns: Columns, side: str, ids: list[pa.Array
             if not parquet.metadata.num_rows:
                 raise InputError(f"{source.name} column {vector}: holds no vectors")
             for batch in parquet.iter_batches(_ROWS, columns=[id_name, vector]):
-                ids.append(_ids(batch.column(id_name), f"{source.name} column {id_name}"))
+                try:
+                    ids.append(batch.column(id_name).cast(pa.string()))
+                except pa.ArrowException as error:
+                    where = f"{source.name} column {id_name}"
+                    raise InputError(f"{where}: cannot be read as ids: {reason(error)}") from None
                 yield _matrix(batch.column(vector), f"{source.name} column {vector}")
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 
 
-def _ids(column: pa.Array, where: str) -> pa.Array:
-    try:
-        return column.cast(pa.string())
-    except pa.ArrowException as error:
-        raise InputError(f"{where}: cannot be read as ids: {reason(error)}") from None
-
-
 def _matrix(array: pa.Array, where: str) -> np.ndarray:
-    """Return a list column as a matrix, its float type kept; a ragged or empty one is an error."""
+    """Return a list column as a matrix, its number type kept; a ragged or empty one is an error."""
     kind = array.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise InputError(f"{where}: holds {kind}, not lists of numbers")

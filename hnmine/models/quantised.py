@@ -1,8 +1,7 @@
-"""A sentence-transformers model whose transformer computes in 8-bit numbers, by OpenVINO on the CPU.
+"""8-bit models: a sentence-transformers model's transformer quantised and run by OpenVINO on the CPU.
 
-Weights have one scale a row; activations are rounded while the model runs, each group of numbers by its own range
-(dynamic quantisation), so that no text has to stand for the others. What comes after the transformer, as pooling,
-stays in float32.
+Weights have one scale a row. Activations are quantised while the model runs, each group of numbers by its own range
+(dynamic quantisation), so no calibration texts are needed. What follows the transformer, as pooling, stays in float32.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from typing import Any
 from hnmine.errors import MissingExtra, ModelError
 from hnmine.models.model_files import first_line
 
-# Activations that share a scale: fewer are slower and hardly nearer to float32, more further from it.
+# Activations that share a scale: fewer are slower and hardly more exact, more are less exact.
 GROUP = 64
 
 Quantised = tuple[bytes, bytes]
@@ -26,10 +25,10 @@ Quantised = tuple[bytes, bytes]
 
 
 def require_openvino(table: str) -> None:
-    """Check that models can be quantised and run by OpenVINO, without importing it.
+    """Check that OpenVINO and its quantiser are installed, without importing them.
 
     Raises:
-        MissingExtra: OpenVINO or what quantises for it is not installed.
+        MissingExtra: one of them is not.
     """
     missing = [name for name in ("openvino", "nncf") if importlib.util.find_spec(name) is None]
     if missing:
@@ -43,11 +42,11 @@ def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
 
     Args:
         model: a SentenceTransformer.
-        example: features of some texts as the model gets them, to trace it with.
-        table: of the config, for messages.
+        example: the model's input tensors for some texts, to trace it with.
+        table: the config table, for messages.
 
     Raises:
-        ModelError: it cannot be converted.
+        ModelError: the model cannot be converted.
     """
     if not example or not hasattr(model[0], "auto_model"):
         raise ModelError(
@@ -59,9 +58,10 @@ def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
             import nncf
             import openvino
 
-            graph = _converted(model, list(example.values()), list(example))
+            graph = _converted(model[0].auto_model, example)
             found = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_SYM)
-            found.set_friendly_name("transformer")  # names count what a process has made before
+            # default names count what the process has made before: fixed ones give the same bytes every time
+            found.set_friendly_name("transformer")
             for number, node in enumerate(found.get_ordered_ops()):
                 node.set_friendly_name(f"node {number}")
                 for place, output in enumerate(node.outputs()):
@@ -76,37 +76,35 @@ def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
         ) from error
 
 
-def _converted(model: Any, example: list[Any], names: list[str]) -> Any:
-    """Return OpenVINO's graph from features to the last hidden state, by tracing; sizes stay open."""
+def _converted(transformer: Any, example: dict[str, Any]) -> Any:
+    """Return OpenVINO's graph from input tensors to the last hidden state, by tracing; sizes stay open."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    transformer = model[0].auto_model
-
-    class Plain(torch.nn.Module):
+    class LastHiddenState(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = transformer
 
         def forward(self, *given: Any) -> Any:
-            return self.inner(**dict(zip(names, given, strict=True)), return_dict=True).last_hidden_state
+            return self.inner(**dict(zip(example, given, strict=True)), return_dict=True).last_hidden_state
 
     # not openvino.convert_model, which reports its use over the network
     with torch.inference_mode():
-        traced: Any = TorchScriptPythonDecoder(Plain().eval(), example_input=tuple(example))
+        traced: Any = TorchScriptPythonDecoder(LastHiddenState().eval(), example_input=tuple(example.values()))
         reader = FrontEndManager().load_by_framework("pytorch")
         return reader.convert(reader.load(traced))
 
 
 def use_quantised(model: Any, quantised: Quantised, names: Sequence[str], threads: int) -> None:
-    """Let a model's transformer run by OpenVINO from now on; its own weights are let go.
+    """Run a model's transformer by OpenVINO from now on, and free its own weights.
 
     Args:
         model: a SentenceTransformer on the CPU.
-        quantised: what `quantise` made of it.
-        names: of its features that are tensors, in the order that it was quantised with.
-        threads: how many to use.
+        quantised: returned by `quantise` for this model.
+        names: of its input tensors, in the order that it was quantised with.
+        threads: for OpenVINO to use.
     """
     import openvino
     import torch
@@ -131,7 +129,7 @@ def use_quantised(model: Any, quantised: Quantised, names: Sequence[str], thread
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep converters from drawing on the terminal, and the one that quantises from reporting its use."""
+    """Suppress the converters' output on the terminal and nncf's telemetry."""
     from transformers.utils import logging
 
     os.environ.setdefault("NNCF_CI", "1")

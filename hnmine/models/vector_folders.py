@@ -1,4 +1,4 @@
-"""Where the vectors of each teacher lie within the folder of embed."""
+"""Folders of each teacher's vectors within the output of embed."""
 
 from collections.abc import Iterator
 
@@ -12,26 +12,25 @@ FOLDERS: dict[TeacherTable, dict[str, str]] = {
 
 
 def possible_teachers() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
-    """Yield every table that may hold a teacher, with a name for the making of each side's vectors.
+    """Yield every table that may hold a teacher, with the name of the embedding step of each side.
 
-    Those of sources come first: what they find may be all that the teacher of [embed] has to embed.
+    Teachers of sources come first: with `embed.documents = "candidates"` they determine what [embed] embeds.
     """
     for number in range(MOST_SOURCES):
-        names = {side: f"source-{number + 1}-{side}" for side in ("corpus", "queries")}
-        yield teacher_table(number), names
+        yield teacher_table(number), {side: f"source-{number + 1}-{side}" for side in ("corpus", "queries")}
     yield from FOLDERS.items()
 
 
 def source_teachers(config: Config) -> dict[TeacherTable, str]:
-    """Return the tables of teachers that sources have of their own, with the sources' names, in the config's order."""
+    """Return the tables of teachers that belong to sources, with the sources' names, in the config's order."""
     sources = enumerate(config.retrieve.source)
     return {teacher_table(number): source.label for number, source in sources if source.teacher is not None}
 
 
 def vector_folder(config: Config, table: TeacherTable, side: str) -> str:
-    """Return the folder of a teacher's vectors of one side: corpus or queries.
+    """Return the folder of a teacher's vectors of one side (corpus or queries), relative to embed's output.
 
-    A source's lie by its name, so that another order of sources makes nothing anew.
+    The folder of a source's teacher has the source's name, so reordering the sources recomputes nothing.
     """
     if table in FOLDERS:
         return FOLDERS[table][side]

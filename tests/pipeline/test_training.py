@@ -11,7 +11,7 @@ import pytest
 from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ModelError, StaleOutput
-from hnmine.models.encoders import fingerprint
+from hnmine.models.model_files import fingerprint
 from hnmine.storage.digest_cache import DigestCache
 from tests.pipeline.helpers import emitted, table, vectors
 from tests.pipeline.tiny import save_tiny_bert

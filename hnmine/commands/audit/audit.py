@@ -17,8 +17,9 @@ from hnmine.commands.audit.shapes import Shape
 from hnmine.commands.audit.teacher import measure, model_findings, quality
 from hnmine.commands.audit.texts import among, by_qrels, served_queries, text_findings, usual_number
 from hnmine.config import Config, EmbedConfig
-from hnmine.errors import ConfigError, InputError, MissingExtra, ModelError, Problems
-from hnmine.models.encoders import HASH_WARNING, Encoder, HashEncoder, make_encoder
+from hnmine.errors import ConfigError, InputError, ModelError, Problems
+from hnmine.models.encoders import Encoder, HashEncoder, make_encoder
+from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.progress import Progress, SilentProgress
 from hnmine.science.eci import capacity
 from hnmine.storage.input_files import Source
@@ -61,7 +62,6 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
         ConfigError: options that do not go together.
         InputError: files that are missing, damaged, or of no known shape; all problems at once.
         ModelError: the model cannot be loaded.
-        MissingExtra: the model needs a package that is not installed.
     """
     sources, collection = _open(request, base or Path.cwd())
     layouts, shape = read_shapes(sources)
@@ -110,10 +110,6 @@ def _encoder(request: Request) -> Encoder | None:
         return make_encoder(EmbedConfig(model=request.model, query_prompt=prompts[0], document_prompt=prompts[1]))
     except ModelError as error:
         raise ModelError(str(error).replace("embed.model", "--model")) from None
-    except MissingExtra:
-        raise MissingExtra(
-            'an audit with a model needs sentence-transformers: pip install "hnmine[models]"; or leave --model out'
-        ) from None
 
 
 def _holds_ids(rows: Mined, shape: Shape, collection: Config | None) -> bool:

@@ -8,17 +8,11 @@ import pyarrow as pa
 
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.candidates_only import is_partial
+from hnmine.config.teacher import Kind
 from hnmine.errors import InputError, ModelError
-from hnmine.models.encoders import (
-    HASH_WARNING,
-    Encoder,
-    EncodeTexts,
-    Kind,
-    check_vectors,
-    fingerprint,
-    largest_cell_rows,
-    make_encoder,
-)
+from hnmine.models.encoders import Encoder, check_vectors, largest_cell_rows, make_encoder
+from hnmine.models.model_encoder import EncodeTexts
+from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items

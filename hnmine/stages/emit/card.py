@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
-from hnmine.models.encoders import HASH_WARNING
+from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.store import write_text
