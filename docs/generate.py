@@ -13,11 +13,10 @@ from typing import Any, get_args, get_type_hints
 
 import pyarrow as pa
 import typer
-from pydantic import BaseModel
 
 from hnmine.cli.app import app
 from hnmine.config import Config
-from hnmine.config.base import table_of, tables_of, toml_value
+from hnmine.config.section import Section, choices, has_no_effect, settings, tables, toml_value
 from hnmine.storage.schemas import embed, emit, filter, index, ingest, report, rescore, retrieve
 
 ROOT = Path(__file__).parents[1]
@@ -97,34 +96,31 @@ def config_page() -> str:
     parts = ["# Config file\n\n", NOTE, "Relative paths start at the file's own folder. Unknown keys are errors. "]
     parts.append("`hnmine init` writes a file with all of them as comments.\n\n")
     parts.append("A key marked † changes how a run is carried out, never what it writes.\n")
-    parts.append(_section("top level", Config, ""))
-    for name, field in Config.model_fields.items():
-        model = table_of(field.annotation)
-        if name == "guide":
-            parts.append(f"\n## [guide]\n\n{str(field.description).capitalize()}. Left out by default.\n")
-        elif model is not None:
-            parts.append(_section(f"[{name}]", model, model.__doc__ or ""))
-            for below, inner in model.model_fields.items():
-                nested, several = table_of(inner.annotation), tables_of(inner.annotation)
-                if nested is not None:
-                    parts.append(_section(f"[{name}.{below}]", nested, nested.__doc__ or ""))
-                if several is not None:
-                    parts.append(_section(f"[[{name}.{below}]]", several, several.__doc__ or ""))
-                    own = ((key, field) for key, field in several.model_fields.items() if table_of(field.annotation))
-                    parts.extend(f"\n## [{name}.{below}.{key}]\n\nFor one source. {f.description}.\n" for key, f in own)
+    parts.append(_section("top level", "", Config))
+    described: dict[type, str] = {}
+    for table in tables(Config):
+        text = f"{table.field.description[0].upper()}{table.field.description[1:]}." if table.field.description else ""
+        text += " Optional." if table.optional else ""
+        if table.model in described:
+            parts.append(f"\n## {table.header}\n\n{text} The keys are those of {described[table.model]}.\n")
+        else:
+            parts.append(_section(table.header, text, table.model))
+            described[table.model] = table.header
     return "".join(parts)
 
 
-def _section(title: str, model: type[BaseModel], text: str) -> str:
+def _section(title: str, text: str, model: type[Section]) -> str:
     rows = []
-    for name, field in model.model_fields.items():
-        if table_of(field.annotation) is not None or tables_of(field.annotation) is not None:
-            continue
-        extra = field.json_schema_extra
-        mark = " †" if isinstance(extra, dict) and extra.get("no_effect") else ""
-        default = "" if field.default is None or field.is_required() else f"`{toml_value(field.default)}`"
-        rows.append(f"| `{field.alias or name}`{mark} | {default} | {field.description} |\n")
-    head = f"\n## {title}\n\n" + (f"{text.splitlines()[0]}\n\n" if text else "")
+    for name, field in settings(model).items():
+        mark = " †" if has_no_effect(field) else ""
+        default = (
+            "required" if field.is_required() else "" if field.default is None else f"`{toml_value(field.default)}`"
+        )
+        allowed = choices(field.annotation)
+        values = f". Values: {', '.join(f'`{value}`' for value in allowed)}" if allowed else ""
+        meaning = f"{field.description}{values}".replace("|", "\\|")
+        rows.append(f"| `{name}`{mark} | {'required' if field.is_required() else default} | {meaning} |\n")
+    head = f"\n## {title}\n\n" + (f"{text}\n\n" if text else "")
     return head + "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 

@@ -1,4 +1,4 @@
-"""The errors that hnmine raises on purpose, each with the exit code of the command line.
+"""The errors raised on purpose, each with its exit code on the command line.
 
     HnmineError                 1
     ├── ConfigError             2   the config file or a flag is wrong

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.config.base import toml_value
+from hnmine.config.section import toml_value
 from hnmine.pipeline.run import StageResult
 from hnmine.stages.report.headline import agreement_lines
 

@@ -1,20 +1,19 @@
-"""`hnmine init`: a config file with every setting, its default and its meaning, written from the types themselves."""
+"""`hnmine init`: a config file with every setting, its default, meaning and allowed values."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig, PreviousConfig, RescoreConfig
-from hnmine.config.base import table_of, tables_of, toml_value
-from hnmine.config.sources import SourceConfig
-from hnmine.config.where import WhereConfig
+from hnmine.config import Config
+from hnmine.config.section import choices, settings, tables, toml_value
 from hnmine.errors import ConfigError
 from hnmine.storage.store import write_text
 
-_HEAD = """# hnmine config. Lines that begin with "#" show a setting's default; take the "#" away to change it.
-# Relative paths start at this file's folder. `hnmine plan` checks the whole; `hnmine run` runs it.
+_HEAD = """# hnmine config. A line with "#" shows a setting and its default: remove the "#" and change the value.
+# "..." marks a setting that has no default value. Relative paths start at this file's folder.
+# `hnmine plan` checks the file; `hnmine run` runs it.
 """
 _SHOWN = {"seed": 0, "out": "runs/first"}
 
@@ -23,25 +22,25 @@ def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: boo
     """Write a commented config and return its path.
 
     Args:
-        path: the file.
-        beir: a BEIR folder it is for.
-        pairs: a file of pairs it is for.
-        force: replace a file that is there.
+        path: the file to write.
+        beir: a BEIR folder to use as the input.
+        pairs: a file of pairs to use as the input.
+        force: replace an existing file.
 
     Raises:
-        ConfigError: the file is there, or both kinds of input are given.
-        OutputError: it cannot be written.
+        ConfigError: the file exists, or both `beir` and `pairs` are given.
+        OutputError: the file cannot be written.
     """
     if path.exists() and not force:
-        raise ConfigError(f"{path}: is there already; choose another --path, or pass --force to replace it")
+        raise ConfigError(f"{path}: exists already; choose another --path, or pass --force to replace it")
     if beir and pairs:
         raise ConfigError("init: --beir and --pairs exclude each other")
-    write_text(starter(_given(path.absolute().parent, beir, pairs)), path)
+    write_text(starter(_input(path.absolute().parent, beir, pairs)), path)
     return str(path)
 
 
-def _given(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:
-    """Return the input settings: as asked for, else what lies in the folder, else the usual three files."""
+def _input(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:
+    """Return the settings of [input]: as asked for, else a BEIR folder if it is one, else the usual three files."""
     if beir or pairs:
         key, value = ("beir", str(beir)) if beir else ("pairs", str(pairs))
         return {key: value if "://" in value else str(Path(value).absolute())}
@@ -51,47 +50,23 @@ def _given(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:
 
 
 def starter(given: dict[str, str]) -> str:
-    """Return the text of a config whose input table holds `given`; everything else is a comment."""
-    parts = [_HEAD]
-    parts.extend(_line(name, field, _SHOWN) for name, field in _plain(Config))
-    for section in SECTIONS:
-        model = Config.model_fields[section].annotation
-        assert isinstance(model, type)
-        assert issubclass(model, BaseModel)
-        parts.append(f"\n# {model.__doc__.splitlines()[0] if model.__doc__ else section}\n[{section}]\n")
-        parts.extend(_line(name, field, given if section == "input" else {}) for name, field in _plain(model))
-        if section == "input":
-            names = Config.model_fields["input"].annotation
-            assert isinstance(names, type)
-            columns = names.model_fields["columns"].annotation
-            parts.append("\n# Only where your column names differ from the usual ones.\n# [input.columns]\n")
-            parts.extend(f'# {name} = "..."{_note(field)}' for name, field in columns.model_fields.items())
-        if section == "retrieve":
-            parts.append("\n# Optional: one table for each source of candidates. Without any: the teacher alone.\n")
-            parts.append('# [[retrieve.source]]\n# kind = "..."' + _note(SourceConfig.model_fields["kind"]))
-            parts.append("\n# Optional: one table for each condition on columns that candidates must meet.\n")
-            parts.append('# [[retrieve.where]]\n# field = "..."' + _note(WhereConfig.model_fields["field"]))
-            parts.append(f"\n# Optional: {Config.model_fields['rescore'].description}\n# [rescore]\n")
-            parts.append(f'# model = "..."{_note(RescoreConfig.model_fields["model"])}')
-        if section == "emit":
-            parts.append(f"\n# Optional: {Config.model_fields['previous'].description}\n# [previous]\n")
-            parts.append(f'# run = "..."{_note(PreviousConfig.model_fields["run"])}')
-        if section == "embed":
-            parts.append(f"\n# Optional: {Config.model_fields['guide'].description}\n# [guide]\n")
-            parts.append(f'# model = "..."{_note(EmbedConfig.model_fields["model"])}')
+    """Return a config whose table [input] holds `given`; every other setting is a comment, as are optional tables."""
+    parts = [_HEAD, *_lines(settings(Config), _SHOWN)]
+    for table in tables(Config):
+        optional, mark = ("Optional: ", "# ") if table.optional else ("", "")
+        parts.append(f"\n# {optional}{table.field.description}\n{mark}{table.header}\n")
+        parts.extend(_lines(settings(table.model), given if table.path == "input" else {}))
     return "".join(parts)
 
 
-def _plain(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """Return the fields that are values, not tables."""
-    return [(n, f) for n, f in model.model_fields.items() if not (table_of(f.annotation) or tables_of(f.annotation))]
-
-
-def _line(name: str, field: FieldInfo, shown: dict[str, Any]) -> str:
-    if name in shown:
-        return f"{name} = {toml_value(shown[name])}{_note(field)}"
-    return f"# {name} = {toml_value(field.default)}{_note(field)}"
-
-
-def _note(field: FieldInfo) -> str:
-    return f"  # {field.description}\n"
+def _lines(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each setting: its value, meaning and allowed values; a comment unless its value is given."""
+    for name, field in fields.items():
+        allowed = choices(field.annotation)
+        if name in given:
+            line = f"{name} = {toml_value(given[name])}"
+        elif field.is_required() or field.default is None:
+            line = f"# {name} = {toml_value(allowed[0] if field.is_required() and allowed else '...')}"
+        else:
+            line = f"# {name} = {toml_value(field.default)}"
+        yield f"{line}  # {field.description}" + (f"; values: {', '.join(allowed)}\n" if allowed else "\n")

@@ -1,4 +1,4 @@
-"""Reading a config file: TOML, `--set` overrides, and every problem reported at once with file and key."""
+"""Reads a config file: TOML, `--set` overrides, and a report of every problem at once with file and key."""
 
 import difflib
 import tomllib
@@ -8,20 +8,20 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hnmine.config.base import table_of, tables_of
 from hnmine.config.checks import contradictions
 from hnmine.config.root import Config
+from hnmine.config.section import table_of, tables_of
 from hnmine.errors import ConfigError, Problems
 from hnmine.storage.paths import path_of
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Path | None = None) -> Config:
-    """Read a config file, apply `table.key=value` overrides and check the whole.
+    """Return a config file with `table.key=value` overrides applied, checked.
 
     Args:
         path: the TOML file; relative paths in it start at its folder.
-        overrides: each `table.key=value`, the value in TOML (a bare word is taken as a string).
-        out: output folder that replaces the file's, relative to the working directory.
+        overrides: each `table.key=value`; the value is TOML, or else a string.
+        out: output folder in place of the file's, relative to the working directory.
 
     Raises:
         ConfigError: with every problem found, each with the file and the key.
@@ -37,7 +37,13 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Pa
 
 
 def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Problems | None = None) -> Config:
-    """Check a config given as nested mappings; `source` names it in messages.
+    """Return a checked config from nested mappings.
+
+    Args:
+        raw: the tables, as tomllib gives them.
+        source: name of the config in messages.
+        base: folder that relative paths start at.
+        problems: collects what is wrong; by default an empty one.
 
     Raises:
         ConfigError: with every problem found.
@@ -65,7 +71,7 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
     placed = checked.at(base)
     if "previous" not in bad and placed.previous_folder == placed.out_folder:
         problems.add(
-            f"{source}: previous.run: {placed.out_folder} is the output folder of this run too; "
+            f"{source}: previous.run: {placed.out_folder} is also the output folder of this run; "
             "choose another --out (or out)"
         )
     problems.raise_if_any(ConfigError)
@@ -107,9 +113,9 @@ def _override(raw: dict[str, Any], text: str, problems: Problems) -> None:
 
 
 def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
-    """Turn one of pydantic's errors into: key: what is wrong."""
+    """Return one of pydantic's errors as `key: what is wrong`."""
     known = _keys_of(keys)
-    # pydantic adds the branch of a union to the location; the user knows only the keys.
+    # pydantic adds the branch of a union to the location; the user knows only the keys
     name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
     if item["type"] == "extra_forbidden":
         names = list(_fields(known))
@@ -122,9 +128,10 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
 
 
 def _fields(keys: list[str]) -> Mapping[str, Any]:
+    """Return the fields of the table at a path of keys, by key; none if it is no table."""
     model: type[BaseModel] = Config
     for key in keys:
-        if key.isdigit():  # which of a list of tables
+        if key.isdigit():  # the number of a table in a list
             continue
         found = table_of(model.model_fields[key].annotation) or tables_of(model.model_fields[key].annotation)
         if found is None:
@@ -134,7 +141,7 @@ def _fields(keys: list[str]) -> Mapping[str, Any]:
 
 
 def _keys_of(location: list[str]) -> list[str]:
-    """Return the leading part of a pydantic location that are keys of the config."""
+    """Return the leading parts of a pydantic location that are keys of the config."""
     keys: list[str] = []
     for part in location:
         if part not in _fields(keys) and not (part.isdigit() and keys and _fields(keys)):

@@ -1,83 +1,95 @@
-"""The whole config file: its tables, and the settings that stand above them."""
+"""The whole config file: its top-level settings and its tables."""
 
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr
 
-from hnmine.config.base import Name, Section, setting
-from hnmine.config.emit import EmitConfig
-from hnmine.config.filter import FilterConfig
-from hnmine.config.input import InputConfig
-from hnmine.config.previous import PreviousConfig
-from hnmine.config.rescore import RescoreConfig
-from hnmine.config.retrieve import IndexConfig, RetrieveConfig
-from hnmine.config.sources import SourceConfig, teacher_table
-from hnmine.config.teacher import EmbedConfig, TeacherTable
+from hnmine.config.section import Name, Section, setting
+from hnmine.config.tables import (
+    EmbedConfig,
+    EmitConfig,
+    FilterConfig,
+    IndexConfig,
+    InputConfig,
+    PreviousConfig,
+    ReportConfig,
+    RescoreConfig,
+    RetrieveConfig,
+    TeacherTable,
+    teacher_table,
+)
 from hnmine.storage.paths import path_of
 
 Model = TypeVar("Model", EmbedConfig, RescoreConfig)
 
 
-class ReportConfig(Section):
-    """What the report holds the run to, and whether it has a page."""
-
-    html: bool = setting(True, "write report.html, the report for a browser; its figures take a second or two")
-    fail_under: dict[str, float] = setting(
-        {}, "exit code 7 where a number of the report is below its limit", no_effect=True, strict=False
-    )
-    fail_over: dict[str, float] = setting(
-        {}, "exit code 7 where a number of the report is above its limit", no_effect=True, strict=False
-    )
-
-
 class Config(Section):
-    """A whole config file. Relative paths start at the file's own folder (`base`)."""
+    """A config file. Relative paths start at the file's own folder (`base`)."""
 
     seed: int = setting(0, "seed of every random choice", ge=0, lt=2**63)
-    out: Name = setting("runs/first", "the output folder, or a URL: s3://bucket/run", no_effect=True)
-    shard_rows: int = setting(4096, "rows a shard; a multiple of 256", no_effect=True, ge=256, multiple_of=256)
-    workers: int = setting(1, "processes that work on shards side by side", no_effect=True, ge=1)
+    out: Name = setting("runs/first", "output folder, or a URL such as s3://bucket/run", no_effect=True)
+    shard_rows: int = setting(4096, "rows per shard, a multiple of 256", no_effect=True, ge=256, multiple_of=256)
+    workers: int = setting(1, "number of processes that work on shards in parallel", no_effect=True, ge=1)
     engine: Literal["auto", "inline", "pool", "ray"] = setting(
         "auto",
-        "where shards are worked on: inline (this process), pool (worker processes), ray (a Ray cluster); "
+        "where shards are processed: inline: in this process; pool: in worker processes; ray: on a Ray cluster; "
         "auto: inline for one worker, else pool",
         no_effect=True,
     )
     ray_address: Name = setting(
         "auto",
-        "the Ray cluster: auto (of the environment or this machine), local (one for this run), or host:port",
+        "ray: the cluster: auto (from the environment or this machine), local (one for this run) or host:port",
         no_effect=True,
     )
     ray_wait: float = setting(
-        300.0, "seconds to wait for a node that offers what a task asks for", no_effect=True, ge=0
+        300.0, "ray: seconds to wait for a node with the resources a task needs", no_effect=True, ge=0
     )
-    task_cpus: float = setting(1.0, "ray: cores that each task asks for", no_effect=True, gt=0)
+    task_cpus: float = setting(1.0, "ray: cores per task", no_effect=True, gt=0)
     task_gpus: float | None = setting(
         None,
-        "ray: GPUs that each task with a model asks for (default: 1 where its device is cuda, else 0)",
+        "ray: GPUs per task that runs a model (default: 1 if a model's device is cuda, else 0)",
         no_effect=True,
         ge=0,
     )
     memory: str = setting(
-        "4GB", "memory of the run, shared by its workers; what vectors do not fit are read again", no_effect=True
+        "4GB",
+        "memory for the whole run, shared by its workers; vectors that do not fit are read from disk again",
+        no_effect=True,
     )
-    input: InputConfig = Field(default_factory=InputConfig, description="the user's files")
-    embed: EmbedConfig = Field(default_factory=EmbedConfig, description="the teacher")
-    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide; the same keys as [embed]")
-    index: IndexConfig = Field(default_factory=IndexConfig, description="how the corpus is searched")
-    retrieve: RetrieveConfig = Field(default_factory=RetrieveConfig, description="candidates")
-    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores the best candidates again")
-    filter: FilterConfig = Field(default_factory=FilterConfig, description="which may be negatives")
-    emit: EmitConfig = Field(default_factory=EmitConfig, description="training files")
-    previous: PreviousConfig | None = setting(None, "an earlier run, to mine again; see docs/remining.md")
-    report: ReportConfig = Field(default_factory=ReportConfig, description="limits")
+    input: InputConfig = Field(
+        default_factory=InputConfig,
+        description="the user's files: corpus, queries and qrels; or a BEIR folder; or pairs",
+    )
+    embed: EmbedConfig = Field(
+        default_factory=EmbedConfig, description="the teacher: the model that turns texts into vectors"
+    )
+    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide")
+    index: IndexConfig = Field(
+        default_factory=IndexConfig,
+        description="how the corpus is searched; candidates always get exact scores from the stored vectors",
+    )
+    retrieve: RetrieveConfig = Field(
+        default_factory=RetrieveConfig, description="how many candidates a query gets, and from where"
+    )
+    rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores each query's best candidates again")
+    filter: FilterConfig = Field(
+        default_factory=FilterConfig,
+        description="rules that decide which candidates may become negatives; s: a candidate's score, s+: a positive's",
+    )
+    emit: EmitConfig = Field(
+        default_factory=EmitConfig, description="the training files: which negatives are chosen, and how rows look"
+    )
+    previous: PreviousConfig | None = setting(
+        None, "an earlier run over the same queries, to mine again with another checkpoint of the model"
+    )
+    report: ReportConfig = Field(default_factory=ReportConfig, description="the report's page and its limits")
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
 
     @property
     def base(self) -> Path:
-        """Folder that relative paths start at."""
+        """The folder that relative paths start at."""
         return self._base
 
     @property
@@ -87,12 +99,12 @@ class Config(Section):
 
     @property
     def previous_folder(self) -> Path | None:
-        """The earlier run's folder as an absolute path; None where there is none."""
+        """The earlier run's folder as an absolute path; None without [previous]."""
         return path_of(self.previous.run, self._base).resolve() if self.previous is not None else None
 
     @property
     def teachers(self) -> dict[TeacherTable, EmbedConfig]:
-        """The models that give vectors, by their table: embed, guide where there is one, and those of sources."""
+        """The models that make vectors, by their table: embed, the guide if there is one, and those of sources."""
         found: dict[TeacherTable, EmbedConfig] = {"embed": self.embed}
         if self.guide is not None:
             found["guide"] = self.guide
@@ -103,14 +115,14 @@ class Config(Section):
 
     @property
     def model_gpus(self) -> float:
-        """GPUs that a task with a model asks for."""
+        """GPUs per task that runs a model."""
         if self.task_gpus is not None:
             return self.task_gpus
         return float(any(device.startswith("cuda") for device in self.devices.values()))
 
     @property
     def devices(self) -> dict[str, str]:
-        """The devices named for models, by the model's table."""
+        """The devices that the config names, by the table of their model."""
         found: dict[str, str | None] = {table: teacher.device for table, teacher in self.teachers.items()}
         if self.rescore is not None:
             found["rescore"] = self.rescore.device
@@ -118,35 +130,45 @@ class Config(Section):
 
     @property
     def uses_hash(self) -> bool:
-        """Whether a teacher is the hash encoder, which is for tests only."""
+        """Whether a teacher is the hash encoder, which is meant for tests."""
         return any(teacher.model == "hash" for teacher in self.teachers.values())
+
+    @property
+    def embeds_candidates_only(self) -> bool:
+        """Whether only some documents get a vector by the teacher of [embed]."""
+        return self.embed.documents == "candidates"
+
+    def max_embedded(self, documents: int, queries: int) -> int:
+        """Return the largest number of documents that the teacher of [embed] may embed; positives are not counted.
+
+        Args:
+            documents: number of documents in the corpus.
+            queries: number of queries.
+        """
+        if not self.embeds_candidates_only:
+            return documents
+        pairs = zip(self.retrieve.source, self.retrieve.depths, strict=True)
+        found = queries * sum(depth for source, depth in pairs if source.precedes_embed)
+        return min(documents, found + self.embed.sample + self.retrieve.background)
 
     def at(self, base: Path) -> "Config":
         """Return the same config with relative paths starting at `base`."""
-        tables = {"embed": self.embed, "guide": self.guide}
-        update: dict[str, Any] = {name: _placed(teacher, base) for name, teacher in tables.items() if teacher}
-        sources = [_placed_source(source, base) for source in self.retrieve.source]
+        update: dict[str, Any] = {
+            name: _at(model, base) for name in ("embed", "guide", "rescore") if (model := getattr(self, name))
+        }
+        sources = [
+            source.model_copy(update={"teacher": _at(source.teacher, base)}) if source.teacher else source
+            for source in self.retrieve.source
+        ]
         update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
-        if self.rescore is not None:
-            update["rescore"] = _placed(self.rescore, base)
         copy = self.model_copy(update=update)
         copy._base = base
         return copy
 
 
-def _placed(teacher: Model, base: Path) -> Model:
-    """Return the same with a model's relative path starting at `base`."""
-    model = teacher.model
-    local = base / Path(model).expanduser()
-    if model.startswith(("./", "../")) or local.is_dir():
-        model = str(local)
-    return teacher.model_copy(update={"model": model})
-
-
-def _placed_source(source: SourceConfig, base: Path) -> SourceConfig:
-    if source.teacher is None:
-        return source
-    return source.model_copy(update={"teacher": _placed(source.teacher, base)})
-
-
-SECTIONS = ("input", "embed", "index", "retrieve", "filter", "emit", "report")
+def _at(table: Model, base: Path) -> Model:
+    """Return a table with the relative path of its model, if it is one, starting at `base`."""
+    local = base / Path(table.model).expanduser()
+    if table.model.startswith(("./", "../")) or local.is_dir():
+        return table.model_copy(update={"model": str(local)})
+    return table

@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write them."""
+"""Sizes in bytes as text: `4GB`, `512 MiB`."""
 
 import re
 
@@ -16,10 +16,10 @@ _UNITS = {
 
 
 def parse_size(text: str) -> int:
-    """Return bytes: `4GB`, `512 MiB`, `1.5g`, `1000`.
+    """Return the bytes of `4GB`, `512 MiB`, `1.5g` or `1000`.
 
     Raises:
-        ValueError: where the text is not a size.
+        ValueError: the text is not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
     if match is None:
@@ -28,7 +28,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: float) -> str:
-    """Return a size for people: `1.5 GB`."""
+    """Return a size as text with a decimal unit: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.config.teacher import Kind
+from hnmine.config.tables import Kind
 from hnmine.errors import InputError
 from hnmine.models.model_encoder import CELL_ROWS, EncodeTexts, ModelEncoder
 from hnmine.models.quantised import Quantised

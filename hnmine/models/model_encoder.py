@@ -8,7 +8,7 @@ import numpy as np
 
 from hnmine.arrays.token_batches import token_batches
 from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.config.teacher import Kind
+from hnmine.config.tables import Kind
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from hnmine.config import Config, TeacherTable
-from hnmine.config.sources import MOST_SOURCES, teacher_table
+from hnmine.config.tables import MAX_SOURCES, teacher_table
 
 FOLDERS: dict[TeacherTable, dict[str, str]] = {
     "embed": {"corpus": "corpus", "queries": "queries"},
@@ -16,7 +16,7 @@ def possible_teachers() -> Iterator[tuple[TeacherTable, dict[str, str]]]:
 
     Teachers of sources come first: with `embed.documents = "candidates"` they determine what [embed] embeds.
     """
-    for number in range(MOST_SOURCES):
+    for number in range(MAX_SOURCES):
         yield teacher_table(number), {side: f"source-{number + 1}-{side}" for side in ("corpus", "queries")}
     yield from FOLDERS.items()
 

@@ -26,7 +26,7 @@ def wanted_fields(config: Config) -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = {"corpus": {}, "queries": {}}
     for one in config.retrieve.where:
         ordered = one.must in ("before", "after")
-        for side, name in (("corpus", one.field), ("queries", one.asked)):
+        for side, name in (("corpus", one.field), ("queries", one.query_column)):
             if name is not None:
                 found[side][name] = found[side].get(name, False) or ordered
     return found

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack, unpack
-from hnmine.config.sources import SourceConfig
+from hnmine.config.tables import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search.candidate_pool import Hits
 from hnmine.storage.paths import local_copy

@@ -149,7 +149,7 @@ class MetadataFilter:
         made = []
         for one in context.config.retrieve.where:
             held = load_field_values(folder, "corpus", one.field)
-            asked = load_field_values(folder, "queries", one.asked) if one.asked is not None else None
+            asked = load_field_values(folder, "queries", one.query_column) if one.query_column is not None else None
             names = pc.unique(pa.chunked_array([*held[1].chunks, *(asked[1].chunks if asked else [])], pa.string()))
             numbers = _numbers(names.to_pylist(), one)
             own = _lists(held, (names, numbers), documents)

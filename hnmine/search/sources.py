@@ -12,8 +12,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack
 from hnmine.config import Config, TeacherTable
-from hnmine.config.candidates_only import is_partial
-from hnmine.config.sources import SourceConfig
+from hnmine.config.tables import SourceConfig
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.bm25 import BM25Index, build, stems, words_of, write_arrays
@@ -51,7 +50,7 @@ def source_key_parts(context: RunContext) -> dict[str, Any]:
 
 def source_stage(config: Config) -> str:
     """Return the stage that prepares the sources: index, or embed where they say which documents it embeds."""
-    return "embed" if is_partial(config) else "index"
+    return "embed" if config.embeds_candidates_only else "index"
 
 
 def _output(folder: Path, source: SourceConfig) -> Path:

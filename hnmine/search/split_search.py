@@ -18,8 +18,7 @@ from hnmine.arrays.merge_tree import Span, children, even_spans, tree_levels
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, within
 from hnmine.config import Config, TeacherTable
-from hnmine.config.retrieve import MOST_SPLITS
-from hnmine.config.sources import teacher_table
+from hnmine.config.tables import MAX_SPLITS, teacher_table
 from hnmine.errors import ConfigError
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
@@ -38,7 +37,7 @@ from hnmine.storage.vectors import VectorRange, VectorStore
 
 FOLDER = "splits"
 FAN_IN = 8
-MERGES = len(tree_levels(even_spans(MOST_SPLITS, MOST_SPLITS), FAN_IN)) - 1
+MERGES = len(tree_levels(even_spans(MAX_SPLITS, MAX_SPLITS), FAN_IN)) - 1
 """Levels of merges that the most parts allowed take."""
 
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.base import toml_value
+from hnmine.config.section import toml_value
 from tests.benchmarks.synthetic import write_collection
 
 Case = tuple[int, int, int, dict[str, Any]]

@@ -92,7 +92,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[embed]\nmodel = "precomputed"\nquery_vectors = "q.npy"\n',
-        'embed.corpus_vectors: needed where embed.model = "precomputed"',
+        'embed.corpus_vectors: needed with embed.model = "precomputed"',
     ),
     (
         f'{INPUT}[embed]\nmodel = "hash"\nquery_vectors = "q.npy"\n',
@@ -100,7 +100,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[guide]\nmodel = "precomputed"\nquery_vectors = "q.npy"\n',
-        'guide.corpus_vectors: needed where guide.model = "precomputed"',
+        'guide.corpus_vectors: needed with guide.model = "precomputed"',
     ),
     (
         f'{INPUT}[guide]\nmodel = "hash"\nquery_vectors = "q.npy"\n',
@@ -137,13 +137,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 3\nrandom_share = 0.1\n',
-        "emit.random_share: 0.1 of 3 negatives is 0 when rounded; "
-        "raise emit.num_negatives, or say 0 where that is meant",
+        "emit.random_share: 0.1 of 3 negatives rounds to 0; raise emit.num_negatives, or set 0 if that is meant",
     ),
     (
         f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 3\nrandom_share = 0.9\n',
-        "emit.random_share: 0.9 of 3 negatives is 3 when rounded; "
-        "raise emit.num_negatives, or say 1 where that is meant",
+        "emit.random_share: 0.9 of 3 negatives rounds to 3; raise emit.num_negatives, or set 1 if that is meant",
     ),
     (
         f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 50\nrandom_share = 0.2\n[retrieve]\ntop_k = 39\n',
@@ -151,12 +149,12 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[filter]\nrule = "percent"\n[emit]\nextra_columns = ["weight", "rank", "p_false_negative"]\n',
-        "emit.extra_columns: p_false_negative and weight can be had only where candidates have a P(false negative); "
+        "emit.extra_columns: p_false_negative and weight: candidates have no P(false negative); "
         'add "calibrated" to filter.rule, or set filter.probabilities = true',
     ),
     (
         f'{INPUT}[filter]\nrule = "margin"\n[emit]\nformat = "labeled-list"\nsoft_labels = true\n',
-        "emit.soft_labels: labels can be soft only where candidates have a P(false negative); "
+        "emit.soft_labels: candidates have no P(false negative) to use as a label; "
         'add "calibrated" to filter.rule, or set filter.probabilities = true',
     ),
     (
@@ -199,8 +197,8 @@ def test_everything_at_once_wrong_values_and_contradictions(tmp_path: Path) -> N
         "FILE filter.percent: input should be less than or equal to 1 (given: 7)",
         "FILE memory: 'x' is not a size; write for example 4GB or 512MiB",
         "FILE input: queries and qrels missing (corpus, queries and qrels go together)",
-        'FILE embed.corpus_vectors: needed where embed.model = "precomputed"',
-        'FILE embed.query_vectors: needed where embed.model = "precomputed"',
+        'FILE embed.corpus_vectors: needed with embed.model = "precomputed"',
+        'FILE embed.query_vectors: needed with embed.model = "precomputed"',
         "FILE emit.num_negatives: 500 wanted, but only retrieve.top_k = 100 candidates are retrieved",
     ]
 

@@ -11,10 +11,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import SECTIONS, Config, EmbedConfig
-from hnmine.config.sources import SourceConfig
-from hnmine.config.teacher import CHOICE
-from hnmine.config.where import WhereConfig
+from hnmine.config import Config, EmbedConfig, SourceConfig, WhereConfig
+from hnmine.config.tables import SELECTION
 from hnmine.errors import InputError, ModelError
 from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
 from hnmine.pipeline.stages import STAGES
@@ -123,7 +121,8 @@ def base(folder: Path) -> Config:
 
 def test_every_setting_is_looked_at() -> None:
     assert len(PLAIN) > 40
-    assert {name.split(".")[0] for name in FIELDS} >= set(SECTIONS)
+    stages = {"input", "embed", "index", "retrieve", "filter", "emit", "report"}
+    assert {name.split(".")[0] for name in FIELDS} >= stages
     assert FIELDS.keys() > BY_FINGERPRINT
 
 
@@ -151,7 +150,7 @@ def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> N
 def test_a_guides_setting_changes_the_keys_from_embed_on(base: Config, name: str) -> None:
     if name in ("model", "corpus_vectors", "query_vectors"):
         return  # by its files: see below
-    if name in CHOICE:
+    if name in SELECTION:
         return  # [embed] alone has it
     guided = base.model_copy(update={"guide": EmbedConfig(model="hash", max_length=16)})
     new = another(f"embed.{name}", getattr(guided.guide, name))

@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.cli import show, showreport
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
-from hnmine.config.sources import SourceConfig
+from hnmine.config.tables import SourceConfig
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
@@ -248,12 +248,12 @@ def test_a_local_model_is_looked_for_beside_the_config(tmp_path: Path, monkeypat
     ("source", "said"),
     [
         ([SHORT, {**SHORT, "teacher": {"model": "hash", "max_length": 9}}], "2 sources are called 'short'"),
-        ([{"kind": "dense", "teacher": SHORT["teacher"]}], "retrieve.source.0.name: needed where"),
+        ([{"kind": "dense", "teacher": SHORT["teacher"]}], "retrieve.source.0.name: needed by"),
         ([{**SHORT, "name": ".."}], "retrieve.source.0.name: '..' cannot name a folder"),
         ([{"kind": "bm25", "teacher": {"model": "hash"}}], "source.0.teacher: only a source of kind 'dense'"),
         ([{**SHORT, "teacher": {**JUDGE, "batch_size": 3}}], r"source.0.teacher: .* as \[embed\]; leave it out"),
         ([SHORT, {**SHORT, "name": "again"}], "source.1.teacher: .* as retrieve.source.0.teacher"),
-        ([{**SHORT, "teacher": {"model": "precomputed"}}], "source.0.teacher.corpus_vectors: needed where"),
+        ([{**SHORT, "teacher": {"model": "precomputed"}}], "source.0.teacher.corpus_vectors: needed with"),
         (
             [{**SHORT, "teacher": {"model": "m", "query_vectors": "q.npy"}}],
             "source.0.teacher.query_vectors: given, but",
@@ -380,7 +380,7 @@ def test_an_ensemble_is_in_the_key_only_where_it_is_asked_for(base: Path, mined:
         ([], {"ensemble": "cross"}, "emit.ensemble: 'cross' needs sources"),
         (ALL, {"ensemble": "intra", "choose": "simans"}, "emit.ensemble: \"intra\" .* emit.choose = 'simans'"),
         (ALL, {"ensemble": "intra", "choose": "diverse"}, 'set emit.choose to "top" or "mixed"'),
-        (ALL, {"ensemble": "intra", "prefer_judged": True}, "emit.prefer_judged: cannot be had"),
+        (ALL, {"ensemble": "intra", "prefer_judged": True}, "emit.prefer_judged: emit.ensemble"),
         (ALL, {"ensemble": "cross", "num_negatives": 7}, "7 wanted, but no source finds more than 6"),
     ],
 )

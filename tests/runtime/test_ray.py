@@ -325,7 +325,7 @@ def test_the_command_lines_options_reach_the_config(tmp_path: Path) -> None:
 
 def test_a_gpu_by_number_is_refused_where_tasks_see_their_own_alone(tmp_path: Path) -> None:
     config_for(tmp_path, embed={"device": "cuda:1"})
-    with pytest.raises(ConfigError, match=r"embed.device: on Ray a task sees only the GPUs given to it"):
+    with pytest.raises(ConfigError, match=r"embed.device: on Ray a task sees only the GPUs assigned to it"):
         config_for(tmp_path, embed={"device": "cuda:1"}, engine="ray")
 
 

@@ -16,7 +16,7 @@ from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
 from hnmine.config import Config
-from hnmine.config.sources import SourceConfig
+from hnmine.config.tables import SourceConfig
 from hnmine.errors import ConfigError, InputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
@@ -319,7 +319,7 @@ def test_what_is_wrong_with_a_run_is_said_at_once(base: Path) -> None:
     ("retrieve", "said"),
     [
         ({"source": [{"kind": "bm25"}, {"kind": "bm25", "k1": 2.0}]}, "2 sources are called 'bm25'"),
-        ({"source": [{"kind": "dense"}, {"kind": "dense", "name": "two"}]}, "there is one teacher"),
+        ({"source": [{"kind": "dense"}, {"kind": "dense", "name": "two"}]}, "but .embed. is one teacher"),
         ({"source": [{"kind": "run"}]}, r"retrieve.source.0.path: needed"),
         ({"source": [{"kind": "dense", "k1": 1.0}]}, r"retrieve.source.0.k1: only a source of kind 'bm25'"),
         ({"source": [{"kind": "bm25", "name": "random"}]}, "a meaning of its own"),
@@ -328,7 +328,7 @@ def test_what_is_wrong_with_a_run_is_said_at_once(base: Path) -> None:
         ({"source": [{"kind": "splade"}]}, r"retrieve.source.0.kind.*dense"),
         ({"source": [{"kind": "bm25", "k2": 1}]}, r"retrieve.source.0.k2: unknown key; known keys: kind, name"),
         ({"source": [{"kind": "bm25"}], "fuse": "quota"}, "retrieve.quota: needed"),
-        ({"source": [{"kind": "bm25"}], "quota": 3}, 'only fuse = "quota"'),
+        ({"source": [{"kind": "bm25"}], "quota": 3}, 'only with retrieve.fuse = "quota"'),
         ({"source": [], "fuse": "rrf"}, "needs sources to fuse"),
         ({"source": [{"kind": "bm25", "top_k": 2}]}, "only 2 candidates are retrieved"),
     ],

@@ -13,7 +13,7 @@ from hnmine.commands.audit.findings import NEAR, Hits, of_negatives
 from hnmine.commands.audit.mined import Mined, text_hashes
 from hnmine.commands.audit.scores import above_positive, contradictions
 from hnmine.commands.audit.texts import among
-from hnmine.config.teacher import Kind
+from hnmine.config.tables import Kind
 from hnmine.models.encoders import Encoder, check_vectors
 from hnmine.runtime.progress import Progress
 from hnmine.science.background import at_background, background

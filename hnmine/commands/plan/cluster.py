@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from hnmine.config.base import Section, setting
+from hnmine.config.section import Section, setting
 from hnmine.config.sizes import parse_size
 from hnmine.errors import ConfigError
 

@@ -173,7 +173,7 @@ def retrieve(config: Config, sizes: Sizes, kind: str, splits: int = 1) -> list[S
     """
     tasks = shards(sizes.queries, config.shard_rows)
     blocks = tasks * -(-min(sizes.queries, config.shard_rows) // QUERY_BLOCK)
-    found = sizes.queries * (config.retrieve.most + sizes.positives)
+    found = sizes.queries * (config.retrieve.max_candidates + sizes.positives)
     candidate = SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * sizes.dim
     flops = sum(2.0 * sizes.queries * sizes.documents * sizes.dims[table] * _SHARES[kind] for table in config.teachers)
     corpus_files, before = 2.0 * shards(sizes.documents, config.shard_rows), list[Step]()
@@ -232,7 +232,7 @@ def judging(config: Config, sizes: Sizes) -> list[Step]:
         "once_files": 2.0 * files,
     }
     read = stored_candidates(config, sizes)
-    seconds = FILTER_SECONDS * sizes.queries * config.retrieve.most * sizes.positives / 2.5
+    seconds = FILTER_SECONDS * sizes.queries * config.retrieve.max_candidates * sizes.positives / 2.5
     judge = Step("filter", "judge", tasks, single=seconds, read=read, written=stored_verdicts(config, sizes), **once)
     if not config.filter.gives_probabilities:
         return [judge]
@@ -242,7 +242,7 @@ def judging(config: Config, sizes: Sizes) -> list[Step]:
 def emit(config: Config, sizes: Sizes) -> list[Step]:
     """Return the work of emit: one process chooses; then each shard looks its texts up, in nearly all of the corpus."""
     tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
-    candidates, made = sizes.queries * config.retrieve.most, negatives(config, sizes)
+    candidates, made = sizes.queries * config.retrieve.max_candidates, negatives(config, sizes)
     text = (STORED_TEXT + STORED_REST / 2) * sizes.text_bytes
     opened = touched(corpus, made / tasks) + touched(corpus, sizes.queries * sizes.positives / tasks)
     kept = min(1.0, kept_texts(config) / max(1.0, sizes.text_bytes))
@@ -263,7 +263,7 @@ def emit(config: Config, sizes: Sizes) -> list[Step]:
 def report(config: Config, sizes: Sizes) -> list[Step]:
     """Return the work of report: shard by shard the vectors of the chosen, then one process puts it together."""
     tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
-    candidates, verdicts = sizes.queries * config.retrieve.most, stored_verdicts(config, sizes)
+    candidates, verdicts = sizes.queries * config.retrieve.max_candidates, stored_verdicts(config, sizes)
     passes = math.ceil(negatives(config, sizes) / tasks / (BLOCK_ROWS // 2))
     held, stored = held_vectors(config, sizes), stored_vectors(config, sizes)
     kept = min(held, cache_bytes(config)) / held

@@ -61,7 +61,7 @@ def _counts(config: Config, sizes: Sizes) -> Iterator[Limit]:
         "row numbers of documents", f"{sizes.documents:,}", f"{ROWS:,}", sizes.documents / ROWS,
         "retrieve refuses: a row does not fit into 32 bits; mine the corpus in parts",
     )  # fmt: skip
-    listed = min(sizes.queries, config.shard_rows) * (config.retrieve.most + sizes.positives)
+    listed = min(sizes.queries, config.shard_rows) * (config.retrieve.max_candidates + sizes.positives)
     yield Limit(
         "candidates of a shard", f"{listed:,.0f}", f"{INT32:,}", listed / INT32,
         "one Arrow list array holds no more values; lower shard_rows",

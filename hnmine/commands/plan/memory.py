@@ -58,13 +58,13 @@ def streamed(vectors: float, cache: float) -> float:
 
 def candidates(config: Config, sizes: Sizes, stage: str) -> float:
     """Return the memory of the candidates of one shard of queries while a stage works on them."""
-    rows = min(sizes.queries, config.shard_rows) * (config.retrieve.most + sizes.positives)
+    rows = min(sizes.queries, config.shard_rows) * (config.retrieve.max_candidates + sizes.positives)
     return rows * (CANDIDATE[stage] + PAIR.get(stage, 0) * sizes.positives)
 
 
 def protocol_rows(config: Config, sizes: Sizes) -> float:
     """Return the rows of the hidden-positive protocol: a draw of queries, each some times, with its candidates."""
-    return min(sizes.queries, MOST_QUERIES) * min(sizes.positives, HIDINGS) * config.retrieve.most
+    return min(sizes.queries, MOST_QUERIES) * min(sizes.positives, HIDINGS) * config.retrieve.max_candidates
 
 
 def of_ingest(config: Config, sizes: Sizes) -> float:
@@ -121,7 +121,8 @@ def of_retrieve(config: Config, sizes: Sizes, kind: str, threads: int) -> float:
         vectors = held_vectors(config, sizes, table)
         found += streamed(vectors, cache)
         cache = max(0.0, cache - vectors)
-    found += min(held_terms(sizes), cache) + threads * (THREAD_BYTES + THREAD_CANDIDATE_BYTES * config.retrieve.most)
+    each = THREAD_BYTES + THREAD_CANDIDATE_BYTES * config.retrieve.max_candidates
+    found += min(held_terms(sizes), cache) + threads * each
     if kind == "hnsw":
         found += held_vectors(config, sizes) + 8.0 * config.index.hnsw_links * sizes.documents
     elif kind == "ivf":

@@ -20,7 +20,6 @@ from hnmine.commands.plan.sizes import (
 )
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.config import Config
-from hnmine.config.candidates_only import is_partial, most_embedded
 from hnmine.errors import InputError, Problems
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
@@ -109,10 +108,10 @@ def _stages(context: RunContext, sizes: Sizes, there: bool) -> list[dict[str, st
 
 def _embedded(config: Config, documents: int, queries: int) -> str:
     models = " and with ".join(t.model for t in config.teachers.values())
-    if not is_partial(config):
+    if not config.embeds_candidates_only:
         return f"{documents + queries:,} texts with {models}"
     others = [t.model for table, t in config.teachers.items() if table != "embed"]
-    most = most_embedded(config, documents, queries)
+    most = config.max_embedded(documents, queries)
     line = f"at most {most:,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
     also = f"; {documents + queries:,} texts with {' and with '.join(others)}" if others else ""
     return f"{line} with {config.embed.model}{also}"
@@ -121,7 +120,7 @@ def _embedded(config: Config, documents: int, queries: int) -> str:
 def _rescored(config: Config, queries: int) -> str:
     if config.rescore is None:
         return ""
-    each = min(config.rescore.top_n, config.retrieve.most)
+    each = min(config.rescore.top_n, config.retrieve.max_candidates)
     return f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
 
 

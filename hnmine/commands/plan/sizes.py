@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from hnmine.config import Config, TeacherTable
-from hnmine.config.candidates_only import most_embedded
 
 STORED_TEXT, STORED_WORDS, STORED_REST = 0.37, 0.2, 0.08
 """Bytes on disk for a byte of a document's text: of the text itself, of its hashed words, of ids and keys (zstd). On
@@ -52,14 +51,14 @@ class Sizes:
 
 def stored_vectors(config: Config, sizes: Sizes, table: TeacherTable = "embed") -> float:
     """Return bytes on disk of one teacher's document vectors: 4 (float32) or 2 (float16) a number, and 8 a row."""
-    documents = most_embedded(config, sizes.documents, sizes.queries) if table == "embed" else sizes.documents
+    documents = config.max_embedded(sizes.documents, sizes.queries) if table == "embed" else sizes.documents
     number = 2 if config.teachers[table].dtype == "float16" else 4
     return float(documents * (number * sizes.dims[table] + 8))
 
 
 def held_vectors(config: Config, sizes: Sizes, table: TeacherTable = "embed") -> float:
     """Return bytes in memory of the same: 4 a number, whatever is stored."""
-    documents = most_embedded(config, sizes.documents, sizes.queries) if table == "embed" else sizes.documents
+    documents = config.max_embedded(sizes.documents, sizes.queries) if table == "embed" else sizes.documents
     return float(documents * 4 * sizes.dims[table])
 
 
@@ -72,14 +71,14 @@ def stored_candidates(config: Config, sizes: Sizes) -> float:
     """Return bytes that retrieve writes: `CANDIDATE_BYTES` each, `CELL_BYTES` for each pair with a positive."""
     each = CANDIDATE_BYTES + CELL_BYTES * sizes.positives
     each += SOURCE_BYTES * len(config.retrieve.source) + GUIDE_BYTES * (config.guide is not None)
-    return sizes.queries * (config.retrieve.most + sizes.positives) * each
+    return sizes.queries * (config.retrieve.max_candidates + sizes.positives) * each
 
 
 def stored_verdicts(config: Config, sizes: Sizes) -> float:
     """Return bytes that filter writes: the candidates again, with a verdict for each anchor."""
     anchors = sizes.positives if config.filter.anchor == "each" else 1.0
     probability = PROBABILITY_BYTES if config.filter.gives_probabilities else 0.0
-    cells = sizes.queries * (config.retrieve.most + sizes.positives) * anchors
+    cells = sizes.queries * (config.retrieve.max_candidates + sizes.positives) * anchors
     return stored_candidates(config, sizes) + cells * (VERDICT_BYTES + probability)
 
 

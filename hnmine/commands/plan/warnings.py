@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from hnmine.config import Config
-from hnmine.config.candidates_only import is_partial
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.stages.filter.verdicts import AUTO, rule_names
@@ -37,7 +36,7 @@ def _unused(config: Config) -> Iterator[str]:
             yield f"filter.{name} is set, but filter.rule is {config.filter.rule!r} and does not use it"
     if "anchor_quantile" in config.filter.model_fields_set and config.filter.anchor != "quantile":
         yield f"filter.anchor_quantile is set, but filter.anchor is {config.filter.anchor!r} and does not use it"
-    if "sample" in config.embed.model_fields_set and not is_partial(config):
+    if "sample" in config.embed.model_fields_set and not config.embeds_candidates_only:
         yield "embed.sample is set, but embed.documents is 'all' and does not use it"
     if "batch_by" in config.emit.model_fields_set and config.emit.batch_size is None:
         yield "emit.batch_by is set, but emit.batch_size is not, so there are no batches"
@@ -69,7 +68,7 @@ def warnings_of(config: Config, documents: int, kind: str) -> list[str]:
     poor = [s.label for s, d in zip(config.retrieve.source, config.retrieve.depths, strict=True) if d < wanted]
     if config.emit.ensemble == "cross" and poor:
         found.append(f'emit.ensemble is "cross", but {", ".join(poor)} finds fewer than the {wanted} negatives wanted')
-    ranks, top_k = config.filter.ranks, config.retrieve.most
+    ranks, top_k = config.filter.ranks, config.retrieve.max_candidates
     if ranks is not None and ranks[1] > top_k:
         found.append(f"filter.ranks ends at {ranks[1]}, but at most {top_k} candidates are retrieved (retrieve.top_k)")
     if documents and config.retrieve.top_k >= documents:

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.candidates_only import is_cheap, is_partial
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
@@ -70,14 +69,14 @@ def read_selection(embed: Path, documents: int) -> Selection:
 def selection_parts(context: RunContext) -> dict[str, Any]:
     """Return what determines the selection, for the key of embed; nothing where all documents are embedded."""
     config = context.config
-    if not is_partial(config):
+    if not config.embeds_candidates_only:
         return {}
     pairs = zip(config.retrieve.source, config.retrieve.depths, strict=True)
     parts: dict[str, Any] = {
         "sample": config.embed.sample,
         "background": config.retrieve.background,
         "seed": config.seed,
-        "depths": {source.label: depth for source, depth in pairs if is_cheap(source)},
+        "depths": {source.label: depth for source, depth in pairs if source.precedes_embed},
         **source_key_parts(context),
     }
     if config.retrieve.where:
@@ -92,7 +91,7 @@ class _State:
 
 
 def _nothing(asked: QueryBatch, depth: int) -> Hits:
-    """Stand for the teacher of [embed], which is not asked: `is_cheap` leaves it out.
+    """Stand for the teacher of [embed], which is not asked: `precedes_embed` leaves it out.
 
     Raises:
         IncompleteStage: always; it has no vectors yet.
@@ -104,7 +103,7 @@ def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.folder("embed")
     opened = open_sources(context, _nothing, cache_bytes(config), MetadataFilter.open(context, embed), embed)
     triples = zip(opened, config.retrieve.depths, config.retrieve.source, strict=True)
-    cheap = [(find, depth) for find, depth, source in triples if is_cheap(source)]
+    cheap = [(find, depth) for find, depth, source in triples if source.precedes_embed]
     return _State(Shards(context.reading("ingest") / "queries", QUERIES), cheap)
 
 
@@ -154,7 +153,7 @@ def _select(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 def _planned(plan: Callable[[RunContext, str], list[Item]]) -> Callable[[RunContext, str], list[Item]]:
     """Return a plan that is empty where all documents are embedded."""
-    return lambda context, key: plan(context, key) if is_partial(context.config) else []
+    return lambda context, key: plan(context, key) if context.config.embeds_candidates_only else []
 
 
 def _as_it_is(context: RunContext) -> RunContext:

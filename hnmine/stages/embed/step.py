@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.config.candidates_only import is_partial
-from hnmine.config.teacher import Kind
+from hnmine.config.tables import Kind
 from hnmine.errors import InputError, ModelError
 from hnmine.models.encoders import Encoder, check_vectors, largest_cell_rows, make_encoder
 from hnmine.models.model_encoder import EncodeTexts
@@ -96,7 +95,7 @@ def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) ->
 
 def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards) -> np.ndarray | None:
     """Return the rows of a side that get a vector, ascending; None for all of them."""
-    if (table, side) != ("embed", "corpus") or not is_partial(context.config):
+    if (table, side) != ("embed", "corpus") or not context.config.embeds_candidates_only:
         return None
     return read_selection(context.folder("embed"), shards.rows).rows
 
@@ -186,7 +185,7 @@ def _write(table: pa.Table, item: Item) -> None:
 
 def _left_out(context: RunContext) -> dict[str, Any]:
     """Return how large the corpus is and what brought up those embedded; nothing where all documents are."""
-    if not is_partial(context.config):
+    if not context.config.embeds_candidates_only:
         return {}
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
     found = read_selection(context.folder("embed"), documents)

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.candidates_only import is_partial
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
 from hnmine.science.background import sample_rows
@@ -27,7 +26,7 @@ LARGE = 5.0
 
 def embedding(context: RunContext) -> dict[str, Any]:
     """Return how many documents are embedded and the recall of the dense top k; nothing where all documents are."""
-    if not is_partial(context.config):
+    if not context.config.embeds_candidates_only:
         return {}
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
     chosen = read_selection(context.reading("embed"), documents)

@@ -235,7 +235,7 @@ def tradeoff(
         is the run's) and front (see `mark_front`).
     """
     pieces, protocol = source
-    at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.most))
+    at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
     if at_most < MOST_QUERIES:
         protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
     grid, scorer = GRID, None

@@ -240,7 +240,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         table = shards.read(number, ["doc_rows", "positive_rows"])
         lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
         total += int(lengths.sum())
-        short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.most)).sum())
+        short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.max_candidates)).sum())
     write_source_names(context.config, context.folder("retrieve"), key)
     remove_splits(context.folder("retrieve"))
     counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}

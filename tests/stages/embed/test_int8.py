@@ -134,5 +134,5 @@ def test_without_openvino_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
 def test_a_device_that_it_does_not_run_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'embed\.precision: "int8" is computed on the CPU'):
         config_for(tmp_path, embed={"model": "any", "precision": "int8", "device": "cuda"})
-    with pytest.raises(ConfigError, match=r"embed\.precision: int8 is for models"):
+    with pytest.raises(ConfigError, match=r"embed\.precision: 'int8' applies to models"):
         config_for(tmp_path, embed={"model": "hash", "precision": "int8"})

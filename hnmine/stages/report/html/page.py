@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hnmine import __version__
-from hnmine.config.base import toml_value
+from hnmine.config.section import toml_value
 from hnmine.stages.report.examples import Texts
 from hnmine.stages.report.headline import NUMBERS, SIDE, Number, agreement_lines
 from hnmine.stages.report.html.plots import draw_all

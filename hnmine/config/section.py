@@ -1,0 +1,99 @@
+"""Base class of the config file's tables, and how their settings are read: meaning, allowed values, tables inside."""
+
+import json
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.fields import FieldInfo
+
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Paths = Name | list[Name]
+
+
+def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) -> Any:
+    """Return a pydantic field whose description is `text`; `no_effect` keeps it out of content keys."""
+    return Field(default, description=text, json_schema_extra={"no_effect": no_effect}, **limits)
+
+
+def has_no_effect(field: FieldInfo) -> bool:
+    """Return whether a setting changes only how a run is carried out, not what it writes."""
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("no_effect"))
+
+
+class Section(BaseModel):
+    """A table of the config file: unknown keys and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings that determine what is written, for content keys."""
+        kept = {name for name, field in type(self).model_fields.items() if not has_no_effect(field)}
+        dumped: dict[str, Any] = self.model_dump(mode="json", include=kept)
+        return dumped
+
+
+class Table(NamedTuple):
+    """A table of the config file: where it is, and what it holds."""
+
+    path: str
+    """Dotted keys: `retrieve.source`."""
+    header: str
+    """As TOML: `[retrieve]`; `[[retrieve.source]]` for a table of which there may be several."""
+    model: type[Section]
+    field: FieldInfo
+    """The field of the table above, with the table's description."""
+    optional: bool
+    """Whether the config is complete without it; any other table has its defaults if the file lacks it."""
+
+
+def tables(model: type[Section], prefix: str = "", optional: bool = False) -> Iterator[Table]:
+    """Yield the tables inside a table, each before those inside it, in the order of the fields.
+
+    Args:
+        model: the outer table.
+        prefix: its path, ending in a dot; empty for the whole config.
+        optional: whether it is optional, and with it all tables inside.
+    """
+    for name, field in model.model_fields.items():
+        one, several = table_of(field.annotation), tables_of(field.annotation)
+        if found := one or several:
+            path = f"{prefix}{name}"
+            absent = optional or several is not None or field.default is None
+            yield Table(path, f"[[{path}]]" if several else f"[{path}]", found, field, absent)
+            yield from tables(found, f"{path}.", absent)
+
+
+def settings(model: type[Section]) -> dict[str, FieldInfo]:
+    """Return the fields of a table that hold values rather than tables, by their key in the file."""
+    return {
+        field.alias or name: field
+        for name, field in model.model_fields.items()
+        if not (table_of(field.annotation) or tables_of(field.annotation))
+    }
+
+
+def table_of(annotation: Any) -> type[Section] | None:
+    """Return the table that a field of this type holds, optional or not; None for a field that holds values."""
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((a for a in options if isinstance(a, type) and issubclass(a, Section)), None)
+
+
+def tables_of(annotation: Any) -> type[Section] | None:
+    """Return the table that a field holds a list of, as in `[[retrieve.source]]`; None for any other field."""
+    return table_of(get_args(annotation)[0]) if get_origin(annotation) is list else None
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """Return the values that a setting may take where its type names them (`Literal`), in their order; else ()."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return tuple(dict.fromkeys(value for part in get_args(annotation) for value in choices(part)))
+
+
+def toml_value(value: Any) -> str:
+    """Return a setting's value as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml_value(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,480 @@
+"""The config file's tables: every setting with its type, default and meaning."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from hnmine.config.section import Name, Paths, Section, setting
+
+Kind = Literal["query", "document"]
+TeacherTable = str
+"""Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
+RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
+AnchorName = Literal["each", "min", "mean", "max", "quantile"]
+ChoiceName = Literal["top", "random", "simans", "mixed", "diverse"]
+FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+ExtraColumn = Literal[
+    "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
+    "source", "p_false_negative", "weight", "positive_weight", "guide_score", "rescore_score",
+]  # fmt: skip
+Language = Literal[
+    "none", "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian",
+    "spanish", "swedish", "turkish",
+]  # fmt: skip
+SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", max_length=60)]
+
+LABELED: tuple[FormatName, ...] = ("labeled-pair", "labeled-list")
+SELECTION = ("documents", "sample")
+"""The settings of [embed] that say which documents get a vector. The guide and the teachers of sources lack them."""
+RESERVED_SOURCES = ("retrieved", "random")
+"""Values of the extra column `source` that are not names of sources."""
+KIND_SETTINGS: dict[str, tuple[str, ...]] = {
+    "dense": ("teacher",), "bm25": ("language", "stem", "k1", "b"), "run": ("path",),
+}  # fmt: skip
+"""The settings that only one kind of source has."""
+MAX_SOURCES = 16
+MAX_SPLITS = 512
+MAX_DEPTH = 10_000
+"""Highest number of candidates that a query may ask for."""
+
+
+class Columns(Section):
+    """`[input.columns]`: names of the columns in the user's files."""
+
+    doc_id: Name | None = setting(None, "corpus and qrels: the document's id")
+    text: Name | None = setting(None, "corpus: the document's text")
+    title: Name | None = setting(None, "corpus: the document's title, put before its text")
+    query_id: Name | None = setting(None, "queries and qrels: the query's id")
+    query: Name | None = setting(None, "queries: the query's text")
+    relevance: Name | None = setting(None, "qrels: the judged relevance")
+    anchor: Name | None = setting(None, "pairs: the query's text")
+    positive: Name | None = setting(None, "pairs: the positive's text, or a list of texts")
+    split: Name | None = setting(None, "qrels: the column compared with input.split")
+
+
+class InputConfig(Section):
+    """`[input]`: the user's files."""
+
+    corpus: Paths | None = setting(None, "documents: a file, folder, glob or URL, or a list of them", no_effect=True)
+    queries: Paths | None = setting(None, "queries: a file, folder, glob or URL, or a list of them", no_effect=True)
+    qrels: Paths | None = setting(None, "relevance judgements: a table, or a file in TREC format", no_effect=True)
+    beir: Name | None = setting(
+        None, "a BEIR folder, with corpus.jsonl, queries.jsonl and qrels/*.tsv; in place of the three", no_effect=True
+    )
+    pairs: Paths | None = setting(None, "a table of (anchor, positive) texts; in place of the three", no_effect=True)
+    judgements: Paths | None = setting(None, "completed files of `hnmine export-judgements`", no_effect=True)
+    judged_positives: bool = setting(False, "use documents judged relevant in input.judgements as positives")
+    split: Name | None = setting(
+        None, "the split of the qrels to use (default: all; in a BEIR folder train, or the only one)"
+    )
+    relevant_from: int = setting(1, "lowest relevance of a positive")
+    unknown_ids: Literal["error", "skip"] = setting(
+        "error", "judgements of a query or document that is not in the files: stop with an error, or skip them"
+    )
+    quoting: bool | None = setting(
+        None, "whether double quotes enclose fields (default: true for .csv, false for .tsv, as in BEIR and MS MARCO)"
+    )
+    columns: Columns = Field(default_factory=Columns, description="column names, only where they differ from the usual")
+
+
+class EmbedConfig(Section):
+    """`[embed]`, `[guide]` and the `teacher` of a source: the model that turns texts into vectors."""
+
+    model: Name = setting(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        'name or local path of a sentence-transformers model; "precomputed" for vectors of your own; '
+        '"hash" for tests only',
+    )
+    revision: Name | None = setting(None, "branch, tag or commit of the model on its hub (default: its main branch)")
+    query_prompt: str = setting("", "text put before every query")
+    document_prompt: str = setting("", "text put before every document")
+    max_length: int | None = setting(None, "longest text in tokens; the rest is cut (default: the model's own)", ge=8)
+    similarity: Literal["cosine", "dot"] = setting(
+        "cosine", "score of a query and a document: cosine normalises the vectors, dot leaves them as they are"
+    )
+    precision: Literal["float32", "float16", "bfloat16", "int8"] = setting(
+        "float32", "number format the model computes in: float16 and bfloat16 need a GPU, int8 a CPU and OpenVINO"
+    )
+    dtype: Literal["float32", "float16"] = setting("float32", "number format of the stored vectors")
+    corpus_vectors: Paths | None = setting(
+        None, 'model = "precomputed": Parquet with doc_id and vector, or .npy in corpus order', no_effect=True
+    )
+    query_vectors: Paths | None = setting(
+        None, 'model = "precomputed": Parquet with query_id and vector, or .npy in query order', no_effect=True
+    )
+    batch_tokens: int | None = setting(
+        None, "tokens per batch, padding included (default: 1,024 on a CPU, 16,384 on a GPU)", no_effect=True, ge=1
+    )
+    batch_size: int = setting(
+        32, "texts per batch, for models whose tokens cannot be counted beforehand", no_effect=True, ge=1
+    )
+    device: Name | None = setting(
+        None, "cpu, cuda, cuda:1, mps or another device of torch (default: a GPU if there is one)", no_effect=True
+    )
+    trust_remote_code: bool = setting(False, "allow the model's repository to run its own Python code")
+    documents: Literal["all", "candidates"] = setting(
+        "all",
+        "documents that get a vector: all; or those that other sources find, all positives and a random sample; "
+        "only in [embed]",
+    )
+    sample: int = setting(
+        1000, 'documents = "candidates": number of random documents embedded in addition; only in [embed]', ge=0
+    )
+
+    def vector_settings(self) -> dict[str, Any]:
+        """Return the settings that determine a text's vector, for content keys; not those of `SELECTION`."""
+        return {name: value for name, value in self.semantic().items() if name not in SELECTION}
+
+    def prompt(self, kind: Kind) -> str:
+        """Return the text put before every text of a kind."""
+        return self.query_prompt if kind == "query" else self.document_prompt
+
+
+class IndexConfig(Section):
+    """`[index]`: how the corpus is searched."""
+
+    kind: Literal["auto", "flat", "hnsw", "ivf"] = setting(
+        "auto", "flat: exact search; hnsw, ivf: approximate; auto: flat, or ivf if it is cheaper and reaches min_recall"
+    )
+    device: Name | None = setting(
+        None,
+        "GPU for exact search: cuda, cuda:1 (default: the CPU); the candidates are the same",
+        no_effect=True,
+    )
+    product: Literal["auto", "float32", "int8"] = setting(
+        "auto", "number format of exact search on a CPU; the candidates are the same", no_effect=True
+    )
+    splits: int = setting(
+        1,
+        "number of corpus parts that exact search handles one by one and then merges; the candidates are the same",
+        no_effect=True,
+        ge=1,
+        le=MAX_SPLITS,
+    )
+    hnsw_links: int = setting(32, "hnsw: links per node (M)", ge=4, le=256)
+    hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
+    ivf_lists: int | None = setting(
+        None, "ivf: number of lists (default: twice the square root of the corpus size)", ge=1
+    )
+    ivf_probe: int | None = setting(
+        None, "ivf: lists searched per query (default: as many as min_recall requires)", ge=1
+    )
+    min_recall: float = setting(
+        0.99, "share of the exact search's result that the approximate search of auto must find", gt=0, le=1
+    )
+    recall_sample: int = setting(512, "ivf: number of queries that recall is measured on", ge=1)
+    recall_depth: int = setting(
+        100, "ivf: number of best documents per query that recall is measured on", ge=1, le=MAX_DEPTH
+    )
+
+
+class SourceConfig(Section):
+    """`[[retrieve.source]]`: one source of candidates."""
+
+    kind: Literal["dense", "bm25", "run"] = Field(
+        description="dense: search by a teacher's vectors; bm25: search by words; run: a file of another retriever"
+    )
+    name: SourceName | None = setting(None, "name in columns and reports (default: the kind)")
+    top_k: int | None = setting(
+        None, "candidates per query, positives not counted (default: retrieve.top_k)", ge=1, le=MAX_DEPTH
+    )
+    language: Language = setting("english", "bm25: language of stop words and stemming; none: neither")
+    stem: bool | None = setting(None, "bm25: reduce words to stems (default: true if PyStemmer is installed)")
+    k1: float = setting(1.5, "bm25: k1, how quickly repetitions of a word stop counting", ge=0)
+    b: float = setting(0.75, "bm25: b, how much long documents are penalised", ge=0, le=1)
+    path: Paths | None = setting(
+        None, "run: a TREC run file, or a table of query_id, doc_id, score and optionally rank", no_effect=True
+    )
+    teacher: EmbedConfig | None = setting(
+        None, "a teacher of the source's own, for kind dense (default: the teacher of [embed])"
+    )
+
+    @property
+    def label(self) -> str:
+        """Name in columns and reports."""
+        return self.name or self.kind
+
+    @property
+    def precedes_embed(self) -> bool:
+        """Whether the source can be searched before the teacher of [embed] has made any vector."""
+        return self.kind != "dense" or self.teacher is not None
+
+    def part(self) -> dict[str, Any]:
+        """Return what determines the source's candidates, for content keys: the settings that its kind uses.
+
+        Its own teacher is left out: the key of embed covers its vectors.
+        """
+        unused = {key for kind, keys in KIND_SETTINGS.items() if kind != self.kind for key in keys} | {"teacher"}
+        return {key: value for key, value in self.semantic().items() if key not in unused} | {"name": self.label}
+
+
+def teacher_table(number: int) -> TeacherTable:
+    """Return the path of the teacher's table of a source; sources count from 0."""
+    return f"retrieve.source.{number}.teacher"
+
+
+class WhereConfig(Section):
+    """`[[retrieve.where]]`: one condition on the documents that may be candidates of a query."""
+
+    field: Name = Field(description="a column of the corpus, or a key in its column metadata")
+    must: Literal["match", "differ", "before", "after"] = setting(
+        "match",
+        "match: have a value in common; differ: have none in common; before, after: be at most or at least as large "
+        "(numbers, ISO dates)",
+    )
+    with_: Literal["query", "positive"] = setting(
+        "query", "values compared with: the query's own, or those of its labelled positives", alias="with"
+    )
+    query_field: Name | None = setting(None, "column of the queries (default: that of the corpus)")
+    missing: Literal["allow", "forbid"] | None = setting(
+        None, "result if either side has no value (default: allow for differ, forbid for the others)"
+    )
+
+    @property
+    def allows_missing(self) -> bool:
+        """Whether the condition holds if the document or the query has no value."""
+        return self.missing == "allow" if self.missing else self.must == "differ"
+
+    @property
+    def query_column(self) -> str | None:
+        """The column of the queries that is compared; None if it is the positives' values."""
+        return (self.query_field or self.field) if self.with_ == "query" else None
+
+    @property
+    def label(self) -> str:
+        """The condition in words, for messages."""
+        return f"{self.field} {self.must} {self.with_}"
+
+    def part(self) -> dict[str, Any]:
+        """Return the condition with its defaults filled in, for content keys."""
+        return {"field": self.field, "must": self.must, "query": self.query_column, "missing": self.allows_missing}
+
+
+class RetrieveConfig(Section):
+    """`[retrieve]`: how many candidates a query gets, and from where."""
+
+    top_k: int = setting(100, "candidates per query, positives not counted", ge=1, le=MAX_DEPTH)
+    background: int = setting(256, "number of random documents that a query's background score is measured on", ge=8)
+    fuse: Literal["union", "rrf", "quota"] = setting(
+        "union",
+        "several sources: all their candidates; the best top_k by reciprocal rank fusion; or the best quota of each",
+    )
+    quota: int | None = setting(None, 'fuse = "quota": candidates from each source', ge=1)
+    source: list[SourceConfig] = setting(
+        [],
+        "a source of candidates; repeat the table for more (default: the teacher of [embed] alone)",
+        max_length=MAX_SOURCES,
+    )
+    where: list[WhereConfig] = setting([], "a condition that every candidate must meet; repeat the table for more")
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Candidates per query from each source, positives not counted."""
+        most = self.quota if self.fuse == "quota" and self.quota else MAX_DEPTH
+        return tuple(min(source.top_k or self.top_k, most) for source in self.source)
+
+    @property
+    def max_candidates(self) -> int:
+        """The largest number of candidates that a query can have, positives not counted."""
+        if not self.source:
+            return self.top_k
+        return min(sum(self.depths), self.top_k) if self.fuse == "rrf" else sum(self.depths)
+
+
+class RescoreConfig(Section):
+    """`[rescore]`: a cross-encoder that scores each query's best candidates again."""
+
+    model: Name = setting(
+        "cross-encoder/ms-marco-MiniLM-L6-v2",
+        'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only',
+    )
+    revision: Name | None = setting(None, "branch, tag or commit of the model on its hub (default: its main branch)")
+    top_n: int = setting(
+        50, "candidates per query that are scored, best first; positives are scored too and not counted", ge=1
+    )
+    max_length: int | None = setting(None, "longest pair in tokens; the rest is cut (default: the model's own)", ge=8)
+    batch_size: int = setting(32, "pairs per batch", no_effect=True, ge=1)
+    device: Name | None = setting(
+        None, "cpu, cuda, cuda:1, mps or another device of torch (default: a GPU if there is one)", no_effect=True
+    )
+    trust_remote_code: bool = setting(False, "allow the model's repository to run its own Python code")
+
+
+class FilterConfig(Section):
+    """`[filter]`: the rules that decide which candidates may become negatives."""
+
+    rule: RuleName | list[RuleName] = setting("auto", "a rule, or a list of rules that must all keep a candidate")
+    score: Literal["teacher", "rescored"] = setting(
+        "teacher",
+        "scores used by rules, choice of negatives and report: the teacher's, or percentiles of the cross-encoder's",
+    )
+    percent: float = setting(
+        0.95, 'percent: keep s <= s+ - (1 - percent)|s+|; rule = "auto" always uses 0.95', gt=0, le=1
+    )
+    margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
+    adaptive: float = setting(
+        0.05,
+        "adaptive: keep s <= s+ - adaptive max(0, s+ - s0), s0: the mean score of random documents",
+        ge=0,
+        lt=1,
+    )
+    easiest: float = setting(
+        0.0,
+        "margin, percent, adaptive: share of a query's candidates, lowest scores first, that these rules never reject; "
+        'rule = "auto" always uses 0.2',
+        ge=0,
+        le=1,
+    )
+    two_sided: float = setting(
+        0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim the highest similarity to a positive document"
+    )
+    max_false_negative_rate: float | None = setting(
+        None,
+        "calibrated, auto: share of hidden positives, as measured, to tolerate among the negatives (default: the share "
+        "at which the negatives are as hard as those of a 95% margin; in auto at most 0.1)",
+        gt=0,
+        lt=1,
+    )
+    probabilities: bool = setting(False, "give every candidate P(false negative) even if no rule needs it")
+    judged_negatives: Literal["judge", "keep"] = setting(
+        "judge", "candidates judged irrelevant: apply the rules as to any other, or keep them against rules and ranks"
+    )
+    guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, g the scores of the second teacher", ge=0)
+    min_score: float | None = setting(None, "absolute: keep s >= min_score")
+    max_score: float | None = setting(None, "absolute: keep s <= max_score")
+    anchor: AnchorName = setting(
+        "each",
+        "the positive score s+ of a query with several positives: each in turn, or one that summarises all of them",
+    )
+    anchor_quantile: float = setting(0.25, 'anchor = "quantile": the quantile of the positives\' scores', ge=0, le=1)
+    ranks: tuple[int, int] | None = setting(
+        None, "keep first <= rank <= last, written [first, last]; rank 1 is the highest score", strict=False
+    )
+    bad_positive_quantile: float = setting(
+        0.5, "a positive that scores below this quantile of its query's candidates is suspected to be wrong", ge=0, le=1
+    )
+    max_positive_similarity: float | None = setting(
+        0.98, "keep a candidate whose cosine to every positive document is at most this", gt=-1, le=1
+    )
+    max_query_similarity: float | None = setting(
+        0.98, "keep a candidate whose cosine to the query is below this", gt=-1, le=1
+    )
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys; `score` only if it is not the default, as in keys of older runs."""
+        found = super().semantic()
+        if self.score == "teacher":
+            del found["score"]
+        return found
+
+    @property
+    def rules(self) -> list[RuleName]:
+        """The rules as a list."""
+        return [self.rule] if isinstance(self.rule, str) else self.rule
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether every candidate gets P(false negative)."""
+        return self.probabilities or not {"calibrated", "auto"}.isdisjoint(self.rules)
+
+
+class EmitConfig(Section):
+    """`[emit]`: the training files."""
+
+    format: FormatName = setting("triplet", "shape of the training rows")
+    num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
+    choose: ChoiceName = setting(
+        "top",
+        "which of the kept candidates become negatives: highest scores; uniform draw; draw near the positive's score; "
+        "highest scores and random documents; highest scores that are unlike one another",
+    )
+    simans_a: float = setting(
+        0.5, "simans: a in p ~ exp(-a ((s - s+) / std - b)^2), std that of the query's background scores", gt=0
+    )
+    simans_b: float = setting(0.0, "simans: b, the distance from s+ at which p is highest, in standard deviations")
+    ensemble: Literal["none", "cross", "intra"] = setting(
+        "none", "several sources: cross draws one source for each (query, positive); intra takes from all in turn"
+    )
+    random_share: float = setting(0.2, "mixed: share of num_negatives that are random documents", ge=0, le=1)
+    diversity: float = setting(
+        0.3, "diverse: weight of being unlike the negatives chosen already; 0 is the same as top", ge=0, le=1
+    )
+    fallback: Literal["none", "random"] = setting(
+        "none", "if too few candidates were kept: leave the example short, or fill it with random documents"
+    )
+    prefer_judged: bool = setting(False, "choose candidates judged irrelevant before all others")
+    max_per_document: int | None = setting(None, "highest number of times one document is used as a negative", ge=1)
+    bad_positives: Literal["keep", "leave_out", "down_weight"] = setting(
+        "keep", "rows of suspected bad positives: as any other, left out, or with a lower positive_weight"
+    )
+    soft_labels: bool = setting(
+        False, "labeled-list, labeled-pair: label a negative with its P(false negative) and a positive with 1.0"
+    )
+    extra_columns: list[ExtraColumn] = setting([], "columns added to every row: a list")
+    batch_size: int | None = setting(
+        None, "examples per training batch; adds the column batch_id (default: no batches)", ge=2
+    )
+    batch_by: Literal["clusters", "random"] = setting(
+        "clusters", "examples that share a batch: of queries near one another, or drawn at random"
+    )
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys; newer ones only if they are used, as in keys of older runs."""
+        kept = super().semantic()
+        if self.ensemble == "none":
+            del kept["ensemble"]
+        if self.batch_size is None:
+            del kept["batch_size"], kept["batch_by"]
+        return kept
+
+    @property
+    def random_negatives(self) -> int:
+        """How many of the wanted negatives are random documents by `choose = "mixed"`; rounded half up."""
+        return int(self.random_share * self.num_negatives + 0.5) if self.choose == "mixed" else 0
+
+    @property
+    def retrieved_negatives(self) -> int:
+        """How many of the wanted negatives are chosen from the kept candidates."""
+        return self.num_negatives - self.random_negatives
+
+    @property
+    def draws_random(self) -> bool:
+        """Whether random documents may be used as negatives."""
+        return self.random_negatives > 0 or self.fallback == "random"
+
+
+class PreviousConfig(Section):
+    """`[previous]`: an earlier run over the same queries, to mine again with another checkpoint of the model."""
+
+    run: Name = setting(..., "folder or URL of the earlier run, finished at least up to emit", no_effect=True)
+    replace: Literal["all", "easy"] = setting(
+        "all",
+        "all: mine anew and report what changed; easy: keep the earlier negatives, except those that are easy for the "
+        "model now and those that the filter now rejects",
+    )
+    easy_ratio: float = setting(
+        1.15, "easy: a negative is easy if its score now, times this, is below its score when it was chosen", ge=1
+    )
+    easy_below: float = setting(0.8, "easy: and if its score now is below this")
+
+    def part(self) -> dict[str, Any]:
+        """Return what determines the files written, for content keys: with `replace = "all"` no other setting does."""
+        return self.semantic() if self.replace == "easy" else {"replace": "all"}
+
+
+class ReportConfig(Section):
+    """`[report]`: the report's page and its limits."""
+
+    html: bool = setting(True, "write report.html, the report for a browser; its figures take a second or two")
+    fail_under: dict[str, float] = setting(
+        {},
+        "lower limits of the report's numbers, {name = limit}: below one, the exit code is 7",
+        no_effect=True,
+        strict=False,
+    )
+    fail_over: dict[str, float] = setting(
+        {},
+        "upper limits of the report's numbers, {name = limit}: above one, the exit code is 7",
+        no_effect=True,
+        strict=False,
+    )

@@ -1,0 +1,61 @@
+"""`hnmine init`: the file holds every setting, and loads with any comment taken away."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hnmine.commands.init import starter
+from hnmine.config import Config
+from hnmine.config.file import load_config
+from hnmine.config.section import choices, settings, tables
+
+GIVEN = {"corpus": "c.jsonl", "queries": "q.jsonl", "qrels": "r.tsv"}
+TEXT = starter(GIVEN)
+TABLES = [("", settings(Config)), *((table.header, settings(table.model)) for table in tables(Config))]
+
+
+def block(header: str) -> str:
+    """Return the lines of one table, without their comment signs."""
+    blocks = re.split(r"(?m)^(?=(?:# )?\[)", TEXT)
+    found = next(b for b in blocks if b.removeprefix("# ").startswith(header + "\n")) if header else blocks[0]
+    return re.sub(r"(?m)^# ", "", found)
+
+
+@pytest.mark.parametrize(("header", "fields"), TABLES, ids=[header or "top level" for header, _ in TABLES])
+def test_every_setting_is_there_with_its_meaning_and_values(header, fields):
+    lines = block(header)
+    for name, field in fields.items():
+        (line,) = re.findall(rf"(?m)^{name} = .*$", lines)
+        assert f"# {field.description}" in line
+        allowed = choices(field.annotation)
+        assert line.endswith(f"; values: {', '.join(allowed)}" if allowed else field.description)
+
+
+def test_all_tables_are_known():
+    assert len(TABLES) == 15
+    assert {"[guide]", "[[retrieve.source]]", "[retrieve.source.teacher]", "[[retrieve.where]]", "[rescore]",
+            "[previous]"} < {header for header, _ in TABLES}  # fmt: skip
+
+
+def test_as_written_it_is_the_default_config(tmp_path: Path):
+    (tmp_path / "hnmine.toml").write_text(TEXT)
+    loaded = load_config(tmp_path / "hnmine.toml")
+    assert loaded.model_dump() == Config(input=GIVEN).at(tmp_path).model_dump()
+
+
+def test_without_comment_signs_every_setting_with_a_default_loads_and_is_that_default():
+    text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", TEXT)
+    text = re.sub(r'(?m)^(?!run|field)\w+ = "\.\.\." .*\n', "", text)
+    loaded = Config.model_validate(tomllib.loads(text))
+    plain = {"input", "embed", "index", "retrieve", "filter", "emit", "report"}
+    assert loaded.model_dump(include=plain, exclude={"retrieve": {"source", "where"}}) == Config(
+        input=GIVEN
+    ).model_dump(include=plain, exclude={"retrieve": {"source", "where"}})
+    assert loaded.guide == loaded.embed
+    assert loaded.retrieve.source[0].teacher == loaded.embed
+    assert loaded.retrieve.source[0].kind == "dense"
+    assert loaded.retrieve.where[0].field == "..."
+    assert loaded.previous is not None
+    assert loaded.rescore is not None
