@@ -68,3 +68,15 @@ def once_a_query(owners: np.ndarray, documents: np.ndarray) -> np.ndarray:
     new[1:] = (owners[order][1:] != owners[order][:-1]) | (documents[order][1:] != documents[order][:-1])
     first = np.sort(order[new])
     return np.asarray(first[np.argsort(owners[first], kind="stable")])
+
+
+def count_before(flags: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return how many flags of the same group are set before each place, int64.
+
+    Args:
+        flags: bool, shape (n,).
+        groups: int64, shape (n,), ascending, not negative.
+    """
+    before = np.cumsum(flags) - flags
+    first = np.diff(groups, prepend=-1) != 0
+    return np.asarray(before - before[np.maximum.accumulate(np.where(first, np.arange(len(groups)), 0))])

@@ -19,8 +19,8 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import closeness, most_worth, worth
 from hnmine.stages.emit.choose import cells_of, read_chosen
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.inputs import pieces
-from hnmine.stages.filter.verdicts import CODES, RULES, resolved, rule_names
+from hnmine.stages.filter.inputs import slices
+from hnmine.stages.filter.verdicts import CODES, RULES, resolve_auto, rule_names
 from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import MANIFEST, Shards, read_json, write_text
@@ -124,11 +124,11 @@ def pick(context: RunContext, wanted: Wanted) -> Picked:
     """Return the candidates of a run most worth judging, the best first; the same whatever its shards."""
     judged, chosen = Shards(context.reading("filter"), JUDGED), read_chosen(context.reading("emit"))
     queries = Shards(context.reading("ingest") / "queries", QUERIES)
-    config = resolved(context.config.filter)
+    config = resolve_auto(context.config.filter)
     found: Picked | None = None
     first = 0
     for table in judged:
-        for _, piece in pieces(table):
+        for piece in slices(table):
             batch = Batch.from_table(piece)
             unsure = Ragged.from_arrow(queries.take(batch.query_rows, ["unsure_rows"]).column(0))
             anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())

@@ -12,8 +12,8 @@ from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.background import sample_rows
 from hnmine.science.paired import randomisation_test
+from hnmine.science.random_rows import sample_rows
 from hnmine.stages.emit.choose import anchor_of, read_chosen
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import MANIFEST, Shards, read_json

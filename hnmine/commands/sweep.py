@@ -9,8 +9,9 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import teacher_vectors
-from hnmine.stages.filter.calibration import Protocol, Remembered, calibrate
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.calibration import CachedScorer, calibrate
+from hnmine.stages.filter.hidden_positives import ProtocolRows
+from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.false_negatives import NOTHING_RETRIEVED, mark_front, try_setting
 from hnmine.storage.store import MANIFEST, read_json
@@ -71,12 +72,12 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     context = RunContext(config, config.out_folder, source.resolve() if source else None)
     if read_json(context.reading("retrieve") / MANIFEST) is None:
         raise IncompleteStage(f"{context.reading('retrieve')} is not complete; run `hnmine retrieve` first")
-    state, vectors = setup(context), teacher_vectors(context)
-    protocol = Protocol.of(state.pieces, config)
+    state, vectors = FilterInputs.open(context), teacher_vectors(context)
+    protocol = ProtocolRows.of(state.batches, config)
     guided = any(part.batch.has_guide for part in protocol.rows)
     if "guide" in rule_names(config.filter) and not guided:
         raise IncompleteStage(f"{context.reading('retrieve')} was made without [guide]; run `hnmine retrieve` again")
-    scorer = Remembered.of(protocol.rows, calibrate(protocol, config).scorer(out_of_fold=True))
+    scorer = CachedScorer.of(protocol.rows, calibrate(protocol, config).out_of_fold())
     means = (scorer, vectors)
     found = [Swept(keys, try_setting(keys, protocol, config, means)) for keys in _grid(config, guided)]
     found = _mark_front(found, protocol.measured)

@@ -22,15 +22,6 @@ def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np
     return mean.astype(np.float32), np.sqrt(spread).astype(np.float32)
 
 
-def sample_rows(rows: int, size: int, seed: int, salt: int = 0x6261636B) -> np.ndarray:
-    """Return the rows of a random sample of documents, ascending int64: the same for every query of a run.
-
-    Samples of another `salt` are drawn apart.
-    """
-    generator = np.random.default_rng([seed, salt])
-    return np.sort(generator.choice(rows, size=min(size, rows), replace=False)).astype(np.int64)
-
-
 def at_background(scores: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Tell which scores are no higher than a random document's may well be: s <= s0 + sd.
 

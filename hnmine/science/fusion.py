@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from hnmine.arrays.ordering import count_before
+
 K = 60
 """The constant of reciprocal rank fusion."""
 
@@ -29,7 +31,7 @@ def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, d
     for source, depth in enumerate(depths):
         found = np.flatnonzero(ranks[:, source] > 0)
         order = found[np.lexsort((ranks[found, source], owners[found]))]
-        before = _before(uncounted[order], owners[order])
+        before = count_before(uncounted[order], owners[order])
         inside[order, source] = ranks[order, source] - 1 - before < depth
     return inside
 
@@ -64,12 +66,5 @@ def first_counted(values: np.ndarray, rows: np.ndarray, owners: np.ndarray, coun
     """
     order = np.lexsort((rows, -values, owners))
     kept = np.zeros(len(order), dtype=bool)
-    kept[order] = _before(counted[order], owners[order]) < k
+    kept[order] = count_before(counted[order], owners[order]) < k
     return kept
-
-
-def _before(flags: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Return how many flags of the same owner (ascending) stand before each place, int64."""
-    before = np.cumsum(flags) - flags
-    starts = np.searchsorted(owners, owners)
-    return np.asarray(before - before[starts])

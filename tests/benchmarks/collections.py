@@ -12,7 +12,7 @@ from hnmine.config.file import check_config
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.verdicts import TextKeys
 from hnmine.storage.vectors import VectorStore
 
@@ -31,7 +31,7 @@ class Mined:
         return RunContext(self.config, self.config.out_folder)
 
     def pieces(self, drawn: Any = None, columns: Any = None) -> Iterator[tuple[Batch, TextKeys]]:
-        yield from setup(self.context).pieces(drawn, columns)
+        yield from FilterInputs.open(self.context).batches(drawn, columns)
 
 
 def all_vectors(one: Mined, side: str) -> np.ndarray:

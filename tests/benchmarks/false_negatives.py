@@ -19,28 +19,24 @@ import numpy as np
 import hnmine
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.hidden_positives import wilson
-from hnmine.stages.filter.calibration import (
-    ENOUGH_HIDDEN,
-    ENOUGH_QUERIES,
-    FOLDS,
-    MOST_QUERIES,
-    OTHERS,
-    Calibration,
-    Protocol,
-    calibrate,
-    hidden_rows,
-    usable,
-)
+from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
-from hnmine.stages.filter.hidden_positives import Hidden
-from hnmine.stages.filter.thresholds import set_threshold
+from hnmine.stages.filter.hidden_positives import (
+    ENOUGH_HIDDEN,
+    ENOUGH_QUERIES,
+    MOST_QUERIES,
+    HiddenRows,
+    ProtocolRows,
+    count_usable,
+    hidden_rows,
+)
 from hnmine.stages.report.false_negatives import measure
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.peer import mine_with_sentence_transformers
 
 
-def evidence(rows: list[Hidden]) -> tuple[np.ndarray, np.ndarray]:
+def evidence(rows: list[HiddenRows]) -> tuple[np.ndarray, np.ndarray]:
     """Return features and labels of every candidate that is not the known positive."""
     parts, labels = [], []
     for hidden in rows:
@@ -64,7 +60,7 @@ def with_rule(one: Mined, rule: str, **settings: Any) -> Any:
 
 def measured(one: Mined, config: Any, scorer: Any = None) -> dict[str, Any]:
     """Return the false-negative rate of a config's filter on a collection."""
-    return measure(Protocol.of(one.pieces, config), config, scorer)
+    return measure(ProtocolRows.of(one.pieces, config), config, scorer)
 
 
 def two_sided_limit(one: Mined, target: float) -> float:
@@ -77,18 +73,18 @@ def two_sided_limit(one: Mined, target: float) -> float:
 def own_labels(one: Mined, rule: str) -> dict[str, Any]:
     """Return what a rule lets through with a model fitted on the collection, out of fold."""
     config = with_rule(one, rule)
-    return measured(one, config, calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True))
+    return measured(one, config, calibrate(ProtocolRows.of(one.pieces, config), config).out_of_fold())
 
 
-def transferred(one: Mined, rule: str, rows: list[Hidden], others: Logistic) -> dict[str, Any]:
+def transferred(one: Mined, rule: str, rows: list[HiddenRows], others: Logistic) -> dict[str, Any]:
     """Return what a rule lets through with a model that never saw the collection, nor any of its hidden labels."""
     config = with_rule(one, rule)
-    scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed).scorer()
+    scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed)
     threshold, _ = set_threshold(rows, scorer, config, measured=False)
     return measured(one, config, replace(scorer, threshold=threshold))
 
 
-def table_row(one: Mined, rows: list[Hidden], others: Logistic) -> dict[str, dict[str, Any]]:
+def table_row(one: Mined, rows: list[HiddenRows], others: Logistic) -> dict[str, dict[str, Any]]:
     """Return what each rule lets through on one collection."""
     margin = measured(one, with_rule(one, "percent", percent=0.95))
     limit = two_sided_limit(one, margin["score"])
@@ -103,7 +99,7 @@ def table_row(one: Mined, rows: list[Hidden], others: Logistic) -> dict[str, dic
     }
 
 
-def peer(one: Mined, rows: list[Hidden]) -> dict[str, Any]:
+def peer(one: Mined, rows: list[HiddenRows]) -> dict[str, Any]:
     """Return what sentence-transformers lets through: run once for each hiding, as a query may stand once in a run."""
     corpus, queries = (all_vectors(one, side) for side in ("corpus", "queries"))
     query = np.concatenate([part.batch.query_rows for part in rows])
@@ -153,10 +149,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        rows: dict[str, list[Hidden]] = {}
+        rows: dict[str, list[HiddenRows]] = {}
         found = {}
         for one in mined(options.data, Path(work)):
-            _, several, hidden = usable(one.pieces)
+            _, several, hidden = count_usable(one.pieces)
             if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
                 found[one.name] = one
                 rows[one.name] = list(hidden_rows(one.pieces, one.config, MOST_QUERIES / several))

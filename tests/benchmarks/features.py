@@ -17,11 +17,17 @@ import numpy as np
 from hnmine.science.calibration import fit
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.standardise import within
-from hnmine.stages.filter.calibration import ENOUGH_HIDDEN, ENOUGH_QUERIES, FOLDS, MOST_QUERIES, hidden_rows, usable
+from hnmine.stages.filter.calibration import FOLDS, KeptCells, threshold_as_hard
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
-from hnmine.stages.filter.hidden_positives import Hidden
-from hnmine.stages.filter.thresholds import Kept, as_hard
+from hnmine.stages.filter.hidden_positives import (
+    ENOUGH_HIDDEN,
+    ENOUGH_QUERIES,
+    MOST_QUERIES,
+    HiddenRows,
+    count_usable,
+    hidden_rows,
+)
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import Mined, mined
@@ -36,7 +42,7 @@ class Given:
 
     threshold = np.inf
 
-    def __init__(self, rows: list[Hidden], values: list[np.ndarray]) -> None:
+    def __init__(self, rows: list[HiddenRows], values: list[np.ndarray]) -> None:
         self.values = {id(part.batch): value for part, value in zip(rows, values, strict=True)}
 
     def probabilities(self, batch: Any, cells: Cells) -> np.ndarray:
@@ -69,7 +75,7 @@ def bm25(corpus: list[str], texts: list[str], wanted: list[np.ndarray]) -> list[
     return found
 
 
-def further(one: Mined, rows: list[Hidden]) -> dict[str, list[np.ndarray]]:
+def further(one: Mined, rows: list[HiddenRows]) -> dict[str, list[np.ndarray]]:
     """Return two columns for each kind of further evidence, each also standardised within the query's candidates."""
     ingest = one.context.folder("ingest")
     corpus = Shards(ingest / "corpus", CORPUS).column("text").to_pylist()
@@ -98,7 +104,7 @@ def widened(columns: list[np.ndarray], batch: Any) -> np.ndarray:
     return np.stack([*columns, *z], axis=1)
 
 
-def rate(one: Mined, rows: list[Hidden], x: list[np.ndarray]) -> float:
+def rate(one: Mined, rows: list[HiddenRows], x: list[np.ndarray]) -> float:
     """Return the out-of-fold share of false negatives at the 95 % margin's hardness, with the given features."""
     others = [~part.batch.is_positive for part in rows]
     fold = [fold_of(part.batch.query_rows, FOLDS, one.config.seed)[part.batch.owners] for part in rows]
@@ -113,9 +119,9 @@ def rate(one: Mined, rows: list[Hidden], x: list[np.ndarray]) -> float:
             p[f == number] = model.predict(a[f == number], np.zeros(int((f == number).sum()), dtype=np.int64))
         values.append(p)
     n = one.config.emit.num_negatives
-    margin = Kept.of(rows, with_rule(one, "percent", percent=0.95).filter, None).outcome(np.inf, n)
-    kept = Kept.of(rows, with_rule(one, "none").filter, Given(rows, values))
-    return kept.outcome(as_hard(kept, margin.score, n), n).rate / margin.rate
+    margin = KeptCells.of(rows, with_rule(one, "percent", percent=0.95).filter, None).outcome(np.inf, n)
+    kept = KeptCells.of(rows, with_rule(one, "none").filter, Given(rows, values))
+    return kept.outcome(threshold_as_hard(kept, margin.score, n), n).rate / margin.rate
 
 
 def compare(one: Mined, several: int) -> dict[str, float]:
@@ -145,7 +151,7 @@ def main() -> None:
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as work:
         for one in mined(options.data, Path(work), options.only):
-            _, several, hidden = usable(one.pieces)
+            _, several, hidden = count_usable(one.pieces)
             if several < ENOUGH_QUERIES or hidden < ENOUGH_HIDDEN:
                 continue
             for name, value in compare(one, several).items():

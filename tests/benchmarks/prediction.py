@@ -19,9 +19,9 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.commands.probe_adapter import TrainingSet, quality, train
 from hnmine.config import Config
 from hnmine.stages.emit.choose import Chooser
-from hnmine.stages.filter.calibration import CalibratedScorer, Protocol, calibrate
+from hnmine.stages.filter.calibration import Calibration, calibrate
 from hnmine.stages.filter.candidates import Cells
-from hnmine.stages.filter.hidden_positives import Hidden
+from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.false_negatives import Tally
 from hnmine.stages.report.quality import per_anchor
@@ -56,7 +56,7 @@ SCORES = ("eci", "eci_sem", "hardness", "safety", "true_negatives", "fill", "fil
 
 
 def numbers_of(
-    rows: Hidden, chosen: Ragged, model: CalibratedScorer | None, corpus: VectorStore
+    rows: HiddenRows, chosen: Ragged, model: Calibration | None, corpus: VectorStore
 ) -> dict[str, np.ndarray]:
     """Return the report's scores of one piece, one value a (query, known positive)."""
     batch = rows.batch
@@ -72,7 +72,7 @@ def numbers_of(
     return found
 
 
-def mine(one: Mined, cut: Split, name: str, model: CalibratedScorer | None) -> tuple[TrainingSet, dict[str, float]]:
+def mine(one: Mined, cut: Split, name: str, model: Calibration | None) -> tuple[TrainingSet, dict[str, float]]:
     """Return a mined set and its scores."""
     rule, emit = WAYS[name]
     base = one.config
@@ -84,12 +84,12 @@ def mine(one: Mined, cut: Split, name: str, model: CalibratedScorer | None) -> t
     )
     scorer = None
     if rule in ("calibrated", "auto"):
-        scorer = calibrate(Protocol.of(lambda *_, **__: iter(cut.pieces), config), config).scorer(out_of_fold=True)
+        scorer = calibrate(ProtocolRows.of(lambda *_, **__: iter(cut.pieces), config), config).out_of_fold()
     chooser, tally = Chooser(config.emit, cut.seed), Tally()
     corpus = VectorStore(one.context.folder("embed") / "corpus", 10**9)
     parts, negatives, lengths = [], [], []
     for rows in cut.rows:
-        judged = rows.judge(config.filter, scorer)
+        judged = rows.verdicts(config.filter, scorer)
         chosen = chooser.choose(rows.batch, judged.cells, judged.keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
         parts.append(numbers_of(rows, chosen, model, corpus))
@@ -119,8 +119,8 @@ def records_of(one: Mined, seeds: int) -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
     for seed in range(seeds):
         cut = split(one, queries, seed)
-        protocol = Protocol.of(lambda *_, cut=cut, **__: iter(cut.pieces), one.config)  # type: ignore[misc]
-        model = calibrate(protocol, one.config).scorer(out_of_fold=True)
+        protocol = ProtocolRows.of(lambda *_, cut=cut, **__: iter(cut.pieces), one.config)  # type: ignore[misc]
+        model = calibrate(protocol, one.config).out_of_fold()
         base = quality(corpus, cut.test, untrained)["ndcg"].mean()
         for name in WAYS:
             examples, numbers = mine(one, cut, name, model)

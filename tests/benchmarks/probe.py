@@ -21,22 +21,19 @@ from hnmine.commands.probe_adapter import Judged, TrainingSet, quality, train
 from hnmine.science.calibration import Logistic, stack
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.emit.choose import Chooser
-from hnmine.stages.filter.calibration import (
+from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
+from hnmine.stages.filter.hidden_positives import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
-    FOLDS,
     MOST_QUERIES,
-    OTHERS,
-    CalibratedScorer,
-    Calibration,
-    Protocol,
-    calibrate,
+    HiddenRows,
+    ProtocolRows,
+    count_usable,
     hidden_rows,
-    usable,
+    hide,
+    unhidden,
 )
-from hnmine.stages.filter.hidden_positives import Hidden, hide, whole
-from hnmine.stages.filter.thresholds import set_threshold
-from hnmine.stages.filter.verdicts import judge
+from hnmine.stages.filter.verdicts import give_verdicts
 from hnmine.stages.report.false_negatives import Tally
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
@@ -56,7 +53,7 @@ class Split:
 
     seed: int
     pieces: list[tuple[Any, Any]]
-    rows: list[Hidden]
+    rows: list[HiddenRows]
     dev: Judged
     test: Judged
 
@@ -72,10 +69,10 @@ def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
         training = role[batch.query_rows] == 0
         several = batch.positives.lengths > 1
         positives.append(batch.positives)
-        part = whole(batch, keys, training)
+        part = unhidden(batch, keys, training)
         pieces.append((part.batch, part.keys))
         hidden = hide(batch, keys, CandidateLimits.of(one.config.retrieve), 1, seed, training & several)
-        rows += [part for part in (hidden, whole(batch, keys, training & ~several)) if len(part.batch)]
+        rows += [part for part in (hidden, unhidden(batch, keys, training & ~several)) if len(part.batch)]
     labels = Ragged.from_lengths(
         np.concatenate([part.values for part in positives]), np.concatenate([part.lengths for part in positives])
     )
@@ -87,13 +84,13 @@ def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
     return Split(seed, pieces, rows, judged(1), judged(2))
 
 
-def choose(one: Mined, cut: Split, rule: str, scorer: CalibratedScorer | None) -> tuple[TrainingSet, dict[str, Any]]:
+def choose(one: Mined, cut: Split, rule: str, scorer: Calibration | None) -> tuple[TrainingSet, dict[str, Any]]:
     """Return the training set that a filter mines from the training rows, and its numbers."""
     config = with_rule(one, **RULES[rule])
     chooser, tally = Chooser(config.emit, cut.seed), Tally()
     negatives, lengths = [], []
     for rows in cut.rows:
-        judged = judge(rows.batch, config.filter, rows.keys, scorer)
+        judged = give_verdicts(rows.batch, config.filter, rows.keys, scorer)
         keep = judged.keep if rule != NOTHING else np.zeros(len(judged.codes), dtype=bool)
         chosen = chooser.choose(rows.batch, judged.cells, keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
@@ -111,17 +108,17 @@ def choose(one: Mined, cut: Split, rule: str, scorer: CalibratedScorer | None) -
     return mined_set, tally.result(config.emit.num_negatives)
 
 
-def scorers(one: Mined, cut: Split, settings: dict[str, Any], others: Logistic) -> dict[str, CalibratedScorer | None]:
+def scorers(one: Mined, cut: Split, settings: dict[str, Any], others: Logistic) -> dict[str, Calibration | None]:
     """Return the models that a rule is tried with: none, or the collection's own and those of the others."""
     if "calibrated" not in settings.get("rule", []) and settings.get("rule") != "auto":
         return {"": None}
     config = with_rule(one, **settings)
-    moved = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", cut.seed).scorer()
+    moved = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", cut.seed)
     threshold, _ = set_threshold(cut.rows, moved, config, measured=False)
-    found: dict[str, CalibratedScorer | None] = {", transferred": replace(moved, threshold=threshold)}
-    protocol = Protocol.of(lambda *_, **__: iter(cut.pieces), config)
+    found: dict[str, Calibration | None] = {", transferred": replace(moved, threshold=threshold)}
+    protocol = ProtocolRows.of(lambda *_, **__: iter(cut.pieces), config)
     if protocol.measured:
-        found[", own labels"] = calibrate(protocol, config).scorer(out_of_fold=True)
+        found[", own labels"] = calibrate(protocol, config).out_of_fold()
     return found
 
 
@@ -181,7 +178,7 @@ def main() -> None:
         found = mined(options.data, Path(work))
         known = {}
         for one in found:
-            _, several, hidden = usable(one.pieces)
+            _, several, hidden = count_usable(one.pieces)
             if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
                 known[one.name] = evidence(list(hidden_rows(one.pieces, one.config, MOST_QUERIES / several)))
         records = []

@@ -41,7 +41,8 @@ from hnmine.config import Config
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.pipeline.stages import STAGES
-from hnmine.stages.filter.calibration import Protocol, calibrate
+from hnmine.stages.filter.calibration import calibrate
+from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.report.false_negatives import measure
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import CHOSEN
@@ -174,8 +175,8 @@ def measured(config: Config, splits: int) -> dict[str, Any]:
     one = Mined("", config)
     scorer = None
     if config.filter.gives_probabilities:
-        scorer = calibrate(Protocol.of(one.pieces, config), config).scorer(out_of_fold=True)
-    found = measure(Protocol.of(one.pieces, config), config, scorer)
+        scorer = calibrate(ProtocolRows.of(one.pieces, config), config).out_of_fold()
+    found = measure(ProtocolRows.of(one.pieces, config), config, scorer)
     try:
         found["probe"] = probe(config, seeds=splits)["gain_over_without_mined"] if splits else None
     except TooFewQueries as error:

@@ -21,9 +21,9 @@ from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext
 from hnmine.science import margins
 from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.filter.calibration import Protocol
 from hnmine.stages.filter.candidates import Cells
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.hidden_positives import ProtocolRows
+from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.verdicts import RULES, anchor_scores
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
@@ -214,13 +214,13 @@ def test_the_file_is_the_same_whatever_the_shards_and_again(tmp_path: Path) -> N
 def test_what_is_judged_relevant_is_a_one_of_the_fit_and_the_irrelevant_a_zero(
     first: Path, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def labels(out: str, **tables: Any) -> tuple[Protocol, np.ndarray]:
+    def labels(out: str, **tables: Any) -> tuple[ProtocolRows, np.ndarray]:
         made = sample(first / out, **tables)
         run(made, stages=("ingest", "embed", "index", "retrieve"))
-        state, seen = setup(RunContext(made, made.out_folder)), []
+        state, seen = FilterInputs.open(RunContext(made, made.out_folder)), []
         monkeypatch.setattr(hnmine.stages.filter.calibration, "fit", lambda x, y: seen.append(y))
         monkeypatch.setattr(hnmine.stages.filter.calibration, "stack", lambda models: models)
-        protocol = Protocol.of(state.pieces, made)
+        protocol = ProtocolRows.of(state.batches, made)
         hnmine.stages.filter.calibration._fit(protocol.rows, made)
         return protocol, seen[-1]
 

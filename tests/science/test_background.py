@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.background import at_background, background, sample_rows
+from hnmine.science.background import at_background, background
 from tests import oracles
 from tests.strategies import quick, scores
 
@@ -40,32 +40,6 @@ def test_where_all_is_excluded_all_counts():
 def test_large_equal_scores_have_no_deviation():
     mean, std = background(np.full((1, 256), 16_777_215, dtype=np.float32), np.zeros((1, 256), dtype=bool))
     assert (mean[0], std[0]) == (16_777_215.0, 0.0)
-
-
-@pytest.mark.parametrize(("rows", "size", "expected"), [(1000, 32, 32), (5, 32, 5), (32, 32, 32), (1, 8, 1)])
-def test_the_sample_is_ascending_distinct_and_inside_the_corpus(rows, size, expected):
-    found = sample_rows(rows, size, 0)
-    assert found.dtype == np.int64
-    assert len(found) == expected
-    assert (np.diff(found) > 0).all()
-    assert found.min() >= 0
-    assert found.max() < rows
-
-
-def test_the_sample_depends_on_the_seed_and_on_nothing_else():
-    one = sample_rows(1000, 50, 3)
-    np.random.default_rng(0).random(10)
-    np.testing.assert_array_equal(one, sample_rows(1000, 50, 3))
-    assert not np.array_equal(one, sample_rows(1000, 50, 4))
-
-
-def test_the_sample_is_roughly_uniform():
-    counts = np.zeros(20)
-    for seed in range(400):
-        counts[sample_rows(20, 5, seed)] += 1
-    # each row is drawn with p = 1/4: mean 100, standard deviation 8.7
-    assert counts.sum() == 2000
-    assert np.abs(counts - 100).max() < 4.5 * 8.7
 
 
 @quick

@@ -73,3 +73,21 @@ def test_wilson_holds_the_share_and_narrows_with_more_trials(hits, trials):
 
 def test_wilson_without_trials_knows_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_is_the_table_of_newcombe():
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29
+    for hits, trials, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson(hits, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_wilson_holds_the_share_and_stays_in_0_1(hits, extra):
+    trials = hits + extra
+    low, high = wilson(hits, trials)
+    assert 0 <= low <= hits / trials <= high <= 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.science.positive_percentile import positive_weight, standing, suspected
-from hnmine.stages.filter.bad_positives import standings
+from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.candidates import Batch
 from tests import oracles
 from tests.strategies import World, flat, make_query, quick, ragged, scores, worlds
@@ -103,7 +103,7 @@ def test_nothing_at_all():
 @quick
 @given(worlds())
 def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
-    found = standings(world.batch())
+    found = positive_percentiles(world.batch())
     expected = [
         oracles.standing(s, [x for d, x in zip(q.candidates, q.scores, strict=True) if d not in q.positives])
         for q in world.queries
@@ -117,10 +117,10 @@ def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
 def test_a_batch_split_in_slices_gets_the_same_standings(world, cut):
     table = world.table()
     parts = [Batch.from_table(part) for part in (table.slice(0, cut), table.slice(cut))]
-    found = np.concatenate([standings(part).values for part in parts])
-    np.testing.assert_array_equal(found, standings(world.batch()).values)
+    found = np.concatenate([positive_percentiles(part).values for part in parts])
+    np.testing.assert_array_equal(found, positive_percentiles(world.batch()).values)
 
 
 def test_a_query_whose_candidates_are_all_positives():
     world = World(list(range(20)), [make_query(0, {0: 0.9, 1: 0.1}, {0: 0.9, 1: 0.1})])
-    assert standings(world.batch()).values.tolist() == [1.0, 1.0]
+    assert positive_percentiles(world.batch()).values.tolist() == [1.0, 1.0]

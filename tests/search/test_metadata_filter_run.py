@@ -19,7 +19,7 @@ from hnmine.errors import ConfigError, InputError
 from hnmine.runtime.stage import RunContext
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.filter.hidden_positives import hide
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.inputs import FilterInputs
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table, vectors
 from tests.support import config_for, make_collection, tree, write_jsonl
@@ -161,7 +161,7 @@ def test_random_documents_are_allowed_ones(base: Path, cap: int | None) -> None:
 def test_the_protocol_hides_only_positives_that_a_search_would_find(base: Path, mined: Path) -> None:
     settings = config(base)
     seen = 0
-    for batch, keys in setup(RunContext(settings, mined)).pieces():
+    for batch, keys in FilterInputs.open(RunContext(settings, mined)).batches():
         hidden = hide(batch, keys, CandidateLimits.of(settings.retrieve), 2, 0, np.ones(len(batch), dtype=bool))
         for place in range(len(hidden.batch)):
             query, known = int(hidden.batch.query_rows[place]), int(hidden.batch.positives.values[place])

@@ -8,7 +8,7 @@ from hnmine.config import EmbedConfig
 from hnmine.models.encoders import HashEncoder
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines, pair_scores
-from hnmine.stages.filter.hidden_positives import hide, whole
+from hnmine.stages.filter.hidden_positives import hide, unhidden
 from tests.storage.test_vectors import make, store
 from tests.strategies import World, flat, make_query, quick, worlds
 
@@ -97,7 +97,7 @@ def test_hidden_and_whole_rows_keep_the_guides_score_of_every_document(world):
     ]
     batch, drawn = world.batch(), np.ones(len(world.queries), dtype=bool)
     drawn[::2] = False
-    for rows in (hide(batch, world.keys(), CandidateLimits(5), 2, 0, ~drawn), whole(batch, world.keys(), drawn)):
+    for rows in (hide(batch, world.keys(), CandidateLimits(5), 2, 0, ~drawn), unhidden(batch, world.keys(), drawn)):
         found, owner = rows.batch, rows.query
         assert len(found.guide_scores) == len(found.candidates.values)
         assert len(found.guide_positive_scores.values) == len(found.positives.values)
@@ -116,7 +116,7 @@ def test_hidden_and_whole_rows_without_a_guide_have_none():
     drawn = np.ones(1, dtype=bool)
     for rows in (
         hide(world.batch(), world.keys(), CandidateLimits(5), 2, 0, drawn),
-        whole(world.batch(), world.keys(), drawn),
+        unhidden(world.batch(), world.keys(), drawn),
     ):
         assert not rows.batch.has_guide
         assert len(rows.batch.guide_positive_scores) == len(rows.batch)

@@ -25,7 +25,7 @@ from hnmine.search.bm25 import words_of
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.search.sources import build_source
 from hnmine.stages.filter.hidden_positives import hide
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.inputs import FilterInputs
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors
 from tests.support import config_for, make_collection, tree
@@ -266,7 +266,7 @@ def test_a_hidden_row_holds_what_a_retrieval_finds_that_knows_one_positive(
     fused, search = {"fuse": fuse, "quota": quota}, ("ingest", "embed", "index", "retrieve")
     settings = config(base, f"whole-{fuse}", retrieve=fused)
     run(settings, search)
-    batch, keys = next(setup(RunContext(settings, settings.out_folder)).pieces())
+    batch, keys = next(FilterInputs.open(RunContext(settings, settings.out_folder)).batches())
     hidden = hide(batch, keys, CandidateLimits.of(settings.retrieve), 1, 0, np.ones(len(batch), dtype=bool))
     known = dict(zip(hidden.batch.query_rows.tolist(), hidden.batch.positives.values.tolist(), strict=True))
     assert len(known) > 100

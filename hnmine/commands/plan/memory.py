@@ -8,7 +8,7 @@ from hnmine.commands.plan.sizes import Sizes, held_terms, held_vectors, negative
 from hnmine.config import Config
 from hnmine.runtime.memory import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
 from hnmine.search.byte_products import byte_budget
-from hnmine.stages.filter.calibration import HIDINGS, MOST_QUERIES
+from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
 MB = 1e6

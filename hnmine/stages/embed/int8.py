@@ -15,7 +15,7 @@ from hnmine.models.model_encoder import ModelEncoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick
-from hnmine.science.background import sample_rows
+from hnmine.science.random_rows import sample_rows
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import AGREEMENT, QUANTISED

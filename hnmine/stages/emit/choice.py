@@ -11,9 +11,9 @@ from hnmine.runtime.threads import in_threads
 from hnmine.stages.emit.choose import Chooser, cells_of, teacher_vectors
 from hnmine.stages.emit.previous.refresh import Renewal, Staying
 from hnmine.stages.emit.random_negatives import Filler
-from hnmine.stages.filter.bad_positives import served
+from hnmine.stages.filter.bad_positives import needs_negatives
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.filter.inputs import slices
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.filter import JUDGED_CODED
 from hnmine.storage.store import Shards
@@ -37,7 +37,7 @@ def choose_all(context: RunContext, tick: Tick) -> pa.Table:
     def of_shard(number: int) -> list[pa.Table]:
         nonlocal first
         parts = []
-        for _, piece in pieces(shards.read(number, _CHOOSING)):
+        for piece in slices(shards.read(number, _CHOOSING)):
             staying = None
             if renewal is not None:
                 anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
@@ -64,7 +64,7 @@ def _fill(chosen: pa.Table, shards: Shards, filler: Filler) -> pa.Table:
     columns = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
     parts, first = [CHOSEN.empty_table()], 0
     for number in range(len(shards)):
-        for _, piece in pieces(shards.read(number, columns)):
+        for piece in slices(shards.read(number, columns)):
             anchors = int(Ragged.from_arrow(piece.column("anchor_scores")).lengths.sum())
             parts.append(filler.fill(piece, chosen.slice(first, anchors)))
             first += anchors
@@ -75,7 +75,7 @@ def choose_table(table: pa.Table, chooser: Chooser, config: Config, staying: Sta
     """Return the chosen negatives of a judged table, one row for each (query, anchor), beside those that stay."""
     batch = Batch.from_table(table)
     cells, keep = cells_of(table, batch)
-    needed = served(table, config)
+    needed = needs_negatives(table, config)
     keep &= needed[cells.anchor]
     judged = Ragged.from_arrow(table.column("judged_negatives")).values
     owners, missing = cells.anchors.owners, None

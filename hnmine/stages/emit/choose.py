@@ -20,7 +20,8 @@ from hnmine.science.ensembling import drawn_source, in_turn
 from hnmine.science.judged_first import judged_first
 from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
 from hnmine.science.standardise import against
-from hnmine.stages.filter.candidates import Batch, Cells, verdict_codes
+from hnmine.stages.filter.candidates import Batch, Cells
+from hnmine.stages.filter.verdicts import verdict_codes
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.filter import KEEP, VERDICTS

@@ -23,7 +23,7 @@ from hnmine.stages.emit.previous.previous_run import NEGATIVES_FILE, find_previo
 from hnmine.stages.emit.previous.refresh import judge_previous, kept_of, read_previous
 from hnmine.stages.emit.random_negatives import PREVIOUS, RANDOM, counts_of
 from hnmine.stages.emit.source_labels import found_by, said
-from hnmine.stages.filter.bad_positives import count_treated, emitted
+from hnmine.stages.filter.bad_positives import count_treated, is_emitted
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import rescore_column
 from hnmine.storage.keys import item_key
@@ -104,7 +104,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     table = state.judged.read(item.number, _WRITING)
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
-    which = np.flatnonzero(emitted(table, state.config))
+    which = np.flatnonzero(is_emitted(table, state.config))
     owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]

@@ -1,4 +1,4 @@
-"""Labelled positives that score below most of their query's candidates: who they are, and what emit does with them."""
+"""Suspected bad positives: labelled positives that score below most of their query's other candidates."""
 
 from typing import Any
 
@@ -18,33 +18,34 @@ BAD_POSITIVES_FILE = "bad_positives.parquet"
 _COLUMNS = ["query_id", "query_row", "positive_rows", "positive_scores", "positive_standing"]
 
 
-def standings(batch: Batch) -> Ragged:
-    """Return the standing of each positive among its query's candidates that are no positives."""
+def positive_percentiles(batch: Batch) -> Ragged:
+    """Return the percentile of each positive among its query's candidates that are no positives, float32 in [0, 1]."""
     others = batch.counted
     own = batch.positive_scores
     return own.with_values(standing(own.values, own.owners, batch.scores[others], batch.owners[others]))
 
 
-def emitted(table: pa.Table, config: Config) -> np.ndarray:
-    """Tell which positives of a judged table get training rows, bool, one a positive: all that are not left out."""
-    values = Ragged.from_arrow(table.column("positive_standing")).values
+def is_emitted(table: pa.Table, config: Config) -> np.ndarray:
+    """Return whether each positive of a filter table gets training rows, bool: all that are not left out."""
+    percentiles = Ragged.from_arrow(table.column("positive_standing")).values
     if config.emit.bad_positives != "leave_out":
-        return np.ones(len(values), dtype=bool)
-    return ~suspected(values, config.filter.bad_positive_quantile)
+        return np.ones(len(percentiles), dtype=bool)
+    return ~suspected(percentiles, config.filter.bad_positive_quantile)
 
 
-def served(table: pa.Table, config: Config) -> np.ndarray:
-    """Tell which anchors of a judged table need negatives, bool, one an anchor.
+def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
+    """Return whether each anchor of a filter table needs negatives, bool.
 
-    An anchor of its own needs them where its positive is emitted; one for the whole query where any positive is.
+    The anchor of one positive does where that positive is emitted; the anchor of a whole query does where any positive
+    of the query is.
     """
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     positives = Ragged.from_arrow(table.column("positive_rows"))
-    wanted = emitted(table, config)
-    any_wanted = np.bincount(positives.owners[wanted], minlength=len(positives)) > 0
+    emitted = is_emitted(table, config)
+    any_emitted = np.bincount(positives.owners[emitted], minlength=len(positives)) > 0
     place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-    own = wanted[positives.offsets[:-1][anchors.owners] + place]
-    return np.asarray(np.where(anchors.lengths[anchors.owners] > 1, own, any_wanted[anchors.owners]))
+    own = emitted[positives.offsets[:-1][anchors.owners] + place]
+    return np.asarray(np.where(anchors.lengths[anchors.owners] > 1, own, any_emitted[anchors.owners]))
 
 
 def count_treated(judged: Shards, config: Config) -> dict[str, int]:
@@ -53,10 +54,10 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
     def of_shard(number: int) -> tuple[int, int, int]:
         table = judged.read(number, ["positive_standing"])
         lists = Ragged.from_arrow(table.column("positive_standing"))
-        wanted, down = emitted(table, config), config.emit.bad_positives == "down_weight"
-        lost = int((np.bincount(lists.owners[wanted], minlength=len(lists)) == 0).sum())
+        emitted, down = is_emitted(table, config), config.emit.bad_positives == "down_weight"
+        lost = int((np.bincount(lists.owners[emitted], minlength=len(lists)) == 0).sum())
         weighted = int(suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
-        return int((~wanted).sum()), lost, weighted
+        return int((~emitted).sum()), lost, weighted
 
     names = ("positives_left_out", "queries_left_out", "positives_down_weighted")
     found = in_threads(of_shard, range(len(judged)))
@@ -64,9 +65,12 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
 
 
 def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
-    """Return the suspected positives of all judged tables, the worst first.
+    """Return the suspected positives of all filter tables, in ascending order of percentile, score, query and document.
 
-    Order: standing, then score, then query and document as they come in the input.
+    Args:
+        judged: shards of filter.
+        corpus: shards of ingest.
+        quantile: `filter.bad_positive_quantile`.
     """
     found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, _COLUMNS), quantile), range(len(judged))))
     keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]

@@ -1,10 +1,10 @@
-"""Fitting P(false negative) on hidden positives, out of fold, and measuring what a filter lets through."""
+"""Calibration: the models of P(false negative), fitted on hidden positives out of fold, and the threshold on them."""
 
 import json
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,52 +12,31 @@ import pyarrow as pa
 from hnmine.config import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
-from hnmine.science.sampling import random_order
-from hnmine.search.candidate_pool import CandidateLimits
+from hnmine.science.sampling import choose
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
-from hnmine.stages.filter.hidden_positives import Hidden, hide, whole
-from hnmine.stages.filter.thresholds import set_threshold
-from hnmine.stages.filter.verdicts import Scorer, TextKeys, probabilities_of, rule_names
-from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
+from hnmine.stages.filter.verdicts import Scorer, is_exempt, probabilities_of, resolve_auto, rule_names
 from hnmine.storage.schemas.filter import CALIBRATION
 
-FOLDS, HIDINGS = 5, 3
-# Fewer than this, and neither a fit nor a rate means much.
-ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
-# More queries than this change neither; it bounds memory and time.
-MOST_QUERIES = 2000
+FOLDS = 5
 OWN, OTHERS = "own labels", "other collections"
-
-Drawn = Callable[[np.ndarray], np.ndarray]
-"""Rows of queries -> bool, which of them are wanted."""
-
-
-class Pieces(typing.Protocol):
-    """Gives the candidates of a run with their text keys, some queries at a time."""
-
-    def __call__(
-        self, drawn: Drawn | None = None, columns: Sequence[str] | None = None
-    ) -> Iterator[tuple[Batch, TextKeys]]:
-        """Yield all candidates, or at least those of the queries drawn.
-
-        Args:
-            drawn: tells which queries are wanted.
-            columns: what is looked at; no text keys then.
-        """
-        ...
+STEPS = 32
+"""Quantiles of P(false negative) that are tried as thresholds before the grid is refined."""
+_ARRAYS = ("mean", "scale", "weights", "bias")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Models for every fold of queries and one for all, and the threshold on their probabilities.
+    """A scorer of P(false negative): one model for each fold of queries, one for all queries, and a threshold.
 
     Attributes:
         models: FOLDS + 1 models; the last is fitted on every query.
         threshold: candidates with a higher probability are rejected.
-        fitted_on: own labels, or other collections.
-        reason: why, and how the threshold was set.
+        fitted_on: `OWN` or `OTHERS`.
+        reason: why it was fitted on these, and how the threshold was set.
         seed: of the folds.
+        held_out: whether a query is scored by the model fitted without its fold, instead of by the last model.
     """
 
     models: Logistic
@@ -65,17 +44,35 @@ class Calibration:
     fitted_on: str
     reason: str
     seed: int
+    held_out: bool = False
 
-    def scorer(self, *, out_of_fold: bool = False) -> "CalibratedScorer":
-        """Return what judges with these models; out of fold, a query is scored by the model that never saw it."""
-        return CalibratedScorer(self, out_of_fold, self.threshold)
+    def out_of_fold(self) -> "Calibration":
+        """Return the same calibration with every query scored by a model that was not fitted on it."""
+        return replace(self, held_out=True)
+
+    @property
+    def takes_teacher_scores(self) -> bool:
+        """Whether the models need the teacher's scores; those fitted on other collections do."""
+        return self.fitted_on == OTHERS
+
+    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
+        """Return float64 in [0, 1], one a cell."""
+        slopes, offsets = self.models.lines
+        if not self.held_out:
+            return logistic(weighted(batch, cells, slopes[-1:]) + offsets[-1])
+        fold = fold_of(batch.query_rows, FOLDS, self.seed)
+        return logistic(weighted(batch, cells, slopes[fold]) + offsets[fold][cells.anchors.owners][cells.anchor])
+
+    def of_features(self, rows: np.ndarray) -> np.ndarray:
+        """Return P(false negative) of rows of `features` by the model fitted on every query, float64."""
+        return self.models.predict(rows, np.full(len(rows), FOLDS))
 
     def to_table(self) -> pa.Table:
         """Return the models as a table, one row each."""
         rows = [
             {
                 "fold": number if number < FOLDS else None,
-                **{name: getattr(self.models, name)[number].tolist() for name in ("mean", "scale", "weights", "bias")},
+                **{name: getattr(self.models, name)[number].tolist() for name in _ARRAYS},
                 "threshold": self.threshold,
                 "fitted_on": self.fitted_on,
                 "reason": self.reason,
@@ -86,180 +83,224 @@ class Calibration:
 
     @classmethod
     def from_table(cls, table: pa.Table, seed: int) -> "Calibration | None":
-        """Return the models of a table; None for an empty one."""
+        """Return the calibration stored in a table; None for an empty table."""
         if not table.num_rows:
             return None
         rows = table.to_pylist()
-        arrays = [np.array([row[name] for row in rows]) for name in ("mean", "scale", "weights", "bias")]
-        return cls(Logistic(*arrays), rows[0]["threshold"], rows[0]["fitted_on"], rows[0]["reason"], seed)
+        models = Logistic(*(np.array([row[name] for row in rows]) for name in _ARRAYS))
+        return cls(models, rows[0]["threshold"], rows[0]["fitted_on"], rows[0]["reason"], seed)
 
 
 @dataclass(frozen=True)
-class CalibratedScorer:
-    """Gives P(false negative) by a calibration's models."""
-
-    calibration: Calibration
-    out_of_fold: bool
-    threshold: float
-
-    @property
-    def by_teacher(self) -> bool:
-        """Whether it takes the teacher's scores: those of other collections' models were the teacher's."""
-        return self.calibration.fitted_on == OTHERS
-
-    def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
-        """Return float64 in [0, 1], one a cell."""
-        slopes, offsets = self.calibration.models.lines
-        if not self.out_of_fold:
-            return logistic(weighted(batch, cells, slopes[-1:]) + offsets[-1])
-        which = fold_of(batch.query_rows, FOLDS, self.calibration.seed)
-        return logistic(weighted(batch, cells, slopes[which]) + offsets[which][cells.anchors.owners][cells.anchor])
-
-    def of_features(self, evidence: np.ndarray) -> np.ndarray:
-        """Return P(false negative) of rows of `features`, float64, by the model that was fitted on every query."""
-        models = self.calibration.models
-        return models.predict(evidence, np.full(len(evidence), len(models.bias) - 1))
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """A scorer whose probabilities of some rows are known already, for trying many settings on them.
+class CachedScorer:
+    """A scorer with the probabilities of some rows already computed, for trying many settings on the same rows.
 
     Attributes:
-        rows: the rows; kept, so that no other batch can be taken for one of theirs.
-        values: the probabilities of the cells of each, by the identity of its batch.
+        rows: the rows; kept so that the identity of their batches stays unique.
+        values: the probabilities of each row's cells, by the identity of its batch.
         threshold: candidates with a higher probability are rejected.
     """
 
-    rows: Sequence[Hidden]
+    rows: Sequence[HiddenRows]
     values: dict[int, np.ndarray]
     threshold: float
-    by_teacher: bool = False  # what it remembers was asked for with the scores that it takes
+    takes_teacher_scores: bool = False  # `of` has already passed the scores that the model takes
 
     @classmethod
-    def of(cls, rows: Sequence[Hidden], scorer: Scorer) -> "Remembered":
-        """Return a scorer that gives what another one gives, for each positive by itself."""
-        cells = [Cells.of(part.batch, part.batch.positive_scores) for part in rows]
+    def of(cls, rows: Sequence[HiddenRows], scorer: Scorer) -> "CachedScorer":
+        """Return the cached probabilities of a scorer, with one anchor for each positive."""
         each = FilterConfig(anchor="each")
-        found = [probabilities_of(part.batch, own, each, scorer) for part, own in zip(rows, cells, strict=True)]
-        return cls(rows, {id(part.batch): p for part, p in zip(rows, found, strict=True)}, scorer.threshold)
+        values = {
+            id(part.batch): probabilities_of(part.batch, Cells.of(part.batch, part.batch.positive_scores), each, scorer)
+            for part in rows
+        }
+        return cls(rows, values, scorer.threshold)
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
-        """Return float64 in [0, 1], one a cell."""
+        """Return float64 in [0, 1], one a cell; the batch is one of the cached rows'."""
         return self.values[id(batch)]
 
 
-def hidden_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
-    """Yield the rows of the hidden-positive protocol, of that share of the queries that have several positives."""
-    depth = CandidateLimits.of(config.retrieve)
-    if config.rescore is not None and uses_rescored(config):
-        depth = replace(depth, scored=config.rescore.top_n)
-    drawn = _drawn(share, config.seed)
-    for batch, keys in pieces(drawn):
-        yield hide(batch, keys, depth, HIDINGS, config.seed, drawn(batch.query_rows))
-
-
-def _drawn(share: float, seed: int) -> Drawn:
-    """Return what draws a random share of the queries, from seed and row alone."""
-
-    def drawn(rows: np.ndarray) -> np.ndarray:
-        numbers = random_order(np.full(len(rows), seed ^ 0x7368, dtype=np.uint64), rows)
-        return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
-
-    return drawn
-
-
-def usable(pieces: Pieces) -> tuple[int, int, int]:
-    """Return (queries, queries with several positives, of their positives how many are among the candidates)."""
-    queries = several = hidden = 0
-    for batch, _ in pieces(columns=("query_row", "positive_rows", "doc_rows")):
-        many = batch.positives.lengths > 1
-        queries += len(batch)
-        several += int(many.sum())
-        hidden += int((batch.hideable & many[batch.owners]).sum())
-    return queries, several, hidden
-
-
-def enough(several: int, hidden: int) -> bool:
-    """Tell whether a collection's own labels can be fitted and measured on."""
-    return several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN
-
-
-def undrawn_rows(pieces: Pieces, config: Config, share: float) -> Iterator[Hidden]:
-    """Yield that share of the queries as they are, nothing hidden: for collections that allow no protocol."""
-    drawn = _drawn(share, config.seed)
-    for batch, keys in pieces(drawn):
-        yield whole(batch, keys, drawn(batch.query_rows))
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The rows that a collection is calibrated on.
-
-    Attributes:
-        rows: of the hidden-positive protocol; whole queries where it cannot be run.
-        measured: whether they hold hidden positives.
-        several: queries of the collection that have several positives.
-        hidden: how many of these positives are among the candidates.
-        why: what the collection's labels allow, in words.
-    """
-
-    rows: list[Hidden]
-    measured: bool
-    several: int
-    hidden: int
-    why: str
-
-    @classmethod
-    def of(cls, pieces: Pieces, config: Config) -> "Protocol":
-        """Return the rows of a collection's candidates, of a random part of the queries where there are many."""
-        queries, several, hidden = usable(pieces)
-        if enough(several, hidden):
-            rows = list(hidden_rows(pieces, config, MOST_QUERIES / several))
-            why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
-            return cls(rows, True, several, hidden, why)
-        rows = list(undrawn_rows(pieces, config, MOST_QUERIES / max(1, queries)))
-        why = (
-            f"only {several:,} queries have several positives, {hidden:,} of which are among the candidates "
-            f"({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
-        )
-        return cls(rows, False, several, hidden, why)
-
-
-def calibrate(protocol: Protocol, config: Config) -> Calibration:
-    """Return models fitted on the collection's own hidden positives, or those fitted on other collections.
-
-    Args:
-        protocol: the collection's rows.
-        config: the whole config.
-    """
-    models = _fit(protocol.rows, config) if protocol.measured else transferred()
+def calibrate(protocol: ProtocolRows, config: Config) -> Calibration:
+    """Return models fitted on the collection's own hidden positives, or on other collections if it has too few."""
+    models = _fit(protocol.rows, config) if protocol.measured else transferred_models()
     fitted_on = OWN if protocol.measured else OTHERS
+    found = Calibration(models, np.inf, fitted_on, protocol.why, config.seed)
     threshold, how = 1.0, "no threshold, since no rule uses it"
     if "calibrated" in rule_names(config.filter):
-        unset = Calibration(models, np.inf, fitted_on, protocol.why, config.seed).scorer(out_of_fold=True)
-        scorer = Remembered.of(protocol.rows, unset)
+        scorer = CachedScorer.of(protocol.rows, found.out_of_fold())
         threshold, how = set_threshold(protocol.rows, scorer, config, measured=protocol.measured)
-    return Calibration(models, threshold, fitted_on, f"{protocol.why}; {how}", config.seed)
+    return replace(found, threshold=threshold, reason=f"{protocol.why}; {how}")
 
 
-def _fit(rows: list[Hidden], config: Config) -> Logistic:
+def _fit(rows: list[HiddenRows], config: Config) -> Logistic:
     parts, labels, folds = [], [], []
     for hidden in rows:
         batch = hidden.batch
         others = batch.counted
-        cells = Cells.of(batch, batch.positive_scores)
-        parts.append(features(batch, cells)[others])
+        parts.append(features(batch, Cells.of(batch, batch.positive_scores))[others])
         labels.append((hidden.is_hidden | hidden.keys.is_relevant(batch))[others])
         folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[others]])
     x, y, fold = np.concatenate(parts), np.concatenate(labels), np.concatenate(folds)
     return stack([*(fit(x[fold != number], y[fold != number]) for number in range(FOLDS)), fit(x, y)])
 
 
-def transferred() -> Logistic:
-    """Return the models fitted on other collections, the same for every fold; see docs/calibration.md."""
+def transferred_models() -> Logistic:
+    """Return the model fitted on other collections, for every fold and for all; see docs/calibration.md.
+
+    Raises:
+        ValueError: transfer.json was fitted on other features than `NAMES`.
+    """
     data = json.loads((resources.files("hnmine.stages.filter") / "transfer.json").read_text(encoding="utf-8"))
     if data["features"] != list(NAMES):
         raise ValueError("transfer.json was fitted on other features; run tests/benchmarks/false_negatives.py --write")
-    one = Logistic(*(np.array([data[name]], dtype=np.float64) for name in ("mean", "scale", "weights", "bias")))
-    return stack([one] * (FOLDS + 1))
+    model = Logistic(*(np.array([data[name]], dtype=np.float64) for name in _ARRAYS))
+    return stack([model] * (FOLDS + 1))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The negatives that a threshold leads to.
+
+    Attributes:
+        rate: share of hidden positives among the chosen.
+        expected: mean P(false negative) of the chosen.
+        score: mean score of the chosen.
+        fill: chosen over wanted.
+    """
+
+    rate: float
+    expected: float
+    score: float
+    fill: float
+
+
+@dataclass(frozen=True)
+class KeptCells:
+    """The cells that a filter keeps of the protocol's rows, best first within each anchor.
+
+    Attributes:
+        anchors: number of anchors, including those without a kept cell.
+        anchor: the anchor of each cell, ascending.
+        probability: P(false negative) of each cell; 0 without a scorer, and where no threshold may reject the cell.
+        score: score of each cell's candidate.
+        is_hidden: whether each candidate is a hidden positive.
+    """
+
+    anchors: int
+    anchor: np.ndarray
+    probability: np.ndarray
+    score: np.ndarray
+    is_hidden: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[HiddenRows], config: FilterConfig, scorer: Scorer | None) -> "KeptCells":
+        """Return the cells that a filter keeps."""
+        parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool))]
+        anchors = 0
+        for hidden in rows:
+            found = hidden.verdicts(config, scorer)
+            keep = found.keep
+            at = found.cells.candidate[keep]
+            p = found.probabilities[keep] if found.probabilities is not None else np.zeros(len(at))
+            p = np.where(is_exempt(hidden.batch, config, hidden.keys)[at], 0, p)
+            parts.append((found.cells.anchor[keep] + anchors, p, hidden.batch.scores[at], hidden.is_hidden[at]))
+            anchors += len(found.cells.anchors.values)
+        return cls(anchors, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def outcome(self, threshold: float, n: int) -> Outcome:
+        """Return the outcome of choosing the n best cells of each anchor that do not exceed a threshold."""
+        below = np.flatnonzero(self.probability <= threshold)
+        chosen = below[choose(self.anchor[below], None, n)]
+        if not len(chosen):
+            return Outcome(0.0, 0.0, 0.0, 0.0)
+        rate, expected, score = (float(part[chosen].mean()) for part in (self.is_hidden, self.probability, self.score))
+        return Outcome(rate, expected, score, len(chosen) / max(1, n * self.anchors))
+
+
+def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *, measured: bool) -> tuple[float, str]:
+    """Return the threshold that a config asks for, and how it was set as text for the report.
+
+    With `max_false_negative_rate` it is the highest threshold whose rate is within that. Without it, `calibrated` takes
+    the threshold whose negatives are as hard as those of a 95% margin. `auto` takes half of that margin's rate, at
+    most `AUTO_RATE`, unless this would fill fewer rows than the margin does.
+
+    Args:
+        rows: rows of the protocol, or unhidden queries.
+        scorer: the model, out of fold.
+        config: the whole config.
+        measured: whether the rows have hidden positives; otherwise the rate is the mean P(false negative).
+    """
+    n, asked, auto = config.emit.num_negatives, resolve_auto(config.filter), config.filter.rule == "auto"
+    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
+    rate = asked.max_false_negative_rate
+    if rate is None:
+        kept = KeptCells.of(rows, _with(asked, rule="none"), scorer)
+        return threshold_as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
+    if auto and config.filter.max_false_negative_rate is None:
+        rate = min(rate, (margin.rate if measured else margin.expected) / 2)
+    others = [name for name in rule_names(asked) if name != "calibrated"]
+    kept = KeptCells.of(rows, _with(asked, rule=others or "none"), scorer)
+    threshold, how = _threshold_within(kept, rate, n, measured=measured)
+    if auto and kept.outcome(threshold, n).fill < margin.fill:
+        how = f"threshold that fills as many rows as a 95% margin ({margin.fill:.2f})"
+        return _threshold_as_full(kept, margin.fill, n), how
+    return threshold, how
+
+
+def _with(config: FilterConfig, **changed: Any) -> FilterConfig:
+    """Return a filter with other rules, and with one anchor for each positive, since a row knows only one."""
+    return config.model_copy(update={"anchor": "each"} | changed)
+
+
+def _grid(kept: KeptCells) -> np.ndarray:
+    if not len(kept.probability):
+        return np.ones(1)
+    return np.unique(np.quantile(kept.probability, np.linspace(0, 1, STEPS + 1)))
+
+
+def _threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool) -> tuple[float, str]:
+    """Return the highest threshold whose rate is at most `rate`; the grid is refined above it."""
+    name = "measured" if measured else "expected"
+
+    def is_within(step: float) -> bool:
+        found = kept.outcome(step, n)
+        return (found.rate if measured else found.expected) <= rate
+
+    steps = _grid(kept)
+    found = float(steps[0])
+    if not is_within(found):
+        return found, f"no threshold has a {name} rate within {rate:.3g}; the strictest one was taken"
+    for _ in range(3):
+        last = int(np.flatnonzero([is_within(step) for step in steps])[-1])
+        found = float(steps[last])
+        steps = np.linspace(found, steps[min(last + 1, len(steps) - 1)], STEPS // 4 + 1)
+    return found, f"highest threshold with a {name} rate of at most {rate:.3g}"
+
+
+def _threshold_as_full(kept: KeptCells, fill: float, n: int) -> float:
+    """Return the lowest threshold that fills at least that share of the rows; the highest one if none does."""
+    steps = _grid(kept)
+    found = float(steps[-1])
+    for _ in range(3):
+        enough = np.flatnonzero([kept.outcome(step, n).fill >= fill for step in steps])
+        if not len(enough):
+            break
+        first = int(enough[0])
+        found = float(steps[first])
+        steps = np.linspace(steps[max(0, first - 1)], found, STEPS // 4 + 1)
+    return found
+
+
+def threshold_as_hard(kept: KeptCells, target: float, n: int) -> float:
+    """Return the threshold whose negatives have the mean score nearest to `target`; the grid is refined twice."""
+
+    def nearest(steps: np.ndarray) -> int:
+        return int(np.argmin([abs(kept.outcome(step, n).score - target) for step in steps]))
+
+    steps = _grid(kept)
+    for _ in range(2):
+        best = nearest(steps)
+        low, high = steps[max(0, best - 1)], steps[min(len(steps) - 1, best + 1)]
+        steps = np.concatenate([[steps[best]], np.linspace(low, high, STEPS // 4)])
+    return float(steps[nearest(steps)])

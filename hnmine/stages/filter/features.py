@@ -1,4 +1,4 @@
-"""The evidence that a candidate is a false negative, cell by cell, on scales that do not depend on the collection."""
+"""Features of the P(false negative) model, one row a cell, on scales that do not depend on the collection."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from hnmine.science.standardise import against, within
 from hnmine.stages.filter.candidates import Batch, Cells
 
 _PARTS: dict[str, tuple[str, int]] = {
-    "score": ("score", 0),                       # s against the query's random documents
-    "score_to_anchor": ("score", -1),            # s - s+, the same scale
-    "anchor": ("", 1),                           # s+ against the query's random documents
-    "similarity": ("similarity", 0),             # largest sim(d, d+), against the positive's random documents
+    "score": ("score", 0),                       # s, in deviations of the query's background
+    "score_to_anchor": ("score", -1),            # s - s+ on the same scale
+    "anchor": ("", 1),                           # s+ on the same scale
+    "similarity": ("similarity", 0),             # max over P of sim(d, d+), in deviations of the positive's background
     "log_rank": ("log_rank", 0),
-    "score_in_list": ("score_in_list", 0),       # z(s) among the query's own candidates
-    "similarity_in_list": ("similarity_in_list", 0),  # z(sim) likewise
+    "score_in_list": ("score_in_list", 0),       # z(s) within the query's candidates
+    "similarity_in_list": ("similarity_in_list", 0),
     "both_in_list": ("both_in_list", 0),         # z(s) z(sim)
     "similarity_to_anchor": ("similarity", -1),
     "query_words": ("query_words", 0),           # share of the query's word weight that the candidate holds
@@ -20,15 +20,19 @@ _PARTS: dict[str, tuple[str, int]] = {
     "positive_words": ("positive_words", 0),     # largest weighted word overlap with a positive
     "positive_words_in_list": ("positive_words_in_list", 0),
 }  # fmt: skip
-"""Each feature of a cell: a measure of its candidate (none: 0), and how often its anchor is added to it."""
+"""Each feature as (measure of the candidate, or "" for none; factor of the anchor that is added to it)."""
 NAMES = tuple(_PARTS)
+
+IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")
+"""The quantities of `Batch` that are standardised within a query's candidates."""
+InList = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def two_sided(batch: Batch) -> np.ndarray:
-    """Return z(s) + z(max_P sim(d, d+)) of each candidate, each standardised within its query's own candidates.
+    """Return z(s) + z(max over P of sim(d, d+)) of each candidate, each standardised within its query's candidates.
 
-    Labelled positives do not count in mean and deviation. This project's rule: measured against the positive document
-    as well as against the query.
+    Labelled positives are left out of mean and deviation. This project's rule: a candidate is compared with the
+    positive document as well as with the query.
 
     Returns:
         float64, shape (candidates,).
@@ -37,28 +41,23 @@ def two_sided(batch: Batch) -> np.ndarray:
 
 
 def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
-    """Return values standardised within each query's retrieved candidates, labelled positives not counted.
+    """Return values standardised by each query's retrieved candidates, labelled positives left out; float64.
 
-    What was not retrieved gets no lower a value than the least of those: further down nothing is known.
+    A document that was not retrieved gets at least the lowest value of those candidates, since nothing is known of
+    the ranking below them.
     """
     counted = batch.counted
-    if batch.listed is None:
-        return np.asarray(within(values, batch.owners, counted, len(batch)))
-    counted = counted & batch.listed
-    least = np.full(len(batch), np.inf)
-    np.minimum.at(least, batch.owners[counted], values[counted])
-    floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
-    raised = np.where(batch.listed, values, np.maximum(values, floor))
-    return np.asarray(within(raised, batch.owners, counted, len(batch)))
+    if batch.listed is not None:
+        counted = counted & batch.listed
+        least = np.full(len(batch), np.inf)
+        np.minimum.at(least, batch.owners[counted], values[counted])
+        floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
+        values = np.where(batch.listed, values, np.maximum(values, floor))
+    return np.asarray(within(values, batch.owners, counted, len(batch)))
 
 
-IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")
-"""What is standardised within a query's candidates, by the names of `Batch`."""
-InList = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def measures(batch: Batch) -> dict[str, np.ndarray]:
-    """Return what the features of a cell are made of, one value a candidate, float64 or float32, by name."""
+def _measures(batch: Batch) -> dict[str, np.ndarray]:
+    """Return the measures that features consist of by name, one value a candidate, float64 or float32."""
     owners = batch.owners
     place = batch.positives.places(owners)
     spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
@@ -67,10 +66,10 @@ def measures(batch: Batch) -> dict[str, np.ndarray]:
         _in_list(batch, batch.scores), _in_list(batch, batch.similarity),
         _in_list(batch, batch.query_overlaps), _in_list(batch, batch.overlap),
     )  # fmt: skip
-    return _measures(score, batch.most(spread), batch.ranks, (batch.query_overlaps, batch.overlap), in_list)
+    return _named(score, batch.most(spread), batch.ranks, (batch.query_overlaps, batch.overlap), in_list)
 
 
-def _measures(
+def _named(
     score: np.ndarray, similarity: np.ndarray, rank: np.ndarray, words: tuple[np.ndarray, np.ndarray], in_list: InList
 ) -> dict[str, np.ndarray]:
     z_score, z_similarity, z_query_words, z_positive_words = in_list
@@ -89,18 +88,18 @@ def _measures(
 
 
 def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
-    """Return s+ of each anchor against its query's random documents."""
+    """Return each anchor score in deviations of its query's background, float64."""
     query = cells.anchors.owners
     return against(cells.anchors.values, batch.background_mean[query], batch.background_std[query])
 
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:
-    """Return the evidence of each cell, float64, shape (cells, len(NAMES))."""
-    found = {name: values[cells.candidate] for name, values in measures(batch).items()}
-    return _assembled(found, _anchors(batch, cells)[cells.anchor])
+    """Return the features of each cell, float64, shape (cells, len(NAMES))."""
+    found = {name: values[cells.candidate] for name, values in _measures(batch).items()}
+    return _features(found, _anchors(batch, cells)[cells.anchor])
 
 
-def columns(
+def assemble_features(
     score: np.ndarray,
     anchor: np.ndarray,
     similarity: np.ndarray,
@@ -108,47 +107,46 @@ def columns(
     words: tuple[np.ndarray, np.ndarray],
     in_list: InList,
 ) -> np.ndarray:
-    """Return the evidence of some cells, float64, shape (cells, len(NAMES)); all arguments (cells,).
+    """Return the features of cells from their measures, float64, shape (cells, len(NAMES)); all arguments (cells,).
 
     Args:
-        score: s against the query's random documents.
-        anchor: s+ likewise.
-        similarity: largest sim(d, d+), against the positive's random documents.
-        rank: from 1.
+        score: s, in deviations of the query's background.
+        anchor: s+ on the same scale.
+        similarity: max over P of sim(d, d+), in deviations of the positive's background.
+        rank: rank from 1.
         words: share of the query's word weight, and largest overlap with a positive.
-        in_list: z of what `IN_LIST` names, within the query's own candidates.
+        in_list: z of the quantities of `IN_LIST` within the query's candidates.
     """
-    return _assembled(_measures(score, similarity, rank, words, in_list), anchor)
+    return _features(_named(score, similarity, rank, words, in_list), anchor)
 
 
-def _assembled(found: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
-    """Return the features of cells out of their measures and anchors, all (cells,)."""
+def _features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
     out = np.zeros((len(NAMES), len(anchor)))
     for column, (measure, times) in zip(out, _PARTS.values(), strict=True):
         if measure:
-            column += found[measure]
+            column += measures[measure]
         if times:
             column += times * anchor
     return np.ascontiguousarray(out.T)
 
 
 def weighted(batch: Batch, cells: Cells, slopes: np.ndarray) -> np.ndarray:
-    """Return the weighted sum of each cell's features: slopes . features, without making the features cell by cell.
+    """Return the weighted sum of each cell's features, slopes . features, without building the features.
 
-    Most features are of the candidate alone, whatever the anchor, and the others are sums: so the sum is one of the
-    candidate plus one of the anchor.
+    Every feature is a measure of the candidate plus a multiple of the anchor, so the sum splits into one term a
+    candidate and one term an anchor.
 
     Args:
         batch: candidates.
-        cells: its cells.
-        slopes: float64, shape (queries, len(NAMES)), or (1, len(NAMES)) for all queries alike.
+        cells: cells of the batch.
+        slopes: float64, shape (queries, len(NAMES)), or (1, len(NAMES)) for all queries.
 
     Returns:
         float64, one a cell.
     """
     alike = len(slopes) == 1
-    of_candidates, found = np.zeros(len(batch.scores)), measures(batch)
-    for name, values in found.items():
+    of_candidates = np.zeros(len(batch.scores))
+    for name, values in _measures(batch).items():
         slope = slopes[:, [measure == name for measure, _ in _PARTS.values()]].sum(axis=1)
         of_candidates += values * (slope if alike else slope[batch.owners])
     slope = (slopes * [times for _, times in _PARTS.values()]).sum(axis=1)

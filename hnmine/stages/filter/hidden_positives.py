@@ -1,30 +1,46 @@
-"""The hidden-positive protocol: mine with one positive known and the others hidden, and see what is caught.
+"""The hidden-positive protocol: candidates of queries with one positive known and their other positives hidden.
 
-A query with two or more labelled positives carries its own test. One positive stays known, the others become
-unlabelled candidates like any other. Whatever the filter then chooses from among them is a measured false negative.
+A query with two or more labelled positives is its own test. One positive stays known, the others become unlabelled
+candidates like any other. Each of them that a filter keeps and that is chosen is a measured false negative.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.ordering import count_before
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import FilterConfig
+from hnmine.config import Config, FilterConfig
 from hnmine.science.hidden_positives import pick_known
+from hnmine.science.random_rows import sample_share
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.verdicts import Judgement, Scorer, TextKeys, checked, judge
+from hnmine.stages.filter.verdicts import Scorer, TextKeys, Verdicts, check_codes, give_verdicts
+from hnmine.stages.rescore.rescored import uses_rescored
+
+HIDINGS = 3
+"""How many times a query is used at most, each time with another positive known."""
+ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
+"""With fewer queries or hidden positives than these, neither a fit nor a rate is meaningful."""
+MOST_QUERIES = 2000
+"""More queries change neither fit nor rate; the limit bounds memory and time."""
+
+QueryFilter = Callable[[np.ndarray], np.ndarray]
+"""Query rows, int64 -> whether each is wanted, bool."""
+CandidateReader = Callable[[QueryFilter | None, Sequence[str] | None], Iterator[tuple[Batch, TextKeys]]]
+"""Yields the candidates of a run with their text keys, some queries at a time: see `FilterInputs.batches`."""
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """Candidates with all but one positive of each query hidden.
+class HiddenRows:
+    """Candidates of some queries, each row with one positive known and the query's other positives hidden.
 
     Attributes:
-        batch: one row a hiding; its only positive is the one that stays known.
+        batch: one row for each (query, known positive).
         keys: the text keys of the same rows.
-        query: which query of the original batch each row comes from, int64.
+        query: the query of each row, a position in the original batch, int64.
         is_hidden: whether each candidate of the batch is a hidden positive, bool.
     """
 
@@ -34,155 +50,141 @@ class Hidden:
     is_hidden: np.ndarray
     _checks: dict[Any, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
-    def judge(self, config: FilterConfig, scorer: Scorer | None) -> Judgement:
-        """Return the verdicts; the checks that all settings of a sweep share are made once."""
+    def verdicts(self, config: FilterConfig, scorer: Scorer | None) -> Verdicts:
+        """Return the verdicts; the checks before all rules are kept for other settings that share them."""
         shared = (
             config.ranks, config.max_positive_similarity, config.max_query_similarity, config.judged_negatives,
         )  # fmt: skip
         if shared not in self._checks:
-            self._checks[shared] = checked(self.batch, config, self.keys)
-        return judge(self.batch, config, self.keys, scorer, self._checks[shared])
+            self._checks[shared] = check_codes(self.batch, config, self.keys)
+        return give_verdicts(self.batch, config, self.keys, scorer, self._checks[shared])
 
 
-def hide(batch: Batch, keys: TextKeys, depth: CandidateLimits, hidings: int, seed: int, drawn: np.ndarray) -> Hidden:
-    """Return a batch in which each query with several positives stands `hidings` times, each time with one known.
+def hide(
+    batch: Batch, keys: TextKeys, depth: CandidateLimits, hidings: int, seed: int, sampled: np.ndarray
+) -> HiddenRows:
+    """Return the hidden rows of a batch: each sampled query with several positives up to `hidings` times.
 
     Args:
         batch: candidates with their labels.
         keys: text keys of its queries.
-        depth: candidates a hidden row keeps, its known positive not counted, as a real retrieval would.
-        hidings: how often a query is used at most, each time with another positive.
+        depth: candidates that a row keeps, its known positive not counted: as many as retrieval would have found.
+        hidings: rows of a query at most, each with another known positive.
         seed: of the choice of known positives, together with the query's row.
-        drawn: bool, one a query: which may be used.
+        sampled: bool, shape (queries,): the queries that may be used.
     """
-    query, known = pick_known(batch.query_rows, np.where(drawn, batch.positives.lengths, 0), hidings, seed)
+    query, known = pick_known(batch.query_rows, np.where(sampled, batch.positives.lengths, 0), hidings, seed)
     at = batch.positives.offsets[:-1][query] + known
-    candidates = batch.candidates.take(query)
-    places = batch.candidates.places(query)
     known_rows = batch.positives.values[at]
-    widths = batch.positives.lengths[batch.owners]
-    starts = np.cumsum(widths) - widths
+    found = _positions(batch.candidates, query)
+    is_known = batch.candidates.values[found.values] == known_rows[found.owners]
     if batch.permitted is not None:
-        may = batch.permitted[starts[places] + known[candidates.owners]]
-        may |= candidates.values == known_rows[candidates.owners]
-        lengths = np.bincount(candidates.owners[may], minlength=len(query))
-        candidates, places = Ragged.from_lengths(candidates.values[may], lengths), places[may]
-    is_known = candidates.values == known_rows[candidates.owners]
-    keep = _stay(batch, candidates, places, is_known, depth)
-    lengths = np.bincount(candidates.owners[keep], minlength=len(query))
-    candidates, places = Ragged.from_lengths(candidates.values[keep], lengths), places[keep]
-    one = Ragged.from_lengths(known_rows, np.ones(len(query), dtype=np.int64))
-    hidden = Batch(
-        query_rows=batch.query_rows[query],
-        positives=one,
-        positive_scores=one.with_values(batch.positive_scores.values[at]),
-        candidates=candidates,
-        scores=_scored(batch, (candidates, places), candidates.values == known_rows[candidates.owners], depth),
-        ranks=batch.ranks[places],
-        similarities=batch.similarities[starts[places] + known[candidates.owners]],
-        query_overlaps=batch.query_overlaps[places],
-        positive_overlaps=batch.positive_overlaps[starts[places] + known[candidates.owners]],
-        background_mean=batch.background_mean[query],
-        background_std=batch.background_std[query],
-        positive_background_mean=batch.positive_background_mean[at],
-        positive_background_std=batch.positive_background_std[at],
-        **_guide(batch, places, one, at),
-        source_ranks=batch.source_ranks[places],
-        teacher=batch.teacher.take(query, places, one, at) if batch.teacher is not None else None,
-    )
-    hidden_keys = keys.take(query)
-    is_hidden = batch.is_positive[places] & (candidates.values != known_rows[candidates.owners])
-    return Hidden(hidden, hidden_keys, query, is_hidden)
+        permitted = batch.permitted[batch.first_pairs(found.values) + known[found.owners]] | is_known
+        found, is_known = _filter(found, permitted), is_known[permitted]
+    stays = _stays(batch, found, is_known, depth)
+    found, is_known = _filter(found, stays), is_known[stays]
+    hidden = batch.select(query, Ragged.from_lengths(at, np.ones(len(at), dtype=np.int64)), found)
+    if depth.scored is not None:
+        beyond = ~is_known & (_others_before(batch, found, is_known) >= depth.scored)
+        hidden = replace(hidden, scores=np.where(beyond, np.float32(np.nan), hidden.scores))
+    return HiddenRows(hidden, keys.take(query), query, batch.is_positive[found.values] & ~is_known)
 
 
-def _guide(batch: Batch, places: np.ndarray, positives: Ragged, at: np.ndarray) -> dict[str, Any]:
-    """Return the guide's scores of some candidates and positives; empty ones where there is no guide.
+def unhidden(batch: Batch, keys: TextKeys, sampled: np.ndarray) -> HiddenRows:
+    """Return the sampled queries (bool, shape (queries,)) unchanged, with no positive hidden."""
+    rows = np.flatnonzero(sampled)
+    chosen = batch.select(rows, _positions(batch.positives, rows), _positions(batch.candidates, rows))
+    return HiddenRows(chosen, keys.take(rows), rows, np.zeros(len(chosen.scores), dtype=bool))
+
+
+def _positions(lists: Ragged, rows: np.ndarray) -> Ragged:
+    """Return the positions in `lists.values` of each row's values."""
+    return Ragged.from_lengths(lists.places(rows), lists.lengths[rows])
+
+
+def _filter(lists: Ragged, keep: np.ndarray) -> Ragged:
+    """Return the lists with only the values where `keep` (bool, one a value) is true."""
+    return Ragged.from_lengths(lists.values[keep], np.bincount(lists.owners[keep], minlength=len(lists)))
+
+
+def _stays(batch: Batch, found: Ragged, is_known: np.ndarray, depth: CandidateLimits) -> np.ndarray:
+    """Return whether retrieval would find each candidate if it knew one positive a row, bool.
 
     Args:
-        batch: what they are taken from.
-        places: int64, positions of the candidates.
-        positives: lists of the lengths wanted.
-        at: int64, positions of the positives in these lists.
-    """
-    scores = batch.guide_positive_scores.values
-    if not batch.has_guide:
-        none = Ragged(scores, np.zeros(len(positives) + 1, dtype=np.int64))
-        return {"guide_scores": batch.guide_scores, "guide_positive_scores": none}
-    return {"guide_scores": batch.guide_scores[places], "guide_positive_scores": positives.with_values(scores[at])}
-
-
-def _stay(
-    batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray, depth: CandidateLimits
-) -> np.ndarray:
-    """Return which candidates a retrieval would find that knows one positive a row; the others of them take places.
-
-    Args:
-        batch: what the candidates are taken from.
-        candidates: documents of each hidden row.
-        places: int64, one a candidate: its position in the batch.
-        is_known: bool, likewise: the row's known positive.
+        batch: the original batch.
+        found: for each row, positions of candidates in the batch.
+        is_known: bool, one a position: the row's known positive, which takes no place.
         depth: how far down the lists go.
     """
-    if not depth.depths or not len(places):
-        return _others_before(batch, candidates, places, is_known) < depth.top_k
-    ranks = batch.source_ranks[places]
-    found = CandidatePool(candidates.owners, candidates.values, np.zeros(ranks.shape, dtype=np.float32), ranks)
-    return depth.cut(found, is_known)[1]
+    if not depth.depths or not len(found.values):
+        return _others_before(batch, found, is_known) < depth.top_k
+    ranks = batch.source_ranks[found.values]
+    documents = batch.candidates.values[found.values]
+    pooled = CandidatePool(found.owners, documents, np.zeros(ranks.shape, dtype=np.float32), ranks)
+    return depth.cut(pooled, is_known)[1]
 
 
-def _scored(batch: Batch, found: tuple[Ragged, np.ndarray], is_known: np.ndarray, depth: CandidateLimits) -> np.ndarray:
-    """Return the candidates' scores, NaN for those that would not be rescored where one positive a row is known.
-
-    Positives are always rescored; a hidden one has a score where it is among the teacher's best, as any candidate.
-    """
-    candidates, places = found
-    scores = batch.scores[places]
-    if depth.scored is None:
-        return np.asarray(scores)
-    beyond = ~is_known & (_others_before(batch, candidates, places, is_known) >= depth.scored)
-    return np.asarray(np.where(beyond, np.float32(np.nan), scores))
-
-
-def _others_before(batch: Batch, candidates: Ragged, places: np.ndarray, is_known: np.ndarray) -> np.ndarray:
-    """Return for each candidate how many that are not known stand before it in the teacher's order, int64."""
+def _others_before(batch: Batch, found: Ragged, is_known: np.ndarray) -> np.ndarray:
+    """Return how many candidates other than the known positive precede each one in the teacher's order, int64."""
     if batch.teacher is None:  # candidates are in that order
-        return np.asarray(_running_count(~is_known, candidates) - ~is_known)
-    order = np.lexsort((batch.ranks[places], candidates.owners))
-    counts = np.empty(len(places), dtype=np.int64)
-    counts[order] = _running_count(~is_known[order], candidates) - ~is_known[order]
+        return count_before(~is_known, found.owners)
+    order = np.lexsort((batch.ranks[found.values], found.owners))
+    counts = np.empty(len(order), dtype=np.int64)
+    counts[order] = count_before(~is_known[order], found.owners)
     return counts
 
 
-def _running_count(flags: np.ndarray, lists: Ragged) -> np.ndarray:
-    """Return for each value how many flags of its list are set up to and including it."""
-    total = np.cumsum(flags)
-    before = np.concatenate([[0], total])[lists.offsets[:-1]]
-    return np.asarray(total - before[lists.owners])
+def hidden_rows(read: CandidateReader, config: Config, share: float) -> Iterator[HiddenRows]:
+    """Yield the hidden rows of a random share of the queries that have several positives."""
+    depth = CandidateLimits.of(config.retrieve)
+    if config.rescore is not None and uses_rescored(config):
+        depth = replace(depth, scored=config.rescore.top_n)
+    sampled = _sampled(share, config)
+    for batch, keys in read(sampled, None):
+        yield hide(batch, keys, depth, HIDINGS, config.seed, sampled(batch.query_rows))
 
 
-def whole(batch: Batch, keys: TextKeys, drawn: np.ndarray) -> Hidden:
-    """Return the drawn queries (bool, one a query) as they are, nothing hidden."""
-    rows = np.flatnonzero(drawn)
-    places, positive_places = batch.candidates.places(rows), batch.positives.places(rows)
-    widths = batch.positives.lengths[batch.owners]
-    pairs = Ragged.from_lengths(np.arange(int(widths.sum())), widths).places(places)
-    positives = batch.positives.take(rows)
-    chosen = Batch(
-        query_rows=batch.query_rows[rows],
-        positives=positives,
-        positive_scores=batch.positive_scores.take(rows),
-        candidates=batch.candidates.take(rows),
-        scores=batch.scores[places],
-        ranks=batch.ranks[places],
-        similarities=batch.similarities[pairs],
-        query_overlaps=batch.query_overlaps[places],
-        positive_overlaps=batch.positive_overlaps[pairs],
-        background_mean=batch.background_mean[rows],
-        background_std=batch.background_std[rows],
-        positive_background_mean=batch.positive_background_mean[positive_places],
-        positive_background_std=batch.positive_background_std[positive_places],
-        **_guide(batch, places, positives, positive_places),
-        source_ranks=batch.source_ranks[places],
-        teacher=batch.teacher.take(rows, places, positives, positive_places) if batch.teacher is not None else None,
-    )
-    return Hidden(chosen, keys.take(rows), rows, np.zeros(len(places), dtype=bool))
+def _sampled(share: float, config: Config) -> QueryFilter:
+    return lambda rows: sample_share(rows, share, config.seed)
+
+
+def count_usable(read: CandidateReader) -> tuple[int, int, int]:
+    """Return (queries, queries with several positives, how many of their positives are among the candidates)."""
+    queries = several = hidden = 0
+    for batch, _ in read(None, ("query_row", "positive_rows", "doc_rows")):
+        many = batch.positives.lengths > 1
+        queries += len(batch)
+        several += int(many.sum())
+        hidden += int((batch.hideable & many[batch.owners]).sum())
+    return queries, several, hidden
+
+
+@dataclass(frozen=True)
+class ProtocolRows:
+    """The rows that a collection's filter is calibrated and measured on.
+
+    Attributes:
+        rows: rows of the hidden-positive protocol; unhidden queries where there are too few labels for it.
+        measured: whether the rows have hidden positives.
+        several: queries of the collection that have several positives.
+        hidden: how many of these positives are among the candidates.
+        why: how many labels the collection has, as text for the report.
+    """
+
+    rows: list[HiddenRows]
+    measured: bool
+    several: int
+    hidden: int
+    why: str
+
+    @classmethod
+    def of(cls, read: CandidateReader, config: Config) -> "ProtocolRows":
+        """Return the rows of a collection, of a random sample of about `MOST_QUERIES` where it has more queries."""
+        queries, several, hidden = count_usable(read)
+        why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
+        if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
+            return cls(list(hidden_rows(read, config, MOST_QUERIES / several)), True, several, hidden, why)
+        sampled = _sampled(MOST_QUERIES / max(1, queries), config)
+        rows = [unhidden(batch, keys, sampled(batch.query_rows)) for batch, keys in read(sampled, None)]
+        why = f"only {why} ({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
+        return cls(rows, False, several, hidden, why)

@@ -1,72 +1,26 @@
-"""filter: a verdict for every candidate. Nothing is dropped, so another margin costs seconds and no retrieval."""
+"""The stage filter: a verdict for every candidate. No candidate is dropped, so other settings need no new retrieval."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.config import FilterConfig
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
-from hnmine.stages.filter.advice import empty_rows
-from hnmine.stages.filter.bad_positives import standings
-from hnmine.stages.filter.calibration import Protocol, calibrate
-from hnmine.stages.filter.candidates import Batch, nest_lists, verdict_codes
-from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterState, pieces, read_calibration, setup
-from hnmine.stages.filter.verdicts import CODES, TextKeys, judge, rule_names
+from hnmine.stages.filter.bad_positives import positive_percentiles
+from hnmine.stages.filter.calibration import calibrate
+from hnmine.stages.filter.candidates import Batch, nest_lists
+from hnmine.stages.filter.hidden_positives import ProtocolRows
+from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
+from hnmine.stages.filter.verdicts import CODES, TextKeys, give_verdicts, rule_names, verdict_codes
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.filter import CALIBRATION, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
-
-
-def _plan(context: RunContext, key: str) -> list[Item]:
-    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("filter"), key)
-
-
-def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
-    rows = Shards(context.reading("retrieve"), CANDIDATES).rows
-    output = context.folder("filter") / "calibration" / CALIBRATION_FILE
-    return [Item(output, rows=rows, key=item_key(key, "calibrate", 0, rows))]
-
-
-def _calibrate(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    if not context.config.filter.gives_probabilities:
-        return CALIBRATION.empty_table()
-    return calibrate(Protocol.of(setup(context).pieces, context.config), context.config).to_table()
-
-
-def _setup_judge(context: RunContext) -> FilterState:
-    calibration = read_calibration(context.folder("filter"), context.config.seed)
-    return setup(context, calibration.scorer() if calibration else None)
-
-
-def _process(state: FilterState, item: Item, tick: Tick) -> pa.Table:
-    table = state.read(item.number)
-    parts = [JUDGED.empty_table()]
-    for _, piece in pieces(table):
-        parts.append(_judged(piece, state, state.keys(piece.column("query_row").to_numpy())))
-        tick(piece.num_rows)
-    return pa.concat_tables(parts)
-
-
-def _judged(table: pa.Table, state: FilterState, keys: TextKeys) -> pa.Table:
-    batch = Batch.from_table(table)
-    judged = judge(batch, state.config.filter, keys, state.scorer)
-    cells = judged.cells
-    names = pa.DictionaryArray.from_arrays(pa.array(judged.codes), pa.array(list(VERDICTS))).cast(pa.string())
-    columns = [*table.select(CANDIDATES.names).columns, cells.anchors.to_arrow(pa.float32()), cells.nest(batch, names)]
-    if judged.probabilities is None:
-        empty = Ragged(np.zeros(0, dtype=np.float32), np.zeros(len(cells.anchors.values) + 1, dtype=np.int64))
-        inner = empty.to_arrow(pa.float32())
-        columns.append(nest_lists(cells.anchors.offsets, inner))
-    else:
-        columns.append(cells.nest(batch, pa.array(judged.probabilities.astype(np.float32))))
-    columns.append(batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()))
-    columns.append(standings(batch).to_arrow(pa.float32()))
-    return pa.Table.from_arrays(columns, schema=JUDGED)
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -79,28 +33,125 @@ def _parts(context: RunContext) -> dict[str, Any]:
     return parts
 
 
-def _counted(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
-    """Return of a shard how many cells have each verdict, how many anchors there are, and how many keep nothing."""
-    column = shards.read(number, ["verdicts"]).column(0)
-    codes = verdict_codes(column)
-    lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
-    before, ends = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])]), np.cumsum(lengths)
-    nothing = int((before[ends] == before[ends - lengths]).sum())
-    return np.bincount(codes, minlength=len(VERDICTS)), len(ends), nothing
+def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
+    rows = Shards(context.reading("retrieve"), CANDIDATES).rows
+    output = context.folder("filter") / "calibration" / CALIBRATION_FILE
+    return [Item(output, rows=rows, key=item_key(key, "calibrate", 0, rows))]
+
+
+def _calibrate(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    if not context.config.filter.gives_probabilities:
+        return CALIBRATION.empty_table()
+    protocol = ProtocolRows.of(FilterInputs.open(context).batches, context.config)
+    return calibrate(protocol, context.config).to_table()
+
+
+def _plan(context: RunContext, key: str) -> list[Item]:
+    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("filter"), key)
+
+
+def _setup(context: RunContext) -> FilterInputs:
+    return FilterInputs.open(context, read_calibration(context.folder("filter"), context.config.seed))
+
+
+def _process(inputs: FilterInputs, item: Item, tick: Tick) -> pa.Table:
+    parts = [JUDGED.empty_table()]
+    for piece in slices(inputs.read(item.number)):
+        parts.append(_with_verdicts(piece, inputs, inputs.keys(piece.column("query_row").to_numpy())))
+        tick(piece.num_rows)
+    return pa.concat_tables(parts)
+
+
+def _with_verdicts(table: pa.Table, inputs: FilterInputs, keys: TextKeys) -> pa.Table:
+    batch = Batch.from_table(table)
+    found = give_verdicts(batch, inputs.config.filter, keys, inputs.scorer)
+    cells = found.cells
+    names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
+    if found.probabilities is None:
+        none = nest_lists(np.zeros(len(cells.anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
+        probabilities = nest_lists(cells.anchors.offsets, none)
+    else:
+        probabilities = cells.nest(batch, pa.array(found.probabilities.astype(np.float32)))
+    columns = [
+        *table.select(CANDIDATES.names).columns,
+        cells.anchors.to_arrow(pa.float32()),
+        cells.nest(batch, names),
+        probabilities,
+        batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()),
+        positive_percentiles(batch).to_arrow(pa.float32()),
+    ]
+    return pa.Table.from_arrays(columns, schema=JUDGED)
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("filter"), JUDGED_CODED)
-    found = in_threads(lambda number: _counted(shards, number), range(len(shards)))
+    found = in_threads(lambda number: _counts(shards, number), range(len(shards)))
     totals = sum((total for total, _, _ in found), np.zeros(len(VERDICTS), dtype=np.int64))
-    anchors, empty = sum(count for _, count, _ in found), sum(count for _, _, count in found)
     rescored = uses_rescored(context.config)
-    verdicts = {
-        name: total for name, total in zip(VERDICTS, totals.tolist(), strict=True) if rescored or name != NOT_RESCORED
+    counts = {
+        "queries": shards.rows,
+        "anchors": sum(anchors for _, anchors, _ in found),
+        "anchors_without_candidates": sum(empty for _, _, empty in found),
+        "verdicts": {
+            name: total
+            for name, total in zip(VERDICTS, totals.tolist(), strict=True)
+            if rescored or name != NOT_RESCORED
+        },
     }
-    counts = {"queries": shards.rows, "anchors": anchors, "anchors_without_candidates": empty, "verdicts": verdicts}
     warning = empty_rows(counts, context.config.filter)
     return counts | ({"warning": warning} if warning else {})
+
+
+def _counts(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
+    """Return the counts of a shard: cells with each verdict, anchors, and anchors without a kept candidate."""
+    column = shards.read(number, ["verdicts"]).column(0)
+    codes = verdict_codes(column)
+    lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
+    before, ends = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])]), np.cumsum(lengths)
+    empty = int((before[ends] == before[ends - lengths]).sum())
+    return np.bincount(codes, minlength=len(VERDICTS)), len(ends), empty
+
+
+_MARGINS = ("margin", "percent", "adaptive")
+_CHECKS = {
+    "near_copy_of_positive": "raise filter.max_positive_similarity",
+    "near_copy_of_query": "raise filter.max_query_similarity",
+    "outside_ranks": "widen filter.ranks",
+}
+_NOT_BY_SETTINGS = (
+    "keep", "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
+)  # fmt: skip
+"""Verdicts that no setting changes."""
+
+
+def empty_rows(counts: Mapping[str, Any], config: FilterConfig) -> str | None:
+    """Return which setting to change where most anchors have no candidate left; None where most have one.
+
+    Args:
+        counts: anchors, anchors_without_candidates and verdicts, as in the manifest of filter.
+        config: the filter table they come from.
+    """
+    empty, anchors = counts["anchors_without_candidates"], counts["anchors"]
+    if not anchors or empty <= anchors / 2:
+        return None
+    rejected = {name: count for name, count in counts["verdicts"].items() if name not in _NOT_BY_SETTINGS}
+    worst = max(rejected, key=lambda name: rejected[name], default=None)
+    text = f"the filter leaves {empty:,} of {anchors:,} rows without a candidate"
+    if worst is None or not rejected[worst]:
+        return f"{text}; raise retrieve.top_k"
+    return f"{text}, most of them by {worst}; {_remedy(worst, config)}"
+
+
+def _remedy(worst: str, config: FilterConfig) -> str:
+    if worst in _CHECKS:
+        return _CHECKS[worst]
+    if worst in _MARGINS and not config.easiest:
+        return 'set filter.easiest = 0.2, raise retrieve.top_k, or use filter.rule = "auto"'
+    if worst == "absolute":
+        return 'limits on scores differ from teacher to teacher: use filter.rule = "auto", or see `hnmine sweep`'
+    if worst == "calibrated" and config.max_false_negative_rate is not None:
+        return f"raise filter.max_false_negative_rate from {config.max_false_negative_rate:g}"
+    return 'use filter.rule = "auto", or see `hnmine sweep` for what other settings keep'
 
 
 STAGE = Stage(
@@ -111,7 +162,7 @@ STAGE = Stage(
     also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
     steps=(
         Step("calibrate", "queries", _plan_calibrate, lambda context: context, _calibrate),
-        Step("judge", "queries", _plan, _setup_judge, _process, write_lists),
+        Step("judge", "queries", _plan, _setup, _process, write_lists),
     ),
     finish=_finish,
 )

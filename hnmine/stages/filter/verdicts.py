@@ -1,4 +1,4 @@
-"""From candidates to verdicts: every rule of the config in a fixed order; the first that rejects names the verdict."""
+"""Verdicts on candidates: every check and rule of a filter config in a fixed order; the first that rejects counts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
@@ -18,19 +19,38 @@ from hnmine.storage.schemas.filter import KEEP, NOT_RESCORED, VERDICTS
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
+AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
+"""The settings that rule = "auto" stands for. docs/calibration.md says how they were picked."""
+AUTO_RATE = 0.1
+"""The highest false-negative rate that rule = "auto" tolerates."""
+
+
+def resolve_auto(config: FilterConfig) -> FilterConfig:
+    """Return the filter with rule "auto" replaced by the settings it stands for; any other filter unchanged."""
+    if config.rule != "auto":
+        return config
+    return config.model_copy(update=AUTO | {"max_false_negative_rate": config.max_false_negative_rate or AUTO_RATE})
+
+
+def rule_names(config: FilterConfig) -> list[str]:
+    """Return the rules of a config in the order of `RULES`; none for "none", those of `AUTO` for "auto"."""
+    rule = resolve_auto(config).rule
+    named = [rule] if isinstance(rule, str) else rule
+    return [name for name in RULES if name in named]
+
 
 @dataclass(frozen=True)
 class TextKeys:
-    """Keys by which copies are known.
+    """The text keys and judged documents of a batch: two texts with the same key are copies.
 
     Attributes:
-        documents: uint64, one a row of the corpus.
+        documents: uint64, text key of each row of the corpus.
         shared: bool, whether another row of the corpus has the same key.
-        queries: uint64, one a query of the batch.
-        siblings: for each query of the batch, rows of the positives of other queries with the same text.
-        judged: for each query of the batch, rows that are judged irrelevant.
-        relevant: for each query of the batch, rows that are judged relevant and are no labelled positives.
-        cosine: whether scores are cosines, so that a near-copy of the query shows in its score.
+        queries: uint64, text key of each query of the batch.
+        siblings: for each query, rows of the positives of other queries with the same text.
+        judged: for each query, rows that are judged irrelevant.
+        relevant: for each query, rows that are judged relevant and are no labelled positives.
+        cosine: whether scores are cosines, so that a high score means a near-copy of the query.
     """
 
     documents: np.ndarray
@@ -47,15 +67,15 @@ class TextKeys:
         return replace(self, queries=self.queries[rows], **lists)
 
     def is_judged(self, batch: Batch) -> np.ndarray:
-        """Tell for each candidate of the batch whether it is judged irrelevant to its query, bool."""
+        """Return whether each candidate is judged irrelevant to its query, bool."""
         return self.judged.contains(batch.owners, batch.candidates.values)
 
     def is_relevant(self, batch: Batch) -> np.ndarray:
-        """Tell for each candidate whether it, or a copy of it, is judged relevant and no labelled positive, bool."""
+        """Return whether each candidate is a copy of a document in `relevant`, or is that document, bool."""
         return self.copies(self.relevant, batch)
 
     def copies(self, rows: Ragged, batch: Batch) -> np.ndarray:
-        """Tell for each candidate whether it has the same text as one of its query's documents in `rows`, bool."""
+        """Return whether each candidate has the same text as one of its query's documents in `rows`, bool."""
         if not len(rows.values):
             return np.zeros(len(batch.scores), dtype=bool)
         text = self.documents[batch.candidates.values]
@@ -63,62 +83,28 @@ class TextKeys:
 
 
 def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
-    """Return each query's anchor scores: one for each positive under `each`, else a single one."""
-    return _reduced(batch.positive_scores, config)
+    """Return each query's anchor scores: one for each positive where anchor = each, otherwise a single one."""
+    return _reduce(batch.positive_scores, config)
 
 
-def _reduced(scores: Ragged, config: FilterConfig) -> Ragged:
+def _reduce(scores: Ragged, config: FilterConfig) -> Ragged:
     if config.anchor == "each":
         return scores
     reduced = reduce_anchor(scores.values, scores.offsets, config.anchor, config.anchor_quantile)
     return Ragged(reduced, np.arange(len(scores) + 1, dtype=np.int64))
 
 
-def rule_names(config: FilterConfig) -> list[str]:
-    """Return the rules that a config names, in the order of `RULES`; none for "none", those of `AUTO` for "auto"."""
-    rule = resolved(config).rule
-    named = [rule] if isinstance(rule, str) else rule
-    return [name for name in RULES if name in named]
-
-
-def resolved(config: FilterConfig) -> FilterConfig:
-    """Return the filter with what "auto" stands for put in its place; any other filter as it is."""
-    if config.rule != "auto":
-        return config
-    return config.model_copy(update=AUTO | {"max_false_negative_rate": config.max_false_negative_rate or AUTO_RATE})
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The verdicts on a batch.
-
-    Attributes:
-        cells: the cells judged.
-        codes: int8, one a cell: see `CODES`.
-        probabilities: P(false negative) of each cell, float64; None where no rule asked for it.
-    """
-
-    cells: Cells
-    codes: np.ndarray
-    probabilities: np.ndarray | None
-
-    @property
-    def keep(self) -> np.ndarray:
-        """Which cells were kept, bool."""
-        return np.asarray(self.codes == CODES[KEEP])
-
-
 class Scorer(Protocol):
-    """Gives P(false negative) of each cell, and the threshold above which a candidate is rejected."""
+    """A model of P(false negative), with the threshold above which the rule calibrated rejects a candidate."""
 
     @property
     def threshold(self) -> float:
-        """Candidates with a higher probability are rejected."""
+        """Highest probability that is kept."""
         ...
 
     @property
-    def by_teacher(self) -> bool:
-        """Whether it takes the teacher's scores, also where rules go by another model's."""
+    def takes_teacher_scores(self) -> bool:
+        """Whether the model was fitted on teachers' scores, and so cannot be given another model's."""
         ...
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
@@ -127,58 +113,96 @@ class Scorer(Protocol):
 
 
 def probabilities_of(batch: Batch, cells: Cells, config: FilterConfig, scorer: Scorer) -> np.ndarray:
-    """Return what a scorer says of each cell, given the scores that it takes; float64."""
-    if batch.teacher is not None and scorer.by_teacher:
-        batch = batch.by_teacher()
+    """Return a scorer's probability of each cell, float64, computed from the scores that the scorer was fitted on."""
+    if batch.teacher is not None and scorer.takes_teacher_scores:
+        batch = batch.with_teacher_scores()
         cells = Cells.of(batch, anchor_scores(batch, config))
     return scorer.probabilities(batch, cells)
 
 
-def checked(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
-    """Return the codes that the checks before all rules give, int8, one a candidate; they know no anchor."""
-    codes = np.zeros(len(batch.scores), dtype=np.int8)
-    for name, reject in _candidate_checks(batch, config, keys):
-        codes[(codes == 0) & reject] = CODES[name]
-    return codes
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts on a batch.
+
+    Attributes:
+        cells: the cells of the batch.
+        codes: int8, one a cell: see `CODES`.
+        probabilities: P(false negative) of each cell, float64; None without a scorer.
+    """
+
+    cells: Cells
+    codes: np.ndarray
+    probabilities: np.ndarray | None
+
+    @property
+    def keep(self) -> np.ndarray:
+        """Whether each cell is kept, bool."""
+        return np.asarray(self.codes == CODES[KEEP])
 
 
-def judge(
+def give_verdicts(
     batch: Batch,
     config: FilterConfig,
     keys: TextKeys,
     scorer: Scorer | None = None,
     checks: np.ndarray | None = None,
-) -> Judgement:
+) -> Verdicts:
     """Return the verdicts on a batch.
 
     Args:
         batch: candidates; every query has at least one positive.
         config: the filter table.
-        keys: copies, and positives of queries with the same text.
-        scorer: the calibrated model; needed by the rule calibrated alone.
-        checks: what `checked` returns, where it is known already.
+        keys: text keys and judged documents of the same queries.
+        scorer: gives P(false negative); required by the rule calibrated only.
+        checks: the result of `check_codes` for the same batch and config, if it is known already.
     """
-    config = resolved(config)
+    config = resolve_auto(config)
     cells = Cells.of(batch, anchor_scores(batch, config))
-    codes = (checked(batch, config, keys) if checks is None else checks)[cells.candidate]
+    codes = (check_codes(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
     evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
-    known = spared(batch, config, keys)
+    exempt = is_exempt(batch, config, keys)
     for name in rule_names(config):
         keep = RULES[name](evidence)
-        if known.any():
-            keep |= known[cells.candidate]
+        if exempt.any():
+            keep |= exempt[cells.candidate]
         codes[(codes == 0) & ~keep] = CODES[name]
     shared = keys.shared[batch.candidates.values]
     if shared.any():
         kept = np.flatnonzero((codes == CODES[KEEP]) & shared[cells.candidate])
         documents = batch.candidates.values[cells.candidate[kept]]
         codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
-    return Judgement(cells, codes, probabilities)
+    return Verdicts(cells, codes, probabilities)
 
 
-def spared(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
-    """Tell which candidates neither a rule nor the rank window may reject, bool: judged negatives to be kept."""
+def check_codes(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
+    """Return the codes given by the checks that come before all rules, int8, one a candidate, whatever the anchor."""
+    codes = np.zeros(len(batch.scores), dtype=np.int8)
+    for name, reject in _checks(batch, config, keys):
+        codes[(codes == 0) & reject] = CODES[name]
+    return codes
+
+
+def _checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (verdict, whether each candidate is rejected) in the order of the verdicts."""
+    owners, documents = batch.owners, batch.candidates.values
+    yield "positive", batch.is_positive
+    yield "sibling_positive", keys.siblings.contains(owners, documents)
+    yield "judged_relevant", keys.is_relevant(batch)
+    yield "copy_of_positive", keys.copies(batch.positives, batch)
+    yield "copy_of_query", keys.documents[documents] == keys.queries[owners]
+    if config.max_positive_similarity is not None:
+        yield "near_copy_of_positive", ~below(batch.similarity, config.max_positive_similarity)
+    if config.max_query_similarity is not None and keys.cosine:
+        yield "near_copy_of_query", ~below(batch.teacher_scores, config.max_query_similarity)
+    if batch.teacher is not None:
+        yield NOT_RESCORED, np.isnan(batch.scores)
+    if config.ranks is not None:
+        yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks) & ~is_exempt(batch, config, keys)
+
+
+def is_exempt(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
+    """Return whether each candidate is exempt from rules and rank window, bool: judged_negatives = keep."""
     if config.judged_negatives == "judge":
         return np.zeros(len(batch.scores), dtype=bool)
     return keys.is_judged(batch)
@@ -186,7 +210,7 @@ def spared(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What rules look at: the candidates' scores and the anchor scores, cell by cell, and the settings."""
+    """The input of a rule: candidates, cells, settings, and P(false negative) with its threshold."""
 
     batch: Batch
     cells: Cells
@@ -196,7 +220,7 @@ class Evidence:
 
     @property
     def score(self) -> np.ndarray:
-        """Teacher's score of each cell's candidate."""
+        """Score of each cell's candidate."""
         return np.asarray(self.batch.scores[self.cells.candidate])
 
     @property
@@ -217,29 +241,22 @@ class Evidence:
         return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
 
 
-AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
-AUTO_RATE = 0.1
-"""What "auto" stands for, and the highest rate that it tolerates; how they were picked is in docs/calibration.md."""
-
-
 def _two_sided(e: Evidence) -> np.ndarray:
     return np.asarray(below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate])
 
 
 def _calibrated(e: Evidence) -> np.ndarray:
     if e.probabilities is None or e.threshold is None:
-        raise ValueError("the rule calibrated needs a model: hnmine.stages.filter.calibration.calibrate gives one")
+        raise ValueError("the rule calibrated needs a model; hnmine.stages.filter.calibration.calibrate returns one")
     return np.asarray(e.probabilities <= e.threshold)
 
 
 def _guide(e: Evidence) -> np.ndarray:
-    anchors = _reduced(e.batch.guide_positive_scores, e.config).values
+    anchors = _reduce(e.batch.guide_positive_scores, e.config).values
     return guide(e.batch.guide_scores[e.cells.candidate], anchors[e.cells.anchor], e.config.guide_margin)
 
 
-Rule = Callable[[Evidence], np.ndarray]
-
-RULES: dict[str, Rule] = {
+RULES: dict[str, Callable[[Evidence], np.ndarray]] = {
     "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
     "margin": lambda e: e.easiest | margin(e.score, e.anchor, e.config.margin),
     "percent": lambda e: e.easiest | percent(e.score, e.anchor, e.config.percent),
@@ -248,22 +265,19 @@ RULES: dict[str, Rule] = {
     "calibrated": _calibrated,
     "guide": _guide,
 }
-"""The rules by name, in the order of their verdicts: evidence -> keep, one bool a cell."""
+"""The rules by name, in the order of their verdicts. Each returns whether to keep each cell, bool."""
 
 
-def _candidate_checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (verdict, reject) of the checks that look at a candidate whatever the anchor."""
-    owners, documents = batch.owners, batch.candidates.values
-    yield "positive", batch.is_positive
-    yield "sibling_positive", keys.siblings.contains(owners, documents)
-    yield "judged_relevant", keys.is_relevant(batch)
-    yield "copy_of_positive", keys.copies(batch.positives, batch)
-    yield "copy_of_query", keys.documents[documents] == keys.queries[owners]
-    if config.max_positive_similarity is not None:
-        yield "near_copy_of_positive", ~below(batch.similarity, config.max_positive_similarity)
-    if config.max_query_similarity is not None and keys.cosine:
-        yield "near_copy_of_query", ~below(batch.teacher_scores, config.max_query_similarity)
-    if batch.teacher is not None:
-        yield NOT_RESCORED, np.isnan(batch.scores)
-    if config.ranks is not None:
-        yield "outside_ranks", ~rank_window(batch.ranks, *config.ranks) & ~spared(batch, config, keys)
+def verdict_codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of stored verdicts as codes, int8, one a cell: see `CODES`.
+
+    Args:
+        column: list<list<string>>, the strings plain or dictionary-encoded; slices are respected.
+    """
+    parts = [np.zeros(0, dtype=np.int8)]
+    for chunk in column.chunks:
+        flat = chunk.flatten().flatten()
+        coded = flat if pa.types.is_dictionary(flat.type) else flat.dictionary_encode()
+        names = np.array([CODES[name] for name in coded.dictionary.to_pylist()], dtype=np.int8)
+        parts.append(names[coded.indices.to_numpy()])
+    return np.concatenate(parts)

@@ -10,9 +10,9 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import RunContext
 from hnmine.science.effect_size import effect_size
 from hnmine.science.lexical import coverage
-from hnmine.science.sampling import random_order
+from hnmine.science.random_rows import sample_stable
 from hnmine.search.word_overlap import CorpusWords
-from hnmine.stages.filter.calibration import MOST_QUERIES
+from hnmine.stages.filter.hidden_positives import MOST_QUERIES
 from hnmine.stages.report.negatives import Negatives
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
@@ -29,7 +29,7 @@ def measure_biases(context: RunContext, negatives: Negatives) -> dict[str, Any]:
     queries = Shards(context.reading("ingest") / "queries", QUERIES)
     positives = Ragged.from_arrow(queries.column("positive_rows"))
     lengths = character_lengths(Shards(context.reading("ingest") / "corpus", CORPUS))
-    drawn = _drawn(queries.rows, context.config.seed)
+    drawn = sample_stable(queries.rows, MOST_QUERIES, context.config.seed)
     own = overlaps_of(CorpusWords(context.reading("ingest")), queries, positives, drawn)
     theirs = negatives.overlap[np.isin(negatives.query, drawn) & negatives.retrieved]
     return {
@@ -64,13 +64,6 @@ def overlaps_of(words: CorpusWords, queries: Shards, positives: Ragged, rows: np
     weight = np.bincount(terms.owners[shared], weights=words.idf[terms.values[shared]], minlength=len(own.values))
     total = np.bincount(pairs.owners, weights=words.idf[pairs.values], minlength=len(own.values))
     return coverage(weight, total)
-
-
-def _drawn(queries: int, seed: int) -> np.ndarray:
-    """Return at most `MOST_QUERIES` rows of queries, ascending, by seed and row alone."""
-    rows = np.arange(queries)
-    order = np.argsort(random_order(np.full(queries, seed ^ 0x6F76, dtype=np.uint64), rows), kind="stable")
-    return np.sort(order[:MOST_QUERIES])
 
 
 def _length(positive: np.ndarray, negative: np.ndarray) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.background import sample_rows
 from hnmine.science.bootstrap import basic_interval
+from hnmine.science.random_rows import sample_rows
 from hnmine.science.recall import KNOWN, NOWHERE, Ranking
 from hnmine.search.dense_search import DenseSearch
 from hnmine.search.metadata_filter import MetadataFilter

@@ -17,20 +17,18 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.calibration import calibration_error, reliability
 from hnmine.science.hidden_positives import wilson
 from hnmine.stages.emit.choose import Chooser, Vectors, teacher_vectors
-from hnmine.stages.filter.calibration import (
+from hnmine.stages.filter.calibration import CachedScorer, Calibration, set_threshold
+from hnmine.stages.filter.candidates import Cells
+from hnmine.stages.filter.hidden_positives import (
     ENOUGH_HIDDEN,
     ENOUGH_QUERIES,
     MOST_QUERIES,
-    Calibration,
-    Pieces,
-    Protocol,
-    Remembered,
+    CandidateReader,
+    HiddenRows,
+    ProtocolRows,
     hidden_rows,
 )
-from hnmine.stages.filter.candidates import Cells
-from hnmine.stages.filter.hidden_positives import Hidden
-from hnmine.stages.filter.inputs import read_calibration, setup
-from hnmine.stages.filter.thresholds import set_threshold
+from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.verdicts import Scorer, rule_names
 from hnmine.stages.report.quality import per_anchor
 
@@ -57,9 +55,9 @@ def false_negatives(context: RunContext) -> dict[str, Any]:
     """
     config = context.config
     calibration = read_calibration(context.reading("filter"), config.seed)
-    pieces, vectors = setup(context).pieces, teacher_vectors(context)
-    protocol = Protocol.of(pieces, config)
-    scorer = calibration.scorer(out_of_fold=True) if calibration else None
+    pieces, vectors = FilterInputs.open(context).batches, teacher_vectors(context)
+    protocol = ProtocolRows.of(pieces, config)
+    scorer = calibration.out_of_fold() if calibration else None
     own = measure(protocol, config, scorer, vectors)
     found: dict[str, Any] = {"false_negative_rate": own["rate"]}
     if own["rate"] is None:
@@ -74,7 +72,7 @@ def false_negatives(context: RunContext) -> dict[str, Any]:
 
 
 def measure(
-    protocol: Protocol, config: Config, scorer: Scorer | None, vectors: Vectors | None = None
+    protocol: ProtocolRows, config: Config, scorer: Scorer | None, vectors: Vectors | None = None
 ) -> dict[str, Any]:
     """Return the false-negative rate of a config's filter on hidden positives, with the quality of its choices.
 
@@ -102,7 +100,7 @@ def measure(
 
 
 def outcome(
-    rows: Sequence[Hidden],
+    rows: Sequence[HiddenRows],
     config: Config,
     scorer: Scorer | None,
     vectors: Vectors | None = None,
@@ -124,7 +122,7 @@ def outcome(
     chooser = Chooser(uncapped, config.seed, vectors=vectors, cosine=config.embed.similarity == "cosine")
     tally = Tally()
     for part in rows:
-        judged = part.judge(config.filter, scorer)
+        judged = part.verdicts(config.filter, scorer)
         ids = [str(row) for row in part.batch.query_rows]
         chosen = chooser.choose(part.batch, judged.cells, judged.keep, ids, part.keys.is_judged(part.batch))
         tally.add(part, judged.cells, chosen, judged.probabilities if reliable else None)
@@ -143,7 +141,7 @@ class Tally:
         self.predicted: list[np.ndarray] = []
         self.observed: list[np.ndarray] = []
 
-    def add(self, rows: Hidden, cells: Cells, chosen: Ragged, probabilities: np.ndarray | None) -> None:
+    def add(self, rows: HiddenRows, cells: Cells, chosen: Ragged, probabilities: np.ndarray | None) -> None:
         """Count one batch.
 
         Args:
@@ -215,7 +213,7 @@ def _exact_sum(parts: list[np.ndarray]) -> float:
 
 
 def tradeoff(
-    source: tuple[Pieces, Protocol],
+    source: tuple[CandidateReader, ProtocolRows],
     config: Config,
     calibration: Calibration | None,
     own: dict[str, Any],
@@ -240,7 +238,7 @@ def tradeoff(
         protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
     grid, scorer = GRID, None
     if calibration is not None:
-        grid, scorer = (*GRID, *CALIBRATED_GRID), Remembered.of(protocol.rows, calibration.scorer(out_of_fold=True))
+        grid, scorer = (*GRID, *CALIBRATED_GRID), CachedScorer.of(protocol.rows, calibration.out_of_fold())
     keys: dict[str, Any] = {"rule": config.filter.rule}
     keys |= config.filter.model_dump(mode="json", include=config.filter.model_fields_set)
     found = [(keys, own)] + [(tried, try_setting(tried, protocol, config, (scorer, vectors))) for tried in grid]
@@ -254,7 +252,7 @@ def tradeoff(
 
 
 def try_setting(
-    settings: dict[str, Any], protocol: Protocol, config: Config, means: tuple[Remembered | None, Vectors | None]
+    settings: dict[str, Any], protocol: ProtocolRows, config: Config, means: tuple[CachedScorer | None, Vectors | None]
 ) -> dict[str, Any]:
     """Return `Tally.result` of one filter setting on the protocol's rows.
 

@@ -18,7 +18,7 @@ from hnmine.science.eci import hardness
 from hnmine.stages.emit.choose import cells_of
 from hnmine.stages.emit.source_labels import RANDOM_DOCUMENT, shares, source_sets
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.statistics import mean, share
 from hnmine.storage.schemas.filter import JUDGED_CODED
 from hnmine.storage.schemas.report import QUERY_REPORT
@@ -89,7 +89,7 @@ def read_negatives(context: RunContext, chosen: pa.Table) -> tuple[Negatives, di
     starts = chosen.column("query_row").to_numpy()
 
     def read(number: int) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        return [_read_piece(piece, edges, starts, chosen) for _, piece in pieces(shards.read(number, _COLUMNS))]
+        return [_read_piece(piece, edges, starts, chosen) for piece in slices(shards.read(number, _COLUMNS))]
 
     parts = [part for found in in_threads(read, range(len(shards))) for part in found]
     counted = {name: sum((own[name] for own, _ in parts), np.zeros(len(edges) - 1, dtype=np.int64)) for name in _SERIES}

@@ -11,9 +11,9 @@ from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
 from hnmine.stages.emit.choose import cells_of, read_chosen
-from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, emitted, list_suspected
+from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.examples import texts_of
 from hnmine.stages.report.html.page import render
@@ -58,20 +58,21 @@ def _setup(context: RunContext) -> _State:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    parts = [QUERY_REPORT.empty_table()]
-    for first, piece in pieces(state.judged.read(item.number, _MEASURING)):
+    parts, first = [QUERY_REPORT.empty_table()], item.first
+    for piece in slices(state.judged.read(item.number, _MEASURING)):
         batch = Batch.from_table(piece)
         cells, keep = cells_of(piece, batch)
-        low, high = np.searchsorted(state.starts, [item.first + first, item.first + first + piece.num_rows])
+        low, high = np.searchsorted(state.starts, [first, first + piece.num_rows])
         rows = state.chosen.slice(low, high - low)
         chosen, served = Chosen.from_table(rows), rows.column("wanted").to_numpy() > 0
         values = per_query(batch, cells, keep, chosen.scores, state.config.emit.num_negatives, served)
         probabilities = Ragged.from_arrow(piece.column("probabilities").combine_chunks().flatten())
         weight = weights(batch, cells, chosen, probabilities)
-        of_positives = emitted(piece, state.config)
+        of_positives = is_emitted(piece, state.config)
         values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)
         parts.append(to_table(values, piece.column("query_id")))
         tick(piece.num_rows)
+        first += piece.num_rows
     return pa.concat_tables(parts)
 
 

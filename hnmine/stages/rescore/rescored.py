@@ -58,7 +58,7 @@ class Rescored:
         mean, std = percentile_background(ecdf(pairs, reference), len(reference))
         return cls(shards, reference, mean, std)
 
-    def swap(self, table: pa.Table) -> pa.Table:
+    def replace_scores(self, table: pa.Table) -> pa.Table:
         """Return candidates with percentiles in the place of the teacher's scores, in their order; and those beside.
 
         Candidates that were not rescored have the score NaN and come last, in the teacher's order.
@@ -94,7 +94,7 @@ def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
     """Return candidates in another order within their queries.
 
     Args:
-        table: rows of retrieve, with or without the teacher's columns of `Rescored.swap`.
+        table: rows of retrieve, with or without the teacher's columns of `Rescored.replace_scores`.
         order: int64, one a candidate of the table: a permutation that leaves each within its query.
     """
     candidates = Ragged.from_arrow(table.column("doc_rows"))

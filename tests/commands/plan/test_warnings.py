@@ -6,7 +6,7 @@ import pytest
 
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.config import FilterConfig
-from hnmine.stages.filter.verdicts import resolved
+from hnmine.stages.filter.verdicts import resolve_auto
 from tests.support import config_for
 
 OTHER = {"percent": 0.5, "easiest": 0.4, "margin": 0.3, "adaptive": 0.2, "two_sided": 2.0, "guide_margin": 0.1}
@@ -18,14 +18,14 @@ def warned(tmp_path: Path, **tables: object) -> str:
 
 @pytest.mark.parametrize("name", ["percent", "easiest"])
 def test_auto_takes_its_own_percent_and_easiest_and_says_so(tmp_path: Path, name: str) -> None:
-    assert resolved(FilterConfig(rule="auto", **{name: OTHER[name]})) == resolved(FilterConfig(rule="auto"))
+    assert resolve_auto(FilterConfig(rule="auto", **{name: OTHER[name]})) == resolve_auto(FilterConfig(rule="auto"))
     found = warned(tmp_path, filter={"rule": "auto", name: OTHER[name]})
     assert f"filter.{name} is set, but filter.rule is 'auto', which takes" in found
 
 
 def test_auto_looks_at_the_rate_to_tolerate_and_is_not_warned_of_it(tmp_path: Path) -> None:
     rated = FilterConfig(rule="auto", max_false_negative_rate=0.01)
-    assert resolved(rated) != resolved(FilterConfig(rule="auto"))
+    assert resolve_auto(rated) != resolve_auto(FilterConfig(rule="auto"))
     assert "max_false_negative_rate" not in warned(tmp_path, filter={"rule": "auto", "max_false_negative_rate": 0.01})
 
 

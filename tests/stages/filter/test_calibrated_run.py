@@ -13,10 +13,11 @@ from hnmine.commands.sweep import sweep
 from hnmine.config.file import load_config
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.calibration import hidden_rows, transferred
+from hnmine.stages.filter.calibration import transferred_models
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.hidden_positives import hidden_rows
+from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE
 from tests.support import ROOT, config_for, write_collection
 
@@ -61,9 +62,9 @@ def rerun(topical, out, **filter_table):
 
 def test_hiding_leaves_one_positive_and_makes_candidates_of_the_others(topical):
     made = config(topical)
-    state = setup(RunContext(made, made.out_folder))
-    ((whole, _),) = list(state.pieces())
-    (hidden,) = list(hidden_rows(state.pieces, made, 1.0))
+    state = FilterInputs.open(RunContext(made, made.out_folder))
+    ((whole, _),) = list(state.batches())
+    (hidden,) = list(hidden_rows(state.batches, made, 1.0))
     batch: Batch = hidden.batch
     assert (batch.positives.lengths == 1).all()
     for row in range(0, len(batch), 7):
@@ -88,8 +89,8 @@ def test_hiding_leaves_one_positive_and_makes_candidates_of_the_others(topical):
 def test_the_measured_rate_is_that_of_a_double_loop(topical):
     _, report = rerun(topical, "margin", rule="percent")
     made = config(topical)
-    state = setup(RunContext(made, made.out_folder))
-    (hidden,) = list(hidden_rows(state.pieces, made, 1.0))
+    state = FilterInputs.open(RunContext(made, made.out_folder))
+    (hidden,) = list(hidden_rows(state.batches, made, 1.0))
     batch = hidden.batch
     chosen = caught = 0
     for row in range(len(batch)):
@@ -176,8 +177,8 @@ def test_too_few_queries_with_several_positives_use_other_collections_and_say_so
 
 
 def test_the_stored_coefficients_fit_the_features():
-    assert transferred().weights.shape == (6, len(NAMES))
-    assert (transferred().scale > 0).all()
+    assert transferred_models().weights.shape == (6, len(NAMES))
+    assert (transferred_models().scale > 0).all()
 
 
 def test_sweep_measures_the_grid_marks_the_front_and_recommends(topical):

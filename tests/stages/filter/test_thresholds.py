@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hnmine.config import Config
-from hnmine.stages.filter.hidden_positives import Hidden
-from hnmine.stages.filter.thresholds import Kept, set_threshold
-from hnmine.stages.filter.verdicts import AUTO_RATE, judge
+from hnmine.stages.filter.calibration import KeptCells, set_threshold
+from hnmine.stages.filter.hidden_positives import HiddenRows
+from hnmine.stages.filter.verdicts import AUTO_RATE, give_verdicts
 from tests.strategies import World, make_query
 
 QUERIES, CANDIDATES, N = 60, 12, 3
@@ -41,7 +41,7 @@ def rows_of(seed, low_positives=False):
     # the higher the score, the likelier
     p = np.clip((batch.scores.astype(float) - 0.2) * generator.uniform(0.2, 1.2, len(batch.scores)), 0, 1)
     hidden = generator.random(len(p)) < p
-    return [Hidden(batch, world.keys(), np.arange(QUERIES), hidden)], p
+    return [HiddenRows(batch, world.keys(), np.arange(QUERIES), hidden)], p
 
 
 def config_of(**filter_table):
@@ -51,7 +51,7 @@ def config_of(**filter_table):
 def outcome(rows, p, threshold, rule="calibrated"):
     """Rate and fill of the N best of each query under a rule and a threshold, by loops."""
     batch, chosen = rows[0].batch, []
-    keep = judge(batch, config_of(rule=rule).filter, rows[0].keys, Known(p, threshold)).keep
+    keep = give_verdicts(batch, config_of(rule=rule).filter, rows[0].keys, Known(p, threshold)).keep
     for q in range(QUERIES):
         chosen += [c for c in range(batch.candidates.offsets[q], batch.candidates.offsets[q + 1]) if keep[c]][:N]
     return sum(rows[0].is_hidden[c] for c in chosen) / max(1, len(chosen)), len(chosen) / (N * QUERIES)
@@ -87,7 +87,7 @@ def test_where_nothing_can_be_measured_the_rate_is_the_one_that_the_model_expect
         rows, Known(p), config_of(rule="calibrated", max_false_negative_rate=0.1), measured=False
     )
     assert "expected rate" in how
-    kept = Kept.of(rows, config_of(rule="none").filter, Known(p))
+    kept = KeptCells.of(rows, config_of(rule="none").filter, Known(p))
     assert 0.08 < kept.outcome(threshold, N).expected <= 0.1
 
 
@@ -103,7 +103,7 @@ def test_auto_never_fills_fewer_rows_than_a_margin_would():
     p = 0.5 + p / 2  # a model that fears everything
     threshold, how = set_threshold(rows, Known(p), config_of(rule="auto"), measured=False)
     assert "fills as many rows" in how
-    margin = Kept.of(rows, config_of(rule="percent").filter, None).outcome(np.inf, N)
+    margin = KeptCells.of(rows, config_of(rule="percent").filter, None).outcome(np.inf, N)
     fill = outcome(rows, p, threshold, "auto")[1]
     assert margin.fill <= fill < margin.fill + 0.1
 
@@ -112,8 +112,8 @@ def test_without_a_rate_the_negatives_are_as_hard_as_a_margins():
     rows, p = rows_of(4)
     threshold, how = set_threshold(rows, Known(p), config_of(rule="calibrated"), measured=True)
     assert "as hard" in how
-    target = Kept.of(rows, config_of(rule="percent").filter, None).outcome(np.inf, N).score
-    kept = Kept.of(rows, config_of(rule="none").filter, Known(p))
+    target = KeptCells.of(rows, config_of(rule="percent").filter, None).outcome(np.inf, N).score
+    kept = KeptCells.of(rows, config_of(rule="none").filter, Known(p))
     reachable = [abs(kept.outcome(t, N).score - target) for t in np.unique(p)]
     assert abs(kept.outcome(threshold, N).score - target) <= min(reachable) + 0.01
 
@@ -129,7 +129,7 @@ def test_a_stated_rate_counts_what_the_other_rules_already_keep_out():
 
 def test_no_candidates_set_a_threshold_without_failing():
     world = World([1, 2], [])
-    rows = [Hidden(world.batch(), world.keys(), np.zeros(0, np.int64), np.zeros(0, bool))]
+    rows = [HiddenRows(world.batch(), world.keys(), np.zeros(0, np.int64), np.zeros(0, bool))]
     for rule in ("auto", "calibrated"):
         threshold, _ = set_threshold(rows, Known(np.zeros(0)), config_of(rule=rule), measured=False)
         assert threshold >= 0
@@ -140,8 +140,8 @@ def test_auto_halves_the_rate_of_a_margin_unless_a_rate_is_stated(measured):
     rows, p = rows_of(6)
     p = p / 3
     threshold, _ = set_threshold(rows, Known(p), config_of(rule="auto"), measured=measured)
-    margin = Kept.of(rows, config_of(rule="percent").filter, Known(p)).outcome(np.inf, N)
-    found = Kept.of(rows, config_of(rule="percent", easiest=0.2).filter, Known(p)).outcome(threshold, N)
+    margin = KeptCells.of(rows, config_of(rule="percent").filter, Known(p)).outcome(np.inf, N)
+    found = KeptCells.of(rows, config_of(rule="percent", easiest=0.2).filter, Known(p)).outcome(threshold, N)
     before, after = (margin.rate, found.rate) if measured else (margin.expected, found.expected)
     assert before > 0
     assert after <= before / 2 or found.fill < margin.fill + 0.1  # rows come first

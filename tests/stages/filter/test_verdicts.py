@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hnmine.config import FilterConfig
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.verdicts import CODES, anchor_scores, judge, rule_names
+from hnmine.stages.filter.verdicts import CODES, anchor_scores, give_verdicts, rule_names
 from hnmine.storage.schemas.filter import VERDICTS
 from tests import oracles
 from tests.strategies import World, f32, filter_configs, make_query, quick, thorough, worlds
@@ -18,7 +18,7 @@ NAMES = list(VERDICTS)
 def verdicts(world, config, table=None, first=0, last=None, cosine=True, scorer=None):
     """Return the verdicts of each query: for each anchor, a list with one for each candidate."""
     batch = world.batch() if table is None else Batch.from_table(table)
-    found = judge(batch, config, world.keys(first, last, cosine), scorer)
+    found = give_verdicts(batch, config, world.keys(first, last, cosine), scorer)
     assert found.codes.dtype == np.int8
     np.testing.assert_array_equal(found.keep, found.codes == CODES["keep"])
     return found.cells.nest(batch, pa.array([NAMES[code] for code in found.codes], pa.string())).to_pylist()
@@ -319,10 +319,10 @@ def test_calibrated_rejects_above_the_threshold_cell_by_cell_after_the_other_rul
 
 def test_probabilities_are_given_wherever_there_is_a_model_and_decide_only_under_the_rule_calibrated():
     world = World(list(range(20)), [make_query(0, {0: 0.9}, {10: 0.5, 19: 0.4})])
-    found = judge(world.batch(), FilterConfig(rule="margin"), world.keys(), StubScorer())
+    found = give_verdicts(world.batch(), FilterConfig(rule="margin"), world.keys(), StubScorer())
     assert found.probabilities.tolist() == [0.10, 0.19]
     assert found.keep.tolist() == [True, True]
-    assert judge(world.batch(), FilterConfig(rule="margin"), world.keys()).probabilities is None
+    assert give_verdicts(world.batch(), FilterConfig(rule="margin"), world.keys()).probabilities is None
 
 
 def test_a_rule_that_needs_a_model_says_so_where_none_is_given():

@@ -10,8 +10,8 @@ from hnmine import run
 from hnmine.commands.sweep import sweep
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.calibration import hidden_rows
-from hnmine.stages.filter.inputs import setup
+from hnmine.stages.filter.hidden_positives import hidden_rows
+from hnmine.stages.filter.inputs import FilterInputs
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, table
 from tests.support import config_for, make_collection
 
@@ -121,11 +121,11 @@ def test_preferring_judged_negatives_overrides_no_verdict(base: Path) -> None:
 
 def test_the_rate_among_the_judged_is_that_of_a_double_loop(base: Path) -> None:
     made = settings(base, "judged")
-    state = setup(RunContext(made, made.out_folder))
+    state = FilterInputs.open(RunContext(made, made.out_folder))
     names, known = doc_ids(base / "judged"), judgements(base)
     ids = table(base / "judged/ingest/queries").column("query_id").to_pylist()
     hidden = judged = 0
-    for part in hidden_rows(state.pieces, made, 1.0):
+    for part in hidden_rows(state.batches, made, 1.0):
         batch = part.batch
         for row in range(len(batch)):
             anchor = batch.positive_scores.values[row]

@@ -11,7 +11,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import EmitConfig, FilterConfig
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.verdicts import anchor_scores, judge
+from hnmine.stages.filter.verdicts import anchor_scores, give_verdicts
 from hnmine.stages.report.quality import per_anchor, per_query, to_table
 from hnmine.storage.schemas.report import QUERY_REPORT
 from tests import oracles
@@ -27,7 +27,7 @@ def measure(world, config, n, table=None, first=0, last=None):
     """Judge and choose for real; return (values of per_query, chosen positions of each anchor, query by query)."""
     table = world.table() if table is None else table
     batch = Batch.from_table(table)
-    judged = judge(batch, config, world.keys(first, last))
+    judged = give_verdicts(batch, config, world.keys(first, last))
     chooser = Chooser(EmitConfig(num_negatives=n), 0)
     chosen = chooser.choose(batch, judged.cells, judged.keep, table.column("query_id").to_pylist())
     lists = chosen.to_arrow(pa.int64()).to_pylist()

@@ -11,7 +11,7 @@ from hnmine.config import FilterConfig
 from hnmine.science.standardise import moments
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import IN_LIST
-from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import anchor_scores
 from hnmine.storage.store import Shards
 
@@ -72,7 +72,7 @@ class Lists:
         parts = [
             cls.of(Batch.from_table(piece), config)
             for number in range(len(candidates))
-            for _, piece in pieces(candidates.read(number, list(_COLUMNS)))
+            for piece in slices(candidates.read(number, list(_COLUMNS)))
         ]
         joined = {field.name: _concatenated([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         return cls(**joined)

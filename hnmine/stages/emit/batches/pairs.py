@@ -14,22 +14,22 @@ from hnmine.science.margins import below
 from hnmine.science.standardise import against
 from hnmine.stages.emit.batches.lists import Lists
 from hnmine.stages.emit.batches.shared_words import SharedWords
-from hnmine.stages.filter.calibration import CalibratedScorer
-from hnmine.stages.filter.features import columns
+from hnmine.stages.filter.calibration import Calibration
+from hnmine.stages.filter.features import assemble_features
 from hnmine.stages.filter.verdicts import rule_names
 
 # (positive of a query, document) pairs that are compared at a time.
 CELLS = 1_000_000
 
 
-def pair_filter(config: FilterConfig, scorer: CalibratedScorer | None, *, rescored: bool) -> FilterConfig:
+def pair_filter(config: FilterConfig, scorer: Calibration | None, *, rescored: bool) -> FilterConfig:
     """Return the filter that a query's in-batch negatives must pass: its checks, and one rule on both sides.
 
     calibrated where the filter has a calibrated threshold, else two_sided with its setting. Margins are no sign of a
     false negative, and ranks are those of a retrieval. Scores are the teacher's, so a model that was fitted on a
     cross-encoder's cannot be asked.
     """
-    usable = scorer is not None and (scorer.by_teacher or not rescored)
+    usable = scorer is not None and (scorer.takes_teacher_scores or not rescored)
     rule = "calibrated" if usable and "calibrated" in rule_names(config) else "two_sided"
     return config.model_copy(update={"rule": rule, "ranks": None})
 
@@ -122,7 +122,7 @@ class Pairs:
     labels: Labels
     lists: Lists
     rejected: Ragged
-    scorer: CalibratedScorer | None
+    scorer: Calibration | None
     idf: np.ndarray
 
     def conflicts(self, examples: Examples) -> np.ndarray:
@@ -264,7 +264,7 @@ class _Group:
                 against(self.scores, mean, std), similarity, lists.ranks(self.rows, self.scores), *found[2:], *z
             )
         ]  # fmt: skip
-        evidence = columns(
+        evidence = assemble_features(
             flat[0], np.repeat(own, len(self.documents)), flat[1], flat[2], (flat[3], flat[4]),
             (flat[5], flat[6], flat[7], flat[8]),
         )  # fmt: skip

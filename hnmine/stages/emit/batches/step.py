@@ -24,7 +24,7 @@ from hnmine.stages.emit.batches.packing import pack
 from hnmine.stages.emit.batches.pairs import Examples, Labels, Pairs, Texts, pair_filter
 from hnmine.stages.emit.choose import anchor_of, read_chosen
 from hnmine.stages.emit.formats import gets_rows
-from hnmine.stages.filter.bad_positives import emitted
+from hnmine.stages.filter.bad_positives import is_emitted
 from hnmine.stages.filter.inputs import read_calibration
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.keys import item_key
@@ -119,8 +119,7 @@ def _setup(context: RunContext) -> _State:
 def _pairs(context: RunContext, judged: Shards, queries: np.ndarray) -> Pairs:
     """Return what finds conflicts among examples of some queries (rows, ascending)."""
     config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
-    calibration = read_calibration(context.reading("filter"), config.seed)
-    scorer = calibration.scorer() if calibration else None
+    scorer = read_calibration(context.reading("filter"), config.seed)
     rule = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
     scorer = scorer if rule.rule == "calibrated" else None
     lists = Lists.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
@@ -162,7 +161,7 @@ def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
         table = judged.read(number, ["query_row", "positive_rows", "anchor_scores", "positive_standing"])
         positives = Ragged.from_arrow(table.column("positive_rows"))
         anchors = Ragged.from_arrow(table.column("anchor_scores"))
-        which = np.flatnonzero(emitted(table, config))
+        which = np.flatnonzero(is_emitted(table, config))
         served = first + anchor_of(positives, anchors)[which]
         has = gets_rows(config.emit.format, negatives.lengths[served], config.emit.num_negatives)
         which, served = which[has], served[has]

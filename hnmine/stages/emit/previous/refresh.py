@@ -18,9 +18,9 @@ from hnmine.science.sampling import count_used
 from hnmine.stages.emit.previous.previous_run import NEGATIVES_FILE, Earlier
 from hnmine.stages.emit.previous.unretrieved import Outside, Verdicts, kept
 from hnmine.stages.emit.random_negatives import PREVIOUS as NO_CANDIDATE
-from hnmine.stages.filter.bad_positives import served
+from hnmine.stages.filter.bad_positives import needs_negatives
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.inputs import pieces
+from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import CODES
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
@@ -45,9 +45,9 @@ def judge_previous(context: RunContext, tick: Tick) -> pa.Table:
     shards, earlier, outside = Shards(context.reading("filter"), JUDGED), Earlier.open(context), Outside.open(context)
     parts, room = [PREVIOUS.empty_table()], [np.zeros(0, dtype=np.int64)]
     for table in shards:
-        for _, piece in pieces(table):
+        for piece in slices(table):
             parts.append(_judged(piece, earlier, outside))
-            room.append(served(piece, context.config) * context.config.emit.retrieved_negatives)
+            room.append(needs_negatives(piece, context.config) * context.config.emit.retrieved_negatives)
             tick(piece.num_rows)
     return _with_stays(pa.concat_tables(parts), np.concatenate(room), context.config)
 

@@ -12,8 +12,8 @@ from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.inputs import FilterState, read_calibration, setup
-from hnmine.stages.filter.verdicts import CODES, judge
+from hnmine.stages.filter.inputs import FilterInputs, read_calibration
+from hnmine.stages.filter.verdicts import CODES, give_verdicts
 from hnmine.storage.schemas.filter import KEEP
 from hnmine.storage.vectors import VectorStore
 
@@ -48,7 +48,7 @@ class Outside:
         where: which documents each query allows; None where it allows all.
     """
 
-    state: FilterState
+    state: FilterInputs
     corpus: VectorStore
     queries: VectorStore
     words: CorpusWords
@@ -59,9 +59,8 @@ class Outside:
     def open(cls, context: RunContext) -> "Outside":
         """Return what judges for a run whose filter stage is complete."""
         config, embed = context.config, context.reading("embed")
-        calibration = read_calibration(context.reading("filter"), config.seed)
         return cls(
-            setup(context, calibration.scorer() if calibration else None),
+            FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed)),
             VectorStore(embed / "corpus", cache_bytes(config)),
             VectorStore(embed / "queries"),
             CorpusWords(context.reading("ingest")),
@@ -97,7 +96,7 @@ class Outside:
         pairs = np.unique(np.stack([query, documents], axis=1), axis=0)
         rows = Ragged.from_lengths(pairs[:, 1], np.bincount(pairs[:, 0], minlength=len(asked)))
         whole = self._with(batch, rows)
-        judged = judge(whole, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
+        judged = give_verdicts(whole, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
         place, _ = whole.candidates.find(query, documents)
         # the anchor among those of the queries asked, and where the cells of each begin
         first = np.searchsorted(owners, asked)

@@ -14,8 +14,8 @@ from hnmine.stages.emit.batches.pairs import distinct, pair_filter
 from hnmine.stages.emit.batches.shared_words import SharedWords
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
-from hnmine.stages.filter.inputs import read_calibration, setup
-from hnmine.stages.filter.verdicts import judge
+from hnmine.stages.filter.inputs import FilterInputs, read_calibration
+from hnmine.stages.filter.verdicts import give_verdicts
 from hnmine.storage.schemas.filter import VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
@@ -32,9 +32,8 @@ class Oracle:
     def __init__(self, context, rule):
         self.rule, config = rule, context.config
         folder = context.folder
-        calibration = read_calibration(folder("filter"), config.seed)
-        self.scorer = calibration.scorer() if calibration else None
-        self.state = setup(context, self.scorer)
+        self.scorer = read_calibration(folder("filter"), config.seed)
+        self.state = FilterInputs.open(context, self.scorer)
         self.table = self.state.candidates.read(0)
         self.documents = VectorStore(folder("embed") / "corpus").gather(np.arange(self.state.documents.size))
         self.queries = VectorStore(folder("embed") / "queries").gather(np.arange(self.table.num_rows))
@@ -54,7 +53,7 @@ class Oracle:
         at = np.flatnonzero(batch.candidates.values == document)
         if not len(at):
             return None
-        found = judge(batch, self.rule, self.state.keys(np.array([query])), self.scorer)
+        found = give_verdicts(batch, self.rule, self.state.keys(np.array([query])), self.scorer)
         cell = np.flatnonzero((found.cells.anchor == anchor) & (found.cells.candidate == at[0]))
         return list(VERDICTS)[found.codes[cell[0]]]
 
@@ -136,10 +135,10 @@ def test_conflicts_are_those_of_plain_loops(tmp_path, rule):
 
 def test_a_model_of_other_scores_is_not_asked():
     class Fitted:
-        by_teacher = False
+        takes_teacher_scores = False
 
     class Transferred:
-        by_teacher = True
+        takes_teacher_scores = True
 
     config = FilterConfig(rule="calibrated", ranks=(1, 9))
     rules = [pair_filter(config, model, rescored=yes).rule
