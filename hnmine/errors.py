@@ -122,3 +122,12 @@ def few(names: Sequence[object], most: int = 3) -> str:
     text = ", ".join(repr(name) for name in names[:most])
     rest = len(names) - most
     return f"{text} and {rest:,} more" if rest > 0 else text
+
+
+def reason(error: BaseException) -> str:
+    """Return why an operation failed, for a message: the first line of the error's text, at most 300 characters.
+
+    Of an operating system's error the text is without path and number; an error without a text gives its class' name.
+    """
+    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+    return text.splitlines()[0][:300].rstrip(".")

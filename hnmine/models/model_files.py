@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
-from hnmine.errors import ModelError
+from hnmine.errors import ModelError, reason
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache
 
@@ -47,7 +47,7 @@ def find_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed
     except Exception as error:  # the hub's client raises its own, requests' and the system's errors
         raise ModelError(
             f"{table}.model {config.model!r} is no local folder and could not be fetched from the model hub: "
-            f"{first_line(error)}"
+            f"{reason(error)}"
         ) from None
     return str(_refuse_unsafe(Path(fetched)))
 
@@ -92,7 +92,7 @@ def load_model(
             **settings,
         )
     except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
-        raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {reason(error)}") from error
     if current_slot().count > 1:
         torch.set_num_threads(thread_count())
     return model
@@ -134,9 +134,3 @@ def _is_hashed(path: Path) -> bool:
 def _is_never_loaded(path: Path) -> bool:
     """Return whether a file of a model's folder is hidden or an export for another runtime."""
     return any(part.startswith((".", "_")) or part in ("onnx", "openvino") for part in path.parts)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, at most 300 characters; its type's name where it has none."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

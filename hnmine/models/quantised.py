@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hnmine.errors import MissingExtra, ModelError
-from hnmine.models.model_files import first_line
+from hnmine.errors import MissingExtra, ModelError, reason
 
 # Activations that share a scale: fewer are slower and hardly more exact, more are less exact.
 GROUP = 64
@@ -72,7 +71,7 @@ def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
                 return graph_file.read_bytes(), weights_file.read_bytes()
     except Exception as error:  # converters raise anything; the user needs the reason
         raise ModelError(
-            f'{table}.precision = "int8": OpenVINO cannot convert this model: {first_line(error)}; set it to "float32"'
+            f'{table}.precision = "int8": OpenVINO cannot convert this model: {reason(error)}; set it to "float32"'
         ) from error
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.errors import InputError
-from hnmine.storage.input_files import Source, reason
+from hnmine.errors import InputError, reason
+from hnmine.storage.input_files import Source
 
 CHUNK_ROWS = 8192
 ABSENT = object()

@@ -1,1 +1,1 @@
-"""Files of a run: the data contract, writing whole or not at all, reading by rows."""
+"""Files: the schemas of a run's tables, atomic writes and content keys, paths in object stores, locks."""

@@ -1,8 +1,8 @@
-"""DigestCache of the user's files, remembered from one command to the next: a stage does not read a corpus to know it.
+"""Cache of the digests of the user's files, kept in the output folder: a later command need not read a corpus again.
 
-A digest counts as long as the file's stamp is what it was: for a file of this machine its size, its times and its
-inode, for an object its size and the tag that the store gives its content. What was written to moments ago is not
-remembered, as a later change could then leave the times as they are.
+A digest is valid while the file's stamp is the same. The stamp of a file of this machine is its size, times and inode;
+that of an object is its size and the tag that the store gives to its content. A file written in the last seconds has no
+stamp, as a later change could leave its times the same.
 """
 
 import hashlib
@@ -14,100 +14,100 @@ from typing import Any, TypeVar
 
 from hnmine.errors import HnmineError
 from hnmine.storage.input_files import Source
-from hnmine.storage.remote_path import WHOLE
+from hnmine.storage.remote_path import ATOMIC_STORES
 from hnmine.storage.store import read_json, write_json
 
 DIGESTS = ".digests.json"
 DigestT = TypeVar("DigestT", str, dict[str, Any])
-# Coarser than the times of any file system in use.
-_MOMENT = 3_000_000_000
+# Nanoseconds; coarser than the times of any file system in use.
+_MIN_AGE = 3_000_000_000
 
 
 class DigestCache:
-    """What is known of files, and what has been found out since.
+    """Digests of files, read from a run's folder and computed since.
 
     Args:
-        known: by place, a stamp and the digest that goes with it.
+        known: by file (hashed), a stamp and the digest that belongs to it.
     """
 
     def __init__(self, known: dict[str, dict[str, Any]] | None = None) -> None:
         self._known = dict(known or {})
-        self._new = False
+        self._changed = False
 
     @classmethod
     def read(cls, out: Path) -> "DigestCache":
-        """Return what a run's folder remembers; nothing where there is no such folder."""
+        """Return the cache of a run's folder; an empty one if there is none or it is damaged."""
         found = read_json(out / DIGESTS)
-        fits = isinstance(found, dict) and all(isinstance(one, dict) for one in found.values())
-        return cls(found if fits else None)
+        valid = isinstance(found, dict) and all(isinstance(entry, dict) for entry in found.values())
+        return cls(found if valid else None)
 
     def write(self, out: Path) -> None:
-        """Remember what has been found out; where it cannot be written it is found out again next time."""
-        if self._new:
+        """Store new digests in a run's folder; if it cannot be written, they are computed again next time."""
+        if self._changed:
             try:
                 write_json(self._known, out / DIGESTS)
             except HnmineError:
                 return
-            self._new = False
+            self._changed = False
 
     def of(self, source: Source) -> dict[str, Any]:
-        """Return name, size and blake2b of a file's bytes.
+        """Return name, size and blake2b of an input file.
 
         Raises:
             InputError: it cannot be read.
         """
-        place = f"blake2b {source.system.unstrip_protocol(source.path)}"
-        return self._get(place, lambda: _stamp_of(source), source.digest)
+        file = f"blake2b {source.system.unstrip_protocol(source.path)}"
+        return self._get(file, lambda: _source_stamp(source), source.digest)
 
-    def of_file(self, name: str, path: Path, make: Callable[[Path], str]) -> str:
-        """Return what `make` says of the content of a file of this machine; `name` says what that is.
+    def of_file(self, name: str, path: Path, compute: Callable[[Path], str]) -> str:
+        """Return `compute(path)` for a file of this machine; `name` is that of the function.
 
         Raises:
             OSError: it cannot be read.
         """
-        return self._get(f"{name} {path.absolute()}", lambda: _stamp(str(path)), lambda: make(path))
+        return self._get(f"{name} {path.absolute()}", lambda: _file_stamp(str(path)), lambda: compute(path))
 
-    def _get(self, place: str, stamp: Callable[[], str | None], make: Callable[[], DigestT]) -> DigestT:
-        place = hashlib.blake2b(place.encode(), digest_size=16).hexdigest()  # an address may hold a password
-        before, known = stamp(), self._known.get(place, {})
+    def _get(self, file: str, stamp: Callable[[], str | None], compute: Callable[[], DigestT]) -> DigestT:
+        file = hashlib.blake2b(file.encode(), digest_size=16).hexdigest()  # a URL may hold a password
+        before, known = stamp(), self._known.get(file, {})
         found: DigestT | None = known.get("digest") if known.get("stamp") == before else None
         if before is not None and found is not None:
             return found
-        made = make()
+        computed = compute()
         if before is not None and stamp() == before:
-            self._known[place] = {"stamp": before, "digest": made}
-            self._new = True
-        return made
+            self._known[file] = {"stamp": before, "digest": computed}
+            self._changed = True
+        return computed
 
 
-def _stamp_of(source: Source) -> str | None:
-    """Return the stamp of a file or object; None elsewhere: what a server's tags stand for is not known."""
+def _source_stamp(source: Source) -> str | None:
+    """Return the stamp of a file or object; None on other systems, such as a web server with tags of its own."""
     protocols = source.system.protocol
     known = {protocols} if isinstance(protocols, str) else {*protocols}
     if "file" in known:
-        return _stamp(source.path)
-    return _of_object(source) if known & WHOLE else None
+        return _file_stamp(source.path)
+    return _object_stamp(source) if known & ATOMIC_STORES else None
 
 
-def _stamp(path: str) -> str | None:
-    """Return the stamp of a file of this machine; None where it is too young for one, or not there."""
+def _file_stamp(path: str) -> str | None:
+    """Return the stamp of a file of this machine; None if it is missing or too new."""
     try:
-        with Path(path).open("rb") as file:  # on a network file system its opening asks the server for the times
+        with Path(path).open("rb") as file:  # on a network file system, opening asks the server for the times
             found = os.fstat(file.fileno())
     except OSError:
         return None
     times = (found.st_mtime_ns, found.st_ctime_ns)
-    if max(times) > time.time_ns() - _MOMENT:
+    if max(times) > time.time_ns() - _MIN_AGE:
         return None
     return " ".join(map(str, (found.st_size, *times, found.st_dev, found.st_ino)))
 
 
-def _of_object(source: Source) -> str | None:
-    """Return the stamp of an object in a store; None where that tags no content, or by its time alone."""
+def _object_stamp(source: Source) -> str | None:
+    """Return the stamp of an object; None if the store gives its content no tag, or a weak one."""
     try:
         source.system.invalidate_cache()
         found = source.system.info(source.path)
-    except Exception:  # each store's library has errors of its own; reading the object will say what is wrong
+    except Exception:  # each store's library has its own errors; reading the object will report it
         return None
     tag = found.get("ETag") or found.get("etag")
     return f"{found.get('size')} {tag}" if tag and not str(tag).startswith("W/") else None

@@ -1,4 +1,4 @@
-"""Content keys of stages and shards, and what a stage's folder records of them."""
+"""Content keys of stages and shards, and the key recorded in a stage's folder."""
 
 import hashlib
 import json
@@ -10,23 +10,27 @@ from hnmine.storage.store import MANIFEST, STARTED, read_json
 
 
 def digest(data: Any) -> str:
-    """Return the sha256 of a value's canonical JSON."""
+    """Return the sha256 of a value's canonical JSON, as hex digits.
+
+    Raises:
+        ValueError: it holds a number that is not finite.
+    """
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def item_key(stage_key: str, name: str, first: int, rows: int) -> str:
-    """Return the key of one shard: the stage's, and which rows the shard covers."""
+    """Return the key of a shard: a hash of the stage's key, the shard's table and the rows that it covers."""
     return digest([stage_key, name, first, rows])
 
 
 def recorded(folder: Path) -> Mapping[str, Any] | None:
-    """Return what a stage's folder says of itself: its manifest, or that it was started."""
+    """Return a stage's manifest, or the note that it was started, or None."""
     found: Mapping[str, Any] | None = read_json(folder / MANIFEST) or read_json(folder / STARTED)
     return found
 
 
 def is_done(folder: Path, key: str) -> bool:
-    """Tell whether a stage's folder is complete under this key."""
+    """Return whether a stage's folder is complete under this key."""
     manifest = read_json(folder / MANIFEST)
     return bool(manifest) and manifest["key"] == key

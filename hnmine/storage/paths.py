@@ -1,7 +1,7 @@
-"""Where files lie: on a disk of this machine, or in an object store. What both share, in one place each.
+"""Operations on paths that may be on a disk of this machine or in an object store.
 
-A folder of an object store is a `RemotePath`, which stands wherever a Path does. Most code need not know which it
-has; what must is here: opening for Parquet, files that a library can only read from a disk, room for scratch files.
+A path in an object store is a `RemotePath`, which most code uses like any Path. The functions here are for the rest:
+opening Parquet files, files that a library reads only from a disk, temporary files, and removing folders.
 """
 
 import re
@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hnmine.errors import OutputError
-from hnmine.storage.remote_path import THREADS, RemoteFile, RemotePath
+from hnmine.errors import OutputError, reason
+from hnmine.storage.remote_path import RemoteFile, RemotePath
+
+REQUESTS = 16
+"""Requests to an object store at a time."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 ResultT = TypeVar("ResultT")
 
 
 def path_of(given: str | Path, base: Path | None = None) -> Path:
-    """Return the path that a user means: a URL of a store, or a path of this machine, which starts at `base`."""
+    """Return the path that a user gave: the URL of a store, or a path of this machine, relative to `base`."""
     if isinstance(given, RemotePath):
         return given
     found = _URL.fullmatch(str(given))
@@ -30,19 +33,14 @@ def path_of(given: str | Path, base: Path | None = None) -> Path:
     scheme, rest = found[1].lower(), found[2]
     if scheme in ("file", "local"):
         return Path(rest)
-    # hdfs:///folder is a folder of the cluster that Hadoop's own settings name
+    # hdfs:///folder is on the cluster that Hadoop's settings name
     return RemotePath(
         f"{scheme}://default{rest}" if scheme == "hdfs" and rest.startswith("/") else f"{scheme}://{rest}"
     )
 
 
-def is_remote(path: Path) -> bool:
-    """Tell whether a path lies in an object store."""
-    return isinstance(path, RemotePath)
-
-
 def opened(path: Path, whole: bool = False) -> Any:
-    """Return what pyarrow reads a file from: the path itself, or the object, all of it at once where `whole`.
+    """Return what pyarrow reads a file from: the path, or the opened object. With `whole` an object is fetched at once.
 
     Raises:
         FileNotFoundError: there is no such object.
@@ -59,12 +57,12 @@ def opened(path: Path, whole: bool = False) -> Any:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """Give a file under a path of this machine for as long as the block runs: itself, or a copy of the object.
+    """Yield a path of this machine with the file's content: the path itself, or a temporary copy of an object.
 
-    A memory map that is made in the block stays good after it, as the system keeps the file until it is let go.
+    A memory map made in the block stays valid after it: the system keeps the file until the map is closed.
 
     Raises:
-        OutputError: the store cannot be used, or the disk has no room.
+        OutputError: the store cannot be used, or the disk is full.
     """
     if not isinstance(path, RemotePath):
         yield path
@@ -75,51 +73,51 @@ def local_copy(path: Path) -> Iterator[Path]:
 
 
 def write_object(path: RemotePath, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file of this machine, and make an object of it whole.
+    """Let `write` fill a temporary file of this machine, then upload it as one object.
 
     Raises:
-        OutputError: the temporary file or the object cannot be written; nothing is left under the object's name.
+        OutputError: the temporary file or the object cannot be written; no object is left.
     """
     with _scratch_file(path) as local:
         try:
             write(local)
         except OSError as error:
-            raise _no_room(path, error) from error
+            raise _no_scratch(path, error) from error
         path.put(local)
 
 
 @contextmanager
 def _scratch_file(path: Path) -> Iterator[Path]:
     try:
-        file = tempfile.NamedTemporaryFile(prefix="hnmine-", suffix=f"-{path.name}")  # noqa: SIM115 - below
+        file = tempfile.NamedTemporaryFile(prefix="hnmine-", suffix=f"-{path.name}")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise _no_room(path, error) from error
+        raise _no_scratch(path, error) from error
     with file:
         yield Path(file.name)
 
 
-def _no_room(path: Path, error: OSError) -> OutputError:
+def _no_scratch(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{path}: a temporary file in {tempfile.gettempdir()} cannot be written: {error.strerror or error}; "
+        f"{path}: a temporary file in {tempfile.gettempdir()} cannot be written: {reason(error)}; "
         "free some space there, or set TMPDIR to a folder with more"
     )
 
 
 def scratch_folder(folder: Path) -> Path:
-    """Return a folder of this machine for files without a name: the one given, made where it is not there, or TMPDIR.
+    """Return a folder of this machine for temporary files: the one given, made if missing, or TMPDIR for a remote one.
 
     Raises:
         OSError: it cannot be made.
     """
-    if is_remote(folder):
+    if isinstance(folder, RemotePath):
         return Path(tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def disk_free(folder: Path) -> int | None:
-    """Return how many bytes the disk of a folder, made or not, has left; None for an object store."""
-    if is_remote(folder):
+    """Return the free bytes of the disk on which a folder is or would be; None for an object store."""
+    if isinstance(folder, RemotePath):
         return None
     while not folder.exists():
         folder = folder.parent
@@ -127,25 +125,31 @@ def disk_free(folder: Path) -> int | None:
 
 
 def remove_tree(folder: Path, first: str = "", last: str = "") -> None:
-    """Remove a folder with all that is in it, if it is there.
+    """Remove a folder with its content, if it exists.
 
     Args:
-        folder: what is removed.
-        first: in an object store, where objects go one by one, the name of those that go before all others.
-        last: likewise after all others.
+        folder: the folder.
+        first: in an object store, where objects are removed one by one: the name of those removed before all others.
+        last: the name of those removed after all others.
 
     Raises:
-        OutputError: the store does not let go of something.
+        OutputError: the store refuses.
     """
-    if isinstance(folder, RemotePath):
-        folder.remove_below(first, last)
-    else:
+    if not isinstance(folder, RemotePath):
         shutil.rmtree(folder, ignore_errors=True)
+        return
+    found = list(folder.rglob("*"))
+    for group in (
+        [path for path in found if path.name == first],
+        [path for path in found if path.name not in (first, last)],
+        [path for path in found if path.name == last],
+    ):
+        map_paths(lambda path: path.unlink(missing_ok=True), group)
 
 
 def map_paths(function: Callable[[Path], ResultT], paths: Sequence[Path]) -> list[ResultT]:
-    """Return the function's result for each path, in order; a store is asked for several of them at a time."""
-    if len(paths) < 2 or not is_remote(paths[0]):
+    """Return `function(path)` for each path, in order; for an object store several calls run at a time."""
+    if len(paths) < 2 or not isinstance(paths[0], RemotePath):
         return [function(path) for path in paths]
-    with ThreadPoolExecutor(min(THREADS, len(paths))) as pool:
+    with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
         return list(pool.map(function, paths))

@@ -1,38 +1,42 @@
-"""A path in an object store: as much of `pathlib.Path` as this package uses, over fsspec.
+"""Paths in an object store: the parts of `pathlib.Path` that this package uses, over fsspec.
 
-Every failure of a store, of whatever kind its library raises, becomes an `OutputError`; only that something is not
-there stays a `FileNotFoundError`, as it is on a disk.
+Every failure of a store becomes an `OutputError`, whatever its library raises. Only a missing object stays a
+`FileNotFoundError`, as on a disk.
 """
 
 import io
 import secrets
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath
 from typing import Any
 
-from hnmine.errors import HnmineError, MissingExtra, OutputError
+from hnmine.errors import HnmineError, MissingExtra, OutputError, reason
 
 TEMPORARY = ".tmp-"
-WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
-"""Stores in which an object is seen when all of it is there, and never before; elsewhere files are renamed."""
+"""Prefix of the names of half-written files and folders."""
+
+ATOMIC_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
+"""Stores that show an object only once it is complete. In others a file is written under another name and renamed."""
+
 EXTRAS = {
     "s3": "s3fs: pip install 'hnmine[s3]'", "s3a": "s3fs: pip install 'hnmine[s3]'",
     "gs": "gcsfs: pip install gcsfs", "gcs": "gcsfs: pip install gcsfs",
     "abfs": "adlfs: pip install adlfs", "abfss": "adlfs: pip install adlfs", "az": "adlfs: pip install adlfs",
     "hdfs": "libhdfs, which comes with Hadoop (set HADOOP_HOME and CLASSPATH as pyarrow asks for)",
 }  # fmt: skip
-THREADS = 16
-BUFFER = 8 << 20
+BUFFER_BYTES = 8 << 20
 
 
 class RemotePath(PosixPath):
-    """A path whose first part is a scheme and whose second a bucket or host: RemotePath("s3://bucket/run").
+    """A path in an object store: RemotePath("s3://bucket/run"). Its first parts are the scheme and the bucket or host.
 
-    It stands wherever a Path does, and is pickled as its parts. What is not defined here and asks the system for a
-    file of this machine raises TypeError.
+    It can be used wherever a Path can, and pickled. Methods that are not overridden here and need a file of this
+    machine raise TypeError. All others may raise OutputError, or MissingExtra where the store's package is missing.
+
+    universal-pathlib does not replace it: since version 0.3 its paths are no `pathlib.Path`, and every method would
+    still need the translation of errors.
     """
 
     def __str__(self) -> str:
@@ -40,64 +44,67 @@ class RemotePath(PosixPath):
         return f"{scheme}://{rest}" if colon else scheme
 
     def __fspath__(self) -> str:
-        raise TypeError(f"{self} lies in an object store; it is no file of this machine")
+        raise TypeError(f"{self} is in an object store, not a file of this machine")
 
     @property
     def scheme(self) -> str:
-        """What stands before `://`."""
+        """The part before `://`."""
         return self.parts[0].rstrip(":")
 
-    def where(self) -> tuple[Any, str]:
-        """Return the file system and the path in it.
+    @contextmanager
+    def _store(self, action: str, missing: bool = True) -> Iterator[tuple[Any, str]]:
+        """Yield the file system and the path in it, and translate errors of the block.
 
-        Raises:
-            MissingExtra: the package for this kind of store is not installed.
-            OutputError: there is no such kind, or the store cannot be used.
+        Args:
+            action: the past participle for the message: read, written, ...
+            missing: let FileNotFoundError through.
         """
         import fsspec
 
         try:
-            # what other processes write must be seen: nothing that a listing said is kept
+            # without a cache of listings, so that objects written by other processes are seen
             system, path = fsspec.core.url_to_fs(str(self), use_listings_cache=False)
         except ImportError as error:
             raise MissingExtra(f"{self}: {self.scheme}:// needs {EXTRAS.get(self.scheme, str(error))}") from None
         except Exception as error:
             raise OutputError(f"{self}: cannot be used: {reason(error)}") from error
-        return system, path
+        try:
+            yield system, path
+        except HnmineError:
+            raise
+        except Exception as error:  # each store's library has its own errors
+            if missing and isinstance(error, FileNotFoundError):
+                raise
+            raise OutputError(
+                f"{self}: cannot be {action}: {reason(error)}; check the bucket, the credentials and the endpoint "
+                "(docs/object-stores.md)"
+            ) from error
 
-    def exists(self) -> bool:
-        """Tell whether there is an object of this name, or one below it."""
-        return self._info() is not None
-
-    def is_file(self) -> bool:
-        """Tell whether there is an object of this name."""
-        return (self._info() or {}).get("type") == "file"
-
-    def is_dir(self) -> bool:
-        """Tell whether there are objects below this name."""
-        return (self._info() or {}).get("type") == "directory"
-
-    def _info(self) -> dict[str, Any] | None:
-        system, path = self.where()
-        with asking(self, "read"):
+    def info(self) -> dict[str, Any]:
+        """Return fsspec's description of the object or folder; empty if there is none."""
+        with self._store("read") as (system, path):
             try:
                 found: dict[str, Any] = system.info(path)
-                return found
             except FileNotFoundError:
-                return None
+                return {}
+        return found
 
-    def size(self) -> int:
-        """Return how many bytes the object has; FileNotFoundError where there is none."""
-        info = self._info()
-        if info is None or info["type"] != "file":
-            raise FileNotFoundError(f"{self}: no such object")
-        return int(info["size"])
+    def exists(self) -> bool:
+        """Return whether there is an object of this name, or one below it."""
+        return bool(self.info())
+
+    def is_file(self) -> bool:
+        """Return whether there is an object of this name."""
+        return self.info().get("type") == "file"
+
+    def is_dir(self) -> bool:
+        """Return whether there are objects below this name."""
+        return self.info().get("type") == "directory"
 
     def glob(self, pattern: str, **options: Any) -> Generator["RemotePath", None, None]:
-        """Yield what lies in this folder and fits a pattern of one name, in the store's order."""
-        system, path = self.where()
+        """Yield the entries of this folder that match a pattern without `/`, in the store's order."""
         names: list[str] = []
-        with asking(self, "listed"):
+        with self._store("listed") as (system, path):
             try:
                 system.invalidate_cache()
                 names = [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False)]
@@ -106,10 +113,9 @@ class RemotePath(PosixPath):
         yield from (self / name for name in names if name and fnmatchcase(name, pattern))
 
     def rglob(self, pattern: str, **options: Any) -> Generator["RemotePath", None, None]:
-        """Yield the objects at any depth below this folder whose own name fits a pattern."""
-        system, path = self.where()
+        """Yield the objects at any depth below this folder whose own name matches a pattern."""
         names: list[str] = []
-        with asking(self, "listed"):
+        with self._store("listed") as (system, path):
             try:
                 system.invalidate_cache()
                 names = list(system.find(path))
@@ -121,24 +127,17 @@ class RemotePath(PosixPath):
                 yield self / name.removeprefix(below)
 
     def resolve(self, strict: bool = False) -> "RemotePath":
-        """Return the path itself: it is absolute."""
+        """Return the path itself, which is always absolute."""
         return self
 
-    def absolute(self) -> "RemotePath":
-        """Return the path itself."""
-        return self
-
-    def expanduser(self) -> "RemotePath":
-        """Return the path itself."""
-        return self
+    absolute = expanduser = resolve
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a folder is there with the first object in it."""
+        """Do nothing: a folder exists with its first object."""
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the object; it need not be there."""
-        system, path = self.where()
-        with asking(self, "removed"):
+        """Remove the object."""
+        with self._store("removed") as (system, path):
             try:
                 system.rm_file(path)
             except FileNotFoundError:
@@ -146,39 +145,36 @@ class RemotePath(PosixPath):
                     raise
 
     def open(self, *args: Any, **options: Any) -> Any:
-        """Open the object for reading bytes, some megabytes at a time."""
-        return io.BufferedReader(RemoteFile(self), BUFFER)
+        """Open the object for reading bytes, `BUFFER_BYTES` at a time."""
+        return io.BufferedReader(RemoteFile(self), BUFFER_BYTES)
 
     def read_bytes(self) -> bytes:
         """Return the whole object."""
         return self.read_range(None, None)
 
     def read_range(self, start: int | None, end: int | None) -> bytes:
-        """Return the bytes from `start` to before `end`."""
-        system, path = self.where()
-        with asking(self, "read"):
+        """Return the bytes [start, end)."""
+        with self._store("read") as (system, path):
             found: bytes = system.cat_file(path, start=start, end=end)
-            return found
+        return found
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, **options: Any) -> str:
         """Return the whole object as text."""
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
     def write_bytes(self, data: Any) -> int:
-        """Write an object whole."""
-        system, path = self.where()
-        with asking(self, "written", missing=False):
+        """Write the whole object and return its number of bytes."""
+        with self._store("written", missing=False) as (system, path):
             system.pipe_file(path, bytes(data))
         return len(data)
 
     def write_text(self, data: str, *args: Any, **options: Any) -> int:
-        """Write an object of text, whole."""
+        """Write the whole object as UTF-8."""
         return self.write_bytes(data.encode())
 
     def create(self, data: bytes) -> bool:
-        """Write an object unless there is one of this name; tell whether it was written."""
-        system, path = self.where()
-        with asking(self, "written", missing=False):
+        """Write the object if there is none of this name; return whether it was written."""
+        with self._store("written", missing=False) as (system, path):
             try:
                 system.pipe_file(path, data, mode="create")
             except OSError as error:
@@ -188,70 +184,56 @@ class RemotePath(PosixPath):
         return True
 
     def put(self, local: Path) -> None:
-        """Make this object out of a local file, for a reader of its name at once."""
-        system, path = self.where()
-        with asking(self, "written", missing=False):
-            if self.scheme in WHOLE:
+        """Write the object from a local file. Readers see all of it or nothing."""
+        with self._store("written", missing=False) as (system, path):
+            if self.scheme in ATOMIC_STORES:
                 system.put_file(str(local), path)
                 return
             folder, _, name = path.rpartition("/")
-            half = f"{folder}/{TEMPORARY}{secrets.token_hex(4)}-{name}"
+            temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(4)}-{name}"
             system.makedirs(folder, exist_ok=True)
-            system.put_file(str(local), half)
-            if system.exists(path):  # a rename does not replace everywhere; a file that is missing is made again
+            system.put_file(str(local), temporary)
+            if system.exists(path):  # not every rename replaces; a file lost between the two is made again
                 system.rm_file(path)
-            system.mv(half, path)
+            system.mv(temporary, path)
 
     def get(self, local: Path) -> None:
         """Copy the object to a local file."""
-        system, path = self.where()
-        with asking(self, "read"):
+        with self._store("read") as (system, path):
             system.get_file(path, str(local))
-
-    def remove_below(self, first: str, last: str) -> None:
-        """Remove all objects below this folder: those named `first` before the others, those named `last` after."""
-        found = list(self.rglob("*"))
-        for group in (
-            [path for path in found if path.name == first],
-            [path for path in found if path.name not in (first, last)],
-            [path for path in found if path.name == last],
-        ):
-            with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(lambda path: path.unlink(missing_ok=True), group))
 
 
 class RemoteFile(io.RawIOBase):
-    """An object as a file to read: each read asks the store for just these bytes.
+    """An object opened for reading. Each read is one request for exactly these bytes.
 
     Args:
         path: the object.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such object.
     """
 
     def __init__(self, path: RemotePath) -> None:
-        self._path, self._size, self._at = path, path.size(), 0
+        info = path.info()
+        if info.get("type") != "file":
+            raise FileNotFoundError(f"{path}: no such object")
+        self._path, self._size, self._at = path, int(info["size"]), 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that any place can be read."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place, and return it."""
+        """Move to a position and return it."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
-    def tell(self) -> int:
-        """Return the place."""
-        return self._at
-
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; fewer than asked for at the end only."""
+        """Return the next bytes, fewer than `size` only at the end; all that are left if it is negative."""
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
         if end <= self._at:
             return b""
@@ -260,34 +242,7 @@ class RemoteFile(io.RawIOBase):
         return found
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with the next bytes, and return how many."""
+        """Fill a buffer with the next bytes and return their number."""
         found = self.read(len(buffer))
         buffer[: len(found)] = found
         return len(found)
-
-
-@contextmanager
-def asking(path: Path, what: str, missing: bool = True) -> Iterator[None]:
-    """Turn a store's failure into an OutputError; with `missing`, that nothing is there is no failure.
-
-    Raises:
-        FileNotFoundError: with `missing`, there is no such object.
-        OutputError: the store cannot be used.
-    """
-    try:
-        yield
-    except HnmineError:
-        raise
-    except Exception as error:  # each store's library has errors of its own
-        if missing and isinstance(error, FileNotFoundError):
-            raise
-        raise OutputError(
-            f"{path}: cannot be {what}: {reason(error)}; check the bucket, the credentials and the endpoint "
-            "(docs/object-stores.md)"
-        ) from error
-
-
-def reason(error: BaseException) -> str:
-    """Return what a store's error says, in one line."""
-    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

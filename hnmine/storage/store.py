@@ -1,7 +1,7 @@
-"""Files on disk or in an object store: written whole or not at all, and known to be done by the key they carry.
+"""A run's files, on disk or in an object store: atomic writes, content keys, and tables stored in shards.
 
-A Parquet shard carries its key in the footer; any other file carries it in a sidecar under `_keys/`. A file is
-done when it exists and its key is the one expected; there is no other marker that could drift from it.
+A file is written completely or not at all. A Parquet shard carries its content key in the footer, any other file in a
+sidecar under `_keys/`. A file is done if it exists with the expected key; there is no other marker that could disagree.
 """
 
 import errno
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.errors import OutputError
+from hnmine.errors import OutputError, reason
 from hnmine.storage.paths import map_paths, opened, remove_tree, write_object
 from hnmine.storage.remote_path import TEMPORARY, RemotePath
 from hnmine.storage.schemas.base import conform
@@ -33,12 +33,12 @@ def part_name(number: int, ending: str = "parquet") -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it, and rename it into place.
+    """Let `write` fill a temporary file beside `path`, sync it, and rename it to `path`.
 
-    In an object store the finished object is the rename: it is uploaded whole from a temporary file of this machine.
+    An object is uploaded complete from a temporary file of this machine, which has the effect of a rename.
 
     Raises:
-        OutputError: the folder or the disk does not take it; nothing is left under the final name.
+        OutputError: the file cannot be written; nothing is left at `path`.
     """
     if isinstance(path, RemotePath):
         write_object(path, write)
@@ -56,9 +56,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
         advice = "free some space and run the same command again" if error.errno == errno.ENOSPC else "check the path"
-        raise OutputError(f"{path}: cannot be written: {reason}; {advice}") from error
+        raise OutputError(f"{path}: cannot be written: {reason(error)}; {advice}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -68,7 +67,7 @@ _UMASK = threading.Lock()
 
 
 def _umask() -> int:
-    with _UMASK:  # it can only be read by setting it, and shards are written in a thread
+    with _UMASK:  # it can be read only by setting it, and shards are written in several threads
         mask = os.umask(0)
         os.umask(mask)
     return mask
@@ -83,7 +82,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def leaves(schema: pa.Schema, wanted: Callable[[pa.DataType], bool]) -> list[str]:
-    """Return the Parquet paths of the columns whose innermost type is wanted: name, name.list.element, ..."""
+    """Return the Parquet paths (name, name.list.element, ...) of the columns whose innermost type is `wanted`."""
     found = []
     for field in schema:
         path, kind = field.name, field.type
@@ -98,12 +97,12 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
     """Write one Parquet shard with `key` in its footer.
 
     Args:
-        table: what is written.
-        path: where to.
-        key: of the shard.
-        plain: skips compression (vectors).
-        lists: for tables that are mostly lists of numbers: only strings by dictionary, which numbers seldom repeat for,
-            and a lighter compression. It takes a third of the time, to write and to read, and about the same space.
+        table: the rows.
+        path: the file.
+        key: the shard's content key.
+        plain: for vectors: no compression.
+        lists: for tables that are mostly lists of numbers, which seldom repeat: dictionaries for strings alone, and a
+            faster compression. Writing and reading take a third of the time, the file about the same space.
 
     Raises:
         OutputError: as `write_atomic`.
@@ -119,7 +118,7 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
 
 
 def write_text(text: str, path: Path, key: str | None = None) -> None:
-    """Write a text file atomically; with a `key`, its sidecar after it.
+    """Write a text file atomically, and then its sidecar if a `key` is given.
 
     Raises:
         OutputError: as `write_atomic`.
@@ -139,7 +138,7 @@ def _put(path: Path, text: str) -> None:
 
 
 def write_json(data: Any, path: Path) -> None:
-    """Write JSON that is the same for the same data: sorted keys, no NaN.
+    """Write JSON atomically, the same bytes for the same data: keys are sorted.
 
     Raises:
         OutputError: as `write_atomic`.
@@ -150,7 +149,7 @@ def write_json(data: Any, path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file of ours holds, or None where it is missing or damaged."""
+    """Return the content of a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -162,20 +161,25 @@ def _sidecar(path: Path) -> Path:
 
 
 def read_table(path: Path, columns: list[str] | None = None, dictionaries: list[str] | None = None) -> pa.Table:
-    """Return a Parquet file as a table, all of it or some columns; `dictionaries` names leaves to keep as such.
+    """Return a Parquet file as a table.
+
+    Args:
+        path: the file.
+        columns: names; None for all.
+        dictionaries: Parquet paths of columns to read as dictionaries.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
         OutputError: the object store cannot be used.
     """
     source = opened(path, whole=columns is None)
-    # pq.read_table takes a small file for a whole dataset, which takes twice as long
+    # pq.read_table reads a file as a dataset, which takes twice as long for a small one
     with pq.ParquetFile(source, memory_map=isinstance(source, Path), read_dictionary=dictionaries) as file:
         return file.read(columns)
 
 
 def count_rows(path: Path) -> int:
-    """Return the rows of a Parquet file, from its footer; that of a file of this machine is read once."""
+    """Return the number of rows of a Parquet file, from its footer. The footer of a local file is read only once."""
     if isinstance(path, RemotePath):
         return int(pq.read_metadata(opened(path)).num_rows)
     found = path.stat()
@@ -188,7 +192,7 @@ def _rows(path: str, stamp: tuple[int, ...]) -> int:
 
 
 def read_key(path: Path) -> str | None:
-    """Return the key that a file of ours carries; None where it is missing, damaged, or not ours."""
+    """Return the content key of a file; None if the file is missing, damaged or not written by hnmine."""
     try:
         if path.suffix == ".parquet":
             metadata = pq.read_schema(opened(path)).metadata or {}
@@ -199,7 +203,7 @@ def read_key(path: Path) -> str | None:
 
 
 def clear_temporaries(folder: Path) -> None:
-    """Remove what a killed run left half-written or half-removed; only ever called under the folder's lock."""
+    """Remove half-written and half-removed files of killed runs. The caller must hold the folder's lock."""
     for path in list(folder.rglob(f"{TEMPORARY}*")):
         if path.is_dir():
             remove_tree(path)
@@ -208,32 +212,35 @@ def clear_temporaries(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder of ours, for a reader of its name at once: a kill half-way leaves nothing under that name.
+    """Remove a stage's folder, if it exists. It is renamed first, so a kill leaves nothing under its name.
 
-    An object store has no rename of folders. There the manifest goes first and the note of the key last, so that what
-    is left is known for a stage that is not complete, of whichever key it was.
+    An object store cannot rename folders. There the manifest is removed first and the note of the key last: what a kill
+    leaves is an incomplete stage of a known key.
     """
-    if folder.exists():
-        renamed = (
-            folder if isinstance(folder, RemotePath) else folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}"))
-        )
-        remove_tree(renamed, first=MANIFEST, last=STARTED)
+    if not folder.exists():
+        return
+    if not isinstance(folder, RemotePath):
+        folder = folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}"))
+    remove_tree(folder, first=MANIFEST, last=STARTED)
 
 
 class Shards:
     """The shards of one table, in order: part-00000.parquet, part-00001.parquet, ...
 
     Args:
-        folder: where they lie.
-        schema: what every shard must conform to.
-        keep_bytes: how much of what is read may stay in memory; the rest is read again each time.
+        folder: their folder.
+        schema: that of the table; every shard must conform to it.
+        keep_bytes: bytes of read tables kept in memory; the others are read again each time.
+
+    Attributes:
+        offsets: int64, shape (shards + 1,): shard i holds rows offsets[i] to offsets[i + 1] - 1 of the table.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, keep_bytes: int = 0) -> None:
         self.folder, self.schema = folder, schema
-        self._left = keep_bytes
-        self._kept: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
-        # by number: part-100000 comes after part-99999, which it would not by name alone
+        self._free_bytes = keep_bytes
+        self._cached: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
+        # by number: part-100000 comes after part-99999
         self.paths = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
         rows = map_paths(count_rows, self.paths)
         self.offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
@@ -243,21 +250,21 @@ class Shards:
 
     @property
     def rows(self) -> int:
-        """Rows of all shards together."""
+        """Number of rows of all shards."""
         return int(self.offsets[-1])
 
     def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
-        """Return shard `number`, all of it or some columns, conformed to the schema."""
+        """Return all or some columns of a shard, conformed to the schema."""
         names = tuple(self.schema.names if columns is None else columns)
-        if (number, names) in self._kept:
-            return self._kept[number, names]
+        if (number, names) in self._cached:
+            return self._cached[number, names]
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         path = self.paths[number]
         coded = leaves(schema, pa.types.is_dictionary)
         table = conform(read_table(path, columns, coded or None), schema, f"{self.folder.name}/{path.name}")
-        if table.nbytes <= self._left:
-            self._left -= table.nbytes
-            self._kept[number, names] = table
+        if table.nbytes <= self._free_bytes:
+            self._free_bytes -= table.nbytes
+            self._cached[number, names] = table
         return table
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -266,11 +273,11 @@ class Shards:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], self.schema.field(name).type)
 
     def take(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
-        """Return the given rows, in the given order; only shards that hold one are read, one at a time.
+        """Return the given rows, in the given order. Only shards that hold one of them are read, one at a time.
 
         Args:
-            rows: int64, shape (n,), each in [0, self.rows); repeats are fine.
-            columns: names of the columns wanted.
+            rows: int64, shape (n,), each in [0, self.rows); repeats are allowed.
+            columns: names of columns.
         """
         unique, inverse = np.unique(rows, return_inverse=True)
         shard_of = np.searchsorted(self.offsets, unique, side="right") - 1

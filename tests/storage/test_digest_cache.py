@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let files count as old enough at once, and say which were read."""
-    monkeypatch.setattr(digests, "_MOMENT", 0)
+    monkeypatch.setattr(digests, "_MIN_AGE", 0)
     found: list[str] = []
     plain = Source.digest
 
@@ -75,7 +75,7 @@ def test_another_file_under_the_name_is_seen(file: Path, reads: list[str], tmp_p
 def test_what_was_just_written_is_not_remembered(
     file: Path, reads: list[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(digests, "_MOMENT", 60_000_000_000)
+    monkeypatch.setattr(digests, "_MIN_AGE", 60_000_000_000)
     assert asked(file, tmp_path) == asked(file, tmp_path)
     assert len(reads) == 2
     assert not (tmp_path / DIGESTS).exists()

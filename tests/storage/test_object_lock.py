@@ -18,9 +18,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hnmine.config.file import check_config
 from hnmine.errors import LockedOutput, MissingExtra, OutputError
-from hnmine.storage import object_lock as objectlock
+from hnmine.storage import lock
 from hnmine.storage.lock import lock_folder
-from hnmine.storage.paths import is_remote, local_copy, path_of, remove_tree
+from hnmine.storage.paths import local_copy, path_of, remove_tree
 from hnmine.storage.remote_path import RemoteFile, RemotePath
 from hnmine.storage.store import Shards, clear_temporaries, read_json, read_key, remove_folder, write_table, write_text
 
@@ -51,7 +51,7 @@ def folder(request: pytest.FixtureRequest) -> RemotePath:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RENEW": 0.05, "STALE": 0.4, "SETTLE": 0.05, "POLL": 0.05}.items():
-        monkeypatch.setattr(objectlock, f"{name}_SECONDS", value)
+        monkeypatch.setattr(lock, f"{name}_SECONDS", value)
 
 
 def put_lock(folder: Path, **said: Any) -> None:
@@ -154,10 +154,10 @@ def test_a_run_that_was_followed_is_stopped(folder: RemotePath) -> None:
 
 
 def test_a_dead_process_of_this_machine_is_followed_at_once(folder: RemotePath) -> None:
-    put_lock(folder, pid=2**22 + 1, machine=objectlock._machine())  # above the largest process id there can be
+    put_lock(folder, pid=2**22 + 1, machine=lock._machine())  # above the largest process id there can be
     began = time.monotonic()
     with lock_folder(folder):
-        assert time.monotonic() - began < objectlock.SETTLE_SECONDS + 5
+        assert time.monotonic() - began < lock.SETTLE_SECONDS + 5
 
 
 def test_paths_are_said_kept_and_sent_as_they_were_given(folder: RemotePath) -> None:
@@ -167,12 +167,12 @@ def test_paths_are_said_kept_and_sent_as_they_were_given(folder: RemotePath) -> 
     assert str(pickle.loads(pickle.dumps(below))) == str(below)  # noqa: S301
     assert below.resolve() is below
     assert (below.name, below.suffix, str(below.parent.parent)) == ("part-00000.parquet", ".parquet", str(folder))
-    with pytest.raises(TypeError, match="lies in an object store"):
+    with pytest.raises(TypeError, match="is in an object store"):
         os.stat(below)  # noqa: PTH116 - what must not work
     assert str(path_of("hdfs:///data/run")) == "hdfs://default/data/run"
     assert path_of("file:///data/run", Path("/base")) == Path("/data/run")
     assert path_of("run", Path("/base")) == Path("/base/run")
-    assert not is_remote(path_of("run"))
+    assert not isinstance(path_of("run"), RemotePath)
     config = check_config({"out": "s3://bucket/run", "input": {"pairs": "p.jsonl"}}, "test", Path("/base"))
     assert str(config.out_folder) == "s3://bucket/run"
 

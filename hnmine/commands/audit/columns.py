@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.commands.audit.shapes import Shape
-from hnmine.errors import InputError
+from hnmine.errors import InputError, reason
 from hnmine.readers.tables import CHUNK_ROWS
-from hnmine.storage.input_files import Source, reason
+from hnmine.storage.input_files import Source
 
 Numbers = dict[str, int]
 
