@@ -1,80 +1,74 @@
-"""What each step of a run does, as the code does it: tasks, operations, bytes read and written, files opened.
+"""Cost model of `hnmine plan --cluster`: a row of formulas for each step of a run, their evaluation, and the limits.
 
-Times are of one core of the machine that docs/benchmarks.md was measured on; `schedule` turns them into hours of a
-cluster. All functions are formulas over sizes; none reads a file.
+No formula reads a file. Seconds are those of one core of the machine that docs/benchmarks.md was measured on.
 """
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from hnmine.commands.plan.sizes import (
-    STORED_REST,
-    STORED_TEXT,
-    STORED_WORDS,
-    Sizes,
-    held_terms,
-    held_vectors,
-    negatives,
-    stored_candidates,
-    stored_vectors,
-    stored_verdicts,
-)
-from hnmine.config import Config, TeacherTable
+from hnmine.commands.plan.cluster import ClusterConfig
+from hnmine.commands.plan.memory import peaks
+from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
+from hnmine.config import Config
+from hnmine.config.sizes import format_size
 from hnmine.runtime.memory import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, ROUNDS, default_list_count
-from hnmine.search.search_plan import MAKING, SMALL
+from hnmine.search.search_plan import MAKING, SMALL, choose_index
 from hnmine.storage.vectors import BLOCK_ROWS
 
-INGEST_SECONDS_A_BYTE = 3.6e-7
-"""Reading, hashing and taking apart one byte of a document: 32 s for 200,000 documents of 446 bytes."""
-INGEST_SECONDS_A_QUERY = 8e-5
+INGEST_SECONDS_A_BYTE, INGEST_SECONDS_A_QUERY = 3.6e-7, 8e-5
+"""Reading, hashing and splitting a document into words: 32 s for 200,000 documents of 446 bytes."""
 DIGEST_SECONDS_A_BYTE = 2.0e-9
-"""blake2b over the input, before anything else: 400 to 610 MB/s."""
+"""blake2b over the input, the first thing a run does: 400 to 610 MB/s."""
 SECONDS_A_CANDIDATE, SECONDS_A_CANDIDATE_AND_NUMBER = 6e-6, 2.4e-8
-"""retrieve besides its matrix product: 8 and 15 microseconds a candidate at 64 and 384 numbers a vector."""
+"""retrieve apart from its matrix product: 8 and 15 microseconds a candidate with vectors of 64 and 384 numbers."""
 FILTER_SECONDS, CHOOSE_SECONDS, WRITE_SECONDS, MEASURE_SECONDS, REPORT_SECONDS = 6.8e-7, 2.0e-7, 2.7e-7, 7.0e-7, 7.0e-7
-"""A candidate: .68, .47 (in two steps) and 1.42 (in two) seconds a million, 100,000 queries, docs/benchmarks.md."""
+"""Per candidate. 100,000 queries of docs/benchmarks.md: filter 0.68 s a million candidates, emit 0.47, report 1.42."""
+MERGE_SECONDS = 1e-7
+"""Merging a candidate of one part of the corpus."""
 FIT_SECONDS = 20.0
-"""The fit of the calibrated rule and the measuring of it, on at most 2,000 queries whatever the collection."""
+"""Fitting and measuring the calibrated rule, on at most 2,000 queries of any collection."""
 KEYS_SECONDS_A_DOCUMENT = 3e-7
-"""Sorting the text keys of all documents, in every process that judges: .29 microseconds each."""
+"""Sorting the text keys of all documents, which every process that judges does: 0.29 microseconds a document."""
 HNSW_SECONDS_A_DOCUMENT = 5.4e-4
-"""One thread, 384 numbers, 100,000 documents; it grows with the logarithm of the documents."""
+"""One thread, 384 numbers, 100,000 documents; grows with the logarithm of the number of documents."""
 PASSES, PASSES_A_TEACHER = 4, 2
-"""How often a block of queries goes through all vectors: for the positives' vectors, for the product, for the exact
-scores of what it proposes, for the cosines to the positives. Another teacher takes two more of its own."""
+"""Passes over all vectors for a block of queries: vectors of the positives, matrix product, exact scores, cosines to
+the positives. Every further teacher has two of its own."""
 IN_PARTS = 2
-"""Passes that go through parts of the corpus where it has some: the product, and the exact scores."""
+"""The passes that go over one part where the corpus is searched in parts: matrix product and exact scores."""
+PRODUCT_SHARES = {"flat": 1.0, "ivf": 0.2 / SMALL, "hnsw": 0.0}
+"""Operations of the product relative to exact search: lists with a recall of 0.99 hold a fifth of the documents."""
 
-_SHARES = {"flat": 1.0, "ivf": 0.2 / SMALL, "hnsw": 0.0}
-"""Operations of the product, over those of exact search: lists with a recall of .99 hold a fifth of the documents."""
+ROWS, INT32 = 2**32 - 1, 2**31 - 1
+"""Most documents: a search key holds a row in 32 bits (arrays/topk.py). Most values of an Arrow list or string."""
+LONG_HOURS, LONG_START = 24.0, 120.0
+"""Hours of a step in one process, and seconds before a process begins, that count as too long."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The work of one step of a stage.
+    """One row: the work of a step, in total over its tasks.
 
     Attributes:
-        stage: its stage.
-        name: what is done, in words.
-        tasks: shards that can be worked on side by side; 1: one process does it all.
-        threaded: seconds of one core that a task's threads share, all tasks together.
-        single: seconds of one core that they do not.
+        stage, name: its stage, and what it does in words.
+        tasks: shards that can be processed in parallel; 1 means one process does all.
+        single, threaded: core seconds; the second are shared by the threads of a task.
         flops: float32 operations of matrix products, shared by threads.
         passages: documents and queries that a model embeds.
-        read: bytes read, all tasks together, but for what each process reads once.
-        written: bytes written.
-        files: files opened, all tasks together.
-        once_seconds, once_read, once_files: what each process does before its first task.
-        once_written: bytes that each process puts in a temporary file.
+        read, written: bytes.
+        files: files opened.
+        once_seconds, once_read, once_written, once_files: the same of what every process does before its first task.
     """
 
     stage: str
     name: str
-    tasks: int
-    threaded: float = 0.0
+    tasks: int = 1
     single: float = 0.0
+    threaded: float = 0.0
     flops: float = 0.0
     passages: float = 0.0
     read: float = 0.0
@@ -82,200 +76,332 @@ class Step:
     files: float = 0.0
     once_seconds: float = 0.0
     once_read: float = 0.0
-    once_files: float = 0.0
     once_written: float = 0.0
+    once_files: float = 0.0
 
 
-def shards(rows: float, shard_rows: int) -> int:
-    """Return how many shards hold some rows, at least one."""
-    return max(1, math.ceil(rows / shard_rows))
+def steps(work: Workload, kind: str) -> Iterator[Step]:
+    """Yield the rows in order, without those of [rescore], whose cost is unknown; `kind` is flat, hnsw or ivf."""
+    given = work.text_bytes + work.queries * work.query_bytes
+    seconds = given * INGEST_SECONDS_A_BYTE + work.queries * INGEST_SECONDS_A_QUERY
+    files, written = work.corpus_shards + work.query_shards, given * STORED_INPUT
+    yield Step("ingest", "digest of the input", single=given * DIGEST_SECONDS_A_BYTE, read=given)
+    yield Step("ingest", "read and write", single=seconds, read=given, written=written, files=files)
+    yield from _embed(work)
+    yield from _index(work, kind)
+    yield from _retrieve(work, kind)
+    yield from _filter(work)
+    yield from _emit(work)
+    yield from _report(work)
+
+
+def _embed(work: Workload) -> Iterator[Step]:
+    """Yield a row for each teacher. Every process copies precomputed vectors to a temporary file and checks them."""
+    for table, teacher in work.config.teachers.items():
+        documents, raw = work.embedded(table), work.held_vectors(table)
+        tasks = shard_count(documents, work.config.shard_rows)
+        written = work.stored_vectors(table) + work.queries * 4.0 * work.dims[table]
+        if teacher.model == "precomputed":
+            yield Step(
+                "embed", f"ready vectors ({table})", tasks, read=raw, written=written, files=tasks, once_read=2 * raw,
+                once_written=raw, once_seconds=KEYS_SECONDS_A_DOCUMENT * documents, once_files=work.corpus_shards,
+            )  # fmt: skip
+        else:
+            yield Step(
+                "embed", f"vectors ({table})", tasks, written=written, files=tasks, once_files=work.corpus_shards,
+                read=STORED_TEXT * work.text_bytes * documents / work.documents,
+                passages=documents + work.queries * work.query_bytes / work.document_bytes,
+            )  # fmt: skip
+
+
+def _index(work: Workload, kind: str) -> Iterator[Step]:
+    """Yield the row of building an index, which one process does in one thread; none for exact search."""
+    settings, documents, vectors = work.config.index, work.documents, work.stored_vectors()
+    if kind == "hnsw":
+        growth = max(1.0, math.log(documents) / math.log(1e5))
+        seconds = HNSW_SECONDS_A_DOCUMENT * documents * growth * work.dim / 384
+        yield Step("index", "HNSW, one thread", single=seconds, read=vectors, written=vectors + work.hnsw_links)
+    elif kind == "ivf":
+        lists = settings.ivf_lists or default_list_count(documents)
+        compared = (documents + ROUNDS * min(documents, POINTS * lists)) * lists / MAKING
+        flops = 2.0 * (compared + documents * settings.recall_sample) * work.dim
+        yield Step("index", "lists, their recall", flops=flops, read=3 * vectors, written=vectors)
+
+
+def _retrieve(work: Workload, kind: str) -> Iterator[Step]:
+    """Yield the rows of retrieve. Every block of queries goes over all vectors `PASSES` times.
+
+    With `index.splits` the product and its exact scores are tasks of one part and one shard of queries, other tasks
+    merge the hits of the parts, and the remaining passes go over the whole corpus. Every process loads a whole HNSW
+    graph, which replaces the pass of the product.
+    """
+    config, splits, tasks, rows = work.config, work.config.index.splits, work.query_shards, work.scored
+    blocks = tasks * -(-min(work.queries, config.shard_rows) // QUERY_BLOCK)
+    flops = sum(2.0 * work.queries * work.documents * dim * PRODUCT_SHARES[kind] for dim in work.dims.values())
+    held, stored = (
+        {table: size(table) for table in config.teachers} for size in (work.held_vectors, work.stored_vectors)
+    )
+    cache, corpus_files, hits = cache_bytes(config), 2.0 * work.corpus_shards, 8.0 * rows * splits
+    if splits > 1:
+        once, again = _reread(cache, [(held[t] / splits, stored[t] / splits, blocks * splits * IN_PARTS) for t in held])
+        yield Step(
+            "retrieve", "parts", tasks * splits, flops=flops, read=again, written=hits, once_read=once,
+            once_files=corpus_files,
+        )  # fmt: skip
+        yield Step("retrieve", "merge", tasks, single=MERGE_SECONDS * rows * splits, read=hits, written=hits)
+    done = IN_PARTS if splits > 1 else int(kind == "hnsw")
+    passes = {table: (PASSES if table == "embed" else PASSES_A_TEACHER) - done for table in held}
+    words = (work.held_terms, STORED_WORDS * work.text_bytes, blocks)
+    once, again = _reread(cache, [*((held[t], stored[t], blocks * passes[t]) for t in held), words])
+    yield Step(
+        "retrieve", f"search ({kind})", tasks, flops=flops * (splits == 1), read=again, written=work.stored_candidates,
+        threaded=rows * (SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * work.dim),
+        files=blocks * work.corpus_shards * (again > 0) * PASSES + tasks,
+        once_read=once + (stored["embed"] if kind == "hnsw" else 0), once_files=corpus_files,
+    )  # fmt: skip
+
+
+def _filter(work: Workload) -> Iterator[Step]:
+    """Yield the rows of filter. Every process sorts the text keys of all documents first."""
+    tasks, read = work.query_shards, work.stored_candidates
+    seconds = FILTER_SECONDS * work.queries * work.config.retrieve.max_candidates * work.positives / 2.5
+    keys: dict[str, Any] = {
+        "once_seconds": KEYS_SECONDS_A_DOCUMENT * work.documents,
+        "once_read": 8.0 * work.documents,
+        "once_files": 2.0 * work.corpus_shards,
+    }
+    if work.config.filter.gives_probabilities:
+        yield Step("filter", "fit of the calibrated rule", single=FIT_SECONDS, read=read, files=tasks, **keys)
+    yield Step("filter", "judge", tasks, single=seconds, read=read, written=work.stored_verdicts, **keys)
+
+
+def _emit(work: Workload) -> Iterator[Step]:
+    """Yield the rows of emit. One process chooses; each shard of queries reads texts from most shards of the corpus."""
+    tasks, corpus, verdicts, made = work.query_shards, work.corpus_shards, work.stored_verdicts, work.negatives
+    text = (STORED_TEXT + STORED_REST / 2) * work.text_bytes
+    opened = touched(corpus, made / tasks) + touched(corpus, work.queries * work.positives / tasks)
+    once, again = _reread(kept_texts(work.config), [(work.text_bytes, text, tasks * opened / corpus)])
+    choosing, writing = CHOOSE_SECONDS * work.candidates, WRITE_SECONDS * work.candidates
+    yield Step("emit", "choose", single=choosing, read=verdicts / 2, written=made * 12, files=tasks)
+    yield Step(
+        "emit", "write", tasks, single=writing, read=verdicts / 2 + again, written=work.emitted_bytes,
+        files=again / text * corpus, once_read=once, once_files=2.0 * corpus,
+    )  # fmt: skip
+
+
+def _report(work: Workload) -> Iterator[Step]:
+    """Yield the rows of report. Shards read the vectors of the chosen documents; one process makes the report."""
+    tasks, corpus, verdicts, stored = work.query_shards, work.corpus_shards, work.stored_verdicts, work.stored_vectors()
+    passes = math.ceil(work.negatives / tasks / (BLOCK_ROWS // 2))
+    once, again = _reread(cache_bytes(work.config), [(work.held_vectors(), stored, tasks * passes)])
+    yield Step(
+        "report", "measure", tasks, single=MEASURE_SECONDS * work.candidates, read=verdicts + again,
+        files=again / stored * corpus, once_read=once, once_files=2.0 * corpus,
+    )  # fmt: skip
+    yield Step(
+        "report", "put together", read=3 * verdicts + STORED_TEXT * work.text_bytes, files=3 * tasks + 4.0 * corpus,
+        single=FIT_SECONDS + REPORT_SECONDS * work.candidates + KEYS_SECONDS_A_DOCUMENT * work.documents,
+    )  # fmt: skip
+
+
+def _reread(cache: float, data: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Return the bytes that each process reads once, and the bytes that are read over and over by all tasks.
+
+    Args:
+        cache: bytes that a process may keep.
+        data: (bytes in memory, bytes on disk, times read) of each kind of data; earlier ones are kept first.
+    """
+    once = again = 0.0
+    for held, stored, times in data:
+        kept = min(held, cache)
+        cache -= kept
+        once += stored * kept / held
+        again += times * stored * (1 - kept / held)
+    return once, again
 
 
 def touched(shards: float, rows: float) -> float:
-    """Return how many of some shards hold at least one of some random rows, in the mean: S (1 - (1 - 1/S)^r).
-
-    Args:
-        shards: S, at least 1.
-        rows: r.
-    """
+    """Return the expected number of `shards` that hold at least one of `rows` random rows: S (1 - (1 - 1/S)^r)."""
     return -shards * math.expm1(rows * math.log1p(-1 / shards)) if shards > 1 else min(1.0, rows)
 
 
-def ingest(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of ingest: one process reads everything."""
-    whole = sizes.text_bytes + sizes.queries * sizes.query_bytes
-    files = shards(sizes.documents, config.shard_rows) + shards(sizes.queries, config.shard_rows)
-    seconds = whole * INGEST_SECONDS_A_BYTE + sizes.queries * INGEST_SECONDS_A_QUERY
-    written = whole * (STORED_TEXT + STORED_WORDS + STORED_REST)
-    return [
-        Step("ingest", "digest of the input", 1, single=whole * DIGEST_SECONDS_A_BYTE, read=whole),
-        Step("ingest", "read and write", 1, single=seconds, read=whole, written=written, files=files),
-    ]
+class TaskSlots(NamedTuple):
+    """Places for tasks: nodes in use, tasks at once on a node, threads of a task, tasks at once on a node's GPUs."""
+
+    nodes: int
+    per_node: int
+    threads: int
+    models: int
+
+    @classmethod
+    def of(cls, config: Config, cluster: ClusterConfig) -> "TaskSlots":
+        """Return the slots of an engine: one process, `workers` on one node, or as many as all nodes fit (Ray)."""
+        if config.engine == "ray":
+            per_node = max(1, int(cluster.cores // config.task_cpus))
+            gpus = config.model_gpus
+            models = min(per_node, int(cluster.gpus // gpus)) if gpus else per_node
+            return cls(cluster.nodes, per_node, max(1, int(config.task_cpus)), models)
+        per_node = 1 if config.engine == "inline" else config.workers
+        return cls(1, per_node, max(1, cluster.cores // per_node), per_node)
 
 
-def embed(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of embed, one step a teacher; ready vectors are copied to a file in every process."""
-    found = []
-    for table, teacher in config.teachers.items():
-        documents = sizes.documents if table != "embed" else round(stored_vectors(config, sizes) / _row(config, sizes))
-        tasks, corpus_shards = shards(documents, config.shard_rows), shards(sizes.documents, config.shard_rows)
-        vectors = stored_vectors(config, sizes, table) + sizes.queries * 4.0 * sizes.dims[table]
-        common = {"written": vectors, "files": tasks, "once_files": corpus_shards}
-        if teacher.model == "precomputed":
-            raw = held_vectors(config, sizes, table)
-            # read from the user's files, written as they are, read again to be checked; then shard by shard
-            once = {"once_read": 2 * raw, "once_written": raw, "once_seconds": KEYS_SECONDS_A_DOCUMENT * documents}
-            found.append(Step("embed", f"ready vectors ({table})", tasks, read=raw, **common, **once))
-        else:
-            read = STORED_TEXT * sizes.text_bytes * documents / sizes.documents
-            passages = documents + sizes.queries * sizes.query_bytes / sizes.document_bytes
-            found.append(Step("embed", f"vectors ({table})", tasks, passages=passages, read=read, **common))
-    return found
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a step on a cluster.
 
-
-def _row(config: Config, sizes: Sizes) -> float:
-    return (2 if config.embed.dtype == "float16" else 4) * sizes.dim + 8
-
-
-def index(config: Config, sizes: Sizes, kind: str) -> list[Step]:
-    """Return the work of index: none for exact search, else one thread of one process.
-
-    Args:
-        config: the whole config.
-        sizes: of the collection.
-        kind: flat, hnsw or ivf.
+    Attributes:
+        step: the row.
+        at_once, per_node: processes that work on its tasks in parallel, in total and on one node.
+        hours: from the first task to the last. A task reads, computes and writes in turn, so these times add up.
+        bound: where most of the time goes: computing, storage or files (opening them).
+        read, written: bytes, by all processes.
     """
-    if kind == "flat":
-        return []
-    vectors, links = stored_vectors(config, sizes), 8.0 * config.index.hnsw_links * sizes.documents
-    growth = max(1.0, math.log(sizes.documents) / math.log(1e5))
-    if kind == "hnsw":
-        seconds = HNSW_SECONDS_A_DOCUMENT * sizes.documents * growth * sizes.dim / 384
-        return [Step("index", "HNSW, one thread", 1, single=seconds, read=vectors, written=vectors + links)]
-    lists = config.index.ivf_lists or default_list_count(sizes.documents)
-    made = (sizes.documents + ROUNDS * min(sizes.documents, POINTS * lists)) * lists / MAKING
-    flops = 2.0 * (made + sizes.documents * config.index.recall_sample) * sizes.dim
-    return [Step("index", "lists, their recall", 1, flops=flops, read=3 * vectors, written=vectors)]
+
+    step: Step
+    at_once: int
+    per_node: int
+    hours: float
+    bound: str
+    read: float
+    written: float
 
 
-def retrieve(config: Config, sizes: Sizes, kind: str, splits: int = 1) -> list[Step]:
-    """Return the work of retrieve: every block of queries goes through all vectors, `PASSES` times.
+def estimate(step: Step, slots: TaskSlots, cluster: ClusterConfig) -> Estimate:
+    """Return the cost of a step.
 
-    What the vectors take beyond `memory` is read again each time. With `splits` parts of the corpus the product and its
-    exact scores are those of a task for each part and shard of queries, and a task more for each shard puts the
-    parts' hits together; what is left goes through the whole corpus all the same.
-
-    Args:
-        config: the whole config.
-        sizes: of the collection.
-        kind: flat, hnsw or ivf; every process loads a whole graph, and leaves out the pass of the product.
-        splits: parts that the corpus is searched in.
+    T tasks, n of them at once, take ceil(T / n) rounds of one task's work, after what a process does once. The process
+    that was started looks at every output file before and after the step.
     """
-    tasks = shards(sizes.queries, config.shard_rows)
-    blocks = tasks * -(-min(sizes.queries, config.shard_rows) // QUERY_BLOCK)
-    found = sizes.queries * (config.retrieve.max_candidates + sizes.positives)
-    candidate = SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * sizes.dim
-    flops = sum(2.0 * sizes.queries * sizes.documents * sizes.dims[table] * _SHARES[kind] for table in config.teachers)
-    corpus_files, before = 2.0 * shards(sizes.documents, config.shard_rows), list[Step]()
-    if splits > 1:
-        searched = dict.fromkeys(config.teachers, IN_PARTS)
-        once, read, _ = _passes(config, sizes, blocks * splits, searched, splits)
-        hits = 8.0 * found * splits
-        before = [
-            Step("retrieve", "parts", tasks * splits, flops=flops, read=read, written=hits, once_read=once,
-                 once_files=corpus_files),
-            Step("retrieve", "merge", tasks, single=1e-7 * found * splits, read=hits, written=hits),
-        ]  # fmt: skip
-    passes = {table: PASSES if table == "embed" else PASSES_A_TEACHER for table in config.teachers}
-    left = {table: count - (IN_PARTS if splits > 1 else kind == "hnsw") for table, count in passes.items()}
-    once, read, cache = _passes(config, sizes, blocks, left)
-    terms, stored_words = held_terms(sizes), STORED_WORDS * sizes.text_bytes
-    kept = min(terms, max(0.0, cache))
-    read += blocks * stored_words * (1 - kept / terms)
-    files = blocks * shards(sizes.documents, config.shard_rows) * (read > 0) * PASSES
-    once += stored_words * kept / terms + (stored_vectors(config, sizes) if kind == "hnsw" else 0)
-    search = Step(
-        "retrieve", f"search ({kind})", tasks, threaded=found * candidate, flops=flops * (splits == 1), read=read,
-        written=stored_candidates(config, sizes), files=files + tasks, once_read=once, once_files=corpus_files,
-    )  # fmt: skip
-    return [*before, search]
-
-
-def _passes(
-    config: Config, sizes: Sizes, blocks: float, passes: dict[TeacherTable, int], splits: int = 1
-) -> tuple[float, float, float]:
-    """Return what of the vectors is read once a process and over and over, in bytes, and what they leave of the cache.
-
-    Args:
-        config: the whole config.
-        sizes: of the collection.
-        blocks: of queries that go through the vectors, each through one part of them.
-        passes: how often each does, for every teacher.
-        splits: parts that the vectors are cut into.
-    """
-    cache, once, read = float(cache_bytes(config)), 0.0, 0.0
-    for table, count in passes.items():
-        held, stored = held_vectors(config, sizes, table) / splits, stored_vectors(config, sizes, table) / splits
-        kept = min(held, cache)
-        cache -= kept
-        read += blocks * count * stored * (1 - kept / held)
-        once += stored * kept / held
-    return once, read, cache
-
-
-def judging(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of filter: in every process the text keys of all documents, then shard by shard."""
-    tasks, files = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
-    once = {
-        "once_seconds": KEYS_SECONDS_A_DOCUMENT * sizes.documents,
-        "once_read": 8.0 * sizes.documents,
-        "once_files": 2.0 * files,
+    at_once = max(1, min(step.tasks, slots.nodes * (slots.models if step.passages else slots.per_node)))
+    nodes = min(slots.nodes, at_once)
+    rounds = math.ceil(step.tasks / at_once) / step.tasks
+    threads = slots.threads if step.tasks > 1 or step.threaded else 1
+    computing = rounds * (step.single + step.threaded / slots.threads) / cluster.core_speed
+    computing += rounds * step.flops / (cluster.gflops * 1e9 * threads) + step.once_seconds / cluster.core_speed
+    if step.passages:
+        machines = min(at_once, nodes * cluster.gpus) if cluster.gpus else nodes
+        computing += step.passages / (cluster.passages_per_second * machines)
+    bandwidth = nodes * cluster.storage
+    if cluster.storage_in_all is not None:
+        bandwidth = min(bandwidth, cluster.storage_in_all)
+    moved = rounds * (step.read + step.written) + step.once_read + step.once_written
+    opened = rounds * step.files + step.once_files + 2 * step.tasks
+    seconds = {
+        "computing": computing,
+        "storage": moved / (1e6 * min(bandwidth / at_once, cluster.storage)),
+        "files": opened * cluster.file_seconds,
     }
-    read = stored_candidates(config, sizes)
-    seconds = FILTER_SECONDS * sizes.queries * config.retrieve.max_candidates * sizes.positives / 2.5
-    judge = Step("filter", "judge", tasks, single=seconds, read=read, written=stored_verdicts(config, sizes), **once)
-    if not config.filter.gives_probabilities:
-        return [judge]
-    return [Step("filter", "fit of the calibrated rule", 1, single=FIT_SECONDS, read=read, files=tasks, **once), judge]
+    return Estimate(
+        step, at_once, math.ceil(at_once / nodes), sum(seconds.values()) / 3600, max(seconds, key=lambda k: seconds[k]),
+        step.read + at_once * step.once_read, step.written + at_once * step.once_written,
+    )  # fmt: skip
 
 
-def emit(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of emit: one process chooses; then each shard looks its texts up, in nearly all of the corpus."""
-    tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
-    candidates, made = sizes.queries * config.retrieve.max_candidates, negatives(config, sizes)
-    text = (STORED_TEXT + STORED_REST / 2) * sizes.text_bytes
-    opened = touched(corpus, made / tasks) + touched(corpus, sizes.queries * sizes.positives / tasks)
-    kept = min(1.0, kept_texts(config) / max(1.0, sizes.text_bytes))
-    again = tasks * (1 - kept) * opened
-    verdicts = stored_verdicts(config, sizes)
-    written = (made + 2 * sizes.queries * sizes.positives) * sizes.document_bytes * STORED_TEXT
-    return [
-        Step(
-            "emit", "choose", 1, single=CHOOSE_SECONDS * candidates, read=verdicts / 2, written=made * 12, files=tasks,
-        ),
-        Step(
-            "emit", "write", tasks, single=WRITE_SECONDS * candidates, written=written,
-            read=verdicts / 2 + again * text / corpus, files=again, once_read=kept * text, once_files=2.0 * corpus,
-        ),
+def _limit(
+    name: str, needs: float, has: float, then: str, show: Callable[[float], str] = format_size
+) -> dict[str, Any]:
+    return {"name": name, "value": show(needs), "bound": show(has), "use": needs / has, "then": then}
+
+
+def limits(
+    work: Workload, cluster: ClusterConfig, memory: dict[str, float], estimates: Sequence[Estimate]
+) -> list[dict[str, Any]]:
+    """Return every limit of the code and of the machines, the highest use first. docs/scale.md gives their sources.
+
+    Args:
+        work: the run.
+        cluster: the machines.
+        memory: peak bytes of a process of each stage, as `memory.peaks` returns them.
+        estimates: of all steps.
+
+    Returns:
+        name; value and bound: what the run needs and what there is, formatted; use: the first over the second, above 1
+        where the limit is exceeded; then: what happens above 1, and what to do about it.
+    """
+    config, count, seconds = work.config, "{:,.0f}".format, "{:,.0f} s".format
+    listed = min(work.queries, config.shard_rows) * (config.retrieve.max_candidates + work.positives)
+    texts, ids = work.query_share * work.negatives * work.document_bytes, work.documents * work.id_bytes
+    first = max((one.step for one in estimates), key=lambda step: step.once_files)
+    found = [
+        _limit("row numbers of documents", work.documents, ROWS,
+               "retrieve refuses: a row does not fit into 32 bits; mine the corpus in parts", count),
+        _limit("candidates of a shard", listed, INT32,
+               "one Arrow list array holds no more values; lower shard_rows", count),
+        _limit("texts of a shard's negatives", texts, INT32,
+               "emit fails: a string array holds no more bytes; lower shard_rows"),
+        *(_memory_limit(name, peak, cluster, estimates) for name, peak in memory.items()),
+        *(_hours_limit(one) for one in estimates if one.step.tasks == 1),
+        _limit(f"seconds until a process of {first.stage} begins", first.once_files * cluster.file_seconds, LONG_START,
+               "nothing breaks, but every process opens every shard of the corpus first; raise shard_rows", seconds),
     ]  # fmt: skip
+    if any(teacher.model == "precomputed" for teacher in config.teachers.values()):
+        then = "embed fails: ids are looked up in one string array; give vectors as .npy in the order of the input"
+        found.append(_limit("ids of ready vectors", ids, INT32, then))
+    if work.pooled:
+        needs = sum(map(work.held_vectors, config.teachers)) + work.held_terms
+        then = "nothing breaks, but the rest is read again for every 1,024 queries; raise memory, one task a node"
+        name = "vectors and words that a process of retrieve keeps"
+        found.append(_limit(name, needs, max(1, cache_bytes(config)), then))
+    return sorted(found, key=lambda limit: -float(limit["use"]))
 
 
-def report(config: Config, sizes: Sizes) -> list[Step]:
-    """Return the work of report: shard by shard the vectors of the chosen, then one process puts it together."""
-    tasks, corpus = shards(sizes.queries, config.shard_rows), shards(sizes.documents, config.shard_rows)
-    candidates, verdicts = sizes.queries * config.retrieve.max_candidates, stored_verdicts(config, sizes)
-    passes = math.ceil(negatives(config, sizes) / tasks / (BLOCK_ROWS // 2))
-    held, stored = held_vectors(config, sizes), stored_vectors(config, sizes)
-    kept = min(held, cache_bytes(config)) / held
-    again = tasks * passes * (1 - kept)
-    return [
-        Step(
-            "report", "measure", tasks, single=MEASURE_SECONDS * candidates, read=verdicts + again * stored,
-            files=again * corpus, once_read=kept * stored, once_files=2.0 * corpus,
-        ),
-        Step(
-            "report", "put together", 1,
-            single=FIT_SECONDS + REPORT_SECONDS * candidates + KEYS_SECONDS_A_DOCUMENT * sizes.documents,
-            read=3 * verdicts + STORED_TEXT * sizes.text_bytes, files=3 * tasks + 4.0 * corpus,
-        ),
+def _hours_limit(one: Estimate) -> dict[str, Any]:
+    """Return the limit of the hours of a step in one process."""
+    then = "nothing breaks, but it is one process, and more nodes do not shorten it"
+    found = _limit(f"hours of {one.step.stage}: {one.step.name}", one.hours, LONG_HOURS, then, "{:.1f} h".format)
+    return found | {"bound": f"{LONG_HOURS:g} h"}
+
+
+def _memory_limit(name: str, peak: float, cluster: ClusterConfig, estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Return the limit of a node's memory for all its processes of a stage, or of the report's step "measure"."""
+    own = (one.per_node for one in estimates if name == ("measure" if one.step.name == "measure" else one.step.stage))
+    count = max(own, default=1)
+    if count > 1:
+        advice = "fewer processes a node (task_cpus), or a lower memory"
+    else:
+        keeps_vectors = name in ("retrieve", "measure")  # as many as `memory` allows
+        advice = "lower memory, or take a larger node" if keeps_vectors else "take a larger node"
+    title = f"memory of {'report: measure' if name == 'measure' else name}"
+    found = _limit(title, count * peak, cluster.memory_bytes, f"a process is killed; {advice}")
+    return found | {"value": f"{count} x {format_size(peak)}" if count > 1 else format_size(peak)}
+
+
+def cluster_plan(work: Workload, cluster: ClusterConfig) -> dict[str, Any]:
+    """Return what a run needs on a cluster.
+
+    Returns:
+        steps (stage, step, tasks, at_once, hours, bound, memory_bytes, read_bytes, written_bytes), hours and
+        moved_bytes in total, index (its kind and why), limits (the highest use first) and warnings.
+    """
+    kind, why = choose_index(work.config, work.documents, work.queries, work.dim)
+    slots = TaskSlots.of(work.config, cluster)
+    estimates = [estimate(step, slots, cluster) for step in steps(work, kind)]
+    memory = peaks(work, kind, slots.threads, separate=work.pooled)
+    rows = [
+        {
+            "stage": one.step.stage, "step": one.step.name, "tasks": one.step.tasks, "at_once": one.at_once,
+            "hours": one.hours, "bound": one.bound,
+            "memory_bytes": round(memory.get(one.step.name, memory[one.step.stage])),
+            "read_bytes": round(one.read), "written_bytes": round(one.written),
+        }
+        for one in estimates
     ]  # fmt: skip
+    return {
+        "steps": rows,
+        "hours": sum(one.hours for one in estimates),
+        "moved_bytes": round(sum(one.read + one.written for one in estimates)),
+        "index": f"{kind} ({why})",
+        "limits": limits(work, cluster, memory, estimates),
+        "warnings": list(_warnings(work.config, cluster, slots, kind)),
+    }
+
+
+def _warnings(config: Config, cluster: ClusterConfig, slots: TaskSlots, kind: str) -> Iterator[str]:
+    if slots.nodes < cluster.nodes:
+        yield f"{cluster.nodes} nodes are given, but engine is {config.engine!r} and works on one; take ray"
+    if config.model_gpus and slots.models == 0 and config.engine == "ray":
+        yield f"tasks with a model ask for {config.model_gpus:g} GPUs, and a node has {cluster.gpus}"
+    if kind != "flat" and config.index.kind == "auto":
+        yield f"index.kind = 'auto' tries {kind}: it counts one core, and knows neither of nodes nor of memory"
+    if config.rescore is not None:
+        yield "[rescore] is not in the hours: nothing says how many pairs a second its model scores"

@@ -9,22 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.commands.plan import cost_model as work
-from hnmine.commands.plan.cluster import ClusterConfig
+from hnmine.commands.plan import cost_model as model
+from hnmine.commands.plan.cluster import ClusterConfig, CollectionTable
+from hnmine.commands.plan.cost_model import Step, TaskSlots, estimate, steps
 from hnmine.commands.plan.memory import streamed
-from hnmine.commands.plan.schedule import Places, estimate
-from hnmine.commands.plan.sizes import Sizes, held_vectors, stored_vectors
+from hnmine.commands.plan.workload import Workload, shard_count
 from hnmine.config.file import check_config
 from hnmine.pipeline.run import run
 from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.synthetic import write_collection
 from tests.support import config_for
 
-SIZES = Sizes(100_000_000, 1_000_000, 1.0, 500.0, 50.0, 16.0, {"embed": 384})
+
+def workload(tmp_path: Path, **tables: Any) -> Workload:
+    collection = CollectionTable(documents=100_000_000, queries=1_000_000, dim=384)
+    return Workload.of(config_for(tmp_path, **tables), collection)
 
 
-def step(**settings: Any) -> work.Step:
-    return work.Step("stage", "step", **({"tasks": 1} | settings))
+def rows(stage: str, work: Workload) -> list[Step]:
+    return [step for step in steps(work, "flat") if step.stage == stage]
+
+
+def step(**settings: Any) -> Step:
+    return Step("stage", "step", **settings)
 
 
 def test_a_search_goes_through_all_vectors_as_often_as_the_plan_says(tmp_path: Path, monkeypatch: Any) -> None:
@@ -40,29 +47,31 @@ def test_a_search_goes_through_all_vectors_as_often_as_the_plan_says(tmp_path: P
     monkeypatch.setattr(VectorStore, "blocks", counted)
     run(config, ["retrieve"])
     before = 1  # the vectors of the random documents, once a process
-    assert passes.count("corpus") == before + work.PASSES
+    assert passes.count("corpus") == before + model.PASSES
 
 
 def test_what_memory_does_not_keep_is_read_again_for_every_block_of_queries(tmp_path: Path) -> None:
-    small, large = (config_for(tmp_path, memory=memory, retrieve={"top_k": 100}) for memory in ("1GB", "400GB"))
-    vectors = stored_vectors(small, SIZES)
+    small, large = (workload(tmp_path, memory=memory, retrieve={"top_k": 100}) for memory in ("1GB", "400GB"))
+    vectors = small.stored_vectors()
     blocks = 245 * 4  # 245 shards of 4,096 queries, four blocks of 1,024 in each
-    [again], [kept] = (work.retrieve(c, SIZES, "flat") for c in (small, large))
-    share = 1 - (1e9 - 7e8) / held_vectors(small, SIZES)
+    [again], [kept] = (rows("retrieve", work) for work in (small, large))
+    share = 1 - (1e9 - 7e8) / small.held_vectors()
     assert again.tasks == 245
-    assert again.read == pytest.approx(blocks * work.PASSES * share * vectors + blocks * 0.2 * 5e10)
+    assert again.read == pytest.approx(blocks * model.PASSES * share * vectors + blocks * 0.2 * 5e10)
     assert kept.read == 0
     assert kept.once_read > vectors
     assert again.flops == 2 * 1e8 * 1e6 * 384
 
 
 def test_parts_of_the_corpus_make_more_tasks_and_take_the_passes_of_the_search_alone(tmp_path: Path) -> None:
-    config = config_for(tmp_path, memory="50GB")
-    [whole], [parts, merge, rest] = (work.retrieve(config, SIZES, "flat", splits) for splits in (1, 8))
+    [whole], [parts, merge, rest] = (
+        rows("retrieve", workload(tmp_path, memory="50GB", index={"kind": "flat", "splits": splits}))
+        for splits in (1, 8)
+    )
     assert (parts.tasks, merge.tasks, rest.tasks) == (8 * whole.tasks, whole.tasks, whole.tasks)
     words = 245 * 4 * 0.2 * 5e10  # read again by each block of the step that comes after
     assert parts.read == 0  # each part is kept
-    assert rest.read - words == pytest.approx((whole.read - words) * (work.PASSES - work.IN_PARTS) / work.PASSES)
+    assert rest.read - words == pytest.approx((whole.read - words) * (model.PASSES - model.IN_PARTS) / model.PASSES)
     assert (parts.flops, rest.flops) == (whole.flops, 0)
 
 
@@ -70,7 +79,7 @@ def test_parts_of_the_corpus_make_more_tasks_and_take_the_passes_of_the_search_a
 def test_shards_touched_by_random_rows(shards: int, rows: int, seed: int) -> None:
     drawn = np.random.default_rng(seed).integers(0, shards, size=(4000, max(rows, 1)))
     seen = [len(set(some.tolist())) for some in drawn] if rows else [0]
-    assert work.touched(shards, rows) == pytest.approx(np.mean(seen), abs=0.35)
+    assert model.touched(shards, rows) == pytest.approx(np.mean(seen), abs=0.35)
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
@@ -81,35 +90,38 @@ def test_streamed_vectors_take_what_is_kept_and_two_blocks_at_most(vectors: floa
 
 @given(st.integers(1, 500), st.integers(1, 20), st.integers(1, 8), st.floats(0, 1e4))
 def test_hours_are_those_of_the_rounds(tasks: int, nodes: int, per_node: int, single: float) -> None:
-    found = estimate(step(tasks=tasks, single=single), Places(nodes, per_node, 1, 1), ClusterConfig(file_seconds=0))
+    found = estimate(step(tasks=tasks, single=single), TaskSlots(nodes, per_node, 1, 1), ClusterConfig(file_seconds=0))
     places = [0.0] * (nodes * per_node)
     for _ in range(tasks):  # each task goes to the place that is free first
         places[places.index(min(places))] += single / tasks
-    assert found.computing == pytest.approx(max(places), rel=1e-6, abs=1e-9)
+    assert 3600 * found.hours == pytest.approx(max(places), rel=1e-6, abs=1e-9)
     assert found.at_once == min(tasks, nodes * per_node)
 
 
 def test_storage_is_shared_by_the_tasks_of_a_node_and_by_all_nodes() -> None:
     cluster = ClusterConfig(nodes=4, storage=100.0, file_seconds=0.0)
-    one = estimate(step(read=1e9), Places(4, 2, 1, 1), cluster)
-    eight = estimate(step(tasks=8, read=8e9), Places(4, 2, 1, 1), cluster)
-    narrow = estimate(step(tasks=8, read=8e9), Places(4, 2, 1, 1), cluster.model_copy(update={"storage_in_all": 200.0}))
-    assert (one.storage, eight.storage, narrow.storage) == pytest.approx((10.0, 20.0, 40.0))
+    one = estimate(step(read=1e9), TaskSlots(4, 2, 1, 1), cluster)
+    eight = estimate(step(tasks=8, read=8e9), TaskSlots(4, 2, 1, 1), cluster)
+    narrow = estimate(
+        step(tasks=8, read=8e9), TaskSlots(4, 2, 1, 1), cluster.model_copy(update={"storage_in_all": 200.0})
+    )
+    assert [3600 * found.hours for found in (one, eight, narrow)] == pytest.approx([10.0, 20.0, 40.0])
 
 
 def test_gpus_and_not_cores_embed() -> None:
     cluster = ClusterConfig(nodes=2, cores=8, gpus=2, passages_per_second=50.0, file_seconds=0.0)
-    found = estimate(step(tasks=100, passages=1000.0), Places(2, 8, 1, 2), cluster)
+    found = estimate(step(tasks=100, passages=1000.0), TaskSlots(2, 8, 1, 2), cluster)
     assert found.at_once == 4
-    assert found.computing == pytest.approx(1000 / (4 * 50))
+    assert 3600 * found.hours == pytest.approx(1000 / (4 * 50))
 
 
 def test_a_step_of_one_process_is_no_shorter_on_more_nodes(tmp_path: Path) -> None:
-    read = work.ingest(config_for(tmp_path), SIZES)[1]
-    hours = {n: estimate(read, Places(n, 4, 1, 1), ClusterConfig(nodes=n)).hours for n in (1, 16)}
-    assert hours[1] == hours[16] > SIZES.text_bytes * work.INGEST_SECONDS_A_BYTE / 3600
+    work = workload(tmp_path)
+    read = rows("ingest", work)[1]
+    hours = {n: estimate(read, TaskSlots(n, 4, 1, 1), ClusterConfig(nodes=n)).hours for n in (1, 16)}
+    assert hours[1] == hours[16] > work.text_bytes * model.INGEST_SECONDS_A_BYTE / 3600
 
 
 def test_shards_are_counted_as_they_are_cut() -> None:
-    assert [work.shards(rows, 256) for rows in (0, 1, 256, 257)] == [1, 1, 1, 2]
-    assert math.isclose(work.touched(1, 5), 1.0)
+    assert [shard_count(rows, 256) for rows in (0, 1, 256, 257)] == [1, 1, 1, 2]
+    assert math.isclose(model.touched(1, 5), 1.0)

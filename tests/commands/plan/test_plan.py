@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from hnmine.cli.app import app
 from hnmine.commands.plan.cluster import ClusterConfig, CollectionTable, load_cluster
+from hnmine.commands.plan.cost_model import cluster_plan
 from hnmine.commands.plan.plan import make_plan
-from hnmine.commands.plan.scale import at_scale
-from hnmine.commands.plan.sizes import Sizes
+from hnmine.commands.plan.workload import Workload
 from hnmine.config.file import check_config, load_config
 from hnmine.errors import ConfigError
 from tests.support import ROOT, config_for, make_collection
@@ -40,10 +40,9 @@ def test_the_page_shows_the_cluster_file_that_it_plans_for() -> None:
 
 
 def limits(config: dict[str, object], cluster: dict[str, object], **sizes: float) -> dict[str, float]:
-    given = {"documents": 10**8, "queries": 10**6, "positives": 1.0, "document_bytes": 500.0, **sizes}
-    whole = Sizes(query_bytes=50.0, id_bytes=16.0, dims={"embed": 384}, **given)  # type: ignore[arg-type]
+    collection = CollectionTable.model_validate({"documents": 10**8, "queries": 10**6, "dim": 384, **sizes})
     checked = check_config({"input": {"pairs": "pairs.parquet"}, "index": {"kind": "flat"}, **config}, "test", ROOT)
-    found = at_scale(checked, whole, ClusterConfig.model_validate(cluster))["limits"]
+    found = cluster_plan(Workload.of(checked, collection), ClusterConfig.model_validate(cluster))["limits"]
     assert [limit["use"] for limit in found] == sorted((limit["use"] for limit in found), reverse=True)
     return {limit["name"]: limit["use"] for limit in found}
 

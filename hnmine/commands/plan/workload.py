@@ -1,0 +1,179 @@
+"""The workload of a run: sizes of its collection, counted or given, and the bytes on disk and in memory they imply."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from hnmine.commands.plan.cluster import CollectionTable
+from hnmine.config import Config, TeacherTable
+from hnmine.models.encoders import HASH_DIM
+from hnmine.models.model_files import find_model
+from hnmine.models.precomputed import vector_sources
+from hnmine.models.vector_folders import source_teachers
+from hnmine.readers.collection import input_sources
+from hnmine.readers.tables import text_lines
+from hnmine.runtime.stage import RunContext
+from hnmine.storage.input_files import Source
+from hnmine.storage.keys import recorded
+
+STORED_TEXT, STORED_WORDS, STORED_REST = 0.37, 0.2, 0.08
+"""Bytes on disk per byte of document text: the text itself, its hashed words, its ids and keys (all zstd). Measured on
+BioASQ snippets, SciFact and Vaswani: 0.34 to 0.38, 0.17 to 0.26 and 0.01 to 0.09."""
+STORED_INPUT = STORED_TEXT + STORED_WORDS + STORED_REST
+WORDS_A_BYTE = 0.1
+"""Distinct words per byte of text; 0.08 to 0.13 on the same collections."""
+CANDIDATE_BYTES, CELL_BYTES, VERDICT_BYTES, PROBABILITY_BYTES = 14.0, 8.0, 0.25, 4.0
+"""Bytes on disk: of a candidate, of each of its pairs with a positive, and, per anchor, of its verdict and of its
+P(false negative). Measured on the synthetic collection of docs/benchmarks.md with 2.5 positives a query: 29 bytes a
+candidate (this formula gives 34), 4.2 a verdict."""
+SOURCE_BYTES, GUIDE_BYTES = 8.0, 4.0
+"""Further bytes on disk of a candidate: per source, and for a guide."""
+UNKNOWN_DIM = 768
+"""Dimension of a teacher's vectors where no file says it."""
+
+
+def shard_count(rows: int, shard_rows: int) -> int:
+    """Return the number of shards that hold some rows, at least 1."""
+    return max(1, -(-rows // shard_rows))
+
+
+class Workload:
+    """A collection and the config of a run over it.
+
+    Attributes:
+        config: the whole config.
+        documents, queries, positives, document_bytes, query_bytes, id_bytes: as in `CollectionTable`.
+        dims: dimension of the vectors of each teacher; `dim`: of the teacher of [embed].
+        text_bytes: UTF-8 bytes of all documents.
+        pooled: whether shards are processed by several processes, a pool or a Ray cluster.
+        corpus_shards, query_shards: shards of the documents and of the queries.
+        query_share: share of the queries that one shard holds.
+        candidates: most candidates that retrieve can find, positives not counted.
+        scored: the same with the positives, which are scored and stored like candidates.
+        negatives: emitted negatives if none is missing: one list for each positive of each query.
+        held_terms: bytes in memory of the documents' hashed words, 4 a word and 8 a document.
+        hnsw_links: bytes of the links of an HNSW graph.
+        stored_candidates: bytes that retrieve writes.
+        stored_verdicts: bytes that filter writes: the candidates again, with a verdict for each anchor.
+        emitted_bytes: bytes of the training rows.
+    """
+
+    def __init__(self, config: Config, sizes: CollectionTable, dims: dict[TeacherTable, int]) -> None:
+        self.config, self.dims, self.dim = config, dims, dims["embed"]
+        self.documents, self.queries, self.positives = sizes.documents, sizes.queries, sizes.positives
+        self.document_bytes, self.query_bytes, self.id_bytes = sizes.document_bytes, sizes.query_bytes, sizes.id_bytes
+        self.text_bytes = self.documents * self.document_bytes
+        self.pooled = config.engine == "ray" or (config.engine != "inline" and config.workers > 1)
+        self.corpus_shards = shard_count(self.documents, config.shard_rows)
+        self.query_shards = shard_count(self.queries, config.shard_rows)
+        self.query_share = min(1.0, config.shard_rows / max(1, self.queries))
+        self.candidates = self.queries * config.retrieve.max_candidates
+        self.scored = self.queries * (config.retrieve.max_candidates + self.positives)
+        self.negatives = self.queries * self.positives * config.emit.num_negatives
+        self.held_terms = self.text_bytes * WORDS_A_BYTE * 4 + 8 * self.documents
+        self.hnsw_links = 8.0 * config.index.hnsw_links * self.documents
+        each = CANDIDATE_BYTES + CELL_BYTES * self.positives
+        each += SOURCE_BYTES * len(config.retrieve.source) + GUIDE_BYTES * (config.guide is not None)
+        self.stored_candidates = self.scored * each
+        anchors = self.positives if config.filter.anchor == "each" else 1.0
+        verdict = VERDICT_BYTES + (PROBABILITY_BYTES if config.filter.gives_probabilities else 0.0)
+        self.stored_verdicts = self.stored_candidates + self.scored * anchors * verdict
+        texts = self.negatives + 2 * self.queries * self.positives
+        self.emitted_bytes = texts * self.document_bytes * STORED_TEXT
+
+    @classmethod
+    def of(cls, config: Config, collection: CollectionTable) -> "Workload":
+        """Return the workload of a collection that a cluster file describes.
+
+        Raises:
+            ModelError: the table gives no dimension, and the model cannot be found.
+        """
+        return cls(config, collection, {t: collection.dim or _dims(config, {})[t] for t in config.teachers})
+
+    def embedded(self, table: TeacherTable = "embed") -> int:
+        """Return the largest number of documents that a teacher embeds."""
+        return self.config.max_embedded(self.documents, self.queries) if table == "embed" else self.documents
+
+    def stored_vectors(self, table: TeacherTable = "embed") -> float:
+        """Return the bytes on disk of a teacher's document vectors: 4 or 2 (float16) a number, and 8 a row."""
+        number = 2 if self.config.teachers[table].dtype == "float16" else 4
+        return float(self.embedded(table) * (number * self.dims[table] + 8))
+
+    def held_vectors(self, table: TeacherTable = "embed") -> float:
+        """Return the bytes in memory of a teacher's document vectors, which are float32 there whatever is stored."""
+        return float(self.embedded(table) * 4 * self.dims[table])
+
+
+def counted_workload(context: RunContext) -> tuple[Workload, str]:
+    """Return a run's workload and how it was counted: exactly where ingest and embed are done. Loads no model.
+
+    Raises:
+        InputError: input files are missing.
+        ModelError: the model cannot be found.
+    """
+    sources = input_sources(context.config)
+    ingest = (recorded(context.reading("ingest")) or {}).get("counts")
+    embed = (recorded(context.reading("embed")) or {}).get("counts")
+    if ingest:
+        documents, queries, labels = ingest["documents"], ingest["queries"], ingest["positives"]
+        counted = "by ingest"
+    else:
+        documents, queries, labels = (
+            sum(_rows(source) for role in (name, "pairs") for source in sources.get(role, ()))
+            for name in ("corpus", "queries", "qrels")
+        )
+        counted = "in the input's files, before copies are collapsed"
+    text = {role: sum(map(_bytes, sources.get(role, ()))) for role in ("corpus", "queries", "pairs")}
+    sizes = CollectionTable.model_construct(  # unchecked, as an input may be empty
+        documents=documents,
+        queries=queries,
+        positives=max(1.0, labels / max(1, queries)),
+        document_bytes=(text["corpus"] + text["pairs"]) / max(1, documents),
+        query_bytes=(text["queries"] + text["pairs"]) / max(1, queries),
+    )
+    return Workload(context.config, sizes, _dims(context.config, embed or {})), counted
+
+
+def _rows(source: Source) -> int:
+    if source.ending in (".parquet", ".pq"):
+        with source.open() as file:
+            return int(pq.read_metadata(file).num_rows)
+    return sum(1 for _, line in text_lines(source) if line.strip())
+
+
+def _bytes(source: Source) -> int:
+    """Return the size of a file; that of a Parquet file before compression."""
+    if source.ending in (".parquet", ".pq"):
+        with source.open() as file:
+            metadata = pq.read_metadata(file)
+        return sum(int(metadata.row_group(number).total_byte_size) for number in range(metadata.num_row_groups))
+    return int(source.system.size(source.path) or 0)
+
+
+def _dims(config: Config, counts: dict[str, Any]) -> dict[TeacherTable, int]:
+    """Return the dimension of each teacher's vectors; `counts` are those in the manifest of embed, or empty."""
+    of_sources = counts.get("source_dims", {})
+    counted = {"embed": counts.get("dim"), "guide": counts.get("guide_dim")}
+    counted |= {table: of_sources.get(label) for table, label in source_teachers(config).items()}
+    return {table: counted[table] or _dim(config, table) for table in config.teachers}
+
+
+def _dim(config: Config, table: TeacherTable) -> int:
+    """Return the dimension of a teacher's vectors as far as files say it; `UNKNOWN_DIM` where they do not."""
+    teacher = config.teachers[table]
+    if teacher.model == "hash":
+        return HASH_DIM
+    if teacher.model == "precomputed":
+        source = vector_sources(config, table)["queries"][0]
+        if source.ending in (".parquet", ".pq"):
+            with source.open() as file:
+                sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
+            return int(sizes[0]) if sizes else UNKNOWN_DIM
+        return UNKNOWN_DIM
+    folder = Path(find_model(teacher, table))
+    for name in ("config.json", "0_Transformer/config.json"):
+        if (folder / name).exists():
+            return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))
+    return UNKNOWN_DIM
