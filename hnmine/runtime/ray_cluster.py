@@ -1,4 +1,7 @@
-"""A Ray cluster, its nodes held to what a run needs before work is sent to them: resources, versions, one folder."""
+"""A Ray cluster: how many tasks fit on its nodes, and checks of every node before it gets tasks.
+
+A node must have the same versions as this process and share the output folder.
+"""
 
 import secrets
 import time
@@ -9,31 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.errors import ClusterError, OutputError
-from hnmine.runtime.ray_join import join
+from hnmine.runtime.ray_connection import connect
 from hnmine.storage.remote_path import TEMPORARY
 
-LOOK_SECONDS = 60.0
-"""How long a node may take to answer the first question put to it."""
+PROBE_SECONDS = 60.0
+"""Time limit for a node's answer to the probe."""
 
-SHOW_SECONDS = 10.0
-"""How long a shared folder may take to show here what a node wrote."""
+SHARED_SECONDS = 10.0
+"""Time limit for a file that one machine wrote in the shared folder to appear on another."""
 
 TICK = 2.0
-"""Seconds between two looks at which nodes there are."""
+"""Seconds between two looks at the cluster's nodes."""
 
 
 @dataclass
 class Cluster:
-    """Which cluster a run works on, and what is known of its nodes.
+    """The Ray cluster of a run.
 
     Attributes:
-        address: auto (of the environment, or of this machine), local (one of our own), or host:port.
-        folder: the output folder, which every node must reach under the same path.
+        address: auto (that of the environment, or of this machine), local (a new one on this machine), or host:port.
+        folder: the output folder; every node must reach it under the same path.
         sources: folders that every node must be able to read.
-        wait: seconds to wait for a node that offers what a task asks for.
-        workers: cores of a cluster of our own; 1 takes all that this machine has.
-        note: says something worth knowing.
-        ours: the connection was made here, and ends with the run.
+        wait: seconds to wait for a node with the resources of a task.
+        workers: cores of a local cluster; 1 for all cores of this machine.
+        note: shows a message.
+        ours: the connection was made here and ends with the run.
     """
 
     address: str
@@ -43,10 +46,10 @@ class Cluster:
     workers: int = 1
     note: Callable[[str], None] = field(default=lambda message: None)
     ours: bool = False
-    _seen: set[str] = field(default_factory=set)
-    _lacking: float | None = None
-    _asked: tuple[float, float] = (0.0, 0.0)
-    _looked: float = -TICK
+    _checked: set[str] = field(default_factory=set)
+    _lacking_since: float | None = None
+    _task: tuple[float, float] = (0.0, 0.0)
+    _counted: float = -TICK
     _slots: int = 0
 
     def connect(self) -> None:
@@ -54,13 +57,13 @@ class Cluster:
 
         Raises:
             MissingExtra: ray is not installed.
-            ConfigError: the address is none.
-            ClusterError: the cluster cannot be reached or does not take us.
+            ConfigError: the address is invalid.
+            ClusterError: the cluster cannot be reached or refuses the connection.
         """
-        self.ours = join(self.address, self.workers) or self.ours
+        self.ours = connect(self.address, self.workers) or self.ours
 
     def close(self) -> None:
-        """Leave the cluster, if it was joined here."""
+        """End the connection if it was made here."""
         if self.ours:
             import ray
 
@@ -68,74 +71,81 @@ class Cluster:
             self.ours = False
 
     def slots(self, cpus: float, gpus: float) -> int:
-        """Return how many tasks may run at once; new nodes are looked at first.
+        """Return how many tasks with these resources fit on the nodes at once. New nodes are checked.
 
         Raises:
-            ClusterError: no node has offered what a task asks for, for as long as one waits; or a node
-                has other versions.
+            ClusterError: no node has had the resources for `wait` seconds, or a node has other versions.
             OutputError: a node does not share the output folder.
         """
         import ray
 
         now = time.monotonic()
-        if now - self._looked < TICK and self._asked == (cpus, gpus):
+        if now - self._counted < TICK and self._task == (cpus, gpus):
             return self._slots
-        self._looked, self._asked = now, (cpus, gpus)
-        offers = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        able = {name: _times(node["Resources"], cpus, gpus) for name, node in offers.items()}
-        able = {name: times for name, times in able.items() if times}
-        self._slots = sum(able.values())
-        if able:
-            self._lacking = None
-            self._look_at({name: offers[name] for name in able.keys() - self._seen})
+        self._counted, self._task = now, (cpus, gpus)
+        nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        counts = {name: _tasks_at_once(node["Resources"], cpus, gpus) for name, node in nodes.items()}
+        fitting = {name for name, count in counts.items() if count}
+        self._slots = sum(counts.values())
+        if fitting:
+            self._lacking_since = None
+            self._check({name: nodes[name] for name in fitting - self._checked})
         else:
-            self._wait_for(cpus, gpus, [node["Resources"] for node in offers.values()])
+            self._wait_for(cpus, gpus, [node["Resources"] for node in nodes.values()])
         return self._slots
 
     def _wait_for(self, cpus: float, gpus: float, offers: list[Mapping[str, float]]) -> None:
         now = time.monotonic()
-        asked = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        task = f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
         wait = 0.0 if self.ours and self.address == "local" else self.wait
-        if self._lacking is None:
-            self._lacking = now
-            self.note(f"no node offers {asked} to a task; waiting up to {wait:g} s for one")
-        if now - self._lacking < wait:
+        if self._lacking_since is None:
+            self._lacking_since = now
+            self.note(f"no node offers {task} to a task; waiting up to {wait:g} s for one")
+        if now - self._lacking_since < wait:
             return
         found = "; ".join(f"{o.get('CPU', 0):g} CPU, {o.get('GPU', 0):g} GPU" for o in offers) or "no live node"
         raise ClusterError(
-            f"no node of the Ray cluster offers what a task asks for, {asked} (waited {wait:g} s); "
+            f"no node of the Ray cluster offers what a task asks for, {task} (waited {wait:g} s); "
             f"the nodes have: {found}; lower task_cpus or task_gpus, or add such a node"
         )
 
-    def _look_at(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    def _check(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Check versions and shared folders of nodes; one that leaves the cluster meanwhile is skipped."""
         if not nodes:
             return
-        with _token(self.folder) as token:
-            mine = make_look(str(token), [], SHOW_SECONDS)()
-            look = make_look(str(token), [str(path) for path in self.sources], SHOW_SECONDS)
-            for name, answer in _ask(nodes, look).items():
-                if answer is not None:  # None: the node went away meanwhile
-                    _hold(_label(nodes[name]), mine, answer)
-                    self._check_shared(_label(nodes[name]), token, answer)
-                    self._seen.add(name)
+        with _marker(self.folder) as marker:
+            ours = make_probe(str(marker), [], SHARED_SECONDS)()["versions"]
+            probe = make_probe(str(marker), [str(path) for path in self.sources], SHARED_SECONDS)
+            for name, answer in _run_on(nodes, probe).items():
+                node, theirs = _label(nodes[name]), answer["versions"]
+                if not answer["installed"]:
+                    raise ClusterError(
+                        f'node {node} has no hnmine: pip install "hnmine[ray]" there, in the same version'
+                    )
+                # other versions may write other bytes
+                differ = [f"{n} {theirs[n]} where this process has {ours[n]}" for n in ours if theirs[n] != ours[n]]
+                if differ:
+                    raise ClusterError(f"node {node} has {', '.join(differ)}; install the same versions on every node")
+                self._check_shared(node, marker, answer)
+                self._checked.add(name)
 
-    def _check_shared(self, node: str, token: Path, answer: Mapping[str, Any]) -> None:
-        reply = token.with_name(answer["reply"]) if answer["reply"] else None
-        deadline = time.monotonic() + SHOW_SECONDS
+    def _check_shared(self, node: str, marker: Path, answer: Mapping[str, Any]) -> None:
+        reply = marker.with_name(answer["reply"]) if answer["reply"] else None
+        deadline = time.monotonic() + SHARED_SECONDS
         while reply is not None and not reply.exists() and time.monotonic() < deadline:
             time.sleep(0.05)  # a network file system may show a new file late
         if reply is None or not reply.exists():
-            reason = answer["fault"] or "what it writes there is not seen here"
+            fault = answer["fault"] or "what it writes there is not seen here"
             raise OutputError(
-                f"{self.folder}: node {node} does not share this folder ({reason}); choose an --out on storage that "
+                f"{self.folder}: node {node} does not share this folder ({fault}); choose an --out on storage that "
                 "every node mounts under the same path, or --ray-address local"
             )
         if answer["missing"]:
             raise OutputError(f"{', '.join(answer['missing'])}: not there on node {node}; put it on shared storage")
 
 
-def _times(offer: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Return how many tasks a node runs at once."""
+def _tasks_at_once(offer: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Return how many tasks fit on a node with these resources; 1 for a task that needs none."""
     return int(min((offer.get(name, 0.0) / n for name, n in (("CPU", cpus), ("GPU", gpus)) if n), default=1.0) + 1e-9)
 
 
@@ -144,8 +154,8 @@ def _label(node: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _token(folder: Path) -> Iterator[Path]:
-    """Keep a file in the output folder that a node can only see if it has the same folder."""
+def _marker(folder: Path) -> Iterator[Path]:
+    """Yield a file in the output folder with a random name, removed afterwards with the nodes' replies beside it."""
     name = secrets.token_hex(8)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{TEMPORARY}{name}"
@@ -157,13 +167,18 @@ def _token(folder: Path) -> Iterator[Path]:
             file.unlink(missing_ok=True)
 
 
-def make_look(token: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
-    """Return what a node is asked: its versions, and whether it sees our files and we see its.
+def make_probe(marker: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
+    """Return the function that a node runs to report its versions and whether it shares our files.
 
-    The function is made here so that it travels by value: a node without hnmine can answer as well.
+    It is defined in here, so ray sends it by value, and a node without hnmine can run it.
+
+    Args:
+        marker: file in the output folder that the node reads; it writes a reply beside it.
+        sources: folders that must exist there.
+        patience: seconds to wait for the marker.
     """
 
-    def look() -> dict[str, Any]:
+    def probe() -> dict[str, Any]:
         import hashlib
         import importlib.metadata
         import importlib.util
@@ -185,7 +200,7 @@ def make_look(token: str, sources: list[str], patience: float) -> Callable[[], d
         try:
             import fsspec
 
-            system, file = fsspec.core.url_to_fs(token, use_listings_cache=False)
+            system, file = fsspec.core.url_to_fs(marker, use_listings_cache=False)
             deadline, name = time.monotonic() + patience, PurePosixPath(file).name
             while not system.exists(file) and time.monotonic() < deadline:  # a network file system may show it late
                 time.sleep(0.05)
@@ -195,47 +210,33 @@ def make_look(token: str, sources: list[str], patience: float) -> Callable[[], d
             for path in sources:
                 system, folder = fsspec.core.url_to_fs(path, use_listings_cache=False)
                 missing += [] if system.isdir(folder) else [path]
-        except Exception as error:  # each store's library has errors of its own
+        except Exception as error:  # each store's library has its own errors
             reply, fault = "", getattr(error, "strerror", None) or str(error)
         return {
             "versions": versions, "installed": bool(code), "reply": reply, "fault": fault, "missing": missing
         }  # fmt: skip
 
-    return look
+    return probe
 
 
-def _ask(
-    nodes: Mapping[str, Mapping[str, Any]], look: Callable[[], dict[str, Any]]
-) -> dict[str, dict[str, Any] | None]:
-    """Return each node's answer; None where it went away before it gave one."""
+def _run_on(nodes: Mapping[str, Mapping[str, Any]], probe: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Run the probe on every node and return the answers of those that are still in the cluster."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(look)
-    asked = {}
+    task = ray.remote(probe)
+    sent = {}
     for name in nodes:
         there = NodeAffinitySchedulingStrategy(name, soft=False)
-        asked[name] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
-    answers: dict[str, dict[str, Any] | None] = {}
-    for name, ref in asked.items():
+        sent[name] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+    answers: dict[str, dict[str, Any]] = {}
+    for name, ref in sent.items():
         try:
-            answers[name] = ray.get(ref, timeout=LOOK_SECONDS)
+            answers[name] = ray.get(ref, timeout=PROBE_SECONDS)
         except (GetTimeoutError, RayTaskError) as error:
-            reason = "no answer" if isinstance(error, GetTimeoutError) else str(error).strip().splitlines()[-1]
-            raise ClusterError(f"node {_label(nodes[name])} cannot work: {reason}") from error
-        except RayError:
-            answers[name] = None
+            fault = "no answer" if isinstance(error, GetTimeoutError) else str(error).strip().splitlines()[-1]
+            raise ClusterError(f"node {_label(nodes[name])} cannot work: {fault}") from error
+        except RayError:  # the node left the cluster
+            continue
     return answers
-
-
-def _hold(node: str, mine: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse a node whose versions are not ours: other versions may write other bytes."""
-    if not other["installed"]:
-        raise ClusterError(f'node {node} has no hnmine: pip install "hnmine[ray]" there, in the same version')
-    ours, theirs = mine["versions"], other["versions"]
-    differ = [
-        f"{name} {theirs[name]} where this process has {ours[name]}" for name in ours if theirs[name] != ours[name]
-    ]
-    if differ:
-        raise ClusterError(f"node {node} has {', '.join(differ)}; install the same versions on every node")

@@ -19,11 +19,10 @@ from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime import ray_cluster as raycluster
-from hnmine.runtime import ray_join as rayjoin
+from hnmine.runtime import ray_cluster, ray_connection
 from hnmine.runtime.ray_cluster import Cluster
+from hnmine.runtime.ray_connection import connect
 from hnmine.runtime.ray_engine import TRIES, RayEngine, work
-from hnmine.runtime.ray_join import join
 from hnmine.runtime.stage import Item
 from hnmine.runtime.worker_slot import WorkerSlot, cores, current_slot, set_slot, thread_count
 from tests.support import config_for, make_collection, tree
@@ -50,7 +49,7 @@ def nodes() -> Iterator[Any]:
 
     found = Nodes(initialize_head=True, head_node_args={**SMALL, "num_gpus": 1}, shutdown_at_exit=True)
     found.add_node(**SMALL)
-    join(found.address, 1)  # once for all tests: workers that are warm save a second each
+    connect(found.address, 1)  # once for all tests: workers that are warm save a second each
     yield found
     ray.shutdown()
     found.shutdown()
@@ -254,12 +253,12 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own").mkdir()
-    real = raycluster.make_look
+    real = ray_cluster.make_probe
 
-    def elsewhere(token: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
-        return real(token.replace("/out/", "/own/"), sources, 0.1)
+    def elsewhere(marker: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
+        return real(marker.replace("/out/", "/own/"), sources, 0.1)
 
-    monkeypatch.setattr(raycluster, "make_look", elsewhere)
+    monkeypatch.setattr(ray_cluster, "make_probe", elsewhere)
     with pytest.raises(OutputError, match=r"out: node .* does not share this folder \(No such file or directory\)"):
         list(engine.map(count_calls, ["x"]))
 
@@ -311,7 +310,7 @@ def test_a_cluster_that_cannot_be_joined(
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rayjoin.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_connection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"hnmine\[ray\]"):
         list(RayEngine(Cluster("auto", tmp_path)).map(count_calls, ["x"]))
 

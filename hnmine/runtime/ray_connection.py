@@ -1,6 +1,6 @@
-"""Joining a Ray cluster, or starting one of our own, without a trace on stdout or in this process' signal handlers.
+"""Connection to a Ray cluster: joining one, or starting one on this machine, with nothing written to stdout.
 
-Only this module, `raycluster` and `rayengine` import ray, and only where a run asks for that engine.
+Only this module, `ray_cluster` and `ray_engine` import ray, and only if a run uses that engine.
 """
 
 import importlib.util
@@ -16,54 +16,53 @@ from contextlib import contextmanager
 from hnmine.errors import ClusterError, ConfigError, MissingExtra
 
 CONNECT_SECONDS = 10.0
-"""How long a cluster's address may take to answer at all."""
+"""Time limit for a first answer from a cluster's address."""
 
 STORE_BYTES = 80_000_000
-"""Object store of a cluster of our own, nearly the least that ray takes: nothing goes through it."""
+"""Object store of a local cluster, nearly the least that ray accepts: no data goes through it."""
 
-# Read by ray when it is imported or started: no word to its makers, and none of its notices on stdout,
-# which carries our result.
+# Read by ray when it is imported or started: no usage report, and no notices on stdout, which carries our result.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
-def join(address: str, workers: int) -> bool:
-    """Connect this process to a cluster; False where it is connected already, and so not ours to leave.
+def connect(address: str, workers: int) -> bool:
+    """Connect this process to a cluster; return False if it was connected already.
 
     Args:
         address: auto, local or host:port.
-        workers: cores of a cluster of our own; 1 takes all that this machine has.
+        workers: cores of a local cluster; 1 for all cores of this machine.
 
     Raises:
         MissingExtra: ray is not installed.
-        ConfigError: the address is none.
-        ClusterError: the cluster cannot be reached or does not take us.
+        ConfigError: the address is not one of these.
+        ClusterError: the cluster cannot be reached or refuses the connection.
     """
     if importlib.util.find_spec("ray") is None:
         raise MissingExtra('the engine ray needs ray: pip install "hnmine[ray]", on every node')
-    where = _address(address)
-    with _left_as_it_was():
+    address = _resolved(address)
+    with _process_state_kept():
         import ray
 
         if ray.is_initialized():
             return False
-        _check_port(where)
-        own = {"num_cpus": workers if workers > 1 else None, "object_store_memory": STORE_BYTES}
+        _check_port(address)
+        local = {"num_cpus": workers if workers > 1 else None, "object_store_memory": STORE_BYTES}
         try:
             ray.init(
-                address=where,
+                address=address,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **(own if where == "local" else {}),
+                **(local if address == "local" else {}),
             )
-        except Exception as error:  # ray raises its own errors, the system's and plain ones
-            raise ClusterError(_no_connection(where, error)) from error
+        except Exception as error:  # ray raises errors of its own, the system's and plain ones
+            raise ClusterError(_advice(address, error)) from error
     return True
 
 
 @contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Keep what ray changes in this process while it starts: signal handlers, and the environment set for it."""
+def _process_state_kept() -> Iterator[None]:
+    """Set the environment for ray's start, and restore it and the signal handlers that ray replaces."""
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)} if main else {}
     added = [name for name in _QUIET if name not in os.environ]
@@ -72,7 +71,7 @@ def _left_as_it_was() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except SystemExit as stop:  # what ray makes of a SIGTERM while it starts
+    except SystemExit as stop:  # ray turns a SIGTERM during its start into this
         handler = handlers.get(signal.SIGTERM)
         if stop.code == signal.SIGTERM and callable(handler):
             handler(signal.SIGTERM, None)
@@ -84,8 +83,8 @@ def _left_as_it_was() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _address(given: str) -> str:
-    """Return auto, local or host:port; auto is replaced by the environment's address, where it has one."""
+def _resolved(given: str) -> str:
+    """Return auto, local or host:port; auto becomes the address in RAY_ADDRESS if that is set."""
     address = os.environ.get("RAY_ADDRESS", "auto") if given == "auto" else given
     host, _, port = address.rpartition(":")
     if address in ("auto", "local") or (host and port.isdigit() and "/" not in host):
@@ -98,7 +97,7 @@ def _address(given: str) -> str:
 
 
 def _check_port(address: str) -> None:
-    """Knock before ray does, which takes two minutes to find that nobody is there."""
+    """Check that something listens at host:port. Ray itself takes two minutes to report that nothing does."""
     host, _, port = address.rpartition(":")
     if not host:
         return
@@ -110,17 +109,17 @@ def _check_port(address: str) -> None:
         ) from None
 
 
-def _no_connection(address: str, error: Exception) -> str:
+def _advice(address: str, error: Exception) -> str:
+    """Return the message for a failed connection."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     if lines[0].startswith("Version mismatch"):
         return f"the Ray cluster has other versions than this process; install the same on both: {' '.join(lines)}"
     if address == "auto" and isinstance(error, ConnectionError):
         return (
             "no Ray cluster was found on this machine or in RAY_ADDRESS; start one with `ray start --head`, "
-            "name one with --ray-address host:port, or take --ray-address local"
+            "name one with --ray-address host:port, or use --ray-address local"
         )
     return (
         f"the Ray cluster {address!r} cannot be used: {lines[0][:300]}; run the command on a node of the cluster, "
-        "or through `ray job submit`; where the cluster asks for a token, set RAY_AUTH_MODE=token "
-        "and RAY_AUTH_TOKEN_PATH"
+        "or through `ray job submit`; if the cluster requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
     )
