@@ -1,32 +1,32 @@
-"""Histograms on round borders: counts that do not depend on the order or the pieces that numbers come in."""
+"""Histograms with round bin edges, the same in whatever order and pieces the values come."""
 
 import numpy as np
 
-STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
-    """Return the borders of at most `bins` + 1 bins of one round width that cover [low, high].
+    """Return the edges of at most `bins` + 1 bins of one round width that cover [low, high].
 
-    The width is the smallest of 1, 2, 2.5, 5 times a power of ten that needs no more than `bins` widths; borders are
-    multiples of it, rounded to 12 digits.
+    The width is the smallest of 1, 2, 2.5 and 5 times a power of ten of which `bins` cover high - low. Edges are
+    multiples of the width, rounded to 12 digits; the outer ones are moved where rounding would leave an end outside.
 
     Args:
         low: finite.
-        high: finite, not below low. Ends that are equal give bins a thousandth of them wide, or less.
+        high: finite, at least low. Where both are equal, a range of a thousandth of them (at least 1e-6) is covered.
         bins: at least 1.
 
     Returns:
         float64, ascending, shape (2 to bins + 2,).
 
     Raises:
-        ValueError: an end is not finite, or high is below low.
+        ValueError: low or high is not finite, or high is below low.
     """
     if not (np.isfinite(low) and np.isfinite(high)) or high < low:
         raise ValueError(f"no borders from {low} to {high}")
     span = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
     power = 10.0 ** np.floor(np.log10(span / bins))
-    width = next(step * power for step in STEPS if step * power * bins >= span * (1 - 1e-12))
+    width = next(step * power for step in _STEPS if step * power * bins >= span * (1 - 1e-12))
     first, last = int(np.floor(low / width)), int(np.ceil(high / width))
     edges = np.array([float(f"{number * width:.12g}") for number in range(first, max(last, first + 1) + 1)])
     edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
@@ -34,11 +34,11 @@ def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
 
 
 def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-    """Return how many values lie in each bin, as `bins` has them; values outside are left out.
+    """Return the number of values in each bin, as assigned by `bins`; values outside are left out.
 
     Args:
         values: shape (n,).
-        edges: float64, ascending, no two alike, shape (m + 1,).
+        edges: float64, strictly ascending, shape (m + 1,).
         times: whole numbers, shape (n,): how often each value counts; once by default.
 
     Returns:
@@ -48,13 +48,13 @@ def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = Non
 
 
 def bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the bin [e_i, e_i+1) of each value, the last one closed; m for values outside and what is no number.
+    """Return the index i of the bin [e_i, e_i+1) of each value; the last bin is closed; m for values outside and NaN.
 
-    Bins of one width are found by a division, and put right where rounding or other widths make it miss.
+    The bin is guessed by a division, as if all had one width, and corrected until it fits.
 
     Args:
         values: shape (n,).
-        edges: float64, ascending, no two alike, shape (m + 1,).
+        edges: float64, strictly ascending, shape (m + 1,).
 
     Returns:
         int64, shape (n,), in [0, m].
@@ -74,5 +74,5 @@ def bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def tally(place: np.ndarray, count: int, times: np.ndarray | None = None) -> np.ndarray:
-    """Return how many of the bins of values are each of the first `count`, int64; `times` as in `counts`."""
+    """Return how often each of the bins 0 .. count - 1 occurs, int64, shape (count,); `times` as in `counts`."""
     return np.bincount(place, weights=times, minlength=count)[:count].astype(np.int64)

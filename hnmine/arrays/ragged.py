@@ -1,18 +1,21 @@
-"""Lists of different lengths as two flat arrays: what an Arrow list column is, in numpy."""
+"""Lists of different lengths as two flat numpy arrays, and their forms as Arrow list columns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-# Lists up to this length are searched value by value, longer ones in order.
+from hnmine.arrays.groups import in_sorted
+
+# Lists up to this length are compared value by value, longer ones by binary search.
 _SHORT = 8
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """A list a row: row i holds values[offsets[i]:offsets[i + 1]].
+    """One list per row: row i holds values[offsets[i]:offsets[i + 1]].
 
     Attributes:
         values: any type, shape (total,).
@@ -24,68 +27,89 @@ class Ragged:
 
     @classmethod
     def from_lengths(cls, values: np.ndarray, lengths: np.ndarray) -> "Ragged":
-        """Return the lists of the given lengths, one after another in `values`."""
+        """Cut values into consecutive lists of the given lengths."""
         return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
     @classmethod
     def from_arrow(cls, column: pa.ChunkedArray | pa.Array) -> "Ragged":
-        """Return a list column without nulls; slices are respected, numbers are not copied."""
-        array = column
-        if isinstance(array, pa.ChunkedArray):  # combine_chunks copies even a single chunk
-            array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+        """Return a list column without null lists. Slices are respected; numbers of one chunk are not copied."""
+        array = single_array(column)
         offsets = array.offsets.to_numpy().astype(np.int64)
         return cls(array.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """Return the rows of one or more parts, one part after another."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls.from_lengths(np.concatenate([part.values for part in parts]), lengths)
+
     def to_arrow(self, kind: pa.DataType) -> pa.Array:
-        """Return the column as list<kind>, without nulls."""
-        item = pa.field("item", kind, nullable=False)
-        offsets = pa.array(self.offsets.astype(np.int32))
-        return pa.ListArray.from_arrays(offsets, pa.array(self.values, kind), type=pa.list_(item))
+        """Return the lists as a list<kind> array without nulls."""
+        return list_array(self.offsets, pa.array(self.values, kind))
 
     def with_values(self, values: np.ndarray) -> "Ragged":
-        """Return lists of the same lengths holding other values."""
+        """Return lists of the same lengths with other values."""
         return Ragged(values, self.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def starts(self) -> np.ndarray:
+        """Position in `values` at which each list begins, int64, shape (rows,)."""
+        return np.asarray(self.offsets[:-1])
+
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Length of each list, int64."""
+        """Length of each list, int64, shape (rows,)."""
         return np.diff(self.offsets)
 
     @cached_property
     def owners(self) -> np.ndarray:
-        """Row that each value belongs to, int64."""
+        """Row of each value, int64, shape (total,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    @property
+    def positions(self) -> np.ndarray:
+        """Position of each value within its own list, int64, shape (total,)."""
+        return np.asarray(np.arange(len(self.values)) - self.starts[self.owners])
+
     def contains(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Tell for each (row, value) whether the row's list holds the value; int64 rows, any type of values."""
+        """Return whether each row's list holds the value at the same position of `values`.
+
+        Args:
+            rows: int64, shape (n,).
+            values: of the type of the lists, shape (n,).
+
+        Returns:
+            bool, shape (n,).
+        """
         found = np.zeros(len(rows), dtype=bool)
         if not len(self.values) or not len(rows):
             return found
         longest = int(self.lengths.max())
         if longest > _SHORT:
-            return self._search(rows, values)
+            names, codes = np.unique(self.values, return_inverse=True)
+            name = np.minimum(np.searchsorted(names, values), len(names) - 1)
+            pairs = np.unique(self.owners * len(names) + codes)
+            return np.asarray(in_sorted(rows * len(names) + name, pairs) & (names[name] == values))
         empty = bool((self.lengths == 0).any())
-        for place in range(longest):  # a shorter list stands with its last value once more
-            at = np.minimum(self.offsets[:-1] + place, np.maximum(self.offsets[1:] - 1, 0))
+        for place in range(longest):  # shorter lists repeat their last value
+            at = np.minimum(self.starts + place, np.maximum(self.offsets[1:] - 1, 0))
             found |= self.values[at][rows] == values
         return found & (self.lengths > 0)[rows] if empty else found
 
-    def _search(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return the same for lists of any length, by binary search."""
-        names, codes = np.unique(self.values, return_inverse=True)
-        own = np.unique(self.owners * len(names) + codes)
-        name = np.minimum(np.searchsorted(names, values), len(names) - 1)
-        asked = rows * len(names) + name
-        place = np.minimum(np.searchsorted(own, asked), len(own) - 1)
-        return np.asarray((own[place] == asked) & (names[name] == values))
-
     def find(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in `values` each (row, value) stands, and whether it does (bool); all int64, not negative."""
+        """Find each (row, value) in the lists, which hold non-negative integers.
+
+        Args:
+            rows: int64, shape (n,).
+            values: int64, not negative, shape (n,).
+
+        Returns:
+            (position in `values` of the lists, int64; whether it was found, bool), shape (n,). The position of one
+            that was not found has no meaning.
+        """
         if not len(self.values):
             return np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
         span = int(max(self.values.max(), values.max(initial=0))) + 1
@@ -95,15 +119,76 @@ class Ragged:
         return order[place], np.asarray(codes[order[place]] == asked)
 
     def rows(self, keep: np.ndarray) -> "Ragged":
-        """Return only the rows where `keep` (bool, shape (rows,)) is true."""
+        """Return the rows where `keep` (bool, shape (rows,)) is true."""
         return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])
 
     def take(self, rows: np.ndarray) -> "Ragged":
-        """Return the lists of the given rows (int64, repeats are fine), in the given order."""
+        """Return the lists of the given rows (int64, repeats allowed), in the given order."""
         return Ragged.from_lengths(self.values[self.places(rows)], self.lengths[rows])
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """Return the positions in `values` of the given rows' values, row after row."""
-        lengths = self.lengths[rows]
-        starts = np.repeat(self.offsets[:-1][rows] - (np.cumsum(lengths) - lengths), lengths)
-        return np.asarray(starts + np.arange(int(lengths.sum())))
+        """Return the positions in `values` of the given rows' values, row after row, int64."""
+        return ranges(self.starts[rows], self.lengths[rows])
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the numbers starts[i], starts[i] + 1, ... of each range i, `lengths[i]` of them, one range after another.
+
+    Args:
+        starts: int64, shape (n,).
+        lengths: int64, not negative, shape (n,).
+
+    Returns:
+        int64, shape (sum of lengths,).
+    """
+    first = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return np.asarray(first + np.arange(len(first)))
+
+
+def list_maxima(values: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the largest value of each list; the lists of one group are equally long.
+
+    Lists of one length are compared position by position, all at once, in a quarter of the time of `reduceat`.
+
+    Args:
+        values: any float type, list by list and group by group, shape (sum of counts * lengths,).
+        counts: int64, shape (groups,): number of lists of each group.
+        lengths: int64, shape (groups,): length of each of the group's lists, at least 1.
+
+    Returns:
+        shape (sum of counts,), the type of the values; NaN where a list holds one.
+    """
+    kinds = np.unique(lengths[counts > 0])
+    if len(kinds) > _SHORT or kinds.max(initial=0) > _SHORT:
+        each = np.repeat(lengths, counts)
+        return np.asarray(np.maximum.reduceat(values, np.cumsum(each) - each))
+    found = np.empty(int(counts.sum()), dtype=values.dtype)
+    for kind in kinds.tolist():
+        own = lengths == kind
+        table = values[np.repeat(own, counts * lengths)].reshape(-1, kind)
+        largest = table[:, 0]
+        for place in range(1, kind):
+            largest = np.maximum(largest, table[:, place])
+        found[np.repeat(own, counts)] = largest
+    return found
+
+
+def single_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array; a single chunk is not copied."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def list_array(offsets: np.ndarray, values: pa.Array, nullable: bool = False) -> pa.Array:
+    """Return a list array in which row i holds values[offsets[i]:offsets[i + 1]].
+
+    Args:
+        offsets: integers, shape (rows + 1,).
+        values: of any type, lists included.
+        nullable: whether the type of the lists allows null values.
+    """
+    item = pa.field("item", values.type, nullable=nullable)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=pa.list_(item))

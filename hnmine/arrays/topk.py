@@ -1,29 +1,33 @@
-"""Top-k that gives one answer whatever the order, the blocks and the shards: by score, ties by row.
+"""Exact top-k: the k best (score, row) pairs of each query, whatever the order, blocks or shards they come in.
 
-A score and a row are packed into one unsigned 64-bit key whose ascending order is (score descending, row
-ascending). Merging is then sorting, and the k smallest keys of a union are the same however it was split.
+A score and a row are packed into one unsigned 64-bit key. Ascending keys are descending scores with ties by ascending
+row, so merging is sorting, and the k smallest keys of a union do not depend on how it was split.
 """
 
 import numpy as np
 
+from hnmine.arrays.groups import rank_in_run
+
 NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-"""Key of an empty place: it sorts behind every real one."""
+"""Key of an empty place; it sorts behind every other."""
+WAITING = 32
+"""Hits per query that a `TopKBuffer` collects before it merges them; merging costs more than a tile's few hits."""
 
 _SIGN = np.uint32(0x8000_0000)
 
 
 def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return keys: the smaller, the better; equal scores are ordered by row.
+    """Return the keys of scores and rows: smaller is better, equal scores are ordered by row.
 
     Args:
-        scores: float32, any shape, finite; -0.0 counts as 0.0.
+        scores: float32, any shape; -0.0 counts as 0.0.
         rows: int64, same shape, in [0, 2^32 - 1).
 
     Returns:
         uint64, same shape.
 
     Raises:
-        ValueError: a score is NaN, or a row does not fit.
+        ValueError: a score is NaN, or a row is out of range.
     """
     scores = np.asarray(scores, dtype=np.float32) + np.float32(0)
     if np.isnan(scores).any():
@@ -36,38 +40,35 @@ def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (scores float32, rows int64) of packed keys; `NOTHING` must be masked by the caller."""
+    """Return (scores float32, rows int64) of keys; callers mask `NOTHING` themselves."""
     ascending = ~(keys >> np.uint64(32)).astype(np.uint32)
     bits = np.where(ascending & _SIGN, ascending & ~_SIGN, ~ascending).astype(np.uint32)
     return bits.view(np.float32), rows_of(keys)
 
 
 def rows_of(keys: np.ndarray) -> np.ndarray:
-    """Return the rows of packed keys alone, int64; `NOTHING` must be masked by the caller."""
+    """Return the rows of keys, int64; callers mask `NOTHING` themselves."""
     return (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
 
 
 def last_score(best: np.ndarray) -> np.ndarray:
-    """Return the score at the last place of each query's list, -inf where that place is empty.
+    """Return the score in the last column of each query's keys, float32, shape (queries,); -inf where it is empty.
 
     Args:
-        best: uint64 keys, shape (queries, k); the worst of a query's keys stands last.
-
-    Returns:
-        float32, shape (queries,).
+        best: uint64, shape (queries, k); the largest key of each row is last.
     """
     scores, _ = unpack(best[:, -1])
     return np.where(best[:, -1] == NOTHING, np.float32(-np.inf), scores)
 
 
 def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """Return the k best of each query's list and some more keys, in no order but that the worst stands last.
+    """Merge further keys into each query's k best, unordered except that the worst key of a row is last.
 
     Args:
-        best: uint64, shape (queries, a); places without a hit hold `NOTHING`.
+        best: uint64, shape (queries, a), padded with `NOTHING`.
         keys: uint64, shape (n,): further keys.
-        queries: int64, shape (n,), ascending: the query of each.
-        k: how many to keep, at least 1 and at most a.
+        queries: int64, shape (n,), ascending: the query of each further key.
+        k: keys to keep, in [1, a].
 
     Returns:
         uint64, shape (queries, k).
@@ -75,18 +76,18 @@ def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -
     counts = np.bincount(queries, minlength=len(best))
     both = np.full((len(best), best.shape[1] + int(counts.max(initial=0))), NOTHING, dtype=np.uint64)
     both[:, : best.shape[1]] = best
-    both[queries, best.shape[1] + np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)] = keys
+    both[queries, best.shape[1] + rank_in_run(queries)] = keys
     both.partition(k - 1, axis=1)
     return both[:, :k]
 
 
 def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
-    """Return the k best of two sets of keys for each query, best first.
+    """Return the k best of two sets of keys per query, best first; fewer columns where a + b < k.
 
     Args:
-        left: uint64, shape (queries, a); places without a hit hold `NOTHING`.
-        right: uint64, shape (queries, b).
-        k: how many to keep; fewer columns come back where a + b < k.
+        left: uint64, shape (queries, a), padded with `NOTHING`.
+        right: uint64, shape (queries, b), likewise.
+        k: keys to keep.
     """
     both = np.concatenate([left, right], axis=1)
     if both.shape[1] > k:
@@ -96,10 +97,44 @@ def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
 
 
 def within(keys: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """Tell which places of each query's list hold a hit above its depth; bool, shape (queries, k).
+    """Return whether each place holds a hit among the first `depths` of its query; bool, shape (queries, k).
 
     Args:
-        keys: uint64, shape (queries, k), best first; `NOTHING` pads.
-        depths: int64, shape (queries,): how many of each query's list count.
+        keys: uint64, shape (queries, k), best first, padded with `NOTHING`.
+        depths: int64, shape (queries,).
     """
     return np.asarray((keys != NOTHING) & (np.arange(keys.shape[1]) < depths[:, None]))
+
+
+class TopKBuffer:
+    """The k best hits of each query while scores arrive tile by tile; new hits are merged in batches.
+
+    Attributes:
+        keys: uint64, shape (q, k): the best of the merged hits, the worst of each query last.
+        threshold: float32, shape (q,): a score at or below it cannot be among a query's best.
+    """
+
+    def __init__(self, keys: np.ndarray) -> None:
+        self.keys, self.threshold = keys, last_score(keys)
+        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._count = 0
+
+    def raise_threshold(self, scores: np.ndarray) -> None:
+        """Raise the threshold to scores (float32, shape (q,)) that k documents still to be added exceed."""
+        self.threshold = np.maximum(self.threshold, scores)
+
+    def add(self, scores: np.ndarray, rows: np.ndarray, queries: np.ndarray) -> None:
+        """Add hits: their scores (float32), document rows and queries (int64), each of shape (n,)."""
+        if len(scores):
+            self._waiting.append((scores, rows, queries))
+            self._count += len(scores)
+            if self._count > WAITING * len(self.keys):
+                self.flush()
+
+    def flush(self) -> None:
+        """Merge the waiting hits."""
+        if self._count:
+            scores, rows, queries = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            order = np.argsort(queries, kind="stable")
+            self.keys = keep_best(self.keys, pack(scores, rows)[order], queries[order], self.keys.shape[1])
+            self.threshold, self._waiting, self._count = last_score(self.keys), [], 0

@@ -65,11 +65,12 @@ def _findings(console: Any, findings: dict[str, Any]) -> None:
     measured = {name: entry for name, entry in findings.items() if entry["count"] is not None}
     table = show.table("\nFindings", "finding", "count", "share", "limit", "meaning")
     for name, entry in sorted(measured.items(), key=lambda pair: not pair[1]["fault"]):
-        limit = "-" if entry["limit"] is None else f"{entry['limit']:.0%}"
+        form = "+.2f" if "effect" in entry else ".1%"
+        limit = "-" if entry["limit"] is None else f"{entry['limit']:{'g' if 'effect' in entry else '.0%'}}"
         cells = (
             name,
             show.number(entry["count"]),
-            f"{entry['share']:.1%}",
+            f"{entry.get('effect', entry['share']):{form}}",
             limit,
             f"{entry['of']}: {entry['meaning']}",
         )

@@ -16,7 +16,7 @@ from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.answers import EMPTY
 from hnmine.runtime.stage import RunContext
-from hnmine.science.judging_value import closeness, most_worth, worth
+from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
 from hnmine.stages.emit.choose import cells_of, read_chosen
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
@@ -63,7 +63,7 @@ class Picked:
 
     def best(self, number: int, per_query: int) -> "Picked":
         """Return those most worth judging."""
-        return self.take(most_worth(self.worth, self.query, self.document, number, per_query))
+        return self.take(highest_judging_values(self.worth, self.query, self.document, number, per_query))
 
     def join(self, other: "Picked") -> "Picked":
         """Return both, these first."""
@@ -165,11 +165,11 @@ def _open(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, confi
     rows = np.flatnonzero((keep | by_rule) & ~known[at])
     limit, given = _limit(batch, cells, config), _flat(table, "probabilities").to_numpy(zero_copy_only=False)
     probability = given.astype(np.float64) if len(given) else np.full(len(at), np.nan)
-    p = probability if len(given) else closeness(batch.scores[at], limit, batch.background_std[query])
+    p = probability if len(given) else margin_probability(batch.scores[at], limit, batch.background_std[query])
     impact = np.where(taken, CHOSEN, OTHER)
     values = (
-        worth(p, impact), batch.query_rows[query], batch.candidates.values[at], batch.scores[at], batch.ranks[at],
-        probability, limit, verdict, taken,
+        judging_value(p, impact), batch.query_rows[query], batch.candidates.values[at], batch.scores[at],
+        batch.ranks[at], probability, limit, verdict, taken,
     )  # fmt: skip
     return Picked(*values).take(rows)
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.commands.probe_adapter import CUT, Judged, TrainingSet, quality, train
 from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.paired import randomisation_test
-from hnmine.science.random_rows import sample_rows
+from hnmine.science.significance import randomisation_test
 from hnmine.stages.emit.choose import anchor_of, read_chosen
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import MANIFEST, Shards, read_json

@@ -11,7 +11,7 @@ import numpy as np
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.science.adapter import Adam, adapted, info_nce
-from hnmine.science.ranking import ndcg, reciprocal_rank
+from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
 
 CUT = 10
 BATCH = 64

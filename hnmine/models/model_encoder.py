@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.arrays.token_batches import token_batches
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.tables import Kind
 from hnmine.errors import ModelError
@@ -171,3 +170,27 @@ def slice_features(features: dict[str, Any], rows: np.ndarray) -> dict[str, Any]
     used = torch.nonzero(features["attention_mask"][chosen].any(dim=0)).flatten().tolist() or [0]
     span = slice(used[0], used[-1] + 1)
     return {k: v[chosen][:, span] if torch.is_tensor(v) else v for k, v in features.items()}
+
+
+def token_batches(counts: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cut texts, sorted by falling token count and then by row, into batches of at most `most` padded tokens.
+
+    A batch of n texts, the longest of L tokens, costs n * L padded tokens. L is the first text's count, so
+    n = max(1, floor(most / L)); a batch exceeds `most` only where a single text does.
+
+    Args:
+        counts: int64, shape (n,), tokens of each text; a text without any counts as 1.
+        most: padded tokens of a batch, at least 1.
+
+    Returns:
+        the rows of each batch, int64; together every row once.
+    """
+    order = np.argsort(-counts, kind="stable").astype(np.int64)
+    longest = np.maximum(counts[order], 1)
+    batches = []
+    first = 0
+    while first < len(order):
+        last = first + max(1, most // int(longest[first]))
+        batches.append(order[first:last])
+        first = last
+    return batches

@@ -1,5 +1,5 @@
-"""The formulas: small pure functions, numpy in and numpy out, one published formula each.
+"""Formulas of hard negative mining as pure functions on numpy arrays, each with its source.
 
-Nothing here reads a file, a clock or a generator that it was not given, and nothing here imports more than numpy
-(and scikit-learn where a model is fitted).
+They read no file and no clock, draw random numbers from given seeds only, and import nothing beyond `hnmine.arrays`,
+numpy, and scikit-learn where a model is fitted.
 """

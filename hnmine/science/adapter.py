@@ -1,4 +1,4 @@
-"""A residual linear adapter on frozen vectors, trained with InfoNCE: what a mined set is worth, in minutes."""
+"""A residual linear adapter on frozen vectors and its training: InfoNCE loss and Adam."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def adapted(vectors: np.ndarray, adapter: np.ndarray) -> np.ndarray:
-    """Return normalised vectors (I + W) e, float32, shape (n, d); a vector that becomes 0 stays 0.
+    """Return the normalised vectors (I + W) e, float32, shape (n, d); zero vectors stay zero.
 
     Args:
         vectors: float32, shape (n, d).
-        adapter: W, float32, shape (d, d); 0 leaves every direction as it is.
+        adapter: W, float32, shape (d, d); 0 changes no direction.
     """
     return _normalised(vectors + vectors @ adapter.T)[0]
 
@@ -24,17 +24,17 @@ def _normalised(moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def info_nce(
     queries: np.ndarray, documents: np.ndarray, allowed: np.ndarray, adapter: np.ndarray, temperature: float
 ) -> tuple[float, np.ndarray]:
-    """Return the InfoNCE loss of a batch and its gradient by the adapter.
+    """Return the InfoNCE loss of a batch and its gradient with respect to the adapter.
 
-    L = -mean over i of log( exp(q_i d_i / t) / sum over allowed j of exp(q_i d_j / t) ), q and d being the adapted,
-    normalised vectors (van den Oord et al. 2018, arXiv 1807.03748; in-batch and mined negatives alike).
+    L = -mean over i of log( exp(q_i d_i / t) / sum over allowed j of exp(q_i d_j / t) ), where q and d are the
+    adapted, normalised vectors (van den Oord et al. 2018, arXiv 1807.03748; in-batch and mined negatives alike).
 
     Args:
         queries: float32, shape (b, d).
         documents: float32, shape (m, d), m >= b; document i is the positive of query i.
-        allowed: bool, shape (b, m): which documents count in each query's sum; its own positive must.
+        allowed: bool, shape (b, m): documents in each query's sum, which include its positive.
         adapter: W, float32, shape (d, d).
-        temperature: t > 0.
+        temperature: t, above 0.
 
     Returns:
         (loss, gradient): float and float32, shape (d, d).
@@ -51,7 +51,7 @@ def info_nce(
     slope[own, own] -= 1
     slope = (slope / (len(queries) * temperature)).astype(np.float32)
     to_q, to_d = slope @ d, slope.T @ q
-    # through the normalisation: only what is at right angles to the vector moves it
+    # gradient of the normalisation: the component orthogonal to the vector
     to_q = (to_q - (to_q * q).sum(axis=1, keepdims=True) * q) / q_norm
     to_d = (to_d - (to_d * d).sum(axis=1, keepdims=True) * d) / d_norm
     return loss, np.asarray(to_q.T @ queries + to_d.T @ documents, dtype=np.float32)
@@ -59,13 +59,13 @@ def info_nce(
 
 @dataclass
 class Adam:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980) for one array.
+    """The Adam optimiser (Kingma and Ba 2015, arXiv 1412.6980) of one array.
 
     Attributes:
         rate: step size.
         mean: running mean of gradients.
         square: running mean of squared gradients.
-        steps: taken so far.
+        steps: number of steps taken.
     """
 
     rate: float
@@ -75,11 +75,11 @@ class Adam:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], rate: float) -> "Adam":
-        """Return a fresh optimiser for an array of that shape."""
+        """Return a new optimiser for an array of the given shape."""
         return cls(rate, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
     def step(self, value: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Return the value after one step against its gradient; both float32, of the optimiser's shape."""
+        """Return the value after one step down its gradient; both float32, of the optimiser's shape."""
         self.steps += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.999 * self.square + 0.001 * gradient**2

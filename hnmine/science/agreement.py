@@ -1,4 +1,4 @@
-"""How far sets of (group, item) pairs agree, group by group."""
+"""Agreement between mined sets: common items, Jaccard similarity, and changes of scores."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def agreement(sets: Sequence[tuple[np.ndarray, np.ndarray]], groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each group how many items all sets have, and how many any of them has.
+    """Return the number of each group's items that all sets have, and that any set has.
 
     Args:
-        sets: (group, item) of each pair of a set, int64, items not negative, no pair twice in one set; at least one.
+        sets: one or more sets as (group, item) pairs, int64, not negative; no pair twice in a set.
         groups: number of groups; groups are in [0, groups).
 
     Returns:
@@ -29,14 +29,14 @@ def jaccard(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
 
 
 def shift(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Return count, mean and mean absolute value of after - before, and the share that did not change.
+    """Return statistics of after - before: count, mean, mean absolute value, and the share that is unchanged.
 
     Args:
-        before: float, shape (n,); NaN where nothing is known.
-        after: likewise.
+        before: float, shape (n,); NaN where unknown.
+        after: float, shape (n,); NaN where unknown.
 
     Returns:
-        count alone where no pair of values is known.
+        only a count of 0 where no pair is known.
     """
     moved = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     moved = moved[~np.isnan(moved)]

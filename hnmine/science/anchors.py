@@ -1,50 +1,87 @@
-"""The score that a margin is measured from, where a query has several positives."""
+"""Anchor scores, which margins are measured from: one for a query, or one for each of its positives."""
 
 import numpy as np
 
+from hnmine.arrays.ragged import Ragged
 
-def reduce_anchor(scores: np.ndarray, offsets: np.ndarray, how: str, quantile: float = 0.25) -> np.ndarray:
-    """Return one anchor score a query from its positives' scores.
 
-    With one positive every choice is that positive's score. NV-Retriever (arXiv 2407.15831) has one positive;
+def reduce_anchor(scores: Ragged, how: str, quantile: float = 0.25) -> np.ndarray:
+    """Return one anchor score for each query from its positives' scores.
+
+    With one positive, every choice is its score. NV-Retriever (arXiv 2407.15831) has one positive;
     sentence-transformers and NeMo take the minimum, which lets one noisy positive reject every candidate.
 
     Args:
-        scores: float32, shape (total,), the positives' scores, query by query.
-        offsets: int64, shape (queries + 1,); every query has at least one positive.
-        how: min, mean, max, or quantile (linear interpolation between the two nearest, as numpy.quantile).
-        quantile: which one, in [0, 1].
+        scores: float32, the scores of each query's positives.
+        how: min, mean, max, or quantile (linear interpolation, as numpy.quantile).
+        quantile: in [0, 1], for `how` = quantile.
 
     Returns:
         float32, shape (queries,).
 
     Raises:
-        ValueError: a query without positives, or an unknown `how`.
+        ValueError: a query has no positive, or `how` is unknown.
     """
-    lengths = np.diff(offsets)
-    if not len(lengths):
+    values, starts, lengths = scores.values, scores.starts, scores.lengths
+    if not len(scores):
         return np.zeros(0, dtype=np.float32)
     if lengths.min() == 0:
         raise ValueError("a query without positives has no anchor score")
-    starts = offsets[:-1]
     if how == "min":
-        return np.asarray(np.minimum.reduceat(scores, starts))
+        return np.asarray(np.minimum.reduceat(values, starts))
     if how == "max":
-        return np.asarray(np.maximum.reduceat(scores, starts))
+        return np.asarray(np.maximum.reduceat(values, starts))
     if how == "mean":
-        return np.asarray(np.add.reduceat(scores.astype(np.float64), starts) / lengths, dtype=np.float32)
+        return np.asarray(np.add.reduceat(values.astype(np.float64), starts) / lengths, dtype=np.float32)
     if how == "quantile":
-        return _quantile(scores, offsets, quantile)
+        ordered = values[np.lexsort((values, scores.owners))].astype(np.float64)
+        # the fraction is taken within the list: its last bits must not depend on the lists before
+        place = quantile * (lengths - 1)
+        below = np.floor(place).astype(np.int64)
+        low = starts + below
+        high = np.minimum(low + 1, scores.offsets[1:] - 1)
+        return np.asarray(ordered[low] + (place - below) * (ordered[high] - ordered[low]), dtype=np.float32)
     raise ValueError(f"unknown anchor {how!r}")
 
 
-def _quantile(scores: np.ndarray, offsets: np.ndarray, quantile: float) -> np.ndarray:
-    lengths = np.diff(offsets)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    ordered = scores[np.lexsort((scores, owners))].astype(np.float64)
-    # within the list, not within the batch: the fraction's last bits must not depend on what comes before
-    place = quantile * (lengths - 1)
-    below = np.floor(place).astype(np.int64)
-    low = offsets[:-1] + below
-    high = np.minimum(low + 1, offsets[1:] - 1)
-    return np.asarray(ordered[low] + (place - below) * (ordered[high] - ordered[low]), dtype=np.float32)
+def positive_of_anchor(anchors: Ragged, positives: Ragged) -> np.ndarray:
+    """Return each anchor's own positive, as a position in `positives.values`; -1 if it is the query's only anchor.
+
+    A query has one anchor for all of its positives, or one for each of them in their order.
+
+    Args:
+        anchors: one list a query.
+        positives: one list a query.
+
+    Returns:
+        int64, shape (anchors,).
+    """
+    owners = anchors.owners
+    return np.where(anchors.lengths[owners] > 1, positives.starts[owners] + anchors.positions, -1)
+
+
+def anchor_of_positive(anchors: Ragged, positives: Ragged) -> np.ndarray:
+    """Return the anchor of each positive, its own or its query's only one, as a position in `anchors.values`.
+
+    Args:
+        anchors: one list a query, none of them empty: see `positive_of_anchor`.
+        positives: one list a query.
+
+    Returns:
+        int64, shape (positives,).
+    """
+    return anchor_at(anchors, positives.owners, positives.positions)
+
+
+def anchor_at(anchors: Ragged, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the anchor of the positive at a place of its query's list, as a position in `anchors.values`.
+
+    Args:
+        anchors: one list a query, none of them empty.
+        queries: int64, shape (n,).
+        places: int64, shape (n,): place of the positive among its query's.
+
+    Returns:
+        int64, shape (n,).
+    """
+    return np.asarray(anchors.starts[queries] + np.where(anchors.lengths[queries] > 1, places, 0))

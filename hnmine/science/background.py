@@ -1,4 +1,4 @@
-"""A query's score to random documents: the zero from which hardness is measured."""
+"""A query's scores to random documents, the zero from which hardness is measured."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np
 
     Args:
         scores: float32, shape (n, sample): scores of n queries (or positives) to the same random documents.
-        excluded: bool, same shape: places that do not count, such as the query's own positives.
+        excluded: bool, same shape: scores left out, such as those to the query's own positives. A row that excludes
+            all of its scores counts them all.
 
     Returns:
-        (mean, std), float32, shape (n,). Where nothing is left to count, all places do. The standard deviation is
-        that of the population (divided by the count).
+        (mean, std), float32, shape (n,). The standard deviation is the population's (divided by the count).
     """
     counted = np.where(excluded.all(axis=1, keepdims=True), True, ~excluded)
     number = counted.sum(axis=1)
@@ -23,9 +23,10 @@ def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np
 
 
 def at_background(scores: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Tell which scores are no higher than a random document's may well be: s <= s0 + sd.
+    """Return whether each score is no higher than a random document's may well be: s <= s0 + sd.
 
-    Of random documents about 84% are, were their scores normal; of the nearest documents to a query hardly any.
+    This holds for about 84% of random documents if their scores are normally distributed, and for hardly any of a
+    query's nearest documents.
 
     Args:
         scores: s, shape (n,).
@@ -33,6 +34,6 @@ def at_background(scores: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.n
         std: sd, the standard deviation of those scores, shape (n,).
 
     Returns:
-        bool, shape (n,); False for a score that is NaN.
+        bool, shape (n,); False where the score is NaN.
     """
     return np.asarray(scores.astype(np.float64) <= mean.astype(np.float64) + std.astype(np.float64))

@@ -1,22 +1,24 @@
-"""Putting examples into batches of one size such that no two that are in conflict share one."""
+"""Packing examples into batches of one size without false negatives between the examples of a batch."""
 
 import numpy as np
 
+from hnmine.arrays.ragged import ranges
+
 Named = tuple[np.ndarray, np.ndarray]
-"""(owner, name) of some things: int64 in [0, count) and any sortable type, shape (n,)."""
+"""(owner, name) of some things: int64 in [0, count) and any sortable type, each of shape (n,)."""
 
 
 def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
-    """Return which examples must not share a batch: one offers a document that would be a false negative of the other.
+    """Return which examples must not share a batch, since one offers a document that is barred by the other.
 
     c(i, j) = some name is barred by i and offered by j, or barred by j and offered by i, and i != j
 
-    In a batch the documents of every example serve as negatives of every other (in-batch negatives: Karpukhin et al.
-    2020, arXiv 2004.04906), so an example bars what is relevant to its query and offers its positive and its negatives.
+    The documents of an example serve as negatives of every other one in its batch (in-batch negatives: Karpukhin et al.
+    2020, arXiv 2004.04906). So an example offers its positive and negatives, and bars what is relevant to its query.
 
     Args:
-        barred: names that each example bars, repeats are fine.
-        offered: names that each example offers, likewise.
+        barred: names that each example bars; repeats are allowed.
+        offered: names that each example offers; repeats are allowed.
         count: number of examples.
 
     Returns:
@@ -27,26 +29,25 @@ def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
     owners, names = offered[0][order], offered[1][order]
     first = np.searchsorted(names, barred[1], side="left")
     lengths = np.searchsorted(names, barred[1], side="right") - first
-    starts = np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
-    found[np.repeat(barred[0], lengths), owners[starts + np.arange(int(lengths.sum()))]] = True
+    found[np.repeat(barred[0], lengths), owners[ranges(first, lengths)]] = True
     found |= found.T
     np.fill_diagonal(found, val=False)
     return found
 
 
 def first_fit(conflict: np.ndarray, size: int) -> np.ndarray:
-    """Return a batch for each element: the first that has room and holds nothing the element is in conflict with.
+    """Return the batch of each element: the first that has room and no element in conflict with it.
 
-    First-fit (Johnson 1974, for bins), which with room counted in elements is the greedy colouring of the conflict
-    graph (Welsh and Powell 1967) with at most `size` elements a colour. Elements are placed in the order given, so
-    batches are filled one after another here: each takes, in order, what the ones before it could not.
+    First-fit (Johnson 1974, for bins) with room counted in elements is the greedy colouring of the conflict graph
+    (Welsh and Powell 1967) with at most `size` elements a colour. Elements are placed in the given order, so this fills
+    one batch after another, each with the first elements that earlier ones could not take.
 
     Args:
         conflict: bool, shape (n, n), symmetric.
-        size: most elements a batch; >= 1.
+        size: the most elements of a batch, at least 1.
 
     Returns:
-        int64, shape (n,): numbers of batches from 0, without gaps.
+        int64, shape (n,): batch numbers from 0 without gaps.
     """
     batch = np.full(len(conflict), -1, dtype=np.int64)
     number = 0
@@ -63,8 +64,8 @@ def first_fit(conflict: np.ndarray, size: int) -> np.ndarray:
     return batch
 
 
-def chain(similarity: np.ndarray) -> np.ndarray:
-    """Return all elements in an order in which neighbours are alike: each is followed by the most similar one left.
+def nearest_neighbour_tour(similarity: np.ndarray) -> np.ndarray:
+    """Return all elements in an order in which each is followed by the most similar one left.
 
     The nearest-neighbour tour (Rosenkrantz, Stearns and Lewis 1977) from element 0; ties go to the lower number.
 
@@ -72,7 +73,7 @@ def chain(similarity: np.ndarray) -> np.ndarray:
         similarity: float, shape (n, n).
 
     Returns:
-        int64, shape (n,): a permutation; empty for n = 0.
+        int64, shape (n,): a permutation.
     """
     order = np.zeros(len(similarity), dtype=np.int64)
     left = np.ones(len(similarity), dtype=bool)
@@ -82,11 +83,11 @@ def chain(similarity: np.ndarray) -> np.ndarray:
     return order
 
 
-def others_mean(scores: np.ndarray) -> np.ndarray:
+def off_diagonal_mean(scores: np.ndarray) -> np.ndarray:
     """Return the mean of each row without its diagonal element: a query's mean score to the others' positives.
 
     Args:
-        scores: float, shape (n, n): row i holds the scores of query i, those of its own positive on the diagonal.
+        scores: float, shape (n, n): scores of query i to all positives, its own on the diagonal.
 
     Returns:
         float64, shape (n,); NaN for n = 1.
@@ -96,12 +97,3 @@ def others_mean(scores: np.ndarray) -> np.ndarray:
         return np.full(len(values), np.nan)
     np.fill_diagonal(values, 0)
     return np.asarray(values.sum(axis=1) / (len(values) - 1))
-
-
-def turns(groups: np.ndarray) -> np.ndarray:
-    """Return how many elements of its group come before each element, int64; groups are int64, in any order."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], groups[order], side="left")
-    found = np.empty(len(groups), dtype=np.int64)
-    found[order] = np.arange(len(groups)) - starts
-    return found

@@ -1,4 +1,4 @@
-"""A logistic regression from evidence to P(false negative), and how well its probabilities are calibrated."""
+"""Logistic regression for P(false negative), and the calibration of its probabilities."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Logistic:
-    """Logistic regressions over standardised features, one or several of them stacked.
+    """A stack of one or more logistic regressions over standardised features.
 
     P = 1 / (1 + exp(-(b + w . (x - mean) / scale)))
 
@@ -28,14 +28,14 @@ class Logistic:
 
         Args:
             features: float, shape (n, features).
-            which: int64, shape (n,): the model that each row is asked of.
+            which: int64, shape (n,): the model of each row.
         """
         slope, offset = self.lines
         return logistic(np.einsum("nf,nf->n", features.astype(np.float64), slope[which]) + offset[which])
 
     @property
     def lines(self) -> tuple[np.ndarray, np.ndarray]:
-        """Slope and offset of each model's logit over features as they are, float64, (models, features), (models,)."""
+        """Slope and offset of each model's logit over raw features, float64, (models, features) and (models,)."""
         slope = self.weights / self.scale
         return slope, self.bias - (slope * self.mean).sum(axis=1)
 
@@ -50,14 +50,14 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
 
     Args:
         features: float, shape (n, features).
-        labels: bool, shape (n,), both values present.
+        labels: bool, shape (n,).
         weights: float, shape (n,); equal by default.
 
     Returns:
         a stack of one.
 
     Raises:
-        ValueError: one of the two labels does not occur.
+        ValueError: all labels are the same.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -69,28 +69,28 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=total))
     scale = np.where(scale > 1e-9, scale, 1.0)
     model = LogisticRegression(solver="newton-cholesky", C=1.0, max_iter=1000)
-    with threadpool_limits(1):  # sums in another order would change the last bits
+    with threadpool_limits(1):  # other orders of summing would change the last bits
         model.fit((features - mean) / scale, labels, sample_weight=weights)
     return Logistic(mean[None], scale[None], model.coef_.astype(np.float64), model.intercept_.astype(np.float64))
 
 
 def stack(models: list[Logistic]) -> Logistic:
-    """Return several models as one stack, in order."""
+    """Join stacks into one, in order."""
     return Logistic(
         *(np.concatenate([getattr(m, name) for m in models]) for name in ("mean", "scale", "weights", "bias"))
     )
 
 
 def reliability(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Return for each tenth of [0, 1] how often what was said to be this likely happened.
+    """Return predicted and observed frequency in each of `bins` equal intervals of probability.
 
     Args:
-        probability: float, shape (n,), in [0, 1].
+        probability: predictions in [0, 1], shape (n,).
         happened: bool, shape (n,).
-        bins: number of equal intervals.
+        bins: number of intervals of [0, 1].
 
     Returns:
-        one entry for each interval that holds any: count, mean predicted probability, observed share.
+        one entry for each interval with a prediction: count, mean predicted probability, observed share.
     """
     place = np.minimum((probability * bins).astype(np.int64), bins - 1)
     out = []
@@ -107,9 +107,9 @@ def reliability(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -
 
 
 def calibration_error(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:
-    """Return the expected calibration error: mean over elements of |predicted - observed| of their interval.
+    """Return the expected calibration error: the mean over predictions of their interval's |predicted - observed|.
 
-    Naeini, Cooper and Hauskrecht, AAAI 2015. 0 for no elements.
+    Naeini, Cooper and Hauskrecht, AAAI 2015. 0 for no predictions.
     """
     rows = reliability(probability, happened, bins)
     total = sum(row["count"] for row in rows)

@@ -1,9 +1,9 @@
-"""Choosing negatives that differ from one another."""
+"""Diversity: choosing negatives that differ from one another, by maximal marginal relevance."""
 
 import numpy as np
 
 from hnmine.arrays.dots import indexed_dots
-from hnmine.science.sampling import first_of_each
+from hnmine.arrays.groups import first_n, run_starts
 
 
 def marginal_relevance(
@@ -11,28 +11,28 @@ def marginal_relevance(
 ) -> np.ndarray:
     """Return the positions of n elements of each group, chosen by maximal marginal relevance.
 
-    One after another the element with the highest
+    Elements are chosen one by one, each the d that maximises
 
         (1 - diversity) relevance(d) - diversity max over the chosen d' of cos(d, d')
 
-    is chosen; for the first, the second term is 0. Carbonell and Goldstein, SIGIR 1998, where lambda is 1 - diversity.
+    without the second term for the first. Carbonell and Goldstein, SIGIR 1998, where lambda is 1 - diversity.
 
     Args:
         groups: int64, shape (total,), ascending.
         relevance: float, shape (total,): each element's score.
-        vectors: float32, shape (m, d), of length 1.
-        at: int64, shape (total,): which vector belongs to each element.
-        n: how many of each group; a smaller group gives all it has.
-        diversity: in [0, 1]; 0 chooses by relevance alone, 1 by similarity alone, from the first of the group on.
+        vectors: float32, shape (m, d), normalised.
+        at: int64, shape (total,): the vector of each element.
+        n: elements per group; a smaller group gives all it has.
+        diversity: in [0, 1]; 0 chooses by relevance alone, 1 by similarity alone, beginning with the group's first.
 
     Returns:
-        int64 positions, ascending. Ties go to the earlier position, so with diversity 0 and relevance in descending
-        order these are the first n of each group.
+        int64 positions, ascending. Ties go to the earlier position, so diversity 0 with descending relevance gives the
+        first n of each group.
     """
     if not len(groups):
         return np.zeros(0, dtype=np.int64)
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
-    owner = np.repeat(np.arange(len(starts)), np.diff(np.concatenate([starts, [len(groups)]])))
+    starts = run_starts(groups)
+    owner = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(groups)))
     score = (1 - diversity) * relevance.astype(np.float64)
     closest = np.full(len(groups), -np.inf)
     free = np.ones(len(groups), dtype=bool)
@@ -40,7 +40,7 @@ def marginal_relevance(
     for step in range(n):
         value = np.where(free, score if step == 0 else score - diversity * np.where(free, closest, 0), -np.inf)
         hit = np.flatnonzero((value == np.maximum.reduceat(value, starts)[owner]) & free)
-        pick = hit[first_of_each(owner[hit], 1)]
+        pick = hit[first_n(owner[hit], 1)]
         free[pick] = False
         rest = np.flatnonzero(free)
         if step == n - 1 or not len(rest):

@@ -1,21 +1,21 @@
-"""The quality of a mined set without training: capacity, hardness, safety and ECI from scores, ECI-sem from vectors.
+"""Quality of mined negatives without training: capacity, hardness, safety and ECI from scores, ECI-sem from vectors.
 
-After "ECI: Effective Contrastive Information to Evaluate Hard-Negatives" (arXiv 2603.20990): information capacity
-times the harmonic mean of hardness and safety; and, from its later version, the log-determinant of weighted
-residuals. What is computed here is this project's definition.
+After "ECI: Effective Contrastive Information to Evaluate Hard-Negatives" (arXiv 2603.20990), which multiplies
+information capacity by the harmonic mean of hardness and safety, and whose later version takes the log-determinant of
+weighted residuals. The formulas here are this project's definitions.
 """
 
 import numpy as np
 
 DELTA = 0.05
-"""Safety is full from a margin of this share of the way from random documents to the positive."""
+"""A margin of this share of s+ - s0 is fully safe."""
 
 
 def capacity(k: np.ndarray) -> np.ndarray:
     """Return C = ln(1 + K), the InfoNCE bound with K negatives (van den Oord et al., arXiv 1807.03748).
 
     Args:
-        k: whole numbers >= 0, any shape.
+        k: whole numbers, at least 0, any shape.
 
     Returns:
         float64 in nats, same shape.
@@ -24,13 +24,13 @@ def capacity(k: np.ndarray) -> np.ndarray:
 
 
 def hardness(s: np.ndarray, anchor: np.ndarray, s0: np.ndarray) -> np.ndarray:
-    """Return H = (s - s0) / (s+ - s0), clipped to [0, 1], of each negative.
+    """Return the hardness H = (s - s0) / (s+ - s0) of each negative, clipped to [0, 1].
 
-    0 is a random document, 1 is as near as the positive. Encoders with different score ranges compare.
+    0 is a random document, 1 is as near as the positive. Comparable between encoders with different score ranges.
 
     Args:
         s: scores of the negatives, shape (n,).
-        anchor: s+, their anchor scores, shape (n,).
+        anchor: s+, anchor scores, shape (n,).
         s0: the queries' mean scores to random documents, shape (n,).
 
     Returns:
@@ -43,13 +43,13 @@ def hardness(s: np.ndarray, anchor: np.ndarray, s0: np.ndarray) -> np.ndarray:
 
 
 def safety(hardest: np.ndarray, anchor: np.ndarray, s0: np.ndarray, delta: float = DELTA) -> np.ndarray:
-    """Return the max-margin safety S = (s+ - max s) / (delta (s+ - s0)), clipped to [0, 1].
+    """Return the max-margin safety S = (s+ - max s) / (delta (s+ - s0)) of each row, clipped to [0, 1].
 
     Args:
-        hardest: max s over the kept negatives of each row, shape (n,).
-        anchor: s+, shape (n,).
-        s0: mean score to random documents, shape (n,).
-        delta: share of the span from which on a margin is fully safe.
+        hardest: max s over the row's negatives, shape (n,).
+        anchor: s+, the anchor score, shape (n,).
+        s0: the query's mean score to random documents, shape (n,).
+        delta: share of s+ - s0 from which on a margin is fully safe.
 
     Returns:
         float64, shape (n,): 0 where a negative scores at or above the anchor, and where s+ <= s0.
@@ -78,18 +78,18 @@ def eci(c: np.ndarray, h: np.ndarray, s: np.ndarray) -> np.ndarray:
 def residual_weight(consistency: np.ndarray, locality: np.ndarray, overlap: np.ndarray) -> np.ndarray:
     """Return w = c l x, the weight of each negative's residual in ECI-sem, in [0, 1].
 
-    The paper names the three parts; that they are measured so and multiplied is this project's definition.
+    The paper names the three factors; how they are measured and that they are multiplied is this project's definition.
 
     Args:
-        consistency: c in [0, 1], how surely it is no false negative: 1 - P(false negative) where there is a model,
-            else the max-margin safety of this negative alone. Shape (n,).
-        locality: l in [0, 1], its hardness, shape (n,).
-        overlap: share of the query's word weight that it holds, in [0, 1], shape (n,); the lexical residuality
-            x = 1 - overlap is what shared words do not explain.
+        consistency: c in [0, 1], shape (n,): 1 - P(false negative) where there is a model for it, else the max-margin
+            safety of this negative alone.
+        locality: l in [0, 1], shape (n,): its hardness.
+        overlap: in [0, 1], shape (n,): share of the query's word weight that it holds. The lexical residuality
+            x = 1 - overlap is the part that shared words do not explain.
 
     Returns:
-        float64, shape (n,): 0 where any part is 0, so for a random document, a negative at or above the anchor that
-        no model vouches for, and a text that holds all words of the query.
+        float64, shape (n,); 0 where a factor is 0, as for a random document, a negative at or above the anchor without
+        a model's probability, and a text with all words of the query.
     """
     residuality = 1.0 - np.asarray(overlap, dtype=np.float64)
     parts = [np.clip(np.asarray(part, dtype=np.float64), 0, 1) for part in (consistency, locality, residuality)]
@@ -102,13 +102,12 @@ def eci_sem(residuals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Computed as ln det(I + G) with the K x K matrix G_kl = sqrt(w_k w_l) r_k . r_l, which has the same determinant
     (Sylvester), by symmetric elimination without pivoting: every pivot is at least 1, as G is positive semidefinite.
 
-    With a_k = w_k |r_k|^2 it lies between ln(1 + sum a_k), where all residuals point the same way, as copies do, and
-    sum ln(1 + a_k), where they are at right angles. It does not depend on the order, and never falls by one more.
+    With a_k = w_k |r_k|^2 it lies between ln(1 + sum a_k), if all residuals point the same way, as copies' do, and
+    sum ln(1 + a_k), if they are orthogonal. It does not depend on the order, and another negative never lowers it.
 
     Args:
-        residuals: r_k = e(d_k) - e(d+), vectors of length 1 each before the difference, shape (n, K, d).
-        weights: w_k >= 0, shape (n, K); rows with fewer than K negatives are filled up with weight 0, which changes
-            nothing.
+        residuals: r_k = e(d_k) - e(d+), differences of normalised vectors, shape (n, K, d).
+        weights: w_k, at least 0, shape (n, K); rows with fewer than K negatives are padded with weight 0.
 
     Returns:
         float64, shape (n,); 0 for a row without negatives.

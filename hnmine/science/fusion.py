@@ -1,10 +1,10 @@
-"""Candidates of several sources as one list: which of them stay."""
+"""Fusion: merging the ranked lists of several sources into one list of candidates."""
 
 from typing import Literal
 
 import numpy as np
 
-from hnmine.arrays.ordering import count_before
+from hnmine.arrays.groups import count_before
 
 K = 60
 """The constant of reciprocal rank fusion."""
@@ -13,14 +13,14 @@ Fuse = Literal["union", "rrf", "quota"]
 
 
 def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """Return which (candidate, source) pairs lie within the source's depth.
+    """Return whether each candidate lies within each source's depth.
 
-    A source gives a query its list up to and including its depth-th document that counts. So a document at rank r
-    lies within where r - 1 minus the uncounted documents before it is less than the depth.
+    A source's list for a query ends with its depth-th counted document: rank r lies within if r - 1 minus the number of
+    uncounted documents before it is less than the depth.
 
     Args:
         ranks: int, shape (n, sources): rank from 1 in each source's list, 0 where the source did not find it.
-        owners: int64, shape (n,), ascending: each candidate's query.
+        owners: int64, shape (n,), ascending: the query of each candidate.
         uncounted: bool, shape (n,): labelled positives, which take no place.
         depths: int, shape (sources,).
 
@@ -40,25 +40,25 @@ def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
     """Return RRF(d) = sum over sources of 1 / (60 + rank(d)) (Cormack, Clarke, Buettcher, SIGIR 2009).
 
     Args:
-        ranks: int, shape (n, sources): rank from 1, 0 where the source did not find the document: it then adds nothing.
+        ranks: int, shape (n, sources): rank from 1; a 0, for a source that did not find the document, adds nothing.
 
     Returns:
         float64, shape (n,), in [0, sources / 61].
     """
     found = ranks > 0
-    # ascending, so that documents with the same ranks in other sources have the same sum, bit for bit
+    # summed in ascending order: the same ranks in other sources give the same sum, bit for bit
     terms = np.sort(np.where(found, 1.0 / (K + np.maximum(ranks, 1)), 0.0), axis=1)
     return np.asarray(terms.sum(axis=1))
 
 
 def first_counted(values: np.ndarray, rows: np.ndarray, owners: np.ndarray, counted: np.ndarray, k: int) -> np.ndarray:
-    """Return which candidates stand before or at their query's k-th counted one, by value; ties by row.
+    """Return whether each candidate is at or before its query's k-th counted one, by falling value; ties by row.
 
     Args:
-        values: float64, shape (n,): the higher, the better.
-        rows: int64, shape (n,): document rows, which break ties.
-        owners: int64, shape (n,), ascending: each candidate's query.
-        counted: bool, shape (n,): those that take one of the k places.
+        values: float64, shape (n,).
+        rows: int64, shape (n,): document rows.
+        owners: int64, shape (n,), ascending: the query of each candidate.
+        counted: bool, shape (n,): candidates that take one of the k places.
         k: places.
 
     Returns:

@@ -1,16 +1,16 @@
-"""Query-side rules: which candidates a teacher's score allows as negatives. One published rule, one function.
+"""Margin rules that keep candidates as negatives by their scores, one published rule a function.
 
-Every function takes float32 arrays of one shape (broadcasting is fine) and returns bool: True keeps. s is the
-candidate's score, s+ the anchor score. Negative scores, as cross-encoders and dot products give, are normal.
+Every function takes float32 arrays that broadcast, and returns bool, True to keep. s is the candidate's score, s+ the
+anchor score. Scores may be negative, as those of cross-encoders and dot products often are.
 """
 
 import numpy as np
 
-from hnmine.arrays.ordering import Ordered
+from hnmine.arrays.groups import SortedGroups
 
 
 def absolute(s: np.ndarray, lowest: float | None, highest: float | None) -> np.ndarray:
-    """Keep lowest <= s <= highest; None leaves that side open.
+    """Keep lowest <= s <= highest; None sets no limit.
 
     TopK-Abs of NV-Retriever (arXiv 2407.15831, section 3.2), with a floor added.
     """
@@ -33,8 +33,8 @@ def margin(s: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
 def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
     """Keep s <= s+ - (1 - p) |s+|, with 0 < p <= 1.
 
-    TopK-PercPos of NV-Retriever (arXiv 2407.15831, section 3.2) is s <= p s+. For a negative s+ that line lies
-    *above* the positive; measured by |s+| the margin is below it for every sign, and the same where s+ > 0.
+    TopK-PercPos of NV-Retriever (arXiv 2407.15831, section 3.2) is s <= p s+. For a negative s+ that limit lies
+    above the positive. A margin measured by |s+| lies below it for every sign, and is the same for s+ > 0.
     """
     return np.asarray(s <= anchor - np.float32(1 - p) * np.abs(anchor))
 
@@ -42,35 +42,35 @@ def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
 def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> np.ndarray:
     """Keep s <= s+ - m max(0, s+ - s0), with 0 <= m < 1 and s0 the query's mean score to random documents.
 
-    The margin grows with the positive's own confidence, its lead over random documents: the idea of the adaptive
-    margin of LG-ANNA-Embedding (arXiv 2506.07438), in this project's form. Adding a number to all scores, or
-    multiplying them, changes nothing, so that one m serves teachers whose cosines are all high, or all low. A
-    positive that scores no better than random documents leaves no margin.
+    The margin grows with the positive's lead over random documents: the idea of the adaptive margin of
+    LG-ANNA-Embedding (arXiv 2506.07438), in this project's form. Shifting or scaling all scores changes nothing, so one
+    m serves teachers whose cosines are all high or all low. A positive that scores no better than random documents
+    leaves no margin.
     """
     return np.asarray(s <= anchor - np.float32(m) * np.maximum(anchor - floor, np.float32(0)))
 
 
 def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float) -> np.ndarray:
-    """Return which members of each group are among its lowest: s <= the ceil(share n)-th smallest of the n counted.
+    """Keep the lowest scores of each group: s <= the ceil(share n)-th smallest of the n counted.
 
-    This project's complement to a margin: a query whose positive scores below all of its candidates has no candidate
-    below a margin, and would be left without negatives; these are the least hard ones that it has.
+    This project's complement to a margin: where a query's positive scores below all of its candidates, none is below a
+    margin, and these are the easiest that the query has.
 
     Args:
         s: float32, shape (total,).
         groups: int64, shape (total,), not negative.
-        counted: bool, shape (total,): which members make up n (all are compared); labelled positives do not.
-        share: in [0, 1]; 0 gives none.
+        counted: bool, shape (total,): the n members; labelled positives are not counted, but compared.
+        share: in [0, 1]; 0 keeps none.
 
     Returns:
-        bool, shape (total,); ties with the last one are in. None of a group in which nothing is counted.
+        bool, shape (total,); True for ties with the last one, False in a group without counted members.
     """
     inside = np.zeros(len(s), dtype=bool)
     if share == 0 or not counted.any():
         return inside
-    ordered = Ordered.of(s[counted], groups[counted], int(groups.max()) + 1)
+    ordered = SortedGroups.of(s[counted], groups[counted], int(groups.max()) + 1)
     some = ordered.counts > 0
-    # 0.2 of 5 is 1, though 0.2 * 5 in binary may come out a hair above it
+    # 0.2 * 5 must give 1, though the product may round to slightly more
     wanted = np.ceil(share * ordered.counts[some] - 1e-9).astype(np.int64)
     limits = np.full(len(some), -np.inf, dtype=np.float32)
     limits[some] = ordered.values[ordered.starts[some] + np.maximum(wanted, 1) - 1]
@@ -80,16 +80,16 @@ def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float
 def guide(g: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
     """Keep g <= g+ - m, with m >= 0 in units of the score; g and g+ are a second teacher's scores of d and of d+.
 
-    GISTEmbed (Solatorio 2024, arXiv 2402.16829) masks a negative that its guide model scores above the
-    positive, which is m = 0. The margin is the absolute one of sentence-transformers' GISTEmbedLoss, which masks
-    g > g+ - m. There it is applied in the batch, here to what was mined; the guide's scores of two queries or of two
-    documents, which it masks by as well, are not looked at.
+    GISTEmbed (Solatorio 2024, arXiv 2402.16829) masks a negative that its guide model scores above the positive, which
+    is m = 0. The margin is the absolute one of sentence-transformers' GISTEmbedLoss, which masks g > g+ - m. That loss
+    works within a batch, and also masks by the guide's scores of two queries or of two documents; this rule works on
+    mined candidates and does not.
     """
     return np.asarray(g <= anchor - np.float32(m))
 
 
 def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Keep first <= rank <= last, ranks of the retrieval itself from 1, positives counted.
+    """Keep first <= rank <= last, with retrieval ranks from 1 that count positives.
 
     Common practice, as in BGE's hn_mine.py (there a range of list positions).
     """
@@ -99,6 +99,6 @@ def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
 def below(similarity: np.ndarray, limit: float) -> np.ndarray:
     """Keep similarity <= limit: for cosines to a positive document, or to the query.
 
-    A candidate that is almost the positive is most likely another positive.
+    A candidate that is nearly the positive is probably another positive.
     """
     return np.asarray(similarity <= np.float32(limit))

@@ -1,57 +1,57 @@
-"""How a labelled positive stands among its query's candidates: one that few of them score below is suspected."""
+"""Percentile of a labelled positive's score among its query's candidates; low ones are suspected bad positives."""
 
 import numpy as np
 
-from hnmine.arrays.ordering import Ordered
+from hnmine.arrays.groups import SortedGroups
 
 
-def standing(scores: np.ndarray, owners: np.ndarray, others: np.ndarray, other_owners: np.ndarray) -> np.ndarray:
-    """Return for each positive the share of its query's other candidates that it outscores.
+def positive_percentile(
+    scores: np.ndarray, owners: np.ndarray, others: np.ndarray, other_owners: np.ndarray
+) -> np.ndarray:
+    """Return the share of its query's other candidates that each positive outscores: |{d : s(q, d) < s+}| / |{d}|.
 
-    |{d : s(q, d) < s+}| / |{d}|, d the candidates that are no labelled positives of q: the empirical distribution of
-    their scores, left of s+. A tie is not outscored. Only the order of scores matters, so it means the same for every
-    teacher. This project's definition.
+    d are the candidates that are no labelled positives of q; ties are not outscored. Only the order of the scores
+    matters, so the percentile means the same for every teacher. This project's definition.
 
     Args:
-        scores: float32, shape (positives,).
-        owners: int64, shape (positives,): the query of each.
-        others: float32, shape (candidates,), in any order: scores of candidates that are no positives.
-        other_owners: int64, shape (candidates,): the query of each.
+        scores: s+, float32, shape (positives,).
+        owners: int64, shape (positives,): the query of each positive.
+        others: s(q, d), float32, shape (candidates,), in any order.
+        other_owners: int64, shape (candidates,): the query of each candidate.
 
     Returns:
-        float32 in [0, 1], shape (positives,); 1 where the query has no other candidate, since nothing speaks against
-        the positive.
+        float32 in [0, 1], shape (positives,); 1 where the query has no other candidate.
     """
     queries = int(max(owners.max(initial=-1), other_owners.max(initial=-1))) + 1
-    ordered = Ordered.of(others, other_owners, queries)
+    ordered = SortedGroups.of(others, other_owners, queries)
     number = ordered.counts[owners]
-    share = np.divide(ordered.below(scores, owners), number, out=np.ones(len(scores)), where=number > 0)
+    share = np.divide(ordered.count_below(scores, owners), number, out=np.ones(len(scores)), where=number > 0)
     return np.asarray(share, dtype=np.float32)
 
 
-def suspected(standings: np.ndarray, quantile: float) -> np.ndarray:
-    """Tell which positives stand below a quantile of their query's candidates: standing < quantile, in float32.
+def is_suspected(percentiles: np.ndarray, quantile: float) -> np.ndarray:
+    """Return whether each positive's percentile is below a quantile, compared in float32.
 
     Args:
-        standings: float32, any shape.
-        quantile: in [0, 1]; 0 suspects none, a higher one never fewer.
+        percentiles: float32, any shape.
+        quantile: in [0, 1]; 0 suspects none.
 
     Returns:
-        bool, the same shape.
+        bool, same shape.
     """
-    return np.asarray(standings < np.float32(quantile))
+    return np.asarray(percentiles < np.float32(quantile))
 
 
-def positive_weight(standings: np.ndarray, quantile: float) -> np.ndarray:
-    """Return min(1, standing / quantile): less than 1 for suspected positives and for no others.
+def positive_weight(percentiles: np.ndarray, quantile: float) -> np.ndarray:
+    """Return min(1, percentile / quantile): below 1 for suspected positives only.
 
     Args:
-        standings: float32, any shape.
-        quantile: in [0, 1]; under 0 every weight is 1.
+        percentiles: float32, any shape.
+        quantile: in [0, 1]; at 0 every weight is 1.
 
     Returns:
-        float32 in [0, 1], the same shape.
+        float32 in [0, 1], same shape.
     """
     if np.float32(quantile) == 0:
-        return np.ones(standings.shape, dtype=np.float32)
-    return np.asarray(np.minimum(np.float32(1), standings / np.float32(quantile)), dtype=np.float32)
+        return np.ones(percentiles.shape, dtype=np.float32)
+    return np.asarray(np.minimum(np.float32(1), percentiles / np.float32(quantile)), dtype=np.float32)

@@ -1,23 +1,22 @@
-"""Which negatives of an earlier round of mining are worth keeping under a newer model."""
+"""Refreshing mined negatives under a newer model: which of the earlier ones are easy now, and which are kept."""
 
 import numpy as np
 
 from hnmine.science.sampling import choose, choose_capped
 
 
-def easy(now: np.ndarray, first: np.ndarray, ratio: float, below: float) -> np.ndarray:
-    """Tell which negatives a newer model finds easy: ratio * s < s_first, and s < below.
+def is_easy(now: np.ndarray, first: np.ndarray, ratio: float, below: float) -> np.ndarray:
+    """Return whether a newer model finds each negative easy: ratio * s < s_first, and s < below.
 
-    s is the negative's score now, s_first its score when it was chosen. The idea is that of the dynamic hard negative
-    mining of Conan-embedding (arXiv 2408.15710), the formula after what others say of that paper; it was not checked
-    against it. So it is where s_first >= 0; below 0, where a product with a ratio above 1 lowers a score, the same
-    distance is asked for: s < s_first - (1 - 1 / ratio) |s_first|, which is this project's completion.
+    The idea is the dynamic hard negative mining of Conan-embedding (arXiv 2408.15710); the formula follows what others
+    report of that paper, and was not checked against it. It holds for s_first >= 0. For negative scores, which a ratio
+    above 1 would lower, this project asks for the same distance: s < s_first - (1 - 1 / ratio) |s_first|.
 
     Args:
-        now: s, float, shape (n,).
-        first: s_first, float, shape (n,).
-        ratio: >= 1; the higher, the further a score must have fallen.
-        below: scores from here on are hard whatever they were.
+        now: s, the score by the newer model, float, shape (n,).
+        first: s_first, the score when the negative was chosen, float, shape (n,).
+        ratio: at least 1; the higher, the further a score must have fallen.
+        below: scores from here on are hard in any case.
 
     Returns:
         bool, shape (n,). A higher ratio or a lower `below` never finds more easy.
@@ -27,18 +26,18 @@ def easy(now: np.ndarray, first: np.ndarray, ratio: float, below: float) -> np.n
     return np.asarray(fallen & (s < below))
 
 
-def staying(
+def best_kept(
     groups: np.ndarray, documents: np.ndarray, scores: np.ndarray, n: np.ndarray, cap: tuple[int, dict[int, int]] | None
 ) -> np.ndarray:
-    """Return which of the negatives worth keeping stay: of each group the n that score highest.
+    """Return the positions of the n highest-scoring negatives of each group, which are kept.
 
     Args:
         groups: int64, shape (total,), ascending.
         documents: int64, shape (total,); no group holds one twice.
-        scores: float, shape (total,), by the newer model; ties go to the earlier one.
-        n: int64, shape (total,): for each element how many its group has room for.
-        cap: most often that one document may stay, over all groups in their order, and how often each was chosen
-            before (updated); None for no limit.
+        scores: float, shape (total,), by the newer model; ties go to the earlier position.
+        n: int64, shape (total,): the number that each element's group has room for.
+        cap: the most times that one document is kept, and how often each was chosen before (updated), as in
+            `choose_capped`; None for no limit.
 
     Returns:
         int64 positions, ascending.

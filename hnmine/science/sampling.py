@@ -1,82 +1,44 @@
-"""Choosing n negatives out of those that were kept."""
+"""Choosing n negatives per group from candidates that were kept: by priority, by chance, and under a cap."""
 
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from hnmine.arrays.groups import first_n, rank_in_group
 
-def first_of_each(groups: np.ndarray, n: int | np.ndarray) -> np.ndarray:
-    """Return which elements are among the first n of their group.
+
+def choose(groups: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray) -> np.ndarray:
+    """Return the positions of the n elements of each group with the smallest priority.
 
     Args:
         groups: int64, shape (total,), ascending.
-        n: how many of each group: one number, or for each element that of its group, shape (total,).
+        priority: any sortable type, shape (total,); ties by position. None: the given order.
+        n: elements per group: one number, or shape (total,) with each element's group's number. A smaller group gives
+            all it has.
 
     Returns:
-        bool, shape (total,).
+        int64 positions, ascending.
     """
-    if not len(groups):
-        return np.zeros(0, dtype=bool)
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
-    lengths = np.diff(np.concatenate([starts, [len(groups)]]))
-    return np.asarray((np.arange(len(groups)) - np.repeat(starts, lengths)) < n)
+    if priority is None:
+        return np.flatnonzero(first_n(groups, n))
+    order = np.lexsort((priority, groups))
+    return np.sort(order[first_n(groups[order], n if isinstance(n, int) else n[order])])
 
 
-def random_order(seeds: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return a random number for each item that depends on its own seed and on itself, and on nothing else.
-
-    The n smallest of a group are a uniform sample without replacement, the same whatever the order, the batch or
-    the shard. The numbers are SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) of seed and item.
-
-    Args:
-        seeds: uint64, shape (n,).
-        items: int64, shape (n,), not negative.
-
-    Returns:
-        uint64, shape (n,).
-    """
-    return seeded(seeds, numbered(items))
-
-
-def numbered(items: np.ndarray) -> np.ndarray:
-    """Return the numbers of items (int64, not negative) under no seed yet, uint64: see `seeded`."""
-    return _mix(items.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
-
-
-def seeded(seeds: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Return `random_order` of seeds and of items whose `numbered` is given, for many seeds of the same items.
-
-    Args:
-        seeds: uint64, of a shape that broadcasts with that of the numbers: (m, 1) and (n,) give (m, n).
-        numbers: uint64.
-    """
-    return _mix(_mix(seeds) ^ numbers)
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        z = np.asarray(x + np.uint64(0x9E3779B97F4A7C15))
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            z ^= z >> np.uint64(shift)
-            z *= np.uint64(factor)
-        z ^= z >> np.uint64(31)
-        return z
-
-
-def ambiguity(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> np.ndarray:
+def simans_priority(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> np.ndarray:
     """Return priorities whose n smallest are a SimANS sample: p proportional to exp(-a (distance - b)^2).
 
-    SimANS (Zhou et al., EMNLP 2022, arXiv 2210.11773) draws negatives that score about as the positive does, neither
-    far above it (false) nor far below it (easy); its distance is s - s+ in raw scores. The n are drawn one after
-    another without replacement, by exponential races: each element arrives at -ln(u) / p, and the first n to arrive
-    are taken (Efraimidis and Spirakis, Information Processing Letters 97, 2006). The logarithm of the arrival,
-    ln(-ln(u)) + a (distance - b)^2, is returned, so that no p is too small for a float.
+    SimANS (Zhou et al., EMNLP 2022, arXiv 2210.11773) samples negatives that score about as the positive does, neither
+    far above it (false) nor far below it (easy); its distance is s - s+ in raw scores. Sampling without replacement is
+    by exponential races: each element arrives at -ln(u) / p, and the first n to arrive are taken (Efraimidis and
+    Spirakis, Information Processing Letters 97, 2006). The result is the logarithm of the arrival,
+    ln(-ln(u)) + a (distance - b)^2, so that no p is too small for a float.
 
     Args:
-        distance: how far each score lies above its anchor, in any unit, shape (n,).
-        numbers: uint64, shape (n,), random: see `random_order`.
-        a: how sharply p falls off; > 0, in units of 1 / distance^2.
-        b: the distance at which p is highest.
+        distance: score above the anchor, in any unit, shape (n,).
+        numbers: uint64, shape (n,): see `hnmine.arrays.random_numbers`.
+        a: decay of p, above 0, in 1 / distance^2.
+        b: distance at which p is highest.
 
     Returns:
         float64, shape (n,).
@@ -86,36 +48,38 @@ def ambiguity(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> 
     return np.asarray(np.log(-np.log(u)) + a * off * off)
 
 
-def choose(groups: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray) -> np.ndarray:
-    """Return the positions of the n elements of each group with the smallest priority.
+def judged_first(groups: np.ndarray, judged: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
+    """Return priorities that put a group's judged elements before its others and otherwise keep the order.
+
+    Candidates that people judged irrelevant are certain negatives, and are taken before uncertain ones.
 
     Args:
         groups: int64, shape (total,), ascending.
-        priority: any sortable type, shape (total,); ties by position. None: the order given is the priority.
-        n: how many of each group, one number or for each element that of its group; a smaller group gives all it has.
+        judged: bool, shape (total,).
+        priority: as in `choose`.
 
     Returns:
-        int64 positions, ascending.
+        int64, shape (total,), all different: the position of each element in the new order.
     """
-    if priority is None:
-        return np.flatnonzero(first_of_each(groups, n))
-    order = np.lexsort((priority, groups))
-    return np.sort(order[first_of_each(groups[order], n if isinstance(n, int) else n[order])])
+    places = np.arange(len(groups))
+    out = np.empty(len(groups), dtype=np.int64)
+    out[np.lexsort((places if priority is None else priority, ~judged, groups))] = places
+    return out
 
 
 def choose_capped(
     groups: np.ndarray, documents: np.ndarray, n: int | np.ndarray, cap: int, used: dict[int, int]
 ) -> np.ndarray:
-    """Return positions of at most n elements of each group, no document more than `cap` times in all.
+    """Return the positions of the first n elements of each group, using no document more than `cap` times in all.
 
-    Groups are served in order, each with its best elements whose document is not used up.
+    Groups are served in order. A used-up document makes room for the next of its group.
 
     Args:
-        groups: int64, shape (total,), ascending; within a group the better come first.
+        groups: int64, shape (total,), ascending; the better elements of a group come first.
         documents: int64, shape (total,).
-        n: how many of each group: one number, or for each element that of its group.
-        cap: most often that one document may be chosen.
-        used: how often each document was chosen before; updated.
+        n: elements per group: one number, or shape (total,) with each element's group's number.
+        cap: the most times that one document is chosen.
+        used: times that each document was chosen before; updated.
 
     Returns:
         int64 positions, ascending.
@@ -141,17 +105,17 @@ def select_capped(
     cap: int,
     used: dict[int, int],
 ) -> np.ndarray:
-    """Return positions of what `select` takes of each group, no document more than `cap` times in all.
+    """Return the positions that `select` chooses of each group, using no document more than `cap` times in all.
 
-    Groups are served in order, as by `choose_capped`, but `select` looks at many groups at once: what it takes stands
-    up to the first group that would take a document too often; from there on it is asked again.
+    Groups are served in order, as in `choose_capped`, but `select` is called for many at once: its choices are final up
+    to the first group that would use a document too often, from which on it is called again.
 
     Args:
-        select: takes positions (ascending) and returns those chosen (ascending); each group's choice is its own.
+        select: takes ascending positions and returns those chosen, ascending; each group's choice is its own.
         groups: int64, shape (total,), ascending.
         documents: int64, shape (total,); no group holds one twice.
-        cap: most often that one document may be chosen.
-        used: how often each document was chosen before; updated.
+        cap: as in `choose_capped`.
+        used: likewise; updated.
 
     Returns:
         int64 positions, ascending.
@@ -159,8 +123,7 @@ def select_capped(
     chosen = [np.zeros(0, dtype=np.int64)]
     places = np.arange(len(groups))
     while len(places):
-        before = _used(documents[places], used)
-        picked = select(places[before < cap])
+        picked = select(places[_used(documents[places], used) < cap])
         border = first_refused(groups[picked], documents[picked], cap, used)
         served = picked if border is None else picked[groups[picked] < border]
         count_used(documents[served], used)
@@ -170,24 +133,20 @@ def select_capped(
 
 
 def first_refused(groups: np.ndarray, documents: np.ndarray, cap: int, used: dict[int, int]) -> int | None:
-    """Return the first group that holds a document which earlier choices and earlier groups have used up.
+    """Return the first group that would take a document used up by earlier choices and earlier groups; None if none.
 
     Args:
         groups: int64, shape (n,), ascending.
         documents: int64, shape (n,): what each group would take.
-        cap: most often that one document may be chosen.
-        used: how often each document was chosen before.
+        cap: the most times that one document is chosen.
+        used: times that each document was chosen before.
     """
-    order = np.argsort(documents, kind="stable")
-    ordered = documents[order]
-    earlier = np.empty(len(order), dtype=np.int64)
-    earlier[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    over = _used(documents, used) + earlier >= cap
+    over = _used(documents, used) + rank_in_group(documents) >= cap
     return int(groups[over].min()) if over.any() else None
 
 
 def count_used(documents: np.ndarray, used: dict[int, int]) -> None:
-    """Add one use of each of the documents (int64) to `used`."""
+    """Add one use of each document (int64, repeats count) to `used`."""
     rows, counts = np.unique(documents, return_counts=True)
     for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
         used[row] = used.get(row, 0) + count

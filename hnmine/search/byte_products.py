@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.arrays.dots import error_bound, lengths
-from hnmine.arrays.quantising import LIMIT, lost, product_error, step_for, to_bytes
+from hnmine.arrays.dots import error_bound, norms
+from hnmine.arrays.quantisation import LIMIT, product_error, rounding_loss, step_for, to_bytes
 from hnmine.arrays.topk import NOTHING, last_score, rows_of, unpack
 from hnmine.config import Config
 from hnmine.errors import ConfigError
@@ -137,7 +137,7 @@ class ByteVectors:
             step = steps[(part.start + np.arange(len(found))) // rows, None]
             small = to_bytes(found, step)
             numbers[part, : vectors.shape[1]] = small
-            length[part], less[part] = lengths(found), lost(found, small, step)
+            length[part], less[part] = norms(found), rounding_loss(found, small, step)
 
         in_threads(fill, _parts(len(vectors)))
         most = [np.maximum.reduceat(values, firsts) if len(firsts) else values for values in (length, less)]

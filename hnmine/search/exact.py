@@ -13,9 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from hnmine.arrays.dots import error_bound, longest
-from hnmine.arrays.topk import NOTHING, last_score, pack, rows_of
-from hnmine.arrays.topk_buffer import Best
+from hnmine.arrays.dots import error_bound, max_norm
+from hnmine.arrays.topk import NOTHING, TopKBuffer, last_score, pack, rows_of
 from hnmine.runtime.threads import in_threads
 from hnmine.runtime.worker_slot import thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
@@ -75,7 +74,7 @@ class LongestVector:
     def see(self, block: Block) -> None:
         """Look at a block."""
         if block.first not in self._seen:
-            self._seen[block.first] = longest(block.vectors)
+            self._seen[block.first] = max_norm(block.vectors)
 
     @property
     def longest(self) -> float:
@@ -201,23 +200,23 @@ def scan_products(
         best: uint64 keys, shape (q, k), the worst of a query's last.
         allowed: bool, shape (q, n): which documents count; all of them where it is not given.
     """
-    k, first, found = best.shape[1], 0, Best(best)
+    k, first, found = best.shape[1], 0, TopKBuffer(best)
     while first < len(products):
-        full = np.isfinite(found.last).all()
+        full = np.isfinite(found.threshold).all()
         # until a query has k documents nearly every score is a hit where k is large
         size = TILE_ROWS if full or k <= TILE_ROWS // 4 else FIRST_ROWS
         part = slice(first, min(len(products), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
         may = allowed[:, part] if allowed is not None else None
         products.multiply(part)
         if not full and k <= part.stop - first:
-            found.beat(products.kth(k, may))  # there is nothing yet to hold scores against but the tile's own
-        over = products.over(found.last)
+            found.raise_threshold(products.kth(k, may))  # the first tile has only its own scores to compare with
+        over = products.over(found.threshold)
         hits = np.flatnonzero(over if may is None else over & may)
         ends = np.searchsorted(hits, np.arange(1, len(over) + 1) * over.shape[1])
         query = np.repeat(np.arange(len(over)), np.diff(ends, prepend=0))
-        found.see(products.at(hits, query), rows[part][hits - query * over.shape[1]], query)
+        found.add(products.at(hits, query), rows[part][hits - query * over.shape[1]], query)
         first = part.stop
-    found.merge()
+    found.flush()
     return found.keys
 
 
@@ -229,7 +228,7 @@ def as_proposal(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[n
         queries: float32, shape (q, dim).
         length: of the longest vector of a document.
     """
-    bound = last_score(best) + error_bound(queries.shape[1], longest(queries), length)
+    bound = last_score(best) + error_bound(queries.shape[1], max_norm(queries), length)
     return np.where(best == NOTHING, -1, rows_of(best)), bound.astype(np.float32)
 
 

@@ -17,9 +17,8 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from hnmine.arrays.dots import dots, error_bound, indexed_dots, longest, unit
-from hnmine.arrays.topk import NOTHING, keep_best, pack, rows_of, unpack
-from hnmine.arrays.topk_buffer import Best
+from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
+from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of, unpack
 from hnmine.runtime.threads import in_threads
 from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
 from hnmine.storage.paths import local_copy
@@ -64,7 +63,7 @@ class InvertedLists:
         count = min(count, self.count)
         scores = queries @ self.centroids.T
         last = np.partition(scores, self.count - count, axis=1)[:, self.count - count, None]
-        room = np.float32(2 * error_bound(queries.shape[1], longest(queries), longest(self.centroids)))
+        room = np.float32(2 * error_bound(queries.shape[1], max_norm(queries), max_norm(self.centroids)))
         query, number = np.nonzero(scores >= last - room)
         found = scores[query, number]
         unsure = np.flatnonzero(found <= (last + room)[query, 0])
@@ -106,7 +105,7 @@ def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) 
         uint64 keys, shape (q, k), the worst of a query's last; their rows count documents list by list.
     """
     looked_at = lists.nearest(queries, probe)
-    best = Best(np.full((len(queries), k), NOTHING, dtype=np.uint64))
+    best = TopKBuffer(np.full((len(queries), k), NOTHING, dtype=np.uint64))
     memory = _Memory(len(queries), queries.shape[1])
     # the nearest lists first: the scores to beat are then high, and few of the others' have to be looked at
     near = int(np.searchsorted(np.cumsum(np.diff(lists.starts)[looked_at].mean(axis=0)), 2 * k)) + 1
@@ -118,10 +117,10 @@ def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) 
                 piece = slice(first, min(first + PIECE_ROWS, last))
                 vectors = np.asarray(lists.vectors[piece], dtype=np.float32)
                 scores = np.matmul(asked, vectors.T, out=memory.scores(len(own), len(vectors)))
-                hits = memory.above(scores, best.last[own])
+                hits = memory.above(scores, best.threshold[own])
                 query, column = np.divmod(hits, len(vectors))
-                best.see(scores.ravel()[hits], first + column, own[query])
-        best.merge()
+                best.add(scores.ravel()[hits], first + column, own[query])
+        best.flush()
     return best.keys
 
 
@@ -229,7 +228,7 @@ def build_lists(corpus: VectorStore, count: int, tick: Callable[[int], None]) ->
             parts = [block.vectors[first : first + _ASSIGNED] for first in range(0, len(block.vectors), _ASSIGNED)]
             found = in_threads(lambda part: lists.nearest(part, 1)[:, 0], parts)
             number[block.first : block.first + len(block.vectors)] = np.concatenate(found)
-            length = max(length, longest(block.vectors))
+            length = max(length, max_norm(block.vectors))
             tick(len(block.vectors))
     starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(centroids)))]).astype(np.int64)
     return InvertedLists(centroids, starts, np.argsort(number, kind="stable"), centroids[:0], length)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.merge_tree import Span, children, even_spans, tree_levels
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, within
 from hnmine.config import Config, TeacherTable
@@ -27,6 +26,7 @@ from hnmine.search.byte_products import byte_budget
 from hnmine.search.dense_search import StoredKeys, exact_proposer
 from hnmine.search.exact import QUERY_BLOCK, Proposer, search
 from hnmine.search.filtered_search import FilteredProposer
+from hnmine.search.merge_tree import Span, children, even_spans, tree_levels
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform

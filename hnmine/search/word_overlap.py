@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.words import BUCKETS
-from hnmine.science.lexical import coverage, overlap, rarity, shared_weights
+from hnmine.arrays.text_hashes import BUCKETS
+from hnmine.science.lexical import inverse_document_frequency, shared_weights, weighted_jaccard, word_coverage
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import CORPUS, TERMS
 from hnmine.storage.store import Shards, read_table
@@ -30,7 +30,7 @@ class CorpusWords:
         table = conform(read_table(ingest / "terms.parquet"), TERMS, "ingest/terms.parquet")
         documents_with = np.zeros(BUCKETS, dtype=np.int64)
         documents_with[table.column("term").to_numpy()] = table.column("documents").to_numpy()
-        self.idf = rarity(documents_with, self.corpus.rows)
+        self.idf = inverse_document_frequency(documents_with, self.corpus.rows)
         self._left = cache_bytes
         self._kept: dict[int, Ragged] = {}
 
@@ -94,10 +94,12 @@ class CorpusWords:
         held = words.take(candidates.values)
         shared = shared_weights((owner, column, wanted), (held.owners, held.values), candidates.owners, self.idf)
         of_query = np.bincount(queries.owners, weights=self.idf[queries.values], minlength=len(queries))
-        covered = coverage(shared[:, 0], of_query[candidates.owners])
+        covered = word_coverage(shared[:, 0], of_query[candidates.owners])
         at = np.repeat(np.arange(len(candidates.values)), positives.lengths[candidates.owners])
         other = positives.places(candidates.owners)
-        both = overlap(shared[at, place[other]], totals[candidates.values[at]], totals[positives.values[other]])
+        both = weighted_jaccard(
+            shared[at, place[other]], totals[candidates.values[at]], totals[positives.values[other]]
+        )
         return covered, both
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.dots import dots, error_bound, indexed_cosines, indexed_dots, longest, pair_dots, unit
+from hnmine.arrays.dots import dots, error_bound, indexed_cosines, indexed_dots, max_norm, pair_dots, unit
 from tests.strategies import quick
 
 DIMS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384, 385, 8192, 8193, 20_000)
@@ -60,7 +60,7 @@ def test_memory_layout_and_alignment_do_not_change_a_bit(dim):
 def test_two_ways_to_the_same_product_are_within_the_error_bound(dim):
     left, right = vectors(20, dim, 3), vectors(30, dim, 4)
     exact = left.astype(np.float64) @ right.astype(np.float64).T
-    bound = error_bound(dim, longest(left), longest(right))
+    bound = error_bound(dim, max_norm(left), max_norm(right))
     assert np.abs(dots(left, right) - exact).max() <= bound / 2
     assert np.abs(dots(left, right) - left @ right.T).max() <= bound
     # and the bound is of use: far below the products themselves
@@ -80,7 +80,7 @@ def test_no_vectors_give_no_products_and_no_error():
     none = np.zeros((0, 4), dtype=np.float32)
     assert dots(none, vectors(3, 4, 0)).shape == (0, 3)
     assert pair_dots(none, none).shape == (0,)
-    assert longest(none) == 0.0
+    assert max_norm(none) == 0.0
 
 
 @quick

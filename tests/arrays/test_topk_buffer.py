@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays import topk_buffer as module
-from hnmine.arrays.topk import NOTHING, rows_of, unpack
-from hnmine.arrays.topk_buffer import Best
+from hnmine.arrays import topk
+from hnmine.arrays.topk import NOTHING, TopKBuffer, rows_of, unpack
 from hnmine.search.exact import FIRST_ROWS, TILE_ROWS, MatrixProducts, scan_products
 from tests.strategies import quick
 
@@ -34,7 +33,7 @@ def tiles(per_query):
 )
 def test_tiles_of_any_size_and_any_waiting_give_the_full_sort(values, k, waiting, tile):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WAITING", waiting)
+        patch.setattr(topk, "WAITING", waiting)
         patch.setattr("hnmine.search.exact.TILE_ROWS", tile)
         patch.setattr("hnmine.search.exact.FIRST_ROWS", 1)
         keys = scan_products(
@@ -87,12 +86,12 @@ def test_a_large_k_goes_in_small_first_tiles():
 
 
 def test_hits_wait_until_there_are_many(monkeypatch):
-    monkeypatch.setattr(module, "WAITING", 2)
-    best = Best(np.full((2, 1), NOTHING, dtype=np.uint64))
+    monkeypatch.setattr(topk, "WAITING", 2)
+    best = TopKBuffer(np.full((2, 1), NOTHING, dtype=np.uint64))
     for number, score in enumerate((0.5, 0.75, 0.25, 1.0)):
-        best.see(np.array([score], dtype=np.float32), np.array([number]), np.array([0]))
+        best.add(np.array([score], dtype=np.float32), np.array([number]), np.array([0]))
         assert (best.keys == NOTHING).all()
-    best.see(np.array([0.125], dtype=np.float32), np.array([4]), np.array([1]))
-    assert best.last.tolist() == [1.0, 0.125]
-    best.merge()
+    best.add(np.array([0.125], dtype=np.float32), np.array([4]), np.array([1]))
+    assert best.threshold.tolist() == [1.0, 0.125]
+    best.flush()
     assert rows_of(best.keys).tolist() == [[3], [4]]

@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from hnmine.arrays.token_batches import token_batches
 from hnmine.config import EmbedConfig
-from hnmine.models.model_encoder import ModelEncoder
+from hnmine.models.model_encoder import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE
 

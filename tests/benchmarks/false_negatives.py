@@ -18,7 +18,7 @@ import numpy as np
 
 import hnmine
 from hnmine.science.calibration import Logistic, fit, stack
-from hnmine.science.hidden_positives import wilson
+from hnmine.science.intervals import wilson_interval
 from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
@@ -123,7 +123,7 @@ def peer(one: Mined, rows: list[HiddenRows]) -> dict[str, Any]:
             for place, row in enumerate(at)
         )
     return {
-        "rate": hits / chosen, "interval": wilson(hits, chosen), "score": score / chosen, "hardness": np.nan,
+        "rate": hits / chosen, "interval": wilson_interval(hits, chosen), "score": score / chosen, "hardness": np.nan,
         "fill": chosen / (n * len(query)),
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hnmine.science.calibration import fit
 from hnmine.science.hidden_positives import fold_of
-from hnmine.science.standardise import within
+from hnmine.science.z_scores import group_z_scores
 from hnmine.stages.filter.calibration import FOLDS, KeptCells, threshold_as_hard
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
@@ -100,7 +100,7 @@ def further(one: Mined, rows: list[HiddenRows]) -> dict[str, list[np.ndarray]]:
 
 
 def widened(columns: list[np.ndarray], batch: Any) -> np.ndarray:
-    z = [within(column, batch.owners, ~batch.is_positive, len(batch)) for column in columns]
+    z = [group_z_scores(column, batch.owners, ~batch.is_positive, len(batch)) for column in columns]
     return np.stack([*columns, *z], axis=1)
 
 

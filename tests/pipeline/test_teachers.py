@@ -19,7 +19,7 @@ from hnmine.config.tables import SourceConfig
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
-from hnmine.science.ensembling import drawn_source
+from hnmine.science.ensembling import random_source
 from hnmine.search.bm25 import words_of
 from hnmine.stages.emit.choose import anchor_seeds, read_chosen
 from hnmine.stages.emit.source_labels import shares_line
@@ -310,7 +310,7 @@ def test_an_ensemble_takes_what_a_plain_loop_takes(base: Path, mined: Path, ense
             expected = {free[place][0] for place in places}
         else:
             anchors = Ragged.from_lengths(np.zeros(anchor + 1), np.array([anchor + 1]))
-            source = int(drawn_source(anchor_seeds(0, [f"q{query}"], anchors), 3)[anchor])
+            source = int(random_source(anchor_seeds(0, [f"q{query}"], anchors), 3)[anchor])
             own = sorted((ranks[source], d) for d, ranks in free if ranks[source])
             expected, short = {d for _, d in own[:3]}, short + (len(own) < 3 <= len(free))
             drawn.add(source)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.ordering import once_a_query
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.science.agreement import agreement, jaccard, shift
 from tests import oracles
 from tests.strategies import quick
@@ -51,7 +51,7 @@ def test_shift_by_hand():
 @quick
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=15))
 def test_each_document_once_a_query_is_the_first_as_it_came(rows):
-    found = once_a_query(*arrays(rows)).tolist()
+    found = distinct_pairs(*arrays(rows)).tolist()
     first = {}
     for place, row in enumerate(rows):
         first.setdefault(row, place)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnmine.arrays.words import BUCKETS, terms
+from hnmine.arrays.text_hashes import BUCKETS, terms
 from hnmine.science.calibration import Logistic, calibration_error, fit, reliability, stack
-from hnmine.science.lexical import coverage, overlap, rarity, shared_weights
-from hnmine.science.standardise import against, within
+from hnmine.science.lexical import inverse_document_frequency, shared_weights, weighted_jaccard, word_coverage
+from hnmine.science.z_scores import background_z_scores, group_z_scores
 
 texts = st.lists(st.sampled_from(["red", "fox", "tide", "Opal", "x1"]), max_size=6).map(" ".join)
 
@@ -47,13 +47,13 @@ def test_shared_words_equal_the_double_loop(queries):
             assert row[column] == both
             union = sum(weight[word] for word in split(other) | split(text))
             weights = (row[column : column + 1], np.array([total(text)]), np.array([total(other)]))
-            assert overlap(*map(np.asarray, weights)) == pytest.approx(both / union if union else 0)
-            covered = coverage(row[column : column + 1], np.array([float(total(other))]))
+            assert weighted_jaccard(*map(np.asarray, weights)) == pytest.approx(both / union if union else 0)
+            covered = word_coverage(row[column : column + 1], np.array([float(total(other))]))
             assert covered == pytest.approx(both / total(other) if total(other) else 0)
 
 
 def test_rarity_is_the_formula_and_never_zero():
-    assert rarity(np.array([1, 10, 0, 100]), 100) == pytest.approx(
+    assert inverse_document_frequency(np.array([1, 10, 0, 100]), 100) == pytest.approx(
         [math.log(101), math.log(11), math.log(101), math.log(2)]
     )
 
@@ -62,7 +62,7 @@ def test_within_equals_the_double_loop_and_flat_groups_give_zero():
     values = np.array([1.0, 2.0, 9.0, 5.0, 5.0, 7.0])
     groups = np.array([0, 0, 0, 1, 1, 2])
     counted = np.array([True, True, False, True, True, False])
-    out = within(values, groups, counted, 4)
+    out = group_z_scores(values, groups, counted, 4)
     assert out == pytest.approx([-1, 1, (9 - 1.5) / 0.5, 0, 0, 0])
 
 
@@ -71,11 +71,12 @@ def test_within_does_not_change_when_scores_are_shifted_and_scaled(values, scale
     x = np.array(values)
     groups, counted = np.zeros(len(x), dtype=int), np.ones(len(x), dtype=bool)
     if x.std() > 1e-3:
-        assert within(x * scale + shift, groups, counted, 1) == pytest.approx(within(x, groups, counted, 1), abs=1e-4)
+        expected = group_z_scores(x, groups, counted, 1)
+        assert group_z_scores(x * scale + shift, groups, counted, 1) == pytest.approx(expected, abs=1e-4)
 
 
 def test_against_a_background_without_spread_is_zero():
-    assert against(np.array([1.0, 3.0]), np.array([0.0, 1.0]), np.array([0.0, 2.0])).tolist() == [0.0, 1.0]
+    assert background_z_scores(np.array([1.0, 3.0]), np.array([0.0, 1.0]), np.array([0.0, 2.0])).tolist() == [0.0, 1.0]
 
 
 def test_a_fit_finds_the_direction_and_predicts_by_the_formula():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.config import EmitConfig
-from hnmine.science.ensembling import drawn_source, in_turn
+from hnmine.science.ensembling import random_source, round_robin
 from hnmine.stages.emit.choose import Chooser, anchor_seeds
 from hnmine.stages.filter.candidates import Batch, Cells
 from tests import oracles
@@ -23,15 +23,15 @@ def seeds(count, first=0):
 @quick
 @given(st.integers(0, 50), st.integers(1, 16), st.data())
 def test_a_source_is_drawn_by_the_examples_own_seed_alone(count, sources, data):
-    found = drawn_source(seeds(count), sources)
+    found = random_source(seeds(count), sources)
     assert ((found >= 0) & (found < sources)).all()
     order = data.draw(st.permutations(range(count)))
-    assert drawn_source(seeds(count)[order], sources).tolist() == found[order].tolist()
+    assert random_source(seeds(count)[order], sources).tolist() == found[order].tolist()
 
 
 @pytest.mark.parametrize("sources", [1, 2, 3, 7])
 def test_every_source_is_drawn_as_often(sources):
-    counts = np.bincount(drawn_source(seeds(70_000), sources), minlength=sources)
+    counts = np.bincount(random_source(seeds(70_000), sources), minlength=sources)
     expected = 70_000 / sources
     assert ((counts - expected) ** 2 / expected).sum() < 30  # chi-square, at most 6 degrees of freedom: p < 1e-4
 
@@ -57,17 +57,17 @@ def found_lists(draw):
 @given(found_lists(), st.integers(0, 7))
 def test_sources_in_turn_is_the_double_loop(lists, n):
     groups, ranks, _ = lists
-    assert in_turn(groups, ranks, n).tolist() == oracles.in_turn(groups.tolist(), ranks.tolist(), n)
+    assert round_robin(groups, ranks, n).tolist() == oracles.in_turn(groups.tolist(), ranks.tolist(), n)
 
 
 def test_sources_in_turn_by_hand():
     ranks = np.array([[1, 1], [2, 3], [3, 0], [0, 2], [0, 0]])
     group = np.zeros(5, dtype=np.int64)
-    assert in_turn(group, ranks, 1).tolist() == [0]
-    assert in_turn(group, ranks, 2).tolist() == [0, 3]  # the second source's best is taken: its next
-    assert in_turn(group, ranks, 3).tolist() == [0, 1, 3]
-    assert in_turn(group, ranks, 9).tolist() == [0, 1, 2, 3]  # what no source found is never taken
-    assert in_turn(group[:0], ranks[:0], 3).tolist() == []
+    assert round_robin(group, ranks, 1).tolist() == [0]
+    assert round_robin(group, ranks, 2).tolist() == [0, 3]  # the second source's best is taken: its next
+    assert round_robin(group, ranks, 3).tolist() == [0, 1, 3]
+    assert round_robin(group, ranks, 9).tolist() == [0, 1, 2, 3]  # what no source found is never taken
+    assert round_robin(group[:0], ranks[:0], 3).tolist() == []
 
 
 @quick
@@ -78,7 +78,7 @@ def test_one_source_in_turn_is_its_best(lists, n):
     places = np.flatnonzero(own[:, 0])
     order = places[np.lexsort((own[places, 0], groups[places]))].tolist()
     expected = [p for p in order if sum(groups[q] == groups[p] and own[q, 0] < own[p, 0] for q in order) < n]
-    assert in_turn(groups, own, n).tolist() == sorted(expected)
+    assert round_robin(groups, own, n).tolist() == sorted(expected)
 
 
 @quick
@@ -88,8 +88,8 @@ def test_the_order_of_rows_changes_nothing(lists, n, random):
     order = list(range(len(groups)))
     random.shuffle(order)
     order = sorted(order, key=lambda place: groups[place])
-    found = in_turn(groups[order], ranks[order], n)
-    assert sorted(order[place] for place in found) == in_turn(groups, ranks, n).tolist()
+    found = round_robin(groups[order], ranks[order], n)
+    assert sorted(order[place] for place in found) == round_robin(groups, ranks, n).tolist()
 
 
 @st.composite
@@ -117,7 +117,7 @@ def choose(table, config, keep=lambda d: d % 3 != 0, seed=0, used=None):
     ids = table.column("query_id").to_pylist()
     chooser = Chooser(config, seed, {} if used is None else used)
     lists = chooser.choose(batch, cells, kept, ids).to_arrow(pa.int64()).to_pylist()
-    drawn = drawn_source(anchor_seeds(seed, ids, cells.anchors), 3).tolist()
+    drawn = random_source(anchor_seeds(seed, ids, cells.anchors), 3).tolist()
     pairs = pairwise(cells.anchors.offsets)
     return [(lists[low:high], drawn[low:high]) for low, high in pairs]
 
@@ -197,8 +197,9 @@ def test_a_drawn_source_that_has_too_few_leaves_the_example_short():
 def test_groups_may_want_different_numbers():
     groups, ranks = np.array([0, 0, 0, 1, 1, 1]), np.array([[1, 0], [2, 1], [0, 2], [1, 2], [0, 1], [2, 0]])
     wanted = np.array([2, 2, 2, 1, 1, 1])
-    found = in_turn(groups, ranks, wanted)
+    found = round_robin(groups, ranks, wanted)
     assert found.tolist() == [0, 1, 3]
-    alone = [first + in_turn(groups[own], ranks[own], n) for own, first, n in ((slice(3), 0, 2), (slice(3, 6), 3, 1))]
+    cuts = ((slice(3), 0, 2), (slice(3, 6), 3, 1))
+    alone = [first + round_robin(groups[own], ranks[own], n) for own, first, n in cuts]
     assert found.tolist() == np.concatenate(alone).tolist()
-    assert in_turn(groups, ranks, wanted * 0).tolist() == []
+    assert round_robin(groups, ranks, wanted * 0).tolist() == []

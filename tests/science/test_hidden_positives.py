@@ -1,11 +1,10 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.hidden_positives import fold_of, pick_known, wilson
+from hnmine.science.hidden_positives import fold_of, pick_known
 from tests.strategies import quick
 
 counts = st.lists(st.integers(0, 5), max_size=8)
@@ -51,43 +50,3 @@ def test_folds_are_even_fixed_by_row_and_seed_and_differ_between_seeds():
     assert np.abs(np.bincount(folds, minlength=5) - 1000).max() < 4.5 * (5000 * 0.2 * 0.8) ** 0.5
     np.testing.assert_array_equal(fold_of(rows[1234:1300], 5, 0), folds[1234:1300])
     assert not np.array_equal(fold_of(rows, 5, 1), folds)
-
-
-@pytest.mark.parametrize(
-    ("hits", "trials", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1, 100, 0.0018, 0.0545)],
-)
-def test_wilson_is_the_published_interval(hits, trials, low, high):
-    assert wilson(hits, trials) == pytest.approx((low, high), abs=1e-4)
-
-
-@quick
-@given(st.integers(0, 50), st.integers(1, 50))
-def test_wilson_holds_the_share_and_narrows_with_more_trials(hits, trials):
-    hits = min(hits, trials)
-    low, high = wilson(hits, trials)
-    assert -1e-12 <= low <= hits / trials <= high + 1e-12 <= 1 + 1e-12
-    more_low, more_high = wilson(10 * hits, 10 * trials)
-    assert more_high - more_low < high - low
-
-
-def test_wilson_without_trials_knows_nothing():
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
-def test_wilson_is_the_table_of_newcombe():
-    # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29
-    for hits, trials, low, high in (
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ):
-        assert wilson(hits, trials) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(st.integers(0, 500), st.integers(1, 500))
-def test_wilson_holds_the_share_and_stays_in_0_1(hits, extra):
-    trials = hits + extra
-    low, high = wilson(hits, trials)
-    assert 0 <= low <= hits / trials <= high <= 1

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.positive_percentile import positive_weight, standing, suspected
+from hnmine.science.positive_percentile import is_suspected, positive_percentile, positive_weight
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.candidates import Batch
 from tests import oracles
@@ -21,7 +21,7 @@ def lists(made):
 
 def ask(positives, others):
     own, rest = flat(positives, np.float32), flat(others, np.float32)
-    return standing(own.values, own.owners, rest.values, rest.owners)
+    return positive_percentile(own.values, own.owners, rest.values, rest.owners)
 
 
 @quick
@@ -63,8 +63,8 @@ def test_a_higher_score_never_stands_lower(made):
 def test_a_higher_quantile_suspects_no_fewer_and_weighs_no_higher(made, one, other):
     found = ask(*lists(made))
     low, high = sorted([one, other])
-    assert (suspected(found, low) <= suspected(found, high)).all()
-    assert not suspected(found, 0.0).any()
+    assert (is_suspected(found, low) <= is_suspected(found, high)).all()
+    assert not is_suspected(found, 0.0).any()
     if low > 0:
         assert (positive_weight(found, low) >= positive_weight(found, high)).all()
 
@@ -76,7 +76,7 @@ def test_the_suspected_and_no_others_weigh_less_than_1(made, quantile):
     weights = positive_weight(found, quantile)
     assert weights.dtype == np.float32
     assert ((weights >= 0) & (weights <= 1)).all()
-    np.testing.assert_array_equal(weights < 1, suspected(found, quantile))
+    np.testing.assert_array_equal(weights < 1, is_suspected(found, quantile))
     expected = [oracles.positive_weight(share, quantile) for share in found.tolist()]
     assert weights.tolist() == pytest.approx(expected, rel=1e-6)
 
@@ -84,14 +84,14 @@ def test_the_suspected_and_no_others_weigh_less_than_1(made, quantile):
 def test_by_hand_with_ties_and_negative_scores():
     found = ask([[0.5, -0.2, 0.9], [0.1], [-1.0]], [[0.5, 0.5, -0.3, 0.2], [], [-1.0, -1.0]])
     assert found.tolist() == [0.5, 0.25, 1.0, 1.0, 0.0]
-    assert suspected(found, 0.5).tolist() == [False, True, False, False, True]
+    assert is_suspected(found, 0.5).tolist() == [False, True, False, False, True]
     assert positive_weight(found, 0.5).tolist() == [1.0, 0.5, 1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("tenths", range(11))
 def test_a_share_equal_to_the_quantile_is_not_suspected(tenths):
     found = ask([[0.5]], [[0.1] * tenths + [0.9] * (10 - tenths)])
-    assert not suspected(found, tenths / 10).any()
+    assert not is_suspected(found, tenths / 10).any()
     assert positive_weight(found, tenths / 10).tolist() == [1]
 
 

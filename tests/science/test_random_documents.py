@@ -1,17 +1,11 @@
-from collections import Counter
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.random_documents import draw, shuffled
+from hnmine.arrays.random_numbers import permuted
+from hnmine.science.random_documents import draw_documents
 from tests import oracles
 from tests.strategies import quick
-
-
-def ints(values):
-    return np.array(values, dtype=np.int64)
 
 
 def seeds_of(values):
@@ -19,44 +13,11 @@ def seeds_of(values):
 
 
 def order_of(seed, size):
-    return shuffled(seeds_of([seed] * size), np.arange(size), size).tolist()
+    return permuted(seeds_of([seed] * size), np.arange(size), size).tolist()
 
 
-@quick
-@given(st.integers(1, 300), st.integers(0, 2**64 - 1))
-def test_each_seed_shuffles_all_numbers(size, seed):
-    assert sorted(order_of(seed, size)) == list(range(size))
-
-
-@quick
-@given(st.integers(1, 2**40), st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**40)), max_size=9))
-def test_a_place_depends_on_its_own_seed_alone(size, pairs):
-    seeds, places = seeds_of([s for s, _ in pairs]), ints([p % size for _, p in pairs])
-    found = shuffled(seeds, places, size)
-    assert ((found >= 0) & (found < size)).all()
-    for i in range(len(pairs)):
-        assert shuffled(seeds[i : i + 1], places[i : i + 1], size)[0] == found[i]
-
-
-@pytest.mark.parametrize("size", [2, 3, 5, 16, 17])
-@pytest.mark.parametrize("place", [0, 1])
-def test_every_number_comes_to_a_place_about_equally_often(size, place):
-    trials = 4000
-    found = shuffled(np.arange(trials, dtype=np.uint64), np.full(trials, place), size)
-    p = 1 / size
-    assert (
-        max(abs(count - trials * p) for count in np.bincount(found, minlength=size))
-        < 4.5 * (trials * p * (1 - p)) ** 0.5
-    )
-
-
-def test_pairs_of_places_are_about_uniform():
-    trials, size = 20000, 5
-    first = shuffled(np.arange(trials, dtype=np.uint64), np.zeros(trials, np.int64), size)
-    second = shuffled(np.arange(trials, dtype=np.uint64), np.ones(trials, np.int64), size)
-    counts = Counter(zip(first.tolist(), second.tolist(), strict=True))
-    assert len(counts) == 20
-    assert max(abs(count - 1000) for count in counts.values()) < 4.5 * (trials * 0.05 * 0.95) ** 0.5
+def ints(values):
+    return np.array(values, dtype=np.int64)
 
 
 @st.composite
@@ -75,7 +36,7 @@ def run(names, seeds, wanted, barred, closed=()):
     open_rows = np.ones(len(names), dtype=bool)
     open_rows[list(closed)] = False
     pairs = ints([g for g, _ in barred]), ints([name for _, name in barred])
-    groups, rows = draw(seeds_of(seeds), ints(wanted), ints(names), pairs, open_rows)
+    groups, rows = draw_documents(seeds_of(seeds), ints(wanted), ints(names), pairs, open_rows)
     return list(zip(groups.tolist(), rows.tolist(), strict=True))
 
 
@@ -119,7 +80,7 @@ def test_documents_of_a_large_corpus_are_drawn_in_one_go():
     size, groups = 10**6, 1000
     names = np.arange(size)
     barred = np.repeat(np.arange(groups), 100), np.tile(np.arange(100), groups)
-    found, rows = draw(np.arange(groups, dtype=np.uint64), np.full(groups, 3), names, barred)
+    found, rows = draw_documents(np.arange(groups, dtype=np.uint64), np.full(groups, 3), names, barred)
     assert found.tolist() == np.repeat(np.arange(groups), 3).tolist()
     assert rows.min() >= 100
     assert abs(rows.mean() / size - 0.5) < 4.5 / (12 * 3000) ** 0.5

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.refresh import easy, staying
+from hnmine.science.refresh import best_kept, is_easy
 from tests import oracles
 from tests.strategies import f32, quick
 
@@ -17,7 +17,7 @@ def column(values):
 
 
 def found(given, ratio, below):
-    return easy(column([now for now, _ in given]), column([first for _, first in given]), ratio, below)
+    return is_easy(column([now for now, _ in given]), column([first for _, first in given]), ratio, below)
 
 
 @quick
@@ -63,7 +63,7 @@ def test_the_hardest_stay_as_far_as_there_is_room(lists, room, cap):
     groups, documents, values = flattened(lists)
     wanted = np.array(room, dtype=np.int64)[groups]
     limit = None if cap is None else (cap, {2: 1})
-    kept = staying(groups, documents, values, wanted, limit)
+    kept = best_kept(groups, documents, values, wanted, limit)
     assert kept.tolist() == oracles.staying(lists, room, cap, {2: 1})
     assert len(set(zip(groups[kept].tolist(), documents[kept].tolist(), strict=True))) == len(kept)
     assert (np.bincount(groups[kept], minlength=5) <= np.array(room)).all()

@@ -5,31 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.sampling import (
-    ambiguity,
-    choose,
-    choose_capped,
-    count_used,
-    first_of_each,
-    first_refused,
-    random_order,
-    select_capped,
-)
+from hnmine.arrays.groups import first_n
+from hnmine.arrays.random_numbers import random_numbers
+from hnmine.science.sampling import choose, choose_capped, count_used, first_refused, select_capped, simans_priority
 from tests import oracles
 from tests.strategies import quick
-
-groups_of = st.lists(st.integers(0, 4), max_size=20).map(sorted)
 
 
 def ints(values):
     return np.array(values, dtype=np.int64)
 
 
+groups_of = st.lists(st.integers(0, 4), max_size=20).map(sorted)
+
+
 @quick
 @given(groups_of, st.integers(0, 5))
 def test_without_priority_the_first_n_of_each_group_are_chosen(groups, n):
     assert choose(ints(groups), None, n).tolist() == oracles.choose(groups, None, n)
-    assert np.flatnonzero(first_of_each(ints(groups), n)).tolist() == oracles.choose(groups, None, n)
+    assert np.flatnonzero(first_n(ints(groups), n)).tolist() == oracles.choose(groups, None, n)
 
 
 @quick
@@ -77,45 +71,13 @@ def test_a_used_up_document_makes_room_for_the_next_of_its_group():
     assert found.tolist() == [0, 3]
 
 
-@quick
-@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)), min_size=1, max_size=20), st.data())
-def test_a_random_number_depends_on_its_own_seed_and_item_only(pairs, data):
-    seeds, items = np.array([s for s, _ in pairs], dtype=np.uint64), ints([i for _, i in pairs])
-    numbers = random_order(seeds, items)
-    order = ints(data.draw(st.permutations(range(len(pairs)))))
-    np.testing.assert_array_equal(random_order(seeds[order], items[order]), numbers[order])
-    for place in range(len(pairs)):
-        assert random_order(seeds[place : place + 1], items[place : place + 1])[0] == numbers[place]
-
-
-def test_random_numbers_are_splitmix64s():
-    # first outputs of the reference generator for seeds 0 and 1234567, each mixed with item 0 as documented
-    mask = 2**64 - 1
-
-    def mix(x):
-        z = (x + 0x9E3779B97F4A7C15) & mask
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        return z ^ (z >> 31)
-
-    assert mix(0) == 0xE220A8397B1DCDAF  # the published first output for seed 0
-    for seed, item in [(0, 0), (1234567, 3), (mask, 2**63 - 1)]:
-        found = random_order(np.array([seed], dtype=np.uint64), ints([item]))
-        assert int(found[0]) == mix(mix(seed) ^ mix((item + 0x9E3779B97F4A7C15) & mask))
-
-
-def test_a_seed_equal_to_its_item_is_no_special_case():
-    same = np.arange(1000)
-    assert len(np.unique(random_order(same.astype(np.uint64), same))) == 1000
-
-
 @pytest.mark.parametrize("n", [1, 2])
 def test_samples_are_roughly_uniform_over_seeds(n):
     trials, items = 6000, 4
     seeds = np.repeat(np.arange(trials, dtype=np.uint64), items)
     documents = np.tile(ints([3, 4, 5, 1000]), trials)
     groups = np.repeat(np.arange(trials), items)
-    chosen = choose(groups, random_order(seeds, documents), n)
+    chosen = choose(groups, random_numbers(seeds, documents), n)
     drawn = documents[chosen].reshape(trials, n)
     sets = Counter(map(tuple, drawn.tolist()))
     number = 4 if n == 1 else 6
@@ -127,7 +89,7 @@ def test_samples_are_roughly_uniform_over_seeds(n):
 
 def test_all_orders_of_three_items_are_about_equally_frequent():
     trials = 6000
-    numbers = random_order(np.repeat(np.arange(trials, dtype=np.uint64), 3), np.tile(ints([10, 11, 12]), trials))
+    numbers = random_numbers(np.repeat(np.arange(trials, dtype=np.uint64), 3), np.tile(ints([10, 11, 12]), trials))
     orders = Counter(map(tuple, np.argsort(numbers.reshape(trials, 3), axis=1).tolist()))
     assert len(orders) == 6
     assert max(abs(count - 1000) for count in orders.values()) < 4.5 * (6000 * (1 / 6) * (5 / 6)) ** 0.5
@@ -137,15 +99,15 @@ def test_no_elements_give_no_choice():
     assert choose(ints([]), None, 3).tolist() == []
     assert choose(ints([]), np.zeros(0, dtype=np.uint64), 3).tolist() == []
     assert choose_capped(ints([]), ints([]), 3, 1, {}).tolist() == []
-    assert random_order(np.zeros(0, dtype=np.uint64), ints([])).tolist() == []
+    assert random_numbers(np.zeros(0, dtype=np.uint64), ints([])).tolist() == []
 
 
 def drawn(distances, n, a, b, trials=6000):
     """Return how often each set of places was drawn over many seeds."""
     size = len(distances)
-    numbers = random_order(np.repeat(np.arange(trials, dtype=np.uint64), size), np.tile(np.arange(size), trials))
+    numbers = random_numbers(np.repeat(np.arange(trials, dtype=np.uint64), size), np.tile(np.arange(size), trials))
     groups = np.repeat(np.arange(trials), size)
-    chosen = choose(groups, ambiguity(np.tile(np.array(distances), trials), numbers, a, b), n)
+    chosen = choose(groups, simans_priority(np.tile(np.array(distances), trials), numbers, a, b), n)
     return Counter(map(tuple, (chosen % size).reshape(trials, n).tolist()))
 
 
@@ -157,13 +119,13 @@ def drawn(distances, n, a, b, trials=6000):
 )
 def test_ambiguity_is_the_double_loop(pairs, a, b):
     numbers = np.array([number for _, number in pairs], dtype=np.uint64)
-    found = ambiguity(np.array([distance for distance, _ in pairs], dtype=np.float64), numbers, a, b)
+    found = simans_priority(np.array([distance for distance, _ in pairs], dtype=np.float64), numbers, a, b)
     assert found.tolist() == pytest.approx([oracles.arrival(d, number, a, b) for d, number in pairs], rel=1e-12)
 
 
 def test_the_extremes_of_the_random_numbers_give_finite_priorities():
     numbers = np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64)
-    found = ambiguity(np.array([0.0, 1e30, -1e30, 0.0]), numbers, 1.0, 0.0)
+    found = simans_priority(np.array([0.0, 1e30, -1e30, 0.0]), numbers, 1.0, 0.0)
     assert np.isfinite(found).all()
     assert found.argmin() == 3
 
@@ -198,13 +160,13 @@ def test_a_steep_fall_takes_the_nearest_and_equal_distances_are_uniform():
 @given(groups_of, st.data())
 def test_ambiguity_does_not_depend_on_the_order_or_the_batch(groups, data):
     distance = np.array(data.draw(st.lists(st.floats(-9, 9), min_size=len(groups), max_size=len(groups))))
-    numbers = random_order(np.ones(len(groups), dtype=np.uint64), np.arange(len(groups)))
-    whole = ambiguity(distance, numbers, 0.5, 0.0)
+    numbers = random_numbers(np.ones(len(groups), dtype=np.uint64), np.arange(len(groups)))
+    whole = simans_priority(distance, numbers, 0.5, 0.0)
     order = ints(data.draw(st.permutations(range(len(groups)))))
-    np.testing.assert_array_equal(ambiguity(distance[order], numbers[order], 0.5, 0.0), whole[order])
+    np.testing.assert_array_equal(simans_priority(distance[order], numbers[order], 0.5, 0.0), whole[order])
     for place in range(len(groups)):
         one = slice(place, place + 1)
-        assert ambiguity(distance[one], numbers[one], 0.5, 0.0)[0] == whole[place]
+        assert simans_priority(distance[one], numbers[one], 0.5, 0.0)[0] == whole[place]
 
 
 @st.composite

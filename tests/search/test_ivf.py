@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.dots import dots, longest
+from hnmine.arrays.dots import dots, max_norm
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.config import IndexConfig
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
@@ -37,7 +37,7 @@ def listed(corpus, lists, seed):
     number = np.argmax(dots(corpus, centroids), axis=1)
     order = np.argsort(number, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=lists))])
-    return InvertedLists(centroids, starts, order, corpus[order], longest(corpus))
+    return InvertedLists(centroids, starts, order, corpus[order], max_norm(corpus))
 
 
 class Case(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.arrays.text_keys import copy_key
+from hnmine.arrays.text_hashes import copy_key
 from hnmine.commands.audit.mined import Mined, text_hashes
 from hnmine.config import Config
 from hnmine.errors import ConfigError, InputError, Problems, few

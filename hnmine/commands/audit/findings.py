@@ -13,6 +13,7 @@ TEXT = 300
 HUB_QUERIES, HUB_SHARE = 20, 0.02
 NEAR = 0.98
 TOLERANCE = 0.02
+LARGE_EFFECT, LARGEST_USUAL_EFFECT = 0.8, 2.5
 SAME_MODEL = 0.05
 
 Needs = Literal["", "scores", "qrels", "model", "model and scores"]
@@ -25,7 +26,7 @@ class Kind:
     Attributes:
         name: its name in audit.json.
         of: what is counted.
-        limit: share from which on it is a fault (above it); None where it is information only.
+        limit: share, or size of the effect, above which it is a fault; None where it is information only.
         meaning: what it is.
         advice: what to do.
         needs: what it cannot be measured without.
@@ -69,9 +70,10 @@ KINDS = (
     Kind("repeated_negative", "negatives", 0, "the same negative again in one example", "remove them"),
     Kind("hub", "documents", 0, f"negative of over {HUB_SHARE:.0%} of the queries, and of at least {HUB_QUERIES}",
          "limit how often a document may serve (emit.max_per_document)"),
-    Kind("length_bias", "negatives", 0.6, "negatives are longer, or shorter, than positives",
+    Kind("length_bias", "negatives", LARGE_EFFECT, "negatives are longer, or shorter, than positives",
          "mine from documents of the positives' kind: length gives the answer away"),
-    Kind("overlap_bias", "negatives", 0.8, "negatives share more words with the query, or fewer, than positives",
+    Kind("overlap_bias", "negatives", LARGEST_USUAL_EFFECT,
+         "negatives share more words with the query, or fewer, than positives",
          "mix kinds of retrieval: shared words give the answer away"),
     Kind("negative_of_other_rows", "negatives", None, "also a negative of another row of the same query",
          "normal where a query has several positives"),
@@ -89,14 +91,14 @@ class Hits:
         count: how many.
         total: of how many.
         examples: some of them for people, the worst first, at most `EXAMPLES`.
-        share: in place of count / total.
+        effect: Cohen's d, whose size is compared with the limit in place of the share.
         limit: in place of the kind's.
     """
 
     count: int
     total: int
     examples: list[dict[str, Any]]
-    share: float | None = None
+    effect: float | None = None
     limit: float | None = None
 
 
@@ -107,11 +109,13 @@ def finding(kind: Kind, hits: Hits | None) -> dict[str, Any]:
         needs = {"scores": "the files have no scores", "qrels": "no qrels were given", "model": "no model was given"}
         reason = needs.get(kind.needs, "no model was given, or the files have no scores")
         return out | {"count": None, "share": None, "fault": False, "reason": reason, "examples": []}
-    share = hits.share if hits.share is not None else hits.count / hits.total if hits.total else 0.0
+    share = hits.count / hits.total if hits.total else 0.0
+    measured = share if hits.effect is None else abs(hits.effect)
     limit = kind.limit if hits.limit is None else hits.limit
+    effect = {} if hits.effect is None else {"effect": hits.effect}
     return out | {
-        "count": hits.count, "total": hits.total, "share": share, "limit": limit,
-        "fault": limit is not None and share > limit, "examples": hits.examples,
+        "count": hits.count, "total": hits.total, "share": share, **effect, "limit": limit,
+        "fault": limit is not None and measured > limit, "examples": hits.examples,
     }  # fmt: skip
 
 

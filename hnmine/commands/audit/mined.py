@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.text_keys import copy_key
-from hnmine.science.sampling import random_order
+from hnmine.arrays.random_numbers import random_numbers
+from hnmine.arrays.text_hashes import copy_key
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ def text_hashes(texts: Sequence[str]) -> np.ndarray:
 
 def duplicate_rows(rows: Mined) -> np.ndarray:
     """Tell for each row whether an earlier one has the same anchor, positives and negatives; bool."""
-    total = random_order(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
+    total = random_numbers(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
     for salt, side in ((2, rows.positives), (3, rows.negatives)):
         lists = side.documents
         place = np.arange(len(lists.values)) - lists.offsets[:-1][lists.owners]
-        bits = random_order(lists.values.astype(np.uint64), 4 * place + salt)
+        bits = random_numbers(lists.values.astype(np.uint64), 4 * place + salt)
         summed = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
         # unsigned sums wrap round, and so does their difference: a list's sum comes out right
-        total += random_order(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
+        total += random_numbers(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
     first = np.unique(total, return_index=True)[1]
     out = np.ones(len(rows), dtype=bool)
     out[first] = False

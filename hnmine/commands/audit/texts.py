@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.groups import repeated
 from hnmine.commands.audit.findings import EXAMPLES, HUB_QUERIES, HUB_SHARE, Hits, cut, of_examples, of_negatives
 from hnmine.commands.audit.mined import Mined
-from hnmine.science.copies import repeats
 
 
 def among(groups: np.ndarray, values: np.ndarray, in_groups: np.ndarray, in_values: np.ndarray) -> np.ndarray:
@@ -76,10 +76,10 @@ def usual_number(lengths: np.ndarray) -> int:
 def _repeats(mined: Mined) -> dict[str, Hits]:
     lists = mined.negatives.documents
     key, real = mined.keys[1][lists.values], ~mined.empty[1][lists.values]
-    again = repeats(lists.owners, key.astype(np.uint64)) & real
+    again = repeated(lists.owners, key.astype(np.uint64)) & real
     elsewhere = np.zeros(len(key), dtype=bool)
     first = np.flatnonzero(~again & real)
-    elsewhere[first] = repeats(mined.asked[lists.owners[first]], key[first].astype(np.uint64))
+    elsewhere[first] = repeated(mined.asked[lists.owners[first]], key[first].astype(np.uint64))
     return {
         "repeated_negative": of_negatives(mined, again),
         "negative_of_other_rows": of_negatives(mined, elsewhere),
@@ -105,6 +105,6 @@ def served_queries(mined: Mined) -> tuple[np.ndarray, np.ndarray]:
     if not len(lists.values):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     key, query = mined.keys[1][lists.values], mined.asked[lists.owners]
-    fresh = ~repeats(query, key.astype(np.uint64))
+    fresh = ~repeated(query, key.astype(np.uint64))
     _, first, counts = np.unique(key[fresh], return_index=True, return_counts=True)
     return lists.values[fresh][first], counts

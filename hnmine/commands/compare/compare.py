@@ -15,7 +15,7 @@ from hnmine.commands.compare.mined_runs import is_run, read_run
 from hnmine.commands.compare.mined_set import MinedSet
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import agreement, jaccard, shift
-from hnmine.science.bootstrap import percentile_interval, resampled
+from hnmine.science.intervals import bootstrap_ratios, percentile_interval
 from hnmine.stages.report.quality import HEADLINE
 from hnmine.storage.paths import path_of
 
@@ -172,7 +172,7 @@ def _differences(base: MinedSet, other: MinedSet) -> dict[str, Any]:
         np.concatenate([base.run.parts[part][here], other.run.parts[part][there]], axis=1) for part in (0, 1)
     )
     width = len(HEADLINE)
-    draws = resampled(tops, bottoms, SEED)
+    draws = bootstrap_ratios(tops, bottoms, SEED)
     low, high = percentile_interval(draws[:, width:] - draws[:, :width])
     sums, counts = tops.sum(axis=0), bottoms.sum(axis=0)
     values = np.divide(sums, counts, out=np.full(2 * width, np.nan), where=counts > 0)

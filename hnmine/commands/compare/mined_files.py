@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hnmine.arrays.ordering import once_a_query
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.commands.audit.mined import Mined
 from hnmine.commands.audit.reading import Reader, mined_sources, read_shapes
 from hnmine.commands.compare.mined_set import MinedSet
@@ -41,7 +41,7 @@ def _as_set(name: str, rows: Mined) -> MinedSet:
     negatives, positives = rows.negatives.documents, rows.positives.documents
     real = ~no_document[negatives.values] & ~no_query[rows.anchors[negatives.owners]]
     owners, documents = query[negatives.owners[real]], negatives.values[real]
-    once = once_a_query(owners, doc_of[documents])
+    once = distinct_pairs(owners, doc_of[documents])
     owners, documents = owners[once], documents[once]
     scores = np.where(np.isfinite(rows.negatives.scores), rows.negatives.scores, np.nan)[real][once]
     right = ~no_document[positives.values]

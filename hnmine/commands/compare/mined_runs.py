@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ordering import once_a_query
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.compare.mined_set import Found, MinedSet, RunFacts
 from hnmine.errors import IncompleteStage, Problems
@@ -45,7 +45,7 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
     corpus, queries = Shards(folders["ingest"] / "corpus", CORPUS), Shards(folders["ingest"] / "queries", QUERIES)
     rows, scores = (Ragged.from_arrow(chosen.column(part)) for part in ("doc_rows", "scores"))
     owners = chosen.column("query_row").to_numpy()[rows.owners]
-    once = once_a_query(owners, rows.values)
+    once = distinct_pairs(owners, rows.values)
     documents, owners = rows.values[once], owners[once]
     ids = corpus.take(documents, ["doc_id", "text_key"])
     facts = RunFacts(

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
-from hnmine.science.random_rows import sample_rows
 from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.metadata_filter import MetadataFilter, plan_field_values, read_field_values

@@ -11,15 +11,15 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import random_numbers
 from hnmine.config import EmitConfig
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
 from hnmine.science.diversity import marginal_relevance
-from hnmine.science.ensembling import drawn_source, in_turn
-from hnmine.science.judged_first import judged_first
-from hnmine.science.sampling import ambiguity, choose, choose_capped, random_order, select_capped
-from hnmine.science.standardise import against
+from hnmine.science.ensembling import random_source, round_robin
+from hnmine.science.sampling import choose, choose_capped, judged_first, select_capped, simans_priority
+from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.verdicts import verdict_codes
 from hnmine.storage.schemas.base import conform
@@ -130,16 +130,16 @@ class Chooser:
         if self.config.choose not in ("random", "simans"):
             return self._drawn(batch, cells, kept, query_ids) if self.config.ensemble == "cross" else None
         at, groups = cells.candidate[kept], cells.anchor[kept]
-        numbers = random_order(anchor_seeds(self.seed, query_ids, cells.anchors)[groups], batch.candidates.values[at])
+        numbers = random_numbers(anchor_seeds(self.seed, query_ids, cells.anchors)[groups], batch.candidates.values[at])
         if self.config.choose == "random":
             return numbers
-        distance = against(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
-        return ambiguity(distance, numbers, self.config.simans_a, self.config.simans_b)
+        distance = background_z_scores(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
+        return simans_priority(distance, numbers, self.config.simans_a, self.config.simans_b)
 
     def _drawn(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
         """Return each kept cell's rank in the source that its anchor draws, 0 where that did not find it."""
         ranks = batch.source_ranks
-        source = drawn_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
+        source = random_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
         return np.asarray(ranks[cells.candidate[kept], source[cells.anchor[kept]]])
 
     def _pick_in_turn(
@@ -147,11 +147,11 @@ class Chooser:
     ) -> np.ndarray:
         cap = self.config.max_per_document
         if cap is None:
-            return in_turn(groups, ranks, n)
+            return round_robin(groups, ranks, n)
 
         def select(places: np.ndarray) -> np.ndarray:
             wanted = n if isinstance(n, int) else n[places]
-            return np.asarray(places[in_turn(groups[places], ranks[places], wanted)])
+            return np.asarray(places[round_robin(groups[places], ranks[places], wanted)])
 
         return select_capped(select, groups, documents, cap, self.used)
 
@@ -231,7 +231,7 @@ def anchor_seeds(seed: int, query_ids: list[str], anchors: Ragged) -> np.ndarray
     """Return a seed for each anchor, from the run's seed, the query's id and the anchor's place; uint64."""
     queries = np.array([_hash(f"{seed} {query_id}") for query_id in query_ids], dtype=np.uint64)
     place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-    return random_order(queries[anchors.owners], place)
+    return random_numbers(queries[anchors.owners], place)
 
 
 def _hash(text: str) -> int:

@@ -10,7 +10,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.random_documents import draw
+from hnmine.science.random_documents import draw_documents
 from hnmine.science.sampling import count_used, first_refused
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.emit.choose import anchor_seeds
@@ -134,10 +134,10 @@ class Filler:
     def _draw_allowed(
         self, seeds: np.ndarray, wanted: np.ndarray, of: tuple[Ragged, np.ndarray], free: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (anchor, document) as `draw` does, of the documents that the class of each anchor allows."""
+        """Return (anchor, document) as `draw_documents` does, of the documents that the class of each anchor allows."""
         barred, classes = of
         if self.where is None:
-            return draw(seeds, wanted, self.names, (barred.owners, barred.values), free)
+            return draw_documents(seeds, wanted, self.names, (barred.owners, barred.values), free)
         found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
         for number in np.unique(classes):
             own = np.flatnonzero(classes == number)
@@ -148,7 +148,7 @@ class Filler:
             there = (at < len(names)) & (names[np.minimum(at, len(names) - 1)] == kept.values) if len(names) else at < 0
             pairs = (kept.owners[there], at[there])
             open_rows = None if free is None else free[rows]
-            groups, places = draw(seeds[own], wanted[own], renamed.reshape(-1), pairs, open_rows)
+            groups, places = draw_documents(seeds[own], wanted[own], renamed.reshape(-1), pairs, open_rows)
             found.append((own[groups], rows[places]))
         groups, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(groups, kind="stable")
@@ -157,7 +157,7 @@ class Filler:
     def _draw(
         self, seeds: np.ndarray, wanted: np.ndarray, of: tuple[Ragged, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (anchor, document) as `draw` does, no document more often than the cap allows.
+        """Return (anchor, document) as `draw_documents` does, no document more often than the cap allows.
 
         Args:
             seeds: uint64, one an anchor.

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.threads import in_threads
-from hnmine.science.positive_percentile import standing, suspected
+from hnmine.science.positive_percentile import is_suspected, positive_percentile
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.report import BAD_POSITIVES
 from hnmine.storage.store import Shards
@@ -22,7 +22,7 @@ def positive_percentiles(batch: Batch) -> Ragged:
     """Return the percentile of each positive among its query's candidates that are no positives, float32 in [0, 1]."""
     others = batch.counted
     own = batch.positive_scores
-    return own.with_values(standing(own.values, own.owners, batch.scores[others], batch.owners[others]))
+    return own.with_values(positive_percentile(own.values, own.owners, batch.scores[others], batch.owners[others]))
 
 
 def is_emitted(table: pa.Table, config: Config) -> np.ndarray:
@@ -30,7 +30,7 @@ def is_emitted(table: pa.Table, config: Config) -> np.ndarray:
     percentiles = Ragged.from_arrow(table.column("positive_standing")).values
     if config.emit.bad_positives != "leave_out":
         return np.ones(len(percentiles), dtype=bool)
-    return ~suspected(percentiles, config.filter.bad_positive_quantile)
+    return ~is_suspected(percentiles, config.filter.bad_positive_quantile)
 
 
 def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
@@ -56,7 +56,7 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
         lists = Ragged.from_arrow(table.column("positive_standing"))
         emitted, down = is_emitted(table, config), config.emit.bad_positives == "down_weight"
         lost = int((np.bincount(lists.owners[emitted], minlength=len(lists)) == 0).sum())
-        weighted = int(suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
+        weighted = int(is_suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
         return int((~emitted).sum()), lost, weighted
 
     names = ("positives_left_out", "queries_left_out", "positives_down_weighted")
@@ -81,7 +81,7 @@ def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
 
 def _suspected(table: pa.Table, quantile: float) -> pa.Table:
     lists = {name: Ragged.from_arrow(table.column(name)) for name in _COLUMNS[2:]}
-    at = np.flatnonzero(suspected(lists["positive_standing"].values, quantile))
+    at = np.flatnonzero(is_suspected(lists["positive_standing"].values, quantile))
     owners = pa.array(lists["positive_rows"].owners[at])
     columns: dict[str, Any] = {
         "query_id": table.column("query_id").take(owners),

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.largest import most_of_each
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, list_maxima
 from hnmine.stages.rescore.rescored import TEACHER
 
 _BY_QUERY = ("background_mean", "background_std")
@@ -165,14 +164,14 @@ class Batch:
 
     def most(self, values: np.ndarray) -> np.ndarray:
         """Return the largest of each candidate's values, given one for each positive of its query."""
-        return most_of_each(values, self.candidates.lengths, self.positives.lengths)
+        return list_maxima(values, self.candidates.lengths, self.positives.lengths)
 
     def similarity_of(self, candidates: np.ndarray) -> np.ndarray:
         """Return `similarity` of some candidates (int64, positions in the batch) without computing all of them."""
         widths = self.positives.lengths[self.owners[candidates]]
         starts = np.cumsum(widths) - widths
         at = np.repeat(self.first_pairs(candidates) - starts, widths) + np.arange(int(widths.sum()))
-        return most_of_each(self.similarities[at], np.ones(len(candidates), dtype=np.int64), widths)
+        return list_maxima(self.similarities[at], np.ones(len(candidates), dtype=np.int64), widths)
 
     def first_pairs(self, candidates: np.ndarray) -> np.ndarray:
         """Return the position in `similarities` of each candidate's first value (int64, positions in the batch)."""

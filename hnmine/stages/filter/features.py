@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.science.standardise import against, within
+from hnmine.science.z_scores import background_z_scores, group_z_scores
 from hnmine.stages.filter.candidates import Batch, Cells
 
 _PARTS: dict[str, tuple[str, int]] = {
@@ -53,15 +53,16 @@ def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
         np.minimum.at(least, batch.owners[counted], values[counted])
         floor = np.where(np.isinf(least), -np.inf, least)[batch.owners]
         values = np.where(batch.listed, values, np.maximum(values, floor))
-    return np.asarray(within(values, batch.owners, counted, len(batch)))
+    return np.asarray(group_z_scores(values, batch.owners, counted, len(batch)))
 
 
 def _measures(batch: Batch) -> dict[str, np.ndarray]:
     """Return the measures that features consist of by name, one value a candidate, float64 or float32."""
     owners = batch.owners
     place = batch.positives.places(owners)
-    spread = against(batch.similarities, batch.positive_background_mean[place], batch.positive_background_std[place])
-    score = against(batch.scores, batch.background_mean[owners], batch.background_std[owners])
+    mean, std = batch.positive_background_mean[place], batch.positive_background_std[place]
+    spread = background_z_scores(batch.similarities, mean, std)
+    score = background_z_scores(batch.scores, batch.background_mean[owners], batch.background_std[owners])
     in_list = (
         _in_list(batch, batch.scores), _in_list(batch, batch.similarity),
         _in_list(batch, batch.query_overlaps), _in_list(batch, batch.overlap),
@@ -90,7 +91,7 @@ def _named(
 def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
     """Return each anchor score in deviations of its query's background, float64."""
     query = cells.anchors.owners
-    return against(cells.anchors.values, batch.background_mean[query], batch.background_std[query])
+    return background_z_scores(cells.anchors.values, batch.background_mean[query], batch.background_std[query])
 
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:

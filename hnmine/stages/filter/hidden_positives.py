@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.arrays.ordering import count_before
+from hnmine.arrays.groups import count_before
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_share
 from hnmine.config import Config, FilterConfig
 from hnmine.science.hidden_positives import pick_known
-from hnmine.science.random_rows import sample_share
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import Scorer, TextKeys, Verdicts, check_codes, give_verdicts

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
 from hnmine.science.anchors import reduce_anchor
-from hnmine.science.copies import repeats
 from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import two_sided
@@ -90,7 +90,7 @@ def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
 def _reduce(scores: Ragged, config: FilterConfig) -> Ragged:
     if config.anchor == "each":
         return scores
-    reduced = reduce_anchor(scores.values, scores.offsets, config.anchor, config.anchor_quantile)
+    reduced = reduce_anchor(scores, config.anchor, config.anchor_quantile)
     return Ragged(reduced, np.arange(len(scores) + 1, dtype=np.int64))
 
 
@@ -171,7 +171,7 @@ def give_verdicts(
     if shared.any():
         kept = np.flatnonzero((codes == CODES[KEEP]) & shared[cells.candidate])
         documents = batch.candidates.values[cells.candidate[kept]]
-        codes[kept[repeats(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
+        codes[kept[repeated(cells.anchor[kept], keys.documents[documents])]] = CODES["copy_of_negative"]
     return Verdicts(cells, codes, probabilities)
 
 

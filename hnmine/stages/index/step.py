@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config import Config, IndexConfig
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
-from hnmine.science.random_rows import sample_rows
 from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
 from hnmine.search.search_plan import choose_index, choose_lists
 from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage

@@ -14,9 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.text_hashes import Hashes, hash_texts
-from hnmine.arrays.text_keys import same_text_key
-from hnmine.arrays.words import BUCKETS
+from hnmine.arrays.text_hashes import BUCKETS, TextHashes, hash_texts, same_text_key
 from hnmine.config import Config
 from hnmine.errors import HnmineError, InputError, Problems, few
 from hnmine.readers.answers import RELEVANT, UNSURE, Answer
@@ -222,7 +220,7 @@ def _process(context: RunContext, item: Item, tick: Tick) -> pa.Table:
         raise
 
 
-def _terms(hashes: Hashes) -> pa.Array:
+def _terms(hashes: TextHashes) -> pa.Array:
     return Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
 
 

@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.histogram import counts
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_stable
 from hnmine.runtime.stage import RunContext
-from hnmine.science.effect_size import effect_size
-from hnmine.science.lexical import coverage
-from hnmine.science.random_rows import sample_stable
+from hnmine.science.effect_size import cohens_d
+from hnmine.science.lexical import word_coverage
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.hidden_positives import MOST_QUERIES
 from hnmine.stages.report.negatives import Negatives
@@ -63,7 +63,7 @@ def overlaps_of(words: CorpusWords, queries: Shards, positives: Ragged, rows: np
     shared = pairs.contains(terms.owners, terms.values.astype(np.int64))
     weight = np.bincount(terms.owners[shared], weights=words.idf[terms.values[shared]], minlength=len(own.values))
     total = np.bincount(pairs.owners, weights=words.idf[pairs.values], minlength=len(own.values))
-    return coverage(weight, total)
+    return word_coverage(weight, total)
 
 
 def _length(positive: np.ndarray, negative: np.ndarray) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _length(positive: np.ndarray, negative: np.ndarray) -> dict[str, Any]:
     edges = np.unique(np.geomspace(low, max(high, 1.5 * low), LENGTH_BINS + 1).round())
     return {
         **_means(series, np.median),
-        "effect": effect_size(np.log1p(negative), np.log1p(positive)),
+        "effect": cohens_d(np.log1p(negative), np.log1p(positive)),
         "histogram": {"edges": edges.tolist()}
         | {name: counts(values, edges).tolist() for name, values in series.items()},
     }
@@ -86,7 +86,7 @@ def _overlap(positive: np.ndarray, negative: np.ndarray) -> dict[str, Any]:
     clipped = {name: counts(np.clip(values, 0, 1), edges).tolist() for name, values in series.items()}
     return {
         **_means(series, np.mean),
-        "effect": effect_size(negative, positive),
+        "effect": cohens_d(negative, positive),
         "histogram": {"edges": edges.tolist()} | clipped,
     }
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.bootstrap import basic_interval
-from hnmine.science.random_rows import sample_rows
-from hnmine.science.recall import KNOWN, NOWHERE, Ranking
+from hnmine.science.intervals import basic_interval
+from hnmine.science.recall_estimate import KNOWN, NOWHERE, Ranking
 from hnmine.search.dense_search import DenseSearch
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.embed.selection import Selection, read_selection

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.words import bucket, words
+from hnmine.arrays.text_hashes import bucket, words
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.source_labels import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT

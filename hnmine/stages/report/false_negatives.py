@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.calibration import calibration_error, reliability
-from hnmine.science.hidden_positives import wilson
+from hnmine.science.intervals import wilson_interval
 from hnmine.stages.emit.choose import Chooser, Vectors, teacher_vectors
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, set_threshold
 from hnmine.stages.filter.candidates import Cells
@@ -183,7 +183,7 @@ class Tally:
             "chosen": self.chosen,
             "hidden": self.hidden,
             "rate": self.hidden / some,
-            "interval": list(wilson(self.hidden, self.chosen)),
+            "interval": list(wilson_interval(self.hidden, self.chosen)),
             "hardness": _exact_sum(self.hardness) / some,
             "score": _exact_sum(self.score) / some,
             "fill": self.chosen / max(1, n * self.anchors),
@@ -204,7 +204,7 @@ class Tally:
             return counts | {"rate": None, "reason": "qrels judge no negatives of these queries"}
         if not trials:
             return counts | {"rate": None, "reason": "nothing that was chosen is judged"}
-        return counts | {"rate": self.hidden / trials, "interval": list(wilson(self.hidden, trials))}
+        return counts | {"rate": self.hidden / trials, "interval": list(wilson_interval(self.hidden, trials))}
 
 
 def _exact_sum(parts: list[np.ndarray]) -> float:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.science.bootstrap import percentile_interval, resampled
 from hnmine.science.eci import capacity, eci, hardness, safety
+from hnmine.science.intervals import bootstrap_ratios, percentile_interval
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import Shards
@@ -147,6 +147,6 @@ def intervals(top: np.ndarray, bottom: np.ndarray, seed: int) -> dict[str, list[
         bottom: denominators, likewise.
         seed: of the resamples.
     """
-    low, high = percentile_interval(resampled(top, bottom, seed))
+    low, high = percentile_interval(bootstrap_ratios(top, bottom, seed))
     ends = zip(HEADLINE, low, high, strict=True)
     return {name: None if np.isnan(a) else [float(a), float(b)] for name, a, b in ends}

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import first_n
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import random_pairs
 from hnmine.config import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
 from hnmine.models.model_files import fingerprint
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
-from hnmine.science.percentiles import random_pairs
-from hnmine.science.sampling import first_of_each
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
@@ -93,7 +93,7 @@ def best_candidates(candidates: Ragged, positives: Ragged, top_n: int) -> np.nda
     positive = positives.contains(candidates.owners, candidates.values)
     others = np.flatnonzero(~positive)
     asked = positive.copy()
-    asked[others[first_of_each(candidates.owners[others], top_n)]] = True
+    asked[others[first_n(candidates.owners[others], top_n)]] = True
     return asked
 
 

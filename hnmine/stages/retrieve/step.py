@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import dots, indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config import Config, TeacherTable
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import run_concurrently
 from hnmine.science.background import background
-from hnmine.science.random_rows import sample_rows
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns
 from hnmine.search.dense_search import DenseSearch, StoredKeys

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.dots import pair_dots, unit
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import random_numbers
 from hnmine.config import EmitConfig
 from hnmine.science import sampling
-from hnmine.science.judged_first import judged_first
-from hnmine.science.sampling import random_order
+from hnmine.science.sampling import judged_first
 from hnmine.stages.emit.choose import Chooser, anchor_seeds, cells_of, spans
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -253,7 +253,8 @@ def test_simans_is_the_double_loop_in_standard_deviations_of_the_background(worl
     found, anchor = choose(how, world.table(), lambda d: True), 0
     for query, lists in zip(world.queries, found, strict=True):
         for positions, positive in zip(lists, query.positive_scores, strict=True):
-            numbers = random_order(np.full(len(query.candidates), seeds[anchor]), np.array(query.candidates, np.int64))
+            rows = np.array(query.candidates, np.int64)
+            numbers = random_numbers(np.full(len(rows), seeds[anchor]), rows)
             times = [
                 oracles.arrival((s - positive) / float(np.float32(0.1)), number, a, b)
                 for s, number in zip(query.scores, numbers, strict=True)

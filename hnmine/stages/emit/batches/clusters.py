@@ -3,7 +3,7 @@
 import numpy as np
 
 from hnmine.arrays.dots import dots, unit
-from hnmine.science.batch_packing import chain
+from hnmine.science.batch_packing import nearest_neighbour_tour
 
 # More points than this for a centroid change it little and take longer.
 POINTS, ROUNDS = 64, 10
@@ -50,5 +50,5 @@ def clusters(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     finally:
         faiss.omp_set_num_threads(threads)
     place, centroids = np.empty(count, dtype=np.int64), np.asarray(model.centroids)
-    place[chain(dots(centroids, centroids))] = np.arange(count)
+    place[nearest_neighbour_tour(dots(centroids, centroids))] = np.arange(count)
     return np.asarray(place[nearest[:, 0]])

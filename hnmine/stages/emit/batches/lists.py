@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
-from hnmine.science.standardise import moments
+from hnmine.science.z_scores import group_moments
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import IN_LIST
 from hnmine.stages.filter.inputs import slices
@@ -50,7 +50,7 @@ class Lists:
     def of(cls, batch: Batch, config: FilterConfig) -> "Lists":
         """Return what is known of the queries of a batch."""
         values = [getattr(batch, name).astype(np.float64) for name in IN_LIST]
-        found = [moments(one, batch.owners, batch.counted, len(batch)) for one in values]
+        found = [group_moments(one, batch.owners, batch.counted, len(batch)) for one in values]
         least = np.full((len(batch), len(values)), np.inf)
         at = batch.counted
         for number, one in enumerate(values):

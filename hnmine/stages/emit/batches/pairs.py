@@ -11,7 +11,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
 from hnmine.science.batch_packing import conflicts
 from hnmine.science.margins import below
-from hnmine.science.standardise import against
+from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.emit.batches.lists import Lists
 from hnmine.stages.emit.batches.shared_words import SharedWords
 from hnmine.stages.filter.calibration import Calibration
@@ -249,7 +249,7 @@ class _Group:
         queries, corpus = pairs.texts
         mean, std = lists.background[self.rows].T.astype(np.float64)[:, :, None]
         spread = lists.positive_background[lists.positives.places(self.rows)].T[:, :, None]
-        similarity = np.maximum.reduceat(against(self.cosines, *spread), self.starts, axis=0)
+        similarity = np.maximum.reduceat(background_z_scores(self.cosines, *spread), self.starts, axis=0)
         shared = SharedWords(corpus.words.take(self.at), pairs.idf)
         of_query = shared.coverage(queries.words.take(queries.at(self.rows)))
         with_positives = np.maximum.reduceat(
@@ -257,11 +257,12 @@ class _Group:
         )
         found = (self.scores, self.similarity, of_query, with_positives)
         z = tuple(self.in_list(number, values) for number, values in enumerate(found))
-        own = against(anchors, *(part[query, 0] for part in (mean, std)))
+        own = background_z_scores(anchors, *(part[query, 0] for part in (mean, std)))
         flat = [
             matrix[query].ravel()
             for matrix in (
-                against(self.scores, mean, std), similarity, lists.ranks(self.rows, self.scores), *found[2:], *z
+                background_z_scores(self.scores, mean, std), similarity,
+                lists.ranks(self.rows, self.scores), *found[2:], *z
             )
         ]  # fmt: skip
         evidence = assemble_features(

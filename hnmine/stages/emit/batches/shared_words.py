@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.science.lexical import coverage, overlap
+from hnmine.science.lexical import weighted_jaccard, word_coverage
 
 
 class SharedWords:
@@ -25,11 +25,11 @@ class SharedWords:
     def coverage(self, texts: Ragged) -> np.ndarray:
         """Return the share of each text's word weight that each document holds, float64, shape (texts, documents)."""
         wanted = np.broadcast_to(self._weights(texts)[:, None], (len(texts), len(self._totals)))
-        return coverage(self._shared(texts), wanted)
+        return word_coverage(self._shared(texts), wanted)
 
     def overlap(self, texts: Ragged) -> np.ndarray:
         """Return the weighted overlap of each text with each document, float64, shape (texts, documents)."""
-        return overlap(self._shared(texts), self._totals[None, :], self._weights(texts)[:, None])
+        return weighted_jaccard(self._shared(texts), self._totals[None, :], self._weights(texts)[:, None])
 
     def _weights(self, texts: Ragged) -> np.ndarray:
         return np.bincount(texts.owners, weights=self._idf[texts.values], minlength=len(texts))

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots
+from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick
-from hnmine.science.batch_packing import others_mean, turns
+from hnmine.science.batch_packing import off_diagonal_mean
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.clusters import clusters, target_size
 from hnmine.stages.emit.batches.lists import Lists, column_of, rejected_candidates
@@ -227,7 +228,7 @@ def _order(state: _State, query: np.ndarray, document: np.ndarray) -> np.ndarray
     texts = (f"{state.query_ids[q]} {state.doc_ids[d]}" for q, d in zip(query, document, strict=True))
     order = np.argsort(_numbers(seed, texts), kind="stable")
     first = _numbers(seed, state.query_ids).astype(np.float64) / 2.0**64
-    share = (turns(query[order]) + first[query[order]]) / np.bincount(query)[query[order]]
+    share = (rank_in_group(query[order]) + first[query[order]]) / np.bincount(query)[query[order]]
     return np.asarray(order[np.argsort(share, kind="stable")])
 
 
@@ -265,7 +266,7 @@ def _scores(batch: np.ndarray, queries: Pointed, documents: Pointed) -> np.ndarr
     order = np.argsort(batch, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(batch[order])) + 1):
         own = dots(queries[0][queries[1][members]], documents[0][documents[1][members]])
-        found[members] = others_mean(own)
+        found[members] = off_diagonal_mean(own)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ordering import once_a_query
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.runtime.stage import RunContext
@@ -181,7 +181,7 @@ class Earlier:
         which, rows = own.owners[fits], own.values[fits]
         owners = np.repeat(which, self.documents.lengths[rows])
         negatives = self.documents.places(rows)
-        once = once_a_query(owners, self.documents.values[negatives])
+        once = distinct_pairs(owners, self.documents.values[negatives])
         owners, negatives = owners[once], negatives[once]
         lists = Ragged.from_lengths(self.documents.values[negatives], np.bincount(owners, minlength=len(own)))
         return lists, negatives, np.bincount(which, minlength=len(own)) > 0

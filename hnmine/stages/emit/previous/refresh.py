@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext, Tick
-from hnmine.science.copies import repeats
 from hnmine.science.eci import hardness
-from hnmine.science.refresh import easy, staying
+from hnmine.science.refresh import best_kept, is_easy
 from hnmine.science.sampling import count_used
 from hnmine.stages.emit.previous.previous_run import NEGATIVES_FILE, Earlier
 from hnmine.stages.emit.previous.unretrieved import Outside, Verdicts, kept
@@ -69,7 +69,7 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
     config = outside.state.config.previous
     assert config is not None
     barred = ~outside.allows(batch.query_rows[queries], rows.values)
-    found_easy = easy(scores, earlier.first_scores[which], config.easy_ratio, config.easy_below)
+    found_easy = is_easy(scores, earlier.first_scores[which], config.easy_ratio, config.easy_below)
     # the number in FATES: the first that holds
     fates = np.select([earlier.random[which], barred, ~kept(said.codes), found_easy], [0, 1, 2, 3], 4)
     twice = _repeated(rows, scores, fates == FATES.index("hard"), outside.state.documents)
@@ -126,7 +126,7 @@ def _repeated(rows: Ragged, scores: np.ndarray, hard: np.ndarray, texts: np.ndar
     """Return which hard negatives (places in the rows' values) have the text of one in their row that scores higher."""
     at = np.flatnonzero(hard)
     order = at[np.lexsort((rows.values[at], -scores[at], rows.owners[at]))]
-    return np.asarray(order[repeats(rows.owners[order], texts[rows.values[order]])])
+    return np.asarray(order[repeated(rows.owners[order], texts[rows.values[order]])])
 
 
 def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
@@ -144,7 +144,7 @@ def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
     scores = Ragged.from_arrow(table.column("scores")).values
     limit = None if cap is None else (cap, dict[int, int]())
     stays = np.zeros(len(documents.values), dtype=bool)
-    stays[at[staying(groups, documents.values[at], scores[at], room[groups], limit)]] = True
+    stays[at[best_kept(groups, documents.values[at], scores[at], room[groups], limit)]] = True
     number = PREVIOUS.get_field_index("stays")
     return table.set_column(number, PREVIOUS.field(number), documents.with_values(stays).to_arrow(pa.bool_()))
 

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
+from hnmine.arrays.groups import rank_in_group
 from hnmine.config import EmitConfig
-from hnmine.science.batch_packing import chain, conflicts, first_fit, others_mean, turns
+from hnmine.science.batch_packing import conflicts, first_fit, nearest_neighbour_tour, off_diagonal_mean
 from hnmine.stages.emit.batches.packing import pack
 from hnmine.stages.emit.batches.sampler import row_batches
 from tests.pipeline.helpers import emitted, table
@@ -67,10 +68,10 @@ def test_packing_places_every_example_once_and_no_conflict_together(conflict, si
 
 
 def test_small_functions():
-    assert chain(np.array([[1.0, 0.1, 0.9], [0.1, 1.0, 0.2], [0.9, 0.2, 1.0]])).tolist() == [0, 2, 1]
-    assert turns(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
-    assert others_mean(np.array([[9.0, 1, 2], [3, 9, 5], [1, 1, 9]])).tolist() == [1.5, 4, 1]
-    assert np.isnan(others_mean(np.ones((1, 1)))).all()
+    assert nearest_neighbour_tour(np.array([[1.0, 0.1, 0.9], [0.1, 1.0, 0.2], [0.9, 0.2, 1.0]])).tolist() == [0, 2, 1]
+    assert rank_in_group(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
+    assert off_diagonal_mean(np.array([[9.0, 1, 2], [3, 9, 5], [1, 1, 9]])).tolist() == [1.5, 4, 1]
+    assert np.isnan(off_diagonal_mean(np.ones((1, 1)))).all()
 
 
 def test_rows_of_batches():

@@ -5,7 +5,7 @@ import pytest
 
 from hnmine import run
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.words import terms
+from hnmine.arrays.text_hashes import terms
 from hnmine.config import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords

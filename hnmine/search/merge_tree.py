@@ -1,7 +1,7 @@
-"""Searching a corpus in parts: how it is cut, and the tree in which what the parts found is merged.
+"""Spans of rows that a corpus is searched in, and the tree in which the results of the spans are merged.
 
-The k best of a corpus are among the k best of its parts (see `hnmine.arrays.topk`), so any cut and any tree give the
-same result; these keep parts equally large and the tree as low as its fan-in allows.
+The k best of a corpus are among the k best of its parts (see `hnmine.arrays.topk`), so every partition and every tree
+give the same result. These keep the parts equally large, and the tree as low as its fan-in allows.
 """
 
 from itertools import pairwise
@@ -11,14 +11,14 @@ Span = tuple[int, int]
 
 
 def even_spans(rows: int, parts: int) -> list[Span]:
-    """Return consecutive spans over all rows, span i from floor(i rows / n) on: their sizes differ by one at most.
+    """Cut rows into n consecutive spans whose sizes differ by at most one; span i begins at floor(i rows / n).
 
     Args:
         rows: of the corpus, at least 0.
-        parts: how many are wanted (n), at least 1; of fewer rows each is a part, and of none there is one empty span.
+        parts: n, at least 1. Fewer rows than parts give one span a row; no rows give one empty span.
 
     Raises:
-        ValueError: fewer than one part is wanted.
+        ValueError: `parts` is below 1.
     """
     if parts < 1:
         raise ValueError(f"{parts} parts")
@@ -28,10 +28,10 @@ def even_spans(rows: int, parts: int) -> list[Span]:
 
 
 def tree_levels(leaves: list[Span], fan_in: int) -> list[list[Span]]:
-    """Return the spans of each level of a merge tree, the leaves first, the whole alone last.
+    """Return the spans of each level of a merge tree, from the leaves to the root.
 
-    A level of n spans is joined to ceil(n / fan_in) spans of about as many neighbours each; so every node but a leaf
-    has two children at least where the fan-in is 3 or more, and no span stands in the tree twice.
+    The n spans of a level are joined to ceil(n / fan_in) spans of about equally many neighbours. With a fan-in of 3 or
+    more, every node but a leaf has at least two children, so no span occurs twice.
 
     Args:
         leaves: consecutive spans, at least one.
@@ -50,5 +50,5 @@ def tree_levels(leaves: list[Span], fan_in: int) -> list[list[Span]]:
 
 
 def children(parent: Span, below: list[Span]) -> list[Span]:
-    """Return the spans of the level below that make up a span, in their order."""
+    """Return the spans of the level below that a span is joined from, in their order."""
     return [span for span in below if parent[0] <= span[0] and span[1] <= parent[1]]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.quantising import LIMIT, lost, product_error, step_for, to_bytes
+from hnmine.arrays.quantisation import LIMIT, product_error, rounding_loss, step_for, to_bytes
 from tests.strategies import quick
 
 
@@ -22,7 +22,7 @@ def test_zeros_stay_zeros():
     zeros = np.zeros((2, 3), dtype=np.float32)
     assert step_for(0.0) == 1
     assert not to_bytes(zeros, step_for(0.0)).any()
-    assert lost(zeros, to_bytes(zeros, step_for(0.0)), step_for(0.0)).tolist() == [0, 0]
+    assert rounding_loss(zeros, to_bytes(zeros, step_for(0.0)), step_for(0.0)).tolist() == [0, 0]
 
 
 @quick
@@ -35,7 +35,7 @@ def test_no_number_is_off_by_more_than_half_a_step(rows, dim, seed):
     assert (np.abs(found - numbers * step) <= step * 0.5001).all()
     by_hand = [sum(float(x - n * s) ** 2 for x, n in zip(row, b, strict=True)) ** 0.5
                for row, b, s in zip(found.astype(float), numbers, step[:, 0].astype(float), strict=True)]  # fmt: skip
-    np.testing.assert_allclose(lost(found, numbers, step), by_hand, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(rounding_loss(found, numbers, step), by_hand, rtol=1e-3, atol=1e-5)
 
 
 @quick
@@ -45,9 +45,8 @@ def test_no_product_is_further_off_than_the_bound(rows, asked, dim, seed):
     one, own = step_for(np.abs(documents).max()), step_for(np.abs(queries).max(axis=1, keepdims=True))
     left, right = to_bytes(queries, own), to_bytes(documents, one)
     lengths = np.linalg.norm(documents, axis=1).max()
-    bound = product_error(
-        lost(queries, left, own), np.linalg.norm(queries, axis=1), lost(documents, right, one).max(), lengths
-    )
+    lost = rounding_loss(documents, right, one).max()
+    bound = product_error(rounding_loss(queries, left, own), np.linalg.norm(queries, axis=1), lost, lengths)
     for i, query in enumerate(queries.astype(float)):
         for j, document in enumerate(documents.astype(float)):
             rounded = sum(int(a) * int(b) for a, b in zip(left[i], right[j], strict=True)) * float(own[i, 0] * one)

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science import bootstrap
-from hnmine.science.bootstrap import basic_interval, percentile_interval, resampled
-from hnmine.science.sampling import random_order
+from hnmine.arrays.random_numbers import random_numbers
+from hnmine.science import intervals
+from hnmine.science.intervals import basic_interval, bootstrap_ratios, percentile_interval, wilson_interval
 from tests import oracles
 from tests.strategies import quick
 
@@ -14,15 +14,15 @@ rows = st.lists(st.tuples(st.floats(-2, 2), st.sampled_from([0.0, 1.0, 3.0])), m
 
 def draws(n, seed, resamples):
     """Return which rows each resample draws: numbers of its own seed and of the place drawn."""
-    seeds = random_order(np.full(resamples, seed, dtype=np.uint64), np.arange(resamples))
-    return [(random_order(np.full(n, own), np.arange(n)) % np.uint64(n)).tolist() for own in seeds]
+    seeds = random_numbers(np.full(resamples, seed, dtype=np.uint64), np.arange(resamples))
+    return [(random_numbers(np.full(n, own), np.arange(n)) % np.uint64(n)).tolist() for own in seeds]
 
 
 @quick
 @given(rows, st.integers(0, 5))
 def test_it_is_the_double_loop(values, seed):
     top, bottom = np.array(values).T
-    found = resampled(top[:, None], bottom[:, None], seed, 20)[:, 0]
+    found = bootstrap_ratios(top[:, None], bottom[:, None], seed, 20)[:, 0]
     expected = oracles.bootstrap(top.tolist(), bottom.tolist(), draws(len(values), seed, 20))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
@@ -31,7 +31,7 @@ def test_it_is_the_double_loop(values, seed):
 @given(rows, st.floats(-1, 1))
 def test_columns_share_their_resamples_so_differences_are_paired(values, shift):
     top = np.array(values)[:, :1]
-    both = resampled(np.concatenate([top, top + shift], axis=1), np.ones((len(values), 2)), 0, 50)
+    both = bootstrap_ratios(np.concatenate([top, top + shift], axis=1), np.ones((len(values), 2)), 0, 50)
     np.testing.assert_allclose(both[:, 1] - both[:, 0], shift, atol=1e-12)
 
 
@@ -39,24 +39,24 @@ def test_columns_share_their_resamples_so_differences_are_paired(values, shift):
 @given(rows, st.integers(1, 40))
 def test_how_many_are_drawn_at_a_time_changes_no_bit(values, width):
     top, bottom = (column[:, None] for column in np.array(values).T)
-    whole = resampled(top, bottom, 3, 30)
+    whole = bootstrap_ratios(top, bottom, 3, 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "_AT_ONCE", width)
-        np.testing.assert_array_equal(resampled(top, bottom, 3, 30), whole)
+        patch.setattr(intervals, "_AT_ONCE", width)
+        np.testing.assert_array_equal(bootstrap_ratios(top, bottom, 3, 30), whole)
 
 
 def test_another_seed_draws_anew_and_the_same_seed_the_same():
     top, ones = np.arange(50.0)[:, None], np.ones((50, 1))
-    np.testing.assert_array_equal(resampled(top, ones, 1), resampled(top, ones, 1))
-    assert (resampled(top, ones, 1) != resampled(top, ones, 2)).mean() > 0.9
-    assert resampled(top, ones, -1, 3).shape == (3, 1)
+    np.testing.assert_array_equal(bootstrap_ratios(top, ones, 1), bootstrap_ratios(top, ones, 1))
+    assert (bootstrap_ratios(top, ones, 1) != bootstrap_ratios(top, ones, 2)).mean() > 0.9
+    assert bootstrap_ratios(top, ones, -1, 3).shape == (3, 1)
 
 
 def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
     random = np.random.default_rng(0)
     samples = random.exponential(size=(300, 60))
     low, high = zip(
-        *(percentile_interval(resampled(s[:, None], np.ones((60, 1)), i, 300)) for i, s in enumerate(samples)),
+        *(percentile_interval(bootstrap_ratios(s[:, None], np.ones((60, 1)), i, 300)) for i, s in enumerate(samples)),
         strict=True,
     )
     inside = (np.concatenate(low) <= 1) & (np.concatenate(high) >= 1)
@@ -65,19 +65,19 @@ def test_the_interval_holds_the_true_mean_about_as_often_as_it_says():
 
 def test_its_width_is_that_of_the_normal_interval_for_a_mean_of_many():
     values = np.random.default_rng(1).normal(size=(4000, 1))
-    low, high = percentile_interval(resampled(values, np.ones((4000, 1)), 0))
+    low, high = percentile_interval(bootstrap_ratios(values, np.ones((4000, 1)), 0))
     assert (high - low)[0] == pytest.approx(2 * 1.96 * values.std() / np.sqrt(4000), rel=0.08)
 
 
 def test_what_cannot_be_measured_is_nan():
-    assert np.isnan(resampled(np.zeros((0, 2)), np.zeros((0, 2)), 0, 5)).all()
-    found = resampled(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 0]]), 0, 200)
+    assert np.isnan(bootstrap_ratios(np.zeros((0, 2)), np.zeros((0, 2)), 0, 5)).all()
+    found = bootstrap_ratios(np.ones((3, 2)), np.array([[1.0, 0], [0, 0], [0, 0]]), 0, 200)
     assert np.isnan(found[:, 1]).all()
     assert 0 < np.isnan(found[:, 0]).sum() < 200
     low, high = percentile_interval(found)
     assert np.isnan(low[1])
     assert low[0] <= 1 <= high[0]  # of the resamples that drew the one query that counts
-    one = percentile_interval(resampled(np.array([[0.3]]), np.ones((1, 1)), 0))
+    one = percentile_interval(bootstrap_ratios(np.array([[0.3]]), np.ones((1, 1)), 0))
     assert [float(one[0][0]), float(one[1][0])] == [0.3, 0.3]
 
 
@@ -98,22 +98,62 @@ def test_many_rows_are_drawn_in_groups_with_the_spread_of_all(monkeypatch):
     random = np.random.default_rng(2)
     bottom = random.integers(0, 3, size=(5000, 2)).astype(float)
     top = bottom * random.exponential(size=(5000, 2))
-    plain = resampled(top, bottom, 0)
-    monkeypatch.setattr(bootstrap, "GROUPS", 500)
-    grouped = resampled(top, bottom, 0)
+    plain = bootstrap_ratios(top, bottom, 0)
+    monkeypatch.setattr(intervals, "GROUPS", 500)
+    grouped = bootstrap_ratios(top, bottom, 0)
     np.testing.assert_allclose(grouped.std(axis=0), plain.std(axis=0), rtol=0.15)
     np.testing.assert_allclose(grouped.mean(axis=0), top.sum(axis=0) / bottom.sum(axis=0), rtol=0.005)
     # rows that stand in an order of their own, as queries of one kind after another, are spread over the groups
     order = np.argsort(top[:, 0])
-    np.testing.assert_allclose(resampled(top[order], bottom[order], 0)[:, 0].std(), plain[:, 0].std(), rtol=0.15)
+    np.testing.assert_allclose(bootstrap_ratios(top[order], bottom[order], 0)[:, 0].std(), plain[:, 0].std(), rtol=0.15)
 
 
 def test_every_row_is_in_one_group(monkeypatch):
-    monkeypatch.setattr(bootstrap, "GROUPS", 7)
+    monkeypatch.setattr(intervals, "GROUPS", 7)
     for n in (14, 15, 20, 101):
         parts = np.eye(n)
-        found = bootstrap._grouped(parts, 3)
+        found = intervals._grouped(parts, 3)
         assert found.shape == (n, 7)
         assert (found.sum(axis=1) == 1).all()
         assert set(found.sum(axis=0)) <= {n // 7, n // 7 + 1}
-    assert bootstrap._grouped(np.eye(13), 3).shape == (13, 13)
+    assert intervals._grouped(np.eye(13), 3).shape == (13, 13)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (1, 100, 0.0018, 0.0545)],
+)
+def test_wilson_is_the_published_interval(hits, trials, low, high):
+    assert wilson_interval(hits, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+@quick
+@given(st.integers(0, 50), st.integers(1, 50))
+def test_wilson_holds_the_share_and_narrows_with_more_trials(hits, trials):
+    hits = min(hits, trials)
+    low, high = wilson_interval(hits, trials)
+    assert -1e-12 <= low <= hits / trials <= high + 1e-12 <= 1 + 1e-12
+    more_low, more_high = wilson_interval(10 * hits, 10 * trials)
+    assert more_high - more_low < high - low
+
+
+def test_wilson_without_trials_knows_nothing():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_is_the_table_of_newcombe():
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29
+    for hits, trials, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        assert wilson_interval(hits, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_wilson_holds_the_share_and_stays_in_0_1(hits, extra):
+    trials = hits + extra
+    low, high = wilson_interval(hits, trials)
+    assert 0 <= low <= hits / trials <= high <= 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.paired import randomisation_test
+from hnmine.science.significance import randomisation_test
 from tests.strategies import quick
 
 numbers = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=1, max_size=7)

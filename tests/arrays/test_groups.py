@@ -2,15 +2,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.ordering import Ordered
+from hnmine.arrays.groups import SortedGroups, repeated
+from tests import oracles
 from tests.strategies import flat, quick, ragged, scores
 
 lists = st.lists(st.lists(scores, max_size=9), max_size=6)
 
 
-def ordered(made):
+def sorted_groups(made):
     own = flat(made, np.float32)
-    return Ordered.of(own.values, own.owners, len(made))
+    return SortedGroups.of(own.values, own.owners, len(made))
 
 
 def groups_of(found):
@@ -20,15 +21,15 @@ def groups_of(found):
 @quick
 @given(lists)
 def test_each_group_is_sorted_by_itself(made):
-    assert groups_of(ordered(made)) == [sorted(np.float32(x) for x in own) for own in made]
+    assert groups_of(sorted_groups(made)) == [sorted(np.float32(x) for x in own) for own in made]
 
 
 @quick
 @given(lists)
 def test_a_ranking_comes_out_as_what_was_sorted_does(made):
     fallen = [sorted(own, reverse=True) for own in made]
-    found = ordered(fallen)
-    assert groups_of(found) == groups_of(ordered(made))
+    found = sorted_groups(fallen)
+    assert groups_of(found) == groups_of(sorted_groups(made))
     assert not len(found.values) or found.values.base is not None  # a view: nothing was sorted
 
 
@@ -37,8 +38,8 @@ def test_a_ranking_comes_out_as_what_was_sorted_does(made):
 def test_groups_in_any_order_come_out_the_same(made, data):
     own = flat(made, np.float32)
     order = np.array(data.draw(st.permutations(range(len(own.values)))), dtype=np.int64)
-    moved = Ordered.of(own.values[order], own.owners[order], len(made))
-    assert groups_of(moved) == groups_of(ordered(made))
+    moved = SortedGroups.of(own.values[order], own.owners[order], len(made))
+    assert groups_of(moved) == groups_of(sorted_groups(made))
 
 
 @quick
@@ -48,7 +49,7 @@ def test_below_is_the_double_loop(made, asked):
     values = np.array([x for _, x in asked], dtype=np.float32)
     expected = [sum(np.float32(y) < x for y in made[g]) for g, x in zip(groups, values, strict=True)]
     for own in (made, [sorted(one, reverse=True) for one in made]):
-        assert ordered(own).below(values, groups).tolist() == expected
+        assert sorted_groups(own).count_below(values, groups).tolist() == expected
 
 
 @quick
@@ -59,3 +60,34 @@ def test_membership_is_the_same_in_short_and_in_long_lists(rows, data):
     asked = asked if rows else []
     at, values = (np.array([pair[i] for pair in asked], dtype=np.int64) for i in (0, 1))
     assert own.contains(at, values).tolist() == [x in rows[g] for g, x in asked]
+
+
+keys = st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+
+
+def found(rows):
+    groups = np.array([group for group, _ in rows], dtype=np.int64)
+    return repeated(groups, np.array([key for _, key in rows], dtype=np.uint64)).tolist()
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 3), keys), max_size=20))
+def test_repeats_are_those_of_the_double_loop(rows):
+    assert found(rows) == oracles.repeats([g for g, _ in rows], [k for _, k in rows])
+
+
+def test_the_first_in_the_order_given_stays_even_where_groups_are_interleaved():
+    assert found([(1, 7), (0, 7), (1, 7), (0, 8), (0, 7)]) == [False, False, True, False, True]
+
+
+def test_keys_that_differ_in_the_last_bit_are_no_copies():
+    assert found([(0, 2**64 - 1), (0, 2**64 - 2), (0, 2**63), (0, 2**63 + 1)]) == [False] * 4
+
+
+def test_keys_that_meet_as_floating_point_numbers_do_not_hide_each_others_repeats():
+    one, other = 2**64 - 1, 2**64 - 2
+    assert found([(0, one), (0, other), (0, one), (0, other)]) == [False, False, True, True]
+
+
+def test_no_elements_have_no_repeats():
+    assert found([]) == []

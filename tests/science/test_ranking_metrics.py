@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.ranking import ndcg, reciprocal_rank
+from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
 from tests.strategies import quick
 
 gain_lists = st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=6)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.recall import KNOWN, NOWHERE, Ranking, counted_to, curves, pooled_recall, weighted_recall
+from hnmine.science.recall_estimate import (
+    KNOWN,
+    NOWHERE,
+    Ranking,
+    cumulative_curves,
+    cumulative_within,
+    pooled_recall,
+    weighted_recall,
+)
 from tests import oracles
 from tests.strategies import quick
 
@@ -25,7 +33,7 @@ def arrays(lists):
 
 
 def pooled(lists, k):
-    return float(pooled_recall(curves(*arrays(lists)).mean(axis=0, keepdims=True), k)[0])
+    return float(pooled_recall(cumulative_curves(*arrays(lists)).mean(axis=0, keepdims=True), k)[0])
 
 
 @quick
@@ -84,7 +92,7 @@ def test_nothing_gives_no_number_and_what_reaches_beyond_k_counts_in_part():
     assert np.isnan(weighted_recall(empty, empty, 3)).all()
     assert np.isnan(pooled_recall(np.zeros((1, 0)), 3)).all()
     assert np.isnan(weighted_recall(np.zeros((1, 2)), np.zeros((1, 2)), 3)).all()
-    counted = counted_to(np.array([[1.0, 4.0]]), np.array([[1.0, 1.0]]), 3)
+    counted = cumulative_within(np.array([[1.0, 4.0]]), np.array([[1.0, 1.0]]), 3)
     np.testing.assert_allclose(counted, [[[1, 3], [1, 1.5]]])
 
 
@@ -107,7 +115,7 @@ def made(drawn, seed, queries=300, size=6000, k=50):
     counted = np.take_along_axis(own[:, known | chance], order, 1).astype(float)
     true = np.take_along_axis(own, np.argsort(-scores, axis=1)[:, :k], 1).mean()
     walk = weighted_recall(weight[order], counted, k).mean()
-    return true, walk, pooled_recall(curves(weight[order], counted).mean(axis=0, keepdims=True), k)[0]
+    return true, walk, pooled_recall(cumulative_curves(weight[order], counted).mean(axis=0, keepdims=True), k)[0]
 
 
 def test_it_estimates_the_true_recall_where_the_sample_is_dense():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.percentiles import ecdf, percentile_background, random_pairs
+from hnmine.science.score_percentiles import ecdf, percentile_background
 from tests import oracles
 from tests.strategies import quick, wild
 
@@ -53,17 +53,3 @@ def test_the_background_always_has_a_unit():
     assert percentile_background(np.zeros(5), 10) == (0.0, 0.05)
     assert percentile_background(np.zeros(0), 4) == (0.0, 0.125)
     assert percentile_background(np.array([0.0, 1.0]), 10) == (0.5, 0.5)
-
-
-def test_random_pairs_depend_on_the_seed_alone_and_spread_over_all():
-    queries, documents = random_pairs(10, 1000, 5000, 3)
-    again = random_pairs(10, 1000, 100, 3)
-    assert (queries[:100] == again[0]).all()
-    assert (documents[:100] == again[1]).all()
-    assert (random_pairs(10, 1000, 100, 4)[1] != again[1]).any()
-    counts = np.bincount(queries, minlength=10)
-    assert len(counts) == 10
-    assert (np.abs(counts - 500) < 110).all()
-    assert documents.min() >= 0
-    assert documents.max() < 1000
-    assert abs(np.corrcoef(queries, documents)[0, 1]) < 0.06

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.token_batches import token_batches
+from hnmine.models.model_encoder import token_batches
 
 
 def batches_by_loop(counts: list[int], most: int) -> list[list[int]]:

@@ -1,0 +1,121 @@
+"""Confidence intervals: the bootstrap over queries, and the Wilson interval of a share."""
+
+import numpy as np
+
+from hnmine.arrays.random_numbers import random_numbers
+
+RESAMPLES = 1000
+"""Enough for the ends of a 95% interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13)."""
+
+GROUPS = 10_000
+"""Rows are first added up in this many random groups where there are at least twice as many."""
+# Makes the random groups independent of the resamples.
+_SALT = 0x67726F7570
+# (resample, query) draws made at once.
+_AT_ONCE = 1 << 17
+
+
+def bootstrap_ratios(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Return the ratios sum(top) / sum(bottom) of resamples of the rows, drawn with replacement (Efron, 1979).
+
+    All columns share the resamples, so that differences between two of them are paired.
+
+    Of many rows, random groups are drawn instead, each with the sum of its rows, as in the grouped jackknife
+    (Quenouille, Notes on Bias in Estimation, Biometrika 43, 1956). Sums of random groups of independent rows are
+    independent, so the spread of a thousand resamples of `GROUPS` groups is that of a thousand resamples of all rows.
+
+    Args:
+        top: numerators of m numbers from each of n queries, shape (n, m).
+        bottom: their denominators, at least 0, shape (n, m); 1 for a mean over all queries.
+        seed: any whole number; it and n decide the draws.
+        resamples: number of resamples.
+
+    Returns:
+        float64, shape (resamples, m); NaN where a denominator is 0. Takes memory for 131,072 draws, or one resample.
+    """
+    top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    m = top.shape[1]
+    out = np.full((resamples, m), np.nan)
+    if not len(top):
+        return out
+    both = _grouped(np.concatenate([top, bottom], axis=1).T, seed)
+    n = both.shape[1]
+    items = np.arange(n)
+    seeds = random_numbers(np.full(resamples, seed & (2**64 - 1), dtype=np.uint64), np.arange(resamples))
+    width = max(1, _AT_ONCE // n)
+    for first in range(0, resamples, width):
+        own = seeds[first : first + width]
+        drawn = (random_numbers(own[:, None], items) % np.uint64(n)).view(np.int64)
+        drawn += np.arange(len(own))[:, None] * n
+        counts = np.bincount(drawn.ravel(), minlength=len(own) * n).reshape(len(own), n).astype(np.float64)
+        # not a matrix product, whose last bits depend on the number of threads
+        sums = np.einsum("rn,mn->rm", counts, both)
+        np.divide(sums[:, :m], sums[:, m:], out=out[first : first + width], where=sums[:, m:] > 0)
+    return out
+
+
+def _grouped(parts: np.ndarray, seed: int) -> np.ndarray:
+    """Return parts, shape (m, n), unchanged, or summed in `GROUPS` random groups of about equal size."""
+    n = parts.shape[1]
+    if n < 2 * GROUPS:
+        return np.ascontiguousarray(parts)
+    order = np.argsort(random_numbers(np.full(n, (seed ^ _SALT) & (2**64 - 1), dtype=np.uint64), np.arange(n)))
+    starts = np.arange(GROUPS) * n // GROUPS
+    return np.asarray(np.add.reduceat(parts[:, order], starts, axis=1))
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval of each column: its (1 - level) / 2 and (1 + level) / 2 quantiles.
+
+    Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7, 1979.
+
+    Args:
+        values: numbers of resamples, shape (resamples, m); NaN is left out.
+        level: share of the resamples inside.
+
+    Returns:
+        (low, high), float64, shape (m,); NaN for a column of NaN.
+    """
+    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    for column in range(values.shape[1]):
+        real = values[~np.isnan(values[:, column]), column]
+        if len(real):
+            low[column], high[column] = np.quantile(real, [(1 - level) / 2, (1 + level) / 2])
+    return low, high
+
+
+def basic_interval(value: float, resamples: np.ndarray, level: float = 0.95) -> list[float]:
+    """Return the basic bootstrap interval of a share, [2 v - high, 2 v - low] within [0, 1] and around v.
+
+    It mirrors the percentile interval [low, high] at v. Where resamples lie to one side of v, as those of a biased
+    estimate do, v probably lies to the same side of the truth, which mirroring corrects (Davison and Hinkley, Bootstrap
+    Methods and their Application, 1997, section 5.2).
+
+    Args:
+        value: v, the share in all of the data.
+        resamples: the share in each resample, shape (resamples,); NaN is left out.
+        level: share of the resamples inside.
+    """
+    low, high = percentile_interval(resamples[:, None], level)
+    if np.isnan(low[0]):
+        return [value, value]
+    return [float(np.clip(2 * value - high[0], 0, value)), float(np.clip(2 * value - low[0], value, 1))]
+
+
+def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the Wilson score interval of the share p = hits / n (Wilson, JASA 22, 1927).
+
+        (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+
+    Args:
+        hits: successes, in [0, trials].
+        trials: n; 0 gives (0, 1).
+        z: 1.96 for 95 %.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    p, w = hits / trials, z * z / trials
+    centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / trials + w / (4 * trials))
+    low, high = float((centre - spread) / (1 + w)), float((centre + spread) / (1 + w))
+    # rounding would miss the exact ends of p = 0 and p = 1
+    return (max(0.0, low) if hits else 0.0), (min(1.0, high) if hits < trials else 1.0)

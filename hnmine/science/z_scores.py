@@ -1,0 +1,46 @@
+"""Standard scores, which put scores of different queries, teachers and collections on one scale."""
+
+import numpy as np
+
+
+def group_z_scores(values: np.ndarray, groups: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
+    """Return (x - mean) / std with the mean and standard deviation of the counted members of each group.
+
+    Args:
+        values: float, shape (n,).
+        groups: int64, shape (n,), in [0, count).
+        counted: bool, shape (n,): members that mean and deviation are taken over; all get a value.
+        count: number of groups.
+
+    Returns:
+        float64, shape (n,); 0 in a group whose counted members are equal, or that has none.
+    """
+    mean, std = group_moments(values, groups, counted, count)
+    return np.asarray((values.astype(np.float64) - mean[groups]) / std[groups])
+
+
+def group_moments(
+    values: np.ndarray, groups: np.ndarray, counted: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation that `group_z_scores` uses; arguments as there.
+
+    Returns:
+        (mean, std), float64, shape (count,). The deviation is infinite where the counted members are equal or there are
+        none, so that anything divided by it is 0.
+    """
+    x = values.astype(np.float64)
+    number = np.bincount(groups, weights=counted, minlength=count)
+    safe = np.maximum(number, 1)
+    mean = np.bincount(groups, weights=np.where(counted, x, 0), minlength=count) / safe
+    centred = x - mean[groups]
+    variance = np.bincount(groups, weights=np.where(counted, centred**2, 0), minlength=count) / safe
+    std = np.sqrt(variance)
+    # a deviation within rounding counts as 0: equal scores must not be blown up
+    flat = std <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    return mean, np.where(flat | (number == 0), np.inf, std)
+
+
+def background_z_scores(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return (x - mean) / std, float64, with each value's own background mean and deviation; 0 where std is 0."""
+    x = values.astype(np.float64) - mean
+    return np.asarray(np.divide(x, std, out=np.zeros_like(x), where=std > 0))
