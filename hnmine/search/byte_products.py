@@ -1,8 +1,8 @@
-"""Exact search whose matrix products are of bytes, where the CPU multiplies those several times as fast as floats.
+"""Exact search by matrix products of bytes, where the CPU multiplies those several times as fast as floats.
 
-Documents and queries are rounded to 8 bits, and what rounding can do to a score is bounded. So more documents are
+Documents and queries are rounded to 8 bits, and the effect of rounding on a score is bounded. More documents are
 proposed than by products of floats, among them all that could be among the k best, and their exact scores decide: the
-same documents come out, bit for bit.
+result is the same, bit for bit.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,66 +20,72 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.threads import in_threads
-from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, Proposer, query_parts, scan_products
+from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, MatrixProducts, Proposer, query_parts, scan_products
 from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block
 
-# Instructions that add up products of bytes in 32 bits; without them bytes are no faster, or not exact.
+# CPU flags of instructions that add products of bytes in 32 bits; without them bytes are no faster, or not exact.
 _FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
-# Sums of products of bytes stay below 2^31 up to so many dimensions.
+# Up to this many dimensions, sums of products of bytes are below 2^31.
 MOST_DIM = (1 << 31) // LIMIT**2 - 1
-# Dimensions are filled up with zeros to a multiple of this: torch 2.13 gets products of a single column wrong.
+# Dimensions are padded with zeros to a multiple of this: torch 2.13 computes products of a single column wrongly.
 _EVEN = 4
-# Operations of a worker's search from which on loading torch for it pays: some six seconds of products of floats.
-_WORTH = 1e12
-# Numbers of a corpus from which on the products take so much of the time that faster ones pay.
-_LARGE = 2e7
-# Less than any sum of products.
-_NONE = -(1 << 31)
-# Rows are rounded this many at a time: what a core's cache holds.
+# Operations of a worker's search from which bytes pay for loading torch: about six seconds of products of floats.
+_LEAST_WORK = 1e12
+# Numbers of a corpus from which bytes pay: in smaller ones, products take a small part of the time.
+_LEAST_NUMBERS = 2e7
+# Rows rounded at a time: what fits into a core's cache.
 _ROWS = 1024
-# More documents than wanted that the first queries are asked for; from then on so many that they settle this share
-# of the queries, and some to spare.
-_MORE, _SETTLED, _SPARE = 0.5, 0.95, 1.1
-_TRIAL = 64
-# Where more are needed than so many times what is wanted, floats serve: bytes tell too little apart.
+# The first _TRIAL queries are proposed 1 + _MORE times the documents wanted. Afterwards the proposed number is what
+# would have settled the share _SETTLED of the queries, times _SPARE.
+_TRIAL, _MORE, _SETTLED, _SPARE = 64, 0.5, 0.95, 1.1
+# Where more than this many times the documents wanted are needed, floats are faster.
 _MOST = 8
 
 
 def byte_products_are_fast(cpu: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether products of bytes are exact and fast here: a CPU with such instructions, and torch at hand.
+    """Return whether products of bytes are exact and fast on this machine.
 
     Args:
-        cpu: the system's file on its CPU.
+        cpu: the system's description of the CPU.
     """
-    import importlib.util
-
     try:
         flags = set(cpu.read_text(encoding="utf-8", errors="replace").split())
     except OSError:
         return False
-    return not flags.isdisjoint(_FLAGS) and importlib.util.find_spec("torch") is not None and _exact()
+    return not flags.isdisjoint(_FLAGS) and _are_exact()
 
 
-def _exact() -> bool:
-    """Return whether torch's products of the largest bytes are exact: half-way sums of 16 bits would not be."""
+def _are_exact() -> bool:
+    """Return whether products of the largest bytes are exact: with intermediate sums of 16 bits they would not be."""
     import torch
 
-    bytes_ = np.where(np.random.default_rng(0).random((64, 64)) < 0.8, LIMIT, -LIMIT).astype(np.int8)
-    found = torch._int_mm(torch.from_numpy(bytes_), torch.from_numpy(bytes_).t()).numpy()
-    return bool((found == bytes_.astype(np.int64) @ bytes_.astype(np.int64).T).all())
+    numbers = np.where(np.random.default_rng(0).random((64, 64)) < 0.8, LIMIT, -LIMIT).astype(np.int8)
+    found = torch.empty((64, 64), dtype=torch.int32)
+    _multiply_bytes(torch.from_numpy(numbers), torch.from_numpy(numbers), found)
+    return bool((found.numpy() == numbers.astype(np.int64) @ numbers.astype(np.int64).T).all())
+
+
+def _multiply_bytes(queries: Any, documents: Any, out: Any) -> None:
+    """Write the products of int8 rows, queries @ documents.T, to an int32 tensor.
+
+    No public function of torch multiplies bytes on a CPU into sums of 32 bits.
+    """
+    import torch
+
+    torch._int_mm(queries, documents.t(), out=out)
 
 
 def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
-    """Return how many bytes rounded documents may take in a search by products of bytes; None where floats serve.
+    """Return the memory for rounded documents in a search by products of bytes; None where floats are to be used.
 
     Args:
         config: the whole config.
-        size: documents, queries, and numbers in a vector.
-        able: tells whether bytes pay; by default, whether they do here.
+        size: documents, queries, and numbers of a vector.
+        able: returns whether bytes are fast; `byte_products_are_fast` by default.
 
     Raises:
-        ConfigError: bytes are asked for where they cannot serve.
+        ConfigError: the config asks for bytes, and they are not fast here.
     """
     documents, queries, dim = size
     able = able or byte_products_are_fast
@@ -89,10 +95,10 @@ def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], b
         return None
     if asked == "int8" and not able():
         raise ConfigError(
-            'index.product = "int8": this CPU has no instructions that add up products of bytes (VNNI), or torch is '
-            "not installed; leave it out, or set it to float32"
+            'index.product = "int8": this CPU has no instructions that add up products of bytes (VNNI); leave it out, '
+            "or set it to float32"
         )
-    small = work < _WORTH or documents * dim < _LARGE or cache < 0
+    small = work < _LEAST_WORK or documents * dim < _LEAST_NUMBERS or cache < 0
     if asked == "auto" and (small or not able()):
         return None
     return min(documents * (dim + _EVEN + 8), max(0, cache) // 2)
@@ -100,14 +106,14 @@ def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], b
 
 @dataclass(frozen=True)
 class ByteVectors:
-    """Vectors as bytes, in an order that lets those of like size share a step.
+    """Vectors rounded to bytes, in groups of vectors with similar largest numbers, each with one rounding step.
 
     Attributes:
-        numbers: int8 tensor, shape (n, dim), filled up with columns of zeros.
-        order: int64, shape (n,): which vector each is.
+        numbers: int8 tensor, shape (n, dim padded with zeros).
+        order: int64, shape (n,): the vector at each place.
         steps: float32, shape (groups,): a group is the next `rows` vectors.
-        lengths: float32, shape (groups,): of the longest vector of each.
-        lost: float32, shape (groups,): the most that rounding took from one of them.
+        lengths: float32, shape (groups,): length of the longest vector of each.
+        lost: float32, shape (groups,): length of the largest rounding error of each.
         rows: vectors a group.
     """
 
@@ -120,99 +126,95 @@ class ByteVectors:
 
     @classmethod
     def of(cls, vectors: np.ndarray, rows: int) -> "ByteVectors":
-        """Round vectors, in groups of `rows` of like size; those of one row each stay in their order."""
+        """Round vectors in groups of `rows`; with groups of one they keep their order."""
         import torch
 
-        largest = np.concatenate(
-            [np.zeros(0), *in_threads(lambda part: np.abs(vectors[part]).max(axis=1, initial=0), _parts(len(vectors)))]
-        )
+        parts = [slice(first, first + _ROWS) for first in range(0, len(vectors), _ROWS)]
+        found = in_threads(lambda part: np.abs(vectors[part]).max(axis=1, initial=0), parts)
+        largest = np.concatenate([np.zeros(0), *found])
         order = np.argsort(largest, kind="stable") if rows > 1 else np.arange(len(vectors))
         firsts = np.arange(0, len(vectors), rows)
-        steps = step_for(np.maximum.reduceat(largest[order], firsts)) if len(firsts) else np.zeros(0, np.float32)
+
+        def most(values: np.ndarray) -> np.ndarray:
+            return np.asarray(np.maximum.reduceat(values, firsts)) if len(firsts) else values
+
+        steps = step_for(most(largest[order]))
         numbers = np.zeros((len(vectors), -(-vectors.shape[1] // _EVEN) * _EVEN), dtype=np.int8)
         length, less = np.empty(len(vectors), dtype=np.float32), np.empty(len(vectors), dtype=np.float32)
 
         def fill(part: slice) -> None:
-            found = vectors[order[part]]
-            step = steps[(part.start + np.arange(len(found))) // rows, None]
-            small = to_bytes(found, step)
+            own = vectors[order[part]]
+            step = steps[(part.start + np.arange(len(own))) // rows, None]
+            small = to_bytes(own, step)
             numbers[part, : vectors.shape[1]] = small
-            length[part], less[part] = norms(found), rounding_loss(found, small, step)
+            length[part], less[part] = norms(own), rounding_loss(own, small, step)
 
-        in_threads(fill, _parts(len(vectors)))
-        most = [np.maximum.reduceat(values, firsts) if len(firsts) else values for values in (length, less)]
-        return cls(torch.from_numpy(numbers), order, steps, most[0], most[1], rows)
+        in_threads(fill, parts)
+        return cls(torch.from_numpy(numbers), order, steps, most(length), most(less), rows)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
     def nbytes(self) -> int:
-        """Return how much memory they take."""
+        """Memory, in bytes."""
         return int(self.numbers.numel()) + self.order.nbytes
 
 
-def _parts(rows: int) -> list[slice]:
-    return [slice(first, first + _ROWS) for first in range(0, rows, _ROWS)]
-
-
-class ByteProducts:
-    """What scores are at most, by matrix products of bytes.
+class ByteProducts(MatrixProducts):
+    """Upper bounds of scores by matrix products of bytes, a tile at a time.
 
     Args:
         documents: of a block, in groups of `TILE_ROWS`.
-        queries: of a search, each a group of its own.
-        part: which of the queries are meant.
-        dim: numbers a vector.
+        queries: of a search, in groups of one.
+        part: the queries to multiply.
+        dim: numbers of a vector.
     """
 
     def __init__(self, documents: ByteVectors, queries: ByteVectors, part: slice, dim: int) -> None:
         import torch
 
-        self._documents, self._queries, self._dim = documents, queries.numbers[part], dim
+        self._documents, self._asked, self._dim = documents, queries.numbers[part], dim
         self._steps, self._lengths, self._lost = queries.steps[part], queries.lengths[part], queries.lost[part]
-        self._numbers = torch.empty(len(self._queries) * min(TILE_ROWS, len(documents)), dtype=torch.int32)
-        self._flags = np.empty(len(self._numbers), dtype=bool)
-        self._products, self._scale, self._above = self._numbers[:0].numpy(), np.ones(0), np.zeros(0)
+        self._sums = torch.empty(len(self._asked) * min(TILE_ROWS, len(documents)), dtype=torch.int32)
+        self._flags = np.empty(len(self._sums), dtype=bool)
+        self._products, self._scale, self._above = self._sums[:0].numpy(), np.ones(0), np.zeros(0)
 
     def __len__(self) -> int:
+        """Number of documents."""
         return len(self._documents)
 
     def multiply(self, part: slice) -> None:
-        """Make the products of a tile."""
-        import torch
-
+        """Compute the products of a tile."""
         group, documents = part.start // TILE_ROWS, self._documents
         length, less = float(documents.lengths[group]), float(documents.lost[group])
         self._scale = self._steps.astype(np.float64) * float(documents.steps[group])
-        # float32 rounds on the way: the lengths, these scores, and the exact scores that are held against them
+        # the lengths, these scores and the exact scores that they are compared with are all rounded to float32
         error = product_error(self._lost, self._lengths, less, length).astype(np.float64)
         slip = error_bound(self._dim, 4.0, length) * self._lengths
         self._above = error * (1 + self._dim * 2.0**-22) + slip
-        shape = (len(self._queries), part.stop - part.start)
-        products = self._numbers[: shape[0] * shape[1]].view(shape)
-        torch._int_mm(self._queries, documents.numbers[part].t(), out=products)
+        shape = (len(self._asked), part.stop - part.start)
+        products = self._sums[: shape[0] * shape[1]].view(shape)
+        _multiply_bytes(self._asked, documents.numbers[part], products)
         self._products = products.numpy()
 
-    def kth(self, k: int, allowed: np.ndarray | None) -> np.ndarray:
-        """Return a score of each query that at least k documents of the tile may be above."""
-        products = self._products if allowed is None else np.where(allowed, self._products, _NONE)
-        kth = np.partition(products, -k, axis=1)[:, -k]
-        scores = np.nextafter(self._scores(np.arange(len(kth)), kth), np.float32(-np.inf))
-        return np.where(kth == _NONE, np.float32(-np.inf), scores)
+    def kth(self, k: int) -> np.ndarray:
+        """Return a score of each query that the bounds of at least k documents of the tile exceed."""
+        kth = np.partition(self._products, -k, axis=1)[:, -k]
+        return np.asarray(np.nextafter(self._bounds(np.arange(len(kth)), kth), np.float32(-np.inf)))
 
     def over(self, last: np.ndarray) -> np.ndarray:
-        """Return which scores of the tile may be above a query's last."""
-        # one less: dividing rounds, and what is let through in vain is sorted out by its score
-        least = np.clip(np.floor((last - self._above) / self._scale) - 1, _NONE, 2.0**31 - 1).astype(np.int32)
+        """Return which scores of the tile may exceed their query's `last`."""
+        # one less, since the division rounds; documents let through needlessly are sorted out by their exact score
+        least = np.clip(np.floor((last - self._above) / self._scale) - 1, -(2.0**31), 2.0**31 - 1).astype(np.int32)
         out = self._flags[: self._products.size].reshape(self._products.shape)
         return np.asarray(np.greater(self._products, least[:, None], out=out))
 
     def at(self, hits: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """Return what the scores at flat places of the tile are at most."""
-        return self._scores(query, self._products.ravel()[hits])
+        """Return upper bounds of the scores at flat positions of the tile."""
+        return self._bounds(query, self._products.ravel()[hits])
 
-    def _scores(self, query: np.ndarray, products: np.ndarray) -> np.ndarray:
+    def _bounds(self, query: np.ndarray, products: np.ndarray) -> np.ndarray:
         return np.asarray(products * self._scale[query] + self._above[query], dtype=np.float32)
 
 
@@ -221,39 +223,41 @@ class ByteProposer(Proposer):
 
     Args:
         corpus: vectors of all documents.
-        room: bytes that rounded documents may take in memory; those beyond are rounded again for every search.
+        room: bytes of rounded documents kept in memory; others are rounded again for every search.
     """
 
     def __init__(self, corpus: VectorBlocks, room: int) -> None:
-        self.corpus, self.room = corpus, room
+        self.corpus, self.room, self.trial = corpus, room, _TRIAL
         self._kept: dict[int, ByteVectors] = {}
+        self._floats = ExactProposer(corpus)
+        # documents to propose per document wanted; above _MOST floats are used
         self._share = 1.0 + _MORE
-        self.trial = _TRIAL
-        self._floats, self._wanted = ExactProposer(corpus), 1
+        self._wanted = 1
+        # queries of the last proposal by bytes, and its keys
         self._last = (np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.uint64))
 
     def first(self, k: int) -> int:
-        """Return how many documents to ask for at first: what would have settled most queries so far."""
+        """Return how many documents to propose at first: as many as would have settled most queries so far."""
         self._wanted = k
         return super().first(k) if self._share > _MOST else max(super().first(k), int(self._share * k))
 
     def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:
-        """Learn from a search how many documents to ask for."""
+        """Set how many documents are proposed at first, from what this search needed."""
         which, proposed = self._last
         if len(part) and self._share <= _MOST:
             at, scores = np.searchsorted(part, which), unpack(proposed)[0]
             may = (scores >= last_score(best[at])[:, None]) & (proposed != NOTHING)
             needed = asked.copy()
             needed[at] = may.sum(axis=1) + 1
-            # of the queries given, so that one of them that is unlike the others does not decide
+            # a quantile, so that a single unusual query does not decide
             enough = float(np.quantile(needed, _SETTLED, method="lower"))
             self._share = max(1.0, enough * _SPARE / best.shape[1])
             self.trial = 0
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k documents of the corpus that could score highest, and what the last could score.
+        """Return the k documents of the corpus that could score highest, and a bound on the score of the last.
 
-        Queries that bytes tell too few documents apart for are left to products of floats.
+        Where bytes would have to propose too many documents, products of floats are used.
         """
         if self._share > _MOST or k > _MOST * (self._wanted + SLACK):
             self._last = (which[:0], np.zeros((0, 1), dtype=np.uint64))
@@ -261,14 +265,14 @@ class ByteProposer(Proposer):
         rounded = ByteVectors.of(queries, 1)
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
 
-        def look(block: Block, documents: ByteVectors, part: slice) -> None:
+        def scan(block: Block, documents: ByteVectors, part: slice) -> None:
             products = ByteProducts(documents, rounded, part, queries.shape[1])
             best[part] = scan_products(products, block.first + documents.order, best[part])
 
-        with _one_thread():
+        with _torch_single_thread():
             for block in self.corpus.blocks():
                 documents = self._rounded(block)
-                in_threads(lambda part, b=block, d=documents: look(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
+                in_threads(lambda part, b=block, d=documents: scan(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
         self._last = (which, best)
         return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)
 
@@ -282,8 +286,8 @@ class ByteProposer(Proposer):
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let each product stay in the thread that asks for it: there are as many of those as cores."""
+def _torch_single_thread() -> Iterator[None]:
+    """Compute each product of torch in the thread that asks for it: there are as many of those as cores."""
     import torch
 
     threads = torch.get_num_threads()

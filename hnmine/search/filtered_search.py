@@ -1,4 +1,4 @@
-"""Searching only the documents that a query allows: what takes the place of the exact search over all of them."""
+"""Exact search among the documents that each query's metadata filter allows."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from hnmine.search.exact import LongestVector, MatrixProducts, Proposer, as_prop
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import VectorBlocks
 
-# From so many queries of a class on, copying the vectors of its documents costs less than going through all of them.
-_TOGETHER = 16
-# Queries of small classes are searched this many at a time: their scores to a whole block are held at once.
-_ALONE = 64
+# Classes of at least this many queries: copying the vectors of their documents costs less than multiplying all of them.
+_LARGE = 16
+# Queries of smaller classes that are searched together: their scores to a whole block are held at once.
+_TOGETHER = 64
 
 
 class FilteredProposer(Proposer):
@@ -20,7 +20,7 @@ class FilteredProposer(Proposer):
 
     Args:
         corpus: vectors of all documents.
-        where: the conditions.
+        where: the metadata filter.
         rows: int64, shape (queries of the search,): their rows among all queries.
         held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
     """
@@ -38,39 +38,39 @@ class FilteredProposer(Proposer):
         return np.asarray(self.where.mask(number, int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]])
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best allowed documents of each query, and the score of the last with room for rounding."""
+        """Return the k best allowed documents of each query."""
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-        lengths = LongestVector()
+        longest = LongestVector()
         numbers, inverse, sizes = np.unique(self.classes[which], return_inverse=True, return_counts=True)
         inverse = inverse.reshape(-1)
-        few = np.flatnonzero(sizes[inverse] < _TOGETHER)
+        small = np.flatnonzero(sizes[inverse] < _LARGE)
         for block in self.corpus.blocks():
-            lengths.see(block)
+            longest.see(block)
             span = (block.first, block.first + len(block.vectors))
-            for place in np.flatnonzero(sizes >= _TOGETHER):
+            for place in np.flatnonzero(sizes >= _LARGE):
                 own = np.flatnonzero(inverse == place)
                 rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
                 products = MatrixProducts(block.vectors[rows], queries[own])
                 best[own] = scan_products(products, rows + block.first, best[own])
-            for first in range(0, len(few), _ALONE):
-                own = few[first : first + _ALONE]
+            for first in range(0, len(small), _TOGETHER):
+                own = small[first : first + _TOGETHER]
                 masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
-                products = MatrixProducts(block.vectors, queries[own])
-                best[own] = scan_products(products, np.arange(*span), best[own], masks)
-        return as_proposal(best, queries, lengths.longest)
+                products = MatrixProducts(block.vectors, queries[own], masks)
+                best[own] = scan_products(products, np.arange(*span), best[own])
+        return as_proposal(best, queries, longest.length)
 
 
 def add_positives(
     keys: np.ndarray, vectors: np.ndarray, positives: Ragged, queries: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
-    """Return the best allowed documents of each query with its labelled positives among them, allowed or not.
+    """Return each query's hits together with those labelled positives that its filter excludes.
 
     Args:
-        keys: uint64, shape (queries, k): as `hnmine.search.exact.search` gives them.
+        keys: uint64, shape (queries, k), best first: hits among the allowed documents.
         vectors: float32, one for each of the positives' values.
-        positives: rows of the labelled positives.
+        positives: places of the labelled positives in the corpus.
         queries: float32, shape (queries, dim).
-        allowed: bool, one a positive: those are found by the search already, as far as it goes down.
+        allowed: bool, one a positive: allowed ones are among the hits already, down to their depth.
     """
     wide = int(positives.lengths.max(initial=0))
     added = np.full((len(keys), wide), NOTHING, dtype=np.uint64)

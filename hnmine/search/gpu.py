@@ -1,42 +1,34 @@
-"""Exact search whose matrix products run on a GPU: what it proposes is scored exactly on the CPU, as always.
-
-So the same documents come out, bit for bit, whichever device made the products.
-"""
+"""Exact search by matrix products on a GPU: the CPU scores its proposals exactly, so the result is the same."""
 
 from typing import Any
 
 import numpy as np
 
 from hnmine.arrays.topk import NOTHING, keep_best, pack
-from hnmine.errors import ConfigError, MissingExtra
+from hnmine.errors import ConfigError
 from hnmine.runtime.worker_slot import choose_device, current_slot
 from hnmine.search.exact import LongestVector, Proposer, as_proposal
 from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block
 
-# Scores of at most this many pairs are held at once: 1 GiB of float32.
+# The most scores held at a time: 1 GiB of float32.
 _PAIRS = 1 << 28
 
 
 class TorchProposer(Proposer):
-    """Proposes by matrix products and top-k of torch, block by block; nothing can be missed.
+    """Proposes by torch's matrix products and top-k, block by block; nothing can be missed.
 
     Args:
         corpus: vectors of all documents.
-        device: as torch names it; blocks stay on it as long as there is room.
+        device: as torch names it; blocks stay on it while at least half of its memory is free.
 
     Raises:
-        MissingExtra: torch is not installed.
-        ConfigError: torch does not see the device.
+        ConfigError: torch cannot use the device.
     """
 
     def __init__(self, corpus: VectorBlocks, device: str) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtra(
-                f'index.device = "{device}" needs torch: pip install "hnmine[models]"; or leave index.device out'
-            ) from None
+        import torch
+
         try:
             self.device = torch.device(str(choose_device(device, current_slot(), torch.cuda.device_count())))
             torch.zeros(1, device=self.device)
@@ -45,19 +37,19 @@ class TorchProposer(Proposer):
             raise ConfigError(
                 f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
             ) from None
-        self.corpus, self.lengths = corpus, LongestVector()
+        self.corpus, self.longest = corpus, LongestVector()
         self._kept: dict[int, Any] = {}
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best of the corpus for each query, and the score of the last with room for rounding."""
+        """Return the k best documents of the corpus for each query."""
         import torch
 
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
         asked = torch.from_numpy(queries).to(self.device)
         with torch.inference_mode():
             for block in self.corpus.blocks():
-                self.lengths.see(block)
-                vectors = self._moved(block)
+                self.longest.see(block)
+                vectors = self._on_device(block)
                 step = max(1, _PAIRS // max(1, len(vectors)))
                 for first in range(0, len(queries), step):
                     part = slice(first, first + step)
@@ -65,9 +57,9 @@ class TorchProposer(Proposer):
                     rows = places.cpu().numpy() + block.first
                     keys, owners = pack(scores.cpu().numpy(), rows), np.repeat(np.arange(len(rows)), rows.shape[1])
                     best[part] = keep_best(best[part], keys.ravel(), owners, k)
-        return as_proposal(best, queries, self.lengths.longest)
+        return as_proposal(best, queries, self.longest.length)
 
-    def _moved(self, block: Block) -> Any:
+    def _on_device(self, block: Block) -> Any:
         """Return a block's vectors on the device, kept there while half of its memory is free."""
         import torch
 

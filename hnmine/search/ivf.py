@@ -1,32 +1,33 @@
-"""Search of the documents in each query's nearest lists only, for batches of queries: one matrix product a list.
+"""Approximate search by an inverted file: documents lie in lists, and a query looks at the lists nearest to it.
 
-The lists are those of an inverted file (Sivic and Zisserman 2003; Jegou et al. 2011, as faiss' IVF has them): each
-document lies in the list of the centroid that it is nearest to, and a query looks at some lists with the nearest
-centroids. One query after another multiplies a vector with small matrices; here the queries of a batch are grouped by
-list instead, so that each list is multiplied once with all queries that look at it.
+Each document is in the list of the centroid that it is nearest to (Sivic and Zisserman 2003; Jegou et al. 2011; faiss'
+IVF). The queries of a batch are grouped by list, so that each list is multiplied once with all queries that look at it.
 
-Which lists a query looks at goes by exact pair scores, and so does which of their documents are best: what is found
-depends on no other query, no batch and no thread, and with all lists looked at it is what exact search finds.
+Exact pair scores decide which lists a query looks at and which of their documents are best. So the result does not
+depend on other queries, batches or threads, and with all lists looked at it is that of exact search.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
+from hnmine.arrays.kmeans import spherical_kmeans
 from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of, unpack
 from hnmine.runtime.threads import in_threads
 from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
-from hnmine.storage.paths import local_copy
+from hnmine.storage.npy import read_npy, write_npy
 from hnmine.storage.store import write_atomic
 from hnmine.storage.vectors import VectorStore
 
-# A list is multiplied this many documents at a time.
-PIECE_ROWS = 1024
+NAME = "ivf"
+# Documents that centroids are fitted on, for each centroid: more change the lists little and take longer.
+POINTS, SEED = 32, 1234
+# Documents that a thread assigns to lists at a time, and documents of a list that are multiplied at a time.
+_ASSIGNED, PIECE_ROWS = 2048, 1024
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class InvertedLists:
         centroids: float32, shape (lists, dim).
         starts: int64, shape (lists + 1,): list i holds the documents `starts[i]` to `starts[i + 1]` - 1.
         places: int64, shape (n,): list by list, the place of each document in the corpus.
-        vectors: float32 or float16, shape (n, dim): theirs, in the same order; may lie on disk.
-        longest: the length of the longest of them.
+        vectors: float32 or float16, shape (n, dim): theirs, in the same order; may be on disk. Empty before
+            `write_lists`.
+        longest: length of the longest of them.
     """
 
     centroids: np.ndarray
@@ -49,13 +51,13 @@ class InvertedLists:
 
     @property
     def count(self) -> int:
-        """Return how many lists there are."""
+        """Number of lists."""
         return len(self.centroids)
 
     def nearest(self, queries: np.ndarray, count: int) -> np.ndarray:
         """Return each query's nearest lists by exact inner product with the centroid, ties by list.
 
-        A matrix product tells most of them apart; exact scores do where its rounding might change which lists they are.
+        A matrix product ranks most of them; exact scores rank those that its rounding could exchange.
 
         Returns:
             int64, shape (q, min(count, lists)), none twice for a query, about nearest first.
@@ -73,18 +75,18 @@ class InvertedLists:
 
 
 class IVFProposer(Proposer):
-    """Proposes the best documents of each query's nearest lists; what lies in others stays missed.
+    """Proposes the best documents of each query's nearest lists; documents of other lists stay missed.
 
     Args:
         lists: of all documents of the corpus.
-        probe: how many lists a query looks at.
+        probe: lists that a query looks at.
     """
 
     def __init__(self, lists: InvertedLists, probe: int) -> None:
         self.lists, self.probe = lists, probe
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best of the lists that each query looks at, and the score of the last with room for rounding."""
+        """Return the k best documents of the lists that each query looks at."""
         parts = [queries[part] for part in query_parts(len(queries))]
         with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
             found = in_threads(lambda part: search_lists(self.lists, part, self.probe, k), parts)
@@ -93,33 +95,38 @@ class IVFProposer(Proposer):
 
 
 def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) -> np.ndarray:
-    """Return the k best documents of some lists for each query, by the matrix product's scores.
+    """Return the k best documents of each query's nearest lists, by float32 products.
 
     Args:
         lists: of the corpus.
         queries: float32, shape (q, dim).
-        probe: how many of its nearest lists each query looks at.
-        k: how many.
+        probe: lists that a query looks at.
+        k: documents wanted.
 
     Returns:
-        uint64 keys, shape (q, k), the worst of a query's last; their rows count documents list by list.
+        uint64 keys, shape (q, k), the worst of a query last; their rows count documents list by list.
     """
     looked_at = lists.nearest(queries, probe)
     best = TopKBuffer(np.full((len(queries), k), NOTHING, dtype=np.uint64))
-    memory = _Memory(len(queries), queries.shape[1])
-    # the nearest lists first: the scores to beat are then high, and few of the others' have to be looked at
+    # the same memory for every list: fresh pages would cost more than the small products themselves
+    own_queries = np.empty(queries.shape, dtype=np.float32)
+    numbers = np.empty(len(queries) * PIECE_ROWS, dtype=np.float32)
+    flags = np.empty(len(numbers), dtype=bool)
+    # the nearest lists first: later scores are then compared with high ones, and few of them are looked at twice
     near = int(np.searchsorted(np.cumsum(np.diff(lists.starts)[looked_at].mean(axis=0)), 2 * k)) + 1
     for some in (looked_at[:, :near], looked_at[:, near:]):
         for number, own in queries_by_list(some):
-            asked = np.take(queries, own, axis=0, out=memory.queries[: len(own)], mode="clip")
+            asked = np.take(queries, own, axis=0, out=own_queries[: len(own)], mode="clip")
             last = int(lists.starts[number + 1])
             for first in range(int(lists.starts[number]), last, PIECE_ROWS):
-                piece = slice(first, min(first + PIECE_ROWS, last))
-                vectors = np.asarray(lists.vectors[piece], dtype=np.float32)
-                scores = np.matmul(asked, vectors.T, out=memory.scores(len(own), len(vectors)))
-                hits = memory.above(scores, best.threshold[own])
+                vectors = np.asarray(lists.vectors[first : min(first + PIECE_ROWS, last)], dtype=np.float32)
+                shape = (len(own), len(vectors))
+                size = shape[0] * shape[1]
+                scores = np.matmul(asked, vectors.T, out=numbers[:size].reshape(shape))
+                over = np.greater(scores, best.threshold[own][:, None], out=flags[:size].reshape(shape))
+                hits = np.flatnonzero(over)
                 query, column = np.divmod(hits, len(vectors))
-                best.add(scores.ravel()[hits], first + column, own[query])
+                best.add(numbers[hits], first + column, own[query])
         best.flush()
     return best.keys
 
@@ -128,7 +135,7 @@ def queries_by_list(looked_at: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield each list that any query looks at, ascending, with the queries that do, ascending.
 
     Args:
-        looked_at: int64, shape (q, p).
+        looked_at: int64, shape (q, p), the lists of each query.
     """
     if not looked_at.size:
         return
@@ -139,123 +146,40 @@ def queries_by_list(looked_at: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield int(number), queries
 
 
-class _Memory:
-    """Arrays that serve again for every list: fresh pages would cost more than the small products themselves."""
-
-    def __init__(self, queries: int, dim: int) -> None:
-        self.queries = np.empty((queries, dim), dtype=np.float32)
-        self._scores = np.empty(queries * PIECE_ROWS, dtype=np.float32)
-        self._above = np.empty(len(self._scores), dtype=bool)
-
-    def scores(self, rows: int, columns: int) -> np.ndarray:
-        """Return an array of scores, of any content."""
-        return self._scores[: rows * columns].reshape(rows, columns)
-
-    def above(self, scores: np.ndarray, limits: np.ndarray) -> np.ndarray:
-        """Return where scores (of `scores`) are above their row's limit, as flat positions."""
-        out = self._above[: scores.size].reshape(scores.shape)
-        return np.flatnonzero(np.greater(scores, limits[:, None], out=out))
-
-
-def recall_by_lists(ranks: np.ndarray, lists: int) -> np.ndarray:
-    """Return the mean recall at k of a search that looks at each query's p nearest lists, for p = 1 to `lists`.
-
-        recall(p) = mean over queries of |{d in top_k(q): rank(list of d, q) < p}| / |top_k(q)|
-
-    It is recall at k as Jegou et al. (Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33, 2011) and
-    ann-benchmarks (Aumueller et al. 2017) measure it. Within the lists that it looks at the search is exact: what lies
-    in them of the k best is found, and so one exact search says the recall for every p.
-
-    Args:
-        ranks: int64, shape (q, k): for each of a query's k best documents, how many lists are nearer to the query
-            than the document's; -1 where the corpus has fewer documents.
-        lists: how many there are, at least 1 and above every rank.
-
-    Returns:
-        float64, shape (lists,), never falling, 1 at the last. NaN where no query has a document.
-    """
-    counts = (ranks >= 0).sum(axis=1)
-    query, place = np.nonzero(ranks >= 0)
-    cells = np.bincount(query * lists + ranks[query, place], minlength=len(ranks) * lists)
-    within = np.cumsum(cells.reshape(len(ranks), lists), axis=1)[counts > 0]
-    if not len(within):
-        return np.full(lists, np.nan)
-    return np.asarray((within / counts[counts > 0, None]).mean(axis=0))
-
-
-def fewest_lists(recall: np.ndarray, wanted: float) -> int:
-    """Return the smallest number of lists whose recall is at least what is wanted; all of them where none is.
-
-    Args:
-        recall: float64, shape (lists,), as `recall_by_lists` gives it.
-        wanted: in [0, 1].
-    """
-    enough = np.flatnonzero(recall >= wanted)
-    return int(enough[0]) + 1 if len(enough) else len(recall)
-
-
-NAME = "ivf"
-# More points for a centroid and more rounds change the lists little and take longer.
-POINTS, ROUNDS, SEED = 32, 10, 1234
-# Documents are put into lists this many at a time in each thread.
-_ASSIGNED = 2048
-
-
 def default_list_count(rows: int) -> int:
-    """Return how many lists a corpus gets by default: twice the root of its documents."""
+    """Return the default number of lists: twice the square root of the number of documents."""
     return max(1, int(2 * rows**0.5))
 
 
 def build_lists(corpus: VectorStore, count: int, tick: Callable[[int], None]) -> InvertedLists:
-    """Return lists of the documents by the nearest of some centroids, without the documents' vectors.
+    """Return lists of the documents, by their nearest centroid, without the documents' vectors.
 
-    Spherical k-means (Dhillon and Modha 2001) on a sample, by faiss on one thread: the same corpus gives the same
-    lists, whatever the threads and shards.
+    The centroids are those of spherical k-means on a sample: the same corpus gives the same lists, whatever the threads
+    and shards.
 
     Args:
         corpus: vectors of the documents.
         count: lists wanted; at most one a document is made.
-        tick: counts documents done.
+        tick: called with the number of documents done since the last call.
     """
-    from threadpoolctl import threadpool_limits
-
-    centroids = _centroids(corpus, min(count, corpus.rows))
-    lists = InvertedLists(centroids, np.zeros(len(centroids) + 1, np.int64), np.zeros(0, np.int64), centroids[:0], 0.0)
+    count = min(count, corpus.rows)
+    sample = np.unique(np.linspace(0, corpus.rows - 1, num=min(corpus.rows, POINTS * count)).astype(np.int64))
+    centroids = spherical_kmeans(unit(corpus.gather(corpus.row_of(sample))), count, POINTS, SEED)
+    lists = InvertedLists(centroids, np.zeros(count + 1, np.int64), np.zeros(0, np.int64), centroids[:0], 0.0)
     number, length = np.empty(corpus.rows, dtype=np.int64), 0.0
-
-    with threadpool_limits(1):
+    with threadpool_limits(1):  # a thread for each part
         for block in corpus.blocks():
             parts = [block.vectors[first : first + _ASSIGNED] for first in range(0, len(block.vectors), _ASSIGNED)]
             found = in_threads(lambda part: lists.nearest(part, 1)[:, 0], parts)
             number[block.first : block.first + len(block.vectors)] = np.concatenate(found)
             length = max(length, max_norm(block.vectors))
             tick(len(block.vectors))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(centroids)))]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=count))]).astype(np.int64)
     return InvertedLists(centroids, starts, np.argsort(number, kind="stable"), centroids[:0], length)
 
 
-def _centroids(corpus: VectorStore, count: int) -> np.ndarray:
-    import faiss
-    from threadpoolctl import threadpool_limits
-
-    places = np.unique(np.linspace(0, corpus.rows - 1, num=min(corpus.rows, POINTS * count)).astype(np.int64))
-    points = unit(corpus.gather(corpus.row_of(places)))
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        with threadpool_limits(1):  # sums in another order would change the last bits
-            model = faiss.Kmeans(
-                points.shape[1], count, niter=ROUNDS, seed=SEED, spherical=True,
-                min_points_per_centroid=1, max_points_per_centroid=POINTS,
-            )  # fmt: skip
-            model.train(points)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    return np.asarray(model.centroids, dtype=np.float32).reshape(count, -1)
-
-
 def write_lists(lists: InvertedLists, corpus: VectorStore, folder: Path) -> None:
-    """Write lists with the documents' vectors, list by list, as five files; the vectors pass by in blocks.
+    """Write lists and the documents' vectors, list by list, as five files; one block of vectors is in memory.
 
     Raises:
         OutputError: as `hnmine.storage.store.write_atomic`.
@@ -263,7 +187,7 @@ def write_lists(lists: InvertedLists, corpus: VectorStore, folder: Path) -> None
     where = np.empty(corpus.rows, dtype=np.int64)
     where[lists.places] = np.arange(corpus.rows)
 
-    def fill(path: Path) -> None:
+    def write_vectors(path: Path) -> None:
         dtype = corpus.shards.schema.field("vector").type.value_type.to_pandas_dtype()
         out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(corpus.rows, corpus.dim))
         for block in corpus.blocks():
@@ -272,42 +196,32 @@ def write_lists(lists: InvertedLists, corpus: VectorStore, folder: Path) -> None
             out[mine[order]] = block.vectors[order]
         out.flush()
 
-    small = {"centroids": lists.centroids, "starts": lists.starts, "places": lists.places}
-    for name, array in (small | {"longest": np.array(lists.longest)}).items():
-        write_atomic(_file(folder, name), lambda path, array=array: _save(path, array))  # type: ignore[misc]  # this one
-    write_atomic(_file(folder, "vectors"), fill)
+    for name in ("centroids", "starts", "places", "longest"):
+        write_npy(_file(folder, name), np.asarray(getattr(lists, name)))
+    write_atomic(_file(folder, "vectors"), write_vectors)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:  # by name, numpy would add an ending of its own
-        np.save(file, array)
+def open_lists(folder: Path) -> InvertedLists:
+    """Return lists that `write_lists` wrote; the vectors stay on disk and are read as they are searched."""
+    centroids, starts, places, length = (
+        read_npy(_file(folder, name)) for name in ("centroids", "starts", "places", "longest")
+    )
+    return InvertedLists(centroids, starts, places, read_npy(_file(folder, "vectors"), "r"), float(length))
 
 
 def _file(folder: Path, name: str) -> Path:
     return folder / f"{NAME}.{name}.npy"
 
 
-def _load(folder: Path, name: str, mode: Literal["r"] | None = None) -> np.ndarray:
-    with local_copy(_file(folder, name)) as file:
-        return np.asanyarray(np.load(file, mmap_mode=mode))
-
-
-def open_lists(folder: Path) -> InvertedLists:
-    """Return lists that `write_lists` wrote; the vectors stay on disk and are read as they are searched."""
-    arrays = {name: _load(folder, name) for name in ("centroids", "starts", "places", "longest")}
-    vectors = _load(folder, "vectors", "r")
-    return InvertedLists(arrays["centroids"], arrays["starts"], arrays["places"], vectors, float(arrays["longest"]))
-
-
 @dataclass(frozen=True)
 class MeasuredRecall:
-    """What a search finds that looks at p lists, for p = 1, 2, ...: measured on some queries.
+    """Recall and cost of a search that looks at p lists a query, for p = 1, 2, ..., measured on some queries.
 
     Attributes:
-        recall: float64, shape (lists,): of the exact search's best `depth` documents.
-        share: float64, shape (lists,): of all documents, how many it looks at.
-        depth: how many documents a query the recall is about.
-        queries: how many it was measured on.
+        recall: float64, shape (lists,): the share of exact search's best `depth` documents that is found.
+        share: float64, shape (lists,): the share of all documents that a query looks at.
+        depth: documents a query that the recall is about.
+        queries: number of queries.
     """
 
     recall: np.ndarray
@@ -317,13 +231,13 @@ class MeasuredRecall:
 
 
 def measure_recall(lists: InvertedLists, corpus: VectorStore, queries: np.ndarray, depth: int) -> MeasuredRecall:
-    """Return what the lists miss of the best documents of some queries.
+    """Return the recall of some queries' best documents by the number of lists, from one exact search.
 
     Args:
         lists: of the corpus, with or without vectors.
         corpus: all vectors.
         queries: float32, shape (q, dim).
-        depth: how many of the best documents are wanted.
+        depth: documents a query that the recall is about.
     """
     depth = min(depth, corpus.rows)
     keys = search(corpus, queries, depth, ExactProposer(corpus))
@@ -341,7 +255,42 @@ def measure_recall(lists: InvertedLists, corpus: VectorStore, queries: np.ndarra
 def list_ranks(queries: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return how many lists are nearer to each query than each list, int64, (q, lists); by exact score, then list."""
     scores = dots(queries, centroids)
-    keys = pack(scores, np.broadcast_to(np.arange(len(centroids)), scores.shape))
-    order, ranks = np.argsort(keys, axis=1), np.empty(scores.shape, dtype=np.int64)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(len(centroids)), scores.shape), axis=1)
-    return ranks
+    numbers = np.broadcast_to(np.arange(len(centroids)), scores.shape)
+    return np.argsort(np.argsort(pack(scores, numbers), axis=1), axis=1)
+
+
+def recall_by_lists(ranks: np.ndarray, lists: int) -> np.ndarray:
+    """Return the mean recall at k of a search that looks at each query's p nearest lists, for p = 1 to `lists`.
+
+        recall(p) = mean over queries of |{d in top_k(q): rank(list of d, q) < p}| / |top_k(q)|
+
+    It is recall at k as Jegou et al. (Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33, 2011) and
+    ann-benchmarks (Aumueller et al. 2017) measure it. Search within the lists is exact, so one exact search gives the
+    recall for every p.
+
+    Args:
+        ranks: int64, shape (q, k): for each of a query's k best documents, how many lists are nearer to the query
+            than the document's; -1 where the corpus has fewer documents.
+        lists: number of lists, at least 1 and above every rank.
+
+    Returns:
+        float64, shape (lists,), never falling, 1 at the last. NaN where no query has a document.
+    """
+    counts = (ranks >= 0).sum(axis=1)
+    query, place = np.nonzero(ranks >= 0)
+    cells = np.bincount(query * lists + ranks[query, place], minlength=len(ranks) * lists)
+    within = np.cumsum(cells.reshape(len(ranks), lists), axis=1)[counts > 0]
+    if not len(within):
+        return np.full(lists, np.nan)
+    return np.asarray((within / counts[counts > 0, None]).mean(axis=0))
+
+
+def fewest_lists(recall: np.ndarray, wanted: float) -> int:
+    """Return the smallest number of lists with at least the wanted recall; all of them where none has it.
+
+    Args:
+        recall: float64, shape (lists,), as `recall_by_lists` gives it.
+        wanted: in [0, 1].
+    """
+    enough = np.flatnonzero(recall >= wanted)
+    return int(enough[0]) + 1 if len(enough) else len(recall)

@@ -1,22 +1,24 @@
-"""Which way the corpus is searched, and why: by estimated cost, and for lists by their measured recall."""
+"""The choice between exact and approximate search, by estimated cost and measured recall, with its reason."""
 
 from typing import Any
 
+from hnmine.arrays.kmeans import ROUNDS
 from hnmine.config import Config, IndexConfig
-from hnmine.search.ivf import POINTS, ROUNDS, MeasuredRecall, default_list_count, fewest_lists
+from hnmine.search.ivf import POINTS, MeasuredRecall, default_list_count, fewest_lists
 
-# Measured on two cores with 384 dimensions (docs/benchmarks.md): a core's matrix products; what is left of their speed
-# in k-means, and where they are as small as lists make them; seconds a query besides products, exactly and by lists.
+# Measured on two cores with 384 dimensions (docs/benchmarks.md): operations a second of a core's matrix products, the
+# share of that speed that k-means reaches, and the share that the small products of lists reach.
 FLOPS, MAKING, SMALL = 75e9, 0.5, 0.64
+# Seconds a query besides products, in exact search and by lists.
 DECIDING, LISTING = 1e-4, 4e-4
-# Lists are tried where exact search costs so many times their making, and kept where they make it so many times faster.
+# Lists are built where exact search costs PAYS_FROM times as much, and kept where search is FASTER times as fast.
 PAYS_FROM, FASTER = 5.0, 1.25
 
 
 def cheaper_kind(documents: int, queries: int, dim: int, lists: int | None = None) -> tuple[str, str]:
-    """Return (kind, reason) for `kind = "auto"`: exact search unless it costs several times the making of lists.
+    """Return (kind, reason) for `kind = "auto"`: "flat" unless exact search costs several times building lists.
 
-    Exact search takes about 2 n q d operations for n documents, q queries and d dimensions. Making m lists takes
+    Exact search takes about 2 n q d operations for n documents, q queries and d dimensions. Building m lists takes
     2 n m d for the documents, and 2 d m times the points and rounds of k-means, at half the speed.
     """
     count = min(lists or default_list_count(documents), max(1, documents))
@@ -29,7 +31,7 @@ def cheaper_kind(documents: int, queries: int, dim: int, lists: int | None = Non
 
 
 def choose_index(config: Config, documents: int, queries: int, dim: int) -> tuple[str, str]:
-    """Return (kind, reason) for a config; conditions on candidates are held to by exact search alone."""
+    """Return (kind, reason) for a config; with `[[retrieve.where]]` search is always exact."""
     if config.retrieve.where:
         asked = config.index.kind in ("hnsw", "ivf")
         return "flat", f"exact search{f', not {config.index.kind},' if asked else ''} because of retrieve.where"
@@ -39,28 +41,29 @@ def choose_index(config: Config, documents: int, queries: int, dim: int) -> tupl
 
 
 def speedup(share: float, documents: int, dim: int) -> float:
-    """Return about how many times as fast search by lists is, once they are made.
+    """Return the estimated speed of search by lists, once they are built, over that of exact search.
 
     Args:
-        share: of the documents, how many a query looks at.
-        documents: how many there are.
-        dim: of their vectors.
+        share: of the documents that a query looks at.
+        documents: number of documents.
+        dim: numbers of a vector.
     """
     exact = 2.0 * documents * dim / FLOPS
     return (exact + DECIDING) / (exact * share / SMALL + LISTING)
 
 
 def choose_lists(config: IndexConfig, reason: str, measured: MeasuredRecall, size: tuple[int, int]) -> dict[str, Any]:
-    """Return kind, reason, and what was measured of the lists, as `index/choice.parquet` has them.
+    """Return the kind, the reason and the measurements of lists, as `index/choice.parquet` has them.
 
-    As many lists are looked at as `min_recall` takes. With `kind = "ivf"` the lists are used whatever was measured, and
-    `ivf_probe` is obeyed; with "auto" it is the least, and lists that make little faster are dropped.
+    A query looks at as many lists as `min_recall` needs. With `kind = "ivf"` the lists are used whatever was measured,
+    and `ivf_probe` replaces that number; with "auto" `ivf_probe` is its minimum, and lists that hardly make search
+    faster are dropped.
 
     Args:
-        config: the table.
-        reason: why lists were tried.
+        config: the index table.
+        reason: why lists were built.
         measured: recall and share of documents for every number of lists.
-        size: documents, and numbers in a vector.
+        size: documents, and numbers of a vector.
     """
     lists, auto = len(measured.recall), config.kind == "auto"
     enough = fewest_lists(measured.recall, config.min_recall)

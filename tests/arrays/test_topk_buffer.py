@@ -18,10 +18,10 @@ def full_sort(values, k):
     return [row for _, row in sorted((-value, row) for row, value in enumerate(values))[:k]]
 
 
-def tiles(per_query):
+def tiles(per_query, allowed=None):
     """Return products whose scores are the given ones, by vectors of one number and queries of length 1."""
     values = np.array(per_query, dtype=np.float32)
-    return MatrixProducts(np.eye(values.shape[1], dtype=np.float32), values)
+    return MatrixProducts(np.eye(values.shape[1], dtype=np.float32), values, allowed)
 
 
 @quick
@@ -52,9 +52,8 @@ def test_tiles_of_any_size_and_any_waiting_give_the_full_sort(values, k, waiting
 )
 def test_documents_that_are_not_allowed_neither_count_nor_raise_what_is_to_be_beaten(values, k):
     allowed = np.array([[may for _, may in values]])
-    keys = scan_products(
-        tiles([[s for s, _ in values]]), np.arange(len(values)), np.full((1, k), NOTHING, np.uint64), allowed
-    )
+    products = tiles([[s for s, _ in values]], allowed)
+    keys = scan_products(products, np.arange(len(values)), np.full((1, k), NOTHING, np.uint64))
     real = np.sort(keys[keys != NOTHING])
     order = full_sort([score if may else -9.0 for score, may in values], len(values))
     assert rows_of(real).tolist() == [row for row in order if values[row][1]][:k]

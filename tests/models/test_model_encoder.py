@@ -1,6 +1,5 @@
 """Texts tokenised once and batched by token count: the vectors of plain `encode`, for models of every kind."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,7 @@ from tests.pipeline.helpers import table
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import WORDS, config_for, make_collection
 
-pytestmark = [
-    pytest.mark.model,
-    pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra models: no torch"),
-]
+pytestmark = pytest.mark.model
 
 RNG = np.random.default_rng(0)
 TEXTS = [" ".join(RNG.choice(WORDS, size)) for size in RNG.integers(1, 70, 90)] + [""]

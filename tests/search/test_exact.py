@@ -11,6 +11,7 @@ from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.errors import ConfigError
 from hnmine.search.byte_products import ByteProposer, byte_products_are_fast
 from hnmine.search.exact import SLACK, ExactProposer, IndexProposer, Proposer, search
+from hnmine.search.gpu import TorchProposer
 from hnmine.storage.vectors import Block
 from tests import oracles
 from tests.strategies import quick
@@ -233,9 +234,6 @@ def test_a_real_index_over_everything_agrees_with_exact_search():
     st.lists(st.integers(1, 89), max_size=3),
 )  # fmt: skip
 def test_products_by_torch_give_the_same_documents_bit_for_bit(rows, asked, k, kinds, seed, cuts):
-    pytest.importorskip("torch", reason="torch is not installed")
-    from hnmine.search.gpu import TorchProposer
-
     corpus = tied_vectors(rows, 8, kinds, seed) if kinds else random_vectors(rows, 8, seed)
     queries, parts = random_vectors(asked, 8, seed + 1), InBlocks(corpus, [c for c in cuts if c < rows])
     keys = search(parts, queries, k, TorchProposer(parts, "cpu"))
@@ -243,9 +241,6 @@ def test_products_by_torch_give_the_same_documents_bit_for_bit(rows, asked, k, k
 
 
 def test_a_device_that_is_not_there_is_said():
-    pytest.importorskip("torch", reason="torch is not installed")
-    from hnmine.search.gpu import TorchProposer
-
     with pytest.raises(ConfigError, match=r"^index.device: torch cannot use 'cuda:99'"):
         TorchProposer(InBlocks(random_vectors(3, 4, 0)), "cuda:99")
 
@@ -257,7 +252,6 @@ def test_a_device_that_is_not_there_is_said():
     st.sampled_from([1, 1e-10, 1e-22, 1e-30]),
 )  # fmt: skip
 def test_products_of_bytes_give_the_same_documents_bit_for_bit(rows, asked, k, dim, kinds, seed, cuts, room, scale):
-    pytest.importorskip("torch", reason="torch is not installed")
     corpus = tied_vectors(rows, dim, kinds, seed) if kinds else random_vectors(rows, dim, seed)
     corpus *= np.random.default_rng(seed).choice([0, 1e-3, 1, 30], size=(rows, 1)).astype(np.float32) * np.float32(
         scale
@@ -282,7 +276,6 @@ class Watched(ByteProposer):
 
 
 def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
-    pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = random_vectors(3_000, 8, 1), random_vectors(20, 8, 2)
     corpus[2_800:] = corpus[0] + 1e-3 * corpus[2_800:]  # two hundred that bytes cannot tell apart
     queries[:15] = corpus[0]
@@ -299,7 +292,6 @@ def test_what_bytes_have_to_be_asked_for_is_asked_for_at_first_the_next_time():
 
 
 def test_vectors_that_bytes_cannot_tell_apart_are_left_to_floats():
-    pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = 0.02 * random_vectors(4_000, 64, 1), 0.02 * random_vectors(200, 64, 2)
     corpus[:, 0], queries[:, 0] = 0.9, 0.9  # a number that dwarfs all others
     whole = InBlocks(corpus)
@@ -313,7 +305,6 @@ def test_vectors_that_bytes_cannot_tell_apart_are_left_to_floats():
 
 
 def test_one_odd_query_does_not_decide_how_many_documents_all_are_asked_for():
-    pytest.importorskip("torch", reason="torch is not installed")
     corpus, queries = random_vectors(4_000, 64, 1), random_vectors(200, 64, 2)
     queries[5] = 0  # ties with everything
     whole = InBlocks(corpus)
@@ -322,12 +313,9 @@ def test_one_odd_query_does_not_decide_how_many_documents_all_are_asked_for():
     assert proposer.first(10) < 50
 
 
-@pytest.mark.parametrize(
-    ("flags", "torch", "pays"), [("sse avx512_vnni", True, True), ("sse avx2", True, False), ("avx_vnni", False, False)]
-)
-def test_bytes_are_multiplied_where_the_cpu_adds_up_their_products(tmp_path, monkeypatch, flags, torch, pays):
+@pytest.mark.parametrize(("flags", "fast"), [("sse avx512_vnni", True), ("sse avx2", False)])
+def test_bytes_are_multiplied_where_the_cpu_adds_up_their_products(tmp_path, monkeypatch, flags, fast):
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if torch else None)
-    monkeypatch.setattr("hnmine.search.byte_products._exact", lambda: True)
-    assert byte_products_are_fast(tmp_path / "cpuinfo") is pays
+    monkeypatch.setattr("hnmine.search.byte_products._are_exact", lambda: True)
+    assert byte_products_are_fast(tmp_path / "cpuinfo") is fast
     assert not byte_products_are_fast(tmp_path / "missing")

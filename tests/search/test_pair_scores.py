@@ -32,7 +32,7 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     documents, owners = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.search.pair_scores._SHARE", 4)
+        patch.setattr("hnmine.search.pair_scores._PAIRS", 4)
         small = [pair_scores(one, documents, queries, owners) for one in stores]
     found = pair_scores(stores[0], documents, queries, owners)
     for other in small:
@@ -54,7 +54,7 @@ def test_pair_cosines_are_those_of_the_double_loop_from_any_blocks(corpora, quer
     lists = flat([data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)) for _, n in queries], np.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnmine.storage.vectors, "BLOCK_ROWS", 10)
-        patch.setattr("hnmine.search.pair_scores._SHARE", 4)
+        patch.setattr("hnmine.search.pair_scores._PAIRS", 4)
         small = [pair_cosines(one, candidates, lists, others) for one in stores]
     found = pair_cosines(stores[0], candidates, lists, others)
     for other in small:

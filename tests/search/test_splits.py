@@ -128,8 +128,6 @@ def of_vectors(folder: Path, **tables: Any) -> Config:
     ids=["two", "no cache", "torch", "three levels", "two workers"],
 )
 def test_ties_and_many_positives_come_out_the_same(tmp_path: Path, more: dict[str, Any]) -> None:
-    if "device" in more["index"]:
-        pytest.importorskip("torch", reason="torch is not installed")
     run(of_vectors(tmp_path), SEARCH)
     expected = tree(tmp_path / "out")
     scores = table(tmp_path / "out/retrieve").column("scores").to_pylist()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from hnmine.arrays.kmeans import ROUNDS
 from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
@@ -15,7 +16,7 @@ from hnmine.config import Config
 from hnmine.config.sizes import format_size
 from hnmine.runtime.memory import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
-from hnmine.search.ivf import POINTS, ROUNDS, default_list_count
+from hnmine.search.ivf import POINTS, default_list_count
 from hnmine.search.search_plan import MAKING, SMALL, choose_index
 from hnmine.storage.vectors import BLOCK_ROWS
 

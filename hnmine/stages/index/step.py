@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from hnmine.arrays.random_numbers import sample_rows
+from hnmine.arrays.single_thread import single_thread
 from hnmine.config import Config, IndexConfig
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
@@ -72,35 +73,16 @@ def _lists(state: _State, folder: Path, reason: str, tick: Tick) -> dict[str, An
 def _write_hnsw(state: _State, folder: Path, tick: Tick) -> str:
     import faiss
 
-    index = _build_hnsw(state, tick)
-    write_atomic(folder / FILE, lambda path: faiss.write_index(index, str(path)))
-    return FILE
-
-
-def _build_hnsw(state: _State, tick: Tick) -> Any:
-    import faiss
-
     index = faiss.IndexHNSWFlat(state.corpus.dim, state.config.hnsw_links, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = max(40, 2 * state.config.hnsw_links)
-    return _fill(index, state, tick)
-
-
-def _fill(index: Any, state: _State, tick: Tick) -> Any:
-    import faiss
-    from threadpoolctl import threadpool_limits
-
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # the order of insertion, and with it the graph, must be the same every time
-    try:
-        with threadpool_limits(1):
-            for block in state.corpus.blocks():
-                for start in range(0, len(block.vectors), 1024):
-                    part = block.vectors[start : start + 1024]
-                    index.add(part)
-                    tick(len(part))
-    finally:
-        faiss.omp_set_num_threads(threads)
-    return index
+    with single_thread():  # the order of insertion, and with it the graph, must be the same every time
+        for block in state.corpus.blocks():
+            for start in range(0, len(block.vectors), 1024):
+                part = block.vectors[start : start + 1024]
+                index.add(part)
+                tick(len(part))
+    write_atomic(folder / FILE, lambda path: faiss.write_index(index, str(path)))
+    return FILE
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:

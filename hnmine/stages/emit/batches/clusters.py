@@ -3,10 +3,11 @@
 import numpy as np
 
 from hnmine.arrays.dots import dots, unit
+from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
 from hnmine.science.batch_packing import nearest_neighbour_tour
 
 # More points than this for a centroid change it little and take longer.
-POINTS, ROUNDS = 64, 10
+POINTS = 64
 
 
 def target_size(batch_size: int) -> int:
@@ -33,22 +34,8 @@ def clusters(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     count = min(count, len(vectors))
     if count <= 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    import faiss
-    from threadpoolctl import threadpool_limits
-
     points = unit(vectors)
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        with threadpool_limits(1):  # sums in another order would change the last bits
-            model = faiss.Kmeans(
-                points.shape[1], count, niter=ROUNDS, seed=seed % 2**31, spherical=True,
-                min_points_per_centroid=1, max_points_per_centroid=POINTS,
-            )  # fmt: skip
-            model.train(points)
-            _, nearest = model.index.search(points, 1)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    place, centroids = np.empty(count, dtype=np.int64), np.asarray(model.centroids)
+    centroids = spherical_kmeans(points, count, POINTS, seed % 2**31)
+    place = np.empty(count, dtype=np.int64)
     place[nearest_neighbour_tour(dots(centroids, centroids))] = np.arange(count)
-    return np.asarray(place[nearest[:, 0]])
+    return np.asarray(place[nearest_centroid(points, centroids)])
