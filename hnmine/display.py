@@ -10,7 +10,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return `1,234` for an int, `0.123` for a float, `-` for None and for what is not finite."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z.{digits}f}"
 
 
 def signed(value: float | None) -> str:

@@ -8,15 +8,10 @@ from rich.text import Text
 from hnmine.cli import show
 from hnmine.cli.progress import progress_on
 from hnmine.commands.audit.audit import Request, audit, write_audit
+from hnmine.stages.report.headline import NUMBERS
 from hnmine.stages.report.limits import check_limits, parse_limits
 
-MEANINGS = {
-    "coverage": "queries with at least one negative",
-    "hardness": "0 a random document, 1 as near as the positive",
-    "safety": "distance kept from the positive; 0 none, 1 enough",
-    "capacity": "ln(1 + negatives), mean over queries",
-    "eci": "capacity x harmonic mean of hardness and safety",
-}
+MEASURED = ("coverage", "hardness", "safety", "capacity", "eci")
 SHOWN = 2
 WIDTH = 100
 
@@ -54,7 +49,7 @@ def draw(report: dict[str, Any]) -> None:
     for warning in report["warnings"]:
         console.print(Text(f"warning: {warning}", style="bold yellow"))
     table = show.table("\nNumbers", "number", "value", "meaning")
-    for name, meaning in MEANINGS.items():
+    for name, meaning in ((one.name, one.meaning) for one in NUMBERS if one.name in MEASURED):
         reason = report.get(f"{name}_reason")
         show.row(table, (name, show.number(report[name]), f"{meaning} ({reason})" if reason else meaning))
     console.print(table)

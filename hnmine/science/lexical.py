@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.text_hashes import BUCKETS
 
 
@@ -60,6 +61,25 @@ def word_coverage(shared: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         wanted: float64, same shape: summed idf of all the query's words.
     """
     return np.asarray(np.divide(shared, wanted, out=np.zeros(shared.shape), where=wanted > 0))
+
+
+def query_coverage(queries: Ragged, texts: Ragged, pairs: tuple[np.ndarray, np.ndarray], idf: np.ndarray) -> np.ndarray:
+    """Return `word_coverage` of (query, text) pairs: the share of the query's word weight that the text holds.
+
+    Args:
+        queries: distinct words of each query, ascending.
+        texts: distinct words of each text, ascending.
+        pairs: (query, text) of each pair, positions in `queries` and `texts`, int64, shape (n,) each.
+        idf: float64, shape (BUCKETS,).
+
+    Returns:
+        float64, shape (n,).
+    """
+    asked = queries.take(pairs[0])
+    held = texts.contains(pairs[1][asked.owners], asked.values)
+    shared = np.bincount(asked.owners[held], weights=idf[asked.values[held]], minlength=len(asked))
+    wanted = np.bincount(queries.owners, weights=idf[queries.values], minlength=len(queries))
+    return word_coverage(shared, wanted[pairs[0]])
 
 
 def weighted_jaccard(shared: np.ndarray, totals: np.ndarray, others: np.ndarray) -> np.ndarray:

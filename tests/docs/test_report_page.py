@@ -2,7 +2,7 @@
 
 import pytest
 
-from hnmine.stages.report.headline import NUMBERS, SIDE
+from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
@@ -16,11 +16,11 @@ def test_each_headline_number_stands_there_with_its_texts(number):
 
 @pytest.mark.parametrize("number", [n for n in NUMBERS if n.flaw is not None], ids=lambda n: n.name)
 def test_each_limit_of_the_headline_stands_there(number):
-    word = "below" if number.low else "above"
+    word = "below" if number.low_is_bad else "above"
     assert f"| `{number.name}` | {word} {number.flaw:g} | {word} {number.stop:g} |" in PAGE
 
 
-@pytest.mark.parametrize("path", sorted(SIDE))
+@pytest.mark.parametrize("path", sorted(OTHER_NUMBERS))
 def test_each_limit_beside_the_headline_stands_there(path):
-    signed = SIDE[path].ends is not None and SIDE[path].ends[1]
-    assert f"| `{path}` | {'beyond ±' if signed else 'above '}{SIDE[path].flaw:g} | |" in PAGE
+    signed = OTHER_NUMBERS[path].signed is not None and OTHER_NUMBERS[path].signed[1]
+    assert f"| `{path}` | {'beyond ±' if signed else 'above '}{OTHER_NUMBERS[path].flaw:g} | |" in PAGE

@@ -1,4 +1,4 @@
-"""The report's section on a run that embeds some documents alone: how many, and what a full dense search would add."""
+"""The report's section `embedding`: how many documents a run embeds, and the estimated recall of its dense search."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ from hnmine.storage.vectors import VectorStore
 QUERIES = 500
 """Queries that the recall is measured on."""
 LARGE = 5.0
-"""A drawn document that stands for more than a k-th part of this is large: queries are then pooled."""
+"""Recall is pooled over queries where a drawn document represents more than top_k / this many documents."""
 
 
 def embedding(context: RunContext) -> dict[str, Any]:
-    """Return how many documents are embedded and the recall of the dense top k; nothing where all documents are."""
+    """Return the section; nothing where all documents are embedded."""
     if not context.config.embeds_candidates_only:
         return {}
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
@@ -42,7 +42,7 @@ def embedding(context: RunContext) -> dict[str, Any]:
 
 
 def _recall(context: RunContext, chosen: Selection) -> dict[str, Any]:
-    """Return the share of each query's best documents by the teacher, of all, that are its candidates."""
+    """Return the estimated share of each query's top k by the teacher, among all documents, that are its candidates."""
     k = context.config.retrieve.top_k
     if not chosen.weight and len(chosen.rows) < chosen.documents:
         reason = "no document was drawn at random besides what sources found; raise embed.sample"
@@ -58,7 +58,7 @@ def _recall(context: RunContext, chosen: Selection) -> dict[str, Any]:
 
 
 def _ranking(context: RunContext, chosen: Selection, k: int) -> Ranking:
-    """Return the best embedded documents of some queries, positives left out; twice as many as count."""
+    """Return the 2k best embedded documents of some queries, without their positives."""
     embed, retrieve = context.reading("embed"), context.reading("retrieve")
     candidates = Shards(retrieve, CANDIDATES)
     which = sample_rows(candidates.rows, QUERIES, context.config.seed)

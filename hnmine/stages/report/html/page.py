@@ -1,17 +1,18 @@
-"""The page of a report: a pure function of report.json and the texts of its examples."""
+"""Renders report.html from report.json and the texts of its examples."""
 
 import base64
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from hnmine import __version__
+from hnmine import __version__, display
 from hnmine.config.section import toml_value
 from hnmine.stages.report.examples import Texts
-from hnmine.stages.report.headline import NUMBERS, SIDE, Number, agreement_lines
-from hnmine.stages.report.html.plots import draw_all
+from hnmine.stages.report.headline import NUMBERS, Number, agreement_lines
+from hnmine.stages.report.html.plots import PLOTS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,40 +27,46 @@ _LONGEST_ID = 80
 
 
 def render(report: dict[str, Any], texts: Texts) -> str:
-    """Return report.html: one file that needs nothing else, the same for the same report.
+    """Return report.html: one file that loads nothing else, the same for the same report.
 
     Args:
-        report: what report.json holds; its timings are not shown.
+        report: the content of report.json; its timings are not shown.
         texts: of the report's examples.
     """
-    from jinja2 import BaseLoader, Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=BaseLoader()
-    )
-    environment.filters |= {
-        "number": number, "percent": percent, "count": count, "marked": marked, "code": code, "short": short,
+    emitted, script = report["counts"]["emit"], _asset("search.js.j2").strip()
+    filters: dict[str, Callable[..., Any]] = {
+        "number": number, "percent": percent, "count": display.number, "marked": marked, "code": code, "short": short,
         "setting": setting,
     }  # fmt: skip
-    template = environment.from_string(_asset("report.html.j2"))
-    script = _asset("search.js.j2").strip()
-    plots = {name: Markup(svg) for name, svg in draw_all(report).items()}
-    return template.render(
+    return render_template(
+        "report.html.j2",
+        filters,
         report=report,
         texts=texts,
-        plots=plots,
+        plots={name: Markup(draw(report)) for name, draw in PLOTS.items()},
         numbers=[_card(one, report) for one in NUMBERS],
         agreements=agreement_lines(report["counts"].get("embed", {})),
-        side=SIDE,
         kinds=KINDS,
         style=Markup(_asset("style.css.j2")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=__version__,
-        most_capacity=math.log1p(_wanted(report)),
+        most_capacity=math.log1p(emitted["negatives_wanted"] / max(1, emitted["examples"])),
         anything=any(report["examples"].values()),
     )
+
+
+def render_template(name: str, filters: dict[str, Callable[..., Any]], **data: Any) -> str:
+    """Return a template of this package filled with data; values are escaped, and a missing one is an error."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= filters
+    return environment.from_string(_asset(name)).render(**data)
 
 
 def _asset(name: str) -> str:
@@ -67,36 +74,23 @@ def _asset(name: str) -> str:
 
 
 def _card(one: Number, report: dict[str, Any]) -> dict[str, Any]:
-    """Return a headline number with its texts, its interval, and how it stands to its limits."""
+    """Return a headline number for the page: its texts, value, interval, and level of the conclusion."""
     levels = {reason["number"]: reason["level"] for reason in reversed(report["conclusion"]["reasons"])}
-    judged = one.flaw is not None and report[one.name] is not None
+    value, interval = report[one.name], report["intervals"].get(one.name)
+    if one.name == "false_negative_rate" and value is not None:
+        interval = report["hidden_positives"]["this_filter"]["interval"]
     return {
         "text": one,
-        "value": report[one.name],
-        "level": levels.get(one.name, "good" if judged else "plain"),
-        "interval": _interval(report, one.name),
+        "value": value,
+        "level": levels.get(one.name, "plain" if one.flaw is None or value is None else "good"),
+        "interval": interval,
         "reason": report.get(f"{one.name}_reason"),
-        "bar": report[one.name] if one.name in ("coverage", "fill", "hardness", "safety") else None,
+        "bar": value if one.name in ("coverage", "fill", "hardness", "safety") else None,
     }
 
 
-def _interval(report: dict[str, Any], name: str) -> list[float] | None:
-    """Return a number's 95% interval: of the bootstrap, or the measured rate's; None where there is none."""
-    found: list[float] | None = report.get("intervals", {}).get(name)
-    if found is None and name == "false_negative_rate" and report[name] is not None:
-        found = report["hidden_positives"]["this_filter"]["interval"]
-    return found
-
-
-def _wanted(report: dict[str, Any]) -> float:
-    """Return how many negatives each example wants, on average."""
-    emitted = report["counts"]["emit"]
-    wanted: float = emitted["negatives_wanted"] / max(1, emitted["examples"])
-    return wanted
-
-
 def setting(keys: dict[str, Any]) -> str:
-    """Return keys of the filter table in short: the rules, then what is set for them."""
+    """Return keys of the filter table as a short text: the rules, then their settings."""
     rules = [keys["rule"]] if isinstance(keys["rule"], str) else keys["rule"]
     rest = {name: value for name, value in keys.items() if name != "rule"}
     if len(rules) == len(rest) == 1 and set(rest) <= {rules[0], "max_false_negative_rate"}:
@@ -105,30 +99,23 @@ def setting(keys: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number for people; a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
+    """Return a number with a typographic minus sign; an en dash for None and for what is not finite."""
+    text = display.number(value, digits)
+    return "–" if text == display.MISSING else text.replace("-", "−")
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage with one digit; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def count(value: int) -> str:
-    """Return a whole number with its thousands apart."""
-    return f"{value:,}"
+    """Return a share as a percentage with one decimal; an en dash for None."""
+    return "–" if value is None else display.percent(value)
 
 
 def short(text: str) -> str:
-    """Return an id of bearable length."""
-    return text if len(text) <= _LONGEST_ID else text[: _LONGEST_ID - 1] + "…"
+    """Return an id, cut to 80 characters."""
+    return display.shorten(text, _LONGEST_ID, "…")
 
 
 def code(text: str) -> "Markup":
-    """Return a text of the package's with its `words in backticks` as code, escaped."""
+    """Return one of the package's own texts with its `words in backticks` as code, escaped."""
     from markupsafe import Markup, escape
 
     parts = str(text).split("`")
@@ -136,7 +123,7 @@ def code(text: str) -> "Markup":
 
 
 def marked(text: str, words: set[str]) -> "Markup":
-    """Return a text with those of its words that are among `words` (case-folded) marked, escaped."""
+    """Return a text, escaped, with each word marked whose case-folded form is among `words`."""
     from markupsafe import Markup, escape
 
     parts = re.split(r"(\w+)", text)

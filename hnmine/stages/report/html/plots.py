@@ -1,48 +1,53 @@
-"""The page's figures, each a pure function of report.json."""
+"""The figures of report.html, each drawn from report.json alone."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hnmine.stages.report.html.svg import CHOSEN, FAINT, INK, KEPT, POSITIVE, REJECTED, Drawing
 from hnmine.storage.schemas.filter import KEEP, VERDICTS
 
-LABELS = {
-    "positive": "positives",
-    "negative": "negatives",
-    "kept": "kept",
-    "rejected": "rejected",
-    "chosen": "chosen",
-    "queries": "queries",
-}
-TONES = {
-    "positive": POSITIVE,
-    "kept": KEPT,
-    "rejected": REJECTED,
-    "chosen": CHOSEN,
-    "negative": CHOSEN,
-    "queries": KEPT,
-}
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
-
-def draw_all(report: dict[str, Any]) -> dict[str, str]:
-    """Return every figure of the page as SVG, by name; an empty text where there is nothing to draw."""
-    return {name: draw(report) for name, draw in PLOTS.items()}
+SERIES = {
+    "positive": ("positives", POSITIVE),
+    "kept": ("kept", KEPT),
+    "rejected": ("rejected", REJECTED),
+    "chosen": ("chosen", CHOSEN),
+    "negative": ("negatives", CHOSEN),
+    "queries": ("queries", KEPT),
+}
+"""Label and colour of each series of a histogram."""
 
 
 def _steps(drawing: Drawing, histogram: dict[str, Any], names: tuple[str, ...]) -> float:
-    """Draw histograms as shares of their own total, and return the highest share."""
+    """Draw histograms as shares of their own totals, and return the highest share."""
     highest = 0.0
     for name in names:
         total = sum(histogram[name])
         if total:
-            shares = [count / total for count in histogram[name]]
+            shares, (label, colour) = [count / total for count in histogram[name]], SERIES[name]
             highest = max(highest, *shares)
-            drawing.axes.stairs(shares, histogram["edges"], fill=True, color=TONES[name], alpha=0.22)
-            drawing.axes.stairs(shares, histogram["edges"], color=TONES[name], linewidth=1.6, label=LABELS[name])
+            drawing.axes.stairs(shares, histogram["edges"], fill=True, color=colour, alpha=0.22)
+            drawing.axes.stairs(shares, histogram["edges"], color=colour, linewidth=1.6, label=label)
     return highest
 
 
+def _bars(drawing: Drawing, x: list[int], heights: list[float], labels: list[str]) -> None:
+    """Draw bars with their labels on top; without labels where there are none."""
+    drawing.axes.bar(x, heights, color=CHOSEN, width=0.7)
+    for label, place, height in zip(labels, x, heights, strict=False):
+        drawing.axes.annotate(label, (place, height), xytext=(0, 2), textcoords="offset points", ha="center")
+
+
+def _vertical_line(drawing: Drawing, x: float, label: str, side: str) -> None:
+    """Draw a dashed line at x with a label at its top, whose `side` (left or right) is at the line."""
+    drawing.axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (3, 2)))
+    drawing.axes.annotate(label, (x, 0.99), xycoords=("data", "axes fraction"), ha=side, va="top")
+
+
 def _finish(drawing: Drawing, x: str, y: str, legend: int = 0) -> None:
+    """Label the axes, and draw a legend of that many columns above them."""
     axes = drawing.axes
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -53,58 +58,49 @@ def _finish(drawing: Drawing, x: str, y: str, legend: int = 0) -> None:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend, borderaxespad=0)
 
 
-def _percent(drawing: Drawing, axis: str = "y") -> None:
+def _percent(axis: "Axis") -> None:
+    """Write the ticks of an axis as percentages."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    which = drawing.axes.yaxis if axis == "y" else drawing.axes.xaxis
-    which.set_major_locator(MaxNLocator(5))
-    which.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
 def scores(report: dict[str, Any]) -> str:
-    """Draw scores of positives, of kept and rejected candidates, and of the chosen."""
+    """Draw the scores of positives and of kept, rejected and chosen candidates."""
     histogram = report["histograms"]["score"]
     with Drawing("scores", "Histograms of the scores of positives, kept, rejected and chosen candidates") as drawing:
         _steps(drawing, histogram, ("rejected", "kept", "chosen", "positive"))
         _finish(drawing, "score by the teacher", "share of each group", 4)
-        _percent(drawing)
+        _percent(drawing.axes.yaxis)
     return drawing.svg
 
 
 def margins(report: dict[str, Any]) -> str:
-    """Draw margins of the chosen: anchor score minus score."""
+    """Draw the margins of the chosen negatives: anchor score minus score."""
     histogram = report["histograms"]["margin"]
     if not sum(histogram["chosen"]):
         return ""
     with Drawing("margins", "Histogram of margins: score of the positive minus score of the negative") as drawing:
-        axes_top = 1.15 * _steps(drawing, histogram, ("chosen",))
-        drawing.axes.set_ylim(0, axes_top)
+        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, histogram, ("chosen",)))
         if histogram["edges"][0] <= 0 <= histogram["edges"][-1]:
-            drawing.axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-            drawing.axes.annotate(
-                "scores above\nits positive ", (0, 0.99), xycoords=("data", "axes fraction"), ha="right", va="top"
-            )
+            _vertical_line(drawing, 0, "scores above\nits positive ", "right")
         _finish(drawing, "margin: positive minus negative", "share of the negatives")
-        _percent(drawing)
+        _percent(drawing.axes.yaxis)
     return drawing.svg
 
 
 def eci(report: dict[str, Any]) -> str:
-    """Draw ECI over queries."""
+    """Draw the ECI of the queries."""
+    histogram, mean = report["histograms"]["eci"], report["eci"]
     with Drawing("eci", "Histogram of ECI over queries") as drawing:
-        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, report["histograms"]["eci"], ("queries",)) or 1)
-        if report["eci"] is not None:
-            drawing.axes.axvline(report["eci"], color=INK, linewidth=1, linestyle=(0, (3, 2)))
-            right = report["eci"] < report["histograms"]["eci"]["edges"][-1] / 2
-            drawing.axes.annotate(
-                f" mean {report['eci']:.2f} ",
-                (report["eci"], 0.99),
-                xycoords=("data", "axes fraction"),
-                ha="left" if right else "right",
-                va="top",
+        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, histogram, ("queries",)) or 1)
+        if mean is not None:
+            _vertical_line(
+                drawing, mean, f" mean {mean:.2f} ", "left" if mean < histogram["edges"][-1] / 2 else "right"
             )
         _finish(drawing, "ECI of a query, in nats", "share of the queries")
-        _percent(drawing)
+        _percent(drawing.axes.yaxis)
     return drawing.svg
 
 
@@ -114,58 +110,44 @@ def places(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     with Drawing("places", "Mean hardness of the negatives by their place among those chosen") as drawing:
-        x = [row["place"] for row in rows]
-        axes = drawing.axes
-        axes.bar(x, [row["hardness"] for row in rows], color=CHOSEN, width=0.7)
-        axes.set_ylim(0, 1)
-        if len(x) <= 12:
-            axes.set_xticks(x)
-            for row in rows:
-                axes.annotate(
-                    f"{row['hardness']:.2f}",
-                    (row["place"], row["hardness"]),
-                    xytext=(0, 2),
-                    textcoords="offset points",
-                    ha="center",
-                )
+        x, heights, few = [row["place"] for row in rows], [row["hardness"] for row in rows], len(rows) <= 12
+        _bars(drawing, x, heights, [f"{height:.2f}" for height in heights] if few else [])
+        drawing.axes.set_ylim(0, 1)
+        if few:
+            drawing.axes.set_xticks(x)
         _finish(drawing, "place among the chosen, the hardest first", "mean hardness")
     return drawing.svg
 
 
 def tradeoff(report: dict[str, Any]) -> str:
-    """Draw the false-negative rate of settings against their hardness, the run's own marked."""
+    """Draw the false-negative rate of settings against their hardness, with the run's own marked."""
     rows = report["tradeoff"]["settings"]
     if not rows:
         return ""
     with Drawing("tradeoff", "False-negative rate against hardness for several filter settings", 290) as drawing:
         axes = drawing.axes
-        others = [row for row in rows if not row["own"]]
         front = sorted((row["hardness"], row["rate"]) for row in rows if row["front"])
         axes.plot(*zip(*front, strict=True), color=KEPT, linewidth=1.2, label="best trade-offs")
-        for group, tone, shape, label in (
-            (others, REJECTED, "o", "other settings"),
-            ([row for row in rows if row["own"]], CHOSEN, "D", "this run"),
-        ):
+        for own, colour, shape, size, label in (
+            (False, REJECTED, "o", 26, "other settings"), (True, CHOSEN, "D", 70, "this run"),
+        ):  # fmt: skip
+            group = [row for row in rows if row["own"] is own]
             if group:
                 x, y = [row["hardness"] for row in group], [row["rate"] for row in group]
-                ends = [
-                    [row["rate"] - row["interval"][0] for row in group],
-                    [row["interval"][1] - row["rate"] for row in group],
-                ]
-                axes.errorbar(
-                    x, y, yerr=[[max(0, end) for end in side] for side in ends], fmt="none", ecolor=tone, alpha=0.5
-                )
-                axes.scatter(x, y, s=70 if shape == "D" else 26, marker=shape, color=tone, zorder=3, label=label)
+                below = [max(0, row["rate"] - row["interval"][0]) for row in group]
+                above = [max(0, row["interval"][1] - row["rate"]) for row in group]
+                axes.errorbar(x, y, yerr=[below, above], fmt="none", ecolor=colour, alpha=0.5)
+                axes.scatter(x, y, s=size, marker=shape, color=colour, zorder=3, label=label)
         _label_settings(drawing, rows)
         axes.set_ylim(bottom=0)
         _finish(drawing, "hardness", "false-negative rate", 3)
         axes.margins(x=0.08)
-        _percent(drawing)
+        _percent(axes.yaxis)
     return drawing.svg
 
 
 def _label_settings(drawing: Drawing, rows: list[dict[str, Any]]) -> None:
-    """Number the settings as the table beside the figure does, but for those too near another's number."""
+    """Number the settings as in the table beside the figure, except those too close to a number already placed."""
     wide, high = (max(row[name] for row in rows) - min(row[name] for row in rows) for name in ("hardness", "rate"))
     placed: list[tuple[float, float]] = []
     for number, row in enumerate(rows):
@@ -178,7 +160,7 @@ def _label_settings(drawing: Drawing, rows: list[dict[str, Any]]) -> None:
 
 
 def funnel(report: dict[str, Any]) -> str:
-    """Draw how many candidates are left after each verdict, then how many were chosen and wanted."""
+    """Draw the number of candidates left after each verdict, and the numbers chosen and wanted."""
     rows = funnel_rows(report)
     with Drawing(
         "funnel", "Candidates left after each verdict, then chosen and wanted", 16 + 23 * len(rows), 132
@@ -219,7 +201,7 @@ def funnel_rows(report: dict[str, Any]) -> list[tuple[str, int, str]]:
 
 
 def length(report: dict[str, Any]) -> str:
-    """Draw lengths of positives and negatives."""
+    """Draw the lengths of positives and negatives."""
     histogram = report["biases"]["length"]["histogram"]
     with Drawing("length", "Histograms of the length of positives and negatives in characters") as drawing:
         _steps(drawing, histogram, ("positive", "negative"))
@@ -231,18 +213,18 @@ def length(report: dict[str, Any]) -> str:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.minorticks_off()
         _finish(drawing, "length in characters", "share of each group", 2)
-        _percent(drawing)
+        _percent(axes.yaxis)
     return drawing.svg
 
 
 def overlap(report: dict[str, Any]) -> str:
-    """Draw the share of the query's word weight that positives and negatives hold."""
+    """Draw the shares of the query's word weight that positives and negatives hold."""
     histogram = report["biases"]["query_overlap"]["histogram"]
     with Drawing("overlap", "Histograms of the words that positives and negatives share with their query") as drawing:
         _steps(drawing, histogram, ("positive", "negative"))
         _finish(drawing, "share of the query's words, by weight", "share of each group", 2)
-        _percent(drawing)
-        _percent(drawing, "x")
+        _percent(drawing.axes.yaxis)
+        _percent(drawing.axes.xaxis)
     return drawing.svg
 
 
@@ -252,20 +234,12 @@ def hubs(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     with Drawing("hubs", "How many documents serve as a negative how often", left=24) as drawing:
-        axes = drawing.axes
+        x, documents = list(range(len(rows))), [row["documents"] for row in rows]
+        _bars(drawing, x, documents, [f"{count:,}" for count in documents])
         labels = [f"{r['from']:,}" if r["from"] == r["to"] else f"{r['from']:,}–{r['to']:,}" for r in rows]
-        axes.bar(range(len(rows)), [row["documents"] for row in rows], color=CHOSEN, width=0.7)
-        for place, row in enumerate(rows):
-            axes.annotate(
-                f"{row['documents']:,}",
-                (place, row["documents"]),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-            )
-        axes.set_xticks(range(len(rows)), labels)
-        axes.set_ylim(0, 1.1 * max(row["documents"] for row in rows))
-        axes.set_yticks([])
+        drawing.axes.set_xticks(x, labels)
+        drawing.axes.set_ylim(0, 1.1 * max(documents))
+        drawing.axes.set_yticks([])
         _finish(drawing, "times that a document serves", "documents")
     return drawing.svg
 
@@ -274,3 +248,4 @@ PLOTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scores": scores, "margins": margins, "eci": eci, "places": places, "tradeoff": tradeoff, "funnel": funnel,
     "length": length, "overlap": overlap, "hubs": hubs,
 }  # fmt: skip
+"""Each returns a figure of a report as SVG, or an empty text where there is nothing to draw."""

@@ -1,4 +1,4 @@
-"""Figures as SVG to be put into a page: colours follow the page's, bytes depend on the figure alone."""
+"""Matplotlib figures as SVG elements for a page: in the page's colours and font, with the same bytes every time."""
 
 import io
 import re
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 INK, FAINT = "#010101", "#020202"
 COLOURS = {INK: "--ink", FAINT: "--line", "#030301": "--c1", "#030302": "--c2", "#030303": "--c3", "#030304": "--c4"}
-"""What stands for a colour in a figure, and the page's variable that takes its place."""
+"""Placeholder colours of a figure, and the CSS variables of the page that replace them."""
 POSITIVE, KEPT, REJECTED, CHOSEN = list(COLOURS)[2:]
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "hnmine",
@@ -45,13 +45,13 @@ _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 class Drawing:
-    """One figure with one pair of axes; use as a context, then read `svg`.
+    """A context manager for one figure with one pair of axes; `svg` holds it afterwards.
 
     Args:
-        name: in letters and digits; ids in the SVG start with it.
-        title: says what is shown, for those who cannot see it.
-        height: in units of the figure, whose width is 360.
-        left: units left of the axes, for what stands beside them.
+        name: in letters and digits; a prefix of all ids in the SVG.
+        title: text of aria-label.
+        height: in units of which the figure's width has 360.
+        left: margin left of the axes, in the same units.
     """
 
     def __init__(self, name: str, title: str, height: float = 220, left: float = 50) -> None:
@@ -66,7 +66,7 @@ class Drawing:
         self._settings = mpl.rc_context(style)
         self._settings.__enter__()
         self.figure: Figure = Figure(figsize=(360 / 72, self.height / 72))
-        # margins by hand: a layout engine would draw every figure twice to measure it
+        # fixed margins: a layout engine would draw every figure twice to measure it
         self.figure.subplots_adjust(self.left / 360, 40 / self.height, 352 / 360, 1 - 8 / self.height)
         self.axes: Axes = self.figure.add_subplot()
         return self
@@ -82,7 +82,7 @@ class Drawing:
 
 
 def _for_page(text: str, name: str, title: str) -> str:
-    """Return the SVG element alone: no prolog, no addresses, ids of its own, the page's font and colours."""
+    """Return the SVG element without prolog and addresses, with prefixed ids and the page's font and colours."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(r'\s(?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", text, count=5)
     text = text.replace("xlink:href", "href")

@@ -10,7 +10,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.report.examples import EACH, pick_examples, texts_of
 from hnmine.stages.report.false_negatives import mark_front
-from hnmine.stages.report.headline import GOOD, NUMBERS, SIDE, STOP, USABLE, conclude
+from hnmine.stages.report.headline import GOOD, NUMBERS, OTHER_NUMBERS, STOP, USABLE, conclude
 from hnmine.stages.report.negatives import read_negatives
 from tests.pipeline.helpers import report, rows, table
 from tests.stages.report.html.test_page import several_positives
@@ -143,7 +143,7 @@ def test_a_set_within_its_limits_is_good(fine):
 
 @pytest.mark.parametrize("number", [n for n in NUMBERS if n.flaw is not None], ids=lambda n: n.name)
 def test_each_limit_of_the_headline_is_a_flaw_and_then_a_stop(fine, number):
-    step = -0.001 if number.low else 0.001
+    step = -0.001 if number.low_is_bad else 0.001
     for limit, level in ((number.flaw, USABLE), (number.stop, STOP)):
         assert conclude(fine | {number.name: limit + step})["level"] == level
         assert conclude(fine | {number.name: limit + step})["reasons"][0]["number"] == number.name
@@ -151,16 +151,16 @@ def test_each_limit_of_the_headline_is_a_flaw_and_then_a_stop(fine, number):
         assert conclude(fine | {number.name: limit})["level"] == below
 
 
-@pytest.mark.parametrize("path", sorted(SIDE))
+@pytest.mark.parametrize("path", sorted(OTHER_NUMBERS))
 def test_each_limit_beside_the_headline_is_a_flaw(fine, path):
     found, keys = copy.deepcopy(fine), path.split(".")
     found["hubs"]["documents"] = 100
     inner = found
     for key in keys[:-1]:
         inner = inner[key]
-    inner[keys[-1]] = SIDE[path].flaw + 0.01
-    assert [reason["number"] for reason in conclude(found)["reasons"]] == [SIDE[path].name]
-    inner[keys[-1]] = SIDE[path].flaw
+    inner[keys[-1]] = OTHER_NUMBERS[path].flaw + 0.01
+    assert [reason["number"] for reason in conclude(found)["reasons"]] == [OTHER_NUMBERS[path].name]
+    inner[keys[-1]] = OTHER_NUMBERS[path].flaw
     assert conclude(found)["level"] == GOOD
 
 
