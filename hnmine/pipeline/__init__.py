@@ -1,1 +1,1 @@
-"""The stages in order: keys, locks, what is skipped and what is run."""
+"""The pipeline: the stages in order, their keys, and running those that are not done."""

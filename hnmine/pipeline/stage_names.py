@@ -1,4 +1,4 @@
-"""The stages' names and what each does, apart from their code, so that `--help` need import none of it."""
+"""Names and summaries of the stages, without their code, so that `--help` imports none of it."""
 
 SUMMARIES = {
     "ingest": "Read your files into a canonical corpus and queries.",
@@ -10,4 +10,4 @@ SUMMARIES = {
     "emit": "Choose negatives and write training files.",
     "report": "Measure how hard, how safe and how complete the mined set is.",
 }
-"""In the order in which they run."""
+"""By stage, in the order in which they run."""

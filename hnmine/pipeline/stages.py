@@ -1,4 +1,4 @@
-"""The stages, in order. Same word for module, command, config table and output folder."""
+"""The stages in order. A stage, its folder of code, its command, config table and output folder share one name."""
 
 from hnmine.runtime.stage import Stage
 from hnmine.stages.embed import step as embed
@@ -16,5 +16,3 @@ STAGES: dict[str, Stage] = {
         ingest.STAGE, embed.STAGE, index.STAGE, retrieve.STAGE, rescore.STAGE, filter.STAGE, emit.STAGE, report.STAGE,
     )
 }  # fmt: skip
-
-__all__ = ["STAGES"]

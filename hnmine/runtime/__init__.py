@@ -1,1 +1,1 @@
-"""How work is run: the contract of a stage, engines, threads, memory."""
+"""Running work: what a stage is, engines that map over shards, threads, progress and memory."""

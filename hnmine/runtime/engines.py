@@ -1,11 +1,14 @@
-"""Where shards are worked on: here, or in a pool of processes, or on a cluster. One seam, `map`.
+"""Engines: `map` over shards in this process or in a pool of worker processes. `ray_engine` has one for clusters.
 
-An engine knows nothing of stages, and stages nothing of engines; what they exchange is files.
+An engine knows nothing of stages, and stages nothing of engines; data passes through files.
 """
 
 import multiprocessing
 import os
 import signal
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,10 +22,10 @@ ResultT = TypeVar("ResultT")
 
 
 class Engine(Protocol):
-    """Maps a function over items and yields each result with its item's index, in any order.
+    """Maps a function over items.
 
     Attributes:
-        inline: the function is called in this process, one item after another.
+        inline: the function is called in this process, on one item after another.
     """
 
     inline: bool
@@ -30,49 +33,49 @@ class Engine(Protocol):
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index, result) as results come; the first error ends the map.
+        """Yield (index of the item, result) in any order. The first error ends the map.
 
         Args:
-            fn: what is done with an item.
-            items: what it is done with.
-            cpus: cores that one call asks for, where the engine shares them out.
-            gpus: GPUs likewise.
+            fn: called with each item.
+            items: the items.
+            cpus: cores of one call, if the engine assigns cores.
+            gpus: GPUs of one call, likewise.
         """
         ...
 
     def release(self) -> None:
-        """Let go of what processes keep in memory besides a map's items, such as a model and what runs it."""
+        """Free what worker processes keep in memory between maps, such as a model."""
         ...
 
     def close(self) -> None:
-        """Let go of what the engine holds; called once, after the last map."""
+        """Free the engine's resources; called once, after the last map."""
         ...
 
 
 class InlineEngine:
-    """Works on one item after another, in this process."""
+    """Maps in this process, one item after another."""
 
     inline = True
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index, result), in order."""
+        """Yield (index, result) in order."""
         for index, item in enumerate(items):
             yield index, fn(item)
 
     def release(self) -> None:
-        """Keep everything: this process goes on."""
+        """Do nothing: this process goes on."""
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""
 
 
 class PoolEngine:
-    """Works on several items at a time, in spawned processes that stay for the next map.
+    """Maps in several processes, which stay for the next map.
 
     Args:
-        workers: number of processes at most; each is started where there is an item that no idle one can take.
+        workers: maximum number of processes. One is started when an item finds no idle process.
     """
 
     inline = False
@@ -92,7 +95,7 @@ class PoolEngine:
         try:
             yield from self._run(fn, items)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            # stopped from outside: unfinished shards are made again next time, so there is nothing to wait for
+            # stopped by the user: unfinished shards are made again next time, so do not wait for them
             self._terminate()
             raise
         except BrokenProcessPool:
@@ -106,29 +109,26 @@ class PoolEngine:
             raise
 
     def release(self) -> None:
-        """End the processes; the next map starts others."""
+        """End the processes; the next map starts new ones."""
         self.close()
 
     def close(self) -> None:
-        """End the processes, once they are done with what they are doing."""
+        """End the processes when they have finished their current items."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = None
 
     def _run(self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[tuple[int, ResultT]]:
-        waiting: dict[Future[ResultT], int] = {}
-        ahead = iter(enumerate(items))
-        count, more = min(self.workers, len(items)), bool(items)
-        while more or waiting:
-            while more and len(waiting) < 2 * count:
-                index, item = next(ahead, (-1, None))
-                if item is None:
-                    more = False
-                else:
-                    waiting[self._started().submit(_work, fn, item, count)] = index
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED) if waiting else (set(), set())
+        submitted: dict[Future[ResultT], int] = {}
+        todo = deque(enumerate(items))
+        count = min(self.workers, len(items))
+        while todo or submitted:
+            while todo and len(submitted) < 2 * count:
+                index, item = todo.popleft()
+                submitted[self._started().submit(_work, fn, item, count)] = index
+            done, _ = wait(submitted, return_when=FIRST_COMPLETED)
             for future in done:
-                yield waiting.pop(future), future.result()
+                yield submitted.pop(future), future.result()
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -143,29 +143,27 @@ class PoolEngine:
 
     def _terminate(self) -> None:
         if self._pool is not None:
-            # from Python 3.14 on there is terminate_workers() for it; one that still starts is ended too
+            # Python 3.14 has terminate_workers() for this; a process that is still starting is ended too
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self.close()
 
 
 def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:
-    set_slot(WorkerSlot(current_slot().index, count))  # threads are shared out among those that have work
+    set_slot(WorkerSlot(current_slot().index, count))  # the busy processes share the cores
     return fn(item)
 
 
 def _start_worker(parent: int, taken: Any) -> None:
-    """Take the next free place among the workers, leave Ctrl-C to the parent, and die with it.
+    """Initialise a worker process: take the next free slot, leave Ctrl-C to the parent, and end when the parent ends.
 
-    An orphan must not write into a folder that another run took over.
+    An orphan must not write into a folder that another run has taken over.
     """
     with taken.get_lock():
         set_slot(WorkerSlot(taken.value))
         taken.value += 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    import threading
-    import time
 
     def watch() -> None:
         starter = multiprocessing.parent_process()
@@ -173,7 +171,7 @@ def _start_worker(parent: int, taken: Any) -> None:
             if starter is None:
                 time.sleep(0.5)
             else:
-                starter.join(0.5)  # comes back the moment that the parent is gone, however it went
+                starter.join(0.5)  # returns as soon as the parent ends
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,23 +1,25 @@
-"""What a worker may keep of vectors in memory, out of the memory that the config gives the run."""
+"""Memory budget of a worker: how many bytes it may spend on caches, and what it needs in any case."""
 
 from hnmine.config import Config
 from hnmine.config.sizes import parse_size
 
-# Python with numpy, pyarrow, scikit-learn and faiss loaded; a small model with torch on top.
-BASE_BYTES, MODEL_BYTES = 350_000_000, 900_000_000
-# Torch, where a search loads it for its products.
+BASE_BYTES = 350_000_000
+"""Python with numpy, pyarrow, scikit-learn and faiss."""
+MODEL_BYTES = 900_000_000
+"""A small model, with torch."""
 TORCH_BYTES = 250_000_000
-# What a search or a report holds besides kept vectors: blocks that stream by, scores, the candidates of a block.
+"""Torch alone, if a search uses it for its products."""
 WORKING_BYTES = 350_000_000
-# Threads that choose negatives, each of a shard of queries, which takes its memory.
+"""A search or report without its caches: the current blocks of vectors, scores and candidates."""
 CHOOSING_THREADS = 4
+"""Threads that choose negatives; each holds a shard of queries."""
 
 
 def kept_texts(config: Config) -> int:
-    """Return how many bytes of the documents' texts emit may keep between its shards of queries."""
+    """Return how many bytes of documents' texts the stage emit may keep from one shard of queries to the next."""
     return cache_bytes(config) // 4
 
 
 def cache_bytes(config: Config) -> int:
-    """Return how many bytes of vectors a worker may keep: its share of the memory, less what it takes in any case."""
+    """Return how many bytes of vectors a worker may keep: its share of `memory` minus what it needs in any case."""
     return max(0, parse_size(config.memory) // config.workers - BASE_BYTES - WORKING_BYTES)

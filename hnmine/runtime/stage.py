@@ -1,4 +1,4 @@
-"""What a stage is: a description made of steps, each a map over items. How they are run is `runner`'s part."""
+"""Descriptions of stages. A stage is a series of steps, each a map over items; `hnmine.pipeline.run` runs them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,19 +10,23 @@ import pyarrow as pa
 from hnmine.config import Config
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.keys import item_key
-from hnmine.storage.store import MANIFEST as MANIFEST
-from hnmine.storage.store import STARTED as STARTED
-from hnmine.storage.store import Shards, part_name, write_table
+from hnmine.storage.store import MANIFEST, Shards, part_name, write_table
 
 TIMINGS = "timings.json"
+
+Tick = Callable[[int], None]
+"""Counts finished rows."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """A config, its output folder, and the folder that stages before this one may be read from instead.
+    """The config and folders of a run.
 
-    What an earlier run ingested is read from there too, where it fits: see `hnmine.config.previous`. `digests` knows
-    what is in the files that the config names.
+    Attributes:
+        config: the config.
+        out: the output folder.
+        source: folder of another run, whose finished stages are read if this run has none of its own.
+        digests: digests of the files that the config names.
     """
 
     config: Config
@@ -31,11 +35,14 @@ class RunContext:
     digests: DigestCache = field(default_factory=DigestCache, compare=False, repr=False)
 
     def folder(self, stage: str) -> Path:
-        """Folder that a stage writes to."""
+        """Return the folder that a stage writes to."""
         return self.out / stage
 
     def reading(self, stage: str) -> Path:
-        """Folder that a finished stage is read from: the run's own, else the source run's."""
+        """Return the folder that a stage is read from: the run's own if complete, else the source run's.
+
+        The stage ingest may also be that of the earlier run of the config, see `hnmine.config.previous`.
+        """
         own = self.out / stage
         if (own / MANIFEST).exists():
             return own
@@ -47,7 +54,15 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Item:
-    """One output file: where it goes, which part of the data it covers, and its key."""
+    """One output file of a step.
+
+    Attributes:
+        output: its path.
+        number: of its shard.
+        first: first row that it covers.
+        rows: number of rows that it covers.
+        key: its content key.
+    """
 
     output: Path
     number: int = 0
@@ -56,45 +71,38 @@ class Item:
     key: str = ""
 
 
-Tick = Callable[[int], None]
-
-
-Process = Callable[[Any, Item, Tick], pa.Table]
-"""Makes one item's table out of the state that `setup` loaded; the last argument counts rows done."""
-
-
-def _write_parquet(table: pa.Table, item: Item) -> None:
+def write_parquet(table: pa.Table, item: Item) -> None:
+    """Write a table: see `hnmine.storage.store.write_table`."""
     write_table(table, item.output, item.key)
 
 
 def write_lists(table: pa.Table, item: Item) -> None:
-    """Put a table that is mostly lists of numbers on disk: see `hnmine.storage.store.write_table`."""
+    """Write a table that is mostly lists of numbers: see `hnmine.storage.store.write_table`."""
     write_table(table, item.output, item.key, lists=True)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A map over items: `setup` alone loads things, `process` makes one table, `write` puts it on disk.
+    """A map over items.
 
-    `runs_model` says that it may use a GPU: on a cluster its tasks ask for one where the config says so. Worker
-    processes end with the stage then, as what runs a model takes more memory than other stages are given.
+    Attributes:
+        name: of the step.
+        unit: of its rows, for the progress bar.
+        plan: returns all items, for the stage's key.
+        setup: loads the state that a process needs for its items.
+        process: returns an item's table from that state; calls the tick with the number of rows as they are finished.
+        write: writes the table.
+        runs_model: it may use a GPU, which its tasks on a cluster ask for if the config says so. Worker processes then
+            end with the stage: a model takes more memory than other stages are given.
     """
 
     name: str
     unit: str
     plan: Callable[[RunContext, str], list[Item]]
     setup: Callable[[RunContext], Any]
-    process: Process
-    write: Callable[[pa.Table, Item], None] = _write_parquet
+    process: Callable[[Any, Item, Tick], pa.Table]
+    write: Callable[[pa.Table, Item], None] = write_parquet
     runs_model: bool = False
-
-
-def _always(config: Config) -> bool:
-    return True
-
-
-def _nothing_else(context: RunContext) -> tuple[str, ...]:
-    return ()
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,13 @@ class Stage:
 
     Attributes:
         name: of the stage, its command, its config table and its folder.
-        version: raised when the same settings would write something else than before.
-        reads: stages whose output it reads, whatever the config.
-        parts: everything that determines its output, as JSON values, upstream keys apart.
-        steps: run in order.
-        finish: writes what is not a shard, and returns counts for the manifest.
-        also_reads: stages whose output it reads under some configs only.
-        applies: whether there is such a stage under a config; where not, it has no folder and no key.
+        version: increased when the same settings write other bytes than before.
+        reads: stages that it reads under every config.
+        parts: returns everything else that determines its output, as JSON values.
+        steps: in order.
+        finish: writes the files that are no shards, and returns counts for the manifest.
+        also_reads: returns stages that it reads under some configs only.
+        applies: returns whether a config has this stage; if not, it has no folder and no key.
     """
 
     name: str
@@ -118,16 +126,16 @@ class Stage:
     parts: Callable[[RunContext], dict[str, Any]]
     steps: tuple[Step, ...]
     finish: Callable[[RunContext, str], dict[str, Any]]
-    also_reads: Callable[[RunContext], tuple[str, ...]] = _nothing_else
-    applies: Callable[[Config], bool] = _always
+    also_reads: Callable[[RunContext], tuple[str, ...]] = lambda context: ()
+    applies: Callable[[Config], bool] = lambda config: True
 
     def reading(self, context: RunContext) -> tuple[str, ...]:
-        """Return the stages whose output it reads under a config."""
+        """Return all stages that it reads under the context's config."""
         return (*self.reads, *self.also_reads(context))
 
 
 def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet") -> list[Item]:
-    """Return one item for each shard: the same rows, in a shard of the same number in `folder`."""
+    """Return an item for each shard of a table: the same rows, in a shard with the same number in `folder`."""
     items = []
     for number in range(len(shards)):
         first, last = (int(offset) for offset in shards.offsets[number : number + 2])
