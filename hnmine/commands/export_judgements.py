@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.answers import EMPTY
@@ -152,7 +152,7 @@ def _open(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, confi
         config: the filter table, with what "auto" stands for.
     """
     cells, keep = cells_of(table, batch)
-    codes = _flat(table, "verdicts")
+    codes = single_array(table.column("verdicts")).flatten().flatten()
     verdict = pc.index_in(codes, pa.array(list(VERDICTS))).to_numpy(zero_copy_only=False).astype(np.int64)
     taken = np.zeros(len(cells.candidate), dtype=bool)
     positions = Ragged.from_arrow(chosen.column("positions"))
@@ -163,7 +163,10 @@ def _open(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, confi
     known = known | unsure.contains(batch.owners, batch.candidates.values)
     by_rule = np.isin(verdict, [CODES[name] for name in RULES])
     rows = np.flatnonzero((keep | by_rule) & ~known[at])
-    limit, given = _limit(batch, cells, config), _flat(table, "probabilities").to_numpy(zero_copy_only=False)
+    limit, given = (
+        _limit(batch, cells, config),
+        single_array(table.column("probabilities")).flatten().flatten().to_numpy(zero_copy_only=False),
+    )
     probability = given.astype(np.float64) if len(given) else np.full(len(at), np.nan)
     p = probability if len(given) else margin_probability(batch.scores[at], limit, batch.background_std[query])
     impact = np.where(taken, CHOSEN, OTHER)
@@ -172,13 +175,6 @@ def _open(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, confi
         batch.ranks[at], probability, limit, verdict, taken,
     )  # fmt: skip
     return Picked(*values).take(rows)
-
-
-def _flat(table: pa.Table, name: str) -> pa.Array:
-    """Return a list of lists as its values, one after another."""
-    column = table.column(name).combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    return column.flatten().flatten()
 
 
 _LIMITS: dict[str, Callable[[np.ndarray, np.ndarray, FilterConfig], np.ndarray]] = {

@@ -13,8 +13,9 @@ from hnmine.config import Config
 from hnmine.errors import HnmineError, IncompleteStage
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
+from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.significance import randomisation_test
-from hnmine.stages.emit.choose import anchor_of, read_chosen
+from hnmine.stages.emit.choose import read_chosen
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import MANIFEST, Shards, read_json
 from hnmine.storage.vectors import VectorStore
@@ -148,7 +149,7 @@ def _gather(context: RunContext) -> _Material:
     positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
     examples = positives.owners
     # chosen has one row for each anchor
-    own = anchor_of(positives, anchors) - anchors.offsets[:-1][examples]
+    own = anchor_of_positive(anchors, positives) - anchors.starts[examples]
     lists = negatives.take(np.searchsorted(owner, rows)[examples] + own)
     documents = _documents(context, [positives.values, lists.values], Ragged.from_arrow(table.column("doc_rows")))
     embed = context.reading("embed")
@@ -167,7 +168,6 @@ def _documents(context: RunContext, needed: list[np.ndarray], candidates: Ragged
     corpus = VectorStore(context.reading("embed") / "corpus")
     if corpus.rows <= ALL_DOCUMENTS:
         return corpus.row_of(np.arange(corpus.rows))
-    place = np.arange(len(candidates.values)) - candidates.offsets[:-1][candidates.owners]
-    best = candidates.values[place < BEST_FOUND]
+    best = candidates.values[candidates.positions < BEST_FOUND]
     drawn = corpus.row_of(sample_rows(corpus.rows, SOME_DOCUMENTS, context.config.seed))
     return np.unique(np.concatenate([*needed, best, drawn]))

@@ -67,7 +67,7 @@ def quality(corpus: np.ndarray, judged: Judged, adapter: np.ndarray) -> dict[str
         gains[first : first + 512] = _gains(judged, top, first)
     ideal = np.zeros_like(gains)
     order = np.lexsort((-judged.gains, judged.relevant.owners))
-    place = np.arange(len(order)) - judged.relevant.offsets[:-1][judged.relevant.owners]
+    place = judged.relevant.positions
     inside = place < k
     ideal[judged.relevant.owners[inside], place[inside]] = judged.gains[order][inside]
     return {"ndcg": ndcg(gains, ideal), "mrr": reciprocal_rank(gains)}

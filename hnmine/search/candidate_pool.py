@@ -74,7 +74,7 @@ def pool(found: Sequence[Hits]) -> CandidatePool:
     for source, hits in enumerate(found):
         own = inverse[first : first + len(hits.scores)]
         scores[own, source] = hits.scores
-        ranks[own, source] = np.arange(len(own)) - hits.rows.offsets[:-1][hits.rows.owners] + 1
+        ranks[own, source] = hits.rows.positions + 1
         first += len(own)
     return CandidatePool(keys // span, keys % span, scores, ranks)
 

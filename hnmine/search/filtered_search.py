@@ -74,8 +74,7 @@ def add_positives(
     """
     wide = int(positives.lengths.max(initial=0))
     added = np.full((len(keys), wide), NOTHING, dtype=np.uint64)
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
     others = ~allowed
     scores = indexed_dots(vectors, np.flatnonzero(others), queries, positives.owners[others])
-    added[positives.owners[others], place[others]] = pack(scores, positives.values[others])
+    added[positives.owners[others], positives.positions[others]] = pack(scores, positives.values[others])
     return merge(keys, added, keys.shape[1] + wide)

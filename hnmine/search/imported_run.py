@@ -124,6 +124,6 @@ class ImportedRun:
         if allows is not None:
             stay = allows(places.owners, self.documents[places.values])
             places = Ragged.from_lengths(places.values[stay], np.bincount(places.owners[stay], minlength=len(wanted)))
-        kept = np.arange(len(places.values)) - places.offsets[:-1][places.owners] < wanted[places.owners]
+        kept = places.positions < wanted[places.owners]
         at = places.values[kept]
         return Hits(Ragged.from_lengths(self.documents[at], np.minimum(places.lengths, wanted)), self.scores[at])

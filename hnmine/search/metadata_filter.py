@@ -53,7 +53,7 @@ class FieldCondition:
             return self.queries
         some = self.queries.lengths > 0
         # of several values any may serve, so the one that allows the most
-        ends = self.queries.offsets[1:] - 1 if self.config.must == "before" else self.queries.offsets[:-1]
+        ends = self.queries.offsets[1:] - 1 if self.config.must == "before" else self.queries.starts
         return Ragged.from_lengths(self.queries.values[ends[some]], some.astype(np.int64))
 
     def _wanted(self, values: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def _ends(lists: Ragged, above: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (first, last) value of each ascending list; of an empty one (above, -1)."""
     some = lists.lengths > 0
     first, last = np.full(len(lists), above), np.full(len(lists), -1)
-    first[some], last[some] = lists.values[lists.offsets[:-1][some]], lists.values[lists.offsets[1:][some] - 1]
+    first[some], last[some] = lists.values[lists.starts[some]], lists.values[lists.offsets[1:][some] - 1]
     return first, last
 
 

@@ -88,7 +88,7 @@ class CorpusWords:
         theirs = words.take(positives.values)
         # what each query is held against: its own words first, then those of each of its positives
         owner = np.concatenate([queries.owners, positives.owners[theirs.owners]])
-        place = np.arange(len(positives.values)) - positives.offsets[positives.owners] + 1
+        place = positives.positions + 1
         column = np.concatenate([np.zeros(len(queries.values), dtype=np.int64), place[theirs.owners]])
         wanted = np.concatenate([queries.values, theirs.values])
         held = words.take(candidates.values)

@@ -61,7 +61,7 @@ def numbers_of(
     """Return the report's scores of one piece, one value a (query, known positive)."""
     batch = rows.batch
     cells = Cells.of(batch, batch.positive_scores)
-    at = batch.candidates.offsets[:-1][cells.anchors.owners][chosen.owners] + chosen.values
+    at = batch.candidates.starts[cells.anchors.owners][chosen.owners] + chosen.values
     own = Chosen(chosen, chosen.with_values(batch.candidates.values[at]), chosen.with_values(batch.scores[at]))
     p = model.probabilities(batch, cells) if model is not None else np.zeros(0)
     lengths = batch.candidates.lengths if model is not None else np.zeros(len(batch), dtype=np.int64)
@@ -93,7 +93,7 @@ def mine(one: Mined, cut: Split, name: str, model: Calibration | None) -> tuple[
         chosen = chooser.choose(rows.batch, judged.cells, judged.keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
         parts.append(numbers_of(rows, chosen, model, corpus))
-        at = rows.batch.candidates.offsets[:-1][chosen.owners] + chosen.values
+        at = rows.batch.candidates.starts[chosen.owners] + chosen.values
         negatives.append(rows.batch.candidates.values[at])
         lengths.append(chosen.lengths)
     query = np.concatenate([rows.batch.query_rows for rows in cut.rows])

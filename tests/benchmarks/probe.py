@@ -94,7 +94,7 @@ def choose(one: Mined, cut: Split, rule: str, scorer: Calibration | None) -> tup
         keep = judged.keep if rule != NOTHING else np.zeros(len(judged.codes), dtype=bool)
         chosen = chooser.choose(rows.batch, judged.cells, keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
-        at = rows.batch.candidates.offsets[:-1][chosen.owners] + chosen.values
+        at = rows.batch.candidates.starts[chosen.owners] + chosen.values
         negatives.append(rows.batch.candidates.values[at])
         lengths.append(chosen.lengths)
     known = np.concatenate([rows.batch.positives.values for rows in cut.rows])

@@ -100,8 +100,7 @@ def duplicate_rows(rows: Mined) -> np.ndarray:
     total = random_numbers(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
     for salt, side in ((2, rows.positives), (3, rows.negatives)):
         lists = side.documents
-        place = np.arange(len(lists.values)) - lists.offsets[:-1][lists.owners]
-        bits = random_numbers(lists.values.astype(np.uint64), 4 * place + salt)
+        bits = random_numbers(lists.values.astype(np.uint64), 4 * lists.positions + salt)
         summed = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
         # unsigned sums wrap round, and so does their difference: a list's sum comes out right
         total += random_numbers(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
@@ -133,7 +132,7 @@ def examples_of(rows: Mined, shape: str) -> Mined:
         lists = rows.positives.documents
         positive = np.full(len(rows), len(rows.documents), dtype=np.int64)  # where there is none
         single, several = lists.lengths == 1, np.flatnonzero(lists.lengths > 1)
-        positive[single] = lists.values[lists.offsets[:-1][single]]
+        positive[single] = lists.values[lists.starts[single]]
         group = rows.anchors * (len(rows.documents) + 1) + positive
         group[several] = -1 - several  # a list of positives stays by itself
         return _joined(rows, group, keep_positives=False)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.groups import distinct_pairs
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.commands.compare.mined_set import Found, MinedSet, RunFacts
 from hnmine.errors import IncompleteStage, Problems
 from hnmine.pipeline.stages import STAGES
@@ -49,8 +49,8 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
     documents, owners = rows.values[once], owners[once]
     ids = corpus.take(documents, ["doc_id", "text_key"])
     facts = RunFacts(
-        _one(queries.column("query_id")),
-        _one(ids.column("doc_id")),
+        single_array(queries.column("query_id")),
+        single_array(ids.column("doc_id")),
         read_json(report / "report.json"),
         headline_parts(report, chosen),
         manifest["upstream"]["embed"],
@@ -69,10 +69,6 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
         lambda at: corpus.take(documents[at], ["text"]).column(0).to_pylist(),
         facts,
     )
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
@@ -109,7 +105,7 @@ def _ranks(judged: Shards, chosen: pa.Table) -> np.ndarray:
         ranks = Ragged.from_arrow(judged.read(number, ["ranks"]).column(0))
         low, high = np.searchsorted(owners, [first, last])
         own = low + np.flatnonzero(positions.values[low:high] >= 0)
-        out[own] = ranks.values[ranks.offsets[:-1][owners[own] - first] + positions.values[own]]
+        out[own] = ranks.values[ranks.starts[owners[own] - first] + positions.values[own]]
     return out
 
 
@@ -127,7 +123,7 @@ class Candidates:
             owners: int64, rows of queries.
             doc_ids: string, one each.
         """
-        places = pc.index_in(doc_ids, value_set=_one(self.corpus.column("doc_id")))
+        places = pc.index_in(doc_ids, value_set=single_array(self.corpus.column("doc_id")))
         rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         fates = np.where(rows < 0, "not in its corpus", "not retrieved").astype(object)
         scores, ranks = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
@@ -154,8 +150,8 @@ def _verdicts(table: pa.Table, lists: Ragged, at: np.ndarray) -> Any:
     outer, inner, names = outer - outer[0], inner - inner[0], of_anchors.flatten()
     query = lists.owners[at]
     anchors = Ragged(np.arange(len(of_anchors)), outer).take(query)
-    spots = inner[anchors.values] + (at - lists.offsets[:-1][query])[anchors.owners]
+    spots = inner[anchors.values] + (at - lists.starts[query])[anchors.owners]
     found = names.take(pa.array(spots))
     kept = np.bincount(anchors.owners[pc.equal(found, KEEP).to_numpy(zero_copy_only=False)], minlength=len(at)) > 0
-    first = found.take(pa.array(anchors.offsets[:-1])).to_numpy(zero_copy_only=False)
+    first = found.take(pa.array(anchors.starts)).to_numpy(zero_copy_only=False)
     return np.where(kept, "kept, not chosen", "rejected: " + first.astype(object))

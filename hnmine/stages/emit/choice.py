@@ -83,13 +83,13 @@ def choose_table(table: pa.Table, chooser: Chooser, config: Config, staying: Sta
         keep = staying.free(batch, cells, keep)
         missing = config.emit.retrieved_negatives * needed - staying.documents.lengths
     chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged, wanted=missing)
-    at = batch.candidates.offsets[:-1][owners][chosen.owners] + chosen.values
+    at = batch.candidates.starts[owners][chosen.owners] + chosen.values
     documents, scores = batch.candidates.values[at], batch.scores[at]
     if staying is not None:
         chosen, documents, scores = staying.join(chosen, documents, scores)
     columns = {
         "query_row": pa.array(batch.query_rows[owners]),
-        "anchor": pa.array((np.arange(len(owners)) - cells.anchors.offsets[:-1][owners]).astype(np.int32)),
+        "anchor": pa.array(cells.anchors.positions.astype(np.int32)),
         "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
         "positions": chosen.to_arrow(pa.int32()),
         "doc_rows": chosen.with_values(documents).to_arrow(pa.int64()),

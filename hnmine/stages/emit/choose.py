@@ -121,7 +121,7 @@ class Chooser:
                 priority = judged_first(groups, judged[cells.candidate[kept]], priority)
             picked = self._pick(groups, documents, priority, n)
         chosen = kept[picked]
-        starts = batch.candidates.offsets[:-1][cells.anchors.owners]
+        starts = batch.candidates.starts[cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
         return Ragged.from_lengths(positions, np.bincount(cells.anchor[chosen], minlength=len(cells.anchors.values)))
 
@@ -230,8 +230,7 @@ def _to_one(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def anchor_seeds(seed: int, query_ids: list[str], anchors: Ragged) -> np.ndarray:
     """Return a seed for each anchor, from the run's seed, the query's id and the anchor's place; uint64."""
     queries = np.array([_hash(f"{seed} {query_id}") for query_id in query_ids], dtype=np.uint64)
-    place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-    return random_numbers(queries[anchors.owners], place)
+    return random_numbers(queries[anchors.owners], anchors.positions)
 
 
 def _hash(text: str) -> int:
@@ -242,10 +241,3 @@ def cells_of(table: pa.Table, batch: Batch) -> tuple[Cells, np.ndarray]:
     """Return the cells of a judged table and which of them were kept."""
     cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
     return cells, verdict_codes(table.column("verdicts")) == list(VERDICTS).index(KEEP)
-
-
-def anchor_of(positives: Ragged, anchors: Ragged) -> np.ndarray:
-    """Return which anchor's negatives serve each positive: its own under `each`, else the query's one."""
-    place = np.arange(len(positives.values)) - positives.offsets[:-1][positives.owners]
-    own = anchors.lengths[positives.owners] > 1
-    return np.asarray(anchors.offsets[:-1][positives.owners] + np.where(own, place, 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.stages.emit.previous.refresh import put_in
 from hnmine.stages.emit.random_negatives import PREVIOUS
@@ -56,8 +56,8 @@ def probabilities(config: Config, table: pa.Table, place: np.ndarray, outside: K
     """
     if not config.filter.gives_probabilities:
         return {}
-    of_anchors = Ragged.from_arrow(table.column("probabilities").combine_chunks().flatten())
-    at = pa.array(of_anchors.offsets[:-1][outside.where[0]] + place, mask=place < 0)
+    of_anchors = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
+    at = pa.array(of_anchors.starts[outside.where[0]] + place, mask=place < 0)
     p = outside.put_in(pa.array(of_anchors.values).take(at), "probabilities")
     return {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
 

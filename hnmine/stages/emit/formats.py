@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.arrays.ragged import list_array, single_array
+
 FULL_ONLY = ("n-tuple", "n-tuple-scores")
 """Shapes that leave out examples with fewer negatives than wanted."""
 
@@ -165,8 +167,8 @@ def _extra(examples: Examples, names: list[str]) -> dict[str, pa.Array]:
     out = {}
     for name in names:
         if name in PER_NEGATIVE:
-            offsets = pa.array(np.concatenate([[0], np.cumsum(examples.lengths)]).astype(np.int32))
-            out[name] = pa.ListArray.from_arrays(offsets, _whole(examples.negatives[name]))
+            offsets = np.concatenate([[0], np.cumsum(examples.lengths)])
+            out[name] = list_array(offsets, single_array(examples.negatives[name]), nullable=True)
         else:
             out[name] = examples.columns[name]
     return out
@@ -174,7 +176,7 @@ def _extra(examples: Examples, names: list[str]) -> dict[str, pa.Array]:
 
 def _with_positive(examples: Examples, positive: str, negative: str, kind: pa.DataType) -> pa.Array:
     """Return list<kind>: of each example its positive's value, then its negatives'."""
-    first, rest = _whole(examples.columns[positive]), _whole(examples.negatives[negative])
+    first, rest = single_array(examples.columns[positive]), single_array(examples.negatives[negative])
     lengths = examples.lengths
     owner = np.repeat(np.arange(len(lengths)), lengths + 1)
     starts = np.concatenate([[0], np.cumsum(lengths + 1)])
@@ -182,13 +184,7 @@ def _with_positive(examples: Examples, positive: str, negative: str, kind: pa.Da
     is_first[starts[:-1]] = True
     source = np.where(is_first, owner, len(lengths) + np.cumsum(~is_first) - 1)
     values = pa.concat_arrays([first.cast(kind), rest.cast(kind)]).take(pa.array(source))
-    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), values)
-
-
-def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column
+    return list_array(starts, values, nullable=True)
 
 
 FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {

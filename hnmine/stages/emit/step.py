@@ -12,11 +12,12 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import kept_texts
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.positive_percentile import positive_weight
 from hnmine.stages.emit.batches import step as batching
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choice import choose_all
-from hnmine.stages.emit.choose import CHOSEN_FILE, anchor_of, read_chosen
+from hnmine.stages.emit.choose import CHOSEN_FILE, read_chosen
 from hnmine.stages.emit.filter_columns import Known, guide_score, probabilities
 from hnmine.stages.emit.formats import FORMATS, Examples
 from hnmine.stages.emit.previous.previous_run import NEGATIVES_FILE, find_previous
@@ -105,13 +106,13 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     positives = Ragged.from_arrow(table.column("positive_rows"))
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     which = np.flatnonzero(is_emitted(table, state.config))
-    owners, served_by = positives.owners[which], anchor_of(positives, anchors)[which]
+    owners, served_by = positives.owners[which], anchor_of_positive(anchors, positives)[which]
     negatives = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
     lengths = negatives["doc_rows"].lengths[served_by]
     spread = negatives["doc_rows"].places(served_by)
     position, rows = (negatives[name].values[spread] for name in ("positions", "doc_rows"))
     ranks = Ragged.from_arrow(table.column("ranks"))
-    at = pa.array(ranks.offsets[:-1][np.repeat(owners, lengths)] + position, mask=position < 0)
+    at = pa.array(ranks.starts[np.repeat(owners, lengths)] + position, mask=position < 0)
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.threads import in_threads
+from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.positive_percentile import is_suspected, positive_percentile
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.report import BAD_POSITIVES
@@ -43,9 +44,8 @@ def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
     positives = Ragged.from_arrow(table.column("positive_rows"))
     emitted = is_emitted(table, config)
     any_emitted = np.bincount(positives.owners[emitted], minlength=len(positives)) > 0
-    place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-    own = emitted[positives.offsets[:-1][anchors.owners] + place]
-    return np.asarray(np.where(anchors.lengths[anchors.owners] > 1, own, any_emitted[anchors.owners]))
+    own = positive_of_anchor(anchors, positives)
+    return np.asarray(np.where(own >= 0, emitted[own], any_emitted[anchors.owners]))
 
 
 def count_treated(judged: Shards, config: Config) -> dict[str, int]:

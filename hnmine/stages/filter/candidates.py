@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged, list_maxima
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima
 from hnmine.stages.rescore.rescored import TEACHER
 
 _BY_QUERY = ("background_mean", "background_std")
@@ -271,10 +271,4 @@ class Cells:
     def nest(self, batch: Batch, values: pa.Array) -> pa.Array:
         """Return one value a cell as list<list<...>>: for each query, for each anchor, for each candidate."""
         lengths = batch.candidates.lengths[self.anchors.owners]
-        return nest_lists(self.anchors.offsets, nest_lists(np.concatenate([[0], np.cumsum(lengths)]), values))
-
-
-def nest_lists(offsets: np.ndarray, values: pa.Array) -> pa.Array:
-    """Return lists without nulls: row i holds values[offsets[i]:offsets[i + 1]]."""
-    kind = pa.list_(pa.field("item", values.type, nullable=False))
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=kind)
+        return list_array(self.anchors.offsets, list_array(np.concatenate([[0], np.cumsum(lengths)]), values))

@@ -74,7 +74,7 @@ def hide(
         sampled: bool, shape (queries,): the queries that may be used.
     """
     query, known = pick_known(batch.query_rows, np.where(sampled, batch.positives.lengths, 0), hidings, seed)
-    at = batch.positives.offsets[:-1][query] + known
+    at = batch.positives.starts[query] + known
     known_rows = batch.positives.values[at]
     found = _positions(batch.candidates, query)
     is_known = batch.candidates.values[found.values] == known_rows[found.owners]

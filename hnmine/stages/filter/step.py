@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.arrays.ragged import list_array
 from hnmine.config import FilterConfig
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
-from hnmine.stages.filter.candidates import Batch, nest_lists
+from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
 from hnmine.stages.filter.verdicts import CODES, TextKeys, give_verdicts, rule_names, verdict_codes
@@ -68,8 +69,8 @@ def _with_verdicts(table: pa.Table, inputs: FilterInputs, keys: TextKeys) -> pa.
     cells = found.cells
     names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
     if found.probabilities is None:
-        none = nest_lists(np.zeros(len(cells.anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
-        probabilities = nest_lists(cells.anchors.offsets, none)
+        none = list_array(np.zeros(len(cells.anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
+        probabilities = list_array(cells.anchors.offsets, none)
     else:
         probabilities = cells.nest(batch, pa.array(found.probabilities.astype(np.float32)))
     columns = [

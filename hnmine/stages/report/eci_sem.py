@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
+from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.eci import eci_sem, hardness, residual_weight, safety
-from hnmine.stages.emit.choose import Vectors, anchor_of
+from hnmine.stages.emit.choose import Vectors
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.report.negatives import at_positions
 from hnmine.stages.report.quality import mean_by_group
@@ -75,7 +76,7 @@ def eci_sem_of_queries(
     Returns:
         float64, one per query; 0 without negatives.
     """
-    served = anchor_of(batch.positives, cells.anchors)
+    served = anchor_of_positive(cells.anchors, batch.positives)
     values = np.zeros(len(emitted))
     todo = np.flatnonzero(emitted & (chosen.doc_rows.lengths[served] > 0))
     filled = np.cumsum(chosen.doc_rows.lengths[served[todo]])
@@ -103,7 +104,7 @@ def _of_positives(positives: np.ndarray, negatives: Ragged, weight: Ragged, vect
         last = min(first + step, len(positives))
         span = slice(negatives.offsets[first], negatives.offsets[last])
         row = negatives.owners[span] - first
-        place = np.arange(span.start, span.stop) - negatives.offsets[:-1][negatives.owners[span]]
+        place = np.arange(span.start, span.stop) - negatives.starts[negatives.owners[span]]
         residuals = np.zeros((last - first, width, directions.shape[1]), dtype=np.float32)
         residuals[row, place] = directions[others[span]] - directions[own[first:last][row]]
         padded = np.zeros((last - first, width))

@@ -151,7 +151,7 @@ class Tally:
             probabilities: P(false negative), one per candidate; None leaves their calibration out.
         """
         batch = rows.batch
-        at = batch.candidates.offsets[:-1][cells.anchors.owners][chosen.owners] + chosen.values
+        at = batch.candidates.starts[cells.anchors.owners][chosen.owners] + chosen.values
         self.queries |= set(batch.query_rows.tolist())
         self.chosen += len(at)
         self.hidden += int(rows.is_hidden[at].sum())

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.histogram import bins, borders, counts, tally
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
@@ -149,17 +149,17 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: pa.Table) -> dic
     scores, owners, positions = lists["scores"].values, lists["positions"].owners, lists["positions"].values
     query = cells.anchors.owners[owners]
     retrieved = positions >= 0
-    at = batch.candidates.offsets[:-1][query] + np.where(retrieved, positions, 0)
+    at = batch.candidates.starts[query] + np.where(retrieved, positions, 0)
     anchor, s0 = cells.anchors.values[owners], batch.background_mean[query]
     similarity = np.full(len(at), np.nan)
     similarity[retrieved] = batch.similarity_of(at[retrieved])
-    probabilities = Ragged.from_arrow(piece.column("probabilities").combine_chunks().flatten())
+    probabilities = Ragged.from_arrow(single_array(piece.column("probabilities")).flatten())
     sources = np.append(source_sets(batch.source_ranks), RANDOM_DOCUMENT)[np.where(retrieved, at, -1)]
     return {
         "anchor": owners,
         "query": batch.query_rows[query],
         "document": lists["doc_rows"].values,
-        "place": np.arange(len(owners)) - lists["positions"].offsets[:-1][owners],
+        "place": lists["positions"].positions,
         "score": scores,
         "margin": anchor - scores,
         "hardness": hardness(scores, anchor, s0),
@@ -184,7 +184,7 @@ def at_positions(values: np.ndarray, lists: Ragged, rows: np.ndarray, positions:
     """
     found = np.full(len(rows), np.nan, dtype=values.dtype)
     real = (positions >= 0) & (lists.lengths[rows] > 0)
-    found[real] = values[lists.offsets[:-1][rows[real]] + positions[real]]
+    found[real] = values[lists.starts[rows[real]] + positions[real]]
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
@@ -66,7 +66,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
         rows = state.chosen.slice(low, high - low)
         chosen, served = Chosen.from_table(rows), rows.column("wanted").to_numpy() > 0
         values = per_query(batch, cells, keep, chosen.scores, state.config.emit.num_negatives, served)
-        probabilities = Ragged.from_arrow(piece.column("probabilities").combine_chunks().flatten())
+        probabilities = Ragged.from_arrow(single_array(piece.column("probabilities")).flatten())
         weight = weights(batch, cells, chosen, probabilities)
         of_positives = is_emitted(piece, state.config)
         values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)

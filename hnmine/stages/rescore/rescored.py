@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.score_percentiles import ecdf, percentile_background
@@ -103,7 +103,7 @@ def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
     for name in (*_EACH_CANDIDATE, f"{TEACHER}scores", *_EACH_PAIR, *_EACH_SOURCE):
         if name not in table.column_names:
             continue
-        column = _whole(table.column(name))
+        column = single_array(table.column(name))
         values = column.flatten()
         if not len(values):
             continue
@@ -113,13 +113,6 @@ def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
         moved = pa.ListArray.from_arrays(offsets, values.take(pa.array(at)), type=column.type)
         table = table.set_column(table.column_names.index(name), table.schema.field(name), moved)
     return table
-
-
-def _whole(column: pa.ChunkedArray) -> pa.ListArray:
-    """Return a column as one array."""
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def rescore_column(shards: Shards | None, queries: np.ndarray, documents: np.ndarray) -> dict[str, pa.Array]:
@@ -134,7 +127,7 @@ def rescore_column(shards: Shards | None, queries: np.ndarray, documents: np.nda
         return {}
     rows, at = np.unique(queries, return_inverse=True)
     table = shards.take(rows, ["doc_rows", "scores"])
-    known, scores = Ragged.from_arrow(table.column("doc_rows")), _whole(table.column("scores")).flatten()
+    known, scores = Ragged.from_arrow(table.column("doc_rows")), single_array(table.column("scores")).flatten()
     span = int(max(known.values.max(initial=0), documents.max(initial=0))) + 1
     keys = known.owners * span + known.values
     order = np.argsort(keys)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.groups import first_n
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.arrays.random_numbers import random_pairs
 from hnmine.config import RescoreConfig
 from hnmine.errors import ModelError
@@ -150,7 +150,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     scored = left = positives = 0
     for number in range(len(shards)):
         table = shards.read(number, ["scores", "positive_scores"])
-        flat = table.column("scores").combine_chunks().flatten()
+        flat = single_array(table.column("scores")).flatten()
         scored, left = scored + len(flat) - flat.null_count, left + flat.null_count
         positives += len(Ragged.from_arrow(table.column("positive_scores")).values)
     pairs = Shards(context.folder("rescore") / PAIRS_FOLDER, RANDOM_PAIRS).rows

@@ -154,7 +154,7 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
         lambda: state.words.overlaps(terms, candidates, positives),
         lambda: _backgrounds(state, queries, positives, (vectors, inverse)),
     )
-    ranks = np.arange(len(scores), dtype=np.int32) - candidates.offsets[:-1][candidates.owners].astype(np.int32) + 1
+    ranks = candidates.positions.astype(np.int32) + 1
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),

@@ -1,7 +1,6 @@
 """What pairs are judged by and is the same for every pair of a query: found once, from its retrieved candidates."""
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +73,9 @@ class Lists:
             for number in range(len(candidates))
             for piece in slices(candidates.read(number, list(_COLUMNS)))
         ]
-        joined = {field.name: _concatenated([getattr(part, field.name) for part in parts]) for field in fields(cls)}
-        return cls(**joined)
+        columns: list[list[Any]] = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        joined: list[Any] = [(Ragged if isinstance(c[0], Ragged) else np).concatenate(c) for c in columns]
+        return cls(*joined)
 
     def standardised(self, number: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return (x - mean) / scale within each query's candidates, as the filter standardises these themselves.
@@ -101,7 +101,7 @@ class Lists:
         width = int(own.lengths.max(initial=0))
         table = np.full((len(rows), scores.shape[1] + width), -np.inf, dtype=np.float32)
         table[:, : scores.shape[1]] = scores
-        table[own.owners, scores.shape[1] + np.arange(len(own.values)) - own.offsets[own.owners]] = own.values
+        table[own.owners, scores.shape[1] + own.positions] = own.values
         order = np.argsort(-table, axis=1, kind="stable")  # equal scores: candidates last
         higher = np.cumsum(order >= scores.shape[1], axis=1)
         ranks = np.empty_like(order)
@@ -137,10 +137,3 @@ def column_of(shards: Shards, name: str) -> Ragged:
     """Return a list column of all rows."""
     column: pa.ChunkedArray = shards.column(name)
     return Ragged.from_arrow(column)
-
-
-def _concatenated(parts: list[Any]) -> Any:
-    if isinstance(parts[0], Ragged):
-        values = np.concatenate([part.values for part in parts])
-        return Ragged.from_lengths(values, np.concatenate([part.lengths for part in parts]))
-    return np.concatenate(parts)

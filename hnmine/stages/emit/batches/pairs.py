@@ -9,6 +9,7 @@ import numpy as np
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
+from hnmine.science.anchors import anchor_at
 from hnmine.science.batch_packing import conflicts
 from hnmine.science.margins import below
 from hnmine.science.z_scores import background_z_scores
@@ -153,9 +154,7 @@ class Pairs:
 
     def _anchor(self, examples: Examples) -> np.ndarray:
         """Return the anchor of each example, as a position in `lists.anchors`."""
-        anchors = self.lists.anchors
-        several = anchors.lengths[examples.query_row] > 1
-        return np.asarray(anchors.offsets[:-1][examples.query_row] + np.where(several, examples.place, 0))
+        return anchor_at(self.lists.anchors, examples.query_row, examples.place)
 
     def _judged(self, examples: Examples) -> np.ndarray:
         """Return which example's query has the positive of which other rejected, bool; the diagonal has no meaning."""
@@ -201,7 +200,7 @@ class _Group:
         queries, corpus = pairs.texts
         self.at = corpus.at(documents)
         self.positives = pairs.lists.positives.take(rows)
-        self.starts = self.positives.offsets[:-1]
+        self.starts = self.positives.starts
         self.others, self.which = distinct(corpus.at(self.positives.values))
         self.scores = queries.vectors[queries.at(rows)] @ corpus.vectors[self.at].T
         self.cosines = (corpus.units[self.others] @ corpus.units[self.at].T)[self.which]

@@ -17,13 +17,14 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick
+from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.clusters import clusters, target_size
 from hnmine.stages.emit.batches.lists import Lists, column_of, rejected_candidates
 from hnmine.stages.emit.batches.packing import pack
 from hnmine.stages.emit.batches.pairs import Examples, Labels, Pairs, Texts, pair_filter
-from hnmine.stages.emit.choose import anchor_of, read_chosen
+from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import is_emitted
 from hnmine.stages.filter.inputs import read_calibration
@@ -163,11 +164,11 @@ def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
         positives = Ragged.from_arrow(table.column("positive_rows"))
         anchors = Ragged.from_arrow(table.column("anchor_scores"))
         which = np.flatnonzero(is_emitted(table, config))
-        served = first + anchor_of(positives, anchors)[which]
+        served = first + anchor_of_positive(anchors, positives)[which]
         has = gets_rows(config.emit.format, negatives.lengths[served], config.emit.num_negatives)
         which, served = which[has], served[has]
         owners = positives.owners[which]
-        place = which - positives.offsets[:-1][owners]
+        place = which - positives.starts[owners]
         parts.append((table.column("query_row").to_numpy()[owners], place, positives.values[which], served))
         first += len(anchors.values)
     none = (np.zeros(0, dtype=np.int64),) * 4

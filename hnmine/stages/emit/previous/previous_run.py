@@ -13,6 +13,7 @@ from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.runtime.stage import RunContext
+from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.choose import read_chosen
 from hnmine.stages.emit.random_negatives import RANDOM
@@ -172,10 +173,8 @@ class Earlier:
             there is a row for it.
         """
         own = self.rows.take(query_rows[anchors.owners])
-        place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-        alone = anchors.lengths[anchors.owners] > 1
-        at = positives.offsets[:-1][anchors.owners] + np.where(alone, place, 0)
-        mine = np.where(alone, positives.values[at], -1)[own.owners]
+        at = positive_of_anchor(anchors, positives)
+        mine = np.where(at >= 0, positives.values[at], -1)[own.owners]
         theirs = self.positives[own.values]
         fits = (mine == -1) | (theirs == -1) | (mine == theirs)
         which, rows = own.owners[fits], own.values[fits]
@@ -214,12 +213,10 @@ def _anchors(folder: Path, chosen: pa.Table) -> tuple[np.ndarray, np.ndarray, np
     for number in range(len(judged)):
         table = judged.read(number, ["anchor_scores", "background_mean", "positive_rows"])
         anchors, own = (Ragged.from_arrow(table.column(name)) for name in ("anchor_scores", "positive_rows"))
-        place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
-        alone = anchors.lengths[anchors.owners] > 1
-        at = own.offsets[:-1][anchors.owners] + np.where(alone, place, 0)
+        at = positive_of_anchor(anchors, own)
         scores.append(anchors.values)
         backgrounds.append(table.column("background_mean").to_numpy()[anchors.owners])
-        positives.append(np.where(alone, own.values[at], -1))
+        positives.append(np.where(at >= 0, own.values[at], -1))
     found = np.concatenate(scores), np.concatenate(backgrounds), np.concatenate(positives)
     if len(found[0]) != chosen.num_rows:
         raise IncompleteStage(f"{folder} and the emit stage beside it do not fit together; run `hnmine emit` again")

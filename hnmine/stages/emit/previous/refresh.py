@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.groups import repeated
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.eci import hardness
@@ -62,7 +62,7 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
     rows = Ragged.from_lengths(found.values[real], found.lengths - gone)
     which, queries = which[real], anchors.owners[rows.owners]
     at, hit = batch.candidates.find(queries, rows.values)
-    positions = np.where(hit, at - batch.candidates.offsets[:-1][queries], NO_CANDIDATE)
+    positions = np.where(hit, at - batch.candidates.starts[queries], NO_CANDIDATE)
     scores = outside.scores(batch.query_rows[queries], rows.values)
     said = _verdicts(table, batch, rows, positions, outside)
     s0 = batch.background_mean[queries]
@@ -81,10 +81,9 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
         "stays": np.zeros(len(scores), dtype=bool), "verdicts": np.array(list(VERDICTS), dtype=object)[said.codes],
         "fates": np.array(FATES, dtype=object)[fates],
     }  # fmt: skip
-    place = np.arange(len(anchors.values)) - anchors.offsets[:-1][anchors.owners]
     columns: dict[str, Any] = {
         "query_row": pa.array(batch.query_rows[anchors.owners]),
-        "anchor": pa.array(place.astype(np.int32)),
+        "anchor": pa.array(anchors.positions.astype(np.int32)),
         "compared": pa.array(compared),
         "gone": pa.array(gone.astype(np.int32)),
         "probabilities": _with_nulls(rows, said.probabilities),
@@ -98,25 +97,25 @@ def _judged(table: pa.Table, earlier: Earlier, outside: Outside) -> pa.Table:
 def _with_nulls(lists: Ragged, values: np.ndarray) -> pa.Array:
     """Return a column of lists of float32 in which NaN is null."""
     flat = pa.array(values.astype(np.float32), pa.float32(), from_pandas=True)
-    return pa.ListArray.from_arrays(pa.array(lists.offsets.astype(np.int32)), flat)
+    return list_array(lists.offsets, flat, nullable=True)
 
 
 def _verdicts(table: pa.Table, batch: Batch, rows: Ragged, positions: np.ndarray, outside: Outside) -> Verdicts:
     """Return the verdicts on the documents: the filter's own on candidates, else as if they were retrieved."""
     hit = positions >= 0
     anchors = rows.owners[hit]
-    of_anchors = table.column("verdicts").combine_chunks().flatten()
-    starts = Ragged.from_arrow(of_anchors).offsets[:-1]
+    of_anchors = single_array(table.column("verdicts")).flatten()
+    starts = Ragged.from_arrow(of_anchors).starts
     names = of_anchors.flatten().take(pa.array(starts[anchors] + positions[hit]))
     codes = np.zeros(len(positions), dtype=np.int8)
     codes[hit] = pc.index_in(names, pa.array(list(VERDICTS))).to_numpy(zero_copy_only=False)
     probabilities, guided = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
-    given = Ragged.from_arrow(table.column("probabilities").combine_chunks().flatten())
+    given = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
     if len(given.values):
-        probabilities[hit] = given.values[given.offsets[:-1][anchors] + positions[hit]]
+        probabilities[hit] = given.values[given.starts[anchors] + positions[hit]]
     if outside.guide is not None:
         queries = Ragged.from_arrow(table.column("anchor_scores")).owners[anchors]
-        guided[hit] = batch.guide_scores[batch.candidates.offsets[:-1][queries] + positions[hit]]
+        guided[hit] = batch.guide_scores[batch.candidates.starts[queries] + positions[hit]]
     found = outside.judge(table, rows.owners[~hit], rows.values[~hit])
     codes[~hit], probabilities[~hit], guided[~hit] = found.codes, found.probabilities, found.guide_scores
     return Verdicts(codes, probabilities, guided)
@@ -138,7 +137,7 @@ def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
     if config.previous.replace != "easy":
         return table
     documents = Ragged.from_arrow(table.column("doc_rows"))
-    fates = pc.equal(_flat(table, "fates"), "hard").to_numpy(zero_copy_only=False)
+    fates = pc.equal(single_array(table.column("fates")).flatten(), "hard").to_numpy(zero_copy_only=False)
     at = np.flatnonzero(fates)
     groups, cap = documents.owners[at], config.emit.max_per_document
     scores = Ragged.from_arrow(table.column("scores")).values
@@ -149,15 +148,9 @@ def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
     return table.set_column(number, PREVIOUS.field(number), documents.with_values(stays).to_arrow(pa.bool_()))
 
 
-def _flat(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name).combine_chunks()
-    column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    return column.flatten()
-
-
 def kept_of(table: pa.Table) -> dict[str, int]:
     """Return how many negatives are there because an earlier run had them."""
-    return {"negatives_previous": pc.sum(_flat(table, "stays")).as_py() or 0}
+    return {"negatives_previous": pc.sum(single_array(table.column("stays")).flatten()).as_py() or 0}
 
 
 def put_in(
@@ -175,7 +168,7 @@ def put_in(
     if previous is None or not stays.any():
         return values
     place, _ = Ragged.from_arrow(previous.column("doc_rows")).find(where[0][stays], where[1][stays])
-    known = _flat(previous, name).take(pa.array(place))
+    known = single_array(previous.column(name)).flatten().take(pa.array(place))
     return pc.replace_with_mask(values, pa.array(stays), known.cast(values.type))
 
 
@@ -202,7 +195,7 @@ class Staying:
         """Return what stays of the rows of a table of `emit/previous`."""
         documents = Ragged.from_arrow(table.column("doc_rows"))
         stays = Ragged.from_arrow(table.column("stays")).values.astype(bool)
-        barred = stays | pc.equal(_flat(table, "fates"), "easy").to_numpy(zero_copy_only=False)
+        barred = stays | pc.equal(single_array(table.column("fates")).flatten(), "easy").to_numpy(zero_copy_only=False)
         count = len(documents)
         return cls(
             Ragged.from_lengths(documents.values[stays], np.bincount(documents.owners[stays], minlength=count)),

@@ -100,9 +100,9 @@ class Outside:
         place, _ = whole.candidates.find(query, documents)
         # the anchor among those of the queries asked, and where the cells of each begin
         first = np.searchsorted(owners, asked)
-        own = judged.cells.anchors.offsets[:-1][query] + (anchors - first[query])
+        own = judged.cells.anchors.starts[query] + (anchors - first[query])
         starts = np.searchsorted(judged.cells.anchor, np.arange(len(judged.cells.anchors.values)))
-        cell = starts[own] + place - whole.candidates.offsets[:-1][query]
+        cell = starts[own] + place - whole.candidates.starts[query]
         unknown = np.full(len(cell), np.nan)
         return Verdicts(
             judged.codes[cell],
@@ -158,7 +158,7 @@ def _ranks(batch: Batch, rows: Ragged, order: np.ndarray) -> np.ndarray:
     known = np.concatenate([batch.ranks, np.zeros(len(rows.values), dtype=batch.ranks.dtype)])[order]
     retrieved = order < len(batch.ranks)
     owners = np.concatenate([batch.owners, rows.owners])[order]
-    before = np.cumsum(retrieved) - batch.candidates.offsets[:-1][owners]
+    before = np.cumsum(retrieved) - batch.candidates.starts[owners]
     return np.asarray(np.where(retrieved, known, before + 1).astype(batch.ranks.dtype))
 
 
