@@ -1,6 +1,7 @@
 """What pairs are judged by and is the same for every pair of a query: found once, from its retrieved candidates."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
