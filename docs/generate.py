@@ -85,9 +85,11 @@ def _row(name: str, kind: Any, option: Any, default: Any) -> str:
         names = [n for n in (option.default, *(option.param_decls or ())) if isinstance(n, str) and n.startswith("-")]
         label = ", ".join(names) or f"--{name.replace('_', '-')}"
         if kind is not bool:
-            label += f" {option.metavar or ('PATH' if Path in (kind, *get_args(kind)) else 'TEXT')}"
+            kinds = {Path: "PATH", int: "INTEGER", float: "NUMBER"}
+            value = next((word for cls, word in kinds.items() if cls in (kind, *get_args(kind))), "TEXT")
+            label += f" {option.metavar or value}"
     required = default is inspect.Parameter.empty
-    shown = "required" if required else "" if default in (None, False) else f"`{default}`"
+    shown = "required" if required else "" if default in (None, False, "") else f"`{default}`"
     return f"| `{label}` | {shown} | {option.help} |\n"
 
 

@@ -1,6 +1,6 @@
-"""The command line: options become a config, the config runs, one summary comes out. The only package with typer.
+"""The command line: commands, their options and their tables; the only package with typer and rich.
 
-stdout carries the result (a path, or JSON under `--json`), stderr everything meant for people.
+stdout carries the result (a path, or JSON under `--json`), stderr everything else.
 """
 
 import os
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Stopped(SystemExit):
-    """Ctrl-C or SIGTERM came; what is under way is given up, finished shards stay."""
+    """Raised on Ctrl-C or SIGTERM: unfinished shards are given up, finished ones are kept."""
 
 
 def main() -> None:
@@ -38,6 +38,6 @@ def _run() -> int:
         sys.stderr.write("stopped; finished shards are kept: run the same command again to continue\n")
         return int(str(stop.code))
     except BrokenPipeError:
-        # the reader of stdout went away (as `| head` does); that is no error of ours
+        # the reader of stdout closed it, as `| head` does: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,90 +1,62 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hnmine.storage.paths import path_of
 
+
+def _option(*names: str, text: str, metavar: str | None = None, path: bool = False) -> Any:
+    """Return an option without a default; `path` makes it a local path or a URL."""
+    return typer.Option(
+        *names, help=text, show_default=False, metavar="PATH" if path else metavar, parser=path_of if path else None
+    )
+
+
 ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        parser=path_of,
-        metavar="PATH",
-        help="Output folder or URL, in place of the config's.",
-        show_default=False,
-    ),
-]
+Out = Annotated[Path | None, _option("--out", text="Output folder or URL, in place of the config's.", path=True)]
+AuditOut = Annotated[Path | None, _option("--out", text="Folder or URL to write audit.json to.", path=True)]
 Override = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
+    list[str] | None, _option("--set", text="Change one setting; may be repeated.", metavar="TABLE.KEY=VALUE")
 ]
 Source = Annotated[
     Path | None,
-    typer.Option(
-        "--from",
-        parser=path_of,
-        metavar="PATH",
-        help="Another run's folder or URL; its stages are read where they fit.",
-        show_default=False,
-    ),
+    _option("--from", text="Folder or URL of another run, whose stages are read where they fit.", path=True),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME_OR_PATH", help="The model, in place of embed.model.", show_default=False),
-]
+Model = Annotated[str | None, _option("--model", text="The model, in place of embed.model.", metavar="NAME_OR_PATH")]
 Previous = Annotated[
     Path | None,
-    typer.Option(
-        "--previous",
-        parser=path_of,
-        metavar="PATH",
-        help="An earlier run's folder or URL, to mine again: previous.run.",
-        show_default=False,
-    ),
+    _option("--previous", text="Folder or URL of an earlier run to mine again, in place of previous.run.", path=True),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made under another config.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made with another config.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Engine = Annotated[
-    str | None,
-    typer.Option(
-        "--engine", metavar="NAME", help="Where shards are worked on: inline, pool or ray.", show_default=False
-    ),
+    str | None, _option("--engine", text="Where shards are processed: inline, pool or ray.", metavar="NAME")
 ]
 RayAddress = Annotated[
-    str | None,
-    typer.Option("--ray-address", metavar="ADDRESS", help="Ray cluster: auto, local or host:port.", show_default=False),
+    str | None, _option("--ray-address", text="Ray cluster: auto, local or host:port.", metavar="ADDRESS")
 ]
 Cluster = Annotated[
-    Path | None,
-    typer.Option("--cluster", help="Machines to plan for, and a collection to be (TOML).", show_default=False),
+    Path | None, _option("--cluster", text="TOML file with the machines, and optionally a collection, to plan for.")
 ]
 FailUnder = Annotated[
-    list[str] | None,
-    typer.Option("--fail-under", metavar="NAME=X", help="Exit 7 if a number is below X.", show_default=False),
+    list[str] | None, _option("--fail-under", text="Exit with 7 if a number is below X.", metavar="NAME=X")
 ]
 FailOver = Annotated[
-    list[str] | None,
-    typer.Option("--fail-over", metavar="NAME=X", help="Exit 7 if a number is above X.", show_default=False),
+    list[str] | None, _option("--fail-over", text="Exit with 7 if a number is above X.", metavar="NAME=X")
 ]
 Corpus = Annotated[
     list[str] | None,
-    typer.Option("--corpus", metavar="FILES", help="Documents the negatives come from; may be repeated."),
+    _option("--corpus", text="Documents that the negatives come from; may be repeated.", metavar="FILES"),
 ]
 Queries = Annotated[
-    list[str] | None, typer.Option("--queries", metavar="FILES", help="Queries with their ids; may be repeated.")
+    list[str] | None, _option("--queries", text="Queries with their ids; may be repeated.", metavar="FILES")
 ]
 Qrels = Annotated[
     list[str] | None,
-    typer.Option("--qrels", metavar="FILES", help="Judgements: a table, or the TREC format; may be repeated."),
+    _option("--qrels", text="Relevance judgements: a table, or TREC format; may be repeated.", metavar="FILES"),
 ]
-
-
-def settings(override: list[str] | None, engine: str | None, ray_address: str | None) -> tuple[str, ...]:
-    """Return the settings changed on the command line; an option of its own goes before --set."""
-    own = (("engine", engine), ("ray_address", ray_address))
-    return (*(override or ()), *(f"{name}={value}" for name, value in own if value is not None))

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with rate and time left for each step, on a terminal only."""
+"""Progress bars on stderr, only on a terminal: one for each step, with rate and time left."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Bars(SilentProgress):
         self.task = bars.add_task("", total=None, visible=False)
 
     def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
-        """Begin a step of `total` rows, `done` of which were there already."""
+        """Begin a step of `total` rows, `done` of which exist already."""
         name = stage if step in stage else f"{stage} {step}"
         self.task = self.bars.add_task(f"{name} ({unit})", total=total or None, completed=done)
 
@@ -34,21 +34,21 @@ class Bars(SilentProgress):
         self.bars.advance(self.task, rows)
 
     def note(self, message: str) -> None:
-        """Print it above the bars."""
+        """Print a message above the bars."""
         self.bars.console.print(Text(message))
 
     def end(self) -> None:
-        """Take the bar away; the summary says what came of the step."""
+        """Remove the bar; the summary shows the result of the step."""
         self.bars.remove_task(self.task)
 
 
 @contextmanager
 def progress_on() -> Iterator[Shows]:
-    """Yield bars where stderr is a terminal, and silence elsewhere."""
+    """Yield bars if stderr is a terminal, else a progress that shows nothing."""
     if not sys.stderr.isatty():
         yield SilentProgress()
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(),
-               TimeRemainingColumn())  # fmt: skip
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield Bars(bars)

@@ -238,17 +238,6 @@ def test_init_offers_itself_for_a_beir_folder_and_for_pairs(tmp_path):
     assert Path(load_config(tmp_path / "p.toml").input.pairs) == tmp_path / "pairs.parquet"
 
 
-def test_every_line_of_the_starter_that_can_be_uncommented_is_a_setting(tmp_path):
-    hnmine("init", cwd=tmp_path)
-    lines = []
-    for line in (tmp_path / "hnmine.toml").read_text().splitlines():
-        bare = line.removeprefix("# ")
-        is_setting = line.startswith("# ") and " = " in bare and '"..."' not in bare
-        lines.append(bare if is_setting else line)
-    (tmp_path / "all.toml").write_text("\n".join(lines))
-    assert load_config(tmp_path / "all.toml").filter.percent == 0.95
-
-
 def test_usage_errors_exit_2_without_a_traceback():
     for arguments in (("run",), ("run", "x.toml", "--bogus"), ("nonsense",), ("run", "no-such.toml")):
         done = hnmine(*arguments)

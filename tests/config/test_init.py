@@ -59,3 +59,10 @@ def test_without_comment_signs_every_setting_with_a_default_loads_and_is_that_de
     assert loaded.retrieve.where[0].field == "..."
     assert loaded.previous is not None
     assert loaded.rescore is not None
+
+
+def test_every_line_of_a_table_that_is_not_optional_can_be_uncommented(tmp_path: Path):
+    blocks = re.split(r"(?m)^(?=(?:# )?\[)", TEXT)
+    text = "".join(re.sub(r"(?m)^# (?=\w+ = )", "", b) for b in blocks if not b.startswith("# ["))
+    (tmp_path / "all.toml").write_text(re.sub(r'(?m)^\w+ = "\.\.\." .*\n', "", text))
+    assert load_config(tmp_path / "all.toml").filter.percent == 0.95

@@ -12,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.arrays.dots import pair_dots
 from hnmine.arrays.ragged import Ragged
-from hnmine.cli import show, showreport
+from hnmine.cli.run_tables import draw_report, draw_stages
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.config.tables import SourceConfig
@@ -205,7 +205,7 @@ def test_plan_counts_their_vectors_and_the_summary_names_them(
     assert three["stages"][1]["work"].count("hash") == 3
     done = make_plan(config(base))  # counted by ingest, where labels are not lines of a file
     assert done["memory_bytes"] == pytest.approx(three["memory_bytes"], rel=0.001)
-    show.stages(run(config(base)))
+    draw_stages(run(config(base)))
     assert "and of 256 by odd, and of 256 by short" in " ".join("".join(capsys.readouterr()).split())
 
 
@@ -341,7 +341,7 @@ def test_rows_and_shares_say_which_sources_found_what_an_ensemble_took(
     for name in (*names, "random"):
         count = sum(name in line["source"].split("+") for line in lines)
         assert told[name]["share"] == pytest.approx(count / len(lines))
-    showreport.report(json.loads((out / "report/report.json").read_text()), out)
+    draw_report(json.loads((out / "report/report.json").read_text()), out)
     printed = " ".join("".join(capsys.readouterr()).split())
     assert all(f"{name} {told[name]['share']:.1%}" in printed.split("chosen from: ")[1] for name in names)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.cli import show
+from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
@@ -189,7 +189,7 @@ def test_training_rows_the_report_and_explain_say_which_sources_found_a_negative
     for candidate in explained["anchors"][0]["candidates"]:
         names = [name for name, rank in candidate["source_ranks"].items() if rank]
         assert "+".join(names) == found["q3", candidate["doc_id"]]
-    show.explanation(explained)
+    draw_explanation(explained)
     assert "theirs" in "".join(capsys.readouterr())
     run(config(base, "paged", report={"html": True}), options=RunOptions(source=mined))
     assert "found by theirs" in (base / "paged/report/report.html").read_text()

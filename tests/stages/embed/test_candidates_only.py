@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.cli import showreport
+from hnmine.cli.run_tables import draw_report
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.errors import ConfigError
@@ -190,7 +190,7 @@ def test_the_report_estimates_the_recall_of_a_search_of_everything(
     assert (recall["top_k"], recall["queries"]) == (DEPTH, QUERIES)
     assert recall["interval"][0] <= recall["value"] <= recall["interval"][1]
     assert recall["value"] == pytest.approx(np.mean(shares), abs=0.12)
-    showreport.report(json.loads((mined / "report/report.json").read_text()), mined / "report/report.json")
+    draw_report(json.loads((mined / "report/report.json").read_text()), mined / "report/report.json")
     said = "".join(capsys.readouterr())
     assert f"embedded {len(chosen.rows)} of {DOCUMENTS} documents" in said
     assert f"recall of the dense top {DEPTH}: {recall['value']:.2f}" in said

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.cli import show
+from hnmine.cli.run_tables import draw_stages
 from hnmine.config import EmbedConfig
 from hnmine.errors import ConfigError, MissingExtra, ModelError
 from hnmine.models import quantised
@@ -57,7 +57,7 @@ def test_it_is_counted_and_said_on_the_terminal(base: Path, capsys: pytest.Captu
     agreed = results[-1].counts["int8_agreement"]["embed"]
     cosines = pq.read_table(base / "done/embed/corpus-agreement.parquet").column("cosine").to_numpy()
     assert agreed == {"documents": 256, "mean": pytest.approx(cosines.mean()), "least": float(cosines.min())}
-    show.stages(results)
+    draw_stages(results)
     assert f"cosine to float32 {cosines.mean():.4f}" in "".join(capsys.readouterr())
 
 

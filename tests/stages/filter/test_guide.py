@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.cli import show
+from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import GUIDED, sweep
@@ -147,12 +147,12 @@ def test_explain_shows_both_teachers_scores(base: Path, first: Path, capsys: pyt
     assert [p["guide_score"] for p in found["positives"]] == row["guide_positive_scores"]
     for anchor in found["anchors"]:
         assert [c["guide_score"] for c in anchor["candidates"]] == row["guide_scores"]
-    show.explanation(found)
+    draw_explanation(found)
     drawn = capsys.readouterr().err
     assert f"{row['guide_positive_scores'][0]:.3f}" in drawn
     assert drawn.count(" guide ") >= 3  # beside the positives, and for each of two anchors
     without = {**found, "positives": [{**p, "guide_score": None} for p in found["positives"]], "anchors": []}
-    show.explanation(without)
+    draw_explanation(without)
     assert " guide " not in capsys.readouterr().err
 
 

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hnmine import run
-from hnmine.cli import show
 from hnmine.cli.app import app
+from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
@@ -224,7 +224,7 @@ def test_the_plan_explain_and_sweep_know_of_it(base: Path, capsys: pytest.Captur
     explained = explain_query(config(base), "q3")
     found = {c["verdict"]: c["score"] for c in explained["anchors"][0]["candidates"]}
     assert found["not_rescored"] is None
-    show.explanation(explained)
+    draw_explanation(explained)
     assert "not_rescored" in capsys.readouterr().err
     settings = sweep(config(base), None, 0.5)["settings"]
     assert all(0 <= one["score"] <= 1 for one in settings if one["chosen"])

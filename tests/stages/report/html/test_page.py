@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from hnmine.cli import showreport
+from hnmine.cli.run_tables import draw_report
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.examples import EACH, LONGEST, Texts, cut
 from hnmine.stages.report.headline import NUMBERS
@@ -264,7 +264,7 @@ def test_the_terminal_names_the_page_only_where_there_is_one(tmp_path, capsys):
     for make, named in ((config_for, False), (with_page, True)):
         run(make(tmp_path, make.__name__))
         path = tmp_path / make.__name__ / "report" / "report.json"
-        showreport.report(json.loads(path.read_text()), path)
+        draw_report(json.loads(path.read_text()), path)
         said = "".join(capsys.readouterr())
         assert str(path) in said
         assert ("report.html" in said) is named

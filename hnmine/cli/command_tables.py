@@ -1,0 +1,278 @@
+"""Tables of the commands beside a run: plan, explain, sweep, probe, export-judgements, compare and audit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hnmine.cli.terminal import draw_table, say, warn
+from hnmine.commands.compare.page import labels
+from hnmine.config.section import toml_value
+from hnmine.config.sizes import format_size
+from hnmine.display import MISSING, interval, number, one_line, percent, shorten, signed
+from hnmine.stages.report.headline import NUMBERS
+
+TEXT_WIDTH, AUDIT_TEXT_WIDTH = 160, 100
+PLAN_LIMITS = 8
+"""How many limits of a plan are drawn; --json has all."""
+AUDIT_EXAMPLES = 2
+"""How many examples of a fault are drawn; --json has all."""
+
+
+def draw_plan(data: dict[str, Any]) -> None:
+    """Draw a plan: stages, estimates, warnings, and on given machines hours and limits."""
+    rows = ((stage["stage"], stage["state"], stage["work"]) for stage in data["stages"])
+    draw_table("Stages", ("stage", "state", "would do"), rows)
+    free = data["disk_free_bytes"]
+    room = "in an object store" if free is None else f"free: {format_size(free)}"
+    estimates = (
+        ("documents", number(data["documents"]), ""),
+        ("queries", number(data["queries"]), ""),
+        ("disk", format_size(data["disk_bytes"]), room),
+        ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"),
+    )  # fmt: skip
+    draw_table("\nEstimates", ("what", "size", ""), estimates)
+    warn(data["warnings"], "yellow")
+    if "scale" in data:
+        _scale(data["scale"])
+
+
+def _scale(data: dict[str, Any]) -> None:
+    steps = [
+        (
+            *(one["stage"], f"{one['tasks']:,}", f"{one['at_once']:,}", f"{one['hours']:.2f}"),
+            *(format_size(one[name]) for name in ("memory_bytes", "read_bytes", "written_bytes")),
+            f"{one['step']} ({one['bound']})",
+        )
+        for one in data["steps"]
+    ]
+    columns = ("stage", "tasks", "at once", "hours", "memory each", "read", "written", "step, and its bound")
+    draw_table("\nOn these machines", columns, steps)
+    say(f"in all {data['hours']:.1f} hours, {format_size(data['moved_bytes'])} moved")
+    say(f"index: {data['index']}")
+    limits = data["limits"][:PLAN_LIMITS]
+    rows = ((one["name"], f"{one['use']:.2f}", one["value"], one["bound"], one["then"]) for one in limits)
+    styles = ("bold yellow" if one["use"] > 1 else "" for one in limits)
+    draw_table("\nWhat breaks first (above 1 it does)", ("limit", "use", "needs", "has", "then"), rows, styles)
+    warn(data["warnings"], "yellow")
+
+
+def draw_explanation(data: dict[str, Any]) -> None:
+    """Draw every candidate of a query."""
+    say(f"{data['query_id']}: {data['query']}", "bold")
+    guided = any(positive["guide_score"] is not None for positive in data["positives"])
+    guide = ("guide",) if guided else ()
+    positives = (
+        (p["doc_id"], number(p["score"]), *_guide(p, guided), number(p["standing"]), _short(p["text"]))
+        for p in data["positives"]
+    )
+    draw_table("\nPositives", ("doc_id", "score", *guide, "standing", "text"), positives)
+    for anchor in data["anchors"]:
+        sources = list(anchor["candidates"][0]["source_ranks"]) if anchor["candidates"] else []
+        rows = [*_candidates(anchor, sources, guided)]
+        title = f"\nCandidates for anchor score {anchor['anchor_score']:.3f}"
+        columns = ("rank", "score", *sources, *guide, "sim", "verdict", "doc_id", "text")
+        draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows))
+    say("* chosen as a negative; sim: cosine to the most similar positive")
+    say("standing: share of the candidates, positives apart, that the positive outscores")
+
+
+def _candidates(anchor: dict[str, Any], sources: list[str], guided: bool) -> Iterator[tuple[tuple[object, ...], str]]:
+    """Yield (cells, style) for the candidates of an anchor score, then for its negatives that are not candidates."""
+    for c in anchor["candidates"]:
+        style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
+        verdict = f"{c['verdict']} *" if c["chosen"] else c["verdict"]
+        ranks = (MISSING if c["source_ranks"][name] is None else c["source_ranks"][name] for name in sources)
+        numbers = (c["rank"], number(c["score"]), *ranks, *_guide(c, guided), number(c["similarity"]))
+        yield (*numbers, verdict, c["doc_id"], _short(c["text"])), style
+    for name in ("previous", "random"):
+        for c in anchor.get(name, ()):
+            blank = ("",) * (len(sources) + guided + 1)
+            yield (MISSING, number(c["score"]), *blank, f"{name} *", c["doc_id"], _short(c["text"])), "green"
+
+
+def _guide(row: dict[str, Any], guided: bool) -> tuple[str, ...]:
+    return (number(row["guide_score"]),) if guided else ()
+
+
+def _short(text: str, width: int = TEXT_WIDTH) -> str:
+    return shorten(one_line(text), width)
+
+
+def draw_sweep(data: dict[str, Any]) -> None:
+    """Draw a line for each setting; * marks those that no other beats in rate and hardness at once."""
+    measured = data["measured_on_hidden_positives"]
+    title = "Settings, the config's own first (hidden positives)" if measured else "Settings, the config's own first"
+    columns = ("", "false negatives", "95% interval", "hardness", "fill", "eci", "setting")
+    rows = (
+        (
+            "*" if one["front"] else "",
+            *((percent(one["rate"]), "-".join(map(percent, one["interval"]))) if measured else (MISSING, "")),
+            *(number(one["hardness"]), f"{one['fill']:.2f}", number(one["eci"])),
+            ", ".join(f"{key} = {toml_value(value)}" for key, value in one["settings"].items()),
+        )
+        for one in data["settings"]
+    )
+    draw_table(title, columns, rows)
+    if not measured:
+        say(f"false negatives could not be measured: {data['reason']}")
+    if data["target"] is not None and data["recommended"] is None:
+        say(f"no setting is known to meet a rate of {data['target']:g}")
+
+
+def draw_probe(data: dict[str, Any]) -> None:
+    """Draw retrieval before and after training, and the gains with their p-values."""
+    trained = {
+        "untrained": "as they are",
+        "without_mined": "trained with the batch's own negatives",
+        "with_mined": "trained with the run's negatives as well",
+    }
+    rows = ((text, f"{data[k]['ndcg_at_10']:.4f}", f"{data[k]['mrr_at_10']:.4f}") for k, text in trained.items())
+    draw_table("Probe", ("vectors", "nDCG@10", "MRR@10"), rows)
+    over = {"no training": data["gain_over_untrained"], "training without them": data["gain_over_without_mined"]}
+    gains = (
+        (name, f"{g['ndcg_at_10']:+.4f}", f"{g['ndcg_p']:.4f}", f"{g['mrr_at_10']:+.4f}", f"{g['mrr_p']:.4f}")
+        for name, g in over.items()
+    )
+    draw_table("\nGain of the run's negatives", ("over", "nDCG@10", "p", "MRR@10", "p"), gains)
+    tested = data["gain_over_untrained"]["test_queries"]
+    say(
+        f"\n{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits, {tested:,} queries "
+        "tested. A linear map on frozen vectors: use it to compare sets; a fine-tuned model gains another amount."
+    )
+
+
+def draw_judgements(data: dict[str, Any]) -> None:
+    """Say which candidates were written for judging, and what to do with the file."""
+    verdicts = ", ".join(f"{count:,} {name}" for name, count in data["verdicts"].items())
+    say(
+        f"{data['written']:,} candidates of {data['queries']:,} queries, {data['chosen']:,} of them negatives now "
+        f"({verdicts}); uncertainty: {data['uncertainty']}.\n"
+        "Fill in judgement (relevant, irrelevant or unsure), set input.judgements to the file and run again.",
+        soft_wrap=True,
+    )
+
+
+def draw_comparison(data: dict[str, Any]) -> None:
+    """Draw mined sets side by side: numbers, overlap, and the queries that differ most."""
+    sets, names = data["sets"], labels(len(data["sets"]))
+    for label, one in zip(names, sets, strict=True):
+        say(f"{label} = {one['name']} ({one['kind']})", soft_wrap=True)
+    warn(data["warnings"])
+    counts = ("queries", "queries_with_negatives", "examples", "negatives", "documents")
+    rows = [(name.replace("_", " "), *(number(one[name]) for one in sets), "") for name in counts]
+    known: dict[str, Any] = next((one["numbers"] for one in sets if one["numbers"]), {})
+    for name in known:
+        values = (number(one["numbers"][name]["value"]) if one["numbers"] else MISSING for one in sets)
+        rows.append((name, *values, ""))
+    draw_table("\nSets", ("number", *names, ""), rows)
+    for label, pair in zip(names[1:], data["comparisons"], strict=True):
+        _pair(pair, names[0], label)
+    only = (
+        (label, number(one["queries"]), number(one["negatives"]), "of queries that all have")
+        for label, one in zip(names, data["only"], strict=True)
+    )
+    draw_table("\nIn one set and no other", ("set", "queries", "negatives", ""), only)
+    for query in data["most_different"]:
+        _differing_query(query, names)
+
+
+def _pair(pair: dict[str, Any], here: str, there: str) -> None:
+    queries, negatives = pair["queries"], pair["negatives"]
+    say(f"\n{there} against {here}", "bold")
+    alone = f"{number(queries['only_base'])} in {here} alone, {number(queries['only_other'])} in {there} alone"
+    say(f"matched by {pair['matched_by']}: {number(queries['shared'])} queries in both, {alone}")
+    if pair["numbers"] is None:
+        say(pair["numbers_reason"])
+    else:
+        rows = (
+            (name, number(one["base"]), number(one["other"]), signed(one["difference"]),
+             interval(one["interval"], sign=True), "*" if _excludes_0(one["interval"]) else "")
+            for name, one in pair["numbers"].items()
+        )  # fmt: skip
+        draw_table("", ("number", here, there, "difference", "95% interval, paired", ""), rows)
+        say("* the interval leaves out 0")
+    titles = {"both": "in both", "only_base": f"in {here} alone", "only_other": f"in {there} alone"}
+    columns = ("negatives", "count", "score", "rank", "score shift", "rank shift", "")
+    draw_table("", columns, (_side(title, pair[side]) for side, title in titles.items()))
+    overlap = f"in common: {percent(negatives['share'])} of all; mean Jaccard of a query {number(negatives['jaccard'])}"
+    same = f"{number(negatives['queries_alike'])} queries have the same in both"
+    say(f"{overlap}; {same}, {number(negatives['queries_disjoint'])} none in common")
+    for label, other, side in ((here, there, "only_base"), (there, here, "only_other")):
+        fates = ", ".join(f"{name} {count:,}" for name, count in pair[side].get("fates", {}).items())
+        if fates:
+            say(f"those in {label} alone are in {other}: {fates}")
+
+
+def _excludes_0(bounds: list[float] | None) -> bool:
+    return bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
+
+
+def _side(title: str, one: dict[str, Any]) -> tuple[str, ...]:
+    shifts = (signed(one.get("shifts", {}).get(name, {}).get("mean")) for name in ("scores", "ranks"))
+    return title, number(one["negatives"]), number(one["mean_score"]), number(one["mean_rank"]), *shifts, ""
+
+
+def _differing_query(query: dict[str, Any], names: list[str]) -> None:
+    title = f"{query['query_id']}: {query['query']}" if query["query_id"] is not None else query["query"]
+    say(f"\n{_short(title)} ({query['shared']:,} in all sets, Jaccard {query['jaccard']:.3f})", "bold")
+    rows = (
+        (label, number(one["score"]), number(None if one["rank"] is None else int(one["rank"])), _short(one["text"]))
+        for label, own in zip(names, query["negatives"], strict=True)
+        for one in own
+    )
+    draw_table("", ("set", "score", "rank", "negatives that not all have"), rows)
+
+
+def draw_audit(report: dict[str, Any]) -> None:
+    """Draw an audit: files, numbers, findings, and for each fault what to do and some examples."""
+    say(f"Recognised: {report['columns']}{', ids looked up' if report['ids'] else ''}", "bold")
+    for entry in report["files"]:
+        say(f"{entry['file']}: {entry['rows']:,} rows", soft_wrap=True)
+    say(", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in report["counts"].items()))
+    warn(report["warnings"])
+    numbers = []
+    for one in NUMBERS:
+        if one.name in report:
+            reason = report.get(f"{one.name}_reason")
+            meaning = f"{one.meaning} ({reason})" if reason else one.meaning
+            numbers.append((one.name, number(report[one.name]), meaning))
+    draw_table("\nNumbers", ("number", "value", "meaning"), numbers)
+    _audit_findings(report["findings"])
+
+
+def _audit_findings(findings: dict[str, Any]) -> None:
+    measured = {name: entry for name, entry in findings.items() if entry["count"] is not None}
+    faults = {name: entry for name, entry in measured.items() if entry["fault"]}
+    shown = faults | measured
+    rows = (
+        (name, number(entry["count"]), *_size_and_limit(entry), f"{entry['of']}: {entry['meaning']}")
+        for name, entry in shown.items()
+    )
+    styles = ("red" if entry["fault"] else "" if entry["count"] else "dim" for entry in shown.values())
+    draw_table("\nFindings", ("finding", "count", "share", "limit", "meaning"), rows, styles)
+    for name, entry in faults.items():
+        say(f"\n{name}: {entry['advice']}", "bold red")
+        for example in entry["examples"][:AUDIT_EXAMPLES]:
+            say(f"  {_example(example)}", soft_wrap=True)
+    unmeasured = [f"{name} ({entry['reason']})" for name, entry in findings.items() if entry["count"] is None]
+    if unmeasured:
+        say(f"\nnot measured: {', '.join(unmeasured)}", "dim")
+    say(f"\nfaults: {', '.join(faults)}" if faults else "\nno faults found", "bold")
+
+
+def _size_and_limit(entry: dict[str, Any]) -> tuple[str, str]:
+    """Return a finding's share and the highest one allowed; or its effect size (Cohen's d) and the limit of that."""
+    limit = entry["limit"]
+    if "effect" in entry:
+        return f"{entry['effect']:+.2f}", MISSING if limit is None else f"{limit:g}"
+    return percent(entry["share"]), MISSING if limit is None else f"{limit:.0%}"
+
+
+def _example(example: dict[str, Any]) -> str:
+    """Return an example of a fault in a line: file and row, texts, numbers."""
+    parts = [f"{example['file']} row {example['row']:,}"] if "file" in example else []
+    for name, value in example.items():
+        if name in ("query", "positive", "negative"):
+            parts.append(f"{name}: {MISSING if value is None else _short(value, AUDIT_TEXT_WIDTH)}")
+        elif name not in ("file", "row"):
+            parts.append(f"{name} {value if isinstance(value, str) else number(value)}")
+    return " | ".join(parts)
