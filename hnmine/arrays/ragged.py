@@ -122,6 +122,10 @@ class Ragged:
         """Return the rows where `keep` (bool, shape (rows,)) is true."""
         return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])
 
+    def filter(self, keep: np.ndarray) -> "Ragged":
+        """Return the lists with only the values where `keep` (bool, shape (total,)) is true."""
+        return Ragged.from_lengths(self.values[keep], np.bincount(self.owners[keep], minlength=len(self)))
+
     def take(self, rows: np.ndarray) -> "Ragged":
         """Return the lists of the given rows (int64, repeats allowed), in the given order."""
         return Ragged.from_lengths(self.values[self.places(rows)], self.lengths[rows])

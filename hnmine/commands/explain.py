@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from hnmine.config import Config
 from hnmine.errors import IncompleteStage, InputError
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.emit.random_negatives import PREVIOUS, RANDOM
+from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
@@ -53,9 +52,9 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
             }
             for i, verdict in enumerate(verdicts)
         ]  # fmt: skip
-        anchors.append({"anchor_score": score, "candidates": candidates, "random": _of(corpus, own, RANDOM)})
+        anchors.append({"anchor_score": score, "candidates": candidates, "random": _of(corpus, own, RANDOM_DOCUMENT)})
         if config.previous is not None:
-            anchors[-1]["previous"] = _of(corpus, own, PREVIOUS)
+            anchors[-1]["previous"] = _of(corpus, own, PREVIOUS_NEGATIVE)
     query = Shards(context.reading("ingest") / "queries", QUERIES).take(np.array([row]), ["text"])
     return {
         "query_id": query_id,

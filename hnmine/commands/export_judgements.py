@@ -17,7 +17,7 @@ from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.answers import EMPTY
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
-from hnmine.stages.emit.choose import cells_of, read_chosen
+from hnmine.stages.emit.chosen import cells_of, read_chosen
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import CODES, RULES, resolve_auto, rule_names

@@ -15,7 +15,7 @@ from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.significance import randomisation_test
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import MANIFEST, Shards, read_json
 from hnmine.storage.vectors import VectorStore

@@ -70,18 +70,5 @@ def anchor_of_positive(anchors: Ragged, positives: Ragged) -> np.ndarray:
     Returns:
         int64, shape (positives,).
     """
-    return anchor_at(anchors, positives.owners, positives.positions)
-
-
-def anchor_at(anchors: Ragged, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return the anchor of the positive at a place of its query's list, as a position in `anchors.values`.
-
-    Args:
-        anchors: one list a query, none of them empty.
-        queries: int64, shape (n,).
-        places: int64, shape (n,): place of the positive among its query's.
-
-    Returns:
-        int64, shape (n,).
-    """
-    return np.asarray(anchors.starts[queries] + np.where(anchors.lengths[queries] > 1, places, 0))
+    owners = positives.owners
+    return np.asarray(anchors.starts[owners] + np.where(anchors.lengths[owners] > 1, positives.positions, 0))

@@ -23,8 +23,7 @@ from hnmine.pipeline.run import run
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.batches import step
-from hnmine.stages.emit.batches.clusters import target_size
-from hnmine.stages.emit.batches.packing import pack
+from hnmine.stages.emit.batches.packing import pack, target_size
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of
@@ -60,9 +59,8 @@ def hidden_pairs(context: RunContext, hidden: pa.Table) -> Ragged:
 
 def measured(state: Any, batch: np.ndarray, hidden: Ragged) -> dict[str, float]:
     """Return mean score and share of hidden positives of the pairs within batches."""
-    examples, (queries, documents) = state.examples, state.pairs.texts
-    query, document = queries.at(examples.query_row), documents.at(examples.positive_row)
-    score = step._scores(batch, (queries.vectors, query), (documents.vectors, document))
+    examples = state.examples
+    score = step.mean_scores(batch, state.finder, examples)
     order = np.argsort(batch, kind="stable")
     pairs = found = 0
     for members in np.split(order, np.flatnonzero(np.diff(batch[order])) + 1):
@@ -75,16 +73,16 @@ def measured(state: Any, batch: np.ndarray, hidden: Ragged) -> dict[str, float]:
 
 def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None:
     """Print a row for each way of making batches."""
-    state = step._setup(context)
+    state = step.setup(context)
     out = hidden_pairs(context, hidden)
-    examples, (queries, documents) = state.examples, state.pairs.texts
-    query, document = queries.at(examples.query_row), documents.at(examples.positive_row)
-    order = step._order(state, query, document)
+    examples, finder = state.examples, state.finder
+    query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
+    order = step.example_order(state, query, document)
     ordered, most = examples.take(order), 2 * target_size(size)
-    clustered = step._clusters(state, size)[query][order]
+    clustered = step.query_clusters(state, size)[query][order]
 
     def kept_apart(members: np.ndarray) -> np.ndarray:
-        return state.pairs.conflicts(ordered.take(members))
+        return finder.conflicts(ordered.take(members))
 
     def nothing(members: np.ndarray) -> np.ndarray:
         return np.zeros((len(members), len(members)), dtype=bool)

@@ -23,7 +23,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards

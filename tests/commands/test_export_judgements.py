@@ -20,7 +20,7 @@ from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext
 from hnmine.science import margins
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs

@@ -21,7 +21,7 @@ from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.science.ensembling import random_source
 from hnmine.search.bm25 import words_of
-from hnmine.stages.emit.choose import anchor_seeds, read_chosen
+from hnmine.stages.emit.chosen import anchor_seeds, read_chosen
 from hnmine.stages.emit.source_labels import shares_line
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, report, rows, table, vectors

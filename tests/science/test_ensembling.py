@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hnmine.config import EmitConfig
 from hnmine.science.ensembling import random_source, round_robin
-from hnmine.stages.emit.choose import Chooser, anchor_seeds
+from hnmine.stages.emit.choose import Chooser
+from hnmine.stages.emit.chosen import anchor_seeds
 from hnmine.stages.filter.candidates import Batch, Cells
 from tests import oracles
 from tests.strategies import World, make_query, quick, worlds

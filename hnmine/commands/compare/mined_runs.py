@@ -14,7 +14,7 @@ from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.commands.compare.mined_set import Found, MinedSet, RunFacts
 from hnmine.errors import IncompleteStage, Problems
 from hnmine.pipeline.stages import STAGES
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.quality import headline_parts
 from hnmine.storage.paths import path_of
 from hnmine.storage.schemas.filter import JUDGED, KEEP

@@ -1,9 +1,7 @@
-"""Which of the candidates that were kept become negatives."""
+"""Chooses each anchor's negatives among the candidates that the filter kept, and adds previous and random ones."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,34 +10,37 @@ import pyarrow as pa
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
-from hnmine.config import EmitConfig
+from hnmine.config import Config, EmitConfig
 from hnmine.errors import IncompleteStage
-from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import RunContext
+from hnmine.runtime.memory import CHOOSING_THREADS, cache_bytes
+from hnmine.runtime.stage import RunContext, Tick
+from hnmine.runtime.threads import in_threads
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.ensembling import random_source, round_robin
-from hnmine.science.sampling import choose, choose_capped, judged_first, select_capped, simans_priority
+from hnmine.science.sampling import choose, choose_capped, count_used, judged_first, select_capped, simans_priority
 from hnmine.science.z_scores import background_z_scores
+from hnmine.stages.emit.chosen import anchor_seeds, cells_of, rows_of
+from hnmine.stages.emit.previous.refresh import KeptNegatives
+from hnmine.stages.emit.random_negatives import RandomNegatives
+from hnmine.stages.filter.bad_positives import needs_negatives
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.verdicts import verdict_codes
-from hnmine.storage.schemas.base import conform
+from hnmine.stages.filter.inputs import slices
 from hnmine.storage.schemas.emit import CHOSEN
-from hnmine.storage.schemas.filter import KEEP, VERDICTS
-from hnmine.storage.store import MANIFEST, read_json, read_table
+from hnmine.storage.schemas.filter import JUDGED_CODED
+from hnmine.storage.store import MANIFEST, Shards, read_json
 from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
 _IN_CACHE = 1024
-CHOSEN_FILE = "chosen.parquet"
-
-
-def read_chosen(folder: Path) -> pa.Table:
-    """Return which negatives were chosen, out of an emit folder: one row for each (query, anchor)."""
-    return conform(read_table(folder / "chosen" / CHOSEN_FILE), CHOSEN, "emit/chosen")
+_CHOOSE_COLUMNS = [
+    "query_id", "query_row", "positive_rows", "doc_rows", "scores", "background_std", "anchor_scores", "verdicts",
+    "judged_negatives", "positive_standing", "source_ranks",
+]  # fmt: skip
+_RANDOM_COLUMNS = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
 
 
 class Vectors(Protocol):
-    """Gives the teacher's vectors of documents."""
+    """The teacher's vectors of documents."""
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of the given rows, float32, shape (len(rows), dim)."""
@@ -47,10 +48,10 @@ class Vectors(Protocol):
 
 
 def teacher_vectors(context: RunContext) -> VectorStore | None:
-    """Return the corpus' vectors where choosing needs them, else None.
+    """Return the corpus vectors if the run's way of choosing needs them (`diverse`), else None.
 
     Raises:
-        IncompleteStage: they are needed and are not there.
+        IncompleteStage: they are needed, and the stage embed is not complete.
     """
     if context.config.emit.choose != "diverse":
         return None
@@ -62,16 +63,86 @@ def teacher_vectors(context: RunContext) -> VectorStore | None:
     return VectorStore(folder / "corpus", cache_bytes(context.config))
 
 
+def choose_all(context: RunContext, tick: Tick) -> pa.Table:
+    """Return the chosen negatives of every (query, anchor), as the table `emit/chosen`.
+
+    Random documents are drawn after all candidates are chosen, so that a cap on documents serves candidates first,
+    however the queries are split into shards.
+    """
+    config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
+    chooser = Chooser(
+        config.emit, config.seed, vectors=teacher_vectors(context), cosine=config.embed.similarity == "cosine"
+    )
+    kept = KeptNegatives.open(context)
+    if kept is not None:
+        count_used(kept.documents.values, chooser.used)
+
+    def choose_shard(number: int) -> list[pa.Table]:
+        parts = []
+        for piece in slices(judged.read(number, _CHOOSE_COLUMNS)):
+            parts.append(_choose_table(piece, chooser, config, kept))
+            tick(piece.num_rows)
+        return parts
+
+    # in order where earlier choices restrict later ones: under a cap, and where vectors are shared
+    threads = CHOOSING_THREADS if config.emit.max_per_document is None and chooser.vectors is None else 1
+    found = in_threads(choose_shard, range(len(judged)), threads)
+    chosen = pa.concat_tables([CHOSEN.empty_table(), *(part for parts in found for part in parts)])
+    if not config.emit.draws_random:
+        return chosen
+    random = RandomNegatives.open(context, chooser.used)
+    parts = [CHOSEN.empty_table()]
+    for number in range(len(judged)):
+        for piece in slices(judged.read(number, _RANDOM_COLUMNS)):
+            first, last = piece.column("query_row")[0].as_py(), piece.column("query_row")[-1].as_py()
+            parts.append(random.add(piece, rows_of(chosen, first, last + 1)))
+    return pa.concat_tables(parts)
+
+
+def _choose_table(table: pa.Table, chooser: "Chooser", config: Config, kept: KeptNegatives | None) -> pa.Table:
+    """Return the chosen negatives of the queries of a judged table, with the kept negatives of a previous run."""
+    batch = Batch.from_table(table)
+    cells, keep = cells_of(table, batch)
+    needed = needs_negatives(table, config)
+    keep &= needed[cells.anchor]
+    wanted = config.emit.retrieved_negatives * needed
+    if kept is not None:
+        kept = kept.take(batch.query_rows)
+        at = np.flatnonzero(keep)
+        keep[at] = kept.allows(cells.anchor[at], batch.candidates.values[cells.candidate[at]])
+        wanted -= kept.documents.lengths
+    judged = Ragged.from_arrow(table.column("judged_negatives")).values
+    chosen = chooser.choose(batch, cells, keep, table.column("query_id").to_pylist(), judged, wanted=wanted)
+    owners = cells.anchors.owners
+    at = batch.candidates.starts[owners][chosen.owners] + chosen.values
+    documents, scores = batch.candidates.values[at], batch.scores[at]
+    if kept is not None:
+        chosen, documents, scores = kept.merge(chosen, documents, scores)
+    columns = {
+        "query_row": pa.array(batch.query_rows[owners]),
+        "anchor": pa.array(cells.anchors.positions.astype(np.int32)),
+        "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
+        "positions": chosen.to_arrow(pa.int32()),
+        "doc_rows": chosen.with_values(documents).to_arrow(pa.int64()),
+        "scores": chosen.with_values(scores).to_arrow(pa.float32()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in CHOSEN.names], schema=CHOSEN)
+
+
+Select = Callable[[np.ndarray], np.ndarray]
+"""Takes positions of kept cells (int64, ascending) and returns the chosen ones, ascending; each anchor by itself."""
+
+
 @dataclass
 class Chooser:
-    """Chooses negatives batch after batch; a cap on documents counts over all of them.
+    """Chooses negatives batch by batch, with one cap on documents over all batches.
 
     Attributes:
-        config: the emit table; of `mixed` the part that is retrieved is chosen here.
-        seed: of random choices, together with the query's id.
-        used: how often each document was chosen so far, where there is a cap.
-        vectors: the teacher's; needed by `diverse` alone.
-        cosine: whether scores are cosines; where not, `diverse` brings them to at most 1.
+        config: the emit table. Of `mixed`, only the retrieved part is chosen here.
+        seed: seed of random choices, together with the query's id.
+        used: how often each document has been chosen so far; kept up to date where there is a cap.
+        vectors: the teacher's vectors; needed for `diverse` only.
+        cosine: whether scores are cosines. Other scores are scaled to at most 1 for `diverse`.
     """
 
     config: EmitConfig
@@ -79,11 +150,6 @@ class Chooser:
     used: dict[int, int] = field(default_factory=dict)
     vectors: Vectors | None = None
     cosine: bool = True
-
-    @property
-    def each_alone(self) -> bool:
-        """Whether what is chosen for one query has no say in another's, so that batches may go side by side."""
-        return self.config.max_per_document is None and self.vectors is None
 
     def choose(
         self,
@@ -95,115 +161,99 @@ class Chooser:
         *,
         wanted: np.ndarray | None = None,
     ) -> Ragged:
-        """Return for each anchor the positions of its negatives among the query's candidates.
+        """Return for each anchor the positions of its negatives among the query's candidates, ascending.
 
         Args:
             batch: candidates.
-            cells: the batch's cells.
-            keep: bool, one a cell.
-            query_ids: one a query of the batch.
-            judged: bool, one a candidate: what is judged irrelevant, chosen first where the config prefers it.
-            wanted: int64, how many negatives for each anchor; as many as the config says by default.
+            cells: cells of the batch.
+            keep: bool, shape (cells,): cells that may be chosen.
+            query_ids: ids of the batch's queries.
+            judged: bool, shape (candidates,): judged irrelevant; chosen first under `emit.prefer_judged`.
+            wanted: int64, shape (anchors,): number of negatives; `retrieved_negatives` of the config by default.
         """
-        kept = np.flatnonzero(keep)
+        if wanted is None:
+            wanted = np.full(len(cells.anchors.values), self.config.retrieved_negatives)
+        kept, priority = np.flatnonzero(keep), None
         if self.config.ensemble == "cross":
-            kept = kept[self._drawn(batch, cells, kept, query_ids) > 0]
-        groups = cells.anchor[kept]
-        documents = batch.candidates.values[cells.candidate[kept]]
-        n = self.config.retrieved_negatives if wanted is None else wanted[groups]
+            ranks = self._drawn_ranks(batch, cells, kept, query_ids)
+            kept, priority = kept[ranks > 0], ranks[ranks > 0]
+        groups, at = cells.anchor[kept], cells.candidate[kept]
+        documents, n = batch.candidates.values[at], wanted[groups]
         if self.config.choose == "diverse":
-            picked = self._pick_diverse(groups, documents, batch.scores[cells.candidate[kept]], n)
+            picked = self._pick_diverse(groups, documents, batch.scores[at], n)
         elif self.config.ensemble == "intra":
-            picked = self._pick_in_turn(groups, documents, batch.source_ranks[cells.candidate[kept]], n)
+            ranks = batch.source_ranks[at]
+            picked = self._pick(
+                lambda which: which[round_robin(groups[which], ranks[which], n[which])], groups, documents
+            )
         else:
-            priority = self._priority(batch, cells, kept, query_ids)
+            if self.config.choose in ("random", "simans"):
+                priority = self._random_priority(batch, cells, kept, query_ids)
             if self.config.prefer_judged and judged is not None:
-                priority = judged_first(groups, judged[cells.candidate[kept]], priority)
-            picked = self._pick(groups, documents, priority, n)
+                priority = judged_first(groups, judged[at], priority)
+            picked = self._pick_first(groups, documents, priority, n)
         chosen = kept[picked]
         starts = batch.candidates.starts[cells.anchors.owners]
         positions = cells.candidate[chosen] - starts[cells.anchor[chosen]]
         return Ragged.from_lengths(positions, np.bincount(cells.anchor[chosen], minlength=len(cells.anchors.values)))
 
-    def _priority(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray | None:
-        """Return what each kept cell is sorted by, ascending; None: by its place."""
-        if self.config.choose not in ("random", "simans"):
-            return self._drawn(batch, cells, kept, query_ids) if self.config.ensemble == "cross" else None
-        at, groups = cells.candidate[kept], cells.anchor[kept]
-        numbers = random_numbers(anchor_seeds(self.seed, query_ids, cells.anchors)[groups], batch.candidates.values[at])
+    def _random_priority(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
+        """Return the priority of each kept cell for `random` and `simans`; the smallest are chosen."""
+        at, seeds = cells.candidate[kept], anchor_seeds(self.seed, query_ids, cells.anchors)
+        numbers = random_numbers(seeds[cells.anchor[kept]], batch.candidates.values[at])
         if self.config.choose == "random":
             return numbers
         distance = background_z_scores(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
         return simans_priority(distance, numbers, self.config.simans_a, self.config.simans_b)
 
-    def _drawn(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
-        """Return each kept cell's rank in the source that its anchor draws, 0 where that did not find it."""
+    def _drawn_ranks(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
+        """Return the rank of each kept cell in the source drawn for its anchor; 0 if that source did not find it."""
         ranks = batch.source_ranks
         source = random_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
         return np.asarray(ranks[cells.candidate[kept], source[cells.anchor[kept]]])
 
-    def _pick_in_turn(
-        self, groups: np.ndarray, documents: np.ndarray, ranks: np.ndarray, n: int | np.ndarray
-    ) -> np.ndarray:
-        cap = self.config.max_per_document
-        if cap is None:
-            return round_robin(groups, ranks, n)
+    def _pick(self, select: Select, groups: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the positions that `select` chooses of all, under the cap where there is one."""
+        if self.config.max_per_document is None:
+            return select(np.arange(len(groups)))
+        return select_capped(select, groups, documents, self.config.max_per_document, self.used)
 
-        def select(places: np.ndarray) -> np.ndarray:
-            wanted = n if isinstance(n, int) else n[places]
-            return np.asarray(places[round_robin(groups[places], ranks[places], wanted)])
-
-        return select_capped(select, groups, documents, cap, self.used)
-
-    def _pick(
-        self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray
+    def _pick_first(
+        self, groups: np.ndarray, documents: np.ndarray, priority: np.ndarray | None, n: np.ndarray
     ) -> np.ndarray:
         cap = self.config.max_per_document
         if cap is None:
             return choose(groups, priority, n)
         order = np.arange(len(groups)) if priority is None else np.lexsort((priority, groups))
-        wanted = n if isinstance(n, int) else n[order]
-        return np.sort(order[choose_capped(groups[order], documents[order], wanted, cap, self.used)])
+        return np.sort(order[choose_capped(groups[order], documents[order], n[order], cap, self.used)])
 
-    def _pick_diverse(
-        self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray, n: int | np.ndarray
-    ) -> np.ndarray:
-        assert self.vectors is not None
-        config, picked = self.config, [np.zeros(0, dtype=np.int64)]
+    def _pick_diverse(self, groups: np.ndarray, documents: np.ndarray, scores: np.ndarray, n: np.ndarray) -> np.ndarray:
+        relevance = scores if self.cosine else _scaled(groups, scores)
+        picked = [np.zeros(0, dtype=np.int64)]
         for first, last in spans(groups, BLOCK_ROWS // 2):
-            group, document = groups[first:last], documents[first:last]
-            rows, at = np.unique(document, return_inverse=True)
-            found = unit(self.vectors.gather(rows))
-            relevance = scores[first:last] if self.cosine else _to_one(group, scores[first:last])
-            part = _Part(config, group, relevance, found, at, np.broadcast_to(n, groups.shape)[first:last])
-            if config.max_per_document is None:
-                picked.append(first + part.select(np.arange(len(group))))
-            else:
-                picked.append(first + select_capped(part.select, group, document, config.max_per_document, self.used))
+            part = slice(first, last)
+            select = self._diverse(groups[part], documents[part], relevance[part], n[part])
+            picked.append(first + self._pick(select, groups[part], documents[part]))
         return np.concatenate(picked)
 
+    def _diverse(self, groups: np.ndarray, documents: np.ndarray, relevance: np.ndarray, n: np.ndarray) -> Select:
+        """Return what chooses by maximal marginal relevance; documents' vectors are compared in the CPU cache."""
+        assert self.vectors is not None
+        rows, at = np.unique(documents, return_inverse=True)
+        vectors, diversity = unit(self.vectors.gather(rows)), self.config.diversity
 
-@dataclass(frozen=True)
-class _Part:
-    """Kept candidates of some anchors, with the vectors that `diverse` compares them by."""
+        def select(which: np.ndarray) -> np.ndarray:
+            chosen = [which[:0]]
+            for count in np.unique(n[which]).tolist():  # several numbers only beside kept negatives of a previous run
+                alike = which[n[which] == count]
+                for first, last in spans(groups[alike], _IN_CACHE):
+                    own = alike[first:last]
+                    chosen.append(
+                        own[marginal_relevance(groups[own], relevance[own], vectors, at[own], count, diversity)]
+                    )
+            return np.sort(np.concatenate(chosen))
 
-    config: EmitConfig
-    groups: np.ndarray
-    relevance: np.ndarray
-    vectors: np.ndarray
-    at: np.ndarray
-    wanted: np.ndarray
-
-    def select(self, places: np.ndarray) -> np.ndarray:
-        """Return those of the places (int64, ascending) that are chosen, a few anchors at a time."""
-        chosen = [np.zeros(0, dtype=np.int64)]
-        for n in np.unique(self.wanted[places]).tolist():  # one number, but where some negatives are there already
-            alike = places[self.wanted[places] == n]
-            for first, last in spans(self.groups[alike], _IN_CACHE):
-                own = alike[first:last] if n else alike[:0]
-                groups, relevance, at = self.groups[own], self.relevance[own], self.at[own]
-                chosen.append(own[marginal_relevance(groups, relevance, self.vectors, at, n, self.config.diversity)])
-        return np.sort(np.concatenate(chosen))
+        return select
 
 
 def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
@@ -219,25 +269,9 @@ def spans(groups: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _to_one(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return scores divided by the largest absolute one of their group, float64; 0 stays 0."""
+def _scaled(groups: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return scores divided by the largest absolute score of their group, float64; 0 stays 0."""
     values = scores.astype(np.float64)
     largest = np.zeros(int(groups.max(initial=-1)) + 1)
     np.maximum.at(largest, groups, np.abs(values))
     return np.asarray(np.divide(values, largest[groups], out=np.zeros_like(values), where=largest[groups] > 0))
-
-
-def anchor_seeds(seed: int, query_ids: list[str], anchors: Ragged) -> np.ndarray:
-    """Return a seed for each anchor, from the run's seed, the query's id and the anchor's place; uint64."""
-    queries = np.array([_hash(f"{seed} {query_id}") for query_id in query_ids], dtype=np.uint64)
-    return random_numbers(queries[anchors.owners], anchors.positions)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def cells_of(table: pa.Table, batch: Batch) -> tuple[Cells, np.ndarray]:
-    """Return the cells of a judged table and which of them were kept."""
-    cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
-    return cells, verdict_codes(table.column("verdicts")) == list(VERDICTS).index(KEEP)

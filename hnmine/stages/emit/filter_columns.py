@@ -1,4 +1,4 @@
-"""What the filter knows of each negative that is emitted: its probability and the guide's score."""
+"""Filter columns of emitted negatives: P(false negative), weight, and the guide's score."""
 
 from dataclasses import dataclass
 
@@ -8,63 +8,59 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
-from hnmine.stages.emit.previous.refresh import put_in
-from hnmine.stages.emit.random_negatives import PREVIOUS
+from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE
 
 
 @dataclass(frozen=True)
-class Known:
-    """Which negatives of a shard stay from an earlier run without being candidates, and what is known of them."""
+class EmittedNegatives:
+    """MetadataFilter the negatives of a shard's examples come from; one value per negative.
 
-    previous: pa.Table | None
-    stays: np.ndarray
-    where: tuple[np.ndarray, np.ndarray]
+    Attributes:
+        positions: int64, positions among the query's candidates; see `hnmine.stages.emit.chosen`.
+        candidates: int64, indices among all candidates of the shard; null for negatives that are no candidates.
+        anchors: int64, indices among all anchors of the shard.
+        documents: int64, document rows.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        previous: pa.Table | None,
-        rows: tuple[int, int],
-        position: np.ndarray,
-        where: tuple[np.ndarray, np.ndarray],
-    ) -> "Known":
-        """Return what is known of negatives.
-
-        Args:
-            previous: `emit/previous` of the run; None where there is no earlier run.
-            rows: (first, last) of its rows that stand for the shard.
-            position: of each negative among its query's candidates.
-            where: (anchor, as a position among the shard's, and document) of each negative.
-        """
-        own = None if previous is None else previous.slice(rows[0], rows[1] - rows[0])
-        return cls(own, position == PREVIOUS, where)
-
-    def put_in(self, values: pa.Array, name: str) -> pa.Array:
-        """Return values of the negatives with those of such negatives, a column of `emit/previous`, in their places."""
-        return put_in(values, self.stays, name, self.previous, self.where)
+    positions: np.ndarray
+    candidates: pa.Array
+    anchors: np.ndarray
+    documents: np.ndarray
 
 
-def probabilities(config: Config, table: pa.Table, place: np.ndarray, outside: Known) -> dict[str, pa.Array]:
-    """Return P(false negative) by which each negative was judged, and 1 minus it; nothing where filter gave none.
+def filter_columns(
+    config: Config, table: pa.Table, negatives: EmittedNegatives, previous: pa.Table | None
+) -> dict[str, pa.Array]:
+    """Return p_false_negative and weight if the filter gives probabilities, and guide_score if there is a guide.
+
+    Random documents have no probability (null) and weight 1.
 
     Args:
         config: the whole config.
-        table: a judged table.
-        place: int64, one a negative: its position among its query's candidates; below 0 where it is none of them. A
-            random document was not judged and has weight 1.
-        outside: knows each negative's anchor, and those that were judged without being candidates.
+        table: judged candidates of a shard.
+        negatives: the shard's emitted negatives.
+        previous: the shard's rows of `emit/previous`, which hold the values of negatives that are no candidates; None
+            without a previous run.
     """
-    if not config.filter.gives_probabilities:
-        return {}
-    of_anchors = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
-    at = pa.array(of_anchors.starts[outside.where[0]] + place, mask=place < 0)
-    p = outside.put_in(pa.array(of_anchors.values).take(at), "probabilities")
-    return {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
+    columns = {}
+    if config.filter.gives_probabilities:
+        by_anchor = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
+        at = by_anchor.starts[negatives.anchors] + negatives.positions
+        p = pa.array(by_anchor.values).take(pa.array(at, mask=negatives.positions < 0))
+        p = _with_previous(p, "probabilities", negatives, previous)
+        columns = {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
+    if config.guide is not None:
+        scores = pa.array(Ragged.from_arrow(table.column("guide_scores")).values).take(negatives.candidates)
+        columns["guide_score"] = _with_previous(scores, "guide_scores", negatives, previous)
+    return columns
 
 
-def guide_score(config: Config, table: pa.Table, at: pa.Array, outside: Known) -> dict[str, pa.Array]:
-    """Return the guide's scores of the candidates at these positions (null gives null); nothing without a guide."""
-    if config.guide is None:
-        return {}
-    values = pa.array(Ragged.from_arrow(table.column("guide_scores")).values).take(at)
-    return {"guide_score": outside.put_in(values, "guide_scores")}
+def _with_previous(values: pa.Array, name: str, negatives: EmittedNegatives, previous: pa.Table | None) -> pa.Array:
+    """Return the values with those of kept previous negatives filled in from a column of `emit/previous`."""
+    kept = negatives.positions == PREVIOUS_NEGATIVE
+    if previous is None or not kept.any():
+        return values
+    lists = Ragged.from_arrow(previous.column("doc_rows"))
+    at, _ = lists.find(negatives.anchors[kept], negatives.documents[kept])
+    stored = pc.list_flatten(previous.column(name)).combine_chunks().take(pa.array(at))
+    return pc.replace_with_mask(values, pa.array(kept), stored.cast(values.type))

@@ -1,7 +1,7 @@
-"""The shapes of training rows. Each takes the rows' parts and gives one table, as the trainers' losses take it.
+"""Row formats of the training files. Each turns the examples of a shard into the table that a trainer's loss takes.
 
-An example is one (query, positive) with its negatives. Shapes that need all negatives leave an example out that has
-fewer than were wanted; the others write what there is.
+An example is a (query, positive) pair with its negatives. Formats with a fixed number of negatives leave out examples
+that have fewer; the others leave out examples without any.
 """
 
 import json
@@ -15,11 +15,22 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import list_array, single_array
 
 FULL_ONLY = ("n-tuple", "n-tuple-scores")
-"""Shapes that leave out examples with fewer negatives than wanted."""
+"""Formats that leave out examples with fewer negatives than wanted."""
+PER_NEGATIVE = (
+    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
+    "p_false_negative", "weight",
+)  # fmt: skip
+"""Extra columns that have one value per negative; the others have one per example."""
 
 
 def gets_rows(name: str, lengths: np.ndarray, wanted: int) -> np.ndarray:
-    """Tell which examples get rows in a shape, bool; by their number of negatives (int64) and the number wanted."""
+    """Return whether each example gets rows in a format, bool.
+
+    Args:
+        name: of the format.
+        lengths: int64, shape (examples,): numbers of negatives.
+        wanted: number of negatives wanted.
+    """
     return np.asarray(lengths == wanted if name in FULL_ONLY else lengths > 0)
 
 
@@ -28,14 +39,13 @@ class Examples:
     """(query, positive) pairs with their negatives.
 
     Attributes:
-        wanted: negatives wanted for each.
-        columns: one value an example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
-            positive_weight; batch_id where there are batches.
-        lengths: number of negatives of each example.
-        negatives: one value a negative: negative, negative_id, negative_score, rank, rule, source; guide_score where
-            there is a guide; rescore_score where it is asked for; p_false_negative and weight where the filter gave
-            probabilities. rank, rule, guide_score, rescore_score and p_false_negative are null where the negative is
-            a random document.
+        wanted: number of negatives wanted for each.
+        columns: one value per example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
+            positive_weight; batch_id if there are batches.
+        lengths: int64, number of negatives of each example.
+        negatives: one value per negative: negative, negative_id, negative_score, rank, rule, source; guide_score with
+            a guide; rescore_score if it is asked for; p_false_negative and weight if the filter gives probabilities.
+            rank, rule, guide_score, rescore_score and p_false_negative are null for random documents.
         soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
     """
 
@@ -45,45 +55,46 @@ class Examples:
     negatives: dict[str, pa.Array]
     soft_labels: bool = False
 
-    def full(self) -> "Examples":
-        """Return only the examples that have all negatives wanted."""
-        keep = self.lengths == self.wanted
-        of_negatives = pa.array(np.repeat(keep, self.lengths))
-        return replace(
-            self,
-            columns={name: column.filter(pa.array(keep)) for name, column in self.columns.items()},
-            lengths=self.lengths[keep],
-            negatives={name: column.filter(of_negatives) for name, column in self.negatives.items()},
-        )
-
-    def some(self) -> "Examples":
-        """Return only the examples that have a negative."""
-        keep = pa.array(self.lengths > 0)
-        columns = {name: column.filter(keep) for name, column in self.columns.items()}
-        return replace(self, columns=columns, lengths=self.lengths[self.lengths > 0])
+    def emitted(self, name: str) -> "Examples":
+        """Return the examples that get rows in a format."""
+        keep = gets_rows(name, self.lengths, self.wanted)
+        if keep.all():
+            return self
+        columns = {key: column.filter(pa.array(keep)) for key, column in self.columns.items()}
+        negatives, of_negatives = self.negatives, np.repeat(keep, self.lengths)
+        if not of_negatives.all():
+            negatives = {key: column.filter(pa.array(of_negatives)) for key, column in negatives.items()}
+        return replace(self, columns=columns, lengths=self.lengths[keep], negatives=negatives)
 
     def labels(self) -> pa.Array:
-        """Return the labels of each example as lists: 1 of the positive, then of its negatives 0, or P if soft."""
-        ones = np.ones(len(self.lengths), dtype=np.int32)
-        columns: dict[str, pa.Array] = {"label": pa.array(ones)}
-        negatives = {"label": pa.array(np.zeros(int(self.lengths.sum()), dtype=np.int32))}
+        """Return each example's labels as a list: 1 for the positive, then 0 (or P if soft) for each negative."""
+        negatives = pa.array(np.zeros(int(self.lengths.sum()), dtype=np.int32))
         if self.soft_labels:
-            negatives["label"] = pc.fill_null(self.negatives["p_false_negative"], 0)  # null: a random document
+            negatives = pc.fill_null(self.negatives["p_false_negative"], 0)  # null: a random document
         kind = pa.float32() if self.soft_labels else pa.int32()
-        lists = _with_positive(replace(self, columns=columns, negatives=negatives), "label", "label", kind)
-        return pa.ListArray.from_arrays(
-            lists.offsets, lists.values, type=pa.list_(pa.field("item", kind, nullable=False))
+        return self.lists(pa.array(np.ones(len(self.lengths), dtype=np.int32)), negatives, kind, nullable=False)
+
+    def lists(self, positive: pa.Array, negative: pa.Array, kind: pa.DataType, *, nullable: bool = True) -> pa.Array:
+        """Return list<kind>: each example's positive value, then the values of its negatives."""
+        values = pa.concat_arrays([single_array(column).cast(kind) for column in (positive, negative)])
+        order = np.insert(
+            np.arange(len(positive), len(values)), np.cumsum(self.lengths) - self.lengths, np.arange(len(positive))
         )
+        return list_array(_offsets(self.lengths + 1), values.take(pa.array(order)), nullable)
 
-
-PER_NEGATIVE = (
-    "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
-    "p_false_negative", "weight",
-)  # fmt: skip
+    def extra(self, names: list[str]) -> dict[str, pa.Array]:
+        """Return extra columns with one value per example, or one list per example."""
+        offsets = _offsets(self.lengths)
+        return {
+            name: list_array(offsets, single_array(self.negatives[name]), nullable=True)
+            if name in PER_NEGATIVE
+            else self.columns[name]
+            for name in names
+        }
 
 
 def triplet(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row a negative: anchor, positive, negative. For MultipleNegativesRankingLoss and the like."""
+    """One row per negative: anchor, positive, negative. For MultipleNegativesRankingLoss and similar losses."""
     repeat = pa.array(np.repeat(np.arange(len(examples.lengths)), examples.lengths))
     columns = {name: examples.columns[name].take(repeat) for name in ("anchor", "positive")}
     columns["negative"] = examples.negatives["negative"]
@@ -93,42 +104,40 @@ def triplet(examples: Examples, extra: list[str]) -> pa.Table:
 
 
 def n_tuple(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row an example: anchor, positive, negative_1 .. negative_n; only full examples."""
-    full = examples.full()
+    """One row per full example: anchor, positive, negative_1 .. negative_n."""
+    full = examples.emitted("n-tuple")
     columns = {name: full.columns[name] for name in ("anchor", "positive")}
     for place in range(full.wanted):
         at = pa.array(np.arange(len(full.lengths), dtype=np.int64) * full.wanted + place)
         columns[f"negative_{place + 1}"] = full.negatives["negative"].take(at)
-    return pa.table(columns | _extra(full, extra))
+    return pa.table(columns | full.extra(extra))
 
 
 def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
-    """As n-tuple, and scores: [positive, negative_1, ..]. For MarginMSELoss and distillation."""
-    table = n_tuple(examples, extra)
-    full = examples.full()
-    return table.append_column("scores", _with_positive(full, "positive_score", "negative_score", pa.float32()))
+    """As n-tuple, with scores: [positive, negative_1, ..]. For MarginMSELoss and distillation."""
+    full = examples.emitted("n-tuple")
+    scores = full.lists(full.columns["positive_score"], full.negatives["negative_score"], pa.float32())
+    return n_tuple(full, extra).append_column("scores", scores)
 
 
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row a document: anchor, document, label 1 or 0 (or soft); the positive once, then its negatives.
+    """One row per document: anchor, document, label 1 or 0 (or soft); the positive first, then its negatives.
 
-    Extra columns of negatives are null beside the positive, but its weight is 1.
+    Extra columns of negatives are null in the positive's row, except its weight, which is 1.
     """
-    examples = examples.some()
-    lengths = examples.lengths + 1
-    repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
-    documents = _with_positive(examples, "positive", "negative", pa.string()).flatten()
-    first = np.zeros(int(lengths.sum()), dtype=bool)
-    first[np.cumsum(lengths) - lengths] = True
+    examples = examples.emitted("labeled-pair")
+    repeat = pa.array(np.repeat(np.arange(len(examples.lengths)), examples.lengths + 1))
+    documents = examples.lists(examples.columns["positive"], examples.negatives["negative"], pa.string())
     columns = {
         "anchor": examples.columns["anchor"].take(repeat),
-        "document": documents,
+        "document": documents.flatten(),
         "label": examples.labels().flatten(),
     }
     for name in extra:
         if name in PER_NEGATIVE:
-            at = np.where(first, -1, np.cumsum(~first) - 1)
-            column = examples.negatives[name].take(pa.array(at, mask=first))
+            values = single_array(examples.negatives[name])
+            positives = pa.nulls(len(examples.lengths), values.type)
+            column = examples.lists(positives, values, values.type).flatten()
             columns[name] = column.fill_null(1.0) if name == "weight" else column
         else:
             columns[name] = examples.columns[name].take(repeat)
@@ -136,55 +145,34 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
 
 
 def labeled_list(examples: Examples, extra: list[str]) -> pa.Table:
-    """One row an example: anchor, documents, labels; the positive first. For LambdaLoss and other list losses."""
-    examples = examples.some()
+    """One row per example: anchor, documents, labels; the positive first. For LambdaLoss and other list losses."""
+    examples = examples.emitted("labeled-list")
     columns = {
         "anchor": examples.columns["anchor"],
-        "documents": _with_positive(examples, "positive", "negative", pa.string()),
+        "documents": examples.lists(examples.columns["positive"], examples.negatives["negative"], pa.string()),
         "labels": examples.labels(),
     }
-    return pa.table(columns | _extra(examples, extra))
+    return pa.table(columns | examples.extra(extra))
 
 
 def bge(examples: Examples, extra: list[str]) -> pa.Table:
-    """One JSON line an example: query, pos, neg, pos_scores, neg_scores, as FlagEmbedding trains on."""
-    examples = examples.some()
+    """One JSON line per example: query, pos, neg, pos_scores, neg_scores, the format of FlagEmbedding."""
+    examples = examples.emitted("bge")
     rows = labeled_list(examples, []).to_pylist()
-    scores = _with_positive(examples, "positive_score", "negative_score", pa.float32()).to_pylist()
-    extras = pa.table(_extra(examples, extra) or {"": pa.nulls(len(rows))}).to_pylist()
+    scores = examples.lists(examples.columns["positive_score"], examples.negatives["negative_score"], pa.float32())
+    extras = pa.table(examples.extra(extra)).to_pylist() if extra else [{}] * len(rows)
     lines = []
-    for row, score, more in zip(rows, scores, extras, strict=True):
+    for row, score, more in zip(rows, scores.to_pylist(), extras, strict=True):
         line = {
             "query": row["anchor"], "pos": row["documents"][:1], "neg": row["documents"][1:],
             "pos_scores": score[:1], "neg_scores": score[1:],
         }  # fmt: skip
-        line |= {name: value for name, value in more.items() if name}
-        lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False))
+        lines.append(json.dumps(line | more, ensure_ascii=False, allow_nan=False))
     return pa.table({"line": pa.array(lines, pa.string())})
 
 
-def _extra(examples: Examples, names: list[str]) -> dict[str, pa.Array]:
-    out = {}
-    for name in names:
-        if name in PER_NEGATIVE:
-            offsets = np.concatenate([[0], np.cumsum(examples.lengths)])
-            out[name] = list_array(offsets, single_array(examples.negatives[name]), nullable=True)
-        else:
-            out[name] = examples.columns[name]
-    return out
-
-
-def _with_positive(examples: Examples, positive: str, negative: str, kind: pa.DataType) -> pa.Array:
-    """Return list<kind>: of each example its positive's value, then its negatives'."""
-    first, rest = single_array(examples.columns[positive]), single_array(examples.negatives[negative])
-    lengths = examples.lengths
-    owner = np.repeat(np.arange(len(lengths)), lengths + 1)
-    starts = np.concatenate([[0], np.cumsum(lengths + 1)])
-    is_first = np.zeros(len(owner), dtype=bool)
-    is_first[starts[:-1]] = True
-    source = np.where(is_first, owner, len(lengths) + np.cumsum(~is_first) - 1)
-    values = pa.concat_arrays([first.cast(kind), rest.cast(kind)]).take(pa.array(source))
-    return list_array(starts, values, nullable=True)
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {

@@ -1,4 +1,4 @@
-"""Which sources found a chosen negative, and how that is said."""
+"""Labels of the sources that found each negative, and each source's share of the negatives."""
 
 from typing import Any
 
@@ -6,50 +6,50 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.config import Config
+from hnmine.stages.emit.chosen import RANDOM_DOCUMENT
+from hnmine.stages.emit.filter_columns import EmittedNegatives
 from hnmine.stages.filter.candidates import source_ranks
-
-RETRIEVED, RANDOM_DOCUMENT, PREVIOUS_NEGATIVE = 0, -1, -2
-"""What stands for a candidate of the teacher alone, for a random document, and for a negative of an earlier run that is
-no candidate, where others have a set of sources."""
 
 
 def source_sets(ranks: np.ndarray) -> np.ndarray:
-    """Return the sources that found each candidate as a set: bit i stands for source i.
+    """Return the sources that found each candidate, as a set of bits: bit i is source i of the config.
 
     Args:
         ranks: int, shape (n, sources): 0 where a source did not find the candidate.
 
     Returns:
-        int64, shape (n,); `RETRIEVED` where there are no sources.
+        int64, shape (n,); 0 where there are no sources, and the teacher alone retrieves.
     """
     return np.asarray(((ranks > 0) << np.arange(ranks.shape[1], dtype=np.int64)).sum(axis=1, dtype=np.int64))
 
 
-def found_by(table: pa.Table, at: pa.Array) -> np.ndarray:
-    """Return the sets of the candidates at these positions of a table's candidates; null gives `RANDOM_DOCUMENT`."""
-    drawn = at.is_null().to_numpy(zero_copy_only=False)
-    sets = np.append(source_sets(source_ranks(table)), RANDOM_DOCUMENT)
-    return np.asarray(sets[np.where(drawn, len(sets) - 1, at.fill_null(0).to_numpy())])
+def source_labels(table: pa.Table, negatives: EmittedNegatives, config: Config) -> pa.Array:
+    """Return a label for each negative of a shard: its sources joined by +, "retrieved", "random" or "previous".
 
-
-def said(sets: np.ndarray, config: Config) -> pa.Array:
-    """Return the sets in words: the sources' names joined by +, "retrieved", "random" or "previous"."""
+    Args:
+        table: judged candidates of the shard.
+        negatives: the shard's emitted negatives.
+        config: for the names of the sources.
+    """
+    positions, candidates = negatives.positions, negatives.candidates
+    sets = np.append(source_sets(source_ranks(table)), 0)  # one more, for an index where there are no candidates
+    found = np.where(positions < 0, positions, sets[candidates.fill_null(len(sets) - 1).to_numpy()])
     names = [source.label for source in config.retrieve.source]
-    unique, inverse = np.unique(sets, return_inverse=True)
-    return pa.array([_one(int(bits), names) for bits in unique], pa.string()).take(pa.array(inverse))
+    unique, inverse = np.unique(found, return_inverse=True)
+    return pa.array([_label(int(bits), names) for bits in unique], pa.string()).take(pa.array(inverse))
 
 
-def _one(bits: int, names: list[str]) -> str:
+def _label(bits: int, names: list[str]) -> str:
     if bits < 0:
         return "random" if bits == RANDOM_DOCUMENT else "previous"
     return "+".join(name for place, name in enumerate(names) if bits >> place & 1) or "retrieved"
 
 
 def shares_line(found: dict[str, Any]) -> str:
-    """Return in a line which share of the negatives each source found; nothing where there are not several sources.
+    """Return a line with each source's share of the negatives; an empty text without several sources.
 
     Args:
-        found: `sources` of report.json.
+        found: the section `sources` of report.json.
     """
     named = {name: own["share"] for name, own in found.items() if name != "retrieved" and own["negatives"]}
     if len(found.keys() - {"retrieved", "previous", "random"}) < 2 or not named:
@@ -60,14 +60,14 @@ def shares_line(found: dict[str, Any]) -> str:
 
 
 def shares(sets: np.ndarray, hardness: np.ndarray, config: Config) -> dict[str, Any]:
-    """Return for each source how many of the negatives it found, their share, hardness, and what it alone found.
+    """Return each source's number of negatives, their share and mean hardness, and the number found by it alone.
 
-    A negative that several sources found counts for each of them.
+    Negatives that several sources found count for each of them.
 
     Args:
-        sets: int64, shape (negatives,).
+        sets: int64, shape (negatives,): see `source_sets`; below 0 for negatives that are no candidates.
         hardness: float64, shape (negatives,).
-        config: for the sources' names.
+        config: for the names of the sources.
     """
     found: dict[str, Any] = {}
     for place, source in enumerate(config.retrieve.source):

@@ -12,7 +12,7 @@ from hnmine.arrays.text_hashes import bucket, words
 from hnmine.display import one_line, shorten
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
-from hnmine.stages.emit.source_labels import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
+from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
 from hnmine.stages.report.negatives import Negatives
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import QUERY_REPORT

@@ -15,8 +15,8 @@ from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
 from hnmine.science.eci import hardness
-from hnmine.stages.emit.choose import cells_of
-from hnmine.stages.emit.source_labels import RANDOM_DOCUMENT, shares, source_sets
+from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, cells_of
+from hnmine.stages.emit.source_labels import shares, source_sets
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.statistics import mean, share

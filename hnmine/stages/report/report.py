@@ -10,7 +10,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import TIMINGS, RunContext
 from hnmine.runtime.threads import run_concurrently
 from hnmine.stages.emit.batches.step import summary
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
 from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.dense_recall import embedding

@@ -10,7 +10,7 @@ from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
-from hnmine.stages.emit.choose import cells_of, read_chosen
+from hnmine.stages.emit.chosen import cells_of, read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices

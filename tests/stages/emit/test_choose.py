@@ -13,7 +13,8 @@ from hnmine.arrays.random_numbers import random_numbers
 from hnmine.config import EmitConfig
 from hnmine.science import sampling
 from hnmine.science.sampling import judged_first
-from hnmine.stages.emit.choose import Chooser, anchor_seeds, cells_of, spans
+from hnmine.stages.emit.choose import Chooser, spans
+from hnmine.stages.emit.chosen import anchor_seeds, cells_of
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from tests import oracles

@@ -12,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.config import AnchorName, FormatName
 from hnmine.pipeline.run import RunOptions
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from tests.pipeline.helpers import by_vectors, doc_ids, emitted, plane, report, rows, table
 from tests.support import config_for, make_collection, tree
 

@@ -1,76 +1,104 @@
-"""From groups of examples to batches: full ones out of each group, mixed ones out of what is left over."""
+"""Composition of batches: clusters of similar queries, and full batches without conflicts out of each cluster."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from hnmine.science.batch_packing import first_fit
+from hnmine.arrays.dots import dots, unit
+from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
+from hnmine.science.batch_packing import first_fit, nearest_neighbour_tour
+
+# More points for a centroid change it little and take longer.
+POINTS = 64
 
 Compare = Callable[[np.ndarray], np.ndarray]
-"""Gives the conflicts among some examples: their numbers, int64 (m,), to bool (m, m)."""
+"""Returns the conflicts among some examples: int64 (m,) to bool (m, m)."""
+
+
+def target_size(batch_size: int) -> int:
+    """Return about how many queries a cluster should have: a few batches, but few enough to compare all pairs."""
+    return max(2 * batch_size, min(4 * batch_size, 512))
+
+
+def clusters(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the cluster of each vector; clusters with neighbouring numbers are similar.
+
+    The same vectors in the same order always give the same clusters. Batches from clusters are those of NGAME (Dahiya
+    et al., WSDM 2023, arXiv 2207.04452) and of cluster-stratified batching (Merrick 2024, arXiv 2407.18887); B3 (arXiv
+    2505.11293) uses communities in a graph of ranks instead.
+
+    Args:
+        vectors: float32, shape (n, dim); only their direction counts.
+        count: clusters wanted; at most n are made.
+        seed: of the sample and of the first centroids.
+
+    Returns:
+        int64, shape (n,), in [0, count).
+    """
+    count = min(count, len(vectors))
+    if count <= 1:
+        return np.zeros(len(vectors), dtype=np.int64)
+    points = unit(vectors)
+    centroids = spherical_kmeans(points, count, POINTS, seed % 2**31)
+    number = np.empty(count, dtype=np.int64)
+    number[nearest_neighbour_tour(dots(centroids, centroids))] = np.arange(count)
+    return np.asarray(number[nearest_centroid(points, centroids)])
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing came to.
+    """Batches of some examples.
 
     Attributes:
-        batch: int64, one an example: the number of its batch.
-        conflicts: int64, one an example: examples of its cluster, or of a neighbouring one, that it was compared with
-            and kept apart from.
+        batch: int64, one per example: the number of its batch.
+        conflicts: int64, one per example: number of examples that it was compared with and is in conflict with.
     """
 
     batch: np.ndarray
     conflicts: np.ndarray
 
 
-def groups_of(cluster: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Yield the examples of each cluster in the order given, clusters ascending; at most `most` at a time."""
-    order = np.argsort(cluster, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1):
-        for first in range(0, len(own), most):
-            yield own[first : first + most]
-
-
 def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
-    """Return batches of at most `size` examples without conflict.
+    """Return batches of at most `size` examples without conflicts.
 
-    Each cluster gives as many full batches as first-fit makes of it. What is left of all clusters is packed in the same
-    way, some at a time: full batches stand, the rest goes on to the next. First in the order of the clusters, so that
-    neighbours meet; a rest that grows too large, since neighbours are in conflict, is set aside and then packed in the
-    order given, which mixes clusters. Only what even that leaves over makes batches that are not full.
+    First-fit makes full batches within each cluster. The rest of all clusters is packed in the same way, up to `most`
+    examples at a time: full batches are kept, and what is left joins the next portion. The first sweep goes by cluster,
+    so that similar examples come together; where conflicts leave too many over, these are set aside. A second sweep
+    packs them in the order given, which mixes clusters. Only what is left then makes batches that are not full.
 
     Args:
-        cluster: int64, one an example, examples in the order in which they are to be placed.
-        size: examples a batch.
-        most: examples that are compared with each other at a time; above `size`.
-        compare: gives their conflicts.
+        cluster: int64, one per example, in the order in which examples are placed.
+        size: examples per batch.
+        most: examples that are compared at a time; above `size`.
+        compare: returns the conflicts among examples.
     """
     n = len(cluster)
-    work = _Packing(np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), size, most, compare)
-    left = [np.zeros(0, dtype=np.int64)]
-    for number, members in enumerate(groups_of(cluster, most)):
-        work.group[members] = number
+    packer = _Packer(np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), size, most, compare)
+    order, left = np.argsort(cluster, kind="stable"), [np.zeros(0, dtype=np.int64)]
+    of_clusters = np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
+    groups = [own[first : first + most] for own in of_clusters for first in range(0, len(own), most)]
+    for number, members in enumerate(groups):
+        packer.group[members] = number
         conflict = compare(members)
-        work.conflicts[members] += conflict.sum(axis=1)
-        left.append(work.keep_full(members, first_fit(conflict, size)))
-    aside = work.sweep(np.concatenate(left), last=False)
-    work.sweep(np.sort(aside), last=True)
-    return Packed(work.batch, work.conflicts)
+        packer.conflicts[members] += conflict.sum(axis=1)
+        left.append(packer.keep_full(members, first_fit(conflict, size)))
+    aside = packer.sweep(np.concatenate(left), last=False)
+    packer.sweep(np.sort(aside), last=True)
+    return Packed(packer.batch, packer.conflicts)
 
 
 @dataclass
-class _Packing:
-    """Batches so far.
+class _Packer:
+    """State of `pack`.
 
     Attributes:
-        batch: of each example, -1 where it has none.
-        conflicts: counted for each example.
-        group: the examples that each was first compared with.
-        size: examples a batch.
-        most: examples that are compared with each other at a time.
-        compare: gives their conflicts.
+        batch: batch of each example, -1 while it has none.
+        conflicts: number of conflicts counted for each example.
+        group: the group in which each example was first compared.
+        size: examples per batch.
+        most: examples that are compared at a time.
+        compare: returns the conflicts among examples.
         next: number of the next batch.
     """
 
@@ -83,29 +111,32 @@ class _Packing:
     next: int = 0
 
     def sweep(self, pool: np.ndarray, *, last: bool) -> np.ndarray:
-        """Make full batches of examples in their order, some at a time; return those that are set aside.
+        """Make full batches of examples in their order, some at a time, and return those that are set aside.
 
         Args:
             pool: the examples.
-            last: whether what would be set aside makes batches that are not full instead.
+            last: put examples that would be set aside into batches that are not full.
         """
         rest, aside, first = pool[:0], [pool[:0]], 0
         while first < len(pool):
             taken = self.most - len(rest)
             members = np.concatenate([rest, pool[first : first + taken]])
             conflict, old = self.compare(members), np.arange(len(members)) < len(rest)
-            if not last:  # in the last sweep a pair may meet again
+            if not last:  # pairs of the last sweep may have been counted before
                 known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
                 self.conflicts[members] += (conflict & ~known).sum(axis=1)
             first += taken
             rest = self.keep_full(members, first_fit(conflict, self.size))
             if first >= len(pool) or len(rest) > self.most // 2:
-                aside.append(self.keep_all(rest, members, conflict) if last else rest)
+                if last:
+                    self._keep_all(members, conflict, np.isin(members, rest))
+                else:
+                    aside.append(rest)
                 rest = rest[:0]
         return np.concatenate(aside)
 
     def keep_full(self, members: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Number the batches that are full, and return the members of the others, in their order."""
+        """Number the batches (int64 `label`, one per member) that are full; return the other members, in order."""
         sizes = np.bincount(label)
         full = sizes[label] == self.size
         _, number = np.unique(label[full], return_inverse=True)
@@ -113,10 +144,8 @@ class _Packing:
         self.next += int((sizes == self.size).sum())
         return np.asarray(members[~full])
 
-    def keep_all(self, rest: np.ndarray, members: np.ndarray, conflict: np.ndarray) -> np.ndarray:
-        """Number all batches of the rest, and return nobody."""
-        inside = np.isin(members, rest)
-        label = first_fit(conflict[np.ix_(inside, inside)], self.size)
-        self.batch[members[inside]] = self.next + label
+    def _keep_all(self, members: np.ndarray, conflict: np.ndarray, which: np.ndarray) -> None:
+        """Pack and number some of the members (bool), in batches full or not."""
+        label = first_fit(conflict[np.ix_(which, which)], self.size)
+        self.batch[members[which]] = self.next + label
         self.next += int(label.max(initial=-1)) + 1
-        return np.asarray(rest[:0])

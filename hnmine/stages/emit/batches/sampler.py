@@ -1,4 +1,4 @@
-"""From the column batch_id to the rows of each batch, for a trainer's batch sampler."""
+"""Turns the column `batch_id` of the training rows into the batches of a trainer's batch sampler."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,13 @@ import numpy as np
 
 
 def row_batches(batch_ids: Sequence[int], examples: Sequence[object] | None = None) -> list[list[int]]:
-    """Return the rows of each batch, batches ascending, rows in their order.
+    """Return the row positions of each batch; batches and rows are in ascending order.
 
     Args:
-        batch_ids: the column batch_id of the training rows.
-        examples: of shapes with several rows an example, what tells examples apart, one value a row: the column
-            positive, for instance. A batch then comes several times, each time with another row of its examples, so
-            that no document stands in it twice as a positive.
-
-    Returns:
-        positions of rows; with `examples` the first rows of all examples, then the second ones, ... batch by batch.
+        batch_ids: the column `batch_id`.
+        examples: for formats with several rows per example: one value per row that tells examples apart, such as the
+            column `positive`. Each batch then comes several times, with the first rows of its examples, the second
+            ones, and so on, so that no batch holds a positive twice.
     """
     batches = np.asarray(batch_ids, dtype=np.int64)
     turn = np.zeros(len(batches), dtype=np.int64)

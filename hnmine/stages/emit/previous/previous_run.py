@@ -1,4 +1,4 @@
-"""An earlier run that this one goes on from: where it lies, and its negatives as rows of this run's corpus."""
+"""The previous run that a config names: where its stages are, and its negatives as rows of this run's corpus."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,27 +15,26 @@ from hnmine.errors import IncompleteStage, InputError
 from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.eci import hardness
-from hnmine.stages.emit.choose import read_chosen
-from hnmine.stages.emit.random_negatives import RANDOM
+from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, read_chosen
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, QUERIES
 from hnmine.storage.store import MANIFEST, Shards, read_json, read_table
 
-NEGATIVES_FILE = "negatives.parquet"
-_GONE = -2  # no row of this run's
+PREVIOUS_PATH = "previous/negatives.parquet"
+_NO_ROW = -2  # of queries and documents that this run does not have
 
 
 @dataclass(frozen=True)
 class PreviousRun:
-    """Where an earlier run lies.
+    """Folders of a previous run.
 
     Attributes:
-        emit: what its emit stage recorded.
+        emit: manifest of its emit stage.
         folder: its output folder.
-        filter: its filter stage, there or in the folder of `--from`.
-        ingest: its ingest stage likewise; None where it was read from yet another run.
+        filter: its filter stage, in its own folder or in that of `--from`.
+        ingest: its ingest stage, likewise; None if it was read from a third run.
     """
 
     emit: Mapping[str, Any]
@@ -45,11 +44,11 @@ class PreviousRun:
 
 
 def find_previous(context: RunContext) -> PreviousRun:
-    """Return the earlier run that a config names.
+    """Return the previous run that a config names.
 
     Raises:
-        InputError: there is no such folder, or its filter went by a cross-encoder's scores.
-        IncompleteStage: it is not complete as far as emit.
+        InputError: the folder does not exist, or its filter used a cross-encoder's scores.
+        IncompleteStage: the run is not complete as far as emit, or its filter stage is in an unknown folder.
     """
     folder = context.config.previous_folder
     assert folder is not None
@@ -58,25 +57,26 @@ def find_previous(context: RunContext) -> PreviousRun:
     emit = read_json(folder / "emit" / MANIFEST)
     if emit is None:
         raise IncompleteStage(
-            f"previous.run: {folder} holds no run that is complete as far as emit; finish it with `hnmine run`, "
-            "or name another"
+            f"previous.run: the run in {folder} is not complete as far as emit; finish it with `hnmine run`, or name "
+            "another"
         )
-    judged = _place(context, folder, emit, "filter")
+    judged = _stage_folder(context, folder, emit, "filter")
     if judged is None:
-        raise IncompleteStage(f"previous.run: {folder} reads filter of another run; give that run's folder with --from")
-    if (read_json(judged / MANIFEST) or {})["parts"]["filter"].get("score") == "rescored":
-        raise InputError(
-            f"previous.run: {folder} went by a cross-encoder's scores (filter.score), and runs are compared by their "
-            "teachers'; name a run that went by its teacher's"
+        raise IncompleteStage(
+            f"previous.run: {folder} has read its filter stage from another run; name that run's folder with --from"
         )
-    return PreviousRun(emit, folder, judged, _place(context, folder, emit, "ingest"))
+    if read_json(judged / MANIFEST)["parts"]["filter"].get("score") == "rescored":
+        raise InputError(
+            f"previous.run: {folder} was filtered by a cross-encoder's scores (filter.score), but runs are compared by "
+            "their teachers' scores; name a run that was filtered by its teacher's"
+        )
+    return PreviousRun(emit, folder, judged, _stage_folder(context, folder, emit, "ingest"))
 
 
-def _place(context: RunContext, folder: Path, emit: Mapping[str, Any], stage: str) -> Path | None:
-    """Return the folder of a stage that the earlier run's emit read; None where it is not known."""
+def _stage_folder(context: RunContext, folder: Path, emit: Mapping[str, Any], stage: str) -> Path | None:
+    """Return the folder of a stage that the previous run's emit has read; None if it is in neither known folder."""
     roots = [root for root in (folder, context.source) if root is not None]
-    fitting = (root / stage for root in roots if _key(root / stage) == emit["upstream"][stage])
-    return next(fitting, None)
+    return next((root / stage for root in roots if _key(root / stage) == emit["upstream"][stage]), None)
 
 
 def _key(folder: Path) -> str | None:
@@ -85,35 +85,36 @@ def _key(folder: Path) -> str | None:
 
 
 def check_previous(context: RunContext, ingest_key: str) -> None:
-    """Hold an earlier run to being usable, before anything of this one is made.
+    """Check that a run can use its previous run, before it computes anything.
 
     Args:
-        context: of this run.
-        ingest_key: the key that this run's ingest has, or will have.
+        context: the new run.
+        ingest_key: the content key of the new run's ingest stage, which need not be complete.
 
     Raises:
-        IncompleteStage: its input differs, and what it ingested is not at hand to match ids by.
+        IncompleteStage: the inputs of the two runs differ, and the previous run's ingest stage, which is needed to
+            match ids, is in an unknown folder.
     """
     found = find_previous(context)
     if found.emit["upstream"]["ingest"] != ingest_key and found.ingest is None:
         raise IncompleteStage(
-            f"previous.run: {found.folder} mined other input, and reads ingest of another run; "
-            "give that run's folder with --from, so that ids can be matched"
+            f"previous.run: {found.folder} has other input than this run, and has read its ingest stage from another "
+            "run; name that run's folder with --from, so that ids can be matched"
         )
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The negatives of an earlier run, in this run's rows. Its own rows stand for one (query, anchor) each.
+class PreviousNegatives:
+    """The negatives of a previous run as document rows of this run; one list per (query, anchor) of that run.
 
     Attributes:
-        rows: for each query of this run, its rows there.
-        positives: int64, one a row there: the positive it serves alone, -1 where it serves all of the query's.
-        documents: one list a row there; those that are no documents of this run are below 0, each its own number.
-        random: bool, one a negative: whether it was a random document.
-        scores: float32, one a negative.
-        first_scores: float32, its score when it was chosen; another one where it stayed over several runs.
-        hardness: float64, by the model of then.
+        rows: for each query of this run, its lists.
+        positives: int64, one per list: the positive that the list belongs to, -1 if it serves all of the query's.
+        documents: document rows. Documents that this run does not have are negative numbers, each its own.
+        random: bool, one per negative: whether it was a random document.
+        scores: float32, one per negative.
+        first_scores: float32: the score when it was chosen, which is an earlier one if it was kept over several runs.
+        hardness: float64, by the previous model.
     """
 
     rows: Ragged
@@ -125,18 +126,18 @@ class Earlier:
     hardness: np.ndarray
 
     @classmethod
-    def open(cls, context: RunContext) -> "Earlier":
-        """Return the negatives of the earlier run of a context.
+    def open(cls, context: RunContext) -> "PreviousNegatives":
+        """Return the negatives of a context's previous run.
 
         Raises:
-            InputError: it has no query in common with this run.
+            InputError: the runs have no query in common.
             IncompleteStage: as `find_previous` and `check_previous`.
         """
         found = find_previous(context)
         ingest = context.reading("ingest")
         check_previous(context, _key(ingest) or "")
         chosen = read_chosen(found.folder / "emit")
-        queries, documents = _rows_now(found, ingest)
+        queries, documents = _current_rows(found, ingest)
         lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
         rows, scores = lists["doc_rows"], lists["scores"].values
         now = queries[chosen.column("query_row").to_numpy()]
@@ -145,38 +146,37 @@ class Earlier:
         order = np.argsort(now, kind="stable")
         order = order[now[order] >= 0]
         count = Shards(ingest / "queries", QUERIES).rows
-        anchors, s0, positives = _anchors(found.filter, chosen)
+        anchors, backgrounds, positives = _read_anchors(found.filter, chosen)
         renamed = documents[rows.values]
         return cls(
             Ragged.from_lengths(order, np.bincount(now[order], minlength=count)),
             np.where(positives >= 0, documents[positives], -1),
             rows.with_values(np.where(renamed >= 0, renamed, -1 - rows.values)),
-            lists["positions"].values == RANDOM,
+            lists["positions"].values == RANDOM_DOCUMENT,
             scores,
             _first_scores(found, rows, scores),
-            hardness(scores, anchors[rows.owners], s0[rows.owners]),
+            hardness(scores, anchors[rows.owners], backgrounds[rows.owners]),
         )
 
     def of(self, query_rows: np.ndarray, anchors: Ragged, positives: Ragged) -> tuple[Ragged, np.ndarray, np.ndarray]:
-        """Return what the earlier run has for each anchor of some queries.
+        """Return the previous negatives of each anchor of some queries.
 
-        An anchor of its own positive is matched with that positive's; where either run has one anchor for the whole
-        query, with all of the query's.
+        Anchors are matched by their positive. If either run has one anchor for all positives of a query, its negatives
+        are matched with every anchor of the query.
 
         Args:
-            query_rows: int64, rows of the queries.
+            query_rows: int64, rows of the queries in this run.
             anchors: their anchor scores.
             positives: their positives.
 
         Returns:
-            documents, one list an anchor, each once; which negative there each is; and bool, one an anchor: whether
-            there is a row for it.
+            (documents of each anchor without repeats; int64, the index of each among all previous negatives; bool, one
+            per anchor: whether the previous run has a list for it).
         """
         own = self.rows.take(query_rows[anchors.owners])
-        at = positive_of_anchor(anchors, positives)
-        mine = np.where(at >= 0, positives.values[at], -1)[own.owners]
+        wanted = _anchor_positives(anchors, positives)[own.owners]
         theirs = self.positives[own.values]
-        fits = (mine == -1) | (theirs == -1) | (mine == theirs)
+        fits = (wanted == -1) | (theirs == -1) | (wanted == theirs)
         which, rows = own.owners[fits], own.values[fits]
         owners = np.repeat(which, self.documents.lengths[rows])
         negatives = self.documents.places(rows)
@@ -186,8 +186,14 @@ class Earlier:
         return lists, negatives, np.bincount(which, minlength=len(own)) > 0
 
 
-def _rows_now(found: PreviousRun, ingest: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that each query and each document of the earlier run has in this one; below 0: none."""
+def _anchor_positives(anchors: Ragged, positives: Ragged) -> np.ndarray:
+    """Return the document row of the positive that each anchor belongs to, -1 if it serves all of the query's."""
+    at = positive_of_anchor(anchors, positives)
+    return np.where(at >= 0, positives.values[at], -1)
+
+
+def _current_rows(found: PreviousRun, ingest: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return this run's rows of the previous run's queries and documents, matched by id; `_NO_ROW` where missing."""
     if found.emit["upstream"]["ingest"] == _key(ingest):
         corpus, queries = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
         return np.arange(queries.rows), np.arange(corpus.rows)
@@ -202,37 +208,37 @@ def _rows_now(found: PreviousRun, ingest: Path) -> tuple[np.ndarray, np.ndarray]
             rows = np.concatenate([rows, aliases.column("doc_row").to_numpy()])
         places = pc.index_in(Shards(found.ingest / name, schema).column(column), value_set=ids.combine_chunks())
         at = places.fill_null(-1).to_numpy().astype(np.int64)
-        out.append(np.where(at >= 0, np.append(rows, _GONE)[at], _GONE))
+        out.append(np.where(at >= 0, np.append(rows, _NO_ROW)[at], _NO_ROW))
     return out[0], out[1]
 
 
-def _anchors(folder: Path, chosen: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each row of `chosen` its anchor score, its background, and its own positive, -1 where it has none."""
+def _read_anchors(folder: Path, chosen: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each chosen row's anchor score, background mean and positive (previous row; -1 if it serves several)."""
     judged = Shards(folder, JUDGED)
-    scores, backgrounds, positives = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    parts = [(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))]
     for number in range(len(judged)):
         table = judged.read(number, ["anchor_scores", "background_mean", "positive_rows"])
-        anchors, own = (Ragged.from_arrow(table.column(name)) for name in ("anchor_scores", "positive_rows"))
-        at = positive_of_anchor(anchors, own)
-        scores.append(anchors.values)
-        backgrounds.append(table.column("background_mean").to_numpy()[anchors.owners])
-        positives.append(np.where(at >= 0, own.values[at], -1))
-    found = np.concatenate(scores), np.concatenate(backgrounds), np.concatenate(positives)
-    if len(found[0]) != chosen.num_rows:
-        raise IncompleteStage(f"{folder} and the emit stage beside it do not fit together; run `hnmine emit` again")
-    return found
+        anchors, positives = (Ragged.from_arrow(table.column(name)) for name in ("anchor_scores", "positive_rows"))
+        background = table.column("background_mean").to_numpy()[anchors.owners]
+        parts.append((anchors.values, background, _anchor_positives(anchors, positives)))
+    scores, backgrounds, positives_of = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(scores) != chosen.num_rows:
+        raise IncompleteStage(
+            f"previous.run: {folder} has {len(scores)} anchors, and emit beside it {chosen.num_rows}; run `hnmine emit`"
+            " there again"
+        )
+    return scores, backgrounds, positives_of
 
 
 def _first_scores(found: PreviousRun, rows: Ragged, scores: np.ndarray) -> np.ndarray:
-    """Return each negative's score when it was chosen: in the earlier run, or before it where it stayed there."""
-    path = found.folder / "emit" / "previous" / NEGATIVES_FILE
+    """Return each negative's score when it was first chosen, by the previous run or by one before it."""
     if "previous" not in found.emit["parts"]:
         return scores
-    table = conform(read_table(path), PREVIOUS, "emit/previous")
+    table = conform(read_table(found.folder / "emit" / PREVIOUS_PATH), PREVIOUS, "emit/previous")
     before = Ragged.from_arrow(table.column("doc_rows"))
+    if not len(before.values):
+        return scores
     place, hit = before.find(rows.owners, rows.values)
     stayed = Ragged.from_arrow(table.column("stays")).values.astype(bool)
     first = Ragged.from_arrow(table.column("first_scores")).values
-    if not len(first):
-        return scores
     return np.where(hit & stayed[place], first[place], scores)

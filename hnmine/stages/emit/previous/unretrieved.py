@@ -1,4 +1,4 @@
-"""Verdicts on documents that retrieval did not find: what retrieve stores of a pair, and the filter's rules on it."""
+"""Filter verdicts on documents that were not retrieved for a query, as if they had been."""
 
 from dataclasses import dataclass, replace
 
@@ -13,18 +13,17 @@ from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
-from hnmine.stages.filter.verdicts import CODES, give_verdicts
-from hnmine.storage.schemas.filter import KEEP
+from hnmine.stages.filter.verdicts import give_verdicts
 from hnmine.storage.vectors import VectorStore
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What the filter says of (anchor, document) pairs; one value a pair each.
+class PairVerdicts:
+    """The filter's results for (anchor, document) pairs, one value per pair.
 
     Attributes:
         codes: int8, see `hnmine.stages.filter.verdicts.CODES`.
-        probabilities: float64, P(false negative); NaN where no rule asked for it.
+        probabilities: float64, P(false negative); NaN where no rule computes it.
         guide_scores: float64; NaN without a guide.
     """
 
@@ -34,18 +33,19 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Outside:
-    """Judges documents as if they had been retrieved: among the query's candidates, in the place their score gives.
+class UnretrievedJudge:
+    """Scores and judges (query, document) pairs whatever retrieval found.
 
-    What is measured against a query's candidates is measured against those that were retrieved.
+    A document is judged at the position that its score gives it among the query's candidates. Statistics of the
+    candidates are those of the retrieved ones.
 
     Attributes:
-        state: of the filter, with its fitted model.
-        corpus: the teacher's vectors of documents.
-        queries: and of queries.
-        words: for the overlaps.
+        state: state of the filter, with its fitted model.
+        corpus: the teacher's document vectors.
+        queries: the teacher's query vectors.
+        words: for word overlaps.
         guide: None without one.
-        where: which documents each query allows; None where it allows all.
+        where: the documents that `retrieve.where` allows; None if it allows all.
     """
 
     state: FilterInputs
@@ -56,8 +56,8 @@ class Outside:
     where: MetadataFilter | None
 
     @classmethod
-    def open(cls, context: RunContext) -> "Outside":
-        """Return what judges for a run whose filter stage is complete."""
+    def open(cls, context: RunContext) -> "UnretrievedJudge":
+        """Return the judge of a run whose filter stage is complete."""
         config, embed = context.config, context.reading("embed")
         return cls(
             FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed)),
@@ -69,99 +69,90 @@ class Outside:
         )
 
     def allows(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Tell which pairs (rows, int64) `retrieve.where` allows, bool."""
+        """Return whether `retrieve.where` allows each pair (rows, int64), bool."""
         if self.where is None or not len(documents):
             return np.ones(len(documents), dtype=bool)
         return self.where.allows(query_rows, documents)
 
     def scores(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return the teacher's score of each pair (rows, int64), as retrieve computes it; float32."""
+        """Return the teacher's score of each pair (rows, int64), float32, bit for bit as retrieve computes it."""
         unique, owners = np.unique(query_rows, return_inverse=True)
         return pair_scores(self.corpus, documents, self.queries.gather(unique), owners)
 
-    def judge(self, table: pa.Table, anchors: np.ndarray, documents: np.ndarray) -> Verdicts:
+    def judge(self, table: pa.Table, anchors: np.ndarray, documents: np.ndarray) -> PairVerdicts:
         """Return the verdicts on documents that are no candidates.
 
         Args:
             table: judged candidates of some queries.
-            anchors: int64, shape (n,): an anchor, as a position among all of the table's.
-            documents: int64, shape (n,): the document's row.
+            anchors: int64, shape (n,): anchors, as indices among all anchors of the table.
+            documents: int64, shape (n,): document rows.
         """
         owners = Ragged.from_arrow(table.column("anchor_scores")).owners
         asked, query = np.unique(owners[anchors], return_inverse=True)
         if not len(asked):
             empty = np.zeros(0)
-            return Verdicts(empty.astype(np.int8), empty, empty)
+            return PairVerdicts(empty.astype(np.int8), empty, empty)
         batch = Batch.from_table(table.take(pa.array(asked)))
         pairs = np.unique(np.stack([query, documents], axis=1), axis=0)
         rows = Ragged.from_lengths(pairs[:, 1], np.bincount(pairs[:, 0], minlength=len(asked)))
-        whole = self._with(batch, rows)
-        judged = give_verdicts(whole, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
-        place, _ = whole.candidates.find(query, documents)
-        # the anchor among those of the queries asked, and where the cells of each begin
-        first = np.searchsorted(owners, asked)
-        own = judged.cells.anchors.starts[query] + (anchors - first[query])
+        extended = self._extend(batch, rows)
+        judged = give_verdicts(extended, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
+        place, _ = extended.candidates.find(query, documents)
+        # the anchor's index among those of the queries asked, and the first cell of each anchor
+        own = judged.cells.anchors.starts[query] + (anchors - np.searchsorted(owners, asked)[query])
         starts = np.searchsorted(judged.cells.anchor, np.arange(len(judged.cells.anchors.values)))
-        cell = starts[own] + place - whole.candidates.starts[query]
+        cell = starts[own] + place - extended.candidates.starts[query]
         unknown = np.full(len(cell), np.nan)
-        return Verdicts(
+        return PairVerdicts(
             judged.codes[cell],
             unknown if judged.probabilities is None else judged.probabilities[cell],
-            unknown if self.guide is None else whole.guide_scores[place].astype(np.float64),
+            unknown if self.guide is None else extended.guide_scores[place].astype(np.float64),
         )
 
-    def _with(self, batch: Batch, rows: Ragged) -> Batch:
-        """Return the batch with further candidates: `rows` holds for each query documents that are none yet."""
-        scores = self.scores(batch.query_rows[rows.owners], rows.values)
+    def _extend(self, batch: Batch, rows: Ragged) -> Batch:
+        """Return the batch with more candidates, ordered by score.
+
+        Args:
+            batch: candidates.
+            rows: for each query of the batch, document rows that are no candidates yet.
+        """
+        scores = np.concatenate([batch.scores, self.scores(batch.query_rows[rows.owners], rows.values)])
         documents = np.concatenate([batch.candidates.values, rows.values])
         owners = np.concatenate([batch.owners, rows.owners])
-        all_scores = np.concatenate([batch.scores, scores])
-        order = np.lexsort((documents, -all_scores, owners))
+        order = np.lexsort((documents, -scores, owners))
+        listed = order < len(batch.owners)
+        # retrieved candidates keep their rank; an added one gets 1 + the number of retrieved ones before it
+        before = np.cumsum(listed) - batch.candidates.starts[owners[order]]
+        known_ranks = np.concatenate([batch.ranks, np.zeros(len(rows.values), dtype=batch.ranks.dtype)])[order]
         widths = batch.positives.lengths[owners]
         terms = self.state.queries.take(batch.query_rows, ["terms"]).column(0)
         with_query, with_positives = self.words.overlaps(Ragged.from_arrow(terms), rows, batch.positives)
-        similar = self._similarities(batch.positives, rows)
-        guided = self._guide_scores(batch, rows)
+        guide_scores = batch.guide_scores
+        if self.guide is not None:
+            queries = self.guide.queries.gather(batch.query_rows)
+            added = pair_scores(self.guide.corpus, rows.values, queries, rows.owners)
+            guide_scores = np.concatenate([guide_scores, added])[order]
+        no_ranks = np.zeros((len(rows.values), batch.source_ranks.shape[1]), dtype=np.int32)
+
+        def by_positive(known: np.ndarray, added: np.ndarray) -> np.ndarray:
+            return Ragged.from_lengths(np.concatenate([known, added]), widths).take(order).values
+
         return replace(
             batch,
             candidates=Ragged.from_lengths(documents[order], batch.candidates.lengths + rows.lengths),
-            scores=all_scores[order],
-            ranks=_ranks(batch, rows, order),
-            similarities=Ragged.from_lengths(np.concatenate([batch.similarities, similar]), widths).take(order).values,
+            scores=scores[order],
+            ranks=np.where(listed, known_ranks, before + 1).astype(batch.ranks.dtype),
+            similarities=by_positive(batch.similarities, self._similarities(batch.positives, rows)),
             query_overlaps=np.concatenate([batch.query_overlaps, with_query])[order],
-            positive_overlaps=Ragged.from_lengths(np.concatenate([batch.positive_overlaps, with_positives]), widths)
-            .take(order)
-            .values,
-            guide_scores=batch.guide_scores if guided is None else np.concatenate([batch.guide_scores, guided])[order],
-            source_ranks=np.concatenate(
-                [batch.source_ranks, np.zeros((len(rows.values), batch.source_ranks.shape[1]), dtype=np.int32)]
-            )[order],
-            listed=order < len(batch.owners),
+            positive_overlaps=by_positive(batch.positive_overlaps, with_positives),
+            guide_scores=guide_scores,
+            source_ranks=np.concatenate([batch.source_ranks, no_ranks])[order],
+            listed=listed,
         )
 
     def _similarities(self, positives: Ragged, rows: Ragged) -> np.ndarray:
-        """Return the cosine of each further candidate to each positive of its query, candidate by candidate."""
+        """Return the cosine of each document to each positive of its query, document by document."""
         unique, inverse = np.unique(positives.values, return_inverse=True)
         vectors = self.corpus.gather(unique)
         places = rows.with_values(self.corpus.positions(rows.values))
         return pair_cosines(self.corpus, places, positives.with_values(inverse), vectors).values
-
-    def _guide_scores(self, batch: Batch, rows: Ragged) -> np.ndarray | None:
-        if self.guide is None:
-            return None
-        queries = self.guide.queries.gather(batch.query_rows)
-        return pair_scores(self.guide.corpus, rows.values, queries, rows.owners)
-
-
-def _ranks(batch: Batch, rows: Ragged, order: np.ndarray) -> np.ndarray:
-    """Return the ranks in the new order: candidates keep theirs, a further one comes after those that are before it."""
-    known = np.concatenate([batch.ranks, np.zeros(len(rows.values), dtype=batch.ranks.dtype)])[order]
-    retrieved = order < len(batch.ranks)
-    owners = np.concatenate([batch.owners, rows.owners])[order]
-    before = np.cumsum(retrieved) - batch.candidates.starts[owners]
-    return np.asarray(np.where(retrieved, known, before + 1).astype(batch.ranks.dtype))
-
-
-def kept(codes: np.ndarray) -> np.ndarray:
-    """Tell which codes of verdicts say keep, bool."""
-    return np.asarray(codes == CODES[KEEP])

@@ -10,8 +10,7 @@ from hnmine.config import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches import step
-from hnmine.stages.emit.batches.pairs import distinct, pair_filter
-from hnmine.stages.emit.batches.shared_words import SharedWords
+from hnmine.stages.emit.batches.conflicts import SharedWords, distinct, pair_filter
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
@@ -110,17 +109,18 @@ def test_conflicts_are_those_of_plain_loops(tmp_path, rule):
     config = config_for(tmp_path, emit=emit, retrieve={"top_k": 25}, filter=asked)
     run(config, ("ingest", "embed", "index", "retrieve", "filter", "emit"))
     context = RunContext(config, config.out_folder)
-    state = step._setup(context)
-    assert state.pairs.filter.rule == {"percent": "two_sided"}.get(rule, rule)
-    oracle = Oracle(context, state.pairs.filter)
+    state = step.setup(context)
+    assert state.finder.filter.rule == {"percent": "two_sided"}.get(rule, rule)
+    oracle = Oracle(context, state.finder.filter)
     which = np.random.default_rng(3).permutation(len(state.examples))[:36]
     examples = state.examples.take(which)
-    found = state.pairs.conflicts(examples)
+    found = state.finder.conflicts(examples)
     expected = np.zeros_like(found)
     near = 0
     for i in range(len(which)):
         for j in range(len(which)):
-            query, anchor, positive = examples.query_row[i], examples.place[i], examples.positive_row[j]
+            query, positive = examples.query_row[i], examples.positive_row[j]
+            anchor = examples.anchor[i] - state.finder.statistics.anchors.offsets[query]
             negatives = examples.negative_rows.take(np.array([j])).values
             near += oracle.verdict(query, anchor, positive) is not None
             if i != j and oracle.bars(query, anchor, positive, negatives):

@@ -11,7 +11,7 @@ from hnmine import run
 from hnmine.config import Config
 from hnmine.errors import ConfigError, IncompleteStage, InputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.previous.refresh import read_previous
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, vectors
@@ -220,7 +220,7 @@ def test_other_input_is_matched_by_ids(base: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_serve_as_an_earlier_run_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     make_collection(tmp_path, 60, 20)
-    with pytest.raises(ConfigError, match="output folder of this run too"):
+    with pytest.raises(ConfigError, match="also the output folder of this run"):
         config(tmp_path, "first", {})
     with pytest.raises(InputError, match="no folder"):
         mine(tmp_path, "again", {})

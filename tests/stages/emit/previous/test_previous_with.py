@@ -20,7 +20,7 @@ from hnmine.errors import ConfigError, InputError
 from hnmine.pipeline.keys import expected_keys
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.previous.refresh import read_previous
 from tests import oracles
 from tests.pipeline.forkserver import fork_server
@@ -142,7 +142,7 @@ def test_rescored_scores_are_refused_on_either_side(base: Path) -> None:
     with pytest.raises(ConfigError, match="compared by their teachers' scores"):
         config(base, "no", previous={"run": "first"}, **rescored)
     mine(base, "rescored", **rescored)
-    with pytest.raises(InputError, match="went by a cross-encoder's scores"):
+    with pytest.raises(InputError, match="was filtered by a cross-encoder's scores"):
         mine(base, "no", previous={"run": "rescored"})
     named = [{"kind": "bm25", "name": "previous"}]
     with pytest.raises(ConfigError, match="choose another name"):

@@ -7,7 +7,7 @@ import pytest
 
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.choose import read_chosen
+from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.examples import EACH, pick_examples, texts_of
 from hnmine.stages.report.false_negatives import mark_front
 from hnmine.stages.report.headline import GOOD, NUMBERS, OTHER_NUMBERS, STOP, USABLE, conclude
