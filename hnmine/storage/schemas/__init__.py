@@ -1,1 +1,1 @@
-"""The data contract: the schema of every table, one module a stage."""
+"""The schemas of all tables that a run writes, one module for each stage."""

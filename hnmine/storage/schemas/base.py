@@ -1,4 +1,4 @@
-"""What all schemas are made of, and `conform`, which holds a table to its schema."""
+"""Building blocks of the schemas, and `conform`, which checks a table against its schema."""
 
 import pyarrow as pa
 
@@ -6,14 +6,19 @@ from hnmine.errors import HnmineError
 
 
 class SchemaMismatch(HnmineError):
-    """A table does not have the columns that the contract asks for; a bug, or a file changed by hand."""
+    """A table does not have the columns of its schema: a bug, or a file changed by hand."""
 
     exit_code = 4
 
 
 def field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
-    """Return a column with the words that describe it."""
+    """Return a column with its description."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": text})
+
+
+def schema(*fields: pa.Field) -> pa.Schema:
+    """Return the schema of a table."""
+    return pa.schema(list(fields))
 
 
 def list_of(kind: pa.DataType) -> pa.DataType:
@@ -31,12 +36,12 @@ def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """Return `table` with exactly the columns of `schema`, in its order and types.
 
     Args:
-        table: what a stage read or is about to write.
-        schema: one of this module's.
-        where: names the table in the message, for example `retrieve/part-00000.parquet`.
+        table: a table that was read or is about to be written.
+        schema: its schema.
+        where: the table's name in messages, for example `retrieve/part-00000.parquet`.
 
     Raises:
-        SchemaMismatch: a column is missing, or cannot be converted without loss; all of them are named.
+        SchemaMismatch: a column is missing, holds nulls, or cannot be converted without loss; all are named.
     """
     problems, columns = [], []
     for field in schema:

@@ -1,60 +1,50 @@
-"""Tables of the stage emit."""
+"""Schemas of the tables of the stage emit."""
 
 import pyarrow as pa
 
-from hnmine.storage.schemas.base import FLOATS, INT64S, INTS, field, list_of
+from hnmine.storage.schemas.base import FLOATS, INT64S, INTS, STRINGS, field, list_of, schema
 
-CHOSEN = pa.schema(
-    [
-        field("query_row", pa.int64(), "the query's row"),
-        field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
-        field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
-        field("positions", INTS, "positions of the chosen among the query's candidates; -1: a random document"),
-        field("doc_rows", INT64S, "their rows"),
-        field("scores", FLOATS, "their scores"),
-    ]
+CHOSEN = schema(
+    field("query_row", pa.int64(), "the query's row"),
+    field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
+    field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
+    field("positions", INTS, "positions of the chosen among the query's candidates; -1: a random document"),
+    field("doc_rows", INT64S, "their rows"),
+    field("scores", FLOATS, "their scores"),
 )
-BATCHES = pa.schema(
-    [
-        field("query_row", pa.int64(), "the query's row"),
-        field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
-        field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
-        field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
-        field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
-        field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
-        field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
-    ]
+BATCHES = schema(
+    field("query_row", pa.int64(), "the query's row"),
+    field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+    field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+    field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
+    field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
+    field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
+    field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
 )
-PREVIOUS = pa.schema(
-    [
-        field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),
-        field("anchor", pa.int32(), "which of the query's anchor scores, from 0"),
-        field("compared", pa.bool_(), "whether the earlier run has a row for it"),
-        field("gone", pa.int32(), "earlier negatives that are no documents of the corpus any more"),
-        field("doc_rows", list_of(pa.int64()), "rows of the other earlier negatives, as they stood there"),
-        field(
-            "positions",
-            list_of(pa.int32()),
-            "their positions among the query's candidates; -2, as in `emit/chosen` of those that stay: not among them",
-        ),
-        field("first_scores", list_of(pa.float32()), "their scores when they were chosen, by the model of then"),
-        field("previous_scores", list_of(pa.float32()), "their scores in the earlier run"),
-        field("previous_hardness", list_of(pa.float32()), "their hardness there"),
-        field("scores", list_of(pa.float32()), "their scores by the model of now, always exact"),
-        field("hardness", list_of(pa.float32()), "their hardness now"),
-        field(
-            "verdicts",
-            list_of(pa.string()),
-            "the verdict of now, on those outside the candidates as if they were retrieved",
-        ),
-        field("probabilities", pa.list_(pa.float32()), "P(false negative), null where no rule asked for it"),
-        field("guide_scores", pa.list_(pa.float32()), "the guide's scores, null without a guide"),
-        field(
-            "fates",
-            list_of(pa.string()),
-            "random (a random document there), barred (retrieve.where does not allow it), rejected, easy or hard: the "
-            "first that holds",
-        ),
-        field("stays", list_of(pa.bool_()), "whether it is a negative of this run because it was one there"),
-    ]
+PREVIOUS = schema(
+    field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),
+    field("anchor", pa.int32(), "which of the query's anchor scores, from 0"),
+    field("compared", pa.bool_(), "whether the earlier run has a row for it"),
+    field("gone", pa.int32(), "earlier negatives that are no documents of the corpus any more"),
+    field("doc_rows", INT64S, "rows of the other earlier negatives, as they stood there"),
+    field(
+        "positions",
+        INTS,
+        "their positions among the query's candidates; -2, as in `emit/chosen` of those that stay: not among them",
+    ),
+    field("first_scores", FLOATS, "their scores when they were chosen, by the model of then"),
+    field("previous_scores", FLOATS, "their scores in the earlier run"),
+    field("previous_hardness", FLOATS, "their hardness there"),
+    field("scores", FLOATS, "their scores by the model of now, always exact"),
+    field("hardness", FLOATS, "their hardness now"),
+    field("verdicts", STRINGS, "the verdict of now, on those outside the candidates as if they were retrieved"),
+    field("probabilities", pa.list_(pa.float32()), "P(false negative), null where no rule asked for it"),
+    field("guide_scores", pa.list_(pa.float32()), "the guide's scores, null without a guide"),
+    field(
+        "fates",
+        STRINGS,
+        "random (a random document there), barred (retrieve.where does not allow it), rejected, easy or hard: the "
+        "first that holds",
+    ),
+    field("stays", list_of(pa.bool_()), "whether it is a negative of this run because it was one there"),
 )

@@ -1,8 +1,8 @@
-"""Tables of the stage filter, and the verdicts."""
+"""Schemas of the tables of the stage filter, and the verdicts."""
 
 import pyarrow as pa
 
-from hnmine.storage.schemas.base import FLOATS, STRINGS, field, list_of
+from hnmine.storage.schemas.base import FLOATS, STRINGS, field, list_of, schema
 from hnmine.storage.schemas.retrieve import CANDIDATES
 
 KEEP, NOT_RESCORED = "keep", "not_rescored"
@@ -27,38 +27,30 @@ VERDICTS: dict[str, str] = {
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
-JUDGED = pa.schema(
-    [
-        *CANDIDATES,
-        field("anchor_scores", FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
-        field("verdicts", list_of(STRINGS), "for each anchor score, a verdict for every candidate"),
-        field(
-            "probabilities",
-            list_of(FLOATS),
-            "likewise P(false negative); empty lists where no rule asked for it",
-        ),
-        field("judged_negatives", list_of(pa.bool_()), "for each candidate: whether it is judged irrelevant"),
-        field(
-            "positive_standing",
-            FLOATS,
-            "for each positive: share of the candidates that are no positives that it outscores; 1 without any",
-        ),
-    ]
+JUDGED = schema(
+    *CANDIDATES,
+    field("anchor_scores", FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),
+    field("verdicts", list_of(STRINGS), "for each anchor score, a verdict for every candidate"),
+    field("probabilities", list_of(FLOATS), "likewise P(false negative); empty lists where no rule asked for it"),
+    field("judged_negatives", list_of(pa.bool_()), "for each candidate: whether it is judged irrelevant"),
+    field(
+        "positive_standing",
+        FLOATS,
+        "for each positive: share of the candidates that are no positives that it outscores; 1 without any",
+    ),
 )
 JUDGED_CODED = JUDGED.set(
     JUDGED.get_field_index("verdicts"),
     field("verdicts", list_of(list_of(pa.dictionary(pa.int32(), pa.string()))), "as in `JUDGED`"),
 )
 """How a judged table is read where verdicts are counted or compared: the same file, each verdict a small number."""
-CALIBRATION = pa.schema(
-    [
-        field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),
-        field("mean", list_of(pa.float64()), "of each feature"),
-        field("scale", list_of(pa.float64()), "standard deviation of each feature"),
-        field("weights", list_of(pa.float64()), "of each standardised feature"),
-        field("bias", pa.float64(), "the constant"),
-        field("threshold", pa.float64(), "candidates with a P(false negative) above it are rejected"),
-        field("fitted_on", pa.string(), "own labels, or other collections"),
-        field("reason", pa.string(), "why, and how the threshold was set"),
-    ]
+CALIBRATION = schema(
+    field("fold", pa.int32(), "fold of queries left out of the fit; null: fitted on all of them", nullable=True),
+    field("mean", list_of(pa.float64()), "of each feature"),
+    field("scale", list_of(pa.float64()), "standard deviation of each feature"),
+    field("weights", list_of(pa.float64()), "of each standardised feature"),
+    field("bias", pa.float64(), "the constant"),
+    field("threshold", pa.float64(), "candidates with a P(false negative) above it are rejected"),
+    field("fitted_on", pa.string(), "own labels, or other collections"),
+    field("reason", pa.string(), "why, and how the threshold was set"),
 )

@@ -1,32 +1,22 @@
-"""The tables that the stage rescore writes: a part of the data contract of `hnmine.storage.schemas`."""
+"""Schemas of the tables of the stage rescore."""
 
 import pyarrow as pa
 
-from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.schemas.base import FLOATS, INT64S, field, schema
 
-
-def _field(name: str, text: str, kind: pa.DataType | None = None) -> pa.Field:
-    """Return a field with its description; its type is that of retrieve's field of the same name, unless given."""
-    return pa.field(name, kind or CANDIDATES.field(name).type, nullable=False, metadata={"description": text})
-
-
-RESCORES = pa.schema(
-    [
-        _field("query_id", "the query's id"),
-        _field("query_row", "its row among the queries"),
-        _field("doc_rows", "rows of the candidates, as retrieve has them"),
-        _field(
-            "scores",
-            "the cross-encoder's raw score (logit) of each candidate; null beyond rescore.top_n",
-            pa.list_(pa.float32()),
-        ),
-        _field("positive_scores", "likewise of each labelled positive, as retrieve has them"),
-    ]
+RESCORES = schema(
+    field("query_id", pa.string(), "the query's id"),
+    field("query_row", pa.int64(), "its row among the queries"),
+    field("doc_rows", INT64S, "rows of the candidates, as retrieve has them"),
+    field(
+        "scores",
+        pa.list_(pa.float32()),
+        "the cross-encoder's raw score (logit) of each candidate; null beyond rescore.top_n",
+    ),
+    field("positive_scores", FLOATS, "likewise of each labelled positive, as retrieve has them"),
 )
-RANDOM_PAIRS = pa.schema(
-    [
-        _field("query_row", "a query drawn at random"),
-        _field("doc_row", "a document drawn at random, no positive of the query", pa.int64()),
-        _field("score", "the cross-encoder's raw score of the two", pa.float32()),
-    ]
+RANDOM_PAIRS = schema(
+    field("query_row", pa.int64(), "a query drawn at random"),
+    field("doc_row", pa.int64(), "a document drawn at random, no positive of the query"),
+    field("score", pa.float32(), "the cross-encoder's raw score of the two"),
 )
