@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from hnmine.runtime.progress import Progress as Shows
-from hnmine.runtime.progress import SilentProgress
+from hnmine.runtime import progress
 
 
 class _Rate(ProgressColumn):
@@ -17,7 +16,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
 
 
-class Bars(SilentProgress):
+class Bars(progress.Progress):
     """Draws a bar for each step."""
 
     def __init__(self, bars: Progress) -> None:
@@ -43,10 +42,10 @@ class Bars(SilentProgress):
 
 
 @contextmanager
-def progress_on() -> Iterator[Shows]:
+def progress_on() -> Iterator[progress.Progress]:
     """Yield bars if stderr is a terminal, else a progress that shows nothing."""
     if not sys.stderr.isatty():
-        yield SilentProgress()
+        yield progress.Progress()
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())

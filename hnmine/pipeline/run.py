@@ -13,7 +13,7 @@ from hnmine.errors import ConfigError, HnmineError, OutputError
 from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale, remove_stale
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.engines import Engine, InlineEngine, PoolEngine
-from hnmine.runtime.progress import Progress, SilentProgress
+from hnmine.runtime.progress import Progress
 from hnmine.runtime.stage import TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.emit.previous.previous_run import check_previous
@@ -66,7 +66,7 @@ def run(
     Raises:
         HnmineError: see `hnmine.errors`. Finished shards are kept and the next run continues from them.
     """
-    options, progress = options or RunOptions(), progress or SilentProgress()
+    options, progress = options or RunOptions(), progress or Progress()
     stages = applying(config, stages)
     with lock_folder(config.out_folder, wait=options.wait):
         context = RunContext(config, config.out_folder, options.source, DigestCache.read(config.out_folder))

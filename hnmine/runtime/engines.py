@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from hnmine.errors import WorkerDied
 from hnmine.runtime.worker_slot import WorkerSlot, current_slot, set_slot
@@ -21,14 +21,14 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
-class Engine(Protocol):
-    """Maps a function over items.
+class Engine:
+    """Base of the engines.
 
     Attributes:
-        inline: the function is called in this process, on one item after another.
+        inline: functions are called in this process, on one item after another.
     """
 
-    inline: bool
+    inline = False
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
@@ -41,18 +41,16 @@ class Engine(Protocol):
             cpus: cores of one call, if the engine assigns cores.
             gpus: GPUs of one call, likewise.
         """
-        ...
+        raise NotImplementedError
 
     def release(self) -> None:
-        """Free what worker processes keep in memory between maps, such as a model."""
-        ...
+        """Free what worker processes keep in memory between maps, such as a model; nothing by default."""
 
     def close(self) -> None:
-        """Free the engine's resources; called once, after the last map."""
-        ...
+        """Free the engine's resources, if any; called once, after the last map."""
 
 
-class InlineEngine:
+class InlineEngine(Engine):
     """Maps in this process, one item after another."""
 
     inline = True
@@ -64,21 +62,13 @@ class InlineEngine:
         for index, item in enumerate(items):
             yield index, fn(item)
 
-    def release(self) -> None:
-        """Do nothing: this process goes on."""
 
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class PoolEngine:
+class PoolEngine(Engine):
     """Maps in several processes, which stay for the next map.
 
     Args:
         workers: maximum number of processes. One is started when an item finds no idle process.
     """
-
-    inline = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from hnmine.errors import ClusterError, HnmineError, WorkerDied, reason
+from hnmine.runtime.engines import Engine
 from hnmine.runtime.ray_cluster import TICK, Cluster
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 from hnmine.storage.store import clear_temporaries
@@ -26,14 +27,12 @@ MIN_QUEUED = 8
 """Minimum number of submitted tasks: an autoscaler that starts without a node sees the demand and grows."""
 
 
-class RayEngine:
-    """Maps in worker processes that a Ray cluster starts on its nodes.
+class RayEngine(Engine):
+    """Maps in worker processes that a Ray cluster starts on its nodes, and ends when it needs their resources.
 
     Args:
         cluster: the cluster.
     """
-
-    inline = False
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -64,9 +63,6 @@ class RayEngine:
             yield from tasks.results()
         finally:
             tasks.cancel()
-
-    def release(self) -> None:
-        """Do nothing: Ray ends idle workers when it needs their resources."""
 
     def close(self) -> None:
         """Leave the cluster, and remove half-written files of dead workers of this run and earlier ones."""

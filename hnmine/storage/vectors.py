@@ -216,7 +216,7 @@ class SpilledVectors:
 
     Args:
         folder: folder on the disk that has room for them, made if missing; TMPDIR if it is in an object store.
-        parts: float32 arrays, each of shape (n, dim) with the same dim.
+        parts: arrays of shape (n, dim), all of the same dim; stored as float32.
 
     Raises:
         OutputError: the file cannot be written.
@@ -228,7 +228,7 @@ class SpilledVectors:
             self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=scratch_folder(folder))  # noqa: SIM115 - closed with this object
             weakref.finalize(self, self._file.close)
             for part in parts:
-                self._file.write(part.data)
+                self._file.write(np.ascontiguousarray(part, dtype=np.float32).data)
                 rows, dim = rows + len(part), part.shape[1]
             self._file.flush()
         except OSError as error:

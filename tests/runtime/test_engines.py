@@ -11,7 +11,7 @@ from hnmine import run
 from hnmine.errors import HnmineError, InputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker, make_engine
 from hnmine.runtime.engines import InlineEngine, PoolEngine
-from hnmine.runtime.progress import SilentProgress
+from hnmine.runtime.progress import Progress
 from hnmine.runtime.ray_engine import RayEngine
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import BackgroundWriter
@@ -106,7 +106,7 @@ def test_an_error_in_a_worker_arrives_as_it_is() -> None:
 )
 def test_one_worker_stays_in_this_process_unless_the_config_names_an_engine(tmp_path, settings, kind) -> None:
     config = config_for(tmp_path, **settings)
-    assert type(make_engine(RunContext(config, config.out_folder), SilentProgress())) is kind
+    assert type(make_engine(RunContext(config, config.out_folder), Progress())) is kind
 
 
 def test_a_bad_input_reads_the_same_whatever_the_engine(tmp_path) -> None:

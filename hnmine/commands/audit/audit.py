@@ -20,7 +20,7 @@ from hnmine.config import Config, EmbedConfig
 from hnmine.errors import ConfigError, InputError, ModelError, Problems
 from hnmine.models.encoders import Encoder, HashEncoder, make_encoder
 from hnmine.models.model_files import HASH_WARNING
-from hnmine.runtime.progress import Progress, SilentProgress
+from hnmine.runtime.progress import Progress
 from hnmine.science.eci import capacity
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import write_json
@@ -79,7 +79,7 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
     ids = shape.ids or _holds_ids(rows, shape, collection)
     if collection is not None:
         rows, side = look_up(rows, collection, ids)
-    report = _report(shape, rows, side, encoder, progress or SilentProgress())
+    report = _report(shape, rows, side, encoder, progress or Progress())
     return {"shape": shape.name, "columns": shape.described(), "ids": ids, "model": request.model, **report}
 
 

@@ -19,6 +19,7 @@ from hnmine.runtime.progress import Progress
 from hnmine.science.background import at_background, background
 from hnmine.stages.report.quality import anchor_quality
 from hnmine.stages.report.statistics import distribution
+from hnmine.storage.vectors import SpilledVectors
 
 QUERIES = 512
 
@@ -53,17 +54,16 @@ def measure(mined: Mined, encoder: Encoder, sample: Sequence[str], progress: Pro
     Raises:
         InputError: a vector holds a number that is not finite, or is all zeros.
     """
-    with tempfile.TemporaryDirectory(prefix="hnmine-audit-") as folder:
-        queries = _embed(encoder, mined.queries, "query", Path(folder), progress)
-        documents = _embed(encoder, mined.documents, "document", Path(folder), progress)
-        random = np.concatenate(list(_cells(encoder, sample, "document")))
-        sides = [
-            indexed_dots(queries, mined.anchors[lists.owners], documents, lists.values)
-            for lists in (mined.positives.documents, mined.negatives.documents)
-        ]
-        near = _nearest_positive(mined, documents)
-        mean, std = _background(mined, queries, random, sample)
-        return Measured(sides[0], sides[1], near, mean, std)
+    queries = _embed(encoder, mined.queries, "query", progress)
+    documents = _embed(encoder, mined.documents, "document", progress)
+    random = np.concatenate(list(_cells(encoder, sample, "document")))
+    sides = [
+        indexed_dots(queries, mined.anchors[lists.owners], documents, lists.values)
+        for lists in (mined.positives.documents, mined.negatives.documents)
+    ]
+    near = _nearest_positive(mined, documents)
+    mean, std = _background(mined, queries, random, sample)
+    return Measured(sides[0], sides[1], near, mean, std)
 
 
 def _cells(encoder: Encoder, texts: Sequence[str], kind: Kind) -> Iterator[np.ndarray]:
@@ -72,19 +72,16 @@ def _cells(encoder: Encoder, texts: Sequence[str], kind: Kind) -> Iterator[np.nd
         yield check_vectors(vectors, f"--model: {kind} texts from {first:,} on", "cosine")
 
 
-def _embed(encoder: Encoder, texts: Sequence[str], kind: Kind, folder: Path, progress: Progress) -> np.ndarray:
+def _embed(encoder: Encoder, texts: Sequence[str], kind: Kind, progress: Progress) -> np.ndarray:
+    def cells() -> Iterator[np.ndarray]:
+        for vectors in _cells(encoder, texts, kind):
+            yield vectors
+            progress.advance(len(vectors))
+
     progress.start("audit", "embed", "queries" if kind == "query" else "documents", len(texts), 0)
-    out: np.ndarray | None = None
-    first = 0
-    for vectors in _cells(encoder, texts, kind):
-        if out is None:
-            shape = (len(texts), vectors.shape[1])
-            out = np.lib.format.open_memmap(folder / f"{kind}.npy", mode="w+", dtype=np.float32, shape=shape)
-        out[first : first + len(vectors)] = vectors
-        first += len(vectors)
-        progress.advance(len(vectors))
+    out = SpilledVectors(Path(tempfile.gettempdir()), cells()).array
     progress.end()
-    return np.zeros((0, 1), dtype=np.float32) if out is None else out
+    return out
 
 
 def _nearest_positive(mined: Mined, documents: np.ndarray) -> np.ndarray:
