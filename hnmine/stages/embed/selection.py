@@ -1,4 +1,4 @@
-"""Which documents get a vector where `embed.documents = "candidates"`, and what says so before any is made."""
+"""Selection of the documents that get a vector where `embed.documents = "candidates"`, and its steps of embed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +31,7 @@ from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, read_table
 
 SELECTED_FILE = "selected.parquet"
-# Sets the sample apart from the random documents of the background.
-_SALT = 0x73616D70
+_SALT = 0x73616D70  # makes the sample independent of the background documents
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Selection:
 
     Attributes:
         rows: int64, ascending.
-        by_chance: bool, one a row: drawn at random, and neither found by a source for any query nor labelled.
-        documents: rows of the whole corpus.
+        by_chance: bool, one a row: only in the random sample, neither found for any query nor labelled.
+        documents: number of documents of the whole corpus.
     """
 
     rows: np.ndarray
@@ -51,16 +50,16 @@ class Selection:
 
     @property
     def weight(self) -> float:
-        """Return how many documents of the corpus each of those that chance alone brought stands for.
+        """How many documents each one chosen by chance represents, N' / m; 0 without any.
 
-        Given what the sources found, they are a simple random sample of all other documents: N' / m with m of N'.
+        Given what the sources found, the m documents are a simple random sample of the N' that they did not find.
         """
         chance = int(self.by_chance.sum())
         return (self.documents - len(self.rows) + chance) / chance if chance else 0.0
 
 
 def read_selection(embed: Path, documents: int) -> Selection:
-    """Return the selection out of embed's folder; `documents` is the size of the corpus."""
+    """Return the selection stored in embed's folder; `documents` is the size of the corpus."""
     table = conform(read_table(embed / SELECTED_FILE), SELECTED, f"embed/{SELECTED_FILE}")
     chance = table.column("by_chance").to_numpy()
     return Selection(table.column("row").to_numpy(), chance, documents)
@@ -90,21 +89,16 @@ class _State:
     sources: list[tuple[CandidateSource, int]]
 
 
-def _nothing(asked: QueryBatch, depth: int) -> Hits:
-    """Stand for the teacher of [embed], which is not asked: `precedes_embed` leaves it out.
-
-    Raises:
-        IncompleteStage: always; it has no vectors yet.
-    """
+def _no_vectors(asked: QueryBatch, depth: int) -> Hits:
     raise IncompleteStage("the teacher of [embed] was asked for candidates before it has vectors")
 
 
 def _setup(context: RunContext) -> _State:
     config, embed = context.config, context.folder("embed")
-    opened = open_sources(context, _nothing, cache_bytes(config), MetadataFilter.open(context, embed), embed)
+    opened = open_sources(context, _no_vectors, cache_bytes(config), MetadataFilter.open(context, embed), embed)
     triples = zip(opened, config.retrieve.depths, config.retrieve.source, strict=True)
-    cheap = [(find, depth) for find, depth, source in triples if source.precedes_embed]
-    return _State(Shards(context.reading("ingest") / "queries", QUERIES), cheap)
+    sources = [(find, depth) for find, depth, source in triples if source.precedes_embed]
+    return _State(Shards(context.reading("ingest") / "queries", QUERIES), sources)
 
 
 def _plan_found(context: RunContext, key: str) -> list[Item]:
@@ -134,15 +128,14 @@ def _plan_selected(context: RunContext, key: str) -> list[Item]:
 
 
 def _select(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    """Return the rows of all documents that get a vector; in the memory of two flags a document."""
+    """Return the rows of all documents that get a vector, using the memory of two flags a document."""
     config = context.config
     known, drawn = np.zeros(item.rows, dtype=bool), np.zeros(item.rows, dtype=bool)
-    found = Shards(context.folder("embed") / "found", FOUND)
-    for number in range(len(found)):
-        known[found.read(number).column("row").to_numpy()] = True
-    queries, labels = Shards(context.reading("ingest") / "queries", QUERIES), ("positive", "negative", "relevant")
-    for name in (f"{label}_rows" for label in labels):
-        for number in range(len(queries)):
+    for found in Shards(context.folder("embed") / "found", FOUND):
+        known[found.column("row").to_numpy()] = True
+    queries = Shards(context.reading("ingest") / "queries", QUERIES)
+    for number in range(len(queries)):
+        for name in ("positive_rows", "negative_rows", "relevant_rows"):
             known[Ragged.from_arrow(queries.read(number, [name]).column(name)).values] = True
     drawn[sample_rows(item.rows, config.retrieve.background, config.seed)] = True
     drawn[sample_rows(item.rows, config.embed.sample, config.seed, _SALT)] = True
@@ -151,25 +144,23 @@ def _select(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     return pa.Table.from_arrays([pa.array(rows, pa.int64()), pa.array(~known[rows])], schema=SELECTED)
 
 
-def _planned(plan: Callable[[RunContext, str], list[Item]]) -> Callable[[RunContext, str], list[Item]]:
+def _if_partial(plan: Callable[[RunContext, str], list[Item]]) -> Callable[[RunContext, str], list[Item]]:
     """Return a plan that is empty where all documents are embedded."""
     return lambda context, key: plan(context, key) if context.config.embeds_candidates_only else []
 
 
-def _as_it_is(context: RunContext) -> RunContext:
+def _plan_fields(context: RunContext, key: str) -> list[Item]:
+    return plan_field_values(context, key, "embed")
+
+
+def _unchanged(context: RunContext) -> RunContext:
     return context
 
 
 STEPS = (
-    Step(
-        "fields",
-        "rows",
-        _planned(lambda context, key: plan_field_values(context, key, "embed")),
-        _as_it_is,
-        read_field_values,
-    ),
-    Step("sources", "documents", _planned(plan_sources), _as_it_is, build_source),
-    Step("found", "queries", _planned(_plan_found), _setup, _find),
-    Step("select", "documents", _planned(_plan_selected), _as_it_is, _select),
+    Step("fields", "rows", _if_partial(_plan_fields), _unchanged, read_field_values),
+    Step("sources", "documents", _if_partial(plan_sources), _unchanged, build_source),
+    Step("found", "queries", _if_partial(_plan_found), _setup, _find),
+    Step("select", "documents", _if_partial(_plan_selected), _unchanged, _select),
 )
-"""The steps of embed that come between the teachers of sources and the teacher of [embed]."""
+"""The steps of embed between the teachers of sources and the teacher of [embed]."""

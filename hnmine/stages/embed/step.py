@@ -1,6 +1,8 @@
-"""embed: a vector for every document and every query, by each teacher, or as the user brings them."""
+"""The stage embed: vectors of every document and query, computed by each teacher or supplied by the user."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teac
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
 from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
-from hnmine.stages.embed.int8 import agreements, read_quantised, steps_around
+from hnmine.stages.embed.int8 import agreements, int8_steps, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -25,42 +27,23 @@ from hnmine.storage.store import Shards, TextReader, part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Consecutive rows of a side, each distinct text of theirs ready for the model once."""
-
-    made: EncodeTexts
-    distinct: int
-    which: np.ndarray  # int64, one a row: its text among the distinct ones
-
-
-@dataclass(frozen=True)
-class _State:
-    config: EmbedConfig
-    table: TeacherTable
-    rows: int
-    side: str
-    chosen: np.ndarray | None
-    precomputed: Precomputed | None = None
-    cells: Prefetcher[_Cell] | None = None
-    cell_rows: int = 0
+_LIMITS = {"float16": 65_504.0, "float32": 1e17}
+"""Largest number of a vector by its stored type; beyond 1e17, scores could exceed float32."""
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    parts = _parts_of("embed", context, ("embed", "teacher", "files")) | selection_parts(context)
+    parts = _teacher_parts("embed", context, ("embed", "teacher", "files")) | selection_parts(context)
     if context.config.guide is not None:
-        parts |= _parts_of("guide", context, ("guide", "guide_teacher", "guide_files"))
+        parts |= _teacher_parts("guide", context, ("guide", "guide_teacher", "guide_files"))
     found = source_teachers(context.config)
     if found:
         names = ("settings", "teacher", "files")
-        parts["sources"] = {label: _parts_of(table, context, names) for table, label in found.items()}
+        parts["sources"] = {label: _teacher_parts(table, context, names) for table, label in found.items()}
     return parts
 
 
-def _parts_of(table: TeacherTable, context: RunContext, names: tuple[str, str, str]) -> dict[str, Any]:
-    """Return what determines one teacher's vectors; `names` are those for its settings, its weights and its files."""
+def _teacher_parts(table: TeacherTable, context: RunContext, names: tuple[str, str, str]) -> dict[str, Any]:
+    """Return what determines a teacher's vectors, under the given names for its settings, weights and files."""
     config = context.config.teachers[table]
     kept = config.vector_settings()
     if config.model == "precomputed":
@@ -73,7 +56,63 @@ def _parts_of(table: TeacherTable, context: RunContext, names: tuple[str, str, s
     return {names[0]: kept, names[1]: fingerprint(config, context.digests, table)}
 
 
-def _plan_side(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:
+@dataclass(frozen=True)
+class _State:
+    """The vectors of one side by one teacher.
+
+    Attributes:
+        config: the teacher's table.
+        name: table and side, for messages.
+        chosen: int64, the rows that get a vector, ascending; None for all.
+        vectors: returns the vectors of an item's rows, shape (rows, dim).
+    """
+
+    config: EmbedConfig
+    name: str
+    chosen: np.ndarray | None
+    vectors: Callable[[Item, Tick], np.ndarray]
+
+
+class _CellEncoder:
+    """Encodes texts in cells of consecutive rows; the next cell is read and tokenised while one is encoded.
+
+    Args:
+        encoder: the teacher.
+        texts: texts of one side.
+        kind: document or query.
+        rows: number of texts.
+        table: the teacher's table, for messages.
+    """
+
+    def __init__(self, encoder: Encoder, texts: TextReader, kind: Kind, rows: int, table: TeacherTable) -> None:
+        self.encoder, self.texts, self.kind, self.rows, self.table = encoder, texts, kind, rows, table
+        self.cells = Prefetcher(self._load)
+
+    def _load(self, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
+        """Return a function that encodes a cell's distinct texts, their number, and the place of each row's text."""
+        places: dict[str, int] = {}
+        texts = self.texts.read(first, first + self.encoder.cell_rows)
+        which = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
+        return self.encoder.prepare(list(places), self.kind), len(places), which
+
+    def vectors(self, item: Item, tick: Tick) -> np.ndarray:
+        """Return the vectors of an item's rows, which are whole cells."""
+        last = item.first + item.rows
+        # a process that works alone makes the next item too; of several, another one will
+        end = self.rows if current_slot().count == 1 else last
+        parts = []
+        for first in range(item.first, last, self.encoder.cell_rows):
+            following = first + self.encoder.cell_rows
+            encode, distinct, which = self.cells.get(first, following if following < end else None)
+            vectors = encode(tick)
+            if vectors.ndim != 2 or len(vectors) != distinct:
+                raise ModelError(f"{self.table}.model gave an array of shape {vectors.shape} for {distinct} texts")
+            tick(len(which) - distinct)
+            parts.append(vectors[which])
+        return np.concatenate(parts)
+
+
+def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:
     if table not in context.config.teachers:
         return []
     shards = Shards(context.reading("ingest") / side, SIDES[side][1])
@@ -100,116 +139,72 @@ def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards)
     return read_selection(context.folder("embed"), shards.rows).rows
 
 
-def _setup_side(table: TeacherTable, side: str, context: RunContext) -> _State:
-    config = context.config.teachers[table]
-    shards = Shards(context.reading("ingest") / side, SIDES[side][1])
+def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
+    config, (kind, schema) = context.config.teachers[table], SIDES[side]
+    shards = Shards(context.reading("ingest") / side, schema)
     if side == "corpus":
-        _check_others(context, table, shards)
+        _check_precomputed(context, table, shards)
     chosen = _chosen(context, table, side, shards)
-    rows = shards.rows if chosen is None else len(chosen)
     if config.model == "precomputed":
-        return _State(config, table, rows, side, chosen, Precomputed(context, side, shards, table))
+        given = Precomputed(context, side, shards, table)
+
+        def take(item: Item, tick: Tick) -> np.ndarray:
+            tick(item.rows)
+            return given.take(_rows(chosen, item))
+
+        return _State(config, f"{table} {side}", chosen, take)
     encoder = make_encoder(config, table, read_quantised(context, table))
-    texts, kind = TextReader(shards, chosen), SIDES[side][0]
-    cells = Prefetcher(lambda first: _cell(encoder, texts.read(first, first + encoder.cell_rows), kind))
-    return _State(config, table, rows, side, chosen, None, cells, encoder.cell_rows)
+    rows = shards.rows if chosen is None else len(chosen)
+    cells = _CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
+    return _State(config, f"{table} {side}", chosen, cells.vectors)
 
 
-def _cell(encoder: Encoder, texts: list[str], kind: Kind) -> _Cell:
-    place: dict[str, int] = {}
-    which = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
-    return _Cell(encoder.prepare(list(place), kind), len(place), which)
-
-
-def _check_others(context: RunContext, first: TeacherTable, corpus: Shards) -> None:
-    """Look at the vectors that others bring before those of the first teacher, which may take hours, are made."""
+def _check_precomputed(context: RunContext, table: TeacherTable, corpus: Shards) -> None:
+    """Check all supplied vectors before the first teacher, which may take hours, encodes the corpus."""
     teachers = context.config.teachers
-    if first == next(table for table, _ in possible_teachers() if table in teachers):
-        for table, teacher in teachers.items():
-            if table != first and teacher.model == "precomputed":
-                Precomputed(context, "corpus", corpus, table)
+    if table == next(possible for possible, _ in possible_teachers() if possible in teachers):
+        for other, teacher in teachers.items():
+            if other != table and teacher.model == "precomputed":
+                Precomputed(context, "corpus", corpus, other)
+
+
+def _rows(chosen: np.ndarray | None, item: Item) -> np.ndarray:
+    """Return the rows that an item's vectors belong to."""
+    places = np.arange(item.first, item.first + item.rows)
+    return places if chosen is None else chosen[places]
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    what = f"{state.table} {state.side} shard {item.number}"
-    if state.precomputed is not None:
-        vectors = state.precomputed.take(_rows(state, item))
-        tick(len(vectors))
-        return _checked(vectors, what, state, item)
-    parts = [_encode(state, first, item, tick) for first in range(item.first, item.first + item.rows, state.cell_rows)]
-    return _checked(np.concatenate(parts), what, state, item)
-
-
-def _rows(state: _State, item: Item) -> np.ndarray:
-    """Return the rows that an item's vectors belong to."""
-    places = np.arange(item.first, item.first + item.rows)
-    return places if state.chosen is None else state.chosen[places]
-
-
-def _checked(vectors: np.ndarray, what: str, state: _State, item: Item) -> pa.Table:
-    vectors = check_vectors(vectors, what, state.config.similarity)
-    return to_arrow(_in_range(vectors, what, state), _rows(state, item), state.config.dtype)
-
-
-def _in_range(vectors: np.ndarray, what: str, state: _State) -> np.ndarray:
-    """Return the vectors, their numbers small enough for the type they are stored in and for finite float32 scores."""
-    dtype = state.config.dtype
-    limit = {"float16": 65_504.0, "float32": 1e17}[dtype]
-    bad = np.flatnonzero((np.abs(vectors) > limit).any(axis=1))
+    what, dtype = f"{state.name} shard {item.number}", state.config.dtype
+    vectors = check_vectors(state.vectors(item, tick), what, state.config.similarity)
+    bad = np.flatnonzero((np.abs(vectors) > _LIMITS[dtype]).any(axis=1))
     if len(bad):
-        advice = f'set {state.table}.dtype = "float32", or scale them' if dtype == "float16" else "scale them"
+        table = state.name.split()[0]
+        advice = f'set {table}.dtype = "float32", or scale them' if dtype == "float16" else "scale them"
         raise InputError(
-            f"{what}: {len(bad):,} vectors hold numbers beyond {limit:g}, too large for {dtype} scores, "
+            f"{what}: {len(bad):,} vectors hold numbers beyond {_LIMITS[dtype]:g}, too large for {dtype} scores, "
             f"the first in row {bad[0]:,}; {advice}"
         )
-    return vectors
-
-
-def _encode(state: _State, first: int, item: Item, tick: Tick) -> np.ndarray:
-    """Return the vectors of the cell that begins at a row, while the cell after it is read and tokenised."""
-    assert state.cells is not None
-    following = first + state.cell_rows
-    # alone, this process makes the next item too; of several, another one will
-    end = state.rows if current_slot().count == 1 else item.first + item.rows
-    cell = state.cells.get(first, following if following < end else None)
-    vectors = cell.made(tick)
-    if vectors.ndim != 2 or len(vectors) != cell.distinct:
-        raise ModelError(f"{state.table}.model gave an array of shape {vectors.shape} for {cell.distinct} texts")
-    tick(len(cell.which) - cell.distinct)
-    return np.asarray(vectors[cell.which])
+    return to_arrow(vectors, _rows(state.chosen, item), dtype)
 
 
 def _write(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key, plain=True)
 
 
-def _left_out(context: RunContext) -> dict[str, Any]:
-    """Return how large the corpus is and what brought up those embedded; nothing where all documents are."""
-    if not context.config.embeds_candidates_only:
-        return {}
-    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
-    found = read_selection(context.folder("embed"), documents)
-    return {"documents_in_all": documents, "documents_by_chance": int(found.by_chance.sum())}
-
-
 def _step(name: str, table: TeacherTable, side: str) -> Step:
+    unit = "documents" if side == "corpus" else "queries"
     return Step(
-        name=name,
-        unit="documents" if side == "corpus" else "queries",
-        plan=lambda context, key: _plan_side(table, side, context, key),
-        setup=lambda context: _setup_side(table, side, context),
-        process=_process,
-        write=_write,
-        runs_model=True,
+        name, unit, partial(_plan, table, side), partial(_setup, table, side), _process, _write, runs_model=True
     )
 
 
-_MAKING = {
-    table: steps_around(table, tuple(_step(name, table, side) for side, name in names.items()))
+_STEPS = {
+    table: int8_steps(table, tuple(_step(name, table, side) for side, name in names.items()))
     for table, names in possible_teachers()
 }
-_FIRST = [step for table, steps in _MAKING.items() if table not in FOLDERS for step in steps]
-_LAST = [step for table in FOLDERS for step in _MAKING[table]]
+_OF_SOURCES = [step for table, steps in _STEPS.items() if table not in FOLDERS for step in steps]
+_OF_FOLDERS = [step for table in FOLDERS for step in _STEPS[table]]
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -222,11 +217,14 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")
         if table == "embed":
             counts |= {"documents": corpus.rows, "queries": queries.rows, "dim": corpus.dim}
-            counts |= _left_out(context)
         elif table == "guide":
             counts["guide_dim"] = corpus.dim
         else:
             counts.setdefault("source_dims", {})[labels[table]] = corpus.dim
+    if context.config.embeds_candidates_only:
+        documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+        by_chance = int(read_selection(context.folder("embed"), documents).by_chance.sum())
+        counts |= {"documents_in_all": documents, "documents_by_chance": by_chance}
     if found := agreements(context):
         counts["int8_agreement"] = found
     if context.config.uses_hash:
@@ -239,6 +237,6 @@ STAGE = Stage(
     version=2,
     reads=("ingest",),
     parts=_parts,
-    steps=(*_FIRST, *STEPS, *_LAST),
+    steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS),
     finish=_finish,
 )

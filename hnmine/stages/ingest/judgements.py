@@ -1,4 +1,4 @@
-"""Judgements of single candidates, put on top of the qrels: what they add, and where they contradict."""
+"""Judgement files (`input.judgements`), applied on top of the qrels; contradictions become problems."""
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from hnmine.readers.answers import EMPTY, IRRELEVANT, RELEVANT, UNSURE, Answer
 
 
 @dataclass(frozen=True)
-class Known:
+class InputIds:
     """The ids of the input.
 
     Attributes:
@@ -21,80 +21,85 @@ class Known:
     documents: Mapping[str, int]
     empty: Set[str]
 
+    def unknown(self, query_id: str, doc_id: str) -> dict[str, str]:
+        """Return those of the two ids that are not in the input, by kind: query, document."""
+        found = {} if query_id in self.queries else {"query": query_id}
+        known = doc_id in self.documents or doc_id in self.empty
+        return found if known else found | {"document": doc_id}
+
 
 @dataclass
-class Feedback:
-    """What judgement files say, by rows.
+class FileJudgements:
+    """The judgements of all judgement files.
 
     Attributes:
-        said: for each query row, what was said of each document row, and where; not filled in and skipped left out.
+        answers: for each query row, the answer about each document row; those not filled in or skipped are left out.
         skipped: (query_id and doc_id, reason) of judgements that name unknown ids.
-        counts: how many lines said what.
+        counts: number of lines by judgement, and of those skipped.
     """
 
-    said: dict[int, dict[int, Answer]] = field(default_factory=dict)
+    answers: dict[int, dict[int, Answer]] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
     def rows(self, query: int, judgement: str) -> set[int]:
-        """Return the rows of a query of which this was said."""
-        return {document for document, answer in self.said.get(query, {}).items() if answer.judgement == judgement}
+        """Return the document rows that got this judgement for a query row."""
+        return {document for document, answer in self.answers.get(query, {}).items() if answer.judgement == judgement}
 
-    def merge(self, query: int, judged: dict[int, int], relevant_from: int, positives: bool) -> None:
-        """Add what was said of a query's documents to its qrels, in place.
+    def apply(self, query: int, qrels: dict[int, int], relevant_from: int, positives: bool) -> None:
+        """Apply the judgements of a query to its qrels, in place.
 
-        Irrelevant documents become judged negatives. Relevant ones become positives where `positives` is true;
-        otherwise they only cease to be judged negatives.
+        Args:
+            query: the query's row.
+            qrels: relevance of each judged document row.
+            relevant_from: lowest relevance of a positive.
+            positives: whether documents judged relevant become positives; otherwise they are only removed from the
+                judged negatives.
         """
         for document in self.rows(query, IRRELEVANT):
-            judged.setdefault(document, relevant_from - 1)
+            qrels.setdefault(document, relevant_from - 1)
         for document in self.rows(query, RELEVANT):
             if positives:
-                judged[document] = max(relevant_from, judged.get(document, relevant_from))
-            elif judged.get(document, relevant_from) < relevant_from:
-                del judged[document]
+                qrels[document] = max(relevant_from, qrels.get(document, relevant_from))
+            elif qrels.get(document, relevant_from) < relevant_from:
+                del qrels[document]
 
 
-def collect(answers: Iterable[Answer], known: Known, unknown_ids: str, problems: Problems) -> Feedback:
-    """Return what judgement files say; ids that are not in the input and pairs judged both ways become problems.
+def collect_judgements(
+    answers: Iterable[Answer], ids: InputIds, unknown_ids: str, problems: Problems
+) -> FileJudgements:
+    """Return the judgements of all files; unknown ids and pairs judged both ways become problems.
 
-    An unsure judgement gives way to one that is sure.
+    An unsure judgement yields to a sure one of the same pair.
 
     Args:
         answers: the lines of all files.
-        known: the ids of the input.
+        ids: the ids of the input.
         unknown_ids: `input.unknown_ids`: error or skip.
-        problems: where there are some already, an id that is not known proves nothing, and is no further one.
+        problems: if it already has some, unknown ids are not added, since they may be a consequence.
     """
-    names = {RELEVANT: "relevant", IRRELEVANT: "irrelevant", UNSURE: "unsure", EMPTY: "empty"}
-    counts = dict.fromkeys(names.values(), 0)
-    found, unreadable = Feedback(), bool(problems.messages)
+    counts = dict.fromkeys((RELEVANT, IRRELEVANT, UNSURE, "empty"), 0)
+    found, unreadable = FileJudgements(), bool(problems.messages)
     for answer in answers:
-        counts[names[answer.judgement]] += 1
-        kinds = [kind for kind, there in _there(answer, known).items() if not there]
-        if kinds:
-            found.skipped.append((f"{answer.query_id} {answer.doc_id}", f"unknown {kinds[0]}"))
+        counts["empty" if answer.judgement == EMPTY else answer.judgement] += 1
+        unknown = ids.unknown(answer.query_id, answer.doc_id)
+        if unknown:
+            found.skipped.append((f"{answer.query_id} {answer.doc_id}", f"unknown {next(iter(unknown))}"))
             if unknown_ids == "error" and not unreadable:
-                ids = {"query": answer.query_id, "document": answer.doc_id}
                 problems.add(
-                    f"{answer.place}: {' and '.join(f'{kind} {ids[kind]!r}' for kind in kinds)} not in the input; "
-                    'set input.unknown_ids = "skip" to leave such judgements out'
+                    f"{answer.place}: {' and '.join(f'{kind} {id_!r}' for kind, id_ in unknown.items())} not in the "
+                    'input; set input.unknown_ids = "skip" to leave such judgements out'
                 )
-        elif answer.judgement != EMPTY and answer.doc_id in known.documents:
-            _add(found, answer, known, problems)
+        elif answer.judgement != EMPTY and answer.doc_id in ids.documents:
+            _add(found, answer, ids, problems)
     found.counts = {f"file_judgements_{name}": count for name, count in counts.items()}
     found.counts["file_judgements_skipped"] = len(found.skipped)
     return found
 
 
-def _there(answer: Answer, known: Known) -> dict[str, bool]:
-    document = answer.doc_id in known.documents or answer.doc_id in known.empty
-    return {"query": answer.query_id in known.queries, "document": document}
-
-
-def _add(found: Feedback, answer: Answer, known: Known, problems: Problems) -> None:
-    own = found.said.setdefault(known.queries[answer.query_id], {})
-    document = known.documents[answer.doc_id]
+def _add(found: FileJudgements, answer: Answer, ids: InputIds, problems: Problems) -> None:
+    own = found.answers.setdefault(ids.queries[answer.query_id], {})
+    document = ids.documents[answer.doc_id]
     before = own.get(document)
     if before is None or before.judgement == UNSURE:
         own[document] = answer
@@ -106,12 +111,12 @@ def _add(found: Feedback, answer: Answer, known: Known, problems: Problems) -> N
         )
 
 
-def contradictions(found: Feedback, qrels: Mapping[int, dict[int, int]], relevant_from: int) -> list[str]:
-    """Return a message for each document that qrels call relevant and a judgement irrelevant."""
+def contradictions(found: FileJudgements, qrels: Mapping[int, dict[int, int]], relevant_from: int) -> list[str]:
+    """Return a message for each document that the qrels call relevant and a judgement irrelevant."""
     return [
         f"{answer.place}: query {answer.query_id!r} and document {answer.doc_id!r}: judged irrelevant, but the qrels "
         f"call it relevant ({qrels[query][document]}); correct either"
-        for query, own in found.said.items()
+        for query, own in found.answers.items()
         for document, answer in own.items()
         if answer.judgement == IRRELEVANT and qrels[query].get(document, relevant_from - 1) >= relevant_from
     ]

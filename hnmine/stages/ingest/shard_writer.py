@@ -1,6 +1,7 @@
-"""Filling the shards of a table row by row."""
+"""Writer of one table's shards, filled row by row."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,30 @@ from hnmine.storage.store import part_name, write_table
 Columns = dict[str, Sequence[Any]]
 
 
+@dataclass
 class ShardWriter:
-    """Fills shards of one table and writes each when it is full.
+    """Collects the rows of one table and writes a shard whenever one is full.
 
-    Args:
-        folder: where the shards go; each is keyed by `key_of(folder name, first row, rows)`.
-        schema: of the table.
-        shard_rows: rows a shard.
-        key_of: makes a shard's key.
+    Attributes:
+        folder: folder of the shards.
+        schema: schema of the table.
+        shard_rows: rows in a shard.
+        key_of: returns the key of a shard from (folder name, first row, rows).
         writer: writes the shards in the background.
+        derived: columns that are computed from the others when a shard is written.
+        derive: returns these columns, given the values of the others; called in another thread.
+        written: rows of the shards handed to `writer`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        schema: pa.Schema,
-        shard_rows: int,
-        key_of: Callable[[str, int, int], str],
-        writer: BackgroundWriter,
-    ) -> None:
-        self.folder, self.schema, self.shard_rows = folder, schema, shard_rows
-        self.key_of, self.writer = key_of, writer
-        self.written = 0
-        self._rows: list[tuple[Any, ...]] = []
-        self._given = tuple(schema.names)
-        self._derive: Callable[[Columns], dict[str, pa.Array]] = lambda columns: {}
-
-    def derive(self, names: Sequence[str], how: Callable[[Columns], dict[str, pa.Array]]) -> None:
-        """Leave columns out of the rows that are added: they are made of the others, a shard at a time.
-
-        Args:
-            names: of the columns that are made.
-            how: makes them, in the order of a shard's rows, out of the values of the others; called in another thread.
-        """
-        self._given = tuple(name for name in self.schema.names if name not in names)
-        self._derive = how
+    folder: Path
+    schema: pa.Schema
+    shard_rows: int
+    key_of: Callable[[str, int, int], str]
+    writer: BackgroundWriter
+    derived: Sequence[str] = ()
+    derive: Callable[[Columns], dict[str, pa.Array]] = lambda columns: {}
+    written: int = field(default=0, init=False)
+    _rows: list[tuple[Any, ...]] = field(default_factory=list, init=False)
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Add a row: the values of the columns that are not derived, in the order of the schema.
@@ -60,7 +50,7 @@ class ShardWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left; a table without a row has one shard.
+        """Write the remaining rows; a table without rows gets one empty shard.
 
         Raises:
             HnmineError: an earlier shard could not be written; the last one's error is raised by `writer`.
@@ -74,9 +64,9 @@ class ShardWriter:
         self.writer.submit(lambda: self._write(rows, first))
 
     def _write(self, rows: list[tuple[Any, ...]], first: int) -> None:
-        values = zip(*rows, strict=True) if rows else [()] * len(self._given)
-        columns: Columns = dict(zip(self._given, values, strict=True))
-        derived = self._derive(columns)
+        given = [name for name in self.schema.names if name not in self.derived]
+        columns: Columns = dict(zip(given, zip(*rows, strict=True) if rows else [()] * len(given), strict=True))
+        derived = self.derive(columns)
         arrays = [
             derived[f.name] if f.name in derived else pa.array(list(columns[f.name]), f.type) for f in self.schema
         ]

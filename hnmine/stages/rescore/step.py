@@ -1,4 +1,4 @@
-"""rescore: a cross-encoder's score of each query's best candidates and of its positives; only where [rescore] is."""
+"""The stage rescore: a cross-encoder's scores of each query's best candidates and of its positives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,13 @@ from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards, part_name
 
-# Pairs are batched within cells of this many consecutive queries, whatever the shard size (a multiple of 256), so
-# that the padding a pair meets, and with it the last bits of its score, do not depend on how queries are cut.
 CELL_ROWS = 32
-# Random pairs of the run, for the background.
-PAIRS = 256
-PAIRS_FOLDER = "random"
+"""Consecutive queries whose pairs are batched together; 256 is a multiple of it.
+
+The padding of a pair, and with it the last bits of its score, then do not depend on the shard size.
+"""
+PAIRS, PAIRS_FOLDER = 256, "random"
+"""Random pairs of the run, for the background."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,32 @@ class _State:
     queries: Shards
     candidates: Shards
     scorer: CrossScorer
+
+    def score(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the score of each (query row, document row), float32."""
+        asked = self.queries.take(queries, ["text"]).column(0).to_pylist()
+        texts = self.corpus.take(documents, ["text"]).column(0).to_pylist()
+        scores = self.scorer.score(list(zip(asked, texts, strict=True)))
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):
+            raise ModelError(
+                f"rescore.model {self.config.model!r} gave a score that is not finite for {len(bad):,} pairs, the "
+                f"first query row {queries[bad[0]]:,}, document row {documents[bad[0]]:,}; check the model"
+            )
+        return scores
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    config = context.config.rescore
+    assert config is not None
+    kept = config.semantic()
+    for name in ("model", "revision", "trust_remote_code"):
+        del kept[name]  # the fingerprint says which weights these are
+    model: dict[str, Any] = {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
+    if config.model != "hash":
+        files = fingerprint(config, context.digests, "rescore")["files_sha256"]
+        model = {"cross_encoder": "sentence-transformers", "files_sha256": files}
+    return {"rescore": kept, "rescore_model": model, "seed": context.config.seed}
 
 
 def _setup(context: RunContext) -> _State:
@@ -59,12 +86,12 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     columns = ["query_id", "query_row", "doc_rows", "positive_rows"]
     table, parts = state.candidates.read(item.number, columns), [RESCORES.empty_table()]
     for first in range(0, table.num_rows, CELL_ROWS):
-        parts.append(_cell(state, table.slice(first, CELL_ROWS)))
+        parts.append(_rescore(state, table.slice(first, CELL_ROWS)))
         tick(parts[-1].num_rows)
     return pa.concat_tables(parts)
 
 
-def _cell(state: _State, table: pa.Table) -> pa.Table:
+def _rescore(state: _State, table: pa.Table) -> pa.Table:
     """Return the scores of a few queries' candidates and positives; each (query, document) is scored once."""
     rows = table.column("query_row").to_numpy()
     candidates, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
@@ -73,44 +100,27 @@ def _cell(state: _State, table: pa.Table) -> pa.Table:
     documents = np.concatenate([candidates.values[asked], positives.values])
     span = int(documents.max(initial=0)) + 1
     pairs, inverse = np.unique(owners * span + documents, return_inverse=True)
-    found = _score(state, rows[pairs // span], pairs % span)[inverse]
+    found = state.score(rows[pairs // span], pairs % span)[inverse]
+    of_candidates = int(asked.sum())
     scores = np.zeros(len(asked), dtype=np.float32)
-    scores[asked] = found[: int(asked.sum())]
+    scores[asked] = found[:of_candidates]
     offsets = pa.array(candidates.offsets.astype(np.int32))
-    kind = RESCORES.field("scores").type
     columns = {
         "query_id": table.column("query_id"),
         "query_row": table.column("query_row"),
         "doc_rows": candidates.to_arrow(pa.int64()),
-        "scores": pa.ListArray.from_arrays(offsets, pa.array(scores, mask=~asked), type=kind),
-        "positive_scores": positives.with_values(found[int(asked.sum()) :]).to_arrow(pa.float32()),
+        "scores": pa.ListArray.from_arrays(offsets, pa.array(scores, mask=~asked), type=RESCORES.field("scores").type),
+        "positive_scores": positives.with_values(found[of_candidates:]).to_arrow(pa.float32()),
     }
     return pa.Table.from_arrays([columns[name] for name in RESCORES.names], schema=RESCORES)
 
 
 def best_candidates(candidates: Ragged, positives: Ragged, top_n: int) -> np.ndarray:
-    """Tell which candidates are scored: each query's first `top_n` that are no positives, and all its positives."""
-    positive = positives.contains(candidates.owners, candidates.values)
-    others = np.flatnonzero(~positive)
-    asked = positive.copy()
+    """Return whether each candidate is scored, bool: the query's positives, and its first `top_n` other candidates."""
+    asked = positives.contains(candidates.owners, candidates.values)
+    others = np.flatnonzero(~asked)
     asked[others[first_n(candidates.owners[others], top_n)]] = True
     return asked
-
-
-def _score(state: _State, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """Return the score of each (query row, document row), float32."""
-    texts = [
-        shards.take(rows, ["text"]).column(0).to_pylist()
-        for shards, rows in ((state.queries, queries), (state.corpus, documents))
-    ]
-    scores = state.scorer.score(list(zip(*texts, strict=True)))
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        raise ModelError(
-            f"rescore.model {state.config.model!r} gave a score that is not finite for {len(bad):,} pairs, the first "
-            f"query row {queries[bad[0]]:,}, document row {documents[bad[0]]:,}; check the model"
-        )
-    return scores
 
 
 def _plan_random(context: RunContext, key: str) -> list[Item]:
@@ -119,30 +129,14 @@ def _plan_random(context: RunContext, key: str) -> list[Item]:
 
 
 def _process_random(state: _State, item: Item, tick: Tick) -> pa.Table:
-    """Return the scores of random pairs; a query's own positives do not count as random."""
+    """Return the scores of random pairs, those of a query with its own positive left out."""
     queries, documents = random_pairs(state.queries.rows, state.corpus.rows, PAIRS, state.seed)
     own = state.queries.take(queries, ["positive_rows"]).column(0)
     other = ~Ragged.from_arrow(own).contains(np.arange(len(queries)), documents)
     queries, documents = queries[other], documents[other]
     tick(item.rows)
-    columns = [pa.array(queries), pa.array(documents), pa.array(_score(state, queries, documents))]
+    columns = [pa.array(queries), pa.array(documents), pa.array(state.score(queries, documents))]
     return pa.Table.from_arrays(columns, schema=RANDOM_PAIRS)
-
-
-def _parts(context: RunContext) -> dict[str, Any]:
-    config = context.config.rescore
-    assert config is not None
-    kept = config.semantic()
-    for name in ("model", "revision", "trust_remote_code"):
-        del kept[name]  # the fingerprint says which weights these are
-    return {"rescore": kept, "rescore_model": _fingerprint(config, context), "seed": context.config.seed}
-
-
-def _fingerprint(config: RescoreConfig, context: RunContext) -> dict[str, Any]:
-    if config.model == "hash":
-        return {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
-    files = fingerprint(config, context.digests, "rescore")["files_sha256"]
-    return {"cross_encoder": "sentence-transformers", "files_sha256": files}
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:

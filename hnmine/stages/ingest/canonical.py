@@ -1,0 +1,223 @@
+"""Canonical rows: documents with one row a text, and queries with positives, negatives and siblings by row."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.text_hashes import BUCKETS, hash_texts, same_text_key
+from hnmine.config import Config
+from hnmine.errors import InputError, Problems, few
+from hnmine.readers.answers import RELEVANT, UNSURE, Answer
+from hnmine.readers.collection import Collection, Entry
+from hnmine.readers.fields import check_fields
+from hnmine.readers.qrels import Judgement
+from hnmine.runtime.stage import Tick
+from hnmine.stages.ingest.judgements import FileJudgements, InputIds, collect_judgements, contradictions
+from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
+
+
+@dataclass
+class _Queries:
+    """The queries in input order, and their qrels.
+
+    Attributes:
+        row: position of each query id in the lists.
+        texts: texts; empty ones too.
+        sources: position of each among the input's queries.
+        qrels: relevance of each judged document row.
+    """
+
+    row: dict[str, int] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    qrels: list[dict[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class CanonicalInput:
+    """Reads the input once and writes its canonical tables; keeps ids, labels and counts in memory, no document texts.
+
+    Attributes:
+        config: the whole config.
+        problems: collects what is wrong with the input.
+        tick: counts documents read.
+        left_out: (kind, id, reason) of everything that was left out.
+        counts: counts for the manifest.
+        documents_with: int64, shape (BUCKETS,): documents that hold each hashed word.
+    """
+
+    config: Config
+    problems: Problems
+    tick: Tick
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
+    _doc_row: dict[str, int] = field(default_factory=dict)
+    _empty_docs: set[str] = field(default_factory=set)
+    _queries: _Queries = field(default_factory=_Queries)
+    _judged: FileJudgements = field(default_factory=FileJudgements)
+
+    def write(self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter) -> None:
+        """Read all input and add its rows to the writers.
+
+        Raises:
+            InputError: names everything that is wrong with the input.
+        """
+        collection = Collection(self.config, self.problems)
+        check_fields(self.config, self.problems)
+        readers: tuple[Callable[[], None], ...] = (
+            lambda: self._write_documents(collection.documents(), corpus, aliases),
+            lambda: self._read_queries(collection.queries()),
+            lambda: self._read_qrels(collection.judgements()),
+            lambda: self._read_answers(collection.answers()),
+        )
+        for read in readers:
+            try:
+                read()
+            except InputError as error:
+                self.problems.add(str(error))
+        self.problems.raise_if_any()
+        self._write_queries(queries)
+        self.problems.raise_if_any()
+
+    def keys_and_terms(self, columns: Columns) -> dict[str, pa.Array]:
+        """Return the text keys and terms of documents, and add their terms to `documents_with`."""
+        hashes = hash_texts(columns["text"])
+        self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
+        terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
+        return {"text_key": pa.array(hashes.keys), "terms": terms}
+
+    def _write_documents(self, entries: Iterable[Entry], corpus: ShardWriter, aliases: ShardWriter) -> None:
+        by_text: dict[bytes, int] = {}
+        texts: dict[str, bytes] = {}
+        total = 0
+        for total, entry in enumerate(entries, 1):
+            self.tick(1)
+            key = same_text_key(entry.text)
+            if entry.id in texts:
+                if texts[entry.id] != key:
+                    self.problems.add(f"{entry.place}: document id {entry.id!r} a second time, with another text")
+                continue
+            texts[entry.id] = key
+            if not entry.text:
+                self._empty_docs.add(entry.id)
+                self.left_out.append(("document", entry.id, "empty text"))
+                continue
+            if key in by_text:
+                aliases.add((entry.id, by_text[key], total - 1))
+            else:
+                by_text[key] = len(by_text)
+                corpus.add((entry.id, entry.text, total - 1))
+            self._doc_row[entry.id] = by_text[key]
+        self.counts |= {
+            "documents_read": total,
+            "documents": len(by_text),
+            "empty_documents": len(self._empty_docs),
+            "collapsed_copies": len(self._doc_row) - len(by_text),
+        }
+        if not by_text:
+            self.problems.add("input: the corpus holds no document with text")
+
+    def _read_queries(self, entries: Iterable[Entry]) -> None:
+        queries = self._queries
+        empty = total = 0
+        for total, entry in enumerate(entries, 1):
+            if entry.id in queries.row:
+                if queries.texts[queries.row[entry.id]] != entry.text:
+                    self.problems.add(f"{entry.place}: query id {entry.id!r} a second time, with another text")
+                continue
+            if not entry.text:
+                empty += 1
+                self.left_out.append(("query", entry.id, "empty text"))
+            queries.row[entry.id] = len(queries.texts)
+            queries.texts.append(entry.text)
+            queries.sources.append(total - 1)
+            queries.qrels.append({})
+        self.counts |= {"queries_read": total, "empty_queries": empty}
+
+    @property
+    def _ids(self) -> InputIds:
+        return InputIds(self._queries.row, self._doc_row, self._empty_docs)
+
+    def _read_qrels(self, judgements: Iterable[Judgement]) -> None:
+        """Attach qrels to queries; of two judgements of a pair the higher relevance counts."""
+        unreadable = bool(self.problems.messages)  # then an unknown id may be a consequence
+        ids, unknown = self._ids, {"query": list[str](), "document": list[str]()}
+        first: dict[str, Judgement] = {}
+        total = skipped = 0
+        for total, judged in enumerate(judgements, 1):
+            missing = ids.unknown(judged.query_id, judged.doc_id)
+            skipped += bool(missing)
+            for kind, id_ in missing.items():
+                unknown[kind].append(id_)
+                first.setdefault(kind, judged)
+                self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
+            if not missing and judged.doc_id in ids.documents:
+                own, document = self._queries.qrels[ids.queries[judged.query_id]], ids.documents[judged.doc_id]
+                own[document] = max(judged.relevance, own.get(document, judged.relevance))
+        self.counts |= {"judgements_read": total, "judgements_skipped": skipped}
+        if not total:
+            split = self.config.input.split
+            self.problems.add("input: no judgements to read" + (f" in split {split!r}" if split else ""))
+        if self.config.input.unknown_ids == "error" and not unreadable:
+            for kind, missing_ids in unknown.items():
+                if not missing_ids:
+                    continue
+                distinct = list(dict.fromkeys(missing_ids))
+                self.problems.add(
+                    f"{first[kind].place}: qrels name {len(distinct):,} {kind} ids that are not in the input "
+                    f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
+                )
+
+    def _read_answers(self, answers: Iterable[Answer]) -> None:
+        """Apply the judgement files to the qrels."""
+        given, qrels = self.config.input, self._queries.qrels
+        found = self._judged = collect_judgements(answers, self._ids, given.unknown_ids, self.problems)
+        for message in contradictions(found, dict(enumerate(qrels)), given.relevant_from):
+            self.problems.add(message)
+        for row in found.answers:
+            found.apply(row, qrels[row], given.relevant_from, given.judged_positives)
+        self.left_out.extend(("judgement", pair, reason) for pair, reason in found.skipped)
+        self.counts |= found.counts if given.judgements else {}
+
+    def _write_queries(self, writer: ShardWriter) -> None:
+        """Write the queries that have a text and a positive."""
+        queries, relevant = self._queries, self.config.input.relevant_from
+        hashes = hash_texts(queries.texts)
+        keys, words = hashes.keys.tolist(), np.split(hashes.terms, np.cumsum(hashes.lengths)[:-1])
+        positives = [sorted(d for d, level in qrels.items() if level >= relevant) for qrels in queries.qrels]
+        extra = [self._judged.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
+        siblings: dict[int, set[int]] = {}
+        for key, rows, more in zip(keys, positives, extra, strict=True):
+            siblings.setdefault(key, set()).update(rows, more)
+        without = 0
+        for id_, row in queries.row.items():
+            rows, qrels, text = positives[row], queries.qrels[row], queries.texts[row]
+            if not rows and text:
+                without += 1
+                self.left_out.append(("query", id_, "no positive"))
+            if not rows or not text:
+                continue
+            unsure = self._judged.rows(row, UNSURE) - qrels.keys()
+            lists = (
+                rows,
+                [qrels[document] for document in rows],
+                sorted(qrels.keys() - set(rows)),
+                sorted(extra[row]),
+                sorted(unsure),
+                sorted(siblings[keys[row]] - set(rows) - extra[row]),
+            )
+            writer.add((id_, text, keys[row], queries.sources[row], *lists, words[row]))
+        writer.close()
+        labelled = sum(map(len, positives))
+        self.counts |= {
+            "queries": writer.written,
+            "queries_without_positive": without,
+            "positives": labelled,
+            "judged_negatives": sum(map(len, queries.qrels)) - labelled,
+        }
+        if not writer.written and not self.problems.messages:
+            self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant})")
