@@ -148,7 +148,8 @@ class CanonicalInput:
         ids, unknown = self._ids, {"query": list[str](), "document": list[str]()}
         first: dict[str, Judgement] = {}
         total = skipped = 0
-        for total, judged in enumerate(judgements, 1):
+        for judged in judgements:
+            total += 1
             missing = ids.unknown(judged.query_id, judged.doc_id)
             skipped += bool(missing)
             for kind, id_ in missing.items():
