@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged, list_array, list_maxima
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima, ranges
 from hnmine.stages.rescore.rescored import TEACHER
 
 _BY_QUERY = ("background_mean", "background_std")
@@ -169,8 +169,7 @@ class Batch:
     def similarity_of(self, candidates: np.ndarray) -> np.ndarray:
         """Return `similarity` of some candidates (int64, positions in the batch) without computing all of them."""
         widths = self.positives.lengths[self.owners[candidates]]
-        starts = np.cumsum(widths) - widths
-        at = np.repeat(self.first_pairs(candidates) - starts, widths) + np.arange(int(widths.sum()))
+        at = ranges(self.first_pairs(candidates), widths)
         return list_maxima(self.similarities[at], np.ones(len(candidates), dtype=np.int64), widths)
 
     def first_pairs(self, candidates: np.ndarray) -> np.ndarray:

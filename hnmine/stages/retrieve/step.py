@@ -1,4 +1,4 @@
-"""retrieve: the best documents of every query, with everything that filters need so that none needs the vectors."""
+"""The stage retrieve: every query's candidates, with all numbers that filters need, so that none reads vectors."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,7 +10,7 @@ import pyarrow as pa
 from hnmine.arrays.dots import dots, indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config import Config, TeacherTable
+from hnmine.config import TeacherTable
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import run_concurrently
@@ -34,6 +34,24 @@ from hnmine.storage.vectors import VectorStore
 
 @dataclass(frozen=True)
 class _State:
+    """What a search needs.
+
+    Attributes:
+        context: config and folders.
+        queries: table of queries.
+        query_vectors: the teacher's vectors of queries.
+        corpus: the teacher's vectors of documents.
+        index: the approximate index; None for exact search.
+        sample: int64, rows of the background documents, ascending.
+        sample_vectors: their vectors.
+        words: words of the corpus.
+        guide: None without [guide].
+        where: the metadata filter; None without conditions.
+        byte_room: bytes for documents in 8-bit numbers; None where floats are multiplied.
+        cache: bytes of vectors that may stay in memory.
+        before: results of a search in parts, by teacher.
+    """
+
     context: RunContext
     queries: Shards
     query_vectors: VectorStore
@@ -50,36 +68,46 @@ class _State:
 
     @cached_property
     def sources(self) -> list[CandidateSource]:
-        """Return the sources of candidates; none where the teacher alone finds them."""
+        """The sources of candidates; empty where the teacher alone finds them."""
         left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
-        return open_sources(self.context, partial(_dense, self), left, self.where, before=self.before)
+        return open_sources(self.context, partial(_search, self), left, self.where, before=self.before)
 
     @cached_property
-    def nearest(self) -> DenseSearch:
-        """Return what finds the teacher's best documents."""
+    def dense(self) -> DenseSearch:
+        """The search for the teacher's best documents."""
         found = self.before.get("embed")
         return DenseSearch(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
 
-    @property
-    def depth(self) -> CandidateLimits:
-        return CandidateLimits.of(self.context.config.retrieve)
-
     @cached_property
     def most_positives(self) -> int:
-        """Return the largest number of positives of any query of the run."""
+        """The largest number of positives of any query of the run."""
         return int(Ragged.from_arrow(self.queries.column("positive_rows")).lengths.max(initial=0))
 
 
+def _parts(context: RunContext) -> dict[str, Any]:
+    index, retrieve = context.config.index.semantic(), context.config.retrieve
+    parts: dict[str, Any] = {
+        "retrieve": {key: value for key, value in retrieve.semantic().items() if key not in ("source", "where")},
+        "index": {key: value for key, value in index.items() if key != "kind"},
+        "seed": context.config.seed,
+    }
+    if retrieve.source:  # in their order, which is that of the columns
+        parts["sources"] = [source.part() for source in retrieve.source]
+    if retrieve.where:
+        parts["where"] = [one.part() for one in retrieve.where]
+    return parts
+
+
 def _plan(context: RunContext, key: str) -> list[Item]:
-    plan_level(MERGES + 1)(context, key)  # no item, but what has been merged may go
+    plan_level(MERGES + 1)(context, key)  # no items, but removes what has been merged
     return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
 
 
 def _setup(context: RunContext) -> _State:
-    config, embed = context.config, context.reading("embed")
+    config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
     cache = cache_bytes(config)
     queries = VectorStore(embed / "queries")
-    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
+    documents = Shards(ingest / "corpus", CORPUS).rows
     index, before = _open_index(context), merged_searches(context)
     searched = index is None and "embed" not in before
     room = byte_budget(config, (documents, queries.rows, queries.dim)) if searched else None
@@ -87,20 +115,19 @@ def _setup(context: RunContext) -> _State:
     corpus = VectorStore(embed / "corpus", cache)
     sample = sample_rows(documents, config.retrieve.background, config.seed)
     return _State(
-        context,
-        Shards(context.reading("ingest") / "queries", QUERIES),
-        queries,
-        corpus,
-        index,
-        sample,
-        corpus.gather(sample),
-        CorpusWords(context.reading("ingest"), cache // 4),
-        # what the teacher's vectors leave of the cache
-        Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
-        MetadataFilter.open(context, context.folder("retrieve")),
-        room,
-        cache,
-        before,
+        context=context,
+        queries=Shards(ingest / "queries", QUERIES),
+        query_vectors=queries,
+        corpus=corpus,
+        index=index,
+        sample=sample,
+        sample_vectors=corpus.gather(sample),
+        words=CorpusWords(ingest, cache // 4),
+        guide=Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
+        where=MetadataFilter.open(context, context.folder("retrieve")),
+        byte_room=room,
+        cache=cache,
+        before=before,
     )
 
 
@@ -115,33 +142,38 @@ def _open_index(context: RunContext) -> Any:
 
     with local_copy(folder / choice["file"]) as file:
         index: Any = faiss.read_index(str(file))
-    index.hnsw.efSearch = max(context.config.index.hnsw_search, _teacher_depth(context.config))
-    return index
-
-
-def _teacher_depth(config: Config) -> int:
-    """Return how many candidates the teacher itself finds for a query, positives not counted."""
-    retrieve = config.retrieve
+    retrieve = context.config.retrieve
     pairs = zip(retrieve.source, retrieve.depths, strict=True)
-    deep = [depth for source, depth in pairs if source.kind == "dense" and source.teacher is None]
-    return deep[0] if deep else retrieve.top_k
+    own = (depth for source, depth in pairs if source.kind == "dense" and source.teacher is None)
+    index.hnsw.efSearch = max(context.config.index.hnsw_search, next(own, retrieve.top_k))
+    return index
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     table = state.queries.read(item.number)
     # by row and not by shard: vectors may have been made under another shard size than the queries now have
-    which = np.arange(item.first, item.first + table.num_rows)
-    vectors = state.query_vectors.gather(which)
-    guided = state.guide.queries.gather(which) if state.guide is not None else np.zeros((len(which), 0), np.float32)
-    parts = []
+    rows = np.arange(item.first, item.first + table.num_rows)
+    vectors = state.query_vectors.gather(rows)
+    guided = state.guide.queries.gather(rows) if state.guide is not None else np.zeros((len(rows), 0), np.float32)
+    parts = [CANDIDATES.empty_table()]
     for start in range(0, table.num_rows, QUERY_BLOCK):
-        rows, part = table.slice(start, QUERY_BLOCK), slice(start, start + QUERY_BLOCK)
-        parts.append(_retrieve(state, rows, vectors[part], guided[part], item.first + start))
-        tick(rows.num_rows)
-    return pa.concat_tables(parts) if parts else CANDIDATES.empty_table()
+        block = slice(start, start + QUERY_BLOCK)
+        queries = table.slice(start, QUERY_BLOCK)
+        parts.append(_retrieve(state, queries, vectors[block], guided[block], item.first + start))
+        tick(queries.num_rows)
+    return pa.concat_tables(parts)
 
 
 def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.ndarray, first: int) -> pa.Table:
+    """Return the candidates of a few queries.
+
+    Args:
+        state: of the step.
+        table: rows of the table of queries.
+        queries: the teacher's vectors of them.
+        guided: the guide's vectors of them, shape (queries, 0) without a guide.
+        first: row of the first query.
+    """
     positives = Ragged.from_arrow(table.column("positive_rows"))
     unique, inverse = np.unique(positives.values, return_inverse=True)
     vectors = state.corpus.gather(unique)
@@ -154,17 +186,15 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
         lambda: state.words.overlaps(terms, candidates, positives),
         lambda: _backgrounds(state, queries, positives, (vectors, inverse)),
     )
-    ranks = candidates.positions.astype(np.int32) + 1
+    positive_scores = indexed_dots(vectors, inverse, queries, positives.owners)
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
         "query_row": pa.array(np.arange(first, first + len(queries), dtype=np.int64)),
         "positive_rows": positives.to_arrow(pa.int64()),
-        "positive_scores": positives.with_values(indexed_dots(vectors, inverse, queries, positives.owners)).to_arrow(
-            pa.float32()
-        ),
+        "positive_scores": positives.with_values(positive_scores).to_arrow(pa.float32()),
         "doc_rows": candidates.to_arrow(pa.int64()),
         "scores": candidates.with_values(scores).to_arrow(pa.float32()),
-        "ranks": candidates.with_values(ranks).to_arrow(pa.int32()),
+        "ranks": candidates.with_values(candidates.positions + 1).to_arrow(pa.int32()),
         "similarities": similar.to_arrow(pa.float32()),
         "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
@@ -176,40 +206,46 @@ def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.nd
 
 
 def _find(state: _State, asked: QueryBatch) -> tuple[Ragged, np.ndarray, dict[str, pa.Array]]:
-    """Return the candidates in the order of the teacher's score, that score, and the columns of the sources."""
-    queries = len(asked.vectors)
+    """Return the candidates by descending score of the teacher, these scores, and the columns of the sources."""
+    queries, limits = len(asked.vectors), CandidateLimits.of(state.context.config.retrieve)
     if not state.sources:
-        hits = _dense(state, asked, state.depth.top_k)
+        hits = _search(state, asked, limits.top_k)
         return hits.rows, hits.scores, no_source_columns(queries)
-    found, scores = pool_sources(state.sources, state.depth, state.corpus, asked)
+    found, scores = pool_sources(state.sources, limits, state.corpus, asked)
     candidates = Ragged.from_lengths(found.rows, np.bincount(found.owners, minlength=queries))
     return candidates, scores, found.columns(queries)
 
 
-def _dense(state: _State, asked: QueryBatch, depth: int) -> Hits:
-    """Return the documents that the teacher scores highest, down to each query's `depth`-th that is no positive."""
+def _search(state: _State, asked: QueryBatch, depth: int) -> Hits:
+    """Return the teacher's best documents, down to each query's `depth`-th that is no positive."""
     proposer: Proposer | None = None
     if isinstance(state.index, IVFProposer):
         proposer = state.index
     elif state.index is not None:
-        # what an index finds depends on how much it is asked for: the same for every query, whatever its shard
+        # hnsw finds other documents for another k, so k is the same for every query, whatever its shard
         proposer = IndexProposer(state.index, asked.vectors, min(depth + state.most_positives, state.corpus.rows))
-    which = asked.first + np.arange(len(asked.vectors))
-    return state.nearest.find(asked.vectors, which, asked.positives, depth, proposer)
+    rows = asked.first + np.arange(len(asked.vectors))
+    return state.dense.find(asked.vectors, rows, asked.positives, depth, proposer)
 
 
 def _backgrounds(
     state: _State, queries: np.ndarray, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, pa.Array]:
-    """Return the columns on random documents; a query's own positives do not count as random."""
-    sample = state.sample
-    own = np.zeros((len(queries), len(sample)), dtype=bool)
-    place = np.searchsorted(sample, positives.values)
-    hit = (place < len(sample)) & (sample[np.minimum(place, len(sample) - 1)] == positives.values)
-    own[positives.owners[hit], place[hit]] = True
+    """Return the columns of scores to random documents, a query's own positives left out.
+
+    Args:
+        state: of the step.
+        queries: vectors of the queries.
+        positives: rows of their positives.
+        vectors: (vectors of distinct positives, position of each positive among them).
+    """
+    is_positive = positives.values[:, None] == state.sample
+    of, place = np.nonzero(is_positive)
+    own = np.zeros((len(queries), len(state.sample)), dtype=bool)
+    own[positives.owners[of], place] = True
     mean, std = background(dots(queries, state.sample_vectors), own)
     to_sample = dots(unit(vectors[0]), unit(state.sample_vectors))[vectors[1]]
-    positive_mean, positive_std = background(to_sample, positives.values[:, None] == sample)
+    positive_mean, positive_std = background(to_sample, is_positive)
     return {
         "background_mean": pa.array(mean),
         "background_std": pa.array(std),
@@ -218,34 +254,16 @@ def _backgrounds(
     }
 
 
-def _parts(context: RunContext) -> dict[str, Any]:
-    search_settings = {key: value for key, value in context.config.index.semantic().items() if key != "kind"}
-    settings = context.config.retrieve.semantic()
-    parts: dict[str, Any] = {
-        "retrieve": {name: value for name, value in settings.items() if name not in ("source", "where")},
-        "index": search_settings,
-        "seed": context.config.seed,
-    }
-    sources = context.config.retrieve.source
-    if sources:  # in their order, which is that of the columns
-        parts["sources"] = [source.part() for source in sources]
-    if context.config.retrieve.where:
-        parts["where"] = [one.part() for one in context.config.retrieve.where]
-    return parts
-
-
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    shards = Shards(context.folder("retrieve"), CANDIDATES)
-    total = short = 0
-    for number in range(len(shards)):
-        table = shards.read(number, ["doc_rows", "positive_rows"])
-        lengths = Ragged.from_arrow(table.column("doc_rows")).lengths
-        total += int(lengths.sum())
-        short += int((lengths < min(context.config.retrieve.top_k, context.config.retrieve.max_candidates)).sum())
-    write_source_names(context.config, context.folder("retrieve"), key)
-    remove_splits(context.folder("retrieve"))
-    counts = {"queries": shards.rows, "candidates": total, "queries_with_fewer_than_top_k": short}
-    where = MetadataFilter.open(context, context.folder("retrieve"))
+    folder, retrieve = context.folder("retrieve"), context.config.retrieve
+    shards = Shards(folder, CANDIDATES)
+    read = (shards.read(number, ["doc_rows"]).column(0) for number in range(len(shards)))
+    lengths = np.concatenate([Ragged.from_arrow(column).lengths for column in read])
+    write_source_names(context.config, folder, key)
+    remove_splits(folder)
+    short = int((lengths < min(retrieve.top_k, retrieve.max_candidates)).sum())
+    counts = {"queries": shards.rows, "candidates": int(lengths.sum()), "queries_with_fewer_than_top_k": short}
+    where = MetadataFilter.open(context, folder)
     return counts if where is None else counts | filter_summary(where, shards.rows)
 
 
