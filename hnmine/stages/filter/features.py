@@ -22,10 +22,10 @@ _PARTS: dict[str, tuple[str, int]] = {
 }  # fmt: skip
 """Each feature as (measure of the candidate, or "" for none; factor of the anchor that is added to it)."""
 NAMES = tuple(_PARTS)
+_MEASURES = tuple(dict.fromkeys(measure for measure, _ in _PARTS.values() if measure))
 
-IN_LIST = ("scores", "similarity", "query_overlaps", "overlap")
-"""The quantities of `Batch` that are standardised within a query's candidates."""
-InList = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+IN_LIST = {"score": "scores", "similarity": "similarity", "query_words": "query_overlaps", "positive_words": "overlap"}
+"""The measures that are also standardised within a query's candidates, with their attribute of `Batch`."""
 
 
 def two_sided(batch: Batch) -> np.ndarray:
@@ -61,31 +61,22 @@ def _measures(batch: Batch) -> dict[str, np.ndarray]:
     owners = batch.owners
     place = batch.positives.places(owners)
     mean, std = batch.positive_background_mean[place], batch.positive_background_std[place]
-    spread = background_z_scores(batch.similarities, mean, std)
-    score = background_z_scores(batch.scores, batch.background_mean[owners], batch.background_std[owners])
-    in_list = (
-        _in_list(batch, batch.scores), _in_list(batch, batch.similarity),
-        _in_list(batch, batch.query_overlaps), _in_list(batch, batch.overlap),
-    )  # fmt: skip
-    return _named(score, batch.most(spread), batch.ranks, (batch.query_overlaps, batch.overlap), in_list)
+    in_list = {f"{name}_in_list": _in_list(batch, getattr(batch, attribute)) for name, attribute in IN_LIST.items()}
+    return _with_derived(
+        {
+            "score": background_z_scores(batch.scores, batch.background_mean[owners], batch.background_std[owners]),
+            "similarity": batch.most(background_z_scores(batch.similarities, mean, std)),
+            "rank": batch.ranks,
+            "query_words": batch.query_overlaps,
+            "positive_words": batch.overlap,
+            **in_list,
+        }
+    )
 
 
-def _named(
-    score: np.ndarray, similarity: np.ndarray, rank: np.ndarray, words: tuple[np.ndarray, np.ndarray], in_list: InList
-) -> dict[str, np.ndarray]:
-    z_score, z_similarity, z_query_words, z_positive_words = in_list
-    return {
-        "score": score,
-        "similarity": similarity,
-        "log_rank": np.log(rank),
-        "score_in_list": z_score,
-        "similarity_in_list": z_similarity,
-        "both_in_list": z_score * z_similarity,
-        "query_words": words[0],
-        "query_words_in_list": z_query_words,
-        "positive_words": words[1],
-        "positive_words_in_list": z_positive_words,
-    }
+def _with_derived(measures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    both = measures["score_in_list"] * measures["similarity_in_list"]
+    return measures | {"log_rank": np.log(measures["rank"]), "both_in_list": both}
 
 
 def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
@@ -96,29 +87,21 @@ def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:
     """Return the features of each cell, float64, shape (cells, len(NAMES))."""
-    found = {name: values[cells.candidate] for name, values in _measures(batch).items()}
-    return _features(found, _anchors(batch, cells)[cells.anchor])
+    found = _measures(batch)
+    measures = {name: found[name][cells.candidate] for name in _MEASURES}
+    return _features(measures, _anchors(batch, cells)[cells.anchor])
 
 
-def assemble_features(
-    score: np.ndarray,
-    anchor: np.ndarray,
-    similarity: np.ndarray,
-    rank: np.ndarray,
-    words: tuple[np.ndarray, np.ndarray],
-    in_list: InList,
-) -> np.ndarray:
-    """Return the features of cells from their measures, float64, shape (cells, len(NAMES)); all arguments (cells,).
+def assemble_features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
+    """Return the features of cells from their measures, float64, shape (cells, len(NAMES)).
 
     Args:
-        score: s, in deviations of the query's background.
-        anchor: s+ on the same scale.
-        similarity: max over P of sim(d, d+), in deviations of the positive's background.
-        rank: rank from 1.
-        words: share of the query's word weight, and largest overlap with a positive.
-        in_list: z of the quantities of `IN_LIST` within the query's candidates.
+        measures: arrays of shape (cells,): score (s in deviations of the query's background), similarity (max over P of
+            sim(d, d+) in deviations of the positive's background), rank (from 1), query_words (share of the query's
+            word weight), positive_words (largest overlap with a positive), and NAME_in_list for each name of `IN_LIST`.
+        anchor: s+ in deviations of the query's background, shape (cells,).
     """
-    return _features(_named(score, similarity, rank, words, in_list), anchor)
+    return _features(_with_derived(measures), anchor)
 
 
 def _features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
@@ -146,10 +129,10 @@ def weighted(batch: Batch, cells: Cells, slopes: np.ndarray) -> np.ndarray:
         float64, one a cell.
     """
     alike = len(slopes) == 1
-    of_candidates = np.zeros(len(batch.scores))
-    for name, values in _measures(batch).items():
+    of_candidates, measures = np.zeros(len(batch.scores)), _measures(batch)
+    for name in _MEASURES:
         slope = slopes[:, [measure == name for measure, _ in _PARTS.values()]].sum(axis=1)
-        of_candidates += values * (slope if alike else slope[batch.owners])
+        of_candidates += measures[name] * (slope if alike else slope[batch.owners])
     slope = (slopes * [times for _, times in _PARTS.values()]).sum(axis=1)
     of_anchors = _anchors(batch, cells) * (slope if alike else slope[cells.anchors.owners])
     return np.asarray(of_candidates[cells.candidate] + of_anchors[cells.anchor])
