@@ -34,24 +34,6 @@ from hnmine.storage.vectors import VectorStore
 
 @dataclass(frozen=True)
 class _State:
-    """What a search needs.
-
-    Attributes:
-        context: config and folders.
-        queries: table of queries.
-        query_vectors: the teacher's vectors of queries.
-        corpus: the teacher's vectors of documents.
-        index: the approximate index; None for exact search.
-        sample: int64, rows of the background documents, ascending.
-        sample_vectors: their vectors.
-        words: words of the corpus.
-        guide: None without [guide].
-        where: the metadata filter; None without conditions.
-        byte_room: bytes for documents in 8-bit numbers; None where floats are multiplied.
-        cache: bytes of vectors that may stay in memory.
-        before: results of a search in parts, by teacher.
-    """
-
     context: RunContext
     queries: Shards
     query_vectors: VectorStore

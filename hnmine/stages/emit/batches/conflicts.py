@@ -14,7 +14,7 @@ from hnmine.science.margins import below
 from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.filter.calibration import Calibration
-from hnmine.stages.filter.features import assemble_features
+from hnmine.stages.filter.features import IN_LIST, assemble_features
 from hnmine.stages.filter.verdicts import rule_names
 
 # (positive of a query, document) pairs that are compared at a time.
@@ -251,14 +251,18 @@ class _Pairs:
         of_query = shared.coverage(queries.words.take(queries.at(self.rows)))
         with_positives = shared.overlap(corpus.words.take(self.others))[self.which]
         with_positives = np.maximum.reduceat(with_positives, self.starts, axis=0)
-        in_list = (self.scores, self.similarity, of_query, with_positives)
-        z = [statistics.standardise(number, self.rows, values) for number, values in enumerate(in_list)]
-        scores, ranks = background_z_scores(self.scores, mean, std), statistics.ranks(self.rows, self.scores)
-        score, similar, rank, words, more_words, *z = (
-            matrix[query].ravel() for matrix in (scores, similarity, ranks, of_query, with_positives, *z)
-        )
+        quantities = zip(IN_LIST, (self.scores, self.similarity, of_query, with_positives), strict=True)
+        measures = {
+            "score": background_z_scores(self.scores, mean, std),
+            "similarity": similarity,
+            "rank": statistics.ranks(self.rows, self.scores),
+            "query_words": of_query,
+            "positive_words": with_positives,
+        }
+        for number, (name, values) in enumerate(quantities):
+            measures[f"{name}_in_list"] = statistics.standardise(number, self.rows, values)
         anchor = np.repeat(background_z_scores(anchors, mean[query, 0], std[query, 0]), len(self.documents))
-        evidence = assemble_features(score, anchor, similar, rank, (words, more_words), (z[0], z[1], z[2], z[3]))
+        evidence = assemble_features({name: matrix[query].ravel() for name, matrix in measures.items()}, anchor)
         return finder.scorer.of_features(evidence).reshape(len(query), len(self.documents))
 
 

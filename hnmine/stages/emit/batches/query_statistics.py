@@ -49,7 +49,7 @@ class QueryStatistics:
     @classmethod
     def of(cls, batch: Batch, config: FilterConfig) -> "QueryStatistics":
         """Return the statistics of the queries of a batch."""
-        values = [getattr(batch, name).astype(np.float64) for name in IN_LIST]
+        values = [getattr(batch, name).astype(np.float64) for name in IN_LIST.values()]
         found = [group_moments(one, batch.owners, batch.counted, len(batch)) for one in values]
         least = np.full((len(batch), len(values)), np.inf)
         at = batch.counted
