@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config
-from hnmine.errors import IncompleteStage, InputError
+from hnmine.errors import InputError
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen
 from hnmine.stages.filter.candidates import Batch
@@ -25,10 +26,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         IncompleteStage: the run has not come as far as filter.
         InputError: there is no such query, or it was left out; the message says why.
     """
-    context = RunContext(config, config.out_folder, source.resolve() if source else None)
-    for stage in ("ingest", "retrieve", "filter"):
-        if read_json(context.reading(stage) / MANIFEST) is None:
-            raise IncompleteStage(f"{context.reading(stage)} is not complete; run `hnmine run` first")
+    context = finished_run(config, source, ("ingest", "retrieve", "filter"))
     table, row = _find(context, query_id)
     batch = Batch.from_table(table)
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)

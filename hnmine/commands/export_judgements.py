@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.answers import EMPTY
@@ -23,7 +24,7 @@ from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import CODES, RULES, resolve_auto, rule_names
 from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import MANIFEST, Shards, read_json, write_text
+from hnmine.storage.store import Shards, write_text
 
 CHOSEN, OTHER = 1.0, 0.5
 """Impact of a judgement: on what is a negative now, and on what could be one, kept or rejected by a rule."""
@@ -98,10 +99,7 @@ def export_judgements(config: Config, path: Path, wanted: Wanted, source: Path |
     """
     if path.exists() and not wanted.replace:
         raise OutputError(f"{path}: is there already and may hold judgements; choose another --path, or pass --force")
-    context = RunContext(config, config.out_folder, source.resolve() if source else None)
-    for stage in ("ingest", "filter", "emit"):
-        if read_json(context.reading(stage) / MANIFEST) is None:
-            raise IncompleteStage(f"{context.reading(stage)} is not complete; run `hnmine run` first")
+    context = finished_run(config, source, ("ingest", "filter", "emit"))
     found = pick(context, wanted)
     if not len(found.worth):
         raise InputError(

@@ -1,5 +1,10 @@
-"""`hnmine probe`: what training makes of a run's negatives, on frozen vectors and held-out queries."""
+"""`hnmine probe`: trains a small adapter on a run's negatives and measures its ranking quality on held-out queries.
 
+The adapter is a linear map of the teacher's vectors, trained in minutes without a GPU. It serves to compare mined sets.
+It is no fine-tuned model: it can only reweight directions that the teacher's vectors already have.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,166 +13,253 @@ import numpy as np
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.commands.probe_adapter import CUT, Judged, TrainingSet, quality, train
+from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config
-from hnmine.errors import HnmineError, IncompleteStage
+from hnmine.errors import HnmineError
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
+from hnmine.science.adapter import Adam, adapted, info_nce
 from hnmine.science.anchors import anchor_of_positive
+from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
 from hnmine.science.significance import randomisation_test
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.storage.schemas.filter import JUDGED
-from hnmine.storage.store import MANIFEST, Shards, read_json
+from hnmine.storage.store import Shards
 from hnmine.storage.vectors import VectorStore
 
-MOST_QUERIES, FEWEST_QUERIES = 2_000, 40
-# All documents up to this many; of a larger corpus the labelled, the mined, the best found and random ones.
-ALL_DOCUMENTS, SOME_DOCUMENTS, BEST_FOUND = 50_000, 20_000, 30
-TRAIN, DEV = 0.6, 0.15
+MAX_QUERIES, MIN_QUERIES = 2_000, 40
+TRAIN_SHARE, DEV_SHARE = 0.6, 0.15
+"""Shares of the queries to train on and to stop training by; the rest are tested on."""
+ALL_DOCUMENTS, RANDOM_DOCUMENTS, BEST_CANDIDATES = 50_000, 20_000, 30
+"""A corpus of up to `ALL_DOCUMENTS` is searched whole; of a larger one the positives, the negatives, the best
+candidates of each query, and random documents."""
+CUT_OFF = 10
+BATCH, LEARNING_RATE, TEMPERATURE = 64, 3e-4, 0.05
+BATCHES_A_ROUND, MAX_ROUNDS, PATIENCE = 8, 100, 6
+"""A round is as many passes over the examples as make this many batches. The quality on the dev queries is measured
+after each round, and training stops after `PATIENCE` rounds without a better one."""
 
 
 class TooFewQueries(HnmineError):
-    """A run has too few queries to train on some and to test on others."""
+    """A run has too few queries to train on some and test on others."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
-class _Material:
-    """Queries and documents of a probe, numbered from 0.
+class TrainingSet:
+    """Examples to train on.
 
     Attributes:
-        corpus: vectors of the documents, float32.
-        queries: vectors of the queries, float32.
-        positives: of each query, as documents.
-        examples: the query of each training row.
-        positive: the document that is its positive.
-        negatives: the documents that are its negatives.
+        queries: vector of each example's query, float32, shape (n, d).
+        positives: document of each example's positive, int64, shape (n,).
+        negatives: documents of each example's negatives; with an empty list, it trains on those of the batch alone.
+        known: documents of all labelled positives of each example's query, which never count as its negatives.
+    """
+
+    queries: np.ndarray
+    positives: np.ndarray
+    negatives: Ragged
+    known: Ragged
+
+
+@dataclass(frozen=True)
+class LabelledQueries:
+    """Queries to measure on: their vectors, float32, shape (n, d), and the relevant documents of each."""
+
+    queries: np.ndarray
+    relevant: Ragged
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """The queries and documents of a probe; both are numbered from 0.
+
+    Attributes:
+        corpus: vectors of the documents, float32, shape (documents, d).
+        queries: vectors of the queries, float32, shape (queries, d).
+        positives: documents of each query's labelled positives. Each of them is an example.
+        negatives: documents of each example's negatives.
     """
 
     corpus: np.ndarray
     queries: np.ndarray
     positives: Ragged
-    examples: np.ndarray
-    positive: np.ndarray
     negatives: Ragged
+
+    def labelled_queries(self, rows: np.ndarray) -> LabelledQueries:
+        """Return some of the queries to measure on."""
+        return LabelledQueries(self.queries[rows], self.positives.take(rows))
+
+    def training_set(self, rows: np.ndarray, *, mined: bool) -> TrainingSet:
+        """Return the examples of some of the queries, with or without their mined negatives."""
+        examples = np.flatnonzero(np.isin(self.positives.owners, rows))
+        negatives = self.negatives.take(examples)
+        if not mined:
+            negatives = Ragged.from_lengths(negatives.values[:0], np.zeros(len(examples), dtype=np.int64))
+        query = self.positives.owners[examples]
+        known = self.positives.take(query)
+        return TrainingSet(self.queries[query], self.positives.values[examples], negatives, known)
 
 
 def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[str, Any]:
-    """Train a linear adapter on a complete run's negatives and test it on held-out queries.
+    """Train adapters on a finished run's negatives and test them on held-out queries.
 
     Args:
         config: the whole config; its emit stage must be done.
-        source: another run's folder to read from.
-        seeds: splits of the queries; each trains once with the mined negatives and once without.
+        source: output folder of another run to read finished stages from.
+        seeds: number of random splits of the queries; each trains once with the mined negatives and once without.
 
     Returns:
-        queries, documents, seeds; and for untrained, without_mined and with_mined nDCG@10 and MRR@10 on the test
-        queries; and the gains of the last over both others, with a p-value.
+        queries, documents, seeds and examples; for untrained, without_mined and with_mined nDCG@10 and MRR@10, means
+        over the test queries; and the gains of with_mined over the two others, with p-values.
 
     Raises:
         IncompleteStage: embed, filter or emit is not done.
         TooFewQueries: fewer than 40 queries have a negative.
     """
-    context = RunContext(config, config.out_folder, source.resolve() if source else None)
-    missing = [name for name in ("embed", "filter", "emit") if read_json(context.reading(name) / MANIFEST) is None]
-    if missing:
-        raise IncompleteStage(
-            "\n".join(f"{context.reading(name)} is not complete; run `hnmine {name}` first" for name in missing)
-            + ("" if source else "\nor name the run whose stages this one read with --from")
-        )
-    material = _gather(context)
+    context = finished_run(config, source, ("embed", "filter", "emit"))
+    data = _read(context)
     found: dict[str, list[dict[str, np.ndarray]]] = {"untrained": [], "without_mined": [], "with_mined": []}
     tested = []
     for seed in range(seeds):
-        order = np.random.default_rng([config.seed, seed, 0x70726F62]).permutation(len(material.queries))
-        cuts = [int(TRAIN * len(order)), int((TRAIN + DEV) * len(order))]
-        training, dev, test = np.split(order, cuts)
+        order = np.random.default_rng([config.seed, seed, 0x70726F62]).permutation(len(data.queries))
+        ends = [int(TRAIN_SHARE * len(order)), int((TRAIN_SHARE + DEV_SHARE) * len(order))]
+        training, dev, test = (np.sort(rows) for rows in np.split(order, ends))
         tested.append(test)
-        judged = _judged(material, np.sort(test))
-        dim = material.corpus.shape[1]
-        found["untrained"].append(quality(material.corpus, judged, np.zeros((dim, dim), np.float32)))
+        dim = data.corpus.shape[1]
+        adapters = {"untrained": np.zeros((dim, dim), np.float32)}
         for name in ("without_mined", "with_mined"):
-            examples = _examples(material, training, mined=name == "with_mined")
-            adapter, _ = train(material.corpus, examples, _judged(material, np.sort(dev)), seed)
-            found[name].append(quality(material.corpus, judged, adapter))
+            examples = data.training_set(training, mined=name == "with_mined")
+            adapters[name], _ = train(data.corpus, examples, data.labelled_queries(dev), seed)
+        for name, adapter in adapters.items():
+            found[name].append(quality(data.corpus, data.labelled_queries(test), adapter))
+    rows = np.concatenate(tested)
     return {
-        "queries": len(material.queries), "documents": len(material.corpus), "seeds": seeds,
-        "examples": len(material.examples),
+        "queries": len(data.queries), "documents": len(data.corpus), "seeds": seeds,
+        "examples": len(data.positives.values),
         **{name: _means(parts) for name, parts in found.items()},
-        "gain_over_untrained": _gain(found["with_mined"], found["untrained"], tested, config.seed),
-        "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], tested, config.seed),
+        "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
+        "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
     }  # fmt: skip
 
 
 def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:
-    return {f"{name}_at_{CUT}": float(np.mean([part[name].mean() for part in parts])) for name in ("ndcg", "mrr")}
+    return {f"{name}_at_{CUT_OFF}": float(np.mean([part[name].mean() for part in parts])) for name in ("ndcg", "mrr")}
 
 
 def _gain(
-    better: list[dict[str, np.ndarray]], worse: list[dict[str, np.ndarray]], tested: list[np.ndarray], seed: int
+    better: list[dict[str, np.ndarray]], worse: list[dict[str, np.ndarray]], rows: np.ndarray, seed: int
 ) -> dict[str, Any]:
-    """Return the mean difference over test queries, each counted once however many seeds tested on it."""
-    queries = np.concatenate([np.sort(test) for test in tested])
+    """Return the mean differences; a query that several splits test (`rows`) counts once, with its mean difference."""
+    queries, place, times = np.unique(rows, return_inverse=True, return_counts=True)
     out: dict[str, Any] = {}
     for name in ("ndcg", "mrr"):
-        both = [np.concatenate([part[name] for part in parts]) for parts in (better, worse)]
-        _, place = np.unique(queries, return_inverse=True)
-        mean = np.bincount(place, weights=both[0] - both[1]) / np.bincount(place)
-        out[f"{name}_at_{CUT}"] = float(mean.mean())
+        difference = np.concatenate([a[name] - b[name] for a, b in zip(better, worse, strict=True)])
+        mean = np.bincount(place, weights=difference) / times
+        out[f"{name}_at_{CUT_OFF}"] = float(mean.mean())
         out[f"{name}_p"] = randomisation_test(mean, seed)
-    return out | {"test_queries": len(np.unique(queries))}
+    return out | {"test_queries": len(queries)}
 
 
-def _judged(material: _Material, rows: np.ndarray) -> Judged:
-    relevant = material.positives.take(rows)
-    return Judged(material.queries[rows], relevant, np.ones(len(relevant.values)))
+def quality(corpus: np.ndarray, test: LabelledQueries, adapter: np.ndarray) -> dict[str, np.ndarray]:
+    """Return nDCG@10 and MRR@10 of each query, ranking the whole corpus by cosine: ndcg and mrr, float64, shape (n,).
+
+    Args:
+        corpus: float32, shape (documents, d).
+        test: queries with their relevant documents.
+        adapter: float32, shape (d, d); zeros leave the vectors as they are.
+    """
+    documents = adapted(corpus, adapter)
+    k = min(CUT_OFF, len(documents))
+    gains = np.zeros((len(test.queries), k))
+    for first in range(0, len(gains), 512):
+        scores = adapted(test.queries[first : first + 512], adapter) @ documents.T
+        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.take_along_axis(scores, top, axis=1)
+        top = np.take_along_axis(top, np.argsort(-order, axis=1, kind="stable"), axis=1)
+        rows = np.repeat(np.arange(first, first + len(top)), k)
+        gains[first : first + 512] = test.relevant.contains(rows, top.ravel()).reshape(top.shape)
+    ideal = np.arange(k) < test.relevant.lengths[:, None]
+    return {"ndcg": ndcg(gains, ideal), "mrr": reciprocal_rank(gains)}
 
 
-def _examples(material: _Material, training: np.ndarray, *, mined: bool) -> TrainingSet:
-    rows = np.flatnonzero(np.isin(material.examples, training))
-    negatives = material.negatives.take(rows)
-    if not mined:
-        negatives = Ragged.from_lengths(np.zeros(0, dtype=np.int64), np.zeros(len(rows), dtype=np.int64))
-    query = material.examples[rows]
-    return TrainingSet(material.queries[query], material.positive[rows], negatives, material.positives.take(query))
+def train(corpus: np.ndarray, examples: TrainingSet, dev: LabelledQueries, seed: int) -> tuple[np.ndarray, list[float]]:
+    """Return the adapter with the best nDCG@10 on the dev queries, and that number after each round (first: untrained).
+
+    Args:
+        corpus: float32, shape (documents, d).
+        examples: the training set.
+        dev: held-out queries; training stops when their nDCG@10 no longer grows.
+        seed: of the order of examples.
+    """
+    rng = np.random.default_rng(seed)
+    d = corpus.shape[1]
+    adapter = best = np.zeros((d, d), dtype=np.float32)
+    optimiser = Adam.of((d, d), LEARNING_RATE)
+    curve = [float(quality(corpus, dev, adapter)["ndcg"].mean())]
+    for _ in range(MAX_ROUNDS):
+        for rows in _round(len(examples.queries), rng):
+            documents, allowed = _batch(examples, rows)
+            _, slope = info_nce(examples.queries[rows], corpus[documents], allowed, adapter, TEMPERATURE)
+            adapter = optimiser.step(adapter, slope)
+        curve.append(float(quality(corpus, dev, adapter)["ndcg"].mean()))
+        if curve[-1] >= max(curve):
+            best = adapter
+        if len(curve) - 1 - int(np.argmax(curve)) >= PATIENCE:
+            break
+    return best, curve
 
 
-def _gather(context: RunContext) -> _Material:
-    """Read the run's queries with a negative, a random part of them if there are many, and the documents for them."""
+def _round(examples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield the examples of each batch of a round."""
+    batches = 0
+    while batches < BATCHES_A_ROUND:
+        order = rng.permutation(examples)
+        for first in range(0, len(order), BATCH):
+            batches += 1
+            yield order[first : first + BATCH]
+
+
+def _batch(examples: TrainingSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a batch's documents, positives first, and which of them count for each query, bool, shape (b, m)."""
+    documents = np.concatenate([examples.positives[rows], examples.negatives.take(rows).values])
+    known, own = examples.known.take(rows), np.arange(len(rows))
+    allowed = ~known.contains(np.repeat(own, len(documents)), np.tile(documents, len(rows)))
+    allowed = allowed.reshape(len(rows), len(documents))
+    allowed[own, own] = True
+    return documents, allowed
+
+
+def _read(context: RunContext) -> ProbeData:
+    """Read the run's queries with a negative (a random sample of many) and the documents that they are tested on."""
     chosen = read_chosen(context.reading("emit"))
     negatives = Ragged.from_arrow(chosen.column("doc_rows"))
     owner = chosen.column("query_row").to_numpy()
     rows = np.unique(owner[negatives.lengths > 0])
-    if len(rows) < FEWEST_QUERIES:
+    if len(rows) < MIN_QUERIES:
         raise TooFewQueries(
-            f"{context.reading('emit')}: {len(rows)} queries have a negative; a probe trains on some and tests on "
-            f"others, and needs {FEWEST_QUERIES}"
+            f"{context.reading('emit')}: {len(rows)} queries have a negative, and a probe needs {MIN_QUERIES} to train "
+            "on some and test on others"
         )
-    rows = rows[sample_rows(len(rows), MOST_QUERIES, context.config.seed)]
+    rows = rows[sample_rows(len(rows), MAX_QUERIES, context.config.seed)]
     table = Shards(context.reading("filter"), JUDGED).take(rows, ["positive_rows", "anchor_scores", "doc_rows"])
-    positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
-    examples = positives.owners
-    # chosen has one row for each anchor
-    own = anchor_of_positive(anchors, positives) - anchors.starts[examples]
-    lists = negatives.take(np.searchsorted(owner, rows)[examples] + own)
-    documents = _documents(context, [positives.values, lists.values], Ragged.from_arrow(table.column("doc_rows")))
-    embed = context.reading("embed")
-    return _Material(
-        VectorStore(embed / "corpus", cache_bytes(context.config)).gather(documents),
-        VectorStore(embed / "queries").gather(rows),
-        positives.with_values(np.searchsorted(documents, positives.values)),
-        examples,
-        np.searchsorted(documents, positives.values),
-        lists.with_values(np.searchsorted(documents, lists.values)),
+    positives, anchors, candidates = (
+        Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores", "doc_rows")
     )
-
-
-def _documents(context: RunContext, needed: list[np.ndarray], candidates: Ragged) -> np.ndarray:
-    """Return the rows of the documents to search, ascending."""
-    corpus = VectorStore(context.reading("embed") / "corpus")
+    # chosen has one row for each anchor
+    own = anchor_of_positive(anchors, positives) - anchors.starts[positives.owners]
+    negatives = negatives.take(np.searchsorted(owner, rows)[positives.owners] + own)
+    corpus = VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config))
     if corpus.rows <= ALL_DOCUMENTS:
-        return corpus.row_of(np.arange(corpus.rows))
-    best = candidates.values[candidates.positions < BEST_FOUND]
-    drawn = corpus.row_of(sample_rows(corpus.rows, SOME_DOCUMENTS, context.config.seed))
-    return np.unique(np.concatenate([*needed, best, drawn]))
+        documents = corpus.row_of(np.arange(corpus.rows))
+    else:
+        best = candidates.values[candidates.positions < BEST_CANDIDATES]
+        drawn = corpus.row_of(sample_rows(corpus.rows, RANDOM_DOCUMENTS, context.config.seed))
+        documents = np.unique(np.concatenate([positives.values, negatives.values, best, drawn]))
+    return ProbeData(
+        corpus.gather(documents),
+        VectorStore(context.reading("embed") / "queries").gather(rows),
+        positives.with_values(np.searchsorted(documents, positives.values)),
+        negatives.with_values(np.searchsorted(documents, negatives.values)),
+    )

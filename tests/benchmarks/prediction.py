@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.commands.probe_adapter import TrainingSet, quality, train
+from hnmine.commands.probe import TrainingSet, quality, train
 from hnmine.config import Config
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.calibration import Calibration, calibrate

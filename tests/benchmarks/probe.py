@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.commands.probe_adapter import Judged, TrainingSet, quality, train
+from hnmine.commands.probe import LabelledQueries, TrainingSet, quality, train
 from hnmine.science.calibration import Logistic, stack
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.stages.emit.choose import Chooser
@@ -54,8 +54,8 @@ class Split:
     seed: int
     pieces: list[tuple[Any, Any]]
     rows: list[HiddenRows]
-    dev: Judged
-    test: Judged
+    dev: LabelledQueries
+    test: LabelledQueries
 
 
 def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
@@ -77,11 +77,8 @@ def split(one: Mined, queries: np.ndarray, seed: int) -> Split:
         np.concatenate([part.values for part in positives]), np.concatenate([part.lengths for part in positives])
     )
 
-    def judged(which: int) -> Judged:
-        relevant = labels.take(np.flatnonzero(role == which))
-        return Judged(queries[role == which], relevant, np.ones(len(relevant.values)))
-
-    return Split(seed, pieces, rows, judged(1), judged(2))
+    dev, test = (LabelledQueries(queries[role == r], labels.take(np.flatnonzero(role == r))) for r in (1, 2))
+    return Split(seed, pieces, rows, dev, test)
 
 
 def choose(one: Mined, cut: Split, rule: str, scorer: Calibration | None) -> tuple[TrainingSet, dict[str, Any]]:
