@@ -1,4 +1,4 @@
-"""The candidates of several sources as one pool: each with its scores and ranks there, and those that may stay."""
+"""Candidate pool: the union of what several sources found, with scores and ranks by source, and its limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from hnmine.storage.schemas.retrieve import CANDIDATES
 
 @dataclass(frozen=True)
 class Hits:
-    """What one source found: rows of documents for each query, best first, and their scores there."""
+    """What one source found: rows of documents for each query, best first, and the source's score of each (float32)."""
 
     rows: Ragged
     scores: np.ndarray
@@ -22,13 +22,13 @@ class Hits:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """What several sources found together, query by query.
+    """The candidates that several sources found together, query by query.
 
     Attributes:
         owners: int64, shape (n,), ascending: each candidate's query.
         rows: int64, shape (n,): its document; none twice for a query.
-        scores: float32, shape (n, sources): its score in each source, NaN where that did not find it.
-        ranks: int32, shape (n, sources): its rank there from 1, 0 where that did not find it.
+        scores: float32, shape (n, sources): its score by each source, NaN where that did not find it.
+        ranks: int32, shape (n, sources): its rank by each source from 1, 0 where that did not find it.
     """
 
     owners: np.ndarray
@@ -41,29 +41,28 @@ class CandidatePool:
         return CandidatePool(self.owners[places], self.rows[places], self.scores[places], self.ranks[places])
 
     def columns(self, queries: int) -> dict[str, pa.Array]:
-        """Return the columns of scores and ranks: for each candidate a value for each source."""
+        """Return the columns of scores and ranks: for each candidate a value a source, or null."""
         lengths = np.bincount(self.owners, minlength=queries) * self.ranks.shape[1]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         absent = (self.ranks == 0).ravel()
+        values = {"source_scores": self.scores, "source_ranks": self.ranks}
         return {
-            "source_scores": _column("source_scores", offsets, pa.array(self.scores.ravel(), mask=absent)),
-            "source_ranks": _column("source_ranks", offsets, pa.array(self.ranks.ravel(), mask=absent)),
+            name: pa.ListArray.from_arrays(
+                offsets, pa.array(own.ravel(), mask=absent), type=CANDIDATES.field(name).type
+            )
+            for name, own in values.items()
         }
 
 
 def no_source_columns(queries: int) -> dict[str, pa.Array]:
-    """Return the same columns where the teacher alone finds candidates: an empty list for each query."""
-    none = np.zeros((0, 0))
-    owners = np.zeros(0, dtype=np.int64)
-    return CandidatePool(owners, owners, none.astype(np.float32), none.astype(np.int32)).columns(queries)
-
-
-def _column(name: str, offsets: np.ndarray, values: pa.Array) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=CANDIDATES.field(name).type)
+    """Return these columns for a run without sources: an empty list for each query."""
+    none = np.zeros(0, dtype=np.int64)
+    pool = CandidatePool(none, none, np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.int32))
+    return pool.columns(queries)
 
 
 def pool(found: Sequence[Hits]) -> CandidatePool:
-    """Return the union of what the sources found, by query and document row."""
+    """Return the union of the sources' hits, ordered by query and document row."""
     owners = np.concatenate([hits.rows.owners for hits in found])
     rows = np.concatenate([hits.rows.values for hits in found])
     span = int(rows.max(initial=0)) + 1
@@ -73,21 +72,20 @@ def pool(found: Sequence[Hits]) -> CandidatePool:
     first = 0
     for source, hits in enumerate(found):
         own = inverse[first : first + len(hits.scores)]
-        scores[own, source] = hits.scores
-        ranks[own, source] = hits.rows.positions + 1
+        scores[own, source], ranks[own, source] = hits.scores, hits.rows.positions + 1
         first += len(own)
     return CandidatePool(keys // span, keys % span, scores, ranks)
 
 
 @dataclass(frozen=True)
 class CandidateLimits:
-    """How far down a query's lists go.
+    """How many candidates a query keeps.
 
     Attributes:
         top_k: candidates of the teacher alone, or of the fused list.
-        fuse: how the lists of several sources become one.
-        depths: how many candidates each source gives; empty for the teacher alone.
-        scored: how many are rescored, the best by the teacher; None where all have a score.
+        fuse: how the lists of several sources are combined.
+        depths: candidates of each source; empty where there are no sources.
+        scored: candidates that are rescored, the best by the teacher; None where all have a score.
     """
 
     top_k: int
@@ -97,18 +95,19 @@ class CandidateLimits:
 
     @classmethod
     def of(cls, config: RetrieveConfig) -> "CandidateLimits":
-        """Return the depth that a config asks for."""
+        """Return the limits of a config."""
         return cls(config.top_k, config.fuse, config.depths)
 
     def cut(self, found: CandidatePool, uncounted: np.ndarray) -> tuple[CandidatePool, np.ndarray]:
-        """Return the candidates without the ranks and scores that lie below their source's depth, and which stay.
+        """Apply the limits to a pool.
 
         Args:
             found: candidates of some queries.
-            uncounted: bool, shape (n,): labelled positives, which take no place.
+            uncounted: bool, shape (n,): labelled positives, which are not counted.
 
         Returns:
-            (the same candidates, bool of shape (n,)).
+            (the same candidates without ranks and scores below their source's depth, bool of shape (n,): those that
+            stay).
         """
         inside = within_depth(found.ranks, found.owners, uncounted, np.array(self.depths))
         scores = np.where(inside, found.scores, np.float32(np.nan))
@@ -117,6 +116,6 @@ class CandidateLimits:
         if self.fuse == "rrf":
             counted = stays & ~uncounted
             fused = reciprocal_ranks(left.ranks)
-            # positives all stay: they take no place, and the depth of what lies below them counts from them
+            # all positives stay: they are not counted, and the depth of what ranks below them is measured from them
             stays &= first_counted(fused, found.rows, found.owners, counted, self.top_k) | uncounted
         return left, stays

@@ -1,4 +1,4 @@
-"""The documents that a teacher scores highest, down to a depth that labelled positives do not count in."""
+"""Dense search: the documents that a teacher scores highest for each query, labelled positives not counted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,64 +18,90 @@ from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import VectorStore
 
 StoredKeys = Callable[[np.ndarray], np.ndarray]
-"""Returns the keys of what was found before for some queries, given their rows (int64, consecutive)."""
+"""Returns the stored keys of some queries, given their rows (int64, consecutive)."""
 
 
-def exact_proposer(corpus: VectorBlocks, device: str | None, byte_room: int | None) -> Proposer:
-    """Return what proposes by exact search.
+@dataclass(frozen=True)
+class ExactSearch:
+    """Exact search among the documents that the metadata filter allows.
 
-    Args:
+    Attributes:
         corpus: vectors of documents.
-        device: of torch's; None for the CPU.
-        byte_room: bytes that documents rounded to bytes may take, where a CPU is to multiply those; None for floats.
+        where: the metadata filter; None where all documents are allowed.
+        held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
+        device: torch's device for matrix products without a filter; None for the CPU.
+        byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.
     """
-    if device is not None:
-        return TorchProposer(corpus, device)
-    return ExactProposer(corpus) if byte_room is None else ByteProposer(corpus, byte_room)
+
+    corpus: VectorBlocks
+    where: MetadataFilter | None
+    held: np.ndarray | None
+    device: str | None
+    byte_room: int | None
+
+    @cached_property
+    def _unfiltered(self) -> Proposer:
+        if self.device is not None:
+            return TorchProposer(self.corpus, self.device)
+        return ExactProposer(self.corpus) if self.byte_room is None else ByteProposer(self.corpus, self.byte_room)
+
+    def search(self, queries: np.ndarray, which: np.ndarray, k: int, proposer: Proposer | None = None) -> np.ndarray:
+        """Return the keys of the k best allowed documents of each query, as `hnmine.search.exact.search` does.
+
+        Args:
+            queries: float32, shape (q, dim).
+            which: int64, shape (q,): their rows among all queries.
+            k: documents wanted.
+            proposer: of an approximate index, used where there is no filter.
+        """
+        if self.where is not None:
+            proposer = FilteredProposer(self.corpus, self.where, which, self.held)
+        return search(self.corpus, queries, k, proposer or self._unfiltered)
 
 
 @dataclass(frozen=True)
 class DenseSearch:
-    """Finds the best documents of some queries, by one teacher.
+    """Search by one teacher.
 
     Attributes:
         corpus: vectors of documents, of all or some.
-        where: the conditions on candidates; None where all documents may be candidates.
-        device: where torch makes the matrix products of a search without conditions; None for the CPU.
-        byte_room: bytes that documents rounded to bytes may take, where a CPU is to multiply those; None for floats.
-        found: gives the best allowed documents where the corpus was searched in parts before: places for each query,
-            down to its depth and as many more as it has positives.
+        where: the metadata filter; None where all documents are allowed.
+        device: torch's device for matrix products without a filter; None for the CPU.
+        byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.
+        stored: results of a search in parts, used instead of searching: keys of each query's best allowed documents
+            down to its depth, and as many more as it has positives.
     """
 
     corpus: VectorStore
     where: MetadataFilter | None
     device: str | None = None
     byte_room: int | None = None
-    found: StoredKeys | None = None
+    stored: StoredKeys | None = None
 
     @cached_property
-    def _exact(self) -> Proposer:
-        return exact_proposer(self.corpus, self.device, self.byte_room)
+    def _exact(self) -> ExactSearch:
+        return ExactSearch(self.corpus, self.where, self.corpus.held, self.device, self.byte_room)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
     ) -> Hits:
-        """Return the documents that score highest, down to each query's `depth`-th that is no positive.
+        """Return the documents that score highest, up to each query's `depth`-th that is not a labelled positive.
 
-        Labelled positives are found whether the query allows them or not.
+        Labelled positives are found whether the filter allows them or not.
 
         Args:
             queries: float32, shape (queries, dim).
             which: int64, shape (queries,): their rows among all queries.
             positives: rows of the queries' labelled positives.
-            depth: how many that are no positives.
-            proposer: finds the pairs worth scoring where there are no conditions; exact search by default.
+            depth: documents wanted, positives not counted.
+            proposer: of an approximate index, used where there is no filter; exact search by default.
         """
         at = positives.with_values(self.corpus.positions(positives.values))
-        k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
-        if self.where is not None:
-            proposer = FilteredProposer(self.corpus, self.where, which, self.corpus.held)
-        keys = self.found(which) if self.found is not None else search(self.corpus, queries, k, proposer or self._exact)
+        if self.stored is not None:
+            keys = self.stored(which)
+        else:
+            k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
+            keys = self._exact.search(queries, which, k, proposer)
         if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
             keys = add_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
@@ -84,12 +110,11 @@ class DenseSearch:
         return Hits(Ragged(self.corpus.row_of(places), found.offsets), scores)
 
 
-def _cut(keys: np.ndarray, positives: Ragged, top_k: int) -> Ragged:
-    """Return each query's hits up to and including its `top_k`-th that is not a labelled positive."""
-    _, rows = unpack(keys)
+def _cut(keys: np.ndarray, positives: Ragged, depth: int) -> Ragged:
+    """Return each query's keys up to and including its `depth`-th that is not a labelled positive."""
+    _, places = unpack(keys)
     real = keys != NOTHING
-    owner = np.repeat(np.arange(len(keys)), keys.shape[1]).reshape(keys.shape)
-    positive = positives.contains(owner.ravel(), rows.ravel()).reshape(keys.shape)
-    others_before = np.cumsum(real & ~positive, axis=1) - (real & ~positive)
-    taken = real & (others_before < top_k)
+    owner = np.repeat(np.arange(len(keys)), keys.shape[1])
+    counted = real & ~positives.contains(owner, places.ravel()).reshape(keys.shape)
+    taken = real & (np.cumsum(counted, axis=1) - counted < depth)
     return Ragged.from_lengths(keys[taken], taken.sum(axis=1))

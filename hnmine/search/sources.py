@@ -1,8 +1,7 @@
-"""The sources of candidates of a run: what is prepared of them once, and what each finds for some queries."""
+"""Sources of candidates: building what they need, opening them, and pooling what they find for some queries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hnmine.config import Config, TeacherTable
 from hnmine.config.tables import SourceConfig
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick
-from hnmine.search.bm25 import BM25Index, build, stems, words_of, write_arrays
+from hnmine.search.bm25 import BM25Index, build_index, stems
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool, Hits, pool
 from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.imported_run import ImportedRun, import_run, run_files
@@ -31,11 +30,11 @@ NAMES_FILE = "sources.parquet"
 
 
 def source_key_parts(context: RunContext) -> dict[str, Any]:
-    """Return what determines the prepared sources, for the key of index; nothing where there are none.
+    """Return what determines BM25 indexes and imported runs, for the stage's key; nothing where there are none.
 
     Raises:
         InputError: a run's file is missing.
-        MissingExtra: stems are asked for and cannot be had.
+        MissingExtra: stems are asked for, and PyStemmer is not installed.
     """
     found: dict[str, Any] = {}
     for source in context.config.retrieve.source:
@@ -49,7 +48,7 @@ def source_key_parts(context: RunContext) -> dict[str, Any]:
 
 
 def source_stage(config: Config) -> str:
-    """Return the stage that prepares the sources: index, or embed where they say which documents it embeds."""
+    """Return the stage that builds the sources: index, or embed where they decide which documents are embedded."""
     return "embed" if config.embeds_candidates_only else "index"
 
 
@@ -58,7 +57,7 @@ def _output(folder: Path, source: SourceConfig) -> Path:
 
 
 def plan_sources(context: RunContext, key: str) -> list[Item]:
-    """Return an item for each source that is prepared before the search, in the folder of the stage that does it."""
+    """Return an item for each source that is built before the search, in the folder of the stage that builds it."""
     rows = Shards(context.reading("ingest") / "corpus", CORPUS).rows if context.config.retrieve.source else 0
     folder = context.folder(source_stage(context.config))
     return [
@@ -69,27 +68,20 @@ def plan_sources(context: RunContext, key: str) -> list[Item]:
 
 
 def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    """Return what is stored of a source; the item's number says which."""
+    """Return the table of the source with the item's number; other files of a BM25 index are written beside it."""
     source, ingest = context.config.retrieve.source[item.number], context.reading("ingest")
-    if source.kind == "run":
-        table = import_run(source, context.config, ingest)
-        tick(item.rows)
-        return table
-    corpus, words = Shards(ingest / "corpus", CORPUS), words_of(source)
-
-    def counted(texts: list[str]) -> list[str]:
-        tick(len(texts))
-        return texts
-
-    texts = (counted(corpus.read(n, ["text"]).column(0).to_pylist()) for n in range(len(corpus)))
-    table, documents, scores = build(texts, source, words)
-    write_arrays(item.output, documents, scores)
+    if source.kind == "bm25":
+        corpus = Shards(ingest / "corpus", CORPUS)
+        texts = (corpus.read(number, ["text"]).column(0).to_pylist() for number in range(len(corpus)))
+        return build_index(texts, source, item.output, tick)
+    table = import_run(source, context.config, ingest)
+    tick(item.rows)
     return table
 
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Some queries, as sources are asked for them.
+    """Consecutive queries, as sources search for them.
 
     Attributes:
         first: row of the first query.
@@ -105,7 +97,7 @@ class QueryBatch:
 
 
 CandidateSource = Callable[[QueryBatch, int], Hits]
-"""Returns each query's list, down to so many documents that are no positives or further."""
+"""Returns each query's hits, at least up to the given number of documents that are not labelled positives."""
 
 
 def open_sources(
@@ -114,100 +106,92 @@ def open_sources(
     cache_bytes: int,
     where: MetadataFilter | None = None,
     embed: Path | None = None,
-    before: Mapping[TeacherTable, StoredKeys] | None = None,
+    stored: Mapping[TeacherTable, StoredKeys] | None = None,
 ) -> list[CandidateSource]:
-    """Return the sources of a run in the config's order, which find what `where` allows and labelled positives.
+    """Return the sources of a run in the config's order; they find what the filter allows and labelled positives.
 
     Args:
         context: config and folders.
-        dense: the search of the teacher of [embed], which sees to the conditions itself.
-        cache_bytes: how much of the vectors of other teachers may stay in memory, served in the config's order.
-        where: the conditions on candidates.
-        embed: the folder of embed where that stage asks itself; by default its finished one.
-        before: what teachers of sources found already, where the corpus was searched in parts.
+        dense: search by the teacher of [embed], which applies the filter itself.
+        cache_bytes: memory for vectors of other teachers, given to them in the config's order.
+        where: the metadata filter.
+        embed: the folder of embed, where that stage itself searches; its finished one by default.
+        stored: results of teachers that searched in parts.
     """
-    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    found: list[CandidateSource] = []
+    config, found, left = context.config, list[CandidateSource](), cache_bytes
+    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
     embed = embed or context.reading("embed")
-    prepared = embed if source_stage(context.config) == "embed" else context.reading("index")
-    others = _open_teachers(context.config, embed, cache_bytes, where, before or {})
-    for source in context.config.retrieve.source:
-        path = _output(prepared, source)
-        if source.kind == "dense":
-            found.append(others.get(source.label, dense))
-        elif source.kind == "bm25":
-            found.append(_by_words(BM25Index(path, source, corpus.rows), where))
+    built = embed if source_stage(config) == "embed" else context.reading("index")
+    tables = {label: table for table, label in source_teachers(config).items()}
+    for source in config.retrieve.source:
+        if source.kind == "bm25":
+            found.append(_by_words(BM25Index(_output(built, source), source, documents), where))
+        elif source.kind == "run":
+            found.append(_by_run(ImportedRun(_output(built, source)), where))
+        elif source.label in tables:
+            table = tables[source.label]
+            corpus = VectorStore(embed / vector_folder(config, table, "corpus"), max(0, left))
+            left -= corpus.nbytes
+            search = DenseSearch(corpus, where, stored=(stored or {}).get(table))
+            found.append(_by_teacher(search, VectorStore(embed / vector_folder(config, table, "queries"))))
         else:
-            found.append(_by_run(ImportedRun(path), where))
+            found.append(dense)
     return found
 
 
-def _open_teachers(
-    config: Config,
-    embed: Path,
-    cache_bytes: int,
-    where: MetadataFilter | None,
-    before: Mapping[TeacherTable, StoredKeys],
-) -> dict[str, CandidateSource]:
-    """Return the sources that have a teacher of their own, by name."""
-    found, left = {}, cache_bytes
-    for table, label in source_teachers(config).items():
-        folders = [embed / vector_folder(config, table, side) for side in ("corpus", "queries")]
-        corpus = VectorStore(folders[0], max(0, left))
-        left -= corpus.nbytes
-        found[label] = _by_teacher(DenseSearch(corpus, where, found=before.get(table)), VectorStore(folders[1]))
-    return found
-
-
-def _by_teacher(nearest: DenseSearch, queries: VectorStore) -> CandidateSource:
-    def find(asked: QueryBatch, depth: int) -> Hits:
-        vectors = queries.span(asked.first, asked.first + len(asked.vectors))
-        which = asked.first + np.arange(len(vectors))
-        return nearest.find(vectors, which, asked.positives, depth)
+def _by_teacher(search: DenseSearch, queries: VectorStore) -> CandidateSource:
+    def find(batch: QueryBatch, depth: int) -> Hits:
+        which = batch.first + np.arange(len(batch.positives))
+        vectors = queries.span(batch.first, batch.first + len(which))
+        return search.find(vectors, which, batch.positives, depth)
 
     return find
 
 
 def _by_words(index: BM25Index, where: MetadataFilter | None) -> CandidateSource:
-    def find(asked: QueryBatch, depth: int) -> Hits:
-        masks = where.masks(asked.first, asked.positives, index.documents) if where is not None else None
-        return index.search(asked.texts, depth + asked.positives.lengths, masks)
+    def find(batch: QueryBatch, depth: int) -> Hits:
+        masks = where.masks_with_positives(batch.first, batch.positives, index.documents) if where is not None else None
+        return index.search(batch.texts, depth + batch.positives.lengths, masks)
 
     return find
 
 
 def _by_run(run: ImportedRun, where: MetadataFilter | None) -> CandidateSource:
-    def find(asked: QueryBatch, depth: int) -> Hits:
-        allows = partial(where.allows_or_holds, asked.first, asked.positives) if where is not None else None
-        return run.search(asked.first, depth + asked.positives.lengths, allows)
+    def find(batch: QueryBatch, depth: int) -> Hits:
+        def allows(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+            assert where is not None
+            positive = batch.positives.contains(queries, documents)
+            return np.asarray(where.allows(batch.first + queries, documents) | positive)
+
+        return run.search(batch.first, depth + batch.positives.lengths, allows if where is not None else None)
 
     return find
 
 
 def pool_sources(
-    sources: list[CandidateSource], depth: CandidateLimits, corpus: VectorStore, asked: QueryBatch
+    sources: list[CandidateSource], limits: CandidateLimits, corpus: VectorStore, batch: QueryBatch
 ) -> tuple[CandidatePool, np.ndarray]:
-    """Return the candidates of all sources, in the order of the teacher's score (ties by row), and that score.
+    """Return the candidates of all sources by descending score of the teacher of [embed], ties by row, and that score.
 
     Args:
         sources: as `open_sources` gives them.
-        depth: how far down each list goes, and how they are fused.
+        limits: of the sources' lists and of the fused list.
         corpus: the teacher's vectors of documents.
-        asked: the queries.
+        batch: the queries.
 
     Returns:
-        (the candidates, float32 of shape (n,): the teacher's score, always exact).
+        (the candidates, the exact score of each, float32, shape (n,)).
     """
-    found = pool([find(asked, down) for find, down in zip(sources, depth.depths, strict=True)])
-    found, stays = depth.cut(found, asked.positives.contains(found.owners, found.rows))
+    found = pool([find(batch, depth) for find, depth in zip(sources, limits.depths, strict=True)])
+    found, stays = limits.cut(found, batch.positives.contains(found.owners, found.rows))
     found = found.take(stays)
-    scores = pair_scores(corpus, corpus.positions(found.rows), asked.vectors, found.owners)
+    scores = pair_scores(corpus, corpus.positions(found.rows), batch.vectors, found.owners)
     order = np.lexsort((pack(scores, found.rows), found.owners))
     return found.take(order), scores[order]
 
 
 def write_source_names(config: Config, folder: Path, key: str) -> None:
-    """Write the table of sources into the folder of retrieve; nothing where there are none."""
+    """Write the table of sources into retrieve's folder; nothing where there are none."""
     retrieve = config.retrieve
     if retrieve.source:
         rows = [

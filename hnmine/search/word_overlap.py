@@ -1,4 +1,4 @@
-"""What candidates share in words with their query and its positives, from the hashed words that ingest stored."""
+"""Word overlap of candidates with their query and its positives, from the hashed words that ingest stored."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +12,16 @@ from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import CORPUS, TERMS
 from hnmine.storage.store import Shards, read_table
 
-# Queries are compared together as long as they and their positives are this many texts: a table of their words then
-# stays in the processor's cache.
+# Queries and positives compared at a time: a table of their words then fits into the processor's cache.
 _TEXTS = 64
 
 
 class CorpusWords:
-    """The words of a corpus and their rarity.
+    """The words of a corpus and their inverse document frequency (`idf`, float, one a word).
 
     Args:
         ingest: the folder of the ingest stage.
-        cache_bytes: how much of the documents' words may stay in memory; the rest is read again each time.
+        cache_bytes: memory for the documents' words; others are read again each time.
     """
 
     def __init__(self, ingest: Path, cache_bytes: int = 0) -> None:
@@ -31,33 +30,32 @@ class CorpusWords:
         documents_with = np.zeros(BUCKETS, dtype=np.int64)
         documents_with[table.column("term").to_numpy()] = table.column("documents").to_numpy()
         self.idf = inverse_document_frequency(documents_with, self.corpus.rows)
-        self._left = cache_bytes
+        self._free_bytes = cache_bytes
         self._kept: dict[int, Ragged] = {}
 
     def of(self, rows: np.ndarray) -> Ragged:
-        """Return the words of the given rows of the corpus, ascending int64 without repeats."""
+        """Return the words of the given rows of the corpus (int64, ascending), ascending without repeats."""
         shard_of = np.searchsorted(self.corpus.offsets, rows, side="right") - 1
         numbers, starts = np.unique(shard_of, return_index=True)
+        none = Ragged(np.zeros(0, dtype=np.int32), np.zeros(1, dtype=np.int64))
         parts = [
             self._shard(int(number)).take(own - self.corpus.offsets[number])
             for number, own in zip(numbers, np.split(rows, starts[1:]), strict=True)
         ]
-        values = [np.zeros(0, dtype=np.int32), *(part.values for part in parts)]
-        lengths = [np.zeros(0, dtype=np.int64), *(part.lengths for part in parts)]
-        return Ragged.from_lengths(np.concatenate(values), np.concatenate(lengths))
+        return Ragged.concatenate([none, *parts])
 
     def _shard(self, number: int) -> Ragged:
         if number in self._kept:
             return self._kept[number]
         words = Ragged.from_arrow(self.corpus.read(number, ["terms"]).column(0))
         size = words.values.nbytes + words.offsets.nbytes
-        if size <= self._left:
-            self._left -= size
+        if size <= self._free_bytes:
+            self._free_bytes -= size
             self._kept[number] = words
         return words
 
     def overlaps(self, queries: Ragged, candidates: Ragged, positives: Ragged) -> tuple[np.ndarray, np.ndarray]:
-        """Return how much each candidate shares with its query, and with each of the query's positives.
+        """Return each candidate's word overlap with its query and with each of the query's positives.
 
         Args:
             queries: words of each query.
@@ -65,17 +63,17 @@ class CorpusWords:
             positives: rows of each query's positives.
 
         Returns:
-            (share of the query's word weight, float32, one a candidate; weighted overlap, float32, candidate by
-            candidate with each positive of its query).
+            (the share of the query's word weight that the candidate has, float32, one a candidate; weighted overlap,
+            float32, candidate by candidate with each positive of its query).
         """
         unique, inverse = np.unique(np.concatenate([candidates.values, positives.values]), return_inverse=True)
         words = self.of(unique)
         split = len(candidates.values)
         own, theirs = candidates.with_values(inverse[:split]), positives.with_values(inverse[split:])
-        totals = np.bincount(words.owners, weights=self.idf[words.values], minlength=len(unique))
+        weights = np.bincount(words.owners, weights=self.idf[words.values], minlength=len(unique))
         covered, shared = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
         for which in _chunks(positives.lengths):
-            found = self._overlaps(queries.take(which), (words, totals), own.take(which), theirs.take(which))
+            found = self._overlaps(queries.take(which), (words, weights), own.take(which), theirs.take(which))
             covered.append(found[0].astype(np.float32))
             shared.append(found[1].astype(np.float32))
         return np.concatenate(covered), np.concatenate(shared)
@@ -83,28 +81,26 @@ class CorpusWords:
     def _overlaps(
         self, queries: Ragged, documents: tuple[Ragged, np.ndarray], candidates: Ragged, positives: Ragged
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same for some queries; candidates and positives are positions in (words, their weight)."""
-        words, totals = documents
-        theirs = words.take(positives.values)
-        # what each query is held against: its own words first, then those of each of its positives
-        owner = np.concatenate([queries.owners, positives.owners[theirs.owners]])
+        """Return the same for some queries; candidates and positives are positions in `documents`, (words, weight)."""
+        words, weights = documents
+        of_positives = words.take(positives.values)
+        # candidates are compared with columns of words: first the query's own, then those of each of its positives
+        owner = np.concatenate([queries.owners, positives.owners[of_positives.owners]])
         place = positives.positions + 1
-        column = np.concatenate([np.zeros(len(queries.values), dtype=np.int64), place[theirs.owners]])
-        wanted = np.concatenate([queries.values, theirs.values])
+        column = np.concatenate([np.zeros(len(queries.values), dtype=np.int64), place[of_positives.owners]])
+        wanted = np.concatenate([queries.values, of_positives.values])
         held = words.take(candidates.values)
         shared = shared_weights((owner, column, wanted), (held.owners, held.values), candidates.owners, self.idf)
         of_query = np.bincount(queries.owners, weights=self.idf[queries.values], minlength=len(queries))
         covered = word_coverage(shared[:, 0], of_query[candidates.owners])
         at = np.repeat(np.arange(len(candidates.values)), positives.lengths[candidates.owners])
         other = positives.places(candidates.owners)
-        both = weighted_jaccard(
-            shared[at, place[other]], totals[candidates.values[at]], totals[positives.values[other]]
-        )
-        return covered, both
+        own, theirs = weights[candidates.values[at]], weights[positives.values[other]]
+        return covered, weighted_jaccard(shared[at, place[other]], own, theirs)
 
 
 def _chunks(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of queries that make about `_TEXTS` texts with their positives, given how many each has."""
+    """Yield runs of queries with about `_TEXTS` texts, positives included, given each query's number of positives."""
     if len(lengths):
         chunk = np.cumsum(lengths + 1) // _TEXTS
         yield from np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(chunk)) + 1)

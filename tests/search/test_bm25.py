@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hnmine.config.tables import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search import bm25
-from hnmine.search.bm25 import BM25Index, build, stems, words_of, write_arrays
+from hnmine.search.bm25 import BM25Index, build_index, stems, words_of
 from hnmine.storage.store import write_table
 from tests import oracles
 from tests.strategies import quick
@@ -22,10 +22,8 @@ def source(**settings):
 
 
 def index(folder: Path, documents, own):
-    table, rows, scores = build([documents[:2], documents[2:]], own, words_of(own))
     path = folder / "bm25.parquet"
-    write_arrays(path, rows, scores)
-    write_table(table, path, "key")
+    write_table(build_index([documents[:2], documents[2:]], own, path, lambda rows: None), path, "key")
     return BM25Index(path, own, len(documents))
 
 

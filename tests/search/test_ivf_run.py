@@ -8,7 +8,7 @@ import pytest
 
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
-from hnmine.search import search_plan as listchoice
+from hnmine.search import search_plan
 from tests.pipeline.helpers import report, rows, table
 from tests.support import config_for, make_collection, tree
 
@@ -33,8 +33,8 @@ def mine(base: Path, out: str, stages: Any = FOUND, **tables: Any) -> dict[str, 
 @pytest.fixture
 def paying(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let approximate search pay in a collection that is small enough for a test."""
-    monkeypatch.setattr(listchoice, "PAYS_FROM", 0.0)
-    monkeypatch.setattr(listchoice, "FASTER", 0.0)
+    monkeypatch.setattr(search_plan, "PAYS_FROM", 0.0)
+    monkeypatch.setattr(search_plan, "FASTER", 0.0)
 
 
 def test_all_lists_looked_at_are_exact_search(base: Path) -> None:
@@ -60,7 +60,7 @@ def test_auto_chooses_lists_that_find_what_is_asked_and_says_so(base: Path, payi
 
 
 def test_auto_drops_lists_that_make_nothing_faster(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listchoice, "PAYS_FROM", 0.0)
+    monkeypatch.setattr(search_plan, "PAYS_FROM", 0.0)
     choice = mine(base, "dropped", index={"min_recall": 1.0})
     assert (choice["kind"], choice["file"], choice["recall"]) == ("flat", "", 1)
     assert "exact search it is" in choice["reason"]

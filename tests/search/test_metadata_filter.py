@@ -60,7 +60,7 @@ def test_any_wanted_is_a_loop_over_every_list(lists, wanted, first):
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=8))
 def test_equal_lists_and_they_alone_have_the_same_number(lists):
     ragged = flat(lists, np.int64)
-    numbers = number_lists(ragged.values, ragged.offsets)
+    numbers = number_lists(ragged)
     assert sorted(set(numbers.tolist())) == list(range(len(set(map(tuple, lists)))))
     for one, own in enumerate(lists):
         for other, theirs in enumerate(lists):
@@ -94,7 +94,7 @@ def test_knowing_one_positive_compares_with_that_document_alone(world, data):
     where = MetadataFilter.of([condition(must, missing, own, theirs, "positive")])
     known = np.array(data.draw(st.lists(st.integers(0, 11), min_size=12, max_size=12)))
     expected = [plainly([(must, missing, own, own)], known[d], d) for d in range(12)]
-    assert where.allows_knowing(np.zeros(12, dtype=np.int64), known, np.arange(12)).tolist() == expected
+    assert where.allows_given_positive(np.zeros(12, dtype=np.int64), known, np.arange(12)).tolist() == expected
 
 
 def limited(corpus, queries, k, where, rows):

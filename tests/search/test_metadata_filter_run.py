@@ -269,7 +269,7 @@ def test_values_that_make_no_sense_are_named_with_their_line(base: Path) -> None
         ([{"field": "a", "With": "query"}], "unknown key"),
         ([{"must": "match"}], "retrieve.where.0.field: field required"),
         ([{"field": "a", "with": "positive", "query_field": "b"}], "leave query_field out"),
-        ([{"field": "a"}, {"field": "a"}], "there twice"),
+        ([{"field": "a"}, {"field": "a"}], "repeats an earlier condition"),
         ([{"field": "a"}, {"field": "a", "must": "differ"}], "cannot both match and differ"),
     ],
 )

@@ -15,8 +15,8 @@ from hnmine import run
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.errors import ConfigError, OutputError
-from hnmine.search import search_plan as listchoice
-from hnmine.search import split_search as splitsearch
+from hnmine.search import search_plan, split_search
+from hnmine.search.dense_search import ExactSearch
 from hnmine.search.split_search import FOLDER
 from hnmine.stages.retrieve import step as retrieve
 from tests.pipeline.forkserver import ForkServer, fork_server
@@ -73,13 +73,13 @@ def whole(base: Path) -> Path:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows with every search of a part."""
     calls: list[int] = []
-    real = splitsearch.search
 
-    def search(*args: Any) -> np.ndarray:
-        calls.append(args[0].first)
-        return real(*args)
+    class Counted(ExactSearch):
+        def search(self, *args: Any) -> np.ndarray:
+            calls.append(self.corpus.first)  # type: ignore[attr-defined]
+            return super().search(*args)
 
-    monkeypatch.setattr(splitsearch, "search", search)
+    monkeypatch.setattr(split_search, "ExactSearch", Counted)
     return calls
 
 
@@ -160,8 +160,8 @@ def test_an_approximate_index_cannot_be_split(base: Path, kind: str) -> None:
 def test_auto_that_takes_an_index_is_refused_before_and_after_it_is_built(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listchoice, "cheaper_kind", lambda *sizes: ("ivf", "auto: it may pay"))
-    monkeypatch.setattr(listchoice, "speedup", lambda *sizes: 9.0)
+    monkeypatch.setattr(search_plan, "cheaper_kind", lambda *sizes: ("ivf", "auto: it may pay"))
+    monkeypatch.setattr(search_plan, "speedup", lambda *sizes: 9.0)
     refused = r'index\.kind = "auto" takes ivf here.*set index\.kind = "flat"'
     with pytest.raises(ConfigError, match=refused):
         run(config(base, "auto", 2), SEARCH)
@@ -184,7 +184,7 @@ def test_what_was_found_before_a_stop_is_not_searched_again(
     base: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch)
-    stop_at(splitsearch, "_merged", config(base, "stopped", 4))
+    stop_at(split_search, "_merged", config(base, "stopped", 4))
     assert calls == [start for start in (0, 175, 350, 525) for _ in range(3)], "part by part"
     run(config(base, "stopped", 4))
     assert len(calls) == 12
@@ -206,9 +206,9 @@ def test_another_number_of_parts_goes_on_from_what_is_merged(
 
 
 def test_files_of_another_number_of_parts_go(base: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_at(splitsearch, "_merged", config(base, "fewer", 9))
+    stop_at(split_search, "_merged", config(base, "fewer", 9))
     calls = counted(monkeypatch)
-    stop_at(splitsearch, "_merged", config(base, "fewer", 2))
+    stop_at(split_search, "_merged", config(base, "fewer", 2))
     assert {path.name for path in (base / "fewer/retrieve" / FOLDER / "0").iterdir()} == {"0-350", "350-700"}
     assert len(calls) == 6
     run(config(base, "fewer", 1))

@@ -16,7 +16,7 @@ from hnmine.readers.fields import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
-from hnmine.search.split_search import split_bytes, split_note, split_warnings
+from hnmine.search.split_search import split_bytes, split_problem
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
@@ -53,7 +53,9 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     states = {} if collection is not None else _states(context)
     tasks = _work(work, f"{kind} ({why})")
     disk, free, memory = _disk(work), disk_free(config.out_folder), peaks(work, kind, _threads(work))
-    warnings = [*warnings_of(config, work.documents, kind), *split_warnings(config, kind)]
+    warnings = warnings_of(config, work.documents, kind)
+    if problem := split_problem(config, kind):
+        warnings.append(problem)
     if free is not None and disk > free and collection is None:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     names = [stage.name for stage in STAGES.values() if stage.applies(config)]
@@ -99,11 +101,12 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     ensemble = f" ({emit.ensemble}, {len(config.retrieve.source)} sources)" if emit.ensemble != "none" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     probable += ", by rescored percentiles" if uses_rescored(config) else ""
+    in_parts = f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
     return {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(work),
         "index": index,
-        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{split_note(config)}",
+        "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
         "rescore": _rescored(config, queries),
         "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
         "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {emit.format}{bad}",

@@ -52,7 +52,7 @@ class _State:
     def sources(self) -> list[CandidateSource]:
         """The sources of candidates; empty where the teacher alone finds them."""
         left = self.cache - self.corpus.nbytes - (self.guide.corpus.nbytes if self.guide is not None else 0)
-        return open_sources(self.context, partial(_search, self), left, self.where, before=self.before)
+        return open_sources(self.context, partial(_search, self), left, self.where, stored=self.before)
 
     @cached_property
     def dense(self) -> DenseSearch:
