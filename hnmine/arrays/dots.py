@@ -16,18 +16,15 @@ _PAIRS = 1 << 20
 
 
 def indexed_dots(left: np.ndarray, of_left: np.ndarray, right: np.ndarray, of_right: np.ndarray) -> np.ndarray:
-    """Return the inner product left[of_left[i]] . right[of_right[i]] of each pair i, in the calling thread.
+    """Return the inner product left[of_left[i]] . right[of_right[i]] of each pair i; float32, shape (pairs,).
 
-    Uses faiss' `pairwise_indexed_inner_product`, which copies no vector.
+    Uses faiss' `pairwise_indexed_inner_product` in the calling thread, which copies no vector.
 
     Args:
         left: shape (n, d), taken as float32.
         of_left: int64, shape (pairs,), in [0, n).
         right: shape (m, d), taken as float32.
         of_right: int64, shape (pairs,), in [0, m).
-
-    Returns:
-        float32, shape (pairs,).
 
     Raises:
         ValueError: the vectors' dimensions differ, or an index is out of range.
@@ -106,11 +103,7 @@ def error_bound(dim: int, left: float, right: float) -> float:
     """Return a bound on the difference between two float32 computations of one inner product.
 
     Each is within d * 2^-24 * |q| * |x| of the true product (Higham, Accuracy and Stability of Numerical Algorithms,
-    section 3.1), so two of them differ by at most twice that.
-
-    Args:
-        dim: d, the vectors' dimension.
-        left: the largest length |q| of the left vectors.
-        right: the largest length |x| of the right vectors.
+    section 3.1), so two of them differ by at most twice that. d is the dimension, `left` and `right` are the largest
+    lengths |q| and |x| of the vectors.
     """
     return float(2 * dim * 2.0**-24 * left * right)

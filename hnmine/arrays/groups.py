@@ -36,14 +36,11 @@ class SortedGroups:
         return cls(values[np.lexsort((values, groups))], ends - counts, counts)
 
     def count_below(self, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return how many of a group's values are less than each given value, by binary search.
+        """Return how many of a group's values are less than each given value, by binary search; int64, shape (m,).
 
         Args:
             values: numbers, shape (m,).
             groups: int64, shape (m,): the group that each value is compared with.
-
-        Returns:
-            int64, shape (m,).
         """
         low, high = np.zeros(len(values), dtype=np.int64), self.counts[groups]
         if not len(self.values):
@@ -78,39 +75,23 @@ def rank_in_group(groups: np.ndarray) -> np.ndarray:
 
 
 def first_n(groups: np.ndarray, n: int | np.ndarray) -> np.ndarray:
-    """Return whether each element is among the first n of its group.
+    """Return whether each element is among the first n of its group; bool, shape (total,).
 
     Args:
         groups: int64, shape (total,), ascending.
         n: elements per group: one number, or shape (total,) with each element's group's number.
-
-    Returns:
-        bool, shape (total,).
     """
     return np.asarray(rank_in_run(groups) < n)
 
 
 def count_before(flags: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the number of true flags of the same group before each position, int64.
-
-    Args:
-        flags: bool, shape (n,).
-        groups: int64, shape (n,), ascending.
-    """
+    """Return the number of true flags of the same group (int64, ascending) before each position, int64."""
     before, starts = np.cumsum(flags) - flags, run_starts(groups)
     return np.asarray(before - np.repeat(before[starts], np.diff(starts, append=len(groups))))
 
 
 def repeated(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return whether an earlier element has the same group and the same key.
-
-    Args:
-        groups: int64, shape (n,), in any order.
-        keys: any integers, shape (n,).
-
-    Returns:
-        bool, shape (n,).
-    """
+    """Return whether an earlier element has the same group (int64, any order) and key (any integers); bool."""
     order = np.lexsort((keys, groups))
     same = (groups[order][1:] == groups[order][:-1]) & (keys[order][1:] == keys[order][:-1])
     out = np.zeros(len(keys), dtype=bool)
@@ -119,12 +100,7 @@ def repeated(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def distinct_pairs(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return the positions of the first of each (group, key), sorted by group and then by position.
-
-    Args:
-        groups: int64, shape (n,), in any order.
-        keys: any integers, shape (n,).
-    """
+    """Return the positions of the first of each (group, key), see `repeated`, sorted by group and then by position."""
     first = np.flatnonzero(~repeated(groups, keys))
     return np.asarray(first[np.argsort(groups[first], kind="stable")])
 

@@ -6,7 +6,7 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
-    """Return the edges of at most `bins` + 1 bins of one round width that cover [low, high].
+    """Return the edges of at most `bins` + 1 bins of one round width that cover [low, high]; ascending float64.
 
     The width is the smallest of 1, 2, 2.5 and 5 times a power of ten of which `bins` cover high - low. Edges are
     multiples of the width, rounded to 12 digits; the outer ones are moved where rounding would leave an end outside.
@@ -15,9 +15,6 @@ def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
         low: finite.
         high: finite, at least low. Where both are equal, a range of a thousandth of them (at least 1e-6) is covered.
         bins: at least 1.
-
-    Returns:
-        float64, ascending, shape (2 to bins + 2,).
 
     Raises:
         ValueError: low or high is not finite, or high is below low.
@@ -34,30 +31,22 @@ def borders(low: float, high: float, bins: int = 40) -> np.ndarray:
 
 
 def counts(values: np.ndarray, edges: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-    """Return the number of values in each bin, as assigned by `bins`; values outside are left out.
+    """Return the number of values (n,) in each bin, as assigned by `bins`; int64, shape (m,).
 
-    Args:
-        values: shape (n,).
-        edges: float64, strictly ascending, shape (m + 1,).
-        times: whole numbers, shape (n,): how often each value counts; once by default.
-
-    Returns:
-        int64, shape (m,).
+    Edges are as in `bins`. `times` are whole numbers, shape (n,): how often each value counts; once by default.
     """
     return tally(bins(values, edges), len(edges) - 1, times)
 
 
 def bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the index i of the bin [e_i, e_i+1) of each value; the last bin is closed; m for values outside and NaN.
+    """Return the index i of the bin [e_i, e_i+1) of each value; int64, in [0, m].
 
-    The bin is guessed by a division, as if all had one width, and corrected until it fits.
+    The last bin is closed; values outside and NaN get m. The bin is guessed by a division, as if all had one width, and
+    corrected until it fits.
 
     Args:
         values: shape (n,).
         edges: float64, strictly ascending, shape (m + 1,).
-
-    Returns:
-        int64, shape (n,), in [0, m].
     """
     values, last = np.asarray(values, dtype=np.float64), len(edges) - 2
     outside = ~((values >= edges[0]) & (values <= edges[-1]))

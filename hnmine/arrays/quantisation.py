@@ -7,35 +7,25 @@ LIMIT = 127
 
 
 def step_for(largest: float | np.ndarray) -> np.ndarray:
-    """Return the step at which `largest`, the largest absolute value (finite, any shape), becomes `LIMIT` steps.
-
-    Returns:
-        float32, same shape; 1 where `largest` is 0.
-    """
+    """Return the step of which the largest absolute value (finite, any shape) is `LIMIT`; float32, 1 for 0."""
     largest = np.asarray(largest, dtype=np.float32)
     least = np.finfo(np.float32).tiny
     return np.asarray(np.where(largest > 0, np.maximum(largest / np.float32(LIMIT), least), 1), dtype=np.float32)
 
 
 def to_bytes(vectors: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Return round(x / step), clipped to +-`LIMIT`, int8, same shape; ties round to even.
+    """Return round(x / step), clipped to +-`LIMIT`; int8, the shape of the vectors. Ties round to even.
 
-    Args:
-        vectors: x, float32, shape (n, d), finite.
-        step: float32 above 0: one number, or shape (n, 1).
+    Vectors are float32, shape (n, d), finite; steps are float32 above 0: one number, or shape (n, 1).
     """
     return np.asarray(np.clip(np.rint(vectors / step), -LIMIT, LIMIT), dtype=np.int8)
 
 
 def rounding_loss(vectors: np.ndarray, numbers: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Return the length |x - step b| of each vector's rounding error, rounded up to float32, shape (n,).
+    """Return the length |x - step b| of each vector's rounding error, rounded up; float32, shape (n,).
 
-    Computed in float64, since squares of small remainders underflow in float32.
-
-    Args:
-        vectors: x, float32, shape (n, d).
-        numbers: b, the vectors' `to_bytes`, int8, shape (n, d).
-        step: as for `to_bytes`.
+    Computed in float64, since squares of small remainders underflow in float32. x are the vectors and b their
+    `to_bytes`, shape (n, d) each.
     """
     rest = vectors - numbers * np.asarray(step, dtype=np.float64)
     return np.asarray(np.sqrt(np.einsum("nd,nd->n", rest, rest)) * (1 + 1e-6), dtype=np.float32)

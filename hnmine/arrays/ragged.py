@@ -75,14 +75,11 @@ class Ragged:
         return np.asarray(np.arange(len(self.values)) - self.starts[self.owners])
 
     def contains(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return whether each row's list holds the value at the same position of `values`.
+        """Return whether each row's list holds a value; bool, shape (n,).
 
         Args:
             rows: int64, shape (n,).
             values: of the type of the lists, shape (n,).
-
-        Returns:
-            bool, shape (n,).
         """
         found = np.zeros(len(rows), dtype=bool)
         if not len(self.values) or not len(rows):
@@ -100,15 +97,10 @@ class Ragged:
         return found & (self.lengths > 0)[rows] if empty else found
 
     def find(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find each (row, value) in the lists, which hold non-negative integers.
+        """Return where each (row, value) is in the lists, which hold integers >= 0, and whether it is there.
 
-        Args:
-            rows: int64, shape (n,).
-            values: int64, not negative, shape (n,).
-
-        Returns:
-            (position in `values` of the lists, int64; whether it was found, bool), shape (n,). The position of one
-            that was not found has no meaning.
+        Rows and values are int64, shape (n,). Returns positions in `values` of the lists (int64), which have no meaning
+        for pairs that are not there, and whether they are there (bool).
         """
         if not len(self.values):
             return np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=bool)
@@ -136,21 +128,13 @@ class Ragged:
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the numbers starts[i], starts[i] + 1, ... of each range i, `lengths[i]` of them, one range after another.
-
-    Args:
-        starts: int64, shape (n,).
-        lengths: int64, not negative, shape (n,).
-
-    Returns:
-        int64, shape (sum of lengths,).
-    """
+    """Return starts[i], starts[i] + 1, ... of each range i, lengths[i] numbers each, range after range; int64."""
     first = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
     return np.asarray(first + np.arange(len(first)))
 
 
 def list_maxima(values: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the largest value of each list; the lists of one group are equally long.
+    """Return the largest value of each list, NaN where it holds one; the lists of one group are equally long.
 
     Lists of one length are compared position by position, all at once, in a quarter of the time of `reduceat`.
 
@@ -158,9 +142,6 @@ def list_maxima(values: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> 
         values: any float type, list by list and group by group, shape (sum of counts * lengths,).
         counts: int64, shape (groups,): number of lists of each group.
         lengths: int64, shape (groups,): length of each of the group's lists, at least 1.
-
-    Returns:
-        shape (sum of counts,), the type of the values; NaN where a list holds one.
     """
     kinds = np.unique(lengths[counts > 0])
     if len(kinds) > _SHORT or kinds.max(initial=0) > _SHORT:
@@ -189,10 +170,7 @@ def single_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def list_array(offsets: np.ndarray, values: pa.Array, nullable: bool = False) -> pa.Array:
     """Return a list array in which row i holds values[offsets[i]:offsets[i + 1]].
 
-    Args:
-        offsets: integers, shape (rows + 1,).
-        values: of any type, lists included.
-        nullable: whether the type of the lists allows null values.
+    Offsets are any integers; values may be lists themselves. `nullable` lists have a type that allows null values.
     """
     item = pa.field("item", values.type, nullable=nullable)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=pa.list_(item))

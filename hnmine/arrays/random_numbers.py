@@ -10,7 +10,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def random_numbers(seeds: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return a random number for each item, from its seed and itself alone: SplitMix64 of both.
+    """Return a random uint64 for each item, from its seed and itself alone: SplitMix64 of both.
 
     The n items of a group with the smallest numbers are a uniform sample without replacement, whatever the order, the
     batch or the shard. Steele, Lea and Flood, OOPSLA 2014.
@@ -18,9 +18,6 @@ def random_numbers(seeds: np.ndarray, items: np.ndarray) -> np.ndarray:
     Args:
         seeds: uint64, of a shape that broadcasts with that of the items: (m, 1) and (n,) give (m, n).
         items: int64, not negative.
-
-    Returns:
-        uint64, of the common shape.
     """
     return _mix(_mix(seeds) ^ _mix(items.astype(np.uint64) + _STEP))
 
@@ -36,7 +33,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def permuted(seeds: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
-    """Return the numbers at given positions of 0 .. size - 1 as permuted by a seed.
+    """Return the numbers at given positions of 0 .. size - 1 as permuted by a seed; int64, shape (n,).
 
     Each seed has its own permutation, any position of which is computed without the others: a Feistel network (Luby
     and Rackoff, SIAM Journal on Computing 17, 1988) over a power of 4 that is at least `size`, applied until the
@@ -46,9 +43,6 @@ def permuted(seeds: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
         seeds: uint64, shape (n,).
         positions: int64, shape (n,), in [0, size).
         size: below 2^62.
-
-    Returns:
-        int64, shape (n,): for one seed, a permutation of the positions.
     """
     half = max(_FEWEST_BITS, ((size - 1).bit_length() + 1) // 2)
     out = positions.astype(np.int64)
@@ -70,30 +64,19 @@ def _feistel(seeds: np.ndarray, numbers: np.ndarray, half: int) -> np.ndarray:
 
 
 def sample_rows(rows: int, size: int, seed: int, salt: int = 0x6261636B) -> np.ndarray:
-    """Return the rows of a random sample without replacement, ascending int64, shape (min(size, rows),).
+    """Return a random sample of the rows 0 .. rows - 1 without replacement; ascending int64, shape (min(size, rows),).
 
-    Args:
-        rows: rows to sample from.
-        size: rows wanted.
-        seed: any whole number that is not negative.
-        salt: samples of one seed and different salts are independent.
+    The seed is not negative. Samples of one seed and different salts are independent.
     """
     generator = np.random.default_rng([seed, salt])
     return np.sort(generator.choice(rows, size=min(size, rows), replace=False)).astype(np.int64)
 
 
 def sample_share(rows: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Return whether each row is in a random sample of about a given share of all rows.
+    """Return whether each row (int64) is in a random sample of about a given share of all rows; bool.
 
-    Each row is decided by itself, so that a sample can be taken shard by shard.
-
-    Args:
-        rows: int64, shape (n,).
-        share: probability of each row; 1 or more takes all.
-        seed: in [0, 2^63).
-
-    Returns:
-        bool, shape (n,).
+    Each row is decided by itself, so that a sample can be taken shard by shard. A share of 1 or more takes all. The
+    seed is in [0, 2^63).
     """
     numbers = random_numbers(np.full(len(rows), seed ^ 0x7368, dtype=np.uint64), rows)
     return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
@@ -106,16 +89,9 @@ def sample_stable(rows: int, size: int, seed: int) -> np.ndarray:
 
 
 def random_pairs(queries: int, documents: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `count` random (query, document) pairs, drawn with replacement.
+    """Return rows of `count` random queries and documents, drawn with replacement; int64, shape (count,) each.
 
-    Args:
-        queries: number of queries, at least 1.
-        documents: number of documents, at least 1.
-        count: pairs wanted.
-        seed: in [0, 2^63).
-
-    Returns:
-        (query rows, document rows), int64, shape (count,).
+    There is at least one query and one document; the seed is in [0, 2^63).
     """
     items = np.arange(count)
     first, second = (np.full(count, np.uint64(seed) ^ salt, dtype=np.uint64) for salt in (_QUERY, _DOCUMENT))

@@ -17,14 +17,11 @@ _SIGN = np.uint32(0x8000_0000)
 
 
 def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the keys of scores and rows: smaller is better, equal scores are ordered by row.
+    """Return the keys of scores and rows: smaller is better, equal scores are ordered by row; uint64, same shape.
 
     Args:
         scores: float32, any shape; -0.0 counts as 0.0.
         rows: int64, same shape, in [0, 2^32 - 1).
-
-    Returns:
-        uint64, same shape.
 
     Raises:
         ValueError: a score is NaN, or a row is out of range.
@@ -52,11 +49,7 @@ def rows_of(keys: np.ndarray) -> np.ndarray:
 
 
 def last_score(best: np.ndarray) -> np.ndarray:
-    """Return the score in the last column of each query's keys, float32, shape (queries,); -inf where it is empty.
-
-    Args:
-        best: uint64, shape (queries, k); the largest key of each row is last.
-    """
+    """Return the score of the last, worst of each query's keys (uint64, shape (queries, k)); float32, -inf if empty."""
     scores, _ = unpack(best[:, -1])
     return np.where(best[:, -1] == NOTHING, np.float32(-np.inf), scores)
 
@@ -69,9 +62,6 @@ def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -
         keys: uint64, shape (n,): further keys.
         queries: int64, shape (n,), ascending: the query of each further key.
         k: keys to keep, in [1, a].
-
-    Returns:
-        uint64, shape (queries, k).
     """
     counts = np.bincount(queries, minlength=len(best))
     both = np.full((len(best), best.shape[1] + int(counts.max(initial=0))), NOTHING, dtype=np.uint64)
@@ -82,12 +72,9 @@ def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -
 
 
 def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
-    """Return the k best of two sets of keys per query, best first; fewer columns where a + b < k.
+    """Return the k best of two sets of keys per query, best first; fewer columns where there are fewer.
 
-    Args:
-        left: uint64, shape (queries, a), padded with `NOTHING`.
-        right: uint64, shape (queries, b), likewise.
-        k: keys to keep.
+    Both sets are uint64, shapes (queries, a) and (queries, b), padded with `NOTHING`.
     """
     both = np.concatenate([left, right], axis=1)
     if both.shape[1] > k:
@@ -99,9 +86,7 @@ def merge(left: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
 def within(keys: np.ndarray, depths: np.ndarray) -> np.ndarray:
     """Return whether each place holds a hit among the first `depths` of its query; bool, shape (queries, k).
 
-    Args:
-        keys: uint64, shape (queries, k), best first, padded with `NOTHING`.
-        depths: int64, shape (queries,).
+    `keys` are uint64, shape (queries, k), best first, padded with `NOTHING`; `depths` are int64, shape (queries,).
     """
     return np.asarray((keys != NOTHING) & (np.arange(keys.shape[1]) < depths[:, None]))
 

@@ -6,6 +6,8 @@ from pydantic import Field, StringConstraints
 
 from hnmine.config.section import Name, Paths, Section, setting
 
+NEAR_COPY = 0.98
+"""Cosine above which a document is a near copy: the filter's default limit, and a fault in an audit."""
 Kind = Literal["query", "document"]
 TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
@@ -354,10 +356,10 @@ class FilterConfig(Section):
         0.5, "a positive that scores below this quantile of its query's candidates is suspected to be wrong", ge=0, le=1
     )
     max_positive_similarity: float | None = setting(
-        0.98, "keep a candidate whose cosine to every positive document is at most this", gt=-1, le=1
+        NEAR_COPY, "keep a candidate whose cosine to every positive document is at most this", gt=-1, le=1
     )
     max_query_similarity: float | None = setting(
-        0.98, "keep a candidate whose cosine to the query is below this", gt=-1, le=1
+        NEAR_COPY, "keep a candidate whose cosine to the query is below this", gt=-1, le=1
     )
 
     def semantic(self) -> dict[str, Any]:

@@ -8,9 +8,7 @@ import numpy as np
 def adapted(vectors: np.ndarray, adapter: np.ndarray) -> np.ndarray:
     """Return the normalised vectors (I + W) e, float32, shape (n, d); zero vectors stay zero.
 
-    Args:
-        vectors: float32, shape (n, d).
-        adapter: W, float32, shape (d, d); 0 changes no direction.
+    The adapter W is float32, shape (d, d); 0 changes no direction.
     """
     return _normalised(vectors + vectors @ adapter.T)[0]
 

@@ -6,14 +6,11 @@ import numpy as np
 
 
 def agreement(sets: Sequence[tuple[np.ndarray, np.ndarray]], groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each group's items that all sets have, and that any set has.
+    """Return the number of each group's items that all sets have, and that any set has; int64, shape (groups,) each.
 
     Args:
         sets: one or more sets as (group, item) pairs, int64, not negative; no pair twice in a set.
         groups: number of groups; groups are in [0, groups).
-
-    Returns:
-        (intersection, union), int64, shape (groups,).
     """
     span = max(int(items.max(initial=0)) for _, items in sets) + 1
     codes = np.concatenate([group * span + items for group, items in sets])
@@ -29,14 +26,9 @@ def jaccard(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
 
 
 def shift(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Return statistics of after - before: count, mean, mean absolute value, and the share that is unchanged.
+    """Return count, mean and mean absolute value of after - before, and the share of it that is 0 (`unchanged`).
 
-    Args:
-        before: float, shape (n,); NaN where unknown.
-        after: float, shape (n,); NaN where unknown.
-
-    Returns:
-        only a count of 0 where no pair is known.
+    Both are of shape (n,), NaN where unknown; only a count of 0 is returned where no pair is known.
     """
     moved = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
     moved = moved[~np.isnan(moved)]

@@ -6,7 +6,7 @@ from hnmine.arrays.ragged import Ragged
 
 
 def reduce_anchor(scores: Ragged, how: str, quantile: float = 0.25) -> np.ndarray:
-    """Return one anchor score for each query from its positives' scores.
+    """Return one anchor score for each query from its positives' scores; float32, shape (queries,).
 
     With one positive, every choice is its score. NV-Retriever (arXiv 2407.15831) has one positive;
     sentence-transformers and NeMo take the minimum, which lets one noisy positive reject every candidate.
@@ -15,9 +15,6 @@ def reduce_anchor(scores: Ragged, how: str, quantile: float = 0.25) -> np.ndarra
         scores: float32, the scores of each query's positives.
         how: min, mean, max, or quantile (linear interpolation, as numpy.quantile).
         quantile: in [0, 1], for `how` = quantile.
-
-    Returns:
-        float32, shape (queries,).
 
     Raises:
         ValueError: a query has no positive, or `how` is unknown.
@@ -45,30 +42,19 @@ def reduce_anchor(scores: Ragged, how: str, quantile: float = 0.25) -> np.ndarra
 
 
 def positive_of_anchor(anchors: Ragged, positives: Ragged) -> np.ndarray:
-    """Return each anchor's own positive, as a position in `positives.values`; -1 if it is the query's only anchor.
+    """Return the positive of each anchor, as a position in `positives.values`; int64, -1 for a query's only anchor.
 
-    A query has one anchor for all of its positives, or one for each of them in their order.
-
-    Args:
-        anchors: one list a query.
-        positives: one list a query.
-
-    Returns:
-        int64, shape (anchors,).
+    A query has one anchor for all of its positives, or one for each of them in their order. Both lists have a row a
+    query.
     """
     owners = anchors.owners
     return np.where(anchors.lengths[owners] > 1, positives.starts[owners] + anchors.positions, -1)
 
 
 def anchor_of_positive(anchors: Ragged, positives: Ragged) -> np.ndarray:
-    """Return the anchor of each positive, its own or its query's only one, as a position in `anchors.values`.
+    """Return the anchor of each positive, its own or its query's only one, as a position in `anchors.values`; int64.
 
-    Args:
-        anchors: one list a query, none of them empty: see `positive_of_anchor`.
-        positives: one list a query.
-
-    Returns:
-        int64, shape (positives,).
+    Both lists have a row a query (see `positive_of_anchor`), those of anchors at least one value.
     """
     owners = positives.owners
     return np.asarray(anchors.starts[owners] + np.where(anchors.lengths[owners] > 1, positives.positions, 0))

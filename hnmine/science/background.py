@@ -23,17 +23,14 @@ def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np
 
 
 def at_background(scores: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return whether each score is no higher than a random document's may well be: s <= s0 + sd.
+    """Return whether each score is no higher than a random document's may well be, s <= s0 + sd; bool, shape (n,).
 
     This holds for about 84% of random documents if their scores are normally distributed, and for hardly any of a
-    query's nearest documents.
+    query's nearest documents. It is False where the score is NaN.
 
     Args:
         scores: s, shape (n,).
         mean: s0, the query's mean score to random documents, shape (n,).
         std: sd, the standard deviation of those scores, shape (n,).
-
-    Returns:
-        bool, shape (n,); False where the score is NaN.
     """
     return np.asarray(scores.astype(np.float64) <= mean.astype(np.float64) + std.astype(np.float64))

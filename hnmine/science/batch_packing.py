@@ -9,7 +9,7 @@ Named = tuple[np.ndarray, np.ndarray]
 
 
 def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
-    """Return which examples must not share a batch, since one offers a document that is barred by the other.
+    """Return which examples must not share a batch: one offers a document that the other bars; bool, (count, count).
 
     c(i, j) = some name is barred by i and offered by j, or barred by j and offered by i, and i != j
 
@@ -20,9 +20,6 @@ def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
         barred: names that each example bars; repeats are allowed.
         offered: names that each example offers; repeats are allowed.
         count: number of examples.
-
-    Returns:
-        bool, shape (count, count), symmetric; False on the diagonal.
     """
     found = np.zeros((count, count), dtype=bool)
     order = np.argsort(offered[1], kind="stable")
@@ -36,7 +33,7 @@ def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
 
 
 def first_fit(conflict: np.ndarray, size: int) -> np.ndarray:
-    """Return the batch of each element: the first that has room and no element in conflict with it.
+    """Return the batch of each element, the first with room and without conflict; int64, numbers from 0 without gaps.
 
     First-fit (Johnson 1974, for bins) with room counted in elements is the greedy colouring of the conflict graph
     (Welsh and Powell 1967) with at most `size` elements a colour. Elements are placed in the given order, so this fills
@@ -45,9 +42,6 @@ def first_fit(conflict: np.ndarray, size: int) -> np.ndarray:
     Args:
         conflict: bool, shape (n, n), symmetric.
         size: the most elements of a batch, at least 1.
-
-    Returns:
-        int64, shape (n,): batch numbers from 0 without gaps.
     """
     batch = np.full(len(conflict), -1, dtype=np.int64)
     number = 0
@@ -65,15 +59,10 @@ def first_fit(conflict: np.ndarray, size: int) -> np.ndarray:
 
 
 def nearest_neighbour_tour(similarity: np.ndarray) -> np.ndarray:
-    """Return all elements in an order in which each is followed by the most similar one left.
+    """Return all elements in an order in which each is followed by the most similar one left; int64, shape (n,).
 
-    The nearest-neighbour tour (Rosenkrantz, Stearns and Lewis 1977) from element 0; ties go to the lower number.
-
-    Args:
-        similarity: float, shape (n, n).
-
-    Returns:
-        int64, shape (n,): a permutation.
+    The nearest-neighbour tour (Rosenkrantz, Stearns and Lewis 1977) from element 0; ties go to the lower number. The
+    similarity is of shape (n, n).
     """
     order = np.zeros(len(similarity), dtype=np.int64)
     left = np.ones(len(similarity), dtype=bool)
@@ -86,11 +75,8 @@ def nearest_neighbour_tour(similarity: np.ndarray) -> np.ndarray:
 def off_diagonal_mean(scores: np.ndarray) -> np.ndarray:
     """Return the mean of each row without its diagonal element: a query's mean score to the others' positives.
 
-    Args:
-        scores: float, shape (n, n): scores of query i to all positives, its own on the diagonal.
-
-    Returns:
-        float64, shape (n,); NaN for n = 1.
+    `scores` are of shape (n, n), those of queries to their own positive on the diagonal. The result is float64, shape
+    (n,); NaN for n = 1.
     """
     values = scores.astype(np.float64)
     if len(values) < 2:

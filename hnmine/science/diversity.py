@@ -9,13 +9,14 @@ from hnmine.arrays.groups import first_n, run_starts
 def marginal_relevance(
     groups: np.ndarray, relevance: np.ndarray, vectors: np.ndarray, at: np.ndarray, n: int, diversity: float
 ) -> np.ndarray:
-    """Return the positions of n elements of each group, chosen by maximal marginal relevance.
+    """Return the positions of n elements of each group, chosen by maximal marginal relevance; int64, ascending.
 
     Elements are chosen one by one, each the d that maximises
 
         (1 - diversity) relevance(d) - diversity max over the chosen d' of cos(d, d')
 
-    without the second term for the first. Carbonell and Goldstein, SIGIR 1998, where lambda is 1 - diversity.
+    without the second term for the first. Carbonell and Goldstein, SIGIR 1998, where lambda is 1 - diversity. Ties go
+    to the earlier position, so diversity 0 with descending relevance gives the first n of each group.
 
     Args:
         groups: int64, shape (total,), ascending.
@@ -24,10 +25,6 @@ def marginal_relevance(
         at: int64, shape (total,): the vector of each element.
         n: elements per group; a smaller group gives all it has.
         diversity: in [0, 1]; 0 chooses by relevance alone, 1 by similarity alone, beginning with the group's first.
-
-    Returns:
-        int64 positions, ascending. Ties go to the earlier position, so diversity 0 with descending relevance gives the
-        first n of each group.
     """
     if not len(groups):
         return np.zeros(0, dtype=np.int64)

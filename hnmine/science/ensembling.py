@@ -10,37 +10,27 @@ _SALT = np.uint64(0x656E73656D626C65)
 
 
 def random_source(seeds: np.ndarray, sources: int) -> np.ndarray:
-    """Return a source for each example, uniform on 0 .. sources - 1, from its seed alone.
+    """Return a source for each example, uniform on 0 .. sources - 1, from its seed (uint64) alone; int64, shape (n,).
 
     Cross-sample ensembling of NV-Retriever (Moreira et al., arXiv 2407.15831): the negatives of each example come from
     one random teacher.
-
-    Args:
-        seeds: uint64, shape (n,).
-        sources: at least 1.
-
-    Returns:
-        int64, shape (n,).
     """
     numbers = random_numbers(seeds ^ _SALT, np.zeros(len(seeds), dtype=np.int64))
     return np.asarray((numbers % np.uint64(sources)).astype(np.int64))
 
 
 def round_robin(groups: np.ndarray, ranks: np.ndarray, n: int | np.ndarray) -> np.ndarray:
-    """Return n elements of each group, which the sources choose in turn: each its best that is not chosen yet.
+    """Return the positions of n elements of each group, chosen by the sources in turn, each its best; int64, ascending.
 
-    Intra-sample ensembling of NV-Retriever (Moreira et al., arXiv 2407.15831), in its form without repeats. Sources
-    take turns in their order, and one with nothing left is passed over. A group gets fewer than n where no source has
-    any left.
+    Intra-sample ensembling of NV-Retriever (Moreira et al., arXiv 2407.15831), in its form without repeats:
+    each source chooses its best that is not chosen yet. One with nothing left is passed over. A group gets fewer than n
+    where no source has any left.
 
     Args:
         groups: int64, shape (total,), ascending; no group holds an element twice.
         ranks: int, shape (total, sources): rank from 1 in each source, 0 where the source did not find the element;
             no rank twice in a group and source.
         n: elements per group: one number, or shape (total,) with each element's group's number.
-
-    Returns:
-        int64 positions, ascending.
     """
     wanted = np.broadcast_to(n, groups.shape)
     taken = np.zeros(len(groups), dtype=bool)

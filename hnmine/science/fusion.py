@@ -13,7 +13,7 @@ Fuse = Literal["union", "rrf", "quota"]
 
 
 def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """Return whether each candidate lies within each source's depth.
+    """Return whether each candidate lies within each source's depth; bool, shape (n, sources), False for rank 0.
 
     A source's list for a query ends with its depth-th counted document: rank r lies within if r - 1 minus the number of
     uncounted documents before it is less than the depth.
@@ -23,9 +23,6 @@ def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, d
         owners: int64, shape (n,), ascending: the query of each candidate.
         uncounted: bool, shape (n,): labelled positives, which take no place.
         depths: int, shape (sources,).
-
-    Returns:
-        bool, shape (n, sources); False where the rank is 0.
     """
     inside = np.zeros(ranks.shape, dtype=bool)
     for source, depth in enumerate(depths):
@@ -37,13 +34,9 @@ def within_depth(ranks: np.ndarray, owners: np.ndarray, uncounted: np.ndarray, d
 
 
 def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
-    """Return RRF(d) = sum over sources of 1 / (60 + rank(d)) (Cormack, Clarke, Buettcher, SIGIR 2009).
+    """Return RRF(d) = sum over sources of 1 / (60 + rank(d)); float64, shape (n,), in [0, sources / 61].
 
-    Args:
-        ranks: int, shape (n, sources): rank from 1; a 0, for a source that did not find the document, adds nothing.
-
-    Returns:
-        float64, shape (n,), in [0, sources / 61].
+    Cormack, Clarke, Buettcher, SIGIR 2009. `ranks` are as in `within_depth`; a rank of 0 adds nothing.
     """
     found = ranks > 0
     # summed in ascending order: the same ranks in other sources give the same sum, bit for bit
@@ -52,17 +45,14 @@ def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
 
 
 def first_counted(values: np.ndarray, rows: np.ndarray, owners: np.ndarray, counted: np.ndarray, k: int) -> np.ndarray:
-    """Return whether each candidate is at or before its query's k-th counted one, by falling value; ties by row.
+    """Return whether each candidate is at or before its query's k-th counted one by falling value; bool, shape (n,).
 
     Args:
-        values: float64, shape (n,).
+        values: float64, shape (n,); ties go by row.
         rows: int64, shape (n,): document rows.
         owners: int64, shape (n,), ascending: the query of each candidate.
         counted: bool, shape (n,): candidates that take one of the k places.
         k: places.
-
-    Returns:
-        bool, shape (n,).
     """
     order = np.lexsort((rows, -values, owners))
     kept = np.zeros(len(order), dtype=bool)

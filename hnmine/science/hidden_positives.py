@@ -16,7 +16,7 @@ def pick_known(query_rows: np.ndarray, positives: np.ndarray, hidings: int, seed
         seed: any whole number that is not negative.
 
     Returns:
-        (query, known), int64: the query's position, ascending, and the position of its known positive among its own,
+        (query, known), int64: the query's position, ascending, and the place of its known positive among its own,
         without repeats. Queries with fewer than two positives are left out.
     """
     owner = np.repeat(np.arange(len(positives)), np.where(positives > 1, positives, 0))

@@ -7,7 +7,7 @@ from hnmine.science.calibration import logistic
 
 
 def margin_probability(s: np.ndarray, limit: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return p = 1 / (1 + exp(-(s - limit) / spread)), a stand-in for a probability where no model gives one.
+    """Return p = 1 / (1 + exp(-(s - limit) / spread)), a probability where no model gives one; float64, shape (n,).
 
     This project's definition. p is 1/2, the most uncertain value, at the limit. It orders candidates by
     |s - limit| / spread and does not estimate how many are relevant.
@@ -17,9 +17,6 @@ def margin_probability(s: np.ndarray, limit: np.ndarray, spread: np.ndarray) -> 
         limit: score above which a margin rejects, shape (n,).
         spread: standard deviation of the query's scores to random documents, at least 0, shape (n,). Where it is 0, p
             is 0, 1/2 or 1.
-
-    Returns:
-        float64 in [0, 1], shape (n,).
     """
     distance = s.astype(np.float64) - limit.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -28,17 +25,11 @@ def margin_probability(s: np.ndarray, limit: np.ndarray, spread: np.ndarray) -> 
 
 
 def judging_value(p: np.ndarray, impact: np.ndarray) -> np.ndarray:
-    """Return impact p (1 - p), the uncertainty of each candidate times the effect of its judgement.
+    """Return impact p (1 - p), a candidate's uncertainty times the effect of judging it; float64, shape (n,).
 
     p (1 - p) is the variance of a yes-or-no answer, as in uncertainty sampling (Lewis and Gale 1994,
-    doi 10.1007/978-1-4471-2099-5_1): at most 1/4, and 0 where the answer is certain.
-
-    Args:
-        p: probabilities in [0, 1], shape (n,).
-        impact: weights, at least 0, shape (n,).
-
-    Returns:
-        float64, shape (n,).
+    doi 10.1007/978-1-4471-2099-5_1): at most 1/4, and 0 where the answer is certain. Probabilities p are in [0, 1] and
+    impacts at least 0, both of shape (n,).
     """
     p = p.astype(np.float64)
     return np.asarray(impact * p * (1.0 - p))
@@ -47,7 +38,7 @@ def judging_value(p: np.ndarray, impact: np.ndarray) -> np.ndarray:
 def highest_judging_values(
     values: np.ndarray, query: np.ndarray, document: np.ndarray, number: int, per_query: int
 ) -> np.ndarray:
-    """Return the positions of the highest values, descending, with at most `per_query` of one query.
+    """Return the positions of the `number` highest values, descending, at most `per_query` of one query; int64.
 
     Ties go to the lower query, then to the lower document. A (query, document) pair that occurs several times counts
     once, with its highest value and, among equal ones, its first position. Taking the best of parts that hold whole
@@ -59,9 +50,6 @@ def highest_judging_values(
         document: int64, shape (n,).
         number: the most positions, at least 0.
         per_query: the most positions of one query, at least 0.
-
-    Returns:
-        int64, shape (m,), m <= min(n, number).
     """
     order = np.lexsort((document, query, -values))
     order = order[~repeated(query[order], document[order])]

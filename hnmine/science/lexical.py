@@ -7,14 +7,13 @@ from hnmine.arrays.text_hashes import BUCKETS
 
 
 def inverse_document_frequency(documents_with: np.ndarray, documents: int) -> np.ndarray:
-    """Return idf = ln(1 + N / n) of each word (Sparck Jones 1972, smoothed so that no weight is 0 or infinite).
+    """Return idf = ln(1 + N / n) of each word; float64, the shape of n.
+
+    Sparck Jones 1972, smoothed so that no weight is 0 or infinite.
 
     Args:
         documents_with: n, number of documents with the word; 0 counts as 1.
         documents: N, number of documents of the corpus.
-
-    Returns:
-        float64, same shape as n.
     """
     return np.asarray(np.log1p(documents / np.maximum(documents_with, 1)))
 
@@ -25,16 +24,15 @@ def shared_weights(
     owners: np.ndarray,
     idf: np.ndarray,
 ) -> np.ndarray:
-    """Return the summed idf of the words that each text shares with each word list of its owner.
+    """Return the summed idf of the words that each text shares with its owner's word lists; float64, (texts, lists).
+
+    The number of lists is the largest list number + 1; an owner that lacks a list has 0 for it.
 
     Args:
         wanted: (owner, list, word) of each word of the lists, int64, int64 and int32; no word twice in a list.
         words: (text, word) of each word of the texts, int64 ascending and int32; no word twice in a text.
         owners: int64, shape (texts,): the owner of each text.
         idf: float64, shape (BUCKETS,).
-
-    Returns:
-        float64, shape (texts, lists), where lists is the largest list number + 1; 0 where an owner lacks a list.
     """
     owner, column, word = wanted
     distinct, place = np.unique(word, return_inverse=True)

@@ -8,19 +8,18 @@ from hnmine.arrays.groups import SortedGroups
 def positive_percentile(
     scores: np.ndarray, owners: np.ndarray, others: np.ndarray, other_owners: np.ndarray
 ) -> np.ndarray:
-    """Return the share of its query's other candidates that each positive outscores: |{d : s(q, d) < s+}| / |{d}|.
+    """Return the share of its query's other candidates that each positive outscores; float32 in [0, 1], (positives,).
 
-    d are the candidates that are no labelled positives of q; ties are not outscored. Only the order of the scores
-    matters, so the percentile means the same for every teacher. This project's definition.
+        |{d : s(q, d) < s+}| / |{d}|
+
+    d are the candidates that are no labelled positives of q. Ties are not outscored; without other candidates it is 1.
+    Only the order of the scores matters, so it means the same for every teacher. This project's definition.
 
     Args:
         scores: s+, float32, shape (positives,).
         owners: int64, shape (positives,): the query of each positive.
         others: s(q, d), float32, shape (candidates,), in any order.
         other_owners: int64, shape (candidates,): the query of each candidate.
-
-    Returns:
-        float32 in [0, 1], shape (positives,); 1 where the query has no other candidate.
     """
     queries = int(max(owners.max(initial=-1), other_owners.max(initial=-1))) + 1
     ordered = SortedGroups.of(others, other_owners, queries)
@@ -30,27 +29,14 @@ def positive_percentile(
 
 
 def is_suspected(percentiles: np.ndarray, quantile: float) -> np.ndarray:
-    """Return whether each positive's percentile is below a quantile, compared in float32.
-
-    Args:
-        percentiles: float32, any shape.
-        quantile: in [0, 1]; 0 suspects none.
-
-    Returns:
-        bool, same shape.
-    """
+    """Return whether percentiles (float32, any shape) are below a quantile in [0, 1], bool; 0 suspects none."""
     return np.asarray(percentiles < np.float32(quantile))
 
 
 def positive_weight(percentiles: np.ndarray, quantile: float) -> np.ndarray:
-    """Return min(1, percentile / quantile): below 1 for suspected positives only.
+    """Return min(1, percentile / quantile), below 1 for suspected positives only; float32, same shape.
 
-    Args:
-        percentiles: float32, any shape.
-        quantile: in [0, 1]; at 0 every weight is 1.
-
-    Returns:
-        float32 in [0, 1], same shape.
+    The quantile is in [0, 1]; at 0 every weight is 1.
     """
     if np.float32(quantile) == 0:
         return np.ones(percentiles.shape, dtype=np.float32)

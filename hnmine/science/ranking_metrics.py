@@ -4,17 +4,15 @@ import numpy as np
 
 
 def ndcg(gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
-    """Return the normalised discounted cumulative gain of each query.
+    """Return the normalised discounted cumulative gain of each query in [0, 1]; float64, shape (queries,).
 
     DCG = sum over ranks r of gain_r / log2(r + 1), divided by that of the best possible order (Jarvelin and Kekalainen,
-    ACM TOIS 20, 2002; linear gains as in trec_eval). The cut-off is the number of columns.
+    ACM TOIS 20, 2002; linear gains as in trec_eval). The cut-off is the number of columns. It is 0 for a query with
+    nothing relevant.
 
     Args:
         gains: relevance of the document at each rank, shape (queries, k); 0 where it is not relevant.
         ideal: relevance in the best order, descending, shape (queries, k), padded with 0.
-
-    Returns:
-        float64 in [0, 1], shape (queries,); 0 for a query with nothing relevant.
     """
     discount = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
     best = (ideal * discount).sum(axis=1)
@@ -22,13 +20,9 @@ def ndcg(gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_rank(gains: np.ndarray) -> np.ndarray:
-    """Return 1 / rank of the first relevant document of each query; 0 where no column is relevant.
+    """Return 1 / rank of the first relevant document of each query, 0 where there is none; float64, shape (queries,).
 
-    Args:
-        gains: relevance of the document at each rank, shape (queries, k).
-
-    Returns:
-        float64 in [0, 1], shape (queries,).
+    `gains` are as in `ndcg`.
     """
     relevant = gains > 0
     first = relevant.argmax(axis=1)

@@ -12,78 +12,50 @@ NOWHERE, KNOWN = -2, -1
 RESAMPLES = 300
 
 
-def cumulative_within(weights: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
-    """Return the cumulative weight of each ranking's first k documents, and the part of it that was found.
+def weighted_recall(weights: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
+    """Return each query's recall of the best k documents; float64 in [0, 1], shape (q,), NaN without documents.
+
+        recall = sum found within k / sum weight within k
+
+    Of a document whose weight reaches beyond k, the part within k counts, and the same share of its found part. With
+    all weights 1 this is the plain recall. It is too high if a weight is large compared with k, since one sampled
+    document then takes the places of found ones below it; see `pooled_recall`.
 
     Args:
         weights: at least 0, shape (q, n): of each query's scored documents, best first; 0 for padding.
         found: in [0, weight], shape (q, n): the part of each weight that was found.
-        k: documents that count.
-
-    Returns:
-        float64, shape (q, 2, n): (weight, found) up to each rank. Of a document whose weight reaches beyond k, the part
-        within k counts, and the same share of its found part.
+        k: at least 1.
     """
     weights, found = np.asarray(weights, dtype=np.float64), np.asarray(found, dtype=np.float64)
-    before = np.cumsum(weights, axis=1) - weights
-    inside = np.clip(k - before, 0, weights)
+    if not weights.shape[1]:
+        return np.full(len(weights), np.nan)
+    inside = np.clip(k - (np.cumsum(weights, axis=1) - weights), 0, weights)
     share = np.divide(inside, weights, out=np.zeros_like(weights), where=weights > 0)
-    return np.stack([np.cumsum(inside, axis=1), np.cumsum(found * share, axis=1)], axis=1)
+    total, hits = (np.cumsum(values, axis=1)[:, -1] for values in (inside, found * share))
+    return np.asarray(np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
-def weighted_recall(weights: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
-    """Return each query's recall of the best k documents.
+def pooled_recall(weights: np.ndarray, found: np.ndarray, k: int, counts: np.ndarray) -> float:
+    """Return the recall of the best k documents from all queries together, in [0, 1]; NaN without documents.
 
-        recall = sum found within k / sum weight within k
-
-    With all weights 1 this is the plain recall. It is too high if a weight is large compared with k, since one sampled
-    document then takes the places of found ones below it; see `pooled_recall`.
+    With W(p) the mean weight of the queries' first p scored documents and F(p) the mean part of it that was found,
+    recall is F(p) / W(p) at the p where W(p) = k, by linear interpolation between ranks; if W never reaches k, at the
+    last rank. Averaging evens out large weights. The mean of the queries' own recalls is at least this, since
+    1 / (1 + x) is convex in the documents missed for each found.
 
     Args:
-        weights: as in `cumulative_within`.
+        weights: as in `weighted_recall`.
         found: likewise.
         k: at least 1.
-
-    Returns:
-        float64 in [0, 1], shape (q,); NaN for a query without documents.
+        counts: float, shape (q,): how often each query counts.
     """
-    counted = cumulative_within(weights, found, k)
-    if not counted.shape[2]:
-        return np.full(len(counted), np.nan)
-    last = counted[:, :, -1]
-    out = np.full(len(last), np.nan)
-    np.divide(last[:, 1], last[:, 0], out=out, where=last[:, 0] > 0)
-    return out
-
-
-def cumulative_curves(weights: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return each query's cumulative weight, then its cumulative found part, up to each rank; float64, (q, 2 n)."""
-    both = [np.cumsum(np.asarray(values, dtype=np.float64), axis=1) for values in (weights, found)]
-    return np.concatenate(both, axis=1)
-
-
-def pooled_recall(means: np.ndarray, k: int) -> np.ndarray:
-    """Return the recall of the best k documents from curves averaged over queries.
-
-    With W(p) the mean weight of the first p scored documents and F(p) the mean part of it that was found, recall is
-    F(p) / W(p) at the p where W(p) = k, by linear interpolation between ranks. Averaging evens out large weights. The
-    mean of the queries' own recalls is at least this, since 1 / (1 + x) is convex in the documents missed for each
-    found.
-
-    Args:
-        means: shape (r, 2 n): mean over queries of `cumulative_curves`, one row a resample of the queries.
-        k: at least 1; if W never reaches it, the last rank counts.
-
-    Returns:
-        float64 in [0, 1], shape (r,); NaN without documents.
-    """
-    n = means.shape[1] // 2
-    out = np.full(len(means), np.nan)
-    for row, (weight, found) in enumerate(zip(means[:, :n], means[:, n:], strict=True)):
-        if n and weight[-1] > 0:
-            at = min(float(k), float(weight[-1]))
-            out[row] = np.interp(at, np.append(0.0, weight), np.append(0.0, found)) / at
-    return out
+    queries = max(1.0, float(counts.sum()))
+    curves = [np.cumsum(np.asarray(values, dtype=np.float64), axis=1) for values in (weights, found)]
+    weight, hits = (np.einsum("q,qn->n", counts, curve) / queries for curve in curves)
+    if not len(weight) or weight[-1] <= 0:
+        return float("nan")
+    at = min(float(k), float(weight[-1]))
+    return float(np.interp(at, np.append(0.0, weight), np.append(0.0, hits)) / at)
 
 
 @dataclass(frozen=True)
@@ -119,8 +91,7 @@ class Ranking:
         found = self.found * often
         counts = np.ones(len(weights)) if queries is None else queries.astype(np.float64)
         if pooled:
-            sums = np.einsum("q,qn->n", counts, cumulative_curves(weights, found))[None]
-            return float(pooled_recall(sums / max(1.0, float(counts.sum())), k)[0])
+            return pooled_recall(weights, found, k, counts)
         values = weighted_recall(weights, found, k)
         counted = counts * ~np.isnan(values)
         return float(np.nansum(values * counts) / counted.sum()) if counted.any() else float("nan")
@@ -128,10 +99,8 @@ class Ranking:
     def resampled(self, k: int, pooled: bool, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
         """Return the recall in resamples of queries and of sampled documents, with replacement (Efron, 1979).
 
-        The ranking must be longer than k, since a resample may leave sampled documents out.
-
-        Returns:
-            float64, shape (resamples,).
+        The ranking must be longer than k, since a resample may leave sampled documents out. Returns float64, shape
+        (resamples,).
         """
         generator = np.random.default_rng([seed, 0x7265636C])
         sides = [(n, np.full(n, 1.0 / max(1, n))) for n in (self.size, len(self.drawn))]

@@ -8,16 +8,13 @@ from hnmine.arrays.groups import first_n, rank_in_group
 
 
 def choose(groups: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray) -> np.ndarray:
-    """Return the positions of the n elements of each group with the smallest priority.
+    """Return the positions of the n elements of each group with the smallest priority; int64, ascending.
 
     Args:
         groups: int64, shape (total,), ascending.
         priority: any sortable type, shape (total,); ties by position. None: the given order.
         n: elements per group: one number, or shape (total,) with each element's group's number. A smaller group gives
             all it has.
-
-    Returns:
-        int64 positions, ascending.
     """
     if priority is None:
         return np.flatnonzero(first_n(groups, n))
@@ -26,7 +23,7 @@ def choose(groups: np.ndarray, priority: np.ndarray | None, n: int | np.ndarray)
 
 
 def simans_priority(distance: np.ndarray, numbers: np.ndarray, a: float, b: float) -> np.ndarray:
-    """Return priorities whose n smallest are a SimANS sample: p proportional to exp(-a (distance - b)^2).
+    """Return priorities whose n smallest are a SimANS sample: p proportional to exp(-a (distance - b)^2); float64.
 
     SimANS (Zhou et al., EMNLP 2022, arXiv 2210.11773) samples negatives that score about as the positive does, neither
     far above it (false) nor far below it (easy); its distance is s - s+ in raw scores. Sampling without replacement is
@@ -39,9 +36,6 @@ def simans_priority(distance: np.ndarray, numbers: np.ndarray, a: float, b: floa
         numbers: uint64, shape (n,): see `hnmine.arrays.random_numbers`.
         a: decay of p, above 0, in 1 / distance^2.
         b: distance at which p is highest.
-
-    Returns:
-        float64, shape (n,).
     """
     u = ((numbers >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # never 0, never 1
     off = distance.astype(np.float64) - b
@@ -49,7 +43,7 @@ def simans_priority(distance: np.ndarray, numbers: np.ndarray, a: float, b: floa
 
 
 def judged_first(groups: np.ndarray, judged: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-    """Return priorities that put a group's judged elements before its others and otherwise keep the order.
+    """Return priorities that put a group's judged elements first and otherwise keep the order; int64, all different.
 
     Candidates that people judged irrelevant are certain negatives, and are taken before uncertain ones.
 
@@ -57,9 +51,6 @@ def judged_first(groups: np.ndarray, judged: np.ndarray, priority: np.ndarray | 
         groups: int64, shape (total,), ascending.
         judged: bool, shape (total,).
         priority: as in `choose`.
-
-    Returns:
-        int64, shape (total,), all different: the position of each element in the new order.
     """
     places = np.arange(len(groups))
     out = np.empty(len(groups), dtype=np.int64)
@@ -70,7 +61,7 @@ def judged_first(groups: np.ndarray, judged: np.ndarray, priority: np.ndarray | 
 def choose_capped(
     groups: np.ndarray, documents: np.ndarray, n: int | np.ndarray, cap: int, used: dict[int, int]
 ) -> np.ndarray:
-    """Return the positions of the first n elements of each group, using no document more than `cap` times in all.
+    """Return the positions of the first n elements of each group, no document more than `cap` times; int64, ascending.
 
     Groups are served in order. A used-up document makes room for the next of its group.
 
@@ -80,9 +71,6 @@ def choose_capped(
         n: elements per group: one number, or shape (total,) with each element's group's number.
         cap: the most times that one document is chosen.
         used: times that each document was chosen before; updated.
-
-    Returns:
-        int64 positions, ascending.
     """
     chosen: list[int] = []
     current, left = -1, 0
@@ -105,7 +93,7 @@ def select_capped(
     cap: int,
     used: dict[int, int],
 ) -> np.ndarray:
-    """Return the positions that `select` chooses of each group, using no document more than `cap` times in all.
+    """Return the positions that `select` chooses of each group, no document more than `cap` times; int64, ascending.
 
     Groups are served in order, as in `choose_capped`, but `select` is called for many at once: its choices are final up
     to the first group that would use a document too often, from which on it is called again.
@@ -116,9 +104,6 @@ def select_capped(
         documents: int64, shape (total,); no group holds one twice.
         cap: as in `choose_capped`.
         used: likewise; updated.
-
-    Returns:
-        int64 positions, ascending.
     """
     chosen = [np.zeros(0, dtype=np.int64)]
     places = np.arange(len(groups))

@@ -4,19 +4,16 @@ import numpy as np
 
 
 def ecdf(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return F(s), the share of the reference below each score, scores equal to it counted half.
+    """Return F(s), the share of the reference below each score, equal ones counted half; float64 in [0, 1], shape (n,).
 
     The mid-distribution function F(s) = P(X < s) + P(X = s) / 2 (Parzen, Journal of the American Statistical
     Association 99, 2004) of the empirical distribution of the reference. Only order matters: a strictly increasing
     transform of all scores, such as a sigmoid of logits, changes nothing. Scores between two neighbours of the
-    reference come out equal, as do all below its lowest (0) and all above its highest (1).
+    reference come out equal, as do all below its lowest (0) and all above its highest (1). NaN gives NaN.
 
     Args:
         scores: finite numbers or NaN, shape (n,).
         reference: finite numbers, shape (m,), m >= 1, in any order.
-
-    Returns:
-        float64 in [0, 1], shape (n,); NaN where the score is NaN.
 
     Raises:
         ValueError: the reference is empty.
@@ -37,9 +34,6 @@ def percentile_background(percentiles: np.ndarray, size: int) -> tuple[float, fl
     Args:
         percentiles: of random pairs, in [0, 1], shape (n,); an empty array counts as one 0.
         size: number of scores in the reference of F, at least 1.
-
-    Returns:
-        (mean in [0, 1], deviation above 0).
     """
     values = percentiles.astype(np.float64) if len(percentiles) else np.zeros(1)
     return float(values.mean()), max(float(values.std()), 0.5 / size)

@@ -4,16 +4,15 @@ import numpy as np
 
 
 def group_z_scores(values: np.ndarray, groups: np.ndarray, counted: np.ndarray, count: int) -> np.ndarray:
-    """Return (x - mean) / std with the mean and standard deviation of the counted members of each group.
+    """Return (x - mean) / std with mean and standard deviation of each group's counted members; float64, shape (n,).
+
+    It is 0 in a group whose counted members are equal, or that has none.
 
     Args:
         values: float, shape (n,).
         groups: int64, shape (n,), in [0, count).
         counted: bool, shape (n,): members that mean and deviation are taken over; all get a value.
         count: number of groups.
-
-    Returns:
-        float64, shape (n,); 0 in a group whose counted members are equal, or that has none.
     """
     mean, std = group_moments(values, groups, counted, count)
     return np.asarray((values.astype(np.float64) - mean[groups]) / std[groups])
@@ -22,11 +21,9 @@ def group_z_scores(values: np.ndarray, groups: np.ndarray, counted: np.ndarray, 
 def group_moments(
     values: np.ndarray, groups: np.ndarray, counted: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and standard deviation that `group_z_scores` uses; arguments as there.
+    """Return the mean and standard deviation that `group_z_scores` uses, float64, shape (count,); arguments as there.
 
-    Returns:
-        (mean, std), float64, shape (count,). The deviation is infinite where the counted members are equal or there are
-        none, so that anything divided by it is 0.
+    The deviation is infinite where counted members are equal or there are none, so that anything divided by it is 0.
     """
     x = values.astype(np.float64)
     number = np.bincount(groups, weights=counted, minlength=count)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.groups import SortedGroups, repeated
+from hnmine.arrays.groups import SortedGroups, count_before, distinct_pairs, rank_in_group, repeated
 from tests import oracles
 from tests.strategies import flat, quick, ragged, scores
 
@@ -91,3 +91,22 @@ def test_keys_that_meet_as_floating_point_numbers_do_not_hide_each_others_repeat
 
 def test_no_elements_have_no_repeats():
     assert found([]) == []
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=20))
+def test_ranks_and_flags_before_are_those_of_a_loop(pairs):
+    groups, flags = np.array([g for g, _ in pairs], dtype=np.int64), np.array([f for _, f in pairs], dtype=bool)
+    assert rank_in_group(groups).tolist() == [groups[:i].tolist().count(g) for i, (g, _) in enumerate(pairs)]
+    order = np.argsort(groups, kind="stable")
+    groups, flags = groups[order], flags[order]
+    before = [int(flags[:i][groups[:i] == groups[i]].sum()) for i in range(len(groups))]
+    assert count_before(flags, groups).tolist() == before
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=15))
+def test_distinct_pairs_are_the_first_of_each_by_group(pairs):
+    groups, keys_ = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
+    first = [i for i, pair in enumerate(pairs) if pair not in pairs[:i]]
+    assert distinct_pairs(groups, keys_).tolist() == sorted(first, key=lambda i: pairs[i][0])

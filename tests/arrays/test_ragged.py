@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.ragged import Ragged, list_maxima
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima, ranges, single_array
 from tests.strategies import flat, quick, ragged, worlds
 
 KIND = pa.list_(pa.int64())
@@ -145,3 +145,27 @@ def test_some_candidates_have_the_similarity_that_they_have_among_all(world, dat
     most = 6 if len(batch.scores) else 0
     at = np.array(data.draw(st.lists(st.integers(0, max(0, len(batch.scores) - 1)), max_size=most)), dtype=np.int64)
     assert batch.similarity_of(at).tolist() == batch.similarity[at].tolist()
+
+
+@quick
+@given(ragged(numbers), ragged(numbers))
+def test_lists_one_after_another_are_the_lists_of_both(rows, more):
+    found = Ragged.concatenate([flat(rows, np.int64), flat(more, np.int64)])
+    assert lists(found) == [*rows, *more]
+    assert found.positions.tolist() == [place for row in [*rows, *more] for place in range(len(row))]
+
+
+@quick
+@given(st.lists(st.tuples(numbers, st.integers(0, 4)), max_size=6))
+def test_ranges_are_those_of_a_loop(pairs):
+    starts, lengths = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
+    assert ranges(starts, lengths).tolist() == [n for first, count in pairs for n in range(first, first + count)]
+
+
+def test_lists_of_lists_go_to_arrow_and_a_column_of_chunks_is_one_array():
+    inner = list_array(np.array([0, 2, 2, 3]), pa.array([1, 2, 3], pa.int64()))
+    assert list_array(np.array([0, 1, 3]), inner).to_pylist() == [[[1, 2]], [[], [3]]]
+    assert list_array(np.array([0, 1]), pa.array([1.0]), nullable=True).type == pa.list_(pa.float64())
+    chunks = [pa.array([1, 2]), pa.array([3])]
+    for column in (pa.chunked_array(chunks), pa.chunked_array(chunks[:1]), pa.chunked_array([], pa.int64()), chunks[0]):
+        assert single_array(column).equals(pa.array(column.to_pylist(), pa.int64()))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.anchors import reduce_anchor
+from hnmine.science.anchors import anchor_of_positive, positive_of_anchor, reduce_anchor
 from tests import oracles
 from tests.strategies import flat, quick, ragged, scores
 
@@ -90,3 +90,10 @@ def test_no_queries_give_no_anchors():
     found = reduce_anchor(flat([], np.float32), "mean")
     assert found.shape == (0,)
     assert found.dtype == np.float32
+
+
+def test_positives_and_anchors_are_matched_one_to_one_or_all_to_one():
+    positives = flat([[10, 11], [12], [13, 14, 15]], np.int64)
+    anchors = flat([[0.1, 0.2], [0.3], [0.4]], np.float32)
+    assert positive_of_anchor(anchors, positives).tolist() == [0, 1, -1, -1]
+    assert anchor_of_positive(anchors, positives).tolist() == [0, 1, 2, 3, 3, 3]

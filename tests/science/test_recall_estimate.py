@@ -9,8 +9,6 @@ from hnmine.science.recall_estimate import (
     KNOWN,
     NOWHERE,
     Ranking,
-    cumulative_curves,
-    cumulative_within,
     pooled_recall,
     weighted_recall,
 )
@@ -33,7 +31,7 @@ def arrays(lists):
 
 
 def pooled(lists, k):
-    return float(pooled_recall(cumulative_curves(*arrays(lists)).mean(axis=0, keepdims=True), k)[0])
+    return pooled_recall(*arrays(lists), k, np.ones(len(lists)))
 
 
 @quick
@@ -90,10 +88,10 @@ def test_with_weights_of_one_it_is_the_recall(found, k):
 def test_nothing_gives_no_number_and_what_reaches_beyond_k_counts_in_part():
     empty = np.zeros((2, 0))
     assert np.isnan(weighted_recall(empty, empty, 3)).all()
-    assert np.isnan(pooled_recall(np.zeros((1, 0)), 3)).all()
+    assert np.isnan(pooled_recall(empty, empty, 3, np.ones(len(empty))))
     assert np.isnan(weighted_recall(np.zeros((1, 2)), np.zeros((1, 2)), 3)).all()
-    counted = cumulative_within(np.array([[1.0, 4.0]]), np.array([[1.0, 1.0]]), 3)
-    np.testing.assert_allclose(counted, [[[1, 3], [1, 1.5]]])
+    # of the second document, 2 of its weight of 4 count, and half of the 1 that was found
+    assert weighted_recall(np.array([[1.0, 4.0]]), np.array([[1.0, 1.0]]), 3).tolist() == [0.5]
 
 
 def made(drawn, seed, queries=300, size=6000, k=50):
@@ -115,7 +113,7 @@ def made(drawn, seed, queries=300, size=6000, k=50):
     counted = np.take_along_axis(own[:, known | chance], order, 1).astype(float)
     true = np.take_along_axis(own, np.argsort(-scores, axis=1)[:, :k], 1).mean()
     walk = weighted_recall(weight[order], counted, k).mean()
-    return true, walk, pooled_recall(cumulative_curves(weight[order], counted).mean(axis=0, keepdims=True), k)[0]
+    return true, walk, pooled_recall(weight[order], counted, k, np.ones(len(counted)))
 
 
 def test_it_estimates_the_true_recall_where_the_sample_is_dense():

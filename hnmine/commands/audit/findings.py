@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 
 from hnmine.commands.audit.mined import Mined
+from hnmine.config.tables import NEAR_COPY
 
 EXAMPLES = 10
 TEXT = 300
 
 HUB_QUERIES, HUB_SHARE = 20, 0.02
-NEAR = 0.98
 TOLERANCE = 0.02
 LARGE_EFFECT, LARGEST_USUAL_EFFECT = 0.8, 2.5
 SAME_MODEL = 0.05
@@ -49,8 +49,8 @@ KINDS = (
     Kind("sibling_positive", "negatives", 0, "a positive of the same query in another row", _FALSE),
     Kind("positive_by_qrels", "negatives", 0, "judged relevant to the query by the qrels", _FALSE, "qrels"),
     Kind("copy_of_query", "negatives", 0, "the query itself but for case, punctuation or spacing", "remove them"),
-    Kind("near_copy_of_positive", "negatives", 0, f"cosine above {NEAR} to the row's positive", _FALSE, "model"),
-    Kind("near_copy_of_query", "negatives", 0, f"cosine above {NEAR} to the query", "remove them", "model"),
+    Kind("near_copy_of_positive", "negatives", 0, f"cosine above {NEAR_COPY} to the row's positive", _FALSE, "model"),
+    Kind("near_copy_of_query", "negatives", 0, f"cosine above {NEAR_COPY} to the query", "remove them", "model"),
     Kind("scores_at_or_above_positive", "negatives", 0.01, "the file's score is no lower than the positive's",
          _FILTER, "scores"),
     Kind("model_at_or_above_positive", "negatives", 0.05, "the model's score is no lower than the positive's",

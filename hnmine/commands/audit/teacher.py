@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.dots import dots, indexed_dots
-from hnmine.commands.audit.findings import NEAR, Hits, of_negatives
+from hnmine.commands.audit.findings import Hits, of_negatives
 from hnmine.commands.audit.mined import Mined, text_hashes
 from hnmine.commands.audit.scores import above_positive, contradictions
 from hnmine.commands.audit.texts import among
-from hnmine.config.tables import Kind
+from hnmine.config.tables import NEAR_COPY, Kind
 from hnmine.models.encoders import Encoder, check_vectors
 from hnmine.runtime.progress import Progress
 from hnmine.science.background import at_background, background
@@ -122,11 +122,11 @@ def model_findings(mined: Mined, found: Measured, copies: np.ndarray) -> dict[st
     """
     owners = mined.negatives.documents.owners
     query, score = mined.anchors[owners], found.negative
-    near = (found.to_positive > NEAR) & ~copies
+    near = (found.to_positive > NEAR_COPY) & ~copies
     random = at_background(score, found.mean[query], found.std[query])
     hits = {
         "near_copy_of_positive": of_negatives(mined, near, found.to_positive, cosine=found.to_positive),
-        "near_copy_of_query": of_negatives(mined, (score > NEAR) & ~copies, score, cosine=score),
+        "near_copy_of_query": of_negatives(mined, (score > NEAR_COPY) & ~copies, score, cosine=score),
         "model_at_or_above_positive": above_positive(mined, score, found.positive),
         "random_padding": of_negatives(mined, random, -score, negative_score=score, background=found.mean[query]),
     }

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hnmine.commands.audit.audit import Request, audit
+from hnmine.science.effect_size import cohens_d
 from hnmine.stages.report.limits import report_numbers
 from tests.commands.audit import made
 
@@ -199,3 +201,15 @@ def test_folders_globs_and_compressed_files(tmp_path: Path) -> None:
         report = audit(Request((str(given),), model="hash"))
         assert [entry["rows"] for entry in report["files"]] == [30, 50]
         assert report_numbers(report) == report_numbers(whole)
+
+
+def test_biases_are_cohens_d_of_negatives_against_positives(tmp_path: Path) -> None:
+    rows = made.clean()
+    made.length_bias(rows)
+    report = run(made.as_bge(rows, tmp_path / "m"), model=None)
+    lengths = [[math.log1p(len(text)) for row in rows for text in row[side]] for side in ("neg", "pos")]
+    expected = cohens_d(*map(np.array, lengths))
+    entry = report["findings"]["length_bias"]
+    assert report["biases"]["length"]["effect"] == entry["effect"] == pytest.approx(expected)
+    assert entry["effect"] > entry["limit"] == 0.8
+    assert 0 < entry["share"] <= 1
