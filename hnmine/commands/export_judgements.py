@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
-from hnmine.readers.answers import EMPTY
+from hnmine.readers.judgements import EMPTY
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
 from hnmine.stages.emit.chosen import cells_of, read_chosen

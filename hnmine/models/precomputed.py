@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from hnmine.config import Columns, Config, TeacherTable
 from hnmine.errors import InputError, few, reason
 from hnmine.models.encoders import vector_faults
-from hnmine.readers.columns import USUAL
+from hnmine.readers.columns import COLUMNS
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources
@@ -180,7 +180,7 @@ def _table_parts(source: Source, columns: Columns, id_column: str, ids: list[pa.
         with source.open() as file:
             parquet = pq.ParquetFile(file)
             names = parquet.schema_arrow.names
-            id_name = next((n for n in (getattr(columns, id_column), *USUAL[id_column]) if n in names), None)
+            id_name = next((n for n in (getattr(columns, id_column), *COLUMNS[id_column].names) if n in names), None)
             vector = next((n for n in _VECTOR_NAMES if n in names), None)
             if id_name is None or vector is None:
                 missing = "an id column" if id_name is None else f"a vector column ({', '.join(_VECTOR_NAMES)})"

@@ -1,82 +1,20 @@
-"""Which of a file's columns is meant, and whether its values are of the right kind."""
+"""Columns of the user's tables: their usual names, how they are found in a file, and how their values are converted."""
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from hnmine.config import Columns
+import numpy as np
+
+from hnmine.config import Columns, InputConfig
 from hnmine.errors import Problems
-from hnmine.readers.tables import ABSENT, Place
-
-# What tools of the field call these columns; the first that a file has is taken, `id` last: it may be the row's.
-USUAL: dict[str, tuple[str, ...]] = {
-    "doc_id": (
-        "doc_id",
-        "docid",
-        "doc-id",
-        "corpus-id",
-        "corpus_id",
-        "document_id",
-        "pid",
-        "passage_id",
-        "_id",
-        "id",
-    ),
-    "text": ("text", "contents", "content", "passage", "document", "body"),
-    "title": ("title",),
-    "query_id": ("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"),
-    "query": ("query", "text", "question"),
-    "relevance": ("relevance", "score", "rel", "label", "grade"),
-    "anchor": ("anchor", "query", "question"),
-    "positive": ("positive", "pos", "answer", "document", "passage"),
-    "split": ("split",),
-}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A column to find: its name in the contract, and whether the file can do without it."""
-
-    name: str
-    optional: bool = False
-
-
-def resolve(
-    wanted: Sequence[Wanted], names: Sequence[str], mapping: Columns, source: str, problems: Problems
-) -> dict[str, str]:
-    """Return for each wanted column the name it has in this file; what is missing becomes a problem.
-
-    A name the user maps is taken as it stands and nothing else; without one the usual names are tried.
-    """
-    found: dict[str, str] = {}
-    for want in wanted:
-        mapped = getattr(mapping, want.name)
-        options = (mapped,) if mapped else USUAL[want.name]
-        match = next((option for option in options if option in names), None)
-        if match is None and mapped and want.name in ("doc_id", "query_id"):
-            # ids are in two files, which may name them differently: the mapping need fit only one of them
-            match = next((option for option in USUAL[want.name] if option in names), None)
-        if match is not None and names.count(match) > 1:
-            problems.add(f"{source}: column {match!r} is there {names.count(match)} times; rename all but one")
-        elif match is not None:
-            found[want.name] = match
-        elif mapped or not want.optional:
-            problems.add(_missing(want.name, mapped, options, names, source))
-    return found
-
-
-def _missing(name: str, mapped: str | None, options: Sequence[str], names: Sequence[str], source: str) -> str:
-    near = [close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)]
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    which = f"column {mapped!r} (input.columns.{name})" if mapped else f"no column for {name}"
-    verb = "is not there" if mapped else f"(looked for {', '.join(options)})"
-    return f"{source}: {which} {verb}; {hint}it has: {', '.join(names)}; set input.columns.{name}"
+from hnmine.readers.tables import ABSENT, Chunk, RowLocation, read_chunks, read_layout
+from hnmine.storage.input_files import Source
 
 
 def as_id(value: Any) -> str | None:
-    """Return an id as a string: `7` and `"7"` are the same, `"007"` stays; None where it is no id."""
+    """Return an id as a string: `7` and `"7"` are the same, `"007"` is another; None if it is no id."""
     if isinstance(value, str):
         return as_text(value) or None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -85,7 +23,7 @@ def as_id(value: Any) -> str | None:
 
 
 def as_text(value: Any) -> str | None:
-    """Return a text; null and a missing field are empty; None where it is no text at all."""
+    """Return a text without outer white space, empty for null and missing fields; None if it is no UTF-8 text."""
     if value is None or value is ABSENT:
         return ""
     if not isinstance(value, str):
@@ -97,32 +35,167 @@ def as_text(value: Any) -> str | None:
     return value.strip()
 
 
-def as_relevance(value: Any) -> int | None:
-    """Return a whole relevance: `1`, `"1"`, `1.0`; None where it is none."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return int(number) if math.isfinite(number) and number == int(number) and abs(number) < 2**31 else None
-
-
 def as_texts(value: Any) -> list[str] | None:
-    """Return a list of texts out of one text or a list of them; None where it is neither."""
+    """Return a list of texts from one text or a list of them; None if it is neither."""
     texts = [as_text(part) for part in (value if isinstance(value, list) else [value])]
     return None if any(text is None for text in texts) else [text for text in texts if text is not None]
 
 
+def as_relevance(value: Any) -> int | None:
+    """Return a whole relevance from `1`, `"1"` or `1.0`; None if it is not a whole number below 2^31."""
+    number = as_float(value)
+    return int(number) if number is not None and number == int(number) and abs(number) < 2**31 else None
+
+
+def as_number(value: Any) -> float | None:
+    """Return a finite number from `1`, `"1.5"` or `-2e3`; None if it is none, or too large for a float32."""
+    number = as_float(value)
+    return number if number is not None and abs(number) <= float(np.finfo(np.float32).max) else None
+
+
+def as_float(value: Any) -> float | None:
+    """Return a finite number, also from a text; None if it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+class Column(NamedTuple):
+    """A column that a table may have.
+
+    Attributes:
+        names: its usual names, of which the first that a file has is taken.
+        convert: returns a value in the canonical form, None if that is not possible.
+        expected: what `convert` accepts, for messages.
+    """
+
+    names: tuple[str, ...]
+    convert: Callable[[Any], Any]
+    expected: str
+
+
+# `id` is last among the names of ids: it may be the id of the row
+COLUMNS = {
+    "doc_id": Column(
+        ("doc_id", "docid", "doc-id", "corpus-id", "corpus_id", "document_id", "pid", "passage_id", "_id", "id"),
+        as_id, "a document id",
+    ),
+    "text": Column(("text", "contents", "content", "passage", "document", "body"), as_text, "text"),
+    "title": Column(("title",), as_text, "a title"),
+    "query_id": Column(("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"), as_id, "a query id"),
+    "query": Column(("query", "text", "question"), as_text, "text"),
+    "relevance": Column(("relevance", "score", "rel", "label", "grade"), as_relevance, "a whole relevance"),
+    "anchor": Column(("anchor", "query", "question"), as_text, "text"),
+    "positive": Column(("positive", "pos", "answer", "document", "passage"), as_texts, "a text or a list of texts"),
+    "split": Column(("split",), lambda value: ABSENT if value is None else value, "a split"),
+    "score": Column(("score",), as_number, "a finite score"),
+    "rank": Column(("rank",), as_number, "a rank"),
+}  # fmt: skip
+
+
+class TableReader:
+    """The wanted columns of a file, by their canonical names; a column that is missing is a problem.
+
+    Args:
+        source: the file.
+        wanted: names of columns in `COLUMNS`.
+        config: the table [input], whose `columns` are taken as they are and whose `quoting` applies.
+        problems: collects missing columns and values that cannot be converted.
+        optional: those of `wanted` that the file may lack.
+
+    Raises:
+        InputError: the file is unreadable, empty or of an unknown format.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        wanted: Sequence[str],
+        config: InputConfig,
+        problems: Problems,
+        optional: Collection[str] = (),
+    ) -> None:
+        self.source, self.problems = source, problems
+        self.layout = read_layout(source, config.quoting)
+        self.columns: dict[str, str] = {}
+        """The name in the file of each column that was found."""
+        for name in wanted:
+            found = self._find(name, config.columns, name in optional)
+            if found is not None:
+                self.columns[name] = found
+        self.complete = set(wanted) - set(optional) <= self.columns.keys()
+
+    def _find(self, name: str, mapping: Columns, optional: bool) -> str | None:
+        """Return the name of a column in the file, None if it lacks it; repeated columns are a problem."""
+        names, usual = self.layout.names, COLUMNS[name].names
+        mapped: str | None = getattr(mapping, name, None)
+        found = next((option for option in ((mapped,) if mapped else usual) if option in names), None)
+        if found is None and mapped and name in ("doc_id", "query_id"):
+            # ids are in two files, which may name them differently: the mapping need fit only one of them
+            found = next((option for option in usual if option in names), None)
+        if found is not None and names.count(found) > 1:
+            self.problems.add(f"{self.source.name}: column {found!r} is there {names.count(found)} times; "
+                              "rename all but one")  # fmt: skip
+            return None
+        if found is None and (mapped or not optional):
+            options = (mapped,) if mapped else usual
+            near = [close for option in options for close in difflib.get_close_matches(option, names, n=1, cutoff=0.6)]
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            missing = (
+                f"column {mapped!r} (input.columns.{name}) is not there"
+                if mapped
+                else f"no column for {name} (looked for {', '.join(options)})"
+            )
+            remedy = f"; set input.columns.{name}" if name in Columns.model_fields else ""
+            self.problems.add(f"{self.source.name}: {missing}; {hint}it has: {', '.join(names)}{remedy}")
+        return found
+
+    def chunks(self, raw: Iterable[str] = ()) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
+        """Yield chunks of rows with the converted values of each column found; nothing if a column is missing.
+
+        A value that cannot be converted becomes a problem, and None in its place.
+
+        Args:
+            raw: more columns to read, by their names in the file; they are in the chunk alone, not converted.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.complete:
+            return
+        for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*self.columns.values(), *raw]))):
+            yield (
+                chunk,
+                {
+                    name: convert(chunk.columns[column], *COLUMNS[name][1:], chunk.location, self.problems)
+                    for name, column in self.columns.items()
+                },
+            )
+
+
 def convert(
-    values: list[Any], kind: Callable[[Any], Any], what: str, place: Callable[[int], Place], problems: Problems
+    values: list[Any],
+    kind: Callable[[Any], Any],
+    expected: str,
+    location: Callable[[int], RowLocation],
+    problems: Problems,
 ) -> list[Any]:
-    """Return converted values; those that do not convert become problems, and stay None."""
+    """Return converted values; one that cannot be converted becomes a problem, and None in its place.
+
+    Args:
+        values: as they are in the file.
+        kind: returns a converted value, or None.
+        expected: what `kind` accepts, for messages.
+        location: returns where a value is in the file, by its place in `values`.
+        problems: collects what cannot be converted.
+    """
     out = [kind(value) for value in values]
     for index, value in enumerate(out):
         if value is None:
-            given = "nothing" if values[index] is None or values[index] is ABSENT else f"{str(values[index])[:40]!r}"
-            problems.add(f"{place(index)}: {what} expected, found {given} ({_kind(values[index])})")
+            given = values[index]
+            found = "nothing" if given is None or given is ABSENT else f"{str(given)[:40]!r}"
+            kind_found = "missing" if given is ABSENT else type(given).__name__
+            problems.add(f"{location(index)}: {expected} expected, found {found} ({kind_found})")
     return out
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is ABSENT else type(value).__name__

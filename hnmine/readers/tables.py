@@ -1,4 +1,4 @@
-"""Reading rows: every table format as a stream of chunks of Python columns, with places for messages."""
+"""Table formats (Parquet, JSONL, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
 
 import csv
 import io
@@ -21,44 +21,64 @@ ABSENT = object()
 _FIELD_LIMIT = 1 << 30
 
 
-class Place(NamedTuple):
-    """Where a row stands: `corpus.jsonl line 17`. Put into words only where a message asks for it."""
+class RowLocation(NamedTuple):
+    """The file and number of a row, from 1; as text `corpus.jsonl line 17`.
+
+    Attributes:
+        file: name of the file.
+        word: `line` in text files, `row` in Parquet.
+        line: the number.
+    """
 
     file: str
     word: str
     line: int
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the location for messages."""
         return f"{self.file} {self.word} {self.line:,}"
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of one file: columns of equal length; a missing JSON field is `ABSENT`."""
+    """Some rows of one file.
+
+    Attributes:
+        source: the file.
+        columns: values by column, all of equal length; a missing JSON field is `ABSENT`.
+        lines: number of each row in the file.
+        word: what the numbers count, see `RowLocation`.
+    """
 
     source: Source
     columns: dict[str, list[Any]]
     lines: list[int]
     word: str
 
-    def place(self, index: int) -> Place:
-        """Return where row `index` of the chunk is."""
-        return Place(self.source.name, self.word, self.lines[index])
+    def location(self, index: int) -> RowLocation:
+        """Return the location of row `index` of the chunk."""
+        return RowLocation(self.source.name, self.word, self.lines[index])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one file is to be read: its columns, and for text whether quotes enclose and a header leads."""
+    """How a file is read.
+
+    Attributes:
+        names: its columns.
+        quoting: CSV and TSV: whether double quotes enclose fields.
+        header: CSV and TSV: whether the first line has the names.
+        separator: CSV and TSV: the character between fields.
+    """
 
     names: list[str]
     quoting: bool = True
     header: bool = True
-    separator: str | None = ","
+    separator: str = ","
 
 
-def look(source: Source, quoting: bool | None) -> Layout:
-    """Return the layout of a file from its ending and its first lines.
+def read_layout(source: Source, quoting: bool | None) -> Layout:
+    """Return the layout of a file from its ending and its first lines; `quoting` None: true for CSV, false for TSV.
 
     Raises:
         InputError: unreadable, empty, or of no known format.
@@ -67,7 +87,7 @@ def look(source: Source, quoting: bool | None) -> Layout:
     if ending in (".parquet", ".pq"):
         return Layout(_parquet(source).schema_arrow.names)
     if ending in (".jsonl", ".ndjson"):
-        # fields may be left out where they are empty: more than the first line has to be seen
+        # a line may lack fields that are empty, so the first line does not show all
         seen = {name: None for _, record in itertools.islice(_jsonl(source), CHUNK_ROWS) for name in record}
         if not seen:
             raise InputError(f"{source.name}: the file is empty")
@@ -85,8 +105,8 @@ def look(source: Source, quoting: bool | None) -> Layout:
     )
 
 
-def chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
-    """Yield a file's rows, at most `CHUNK_ROWS` at a time, with the columns asked for.
+def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
+    """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns.
 
     Raises:
         InputError: the file is damaged; the message says at which line or row.
@@ -126,8 +146,8 @@ def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
         raise InputError(f"{source.name}: damaged after row {row:,}: {reason(error)}") from None
 
 
-def text_lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of a UTF-8 file.
+def read_lines(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its line end) of a UTF-8 file.
 
     Raises:
         InputError: not UTF-8, or the compressed file is damaged.
@@ -145,7 +165,7 @@ def text_lines(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in text_lines(source):
+    for number, line in read_lines(source):
         if not line.strip():
             continue
         try:
@@ -158,25 +178,24 @@ def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    separator = layout.separator or ","
-    if not layout.quoting:  # then a row is a line, whatever signs it holds
-        yield from ((number, line.split(separator)) for number, line in text_lines(source) if line)
+    if not layout.quoting:  # a row is a line, whatever characters it holds
+        yield from ((number, line.split(layout.separator)) for number, line in read_lines(source) if line)
         return
     csv.field_size_limit(_FIELD_LIMIT)
-    place = [0]
+    last = 0
 
     def feed() -> Iterator[str]:
-        for number, line in text_lines(source):
-            place[0] = number
+        nonlocal last
+        for last, line in read_lines(source):  # noqa: B007 - read below, after the row that it ends
             yield line + "\n"
 
-    rows = csv.reader(feed(), delimiter=separator, strict=True)
+    rows = csv.reader(feed(), delimiter=layout.separator, strict=True)
     try:
         for row in rows:
             if row:
-                yield place[0], row
+                yield last, row
     except csv.Error as error:
-        raise InputError(f"{source.name} line {place[0]:,}: {error}") from None
+        raise InputError(f"{source.name} line {last:,}: {error}") from None
 
 
 def _records(source: Source, layout: Layout) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import WhereConfig
 from hnmine.errors import InputError, Problems
-from hnmine.readers.fields import order_of, read_fields, wanted_fields
+from hnmine.readers.metadata import order_of, read_fields, wanted_fields
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.imported_run import rows_by_id
 from hnmine.storage.keys import item_key

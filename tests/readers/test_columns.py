@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.readers.columns import USUAL
+from hnmine.readers.columns import COLUMNS
 from tests.readers.helpers import CORPUS, ONLY_PAIRS, QRELS, QUERIES, ingest, refused, small
 from tests.support import write_jsonl
 
 
-@pytest.mark.parametrize("name", USUAL["doc_id"])
+@pytest.mark.parametrize("name", COLUMNS["doc_id"].names)
 def test_usual_names_of_document_ids(tmp_path: Path, name: str) -> None:
     small(tmp_path)
     write_jsonl(tmp_path / "corpus.jsonl", [{name: d, "text": t} for d, t in CORPUS.items()])
@@ -19,7 +19,7 @@ def test_usual_names_of_document_ids(tmp_path: Path, name: str) -> None:
     assert ingest(tmp_path, input={"qrels": "qrels.jsonl"}).positives == {"q0": ["d0"], "q1": ["d1", "d2"]}
 
 
-@pytest.mark.parametrize("name", USUAL["text"])
+@pytest.mark.parametrize("name", COLUMNS["text"].names)
 def test_usual_names_of_texts(tmp_path: Path, name: str) -> None:
     small(tmp_path)
     write_jsonl(tmp_path / "corpus.jsonl", [{"id": d, name: t} for d, t in CORPUS.items()])
@@ -27,7 +27,8 @@ def test_usual_names_of_texts(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("id_name", "name"), [*((n, "text") for n in USUAL["query_id"]), *(("qid", n) for n in USUAL["query"])]
+    ("id_name", "name"),
+    [*((n, "text") for n in COLUMNS["query_id"].names), *(("qid", n) for n in COLUMNS["query"].names)],
 )
 def test_usual_names_of_queries(tmp_path: Path, id_name: str, name: str) -> None:
     small(tmp_path)
@@ -36,7 +37,8 @@ def test_usual_names_of_queries(tmp_path: Path, id_name: str, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("anchor", "positive"), [*((n, "pos") for n in USUAL["anchor"]), *(("query", n) for n in USUAL["positive"])]
+    ("anchor", "positive"),
+    [*((n, "pos") for n in COLUMNS["anchor"].names), *(("query", n) for n in COLUMNS["positive"].names)],
 )
 def test_usual_names_of_pairs(tmp_path: Path, anchor: str, positive: str) -> None:
     write_jsonl(tmp_path / "p.jsonl", [{anchor: "which reef", positive: "amber reef"}])

@@ -138,7 +138,7 @@ def test_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
         file.write("q0\td0\tx\n")
     lines = refused(tmp_path)
     assert lines == [
-        "corpus.jsonl line 4: a doc_id expected, found nothing (NoneType)",
+        "corpus.jsonl line 4: a document id expected, found nothing (NoneType)",
         "corpus.jsonl line 5: document id 'd0' a second time, with another text",
         "queries.jsonl line 4: not valid JSON: Expecting value: line 1 column 1 (char 0)",
         "qrels.tsv line 5: a whole relevance expected, found 'x' (str)",
@@ -150,7 +150,7 @@ def test_many_problems_are_cut_short_and_counted(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"doc_id": true, "text": "x"}\n' * 20_000)
     lines = refused(tmp_path)
     assert len(lines) == SHOWN + 1
-    assert lines[0] == "corpus.jsonl line 1: a doc_id expected, found 'True' (bool)"
+    assert lines[0] == "corpus.jsonl line 1: a document id expected, found 'True' (bool)"
     assert lines[-1] == "... and 19,989 more problems", "19,988 lines, and that no document is left"
 
 

@@ -186,7 +186,7 @@ def test_a_split_cannot_be_asked_of_judgements_without_columns(tmp_path: Path, t
     small(tmp_path)
     (tmp_path / "q.tsv").write_text(text)
     assert refused(tmp_path, input={"qrels": "q.tsv", "split": "train"}) == [
-        "q.tsv: has no header, so no column to look up input.split = 'train' in; leave input.split out"
+        "q.tsv: has no header, so no column to compare with input.split = 'train'; leave input.split out"
     ]
 
 

@@ -59,16 +59,16 @@ def test_what_is_no_id(tmp_path: Path, value: Any, found: str) -> None:
     small(tmp_path)
     with (tmp_path / "corpus.jsonl").open("a") as file:
         file.write(json.dumps({"doc_id": value, "text": "x"}) + "\n")
-    assert refused(tmp_path) == [f"corpus.jsonl line 4: a doc_id expected, found {found}"]
+    assert refused(tmp_path) == [f"corpus.jsonl line 4: a document id expected, found {found}"]
 
 
 def test_a_missing_id_is_named_by_line_or_row(tmp_path: Path) -> None:
     small(tmp_path)
     corpus_lines(tmp_path, '{"doc_id": "d0", "text": "a"}', "", '{"text": "b"}')
-    assert refused(tmp_path) == ["corpus.jsonl line 3: a doc_id expected, found nothing (missing)"]
+    assert refused(tmp_path) == ["corpus.jsonl line 3: a document id expected, found nothing (missing)"]
     pq.write_table(pa.table({"doc_id": ["d0", None], "text": ["a", "b"]}), tmp_path / "c.parquet")
     assert refused(tmp_path, input={"corpus": "c.parquet"}) == [
-        "c.parquet row 2: a doc_id expected, found nothing (NoneType)"
+        "c.parquet row 2: a document id expected, found nothing (NoneType)"
     ]
 
 
@@ -267,7 +267,7 @@ def test_quoted_csv_fields(tmp_path: Path) -> None:
 def test_the_line_after_a_field_of_several_lines(tmp_path: Path) -> None:
     small(tmp_path)
     (tmp_path / "c.csv").write_text('doc_id,text\nd0,"a\nb\nc"\n,x\n')
-    assert refused(tmp_path, input={"corpus": "c.csv"}) == ["c.csv line 5: a doc_id expected, found '' (str)"]
+    assert refused(tmp_path, input={"corpus": "c.csv"}) == ["c.csv line 5: a document id expected, found '' (str)"]
 
 
 def test_tsv_has_no_quoting_unless_asked(tmp_path: Path) -> None:
@@ -317,9 +317,9 @@ def test_more_rows_than_a_chunk_keep_their_line_numbers(tmp_path: Path) -> None:
     small(tmp_path)
     lines = [json.dumps({"doc_id": f"x{n}", "text": f"t {n}"}) for n in range(9000)]
     corpus_lines(tmp_path, *lines[:8500], '{"doc_id": [], "text": "x"}', *lines[8500:])
-    assert refused(tmp_path)[0] == "corpus.jsonl line 8,501: a doc_id expected, found '[]' (list)"
+    assert refused(tmp_path)[0] == "corpus.jsonl line 8,501: a document id expected, found '[]' (list)"
     table = pa.table({"doc_id": [f"d{n}" for n in range(8500)] + [None], "text": np.arange(8501).astype(str)})
     pq.write_table(table, tmp_path / "c.parquet", row_group_size=3000)
     assert refused(tmp_path, input={"corpus": "c.parquet"})[0] == (
-        "c.parquet row 8,501: a doc_id expected, found nothing (NoneType)"
+        "c.parquet row 8,501: a document id expected, found nothing (NoneType)"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.dots import dots
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.config import WhereConfig
-from hnmine.readers.fields import as_ordered, as_values, order_of
+from hnmine.readers.metadata import as_ordered, as_values, order_of
 from hnmine.search.exact import search
 from hnmine.search.filtered_search import FilteredProposer, add_positives
 from hnmine.search.metadata_filter import FieldCondition, MetadataFilter, lists_with_any, number_lists, row_classes

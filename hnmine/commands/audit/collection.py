@@ -143,7 +143,7 @@ def _look_up(rows: Mined, collection: Collection, ids: bool, problems: Problems)
 def _judged(collection: Collection) -> tuple[list[str], list[str]]:
     asked, judged = [], []
     if "qrels" in collection.sources:
-        for entry in collection.judgements():
+        for entry in collection.qrels():
             if entry.relevance >= collection.config.relevant_from:
                 asked.append(entry.query_id)
                 judged.append(entry.doc_id)

@@ -15,7 +15,7 @@ from hnmine.commands.audit.mined import Mined, Scored
 from hnmine.commands.audit.shapes import Shape, layout_of
 from hnmine.errors import HnmineError, InputError, Problems
 from hnmine.readers.columns import as_id, as_text
-from hnmine.readers.tables import ABSENT, Chunk, Layout, chunks
+from hnmine.readers.tables import ABSENT, Chunk, Layout, read_chunks
 from hnmine.storage.input_files import TABLE_ENDINGS, Source, find_sources
 from hnmine.storage.paths import path_of
 
@@ -151,7 +151,7 @@ class Reader:
             for block in blocks(source, self.shape, self.queries, self.documents):
                 self._add_block(block, number)
             return
-        for chunk in chunks(source, layout, self.shape.columns):
+        for chunk in read_chunks(source, layout, self.shape.columns):
             if source.ending in (".csv", ".tsv"):
                 unfold(chunk, self.shape)
             for index, row in self._rows(chunk):
@@ -192,7 +192,7 @@ class Reader:
             try:
                 yield index, self._row(chunk, index)
             except ValueError as error:
-                self.problems.add(f"{chunk.place(index)}: {error}")
+                self.problems.add(f"{chunk.location(index)}: {error}")
 
     def _row(self, chunk: Chunk, index: int) -> _Row:
         values = {name: column[index] for name, column in chunk.columns.items()}

@@ -7,8 +7,8 @@ from typing import get_args
 
 from hnmine.config import ExtraColumn
 from hnmine.errors import InputError
-from hnmine.readers.columns import USUAL
-from hnmine.readers.tables import Layout, look
+from hnmine.readers.columns import COLUMNS
+from hnmine.readers.tables import Layout, read_layout
 from hnmine.storage.input_files import Source
 
 ACCEPTED = (
@@ -24,7 +24,7 @@ _EXTRA = {
     "pid", "idx", "index", "type", "prompt", "instruction", "split", "task", "subset", "__index_level_0__",
 }  # fmt: skip
 _EXTRA_ENDINGS = ("_id", "_ids", "_score", "_scores", "_rank")
-_DOCUMENTS = (*USUAL["positive"], "documents", "docs", "passages", "positives")
+_DOCUMENTS = (*COLUMNS["positive"].names, "documents", "docs", "passages", "positives")
 _LABELS = {"labels": "labeled-list", "label": "labeled-pair", "scores": "labeled-list", "score": "labeled-pair"}
 
 
@@ -82,7 +82,7 @@ def layout_of(source: Source) -> tuple[Layout, Shape]:
     Raises:
         InputError: unreadable, or columns of no known shape, or of several.
     """
-    layout = look(source, None)
+    layout = read_layout(source, None)
     headerless = source.ending == ".tsv" and len(layout.names) == 3 and not _is_header(layout.names)
     if headerless:
         names = ["query", "positive", "negative"]
@@ -153,7 +153,7 @@ def _ids(names: Sequence[str]) -> Shape | None:
 def _texts(names: Sequence[str], negatives: Sequence[str]) -> tuple[str, str] | None:
     """Return the anchor's and the positive's column: by their usual names, else the only ones that are left."""
     left = [name for name in names if name not in negatives and not _extra(name)]
-    anchor = next((name for name in USUAL["anchor"] if name in left), None)
+    anchor = next((name for name in COLUMNS["anchor"].names if name in left), None)
     positive = next((name for name in _DOCUMENTS if name in left and name != anchor), None)
     left = [name for name in left if name not in (anchor, positive)]
     missing = (anchor is None) + (positive is None)

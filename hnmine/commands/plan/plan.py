@@ -12,7 +12,7 @@ from hnmine.config import Config
 from hnmine.errors import InputError, Problems
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
-from hnmine.readers.fields import check_fields
+from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index

@@ -13,7 +13,7 @@ from hnmine.models.model_files import find_model
 from hnmine.models.precomputed import vector_sources
 from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
-from hnmine.readers.tables import text_lines
+from hnmine.readers.tables import read_lines
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.input_files import Source
 from hnmine.storage.keys import recorded
@@ -140,7 +140,7 @@ def _rows(source: Source) -> int:
     if source.ending in (".parquet", ".pq"):
         with source.open() as file:
             return int(pq.read_metadata(file).num_rows)
-    return sum(1 for _, line in text_lines(source) if line.strip())
+    return sum(1 for _, line in read_lines(source) if line.strip())
 
 
 def _bytes(source: Source) -> int:

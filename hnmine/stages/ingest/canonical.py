@@ -10,10 +10,9 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.text_hashes import BUCKETS, hash_texts, same_text_key
 from hnmine.config import Config
 from hnmine.errors import InputError, Problems, few
-from hnmine.readers.answers import RELEVANT, UNSURE, Answer
 from hnmine.readers.collection import Collection, Entry
-from hnmine.readers.fields import check_fields
-from hnmine.readers.qrels import Judgement
+from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
+from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
 from hnmine.stages.ingest.judgements import FileJudgements, InputIds, collect_judgements, contradictions
 from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
@@ -71,8 +70,8 @@ class CanonicalInput:
         readers: tuple[Callable[[], None], ...] = (
             lambda: self._write_documents(collection.documents(), corpus, aliases),
             lambda: self._read_queries(collection.queries()),
-            lambda: self._read_qrels(collection.judgements()),
-            lambda: self._read_answers(collection.answers()),
+            lambda: self._read_qrels(collection.qrels()),
+            lambda: self._read_answers(collection.file_judgements()),
         )
         for read in readers:
             try:
@@ -99,7 +98,7 @@ class CanonicalInput:
             key = same_text_key(entry.text)
             if entry.id in texts:
                 if texts[entry.id] != key:
-                    self.problems.add(f"{entry.place}: document id {entry.id!r} a second time, with another text")
+                    self.problems.add(f"{entry.location}: document id {entry.id!r} a second time, with another text")
                 continue
             texts[entry.id] = key
             if not entry.text:
@@ -127,7 +126,7 @@ class CanonicalInput:
         for total, entry in enumerate(entries, 1):
             if entry.id in queries.row:
                 if queries.texts[queries.row[entry.id]] != entry.text:
-                    self.problems.add(f"{entry.place}: query id {entry.id!r} a second time, with another text")
+                    self.problems.add(f"{entry.location}: query id {entry.id!r} a second time, with another text")
                 continue
             if not entry.text:
                 empty += 1
@@ -142,11 +141,11 @@ class CanonicalInput:
     def _ids(self) -> InputIds:
         return InputIds(self._queries.row, self._doc_row, self._empty_docs)
 
-    def _read_qrels(self, judgements: Iterable[Judgement]) -> None:
+    def _read_qrels(self, judgements: Iterable[Qrel]) -> None:
         """Attach qrels to queries; of two judgements of a pair the higher relevance counts."""
         unreadable = bool(self.problems.messages)  # then an unknown id may be a consequence
         ids, unknown = self._ids, {"query": list[str](), "document": list[str]()}
-        first: dict[str, Judgement] = {}
+        first: dict[str, Qrel] = {}
         total = skipped = 0
         for judged in judgements:
             total += 1
@@ -169,11 +168,11 @@ class CanonicalInput:
                     continue
                 distinct = list(dict.fromkeys(missing_ids))
                 self.problems.add(
-                    f"{first[kind].place}: qrels name {len(distinct):,} {kind} ids that are not in the input "
+                    f"{first[kind].location}: qrels name {len(distinct):,} {kind} ids that are not in the input "
                     f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
                 )
 
-    def _read_answers(self, answers: Iterable[Answer]) -> None:
+    def _read_answers(self, answers: Iterable[FileJudgement]) -> None:
         """Apply the judgement files to the qrels."""
         given, qrels = self.config.input, self._queries.qrels
         found = self._judged = collect_judgements(answers, self._ids, given.unknown_ids, self.problems)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from hnmine.errors import Problems
-from hnmine.readers.answers import EMPTY, IRRELEVANT, RELEVANT, UNSURE, Answer
+from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE, FileJudgement
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FileJudgements:
         counts: number of lines by judgement, and of those skipped.
     """
 
-    answers: dict[int, dict[int, Answer]] = field(default_factory=dict)
+    answers: dict[int, dict[int, FileJudgement]] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class FileJudgements:
 
 
 def collect_judgements(
-    answers: Iterable[Answer], ids: InputIds, unknown_ids: str, problems: Problems
+    answers: Iterable[FileJudgement], ids: InputIds, unknown_ids: str, problems: Problems
 ) -> FileJudgements:
     """Return the judgements of all files; unknown ids and pairs judged both ways become problems.
 
@@ -87,7 +87,7 @@ def collect_judgements(
             found.skipped.append((f"{answer.query_id} {answer.doc_id}", f"unknown {next(iter(unknown))}"))
             if unknown_ids == "error" and not unreadable:
                 problems.add(
-                    f"{answer.place}: {' and '.join(f'{kind} {id_!r}' for kind, id_ in unknown.items())} not in the "
+                    f"{answer.location}: {' and '.join(f'{kind} {id_!r}' for kind, id_ in unknown.items())} not in the "
                     'input; set input.unknown_ids = "skip" to leave such judgements out'
                 )
         elif answer.judgement != EMPTY and answer.doc_id in ids.documents:
@@ -97,7 +97,7 @@ def collect_judgements(
     return found
 
 
-def _add(found: FileJudgements, answer: Answer, ids: InputIds, problems: Problems) -> None:
+def _add(found: FileJudgements, answer: FileJudgement, ids: InputIds, problems: Problems) -> None:
     own = found.answers.setdefault(ids.queries[answer.query_id], {})
     document = ids.documents[answer.doc_id]
     before = own.get(document)
@@ -106,16 +106,16 @@ def _add(found: FileJudgements, answer: Answer, ids: InputIds, problems: Problem
     elif answer.judgement not in (before.judgement, UNSURE):
         copy = "" if before.doc_id == answer.doc_id else f", whose text is that of document {before.doc_id!r}"
         problems.add(
-            f"{answer.place}: query {answer.query_id!r} and document {answer.doc_id!r}{copy}: judged "
-            f"{answer.judgement} here and {before.judgement} in {before.place}; keep one of the two"
+            f"{answer.location}: query {answer.query_id!r} and document {answer.doc_id!r}{copy}: judged "
+            f"{answer.judgement} here and {before.judgement} in {before.location}; keep one of the two"
         )
 
 
 def contradictions(found: FileJudgements, qrels: Mapping[int, dict[int, int]], relevant_from: int) -> list[str]:
     """Return a message for each document that the qrels call relevant and a judgement irrelevant."""
     return [
-        f"{answer.place}: query {answer.query_id!r} and document {answer.doc_id!r}: judged irrelevant, but the qrels "
-        f"call it relevant ({qrels[query][document]}); correct either"
+        f"{answer.location}: query {answer.query_id!r} and document {answer.doc_id!r}: judged irrelevant, but "
+        f"the qrels call it relevant ({qrels[query][document]}); correct either"
         for query, own in found.answers.items()
         for document, answer in own.items()
         if answer.judgement == IRRELEVANT and qrels[query].get(document, relevant_from - 1) >= relevant_from

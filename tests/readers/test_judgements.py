@@ -161,7 +161,7 @@ def test_bad_files_are_all_named(tmp_path: Path) -> None:
         "judge.jsonl line 5: a query id expected, found nothing (NoneType)",
         "judge.jsonl line 2: a document id expected, found '' (str)",
         *(f"judge.jsonl line {n}: {wanted} {what}" for n, what in ((1, "'maybe'"), (3, "'nan'"), (4, "'[1]'"))),
-        'judge.jsonl line 6: the field judgement is missing; leave it "" where nothing was judged',
+        'judge.jsonl line 6: the field judgement is missing; leave it "" if the pair was not judged',
         "empty.jsonl: the file is empty",
     ]
 

@@ -1,0 +1,172 @@
+"""Metadata for `[[retrieve.where]]`: for each document or query the values it has in the columns of conditions."""
+
+import datetime
+import decimal
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from hnmine.config import Config
+from hnmine.errors import InputError, Problems
+from hnmine.readers.collection import PAIR, input_sources
+from hnmine.readers.columns import TableReader, as_text, convert
+from hnmine.readers.tables import ABSENT, Chunk, Layout, read_layout
+from hnmine.storage.input_files import Source
+
+NESTED = "metadata"
+"""The column of objects that is searched for fields that are no columns of their own."""
+
+Held = tuple[str, str, list[str]]
+"""The id of a document or query, a field, and the values it has there."""
+
+
+def wanted_fields(config: Config) -> dict[str, dict[str, bool]]:
+    """Return the fields to read of `corpus` and `queries`; True for those that must be numbers or dates."""
+    found: dict[str, dict[str, bool]] = {"corpus": {}, "queries": {}}
+    for one in config.retrieve.where:
+        ordered = one.must in ("before", "after")
+        for side, name in (("corpus", one.field), ("queries", one.query_column)):
+            if name is not None:
+                found[side][name] = found[side].get(name, False) or ordered
+    return found
+
+
+def check_fields(config: Config, problems: Problems) -> None:
+    """Add a problem for every field that a file has no column for, judged by the first lines of the files."""
+    sources = input_sources(config)
+    for side, fields in wanted_fields(config).items():
+        for source in [*sources.get(side, ()), *sources.get("pairs", ())] if fields else ():
+            try:
+                _field_columns(fields, read_layout(source, config.input.quoting), source, problems)
+            except InputError:
+                continue  # unreadable files are reported by their reader
+
+
+def read_fields(config: Config, side: str, problems: Problems) -> Iterator[Held]:
+    """Yield the values of each document (`side` is corpus) or query; one that is in several rows comes several times.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    fields, sources = wanted_fields(config)[side], input_sources(config)
+    id_name = "doc_id" if side == "corpus" else "query_id"
+    for source in sources.get(side, ()):
+        reader = _FieldReader(source, (id_name,), fields, config, problems)
+        for columns, values in reader.chunks():
+            for name, own in values.items():
+                pairs = zip(columns[id_name], own, strict=True)
+                yield from ((entry, name, found) for entry, found in pairs if entry and found)
+    kind = "positive" if side == "corpus" else "anchor"
+    count, first = itertools.count(), dict[str, str]()
+    for source in sources.get("pairs", ()):
+        for columns, values in _FieldReader(source, PAIR, fields, config, problems).chunks():
+            for row, (anchor, texts) in enumerate(zip(columns["anchor"], columns["positive"], strict=True)):
+                for text in texts or [""]:
+                    key = text if side == "corpus" else anchor or ""
+                    entry = first.setdefault(key, f"{kind}-{next(count)}")  # as `Collection` names it
+                    yield from ((entry, name, own[row] or []) for name, own in values.items())
+
+
+class _FieldReader:
+    """Columns of a file, and beside them the values of fields row by row.
+
+    Args:
+        source: the file.
+        wanted: names of columns in `COLUMNS`.
+        fields: names of fields; True for those that must be numbers or dates.
+        config: the whole config.
+        problems: collects missing columns, fields that no row has, and values of a wrong kind.
+    """
+
+    def __init__(
+        self, source: Source, wanted: tuple[str, ...], fields: dict[str, bool], config: Config, problems: Problems
+    ) -> None:
+        self.reader = TableReader(source, wanted, config.input, problems)
+        self.fields, self.problems = fields, problems
+        self.field_columns = _field_columns(fields, self.reader.layout, source, problems)
+
+    def chunks(self) -> Iterator[tuple[dict[str, list[Any]], dict[str, list[list[str] | None]]]]:
+        """Yield the converted columns of a chunk, and the values of each field; None for values of a wrong kind."""
+        seen: set[str] = set()
+        for chunk, columns in self.reader.chunks(self.field_columns.values()):
+            yield columns, {field: self._values(chunk, field, seen) for field in self.field_columns}
+        for field, column in self.field_columns.items():
+            if column != field and field not in seen:
+                self.problems.add(
+                    f"{self.reader.source.name}: no column {field!r} (retrieve.where), and no {field!r} in the objects "
+                    f"of {column!r}"
+                )
+
+    def _values(self, chunk: Chunk, field: str, seen: set[str]) -> list[list[str] | None]:
+        """Return the values of a field; `seen` collects the fields that some row has."""
+        column = self.field_columns[field]
+        given = chunk.columns[column]
+        if column != field:
+            given = [value.get(field, ABSENT) if isinstance(value, dict) else ABSENT for value in given]
+        if any(value is not ABSENT for value in given):
+            seen.add(field)
+        ordered = self.fields[field]
+        kind, expected = (as_ordered, "numbers or ISO dates") if ordered else (as_values, "strings, numbers or dates")
+        return convert(given, kind, f"{field}: {expected}, or a list of them,", chunk.location, self.problems)
+
+
+def _field_columns(fields: dict[str, bool], layout: Layout, source: Source, problems: Problems) -> dict[str, str]:
+    """Return the column that each field is read from: one of its own name, else the objects in `metadata`."""
+    found = {}
+    for field in fields:
+        if field in layout.names or NESTED in layout.names:
+            found[field] = field if field in layout.names else NESTED
+        else:
+            problems.add(f"{source.name}: no column {field!r} (retrieve.where); it has: {', '.join(layout.names)}")
+    return found
+
+
+def as_values(value: Any) -> list[str] | None:
+    """Return the values of a cell as texts, sorted, each once; None if a value is of an unknown kind.
+
+    Equal values have equal texts: 7, 7.0 and "7" are the same, as are True and "true"; "007" is another. null, "" and
+    NaN are no value.
+    """
+    texts = [_as_value(part) for part in (value if isinstance(value, list | tuple) else [value])]
+    return None if any(text is None for text in texts) else sorted({text for text in texts if text})
+
+
+def as_ordered(value: Any) -> list[str] | None:
+    """Return the same as `as_values`, but None also if a value is neither a number nor a date."""
+    texts = as_values(value)
+    return None if texts is None or any(order_of(text) is None for text in texts) else texts
+
+
+def _as_value(value: Any) -> str | None:
+    """Return a value as text, empty for null and NaN; None if it is of an unknown kind."""
+    if value is None or value is ABSENT:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        text = as_text(value)
+        return text.lower() if text and text.lower() in ("true", "false") else text
+    if isinstance(value, int | float | decimal.Decimal):
+        if not math.isfinite(value):
+            return "" if math.isnan(value) else None
+        return str(int(value)) if value == int(value) else str(float(value))
+    if isinstance(value, datetime.datetime) and value.tzinfo is None and value.time() == datetime.time():
+        return value.date().isoformat()
+    return value.isoformat() if isinstance(value, datetime.date) else None
+
+
+def order_of(text: str) -> tuple[str, float] | None:
+    """Return ("number", its value) or ("date", microseconds from 1970 to its start, UTC); None if it is neither."""
+    try:
+        number = float(text)
+        return ("number", number) if math.isfinite(number) else None
+    except ValueError:
+        pass
+    try:
+        when = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return "date", float((when - epoch) // datetime.timedelta(microseconds=1))
