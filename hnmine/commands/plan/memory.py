@@ -100,10 +100,9 @@ def _embed(work: Workload) -> float:
     for table, teacher in work.config.teachers.items():
         if teacher.model == "precomputed":
             row, documents = 4.0 * work.dims[table], work.documents
-            group, shard = min(documents, ROW_GROUP_ROWS), min(documents, work.config.shard_rows)
-            peaks.append(
-                group * row * VECTOR_COPIES + shard * row * SHARD_COPIES + documents * (3 * work.id_bytes + 40)
-            )
+            group = min(documents, ROW_GROUP_ROWS) * row * VECTOR_COPIES
+            shard = min(documents, work.config.shard_rows) * row * SHARD_COPIES
+            peaks.append(group + shard + documents * (3 * work.id_bytes + 40))
         elif teacher.model != "hash":
             peaks.append(MODEL_BYTES)
     return max(peaks)
@@ -130,9 +129,8 @@ def _retrieve(work: Workload, kind: str, threads: int) -> float:
     for table in config.teachers:
         found += streamed(work.held_vectors(table), cache)
         cache = max(0.0, cache - work.held_vectors(table))
-    found += min(work.held_terms, cache) + threads * (
-        THREAD_BYTES + THREAD_CANDIDATE_BYTES * config.retrieve.max_candidates
-    )
+    thread = THREAD_BYTES + THREAD_CANDIDATE_BYTES * config.retrieve.max_candidates
+    found += min(work.held_terms, cache) + threads * thread
     if kind == "hnsw":
         found += work.held_vectors() + work.hnsw_links
     elif kind == "ivf":

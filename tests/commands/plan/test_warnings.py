@@ -20,7 +20,7 @@ def warned(tmp_path: Path, **tables: object) -> str:
 def test_auto_takes_its_own_percent_and_easiest_and_says_so(tmp_path: Path, name: str) -> None:
     assert resolve_auto(FilterConfig(rule="auto", **{name: OTHER[name]})) == resolve_auto(FilterConfig(rule="auto"))
     found = warned(tmp_path, filter={"rule": "auto", name: OTHER[name]})
-    assert f"filter.{name} is set, but filter.rule is 'auto', which takes" in found
+    assert f"filter.{name} is set, but filter.rule is 'auto', which always takes" in found
 
 
 def test_auto_looks_at_the_rate_to_tolerate_and_is_not_warned_of_it(tmp_path: Path) -> None:
