@@ -16,7 +16,7 @@ from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
-from hnmine.search.split_search import split_bytes, split_problem
+from hnmine.search.split_search import split_bytes
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
@@ -53,9 +53,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     states = {} if collection is not None else _states(context)
     tasks = _work(work, f"{kind} ({why})")
     disk, free, memory = _disk(work), disk_free(config.out_folder), peaks(work, kind, _threads(work))
-    warnings = warnings_of(config, work.documents, kind)
-    if problem := split_problem(config, kind):
-        warnings.append(problem)
+    warnings = list(warnings_of(config, work.documents, kind))
     if free is not None and disk > free and collection is None:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     names = [stage.name for stage in STAGES.values() if stage.applies(config)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hnmine.config import Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
+from hnmine.search.split_search import split_problem
 from hnmine.stages.filter.verdicts import AUTO, rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 
@@ -75,6 +76,8 @@ def _of_retrieval(config: Config, documents: int, kind: str) -> Iterator[str]:
         )
     if retrieve.where and any(source.kind == "run" for source in retrieve.source):
         yield "retrieve.where removes documents from imported runs, so their lists may be shorter than top_k"
+    if problem := split_problem(config, kind):
+        yield problem
 
 
 def _of_models(config: Config) -> Iterator[str]:
