@@ -192,10 +192,10 @@ def export_judgements(
     """Write the candidates most worth judging to a file; once filled in, input.judgements reads it."""
     from hnmine.cli.command_tables import draw_judgements
     from hnmine.cli.terminal import print_result, show
-    from hnmine.commands.export_judgements import Wanted
+    from hnmine.commands.export_judgements import ExportOptions
     from hnmine.commands.export_judgements import export_judgements as export
 
-    found = export(_load(config, override, out), path, Wanted(number, per_query, force), source)
+    found = export(_load(config, override, out), path, ExportOptions(number, per_query, force), source)
     show(found, as_json, draw_judgements)
     if not as_json:
         print_result(found["path"])

@@ -1,4 +1,4 @@
-"""Everything that is known of one query: its positives, and each candidate with score, rank, verdict and text."""
+"""Everything that a run knows of one query: its positives, and each candidate with score, rank, verdict and text."""
 
 import difflib
 from pathlib import Path
@@ -12,7 +12,7 @@ from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config
 from hnmine.errors import InputError
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen
+from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen, rows_of
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
@@ -20,92 +20,88 @@ from hnmine.storage.store import MANIFEST, Shards, read_json, read_table
 
 
 def explain_query(config: Config, query_id: str, source: Path | None = None) -> dict[str, Any]:
-    """Return what a run knows of one query; it reads what the stages left behind and loads no model.
+    """Return what the stages of a run stored of one query; no model is loaded.
+
+    Before emit is complete, no candidate is marked as chosen.
 
     Raises:
-        IncompleteStage: the run has not come as far as filter.
-        InputError: there is no such query, or it was left out; the message says why.
+        IncompleteStage: the run is not complete as far as filter.
+        InputError: the query does not exist, or was left out; the message says why.
     """
     context = finished_run(config, source, ("ingest", "retrieve", "filter"))
     table, row = _find(context, query_id)
     batch = Batch.from_table(table)
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
     documents = corpus.take(batch.candidates.values, ["doc_id", "text"]).to_pylist()
-    chosen = _chosen(context, row)
-    guide = batch.guide_scores.tolist() or [None] * len(documents)
+    guide_scores = batch.guide_scores.tolist() or [None] * len(documents)
     names = [one.label for one in config.retrieve.source]
-    anchors = []
-    for number, (score, verdicts) in enumerate(
-        zip(table.column("anchor_scores")[0].as_py(), table.column("verdicts")[0].as_py(), strict=True)
-    ):
+    anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
+    chosen, anchors = _chosen(context, row), []
+    for number, (anchor_score, own_verdicts) in enumerate(zip(anchor_scores, verdicts, strict=True)):
         own = chosen.get(number, {"positions": [], "doc_rows": [], "scores": []})
-        picked = set(own["positions"])
         candidates = [
             {
-                "rank": int(batch.ranks[i]), "score": _number(batch.scores[i]),
+                "rank": int(batch.ranks[i]),
+                "score": None if np.isnan(batch.scores[i]) else float(batch.scores[i]),
                 "similarity": float(batch.similarity[i]),
-                "guide_score": guide[i], "source_ranks": _ranks(batch, i, names),
-                "verdict": verdict, "chosen": i in picked, **documents[i],
+                "guide_score": guide_scores[i],
+                "source_ranks": {name: int(batch.source_ranks[i, at]) or None for at, name in enumerate(names)},
+                "verdict": verdict,
+                "chosen": i in own["positions"],
+                **documents[i],
             }
-            for i, verdict in enumerate(verdicts)
-        ]  # fmt: skip
-        anchors.append({"anchor_score": score, "candidates": candidates, "random": _of(corpus, own, RANDOM_DOCUMENT)})
+            for i, verdict in enumerate(own_verdicts)
+        ]
+        random = _negatives_at(corpus, own, RANDOM_DOCUMENT)
+        anchors.append({"anchor_score": anchor_score, "candidates": candidates, "random": random})
         if config.previous is not None:
-            anchors[-1]["previous"] = _of(corpus, own, PREVIOUS_NEGATIVE)
+            anchors[-1]["previous"] = _negatives_at(corpus, own, PREVIOUS_NEGATIVE)
     query = Shards(context.reading("ingest") / "queries", QUERIES).take(np.array([row]), ["text"])
     return {
         "query_id": query_id,
         "query": query.column(0)[0].as_py(),
         "background_score": float(batch.background_mean[0]),
-        "positives": _positives(batch, positives, table.column("positive_standing")[0].as_py()),
+        "positives": _positives(batch, corpus, table.column("positive_standing")[0].as_py()),
         "anchors": anchors,
     }
 
 
-def _number(value: float) -> float | None:
-    """Return a number, None for NaN."""
-    return None if np.isnan(value) else float(value)
-
-
-def _positives(batch: Batch, texts: list[dict[str, Any]], standings: list[float]) -> list[dict[str, Any]]:
-    guide = batch.guide_positive_scores.values.tolist() or [None] * len(texts)
-    rows = zip(texts, batch.positive_scores.values.tolist(), guide, standings, strict=True)
-    return [{**p, "score": s, "guide_score": g, "standing": standing} for p, s, g, standing in rows]
-
-
-def _ranks(batch: Batch, candidate: int, names: list[str]) -> dict[str, int | None]:
-    """Return a candidate's rank in each source, None where that did not find it; empty without sources."""
-    return {name: int(batch.source_ranks[candidate, place]) or None for place, name in enumerate(names)}
-
-
 def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:
+    """Return the judged table's row of a query, and the query's row number."""
     shards = Shards(context.reading("filter"), JUDGED)
-    for number in range(len(shards)):
-        place = pc.index(shards.read(number, ["query_id"]).column(0), query_id).as_py()
-        if place >= 0:
-            return shards.read(number).slice(place, 1), int(shards.offsets[number]) + place
+    ids = shards.column("query_id")
+    row = pc.index(ids, query_id).as_py()
+    if row >= 0:
+        number = int(np.searchsorted(shards.offsets, row, side="right")) - 1
+        return shards.read(number).slice(row - int(shards.offsets[number]), 1), row
     left_out = read_table(context.reading("ingest") / "left_out.parquet").cast(LEFT_OUT).to_pylist()
     for entry in left_out:
         if entry["kind"] == "query" and entry["id"] == query_id:
             raise InputError(f"query {query_id!r} was left out: {entry['reason']}")
-    names = [name for n in range(len(shards)) for name in shards.read(n, ["query_id"]).column(0).to_pylist()]
-    near = difflib.get_close_matches(query_id, names, n=3)
-    raise InputError(f"there is no query {query_id!r}" + (f"; near it: {', '.join(near)}" if near else ""))
+    similar = difflib.get_close_matches(query_id, ids.to_pylist(), n=3)
+    raise InputError(f"there is no query {query_id!r}" + (f"; near it: {', '.join(similar)}" if similar else ""))
 
 
 def _chosen(context: RunContext, row: int) -> dict[int, dict[str, Any]]:
+    """Return the chosen negatives of each anchor of a query; empty before emit is complete."""
     folder = context.reading("emit")
     if read_json(folder / MANIFEST) is None:
         return {}
-    chosen = read_chosen(folder)
-    own = chosen.filter(pc.equal(chosen.column("query_row"), row)).to_pylist()
-    return {entry["anchor"]: entry for entry in own}
+    return {entry["anchor"]: entry for entry in rows_of(read_chosen(folder), row, row + 1).to_pylist()}
 
 
-def _of(corpus: Shards, chosen: dict[str, Any], position: int) -> list[dict[str, Any]]:
-    """Return the negatives of an anchor with this position, which stands for such as are no candidates."""
-    positions = np.array(chosen["positions"], dtype=np.int64)
-    drawn = np.flatnonzero(positions == position)
-    texts = corpus.take(np.array(chosen["doc_rows"], dtype=np.int64)[drawn], ["doc_id", "text"]).to_pylist()
-    return [{"score": chosen["scores"][i], **text} for i, text in zip(drawn, texts, strict=True)]
+def _positives(batch: Batch, corpus: Shards, percentiles: list[float]) -> list[dict[str, Any]]:
+    texts = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
+    guide_scores = batch.guide_positive_scores.values.tolist() or [None] * len(texts)
+    rows = zip(texts, batch.positive_scores.values.tolist(), guide_scores, percentiles, strict=True)
+    return [
+        {**text, "score": score, "guide_score": guide_score, "standing": percentile}
+        for text, score, guide_score, percentile in rows
+    ]
+
+
+def _negatives_at(corpus: Shards, chosen: dict[str, Any], position: int) -> list[dict[str, Any]]:
+    """Return an anchor's chosen negatives with a position that marks them as no candidates."""
+    at = np.flatnonzero(np.array(chosen["positions"], dtype=np.int64) == position)
+    texts = corpus.take(np.array(chosen["doc_rows"], dtype=np.int64)[at], ["doc_id", "text"]).to_pylist()
+    return [{"score": chosen["scores"][i], **text} for i, text in zip(at, texts, strict=True)]

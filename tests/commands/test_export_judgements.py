@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import hnmine.stages.filter.calibration
 from hnmine import run
-from hnmine.commands.export_judgements import _LIMITS, Wanted, _limit, export_judgements
+from hnmine.commands.export_judgements import _LIMITS, ExportOptions, _limit, export_judgements
 from hnmine.config import Config, FilterConfig
 from hnmine.config.file import check_config
 from hnmine.errors import IncompleteStage, InputError, OutputError
@@ -35,12 +35,12 @@ FIELDS = [
     "query_id", "query", "doc_id", "document", "positives", "score", "rank", "p_false_negative", "verdict", "why",
     "judgement",
 ]  # fmt: skip
-ALL = Wanted(number=10**6, per_query=10**6)
+ALL = ExportOptions(number=10**6, per_query=10**6)
 
 
-def export(config: Config, path: Path, wanted: Wanted) -> list[dict[str, Any]]:
+def export(config: Config, path: Path, options: ExportOptions) -> list[dict[str, Any]]:
     """Return the lines of an export."""
-    found = export_judgements(config, path, wanted)
+    found = export_judgements(config, path, options)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert found["written"] == len(lines)
     return lines
@@ -81,7 +81,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def filled(first: Path, truth: dict[str, set[str]]) -> Path:
     """Return 200 candidates of that run, judged by truth."""
-    lines = export(sample(first / "first"), first / "judge.jsonl", Wanted())
+    lines = export(sample(first / "first"), first / "judge.jsonl", ExportOptions())
     for line in lines:
         line["judgement"] = "relevant" if line["doc_id"] in truth[line["query_id"]] else "irrelevant"
     return write_jsonl(first / "filled.jsonl", lines)
@@ -157,7 +157,7 @@ def test_the_export_is_what_a_double_loop_finds(tmp_path: Path, probabilities: b
     assert {f["why"].split(" ")[0] for f in found} == {"chosen", "kept,", "rejected"}
     assert all(list(f) == FIELDS and f["judgement"] == "" for f in found)
     assert {f["p_false_negative"] is None for f in found} == {not probabilities}
-    few = export(config, tmp_path / "few.jsonl", Wanted(17, 2))
+    few = export(config, tmp_path / "few.jsonl", ExportOptions(17, 2))
     picked = oracles.most_worth([entry[:3] for entry in expected], 17, 2)
     assert [(f["query_id"], f["doc_id"]) for f in few] == [
         (asked[expected[p][1]], names[expected[p][2]]) for p in picked
@@ -205,7 +205,7 @@ def test_the_file_is_the_same_whatever_the_shards_and_again(tmp_path: Path) -> N
         config = config_for(folder, name, shard_rows=size)
         run(config)
         for turn in range(2):
-            export(config, tmp_path / f"{name}-{turn}.jsonl", Wanted(50, 2))
+            export(config, tmp_path / f"{name}-{turn}.jsonl", ExportOptions(50, 2))
             files.append((tmp_path / f"{name}-{turn}.jsonl").read_bytes())
     assert len(list((folder / "many/filter").glob("part-*"))) > 1
     assert len(set(files)) == 1
@@ -284,7 +284,7 @@ def test_an_export_is_refused_where_it_would_destroy_or_find_nothing(tmp_path: P
     with pytest.raises(OutputError, match="may hold judgements"):
         export_judgements(config, path, ALL)
     assert path.read_bytes() == before
-    export_judgements(config, path, Wanted(1, 1, replace=True))
+    export_judgements(config, path, ExportOptions(1, 1, replace=True))
     assert path.read_bytes() == before[: before.index(b"\n") + 1]
     for line in lines:
         line["judgement"] = "irrelevant"

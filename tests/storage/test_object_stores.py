@@ -15,7 +15,7 @@ from hnmine import run
 from hnmine.commands.audit.audit import Request, audit
 from hnmine.commands.compare.compare import compare
 from hnmine.commands.explain import explain_query
-from hnmine.commands.export_judgements import Wanted, export_judgements
+from hnmine.commands.export_judgements import ExportOptions, export_judgements
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
 from hnmine.config.file import load_config
@@ -198,7 +198,7 @@ def test_commands_that_read_a_finished_run_take_its_url(mined: str, base: Path, 
     assert sets[0] == sets[1]
     assert sweep(there) == sweep(here)
     for config, name in ((there, "there.jsonl"), (here, "here.jsonl")):
-        export_judgements(config, base / name, Wanted(20, 3, False))
+        export_judgements(config, base / name, ExportOptions(20, 3, False))
     assert (base / "there.jsonl").read_bytes() == (base / "here.jsonl").read_bytes()
     assert audit(Request((mined,)))["counts"] == audit(Request((str(whole),)))["counts"]
     reused = run(config_for(base, "reused", **TABLES), options=RunOptions(source=path_of(mined)))
