@@ -1,4 +1,4 @@
-"""What an audit looks for: what each finding means, how much of it a good set may hold, and what to do about it."""
+"""The findings of an audit: their meanings, limits and advice, and how negatives and examples become one."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,29 +7,29 @@ import numpy as np
 
 from hnmine.commands.audit.mined import Mined
 from hnmine.config.tables import NEAR_COPY
+from hnmine.display import shorten
 
 EXAMPLES = 10
+"""Examples listed for a finding, at most."""
 TEXT = 300
+"""Characters listed of a text, at most."""
 
 HUB_QUERIES, HUB_SHARE = 20, 0.02
-TOLERANCE = 0.02
 LARGE_EFFECT, LARGEST_USUAL_EFFECT = 0.8, 2.5
-SAME_MODEL = 0.05
-
-Needs = Literal["", "scores", "qrels", "model", "model and scores"]
+"""Cohen's d: large by convention; and the largest of shared words, below 0, that is usual for good sets."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that is looked for.
+    """A kind of finding.
 
     Attributes:
         name: its name in audit.json.
-        of: what is counted.
+        of: the things that are counted.
         limit: share, or size of the effect, above which it is a fault; None where it is information only.
-        meaning: what it is.
-        advice: what to do.
-        needs: what it cannot be measured without.
+        meaning: its definition.
+        advice: what to do about it.
+        needs: the input without which it is not measured.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Kind:
     limit: float | None
     meaning: str
     advice: str
-    needs: Needs = ""
+    needs: Literal["", "scores", "qrels", "model", "model and scores"] = ""
 
 
 _FALSE = "remove them: the model would learn that a right answer is wrong"
@@ -70,29 +70,28 @@ KINDS = (
     Kind("repeated_negative", "negatives", 0, "the same negative again in one example", "remove them"),
     Kind("hub", "documents", 0, f"negative of over {HUB_SHARE:.0%} of the queries, and of at least {HUB_QUERIES}",
          "limit how often a document may serve (emit.max_per_document)"),
-    Kind("length_bias", "negatives", LARGE_EFFECT, "negatives are longer, or shorter, than positives",
+    Kind("length_bias", "negatives", LARGE_EFFECT, "negatives are longer or shorter than positives",
          "mine from documents of the positives' kind: length gives the answer away"),
     Kind("overlap_bias", "negatives", LARGEST_USUAL_EFFECT,
-         "negatives share more words with the query, or fewer, than positives",
+         "negatives share more or fewer words with the query than positives",
          "mix kinds of retrieval: shared words give the answer away"),
     Kind("negative_of_other_rows", "negatives", None, "also a negative of another row of the same query",
          "normal where a query has several positives"),
     Kind("positive_elsewhere", "negatives", None, "a positive of another query",
          "none to speak of means that negatives and positives are different kinds of text"),
 )  # fmt: skip
-BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What was found of one kind.
+    """The things found of one kind.
 
     Attributes:
-        count: how many.
-        total: of how many.
-        examples: some of them for people, the worst first, at most `EXAMPLES`.
-        effect: Cohen's d, whose size is compared with the limit in place of the share.
-        limit: in place of the kind's.
+        count: their number.
+        total: the number of things looked at.
+        examples: the worst of them, at most `EXAMPLES`.
+        effect: Cohen's d, whose size is compared with the limit instead of count / total.
+        limit: replaces the kind's limit.
     """
 
     count: int
@@ -103,7 +102,7 @@ class Hits:
 
 
 def finding(kind: Kind, hits: Hits | None) -> dict[str, Any]:
-    """Return a finding as it stands in audit.json; without hits it says what it needs."""
+    """Return a finding for audit.json; without hits, with the reason why it was not measured."""
     out: dict[str, Any] = {"of": kind.of, "limit": kind.limit, "meaning": kind.meaning, "advice": kind.advice}
     if hits is None:
         needs = {"scores": "the files have no scores", "qrels": "no qrels were given", "model": "no model was given"}
@@ -119,64 +118,58 @@ def finding(kind: Kind, hits: Hits | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def some(mask: np.ndarray, worst: np.ndarray | None = None) -> np.ndarray:
-    """Return places where the mask holds, at most `EXAMPLES`: those of the highest `worst` first, else the first."""
-    places = np.flatnonzero(mask)
-    if worst is not None:
-        places = places[np.argsort(-worst[places], kind="stable")]
-    return places[:EXAMPLES]
-
-
-def of_negatives(mined: Mined, mask: np.ndarray, worst: np.ndarray | None = None, **numbers: np.ndarray | None) -> Hits:
+def of_negatives(mined: Mined, mask: np.ndarray, worst: np.ndarray | None = None, **numbers: np.ndarray) -> Hits:
     """Return the negatives where the mask holds.
 
     Args:
         mined: examples.
-        mask: bool, one a negative.
-        worst: numbers to sort examples by, highest first; the order of the files by default.
-        numbers: shown with each example, one value a negative.
+        mask: bool, one per negative.
+        worst: numbers to sort the listed ones by, highest first; by default they are in the order of the files.
+        numbers: listed with each, one value per negative.
     """
-    lists = mined.negatives.documents
-    shown = []
-    for place in some(mask, worst):
-        example = int(lists.owners[place])
-        entry = row(mined, example, int(mined.negatives.rows[place]))
-        entry["negative"] = cut(mined.documents[lists.values[place]])
-        entry |= {name: plain(values[place]) for name, values in numbers.items() if values is not None}
-        shown.append(entry)
+    lists, shown = mined.negatives.documents, []
+    for at in _listed(mask, worst):
+        entry = location(mined, int(lists.owners[at]), int(mined.negatives.rows[at]))
+        entry["negative"] = shown_text(mined.documents[lists.values[at]])
+        shown.append(entry | {name: json_number(values[at]) for name, values in numbers.items()})
     return Hits(int(mask.sum()), len(mask), shown)
 
 
 def of_examples(mined: Mined, mask: np.ndarray, worst: np.ndarray | None = None) -> Hits:
-    """Return the examples where the mask holds; bool, one an example."""
-    shown = []
-    for place in some(mask, worst):
-        entry = row(mined, int(place), int(mined.first[place]))
-        lists = mined.negatives.documents
-        first = lists.values[lists.offsets[place] : lists.offsets[place + 1]][:1]
-        entry["negative"] = cut(mined.documents[first[0]]) if len(first) else None
-        shown.append(entry | {"negatives": int(lists.lengths[place])})
+    """Return the examples where the mask holds, as `of_negatives`; bool, one per example."""
+    lists, shown = mined.negatives.documents, []
+    for at in _listed(mask, worst):
+        first = lists.values[lists.offsets[at] : lists.offsets[at + 1]][:1]
+        negative = shown_text(mined.documents[first[0]]) if len(first) else None
+        entry = location(mined, int(at), int(mined.first[at]))
+        shown.append(entry | {"negative": negative, "negatives": int(lists.lengths[at])})
     return Hits(int(mask.sum()), len(mask), shown)
 
 
-def row(mined: Mined, example: int, file_row: int) -> dict[str, Any]:
-    """Return where an example stands, its query and its first positive."""
+def _listed(mask: np.ndarray, worst: np.ndarray | None) -> np.ndarray:
+    """Return at most `EXAMPLES` positions where the mask holds: those with the highest `worst`, or the first ones."""
+    at = np.flatnonzero(mask)
+    return (at if worst is None else at[np.argsort(-worst[at], kind="stable")])[:EXAMPLES]
+
+
+def location(mined: Mined, example: int, row: int) -> dict[str, Any]:
+    """Return file and row number of a row, and the query and first positive of its example."""
     lists = mined.positives.documents
     low, high = lists.offsets[example : example + 2]
     return {
-        "file": mined.sources[mined.files[file_row]],
-        "row": int(mined.lines[file_row]),
-        "query": cut(mined.queries[mined.anchors[example]]),
-        "positive": cut(mined.documents[lists.values[low]]) if high > low else None,
+        "file": mined.sources[mined.files[row]],
+        "row": int(mined.lines[row]),
+        "query": shown_text(mined.queries[mined.anchors[example]]),
+        "positive": shown_text(mined.documents[lists.values[low]]) if high > low else None,
     }
 
 
-def cut(text: str) -> str:
-    """Return a text short enough to look at."""
-    return text if len(text) <= TEXT else text[: TEXT - 3] + "..."
+def shown_text(text: str) -> str:
+    """Return a text, cut to `TEXT` characters."""
+    return shorten(text, TEXT)
 
 
-def plain(value: Any) -> Any:
-    """Return a number as JSON can hold it: what is not finite as its name."""
+def json_number(value: Any) -> Any:
+    """Return a number for JSON: one that is not finite as text."""
     number = float(value)
     return number if np.isfinite(number) else str(number)

@@ -1,4 +1,4 @@
-"""A mined set as flat arrays: rows as the files have them, and the examples that they make."""
+"""A mined set as flat arrays: the rows of its files, and the training examples made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
 from hnmine.arrays.text_hashes import copy_key
@@ -14,13 +15,13 @@ from hnmine.arrays.text_hashes import copy_key
 
 @dataclass(frozen=True)
 class Scored:
-    """Documents of each row, with the scores that the file gives them.
+    """Documents of each row, with their scores in the file.
 
     Attributes:
-        documents: int64, numbers of documents.
-        scores: float64, one a document; NaN where there is none.
-        given: bool, one a document: whether the file has a score (which may itself be no number).
-        rows: int64, one a document: the row of the files that it stands in.
+        documents: int64, their numbers; one list per row.
+        scores: float64, one per document; NaN where there is none.
+        given: bool, one per document: whether the file has a score, which may itself be NaN.
+        rows: int64, one per document: its row, counted over all files.
     """
 
     documents: Ragged
@@ -34,22 +35,22 @@ class Scored:
         return Scored(self.documents.take(rows), self.scores[at], self.given[at], self.rows[at])
 
     def merged(self, lengths: np.ndarray) -> "Scored":
-        """Return consecutive lists joined: the first lengths[0] of them to one, and so on."""
+        """Return consecutive lists joined: the first lengths[0] of them into one, and so on."""
         ends = np.concatenate([[0], np.cumsum(lengths)])
         return Scored(Ragged(self.documents.values, self.documents.offsets[ends]), self.scores, self.given, self.rows)
 
 
 @dataclass(frozen=True)
 class Mined:
-    """Rows, or the examples made of them: an anchor, its positives and its negatives each.
+    """Mined rows, or the examples made of them: each has an anchor, its positives and its negatives.
 
     Attributes:
         queries: distinct texts of anchors.
         documents: distinct texts of positives and negatives.
-        anchors: int64, shape (rows,): numbers of queries.
-        positives, negatives: one list a row.
-        first: int64, shape (rows,): the row of the files that each begins with.
-        files, lines: int64, shape (files' rows,): which file a row is in, and at which of its lines or rows.
+        anchors: int64, shape (rows,): the number of each row's query.
+        positives, negatives: one list per row.
+        first: int64, shape (rows,): the first row, counted over all files, of each example.
+        files, lines: int64, shape (rows of all files,): the file of each row, and its line or row number there.
         sources: names of the files.
     """
 
@@ -68,7 +69,7 @@ class Mined:
 
     @cached_property
     def keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Small numbers equal for texts that are copies: of each query and of each document, int64."""
+        """A number for each query and each document, int64 from 0, equal for copies."""
         both = np.concatenate(self.hashes)
         _, small = np.unique(both, return_inverse=True)
         return small[: len(self.queries)].astype(np.int64), small[len(self.queries) :].astype(np.int64)
@@ -80,13 +81,13 @@ class Mined:
 
     @cached_property
     def empty(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each query and each document has no text, bool."""
-        queries = np.fromiter((not t for t in self.queries), bool, len(self.queries))
-        return queries, np.fromiter((not t for t in self.documents), bool, len(self.documents))
+        """Whether each query and each document is empty, bool."""
+        queries, documents = (np.array([not t for t in texts], dtype=bool) for texts in (self.queries, self.documents))
+        return queries, documents
 
     @cached_property
     def asked(self) -> np.ndarray:
-        """The query that each row asks, int64: the same for anchors that are copies."""
+        """The query of each row as a number of `keys`, int64: the same for anchors that are copies."""
         return np.asarray(self.keys[0][self.anchors])
 
 
@@ -96,37 +97,37 @@ def text_hashes(texts: Sequence[str]) -> np.ndarray:
 
 
 def duplicate_rows(rows: Mined) -> np.ndarray:
-    """Tell for each row whether an earlier one has the same anchor, positives and negatives; bool."""
+    """Return whether an earlier row has the same anchor, positives and negatives; bool, shape (rows,)."""
     total = random_numbers(rows.anchors.astype(np.uint64), np.full(len(rows), 1))
     for salt, side in ((2, rows.positives), (3, rows.negatives)):
         lists = side.documents
         bits = random_numbers(lists.values.astype(np.uint64), 4 * lists.positions + salt)
         summed = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(bits, dtype=np.uint64)])
-        # unsigned sums wrap round, and so does their difference: a list's sum comes out right
+        # unsigned sums wrap around, so the difference of two is exact
         total += random_numbers(summed[lists.offsets[1:]] - summed[lists.offsets[:-1]], np.full(len(rows), salt))
-    first = np.unique(total, return_index=True)[1]
-    out = np.ones(len(rows), dtype=bool)
-    out[first] = False
-    return out
+    return repeated(np.zeros(len(rows), dtype=np.int64), total)
 
 
 def _with_rows(rows: Mined, **changes: Any) -> Mined:
-    """Return other rows of the same texts, whose keys are not made again."""
+    """Return other rows of the same texts; hashes of texts that are known already are kept."""
     out = replace(rows, **changes)
     out.__dict__.update({name: rows.__dict__[name] for name in ("hashes", "keys", "empty") if name in rows.__dict__})
     return out
 
 
 def pick(rows: Mined, which: np.ndarray) -> Mined:
-    """Return only some rows (int64), in the given order."""
+    """Return the given rows (int64) in the given order."""
     positives, negatives = rows.positives.take(which), rows.negatives.take(which)
-    return replace(rows, anchors=rows.anchors[which], positives=positives, negatives=negatives, first=rows.first[which])
+    return _with_rows(
+        rows, anchors=rows.anchors[which], positives=positives, negatives=negatives, first=rows.first[which]
+    )
 
 
 def examples_of(rows: Mined, shape: str) -> Mined:
-    """Return the examples that rows make: triplets of one (anchor, positive) are one, and labelled documents are.
+    """Return the examples of rows.
 
-    Rows of every other shape are an example each.
+    Triplets with the same (anchor, positive) are one example, and so are labelled documents of one query (see
+    `_pair_groups`). In every other shape each row is an example.
     """
     if shape in ("triplet", "triples", "ids"):
         lists = rows.positives.documents
@@ -134,7 +135,7 @@ def examples_of(rows: Mined, shape: str) -> Mined:
         single, several = lists.lengths == 1, np.flatnonzero(lists.lengths > 1)
         positive[single] = lists.values[lists.starts[single]]
         group = rows.anchors * (len(rows.documents) + 1) + positive
-        group[several] = -1 - several  # a list of positives stays by itself
+        group[several] = -1 - several  # a row with several positives is an example of its own
         return _joined(rows, group, keep_positives=False)
     if shape == "labeled-pair":
         return _joined(rows, _pair_groups(rows), keep_positives=True)
@@ -142,9 +143,9 @@ def examples_of(rows: Mined, shape: str) -> Mined:
 
 
 def _pair_groups(rows: Mined) -> np.ndarray:
-    """Return which example each labelled document belongs to.
+    """Return the example of each labelled document.
 
-    Where every query's documents stand together, a positive after a negative begins a new example; elsewhere all
+    Where the documents of every query are contiguous, a positive after a negative begins a new example. Otherwise all
     documents of a query are one example.
     """
     changed = np.concatenate([[True], rows.anchors[1:] != rows.anchors[:-1]])[: len(rows)]
@@ -156,7 +157,7 @@ def _pair_groups(rows: Mined) -> np.ndarray:
 
 
 def _joined(rows: Mined, group: np.ndarray, keep_positives: bool) -> Mined:
-    """Return the rows of each group as one, groups in the order of their first rows."""
+    """Return the rows of each group joined into one, in the order of the groups' first rows."""
     _, first, inverse, counts = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
     place = np.empty(len(first), dtype=np.int64)
     by_first = np.argsort(first, kind="stable")
@@ -165,4 +166,22 @@ def _joined(rows: Mined, group: np.ndarray, keep_positives: bool) -> Mined:
     lengths, first = counts[by_first], first[by_first]
     negatives = rows.negatives.take(order).merged(lengths)
     positives = rows.positives.take(order).merged(lengths) if keep_positives else rows.positives.take(first)
-    return replace(rows, anchors=rows.anchors[first], positives=positives, negatives=negatives, first=rows.first[first])
+    return _with_rows(
+        rows, anchors=rows.anchors[first], positives=positives, negatives=negatives, first=rows.first[first]
+    )
+
+
+def contains_pairs(groups: np.ndarray, values: np.ndarray, of_groups: np.ndarray, of_values: np.ndarray) -> np.ndarray:
+    """Return whether each (of_group, of_value) is among the (group, value) pairs; all integers >= 0.
+
+    Args:
+        groups: shape (n,).
+        values: shape (n,).
+        of_groups: shape (m,).
+        of_values: shape (m,).
+
+    Returns:
+        bool, shape (m,).
+    """
+    span = int(max(values.max(initial=0), of_values.max(initial=0))) + 1
+    return np.isin(of_groups * span + of_values, groups * span + values)

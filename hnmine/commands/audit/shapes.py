@@ -1,4 +1,4 @@
-"""Which shape of training rows a file has, known by its columns."""
+"""The shapes of training rows, recognised by the names of a file's columns."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ACCEPTED = (
     "triples (.tsv without a header: query, positive, negative)"
 )
 
-# What stands beside the texts: never an anchor or a positive.
+# Names of columns that are neither an anchor nor a positive.
 _EXTRA = {
     *get_args(ExtraColumn), "label", "labels", "score", "scores", "pos_scores", "neg_scores", "id", "_id", "qid",
     "pid", "idx", "index", "type", "prompt", "instruction", "split", "task", "subset", "__index_level_0__",
@@ -30,16 +30,16 @@ _LABELS = {"labels": "labeled-list", "label": "labeled-pair", "scores": "labeled
 
 @dataclass(frozen=True)
 class Shape:
-    """Which column of a file is what.
+    """A shape of rows, with the columns of one file.
 
     Attributes:
         name: triplet, n-tuple, labeled-pair, labeled-list, bge, ids or triples.
         anchor: column of the query.
-        positive: column of the positive or positives; of the documents where labels tell them apart.
-        negatives: columns of the negatives; none where labels tell them apart.
-        label: column of the labels; None where there are none, and then the first document is the positive.
-        scores: score columns by what they are of: "all" (positive first), "positive", "negative".
-        ids: whether the values are ids, to be looked up in a corpus and queries.
+        positive: column of the positive or positives; of all documents where labels or scores tell them apart.
+        negatives: columns of the negatives; empty where they are in the column of all documents.
+        label: column of the labels; without one a query's first document is its positive.
+        scores: (role, column) of the score columns; roles are "all" (the positive first), "positive" and "negative".
+        ids: whether the values are ids, whose texts are in a corpus and queries.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Shape:
         return list(dict.fromkeys(name for name in named if name is not None))
 
     def described(self) -> str:
-        """Say for people what was recognised."""
+        """Return the shape and its columns in words."""
         document = "documents" if self.labeled else "positive"
         parts = [f"anchor = {self.anchor!r}", f"{document} = {self.positive!r}"]
         if self.negatives:
@@ -77,10 +77,10 @@ class Shape:
 
 
 def layout_of(source: Source) -> tuple[Layout, Shape]:
-    """Return how a file is read, and its shape.
+    """Return the layout and the shape of a file.
 
     Raises:
-        InputError: unreadable, or columns of no known shape, or of several.
+        InputError: it is unreadable, or its columns fit no shape or several.
     """
     layout = read_layout(source, None)
     headerless = source.ending == ".tsv" and len(layout.names) == 3 and not _is_header(layout.names)
@@ -91,19 +91,19 @@ def layout_of(source: Source) -> tuple[Layout, Shape]:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    """Tell whether three fields are names of columns: one word each, or those of a known shape."""
-    return all(re.fullmatch(r"[A-Za-z_][A-Za-z_\- ]{0,30}|\w+_\w+", name.strip()) and " " not in name for name in names)
+    """Return whether three fields look like column names: one word each."""
+    return all(re.fullmatch(r"[A-Za-z_][A-Za-z_-]{0,30}|\w+_\w+", name.strip()) and " " not in name for name in names)
 
 
 def recognise(names: Sequence[str], source: str) -> Shape:
-    """Return the shape that columns make.
+    """Return the shape that column names fit.
 
     Args:
-        names: of the columns, in the file's order.
-        source: names the file in messages.
+        names: in the file's order.
+        source: the file's name, for messages.
 
     Raises:
-        InputError: no known shape, or more than one.
+        InputError: they fit no shape, or several.
     """
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -151,7 +151,7 @@ def _ids(names: Sequence[str]) -> Shape | None:
 
 
 def _texts(names: Sequence[str], negatives: Sequence[str]) -> tuple[str, str] | None:
-    """Return the anchor's and the positive's column: by their usual names, else the only ones that are left."""
+    """Return the columns of the anchor and the positive: by their usual names, or the only ones that are left."""
     left = [name for name in names if name not in negatives and not _extra(name)]
     anchor = next((name for name in COLUMNS["anchor"].names if name in left), None)
     positive = next((name for name in _DOCUMENTS if name in left and name != anchor), None)
@@ -167,7 +167,7 @@ def _extra(name: str) -> bool:
 
 
 def _scores(shape: Shape, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the score columns of a shape, by what they are of."""
+    """Return (role, column) of a shape's score columns."""
     apart = {"positive": ("pos_scores", "positive_score"), "negative": ("neg_scores", "negative_score")}
     together = "score" if shape.name == "labeled-pair" else "scores"
     if together in names:

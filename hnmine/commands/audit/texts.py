@@ -1,24 +1,35 @@
-"""What can be seen in the texts alone: false negatives by the file's own labels, copies, repeats, gaps, hubs."""
+"""Findings from the texts alone: false negatives by the file's own labels, copies, gaps, hubs, length and overlap."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hnmine.arrays.groups import repeated
-from hnmine.commands.audit.findings import EXAMPLES, HUB_QUERIES, HUB_SHARE, Hits, cut, of_examples, of_negatives
-from hnmine.commands.audit.mined import Mined
+from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.text_hashes import BUCKETS, hash_texts
+from hnmine.commands.audit.findings import (
+    EXAMPLES,
+    HUB_QUERIES,
+    HUB_SHARE,
+    LARGE_EFFECT,
+    Hits,
+    of_examples,
+    of_negatives,
+    shown_text,
+)
+from hnmine.commands.audit.mined import Mined, contains_pairs, pick
+from hnmine.science.lexical import inverse_document_frequency, query_coverage
+from hnmine.stages.report.biases import length_difference, overlap_difference
+from hnmine.stages.report.quality import mean_by_group
 
-
-def among(groups: np.ndarray, values: np.ndarray, in_groups: np.ndarray, in_values: np.ndarray) -> np.ndarray:
-    """Tell for each (group, value) whether it is among other (group, value) pairs; whole numbers from 0."""
-    if not len(groups) or not len(in_groups):
-        return np.zeros(len(groups), dtype=bool)
-    span = int(max(values.max(), in_values.max())) + 1
-    return np.isin(groups * span + values, in_groups * span + in_values)
+BIAS_EXAMPLES = 20_000
+"""Examples that the biases are measured on, at most."""
 
 
 def text_findings(mined: Mined) -> dict[str, Hits]:
-    """Return what the texts of the examples show, by name."""
+    """Return the findings of the texts of the examples, by name; those of `biases` apart."""
     return _false_negatives(mined) | _gaps(mined) | _repeats(mined) | {"hub": _hubs(mined)}
 
 
@@ -27,40 +38,47 @@ def _false_negatives(mined: Mined) -> dict[str, Hits]:
     keys, empty = mined.keys[1], mined.empty[1][negatives.values]
     key, owner, query = keys[negatives.values], negatives.owners, mined.asked[negatives.owners]
     known = ~mined.empty[1][positives.values]
-    of, right = positives.owners[known], keys[positives.values[known]]
-    exact = among(owner, negatives.values, of, positives.values[known]) & ~empty
-    own = among(owner, key, of, right) & ~empty
-    any_row = among(query, key, mined.asked[of], right) & ~empty
+    example, positive = positives.owners[known], positives.values[known]
+    exact = contains_pairs(example, positive, owner, negatives.values) & ~empty
+    own = contains_pairs(example, keys[positive], owner, key) & ~empty
+    any_row = contains_pairs(mined.asked[example], keys[positive], query, key) & ~empty
     found = {
         "positive_as_negative": exact,
         "copy_of_positive": own & ~exact,
         "sibling_positive": any_row & ~own,
         "copy_of_query": (key == query) & ~empty,
-        "positive_elsewhere": np.isin(key, right) & ~any_row & ~empty,
+        "positive_elsewhere": np.isin(key, keys[positive]) & ~any_row & ~empty,
     }
     return {name: of_negatives(mined, mask) for name, mask in found.items()}
 
 
-def by_qrels(mined: Mined, queries: np.ndarray, documents: np.ndarray) -> Hits:
-    """Return the negatives that qrels judge relevant; `queries` and `documents` are the copy keys of judged pairs."""
+def copies(mined: Mined) -> np.ndarray:
+    """Return whether each negative is a copy of its positive or query by its text, or empty; bool."""
+    negatives, positives, keys = mined.negatives.documents, mined.positives.documents, mined.keys[1]
+    key = keys[negatives.values]
+    of_positive = contains_pairs(positives.owners, keys[positives.values], negatives.owners, key)
+    return np.asarray(of_positive | (key == mined.asked[negatives.owners]) | mined.empty[1][negatives.values])
+
+
+def judged_relevant(mined: Mined, queries: np.ndarray, documents: np.ndarray) -> Hits:
+    """Return the negatives that the qrels judge relevant, given the copy keys of the relevant pairs (uint64)."""
     lists = mined.negatives.documents
-    both = np.concatenate([mined.hashes[0], mined.hashes[1], queries, documents])
-    _, small = np.unique(both, return_inverse=True)
+    keys = np.unique(np.concatenate([*mined.hashes, queries, documents]), return_inverse=True)[1].astype(np.int64)
     ends = np.cumsum([len(mined.queries), len(mined.documents), len(queries)])
-    ours, texts, asked, judged = np.split(small.astype(np.int64), ends)
-    return of_negatives(mined, among(ours[mined.anchors[lists.owners]], texts[lists.values], asked, judged))
+    ours, texts, asked, judged = np.split(keys, ends)
+    pairs = ours[mined.anchors[lists.owners]], texts[lists.values]
+    return of_negatives(mined, contains_pairs(asked, judged, *pairs))
 
 
 def _gaps(mined: Mined) -> dict[str, Hits]:
     negatives, positives = mined.negatives.documents, mined.positives.documents
-    without = mined.empty[0][mined.anchors].copy()
+    empty = mined.empty[0][mined.anchors].copy()
     for lists in (negatives, positives):
-        without[lists.owners[mined.empty[1][lists.values]]] = True
+        empty[lists.owners[mined.empty[1][lists.values]]] = True
     lengths = negatives.lengths
-    some = lengths[lengths > 0]
-    usual = usual_number(some)
+    usual = usual_number(lengths[lengths > 0])
     return {
-        "empty_text": of_examples(mined, without),
+        "empty_text": of_examples(mined, empty),
         "without_positive": of_examples(mined, positives.lengths == 0),
         "without_negatives": of_examples(mined, lengths == 0),
         "fewer_negatives": of_examples(mined, (lengths > 0) & (lengths < usual), -lengths),
@@ -68,18 +86,18 @@ def _gaps(mined: Mined) -> dict[str, Hits]:
 
 
 def usual_number(lengths: np.ndarray) -> int:
-    """Return the number of negatives that most examples have, of two equally common ones the larger; 0 for none."""
-    counts = np.bincount(lengths) if len(lengths) else np.zeros(1, dtype=np.int64)
+    """Return the commonest number, the larger of two equally common ones; 0 without any."""
+    counts = np.bincount(lengths, minlength=1)
     return len(counts) - 1 - int(np.argmax(counts[::-1]))
 
 
 def _repeats(mined: Mined) -> dict[str, Hits]:
     lists = mined.negatives.documents
     key, real = mined.keys[1][lists.values], ~mined.empty[1][lists.values]
-    again = repeated(lists.owners, key.astype(np.uint64)) & real
+    again = repeated(lists.owners, key) & real
     elsewhere = np.zeros(len(key), dtype=bool)
     first = np.flatnonzero(~again & real)
-    elsewhere[first] = repeated(mined.asked[lists.owners[first]], key[first].astype(np.uint64))
+    elsewhere[first] = repeated(mined.asked[lists.owners[first]], key[first])
     return {
         "repeated_negative": of_negatives(mined, again),
         "negative_of_other_rows": of_negatives(mined, elsewhere),
@@ -87,24 +105,74 @@ def _repeats(mined: Mined) -> dict[str, Hits]:
 
 
 def _hubs(mined: Mined) -> Hits:
-    """Return documents that are a negative of very many queries."""
-    served, number = served_queries(mined)
-    queries = len(np.unique(mined.asked))
-    hub = (number >= HUB_QUERIES) & (number > HUB_SHARE * queries)
-    order = np.argsort(-number, kind="stable")
-    worst = order[hub[order]][:EXAMPLES]
+    """Return the documents that are a negative of very many queries."""
+    documents, counts = queries_served(mined)
+    hub = (counts >= HUB_QUERIES) & (counts > HUB_SHARE * len(np.unique(mined.asked)))
+    order = np.argsort(-counts, kind="stable")
     shown: list[dict[str, Any]] = [
-        {"negative": cut(mined.documents[served[place]]), "queries": int(number[place])} for place in worst
+        {"negative": shown_text(mined.documents[documents[at]]), "queries": int(counts[at])}
+        for at in order[hub[order]][:EXAMPLES]
     ]
-    return Hits(int(hub.sum()), len(served), shown)
+    return Hits(int(hub.sum()), len(documents), shown)
 
 
-def served_queries(mined: Mined) -> tuple[np.ndarray, np.ndarray]:
-    """Return documents that are negatives, one of each set of copies, and of how many queries; two int64 arrays."""
+def queries_served(mined: Mined) -> tuple[np.ndarray, np.ndarray]:
+    """Return the documents that are negatives, one of each set of copies, and their numbers of queries; int64."""
     lists = mined.negatives.documents
-    if not len(lists.values):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    key, query = mined.keys[1][lists.values], mined.asked[lists.owners]
-    fresh = ~repeated(query, key.astype(np.uint64))
+    key = mined.keys[1][lists.values]
+    fresh = ~repeated(mined.asked[lists.owners], key)
     _, first, counts = np.unique(key[fresh], return_index=True, return_counts=True)
     return lists.values[fresh][first], counts
+
+
+def biases(mined: Mined) -> tuple[dict[str, Any], dict[str, Hits]]:
+    """Return how negatives differ from positives in length and in words shared with the query, as in the report.
+
+    Returns:
+        (numbers, findings): `length_difference` and `overlap_difference`, on at most `BIAS_EXAMPLES` examples; and the
+        negatives that differ from their positives in the direction of the effect.
+    """
+    if len(mined) > BIAS_EXAMPLES:
+        mined = pick(mined, np.linspace(0, len(mined) - 1, BIAS_EXAMPLES).astype(np.int64))
+    lengths = np.array([len(text) for text in mined.documents], dtype=np.float64)
+    of_length = [lengths[side.documents.values] for side in (mined.positives, mined.negatives)]
+    of_overlap = _overlaps(mined)
+    numbers = {"length": length_difference(*of_length), "query_overlap": overlap_difference(*of_overlap)}
+    return {"examples": len(mined), **numbers}, {
+        "length_bias": _bias(mined, of_length, numbers["length"]["effect"] or 0.0),
+        "overlap_bias": _bias(mined, of_overlap, numbers["query_overlap"]["effect"] or 0.0),
+    }
+
+
+def _bias(mined: Mined, sides: Sequence[np.ndarray], effect: float) -> Hits:
+    """Return the negatives that differ from the mean of their example's positives in the direction of the effect.
+
+    Args:
+        mined: examples.
+        sides: numbers of the positives, and of the negatives.
+        effect: Cohen's d.
+    """
+    positive, negative = sides
+    of_examples = mean_by_group(positive, mined.positives.documents.owners, len(mined))
+    mean = of_examples[mined.negatives.documents.owners]
+    side = negative > mean if effect > 0 else negative < mean
+    hits = of_negatives(mined, side, np.nan_to_num(np.abs(negative - mean)), of_positive=mean, of_negative=negative)
+    return replace(hits, effect=effect, limit=LARGE_EFFECT if effect > 0 else None)
+
+
+def _overlaps(mined: Mined) -> list[np.ndarray]:
+    """Return the share of the query's word weight that each positive and each negative holds."""
+    used = np.unique(np.concatenate([mined.positives.documents.values, mined.negatives.documents.values]))
+    words = _words([mined.documents[number] for number in used])
+    idf = inverse_document_frequency(np.bincount(words.values, minlength=BUCKETS), len(used))
+    asked, query = np.unique(mined.anchors, return_inverse=True)
+    queries = _words([mined.queries[number] for number in asked])
+    return [
+        query_coverage(queries, words, (query[side.owners], np.searchsorted(used, side.values)), idf)
+        for side in (mined.positives.documents, mined.negatives.documents)
+    ]
+
+
+def _words(texts: Sequence[str]) -> Ragged:
+    hashes = hash_texts(texts)
+    return Ragged.from_lengths(hashes.terms.astype(np.int64), hashes.lengths)

@@ -1,4 +1,4 @@
-"""`hnmine compare`: mined sets side by side, each against the first: numbers, overlap, shifts, what differs."""
+"""Compares mined sets with a first one: headline numbers, common negatives, shifts of scores and ranks, differences."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.commands.compare.matching import Coded, by_ids, coded, common, shared_by_all, times
-from hnmine.commands.compare.mined_files import read_file
-from hnmine.commands.compare.mined_runs import is_run, read_run
-from hnmine.commands.compare.mined_set import MinedSet
+from hnmine.commands.compare.sets import MinedSet, is_run, read_file, read_run
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import agreement, jaccard, shift
 from hnmine.science.intervals import bootstrap_ratios, percentile_interval
@@ -24,20 +22,20 @@ SEED = 0
 
 
 def compare(given: Sequence[str], source: Path | None = None, examples: int = 5) -> dict[str, Any]:
-    """Return how mined sets differ.
+    """Return how mined sets differ from the first one.
 
     Args:
-        given: output folders of complete runs, or files of triplets; the others are compared with the first.
-        source: another run's folder, for runs made `--from` it.
-        examples: how many of the queries that differ most are given with texts.
+        given: output folders of complete runs, or files of any shape that `hnmine audit` reads.
+        source: the output folder of another run, for runs made `--from` it.
+        examples: number of the queries that differ most to list with texts.
 
     Raises:
         ConfigError: fewer than two sets.
-        InputError: a file is missing, of no known type, or lacks columns; or no query is in common. All of it is named.
-        IncompleteStage: nothing but incomplete runs is wrong; all of them are named.
+        InputError: files that cannot be read, or sets without a common query; all of them are named.
+        IncompleteStage: runs that are not complete, where nothing else is wrong; all of them are named.
     """
     if len(given) < 2:
-        raise ConfigError("compare needs two sets or more: output folders of runs, or files of triplets")
+        raise ConfigError("compare needs two sets or more: output folders of runs, or files with mined negatives")
     sets = _read_all(given, source)
     all_coded = coded(sets, by_ids(sets))
     return {
@@ -96,7 +94,7 @@ def _described(mined: MinedSet) -> dict[str, Any]:
 
 
 def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
-    """Return how a set differs from the first one, over the queries that both have."""
+    """Return how a set differs from the first one, over the queries in both."""
     with_ids = by_ids([base, other])
     left, right = coded([base, other], with_ids)
     queries = np.intersect1d(left.queries, right.queries)
@@ -129,14 +127,14 @@ def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
         name: shift(getattr(base, name)[left.at[here]], getattr(other, name)[right.at[there]])
         for name in ("scores", "ranks")
     }
-    found["both"] = _standing(left, here) | {"shifts": shifts}
+    found["both"] = _means(left, here) | {"shifts": shifts}
     found["only_base"] = _alone(left, here, right)
     found["only_other"] = _alone(right, there, left)
     return found | _differences(base, other)
 
 
-def _standing(side: Coded, places: np.ndarray) -> dict[str, Any]:
-    """Return how many negatives these are, and their mean score and rank in the set; None where unknown."""
+def _means(side: Coded, places: np.ndarray) -> dict[str, Any]:
+    """Return the number of negatives at some positions, and their mean score and rank; None where unknown."""
     known = {name: getattr(side.mined, name)[side.at[places]] for name in ("scores", "ranks")}
     means = {name: values[~np.isnan(values)] for name, values in known.items()}
     return {"negatives": len(places)} | {
@@ -145,19 +143,19 @@ def _standing(side: Coded, places: np.ndarray) -> dict[str, Any]:
 
 
 def _alone(side: Coded, in_both: np.ndarray, other: Coded) -> dict[str, Any]:
-    """Return what negatives one of two sets has alone, and what the other run knows of them."""
+    """Return the negatives that only one of two sets has: their means, and what the other run did with them."""
     alone = np.setdiff1d(np.arange(len(side.at)), in_both)
-    found = _standing(side, alone)
+    found = _means(side, alone)
     if side.mined.run is None or other.mined.run is None:
         return found
-    # ids are matched: each query has one number
+    # both are runs, matched by ids: each query has one number
     order = np.argsort(other.queries)
     rows = order[np.searchsorted(other.queries[order], side.owners[alone])]
-    known = other.mined.run.look_up(rows, side.mined.run.doc_ids.take(pa.array(side.at[alone])))
-    counts = Counter(known.fates.tolist())
+    theirs = other.mined.run.fates(rows, side.mined.run.doc_ids.take(pa.array(side.at[alone])))
+    counts = Counter(theirs.fates.tolist())
     found["fates"] = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
     found["shifts"] = {
-        name: shift(getattr(side.mined, name)[side.at[alone]], getattr(known, name)) for name in ("scores", "ranks")
+        name: shift(getattr(side.mined, name)[side.at[alone]], getattr(theirs, name)) for name in ("scores", "ranks")
     }
     return found
 
@@ -190,7 +188,7 @@ def _plain(value: np.float64) -> float | None:
 
 
 def _only(sets: list[Coded]) -> list[dict[str, Any]]:
-    """Return how many queries, and how many negatives of queries that all have, one set has and no other."""
+    """Return for each set how many queries, and negatives of queries in all sets, no other set has."""
     queries = shared_by_all(sets)
     asked, counts = np.unique(np.concatenate([np.unique(one.queries) for one in sets]), return_counts=True)
     inside = [one.within(queries) for one in sets]
@@ -206,7 +204,7 @@ def _only(sets: list[Coded]) -> list[dict[str, Any]]:
 
 
 def _most_different(sets: list[Coded], most: int) -> Iterator[dict[str, Any]]:
-    """Yield the queries of all sets that they agree on least, with the negatives that not all have."""
+    """Yield the queries in all sets with the lowest Jaccard similarity, with the negatives that are not in all sets."""
     queries = shared_by_all(sets)
     inside = [one.within(queries) for one in sets]
     counts_of = times(inside)
@@ -232,7 +230,7 @@ def _most_different(sets: list[Coded], most: int) -> Iterator[dict[str, Any]]:
 
 
 def _listed(one: Coded, places: np.ndarray) -> list[dict[str, Any]]:
-    """Return negatives of one query, the hardest first; in the order in which they came where scores are unknown."""
+    """Return negatives of one query, the hardest first, or in the order of the set where scores are unknown."""
     mined, at = one.mined, np.sort(one.at[places])
     at = at[np.argsort(-mined.scores[at], kind="stable")]
     ids = mined.run.doc_ids.take(pa.array(at)).to_pylist() if mined.run is not None else [None] * len(at)
@@ -243,10 +241,10 @@ def _listed(one: Coded, places: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
-    """Yield what makes sets hard to compare."""
+    """Yield the reasons why numbers of sets cannot be compared."""
     runs = [mined for mined in sets if mined.run is not None]
     if len({mined.run.teacher for mined in runs if mined.run}) > 1:
-        yield "the runs' vectors differ (teacher, corpus or queries): hardness, safety and eci_sem are by other rulers"
+        yield "the runs' vectors differ (teacher, corpus or queries): hardness, safety and eci_sem cannot be compared"
     if len({mined.run.wanted for mined in runs if mined.run}) > 1:
         yield "the runs want different numbers of negatives: capacity, eci and eci_sem grow with it"
     for left, right in pairwise(runs):

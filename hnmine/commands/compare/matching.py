@@ -1,4 +1,4 @@
-"""Which queries and documents of several mined sets are the same."""
+"""Matches the queries and documents of several mined sets, by their ids or by their texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.commands.compare.mined_set import MinedSet
+from hnmine.commands.compare.sets import MinedSet
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A mined set with numbers for names that hold over several sets.
+    """A mined set whose queries and documents have numbers that are the same in several sets.
 
     Attributes:
         mined: the set.
-        queries: int64, one a query of the set.
-        owners: int64, ascending: the query's number, one a (query, document).
+        queries: int64, one per query of the set.
+        owners: int64, ascending: the query's number, one per (query, document).
         documents: int64: the document's number.
-        at: int64: which negative of the set it is.
+        at: int64: its position among the negatives of the set.
     """
 
     mined: MinedSet
@@ -29,22 +29,22 @@ class Coded:
     at: np.ndarray
 
     def within(self, queries: np.ndarray) -> "Coded":
-        """Return the same with the negatives of some queries (int64, ascending) alone."""
+        """Return the set with only the negatives of the given queries (int64 numbers)."""
         own = np.isin(self.owners, queries)
         return Coded(self.mined, self.queries, self.owners[own], self.documents[own], self.at[own])
 
 
 def by_ids(sets: Sequence[MinedSet]) -> bool:
-    """Tell whether ids can say what is the same: all sets are runs."""
+    """Return whether sets are matched by ids: all of them are runs."""
     return all(mined.run is not None for mined in sets)
 
 
 def coded(sets: Sequence[MinedSet], with_ids: bool) -> list[Coded]:
-    """Return the sets with numbers that are the same for the same query and the same document.
+    """Return the sets with numbers that are equal for the same query and for the same document.
 
     Args:
         sets: mined sets.
-        with_ids: whether ids say what is the same (all are runs), else texts, apart from case, punctuation and spacing.
+        with_ids: whether to match by ids (all sets are runs); else by texts, without case, punctuation and spacing.
     """
     queries = _numbers([m.run.query_ids if with_ids and m.run else pa.array(m.query_keys) for m in sets])
     documents = _numbers([m.run.doc_ids if with_ids and m.run else pa.array(m.doc_keys) for m in sets])
@@ -63,7 +63,7 @@ def _numbers(columns: list[pa.Array]) -> list[np.ndarray]:
 
 
 def common(left: Coded, right: Coded) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the (query, document) pairs that both have stand in each."""
+    """Return the positions, in each of two sets, of the (query, document) pairs that both have."""
     span = int(max(left.documents.max(initial=0), right.documents.max(initial=0))) + 1
     codes = [side.owners * span + side.documents for side in (left, right)]
     _, here, there = np.intersect1d(codes[0], codes[1], assume_unique=True, return_indices=True)
@@ -79,7 +79,7 @@ def shared_by_all(sets: list[Coded]) -> np.ndarray:
 
 
 def times(sets: list[Coded]) -> list[np.ndarray]:
-    """Return for each (query, document) of each set how many sets have it."""
+    """Return the number of sets that have each (query, document), one array per set."""
     span = max(int(one.documents.max(initial=0)) for one in sets) + 1
     codes = [one.owners * span + one.documents for one in sets]
     unique, counts = np.unique(np.concatenate(codes), return_counts=True)

@@ -17,12 +17,11 @@ from hnmine import run
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.audit.audit import Request, audit
 from hnmine.commands.audit.collection import sample_of
-from hnmine.commands.audit.columns import is_plain
-from hnmine.commands.audit.mined import Mined, Scored, duplicate_rows, examples_of
-from hnmine.commands.audit.reading import Reader
+from hnmine.commands.audit.mined import Mined, Scored, contains_pairs, duplicate_rows, examples_of
+from hnmine.commands.audit.reader import is_plain, read_rows
 from hnmine.commands.audit.shapes import layout_of
-from hnmine.commands.audit.texts import among, usual_number
-from hnmine.errors import InputError, Problems
+from hnmine.commands.audit.texts import usual_number
+from hnmine.errors import InputError
 from hnmine.science.eci import capacity, eci, hardness, safety
 from hnmine.storage.input_files import find_sources
 from tests.commands.audit import made
@@ -94,9 +93,9 @@ def test_labelled_pairs_become_examples(text: str, expected: list[Any]) -> None:
 
 
 @given(st.lists(st.tuples(small, small), max_size=10), st.lists(st.tuples(small, small), max_size=10))
-def test_among(asked: list[tuple[int, int]], known: list[tuple[int, int]]) -> None:
-    columns = [np.array([p[i] for p in part], dtype=np.int64) for part in (asked, known) for i in (0, 1)]
-    assert among(*columns).tolist() == [pair in known for pair in asked]
+def test_pairs_that_are_contained(asked: list[tuple[int, int]], known: list[tuple[int, int]]) -> None:
+    columns = [np.array([p[i] for p in part], dtype=np.int64) for part in (known, asked) for i in (0, 1)]
+    assert contains_pairs(*columns).tolist() == [pair in known for pair in asked]
 
 
 def test_the_usual_number_is_the_commonest_and_of_two_the_larger() -> None:
@@ -215,9 +214,7 @@ def test_columns_of_parquet_are_read_as_rows_of_json_are(rows: list[tuple[Any, .
             source = find_sources(name, Path(folder), "audit", (".parquet", ".jsonl"))[0]
             layout, shape = layout_of(source)
             assert is_plain(source, shape) == (name == "m.parquet")
-            reader = Reader(shape, Problems())
-            reader.read(source, layout)
-            read.append(reader.done())
+            read.append(read_rows([source], [layout], shape))
     for side_ in ("positives", "negatives"):
         ours, theirs = (getattr(one, side_) for one in read)
         texts = [
