@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,22 +7,21 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.dots import dots, max_norm
 from hnmine.arrays.topk import NOTHING, unpack
-from hnmine.config import IndexConfig
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 from hnmine.search.exact import search
 from hnmine.search.ivf import (
     InvertedLists,
     IVFProposer,
-    MeasuredRecall,
     build_lists,
     default_list_count,
+    fewest_lists,
     list_ranks,
     measure_recall,
     open_lists,
     queries_by_list,
+    recall_by_lists,
     write_lists,
 )
-from hnmine.search.search_plan import cheaper_kind, choose_lists, speedup
 from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow
 from tests import oracles
@@ -188,50 +186,46 @@ def test_more_lists_than_documents_are_one_a_document(tmp_path):
     assert build_lists(store, 100, lambda rows: None).count == 5
 
 
-SIZE = (1_000_000, 384)
-MEASURED = MeasuredRecall(np.array([0.5, 0.97, 0.995, 1]), np.array([0.05, 0.1, 0.2, 1]), 100, 256)
+@st.composite
+def ranked(draw):
+    lists = draw(st.integers(1, 6))
+    rows = draw(st.lists(st.lists(st.integers(0, lists - 1), max_size=5), min_size=1, max_size=5))
+    width = max(map(len, rows))
+    return np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width), lists
 
 
-def test_auto_takes_as_many_lists_as_the_recall_asked_for_takes():
-    chosen = choose_lists(IndexConfig(), "auto: why", MEASURED, SIZE)
-    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 3, 0.995)
-    assert "3 of 4 lists a query, 20.0% of the documents, hold 0.9950 of the exact top 100" in chosen["reason"]
-    assert choose_lists(IndexConfig(ivf_probe=2), "", MEASURED, SIZE)["probe"] == 3
-    assert choose_lists(IndexConfig(min_recall=0.9), "", MEASURED, SIZE)["probe"] == 2
+@quick
+@given(ranked())
+def test_recall_by_lists_is_the_double_loop(case):
+    ranks, lists = case
+    found = recall_by_lists(ranks, lists)
+    np.testing.assert_allclose(found, oracles.recall_by_lists(ranks.tolist(), lists), rtol=1e-12)
 
 
-def test_auto_falls_back_to_exact_search_where_recall_takes_too_many_documents():
-    chosen = choose_lists(IndexConfig(min_recall=0.999), "auto: why", MEASURED, SIZE)
-    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("flat", 4, 1)
-    assert chosen["reason"].endswith("about 0.6 times as fast, less than 1.25: exact search it is")
+@quick
+@given(ranked())
+def test_more_lists_never_lower_recall_and_all_of_them_find_all(case):
+    found = recall_by_lists(*case)
+    if not np.isnan(found).any():
+        assert (np.diff(found) >= 0).all()
+        assert found[-1] == 1
 
 
-def test_lists_that_are_asked_for_are_used_and_a_low_recall_is_said():
-    chosen = choose_lists(IndexConfig(kind="ivf", ivf_probe=2), "asked for", MEASURED, SIZE)
-    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 2, 0.97)
-    assert chosen["reason"].endswith("less than index.min_recall = 0.99")
-    assert choose_lists(IndexConfig(kind="ivf", min_recall=1), "", MEASURED, SIZE)["probe"] == 4
-    assert choose_lists(IndexConfig(kind="ivf", ivf_probe=99), "", MEASURED, SIZE)["probe"] == 4
+def test_by_hand():
+    found = recall_by_lists(np.array([[0, 0, 2, 2], [1, 1, -1, -1]]), 3)
+    np.testing.assert_array_equal(found, [0.25, 0.75, 1])
 
 
-def test_without_queries_nothing_is_known_and_auto_searches_exactly():
-    unknown = replace(MEASURED, recall=np.full(4, np.nan), share=np.ones(4), queries=0)
-    for kind, expected in (("auto", "flat"), ("ivf", "ivf")):
-        chosen = choose_lists(IndexConfig(kind=kind), "", unknown, SIZE)
-        assert (chosen["kind"], chosen["recall"]) == (expected, None)
+def test_no_documents_have_no_recall():
+    assert np.isnan(recall_by_lists(np.zeros((0, 3), np.int64), 2)).all()
+    assert np.isnan(recall_by_lists(np.full((2, 3), -1), 2)).all()
 
 
-def test_lists_are_tried_where_exact_search_costs_several_times_their_making():
-    assert cheaper_kind(10_000, 1_000, 384)[0] == "flat"
-    assert cheaper_kind(92_000, 2_000, 384)[0] == "flat"
-    assert cheaper_kind(92_000, 20_000, 384)[0] == "ivf"
-    assert cheaper_kind(1_000_000, 100_000, 384)[0] == "ivf"
-    assert cheaper_kind(0, 0, 384)[0] == "flat"
-    reason = cheaper_kind(1_000_000, 100_000, 384)[1]
-    assert reason.startswith("auto: about 1,024 s of exact search against ")
+@pytest.mark.parametrize(("wanted", "lists"), [(0.0, 1), (0.5, 1), (0.51, 2), (0.9, 2), (0.95, 4), (1.0, 4)])
+def test_fewest_lists(wanted, lists):
+    assert fewest_lists(np.array([0.5, 0.9, 0.9, 1]), wanted) == lists
 
 
-def test_lists_pay_the_more_the_larger_the_corpus_and_the_smaller_the_share():
-    assert speedup(0.01, 10_000, 384) < 1
-    assert speedup(0.2, 92_000, 384) == pytest.approx(1.5, abs=0.1)
-    assert speedup(0.2, 92_000, 384) < speedup(0.2, 1_000_000, 384) < speedup(0.1, 1_000_000, 384)
+def test_where_no_number_is_enough_all_lists_are_looked_at():
+    assert fewest_lists(np.array([0.5, 0.9]), 0.95) == 2
+    assert fewest_lists(np.full(3, np.nan), 0.95) == 3

@@ -4,8 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hnmine.storage.vectors
-from hnmine.config import EmbedConfig
-from hnmine.models.encoders import HashEncoder
 from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines, pair_scores
 from hnmine.stages.filter.hidden_positives import hide, unhidden
@@ -120,17 +118,3 @@ def test_hidden_and_whole_rows_without_a_guide_have_none():
     ):
         assert not rows.batch.has_guide
         assert len(rows.batch.guide_positive_scores) == len(rows.batch)
-
-
-def hashed(text, kind, **settings):
-    return HashEncoder(EmbedConfig(model="hash", **settings)).encode([text], kind)[0].tolist()
-
-
-def test_the_hash_encoder_puts_prompts_before_texts_and_cuts_what_is_too_long():
-    prompts = {"query_prompt": "ask: ", "document_prompt": "read: "}
-    assert hashed("amber reef", "query", **prompts) == hashed("ask amber reef", "query")
-    assert hashed("amber reef", "document", **prompts) == hashed("read amber reef", "document")
-    long = "a b c d e f g h i j"
-    assert hashed(long, "query", max_length=8) == hashed("a b c d e f g h", "query") != hashed(long, "query")
-    assert hashed(long, "query", max_length=8, query_prompt="x ") == hashed("x a b c d e f g", "query")
-    assert hashed("...", "query", max_length=8) != hashed("!!!", "query")

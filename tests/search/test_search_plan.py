@@ -1,16 +1,72 @@
-"""Approximate search by lists in a whole run: what is chosen, what is said of it, and what it may not change."""
+"""The choice between exact search and lists: what is chosen, its reason, and what it may not change in a run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
+from hnmine.config import IndexConfig
 from hnmine.search import search_plan
+from hnmine.search.ivf import (
+    MeasuredRecall,
+)
+from hnmine.search.search_plan import cheaper_kind, choose_lists, speedup
 from tests.pipeline.helpers import report, rows, table
 from tests.support import config_for, make_collection, tree
+
+SIZE = (1_000_000, 384)
+MEASURED = MeasuredRecall(np.array([0.5, 0.97, 0.995, 1]), np.array([0.05, 0.1, 0.2, 1]), 100, 256)
+
+
+def test_auto_takes_as_many_lists_as_the_recall_asked_for_takes():
+    chosen = choose_lists(IndexConfig(), "auto: why", MEASURED, SIZE)
+    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 3, 0.995)
+    assert "3 of 4 lists a query, 20.0% of the documents, hold 0.9950 of the exact top 100" in chosen["reason"]
+    assert choose_lists(IndexConfig(ivf_probe=2), "", MEASURED, SIZE)["probe"] == 3
+    assert choose_lists(IndexConfig(min_recall=0.9), "", MEASURED, SIZE)["probe"] == 2
+
+
+def test_auto_falls_back_to_exact_search_where_recall_takes_too_many_documents():
+    chosen = choose_lists(IndexConfig(min_recall=0.999), "auto: why", MEASURED, SIZE)
+    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("flat", 4, 1)
+    assert chosen["reason"].endswith("about 0.6 times as fast, less than 1.25: exact search it is")
+
+
+def test_lists_that_are_asked_for_are_used_and_a_low_recall_is_said():
+    chosen = choose_lists(IndexConfig(kind="ivf", ivf_probe=2), "asked for", MEASURED, SIZE)
+    assert (chosen["kind"], chosen["probe"], chosen["recall"]) == ("ivf", 2, 0.97)
+    assert chosen["reason"].endswith("less than index.min_recall = 0.99")
+    assert choose_lists(IndexConfig(kind="ivf", min_recall=1), "", MEASURED, SIZE)["probe"] == 4
+    assert choose_lists(IndexConfig(kind="ivf", ivf_probe=99), "", MEASURED, SIZE)["probe"] == 4
+
+
+def test_without_queries_nothing_is_known_and_auto_searches_exactly():
+    unknown = replace(MEASURED, recall=np.full(4, np.nan), share=np.ones(4), queries=0)
+    for kind, expected in (("auto", "flat"), ("ivf", "ivf")):
+        chosen = choose_lists(IndexConfig(kind=kind), "", unknown, SIZE)
+        assert (chosen["kind"], chosen["recall"]) == (expected, None)
+
+
+def test_lists_are_tried_where_exact_search_costs_several_times_their_making():
+    assert cheaper_kind(10_000, 1_000, 384)[0] == "flat"
+    assert cheaper_kind(92_000, 2_000, 384)[0] == "flat"
+    assert cheaper_kind(92_000, 20_000, 384)[0] == "ivf"
+    assert cheaper_kind(1_000_000, 100_000, 384)[0] == "ivf"
+    assert cheaper_kind(0, 0, 384)[0] == "flat"
+    reason = cheaper_kind(1_000_000, 100_000, 384)[1]
+    assert reason.startswith("auto: about 1,024 s of exact search against ")
+
+
+def test_lists_pay_the_more_the_larger_the_corpus_and_the_smaller_the_share():
+    assert speedup(0.01, 10_000, 384) < 1
+    assert speedup(0.2, 92_000, 384) == pytest.approx(1.5, abs=0.1)
+    assert speedup(0.2, 92_000, 384) < speedup(0.2, 1_000_000, 384) < speedup(0.1, 1_000_000, 384)
+
 
 FOUND = ("ingest", "embed", "index", "retrieve")
 
