@@ -1,6 +1,6 @@
-"""Every formula once more, as plain loops over plain numbers: slow, obvious, and independent of hnmine.science.
+"""Oracles: every formula as plain loops over Python numbers, slow, obvious and independent of `hnmine.science`.
 
-Rules that compare scores do it in float32, as the teacher's scores are, one scalar at a time.
+Rules compare scores in float32, as the teacher gives them, one scalar at a time.
 """
 
 import math
@@ -70,7 +70,7 @@ def topk(scores, k):
     return sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:k]
 
 
-def repeats(groups, keys):
+def repeated(groups, keys):
     out = []
     for place, (group, key) in enumerate(zip(groups, keys, strict=True)):
         out.append(any(groups[i] == group and keys[i] == key for i in range(place)))
@@ -87,7 +87,7 @@ def choose(groups, priority, n):
     return sorted(chosen)
 
 
-def standing(score, others):
+def positive_percentile(score, others):
     return sum(other < score for other in others) / len(others) if others else 1.0
 
 
@@ -95,7 +95,7 @@ def positive_weight(share, quantile):
     return 1.0 if quantile == 0 else min(1.0, share / quantile)
 
 
-def choose_judged_first(groups, judged, priority, n):
+def judged_first(groups, judged, priority, n):
     chosen = []
     for group in sorted(set(groups)):
         members = [place for place, other in enumerate(groups) if other == group]
@@ -114,7 +114,7 @@ def choose_capped(groups, documents, n, cap, used):
     return chosen
 
 
-def easy(now, first, ratio, below):
+def is_easy(now, first, ratio, below):
     if now >= below:
         return False
     if first >= 0:
@@ -122,7 +122,7 @@ def easy(now, first, ratio, below):
     return first - now > (1 - 1 / ratio) * abs(first)
 
 
-def staying(rows, room, cap, before):
+def best_kept(rows, room, cap, before):
     """Return the places, over all rows one after another, of the (document, score) that stay."""
     used, kept, first = dict(before), [], 0
     for row, wanted in zip(rows, room, strict=False):
@@ -137,7 +137,7 @@ def staying(rows, room, cap, before):
     return kept
 
 
-def in_turn(groups, ranks, n, documents=None, cap=None):
+def round_robin(groups, ranks, n, documents=None, cap=None):
     """Sources take turns, group by group; a document that served `cap` times before is passed over."""
     chosen = []
     for group in sorted(set(groups)):
@@ -157,7 +157,7 @@ def in_turn(groups, ranks, n, documents=None, cap=None):
     return chosen
 
 
-def arrival(distance, number, a, b):
+def simans_arrival(distance, number, a, b):
     """Logarithm of the time at which an element arrives that is drawn with rate exp(-a (distance - b)^2)."""
     u = (int(number) // 2**12 + 0.5) / 2**52
     return math.log(-math.log(u)) + a * (distance - b) ** 2
@@ -184,7 +184,7 @@ def marginal_relevance(groups, relevance, similarity, n, diversity):
     return sorted(chosen)
 
 
-def draw(orders, wanted, names, barred, closed=()):
+def draw_documents(orders, wanted, names, barred, closed=()):
     """orders: for each group, all documents in the order they are offered to it."""
     found = []
     for group, order in enumerate(orders):
@@ -234,7 +234,7 @@ def eci_sem(residuals, weights):
     return math.log(np.linalg.det(matrix))
 
 
-def bootstrap(top, bottom, draws):
+def bootstrap_ratios(top, bottom, draws):
     """Ratios of sums over resamples: draws has a list of row numbers for each."""
     out = []
     for rows in draws:
@@ -318,7 +318,7 @@ def judge(query, config, documents):
     return out
 
 
-def standardised(values, counted):
+def group_z_scores(values, counted):
     """Return z of all values, mean and deviation taken over the counted ones; 0 where those do not differ."""
     real = [value for value, counts in zip(values, counted, strict=True) if counts]
     if not real:
@@ -334,7 +334,7 @@ def two_sided(query):
     """z(s) + z(highest similarity to a positive) of each candidate, among those that are no labelled positives."""
     others = [document not in query.positives for document in query.candidates]
     nearest = [max(row) for row in query.similarities]
-    both = zip(standardised(query.scores, others), standardised(nearest, others), strict=True)
+    both = zip(group_z_scores(query.scores, others), group_z_scores(nearest, others), strict=True)
     return [a + b for a, b in both]
 
 
@@ -377,7 +377,7 @@ def _scores(query, place, positive, config):
     }
 
 
-def effect_size(a, b):
+def cohens_d(a, b):
     """Cohen's d, number by number; None where it is not defined."""
     if not a or not b or len(a) + len(b) < 3:
         return None
@@ -407,7 +407,7 @@ def logistic(x):
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def most_worth(entries, number, per_query):
+def highest_judging_values(entries, number, per_query):
     """entries: (worth, query, document); again and again the best one that is still allowed."""
     chosen, done, taken = [], set(), {}
     while len(chosen) < number:
@@ -438,7 +438,7 @@ def down_to(order, positives, depth):
     return found
 
 
-def reciprocal_rank_fusion(lists):
+def reciprocal_ranks(lists):
     """Each document's sum of 1 / (60 + rank) over the lists that hold it."""
     fused = {}
     for order in lists:
@@ -477,7 +477,7 @@ def permitted(must, allows_missing, document, reference):
     return must == "differ"
 
 
-def mid_rank(score, reference):
+def ecdf(score, reference):
     """Return the share of the reference below a score, those equal to it counted half."""
     below = equal = 0
     for other in reference:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: ragged lists, scores with ties and signs, and whole batches of judged-to-be candidates."""
+"""Hypothesis strategies: ragged lists, scores with ties and signs, batches of candidates, and filter configs."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +15,10 @@ from hnmine.stages.filter.verdicts import TextKeys
 from hnmine.storage.schemas.retrieve import CANDIDATES
 
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
-"""The same examples every time, and no folder left behind."""
+"""Runs the same examples every time and leaves no folder behind."""
 
 thorough = settings(quick, max_examples=75)
-"""The same, for the few tests that carry most."""
+"""`quick` with more examples, for the few most important tests."""
 
 
 def f32(x):
@@ -144,7 +144,7 @@ COSINES = [f32(n / 50) for n in sorted(range(-50, 51), key=abs)]
 
 
 def some(draw, choices, size):
-    """Draw a list of the given length: one byte each, which is much faster than one draw each."""
+    """Draw a list of the given length by one byte an element, which is much faster than one draw an element."""
     return [choices[byte % len(choices)] for byte in draw(st.binary(min_size=size, max_size=size))]
 
 
@@ -156,7 +156,7 @@ def subset(draw, count, smallest=0):
 
 @st.composite
 def worlds(draw, min_queries=0, max_queries=3, max_documents=8):
-    """Worlds in which lists belong together: one score a (query, document), symmetric similarities, ranks in order.
+    """Consistent worlds: one score a (query, document), symmetric similarities, ranks in order.
 
     Texts are copied often, some documents are positives of a sibling query, and lists may be empty.
     """

@@ -105,6 +105,12 @@ def distinct_pairs(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.asarray(first[np.argsort(groups[first], kind="stable")])
 
 
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return starts[i], starts[i] + 1, ... of each range i, lengths[i] numbers each, range after range; int64."""
+    first = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return np.asarray(first + np.arange(len(first)))
+
+
 def in_sorted(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
     """Return whether each value occurs in an ascending array, bool, by binary search."""
     if not len(ascending):

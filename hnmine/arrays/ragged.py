@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.groups import in_sorted
+from hnmine.arrays.groups import in_sorted, ranges
 
 # Lists up to this length are compared value by value, longer ones by binary search.
 _SHORT = 8
@@ -125,12 +125,6 @@ class Ragged:
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Return the positions in `values` of the given rows' values, row after row, int64."""
         return ranges(self.starts[rows], self.lengths[rows])
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return starts[i], starts[i] + 1, ... of each range i, lengths[i] numbers each, range after range; int64."""
-    first = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    return np.asarray(first + np.arange(len(first)))
 
 
 def list_maxima(values: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

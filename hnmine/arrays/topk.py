@@ -6,7 +6,7 @@ row, so merging is sorting, and the k smallest keys of a union do not depend on 
 
 import numpy as np
 
-from hnmine.arrays.groups import rank_in_run
+from hnmine.arrays.groups import ranges
 
 NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """Key of an empty place; it sorts behind every other."""
@@ -66,7 +66,7 @@ def keep_best(best: np.ndarray, keys: np.ndarray, queries: np.ndarray, k: int) -
     counts = np.bincount(queries, minlength=len(best))
     both = np.full((len(best), best.shape[1] + int(counts.max(initial=0))), NOTHING, dtype=np.uint64)
     both[:, : best.shape[1]] = best
-    both[queries, best.shape[1] + rank_in_run(queries)] = keys
+    both[queries, ranges(np.full(len(best), best.shape[1]), counts)] = keys
     both.partition(k - 1, axis=1)
     return both[:, :k]
 

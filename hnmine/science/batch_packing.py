@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.arrays.ragged import ranges
+from hnmine.arrays.groups import ranges
 
 Named = tuple[np.ndarray, np.ndarray]
 """(owner, name) of some things: int64 in [0, count) and any sortable type, each of shape (n,)."""

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from hnmine.arrays.groups import first_n, in_sorted, repeated
-from hnmine.arrays.ragged import ranges
+from hnmine.arrays.groups import first_n, in_sorted, ranges, repeated
 from hnmine.arrays.random_numbers import permuted
 
 # Documents looked at for each group in the first round, beyond twice what it wants: one round is nearly always enough.

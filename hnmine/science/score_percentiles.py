@@ -6,10 +6,11 @@ import numpy as np
 def ecdf(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return F(s), the share of the reference below each score, equal ones counted half; float64 in [0, 1], shape (n,).
 
-    The mid-distribution function F(s) = P(X < s) + P(X = s) / 2 (Parzen, Journal of the American Statistical
-    Association 99, 2004) of the empirical distribution of the reference. Only order matters: a strictly increasing
-    transform of all scores, such as a sigmoid of logits, changes nothing. Scores between two neighbours of the
-    reference come out equal, as do all below its lowest (0) and all above its highest (1). NaN gives NaN.
+    The mid-distribution function F(s) = P(X < s) + P(X = s) / 2 (Parzen, Quantile probability and statistical
+    data modeling, Statistical Science 19, 2004) of the empirical distribution of the reference. Only order matters: a
+    strictly increasing transform of all scores, such as a sigmoid of logits, changes nothing. Scores between two
+    neighbours of the reference come out equal, as do all below its lowest (0) and all above its highest (1). NaN gives
+    NaN.
 
     Args:
         scores: finite numbers or NaN, shape (n,).

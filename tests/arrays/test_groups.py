@@ -73,7 +73,7 @@ def found(rows):
 @quick
 @given(st.lists(st.tuples(st.integers(0, 3), keys), max_size=20))
 def test_repeats_are_those_of_the_double_loop(rows):
-    assert found(rows) == oracles.repeats([g for g, _ in rows], [k for _, k in rows])
+    assert found(rows) == oracles.repeated([g for g, _ in rows], [k for _, k in rows])
 
 
 def test_the_first_in_the_order_given_stays_even_where_groups_are_interleaved():

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.ragged import Ragged, list_array, list_maxima, ranges, single_array
+from hnmine.arrays.groups import ranges
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima, single_array
 from tests.strategies import flat, quick, ragged, worlds
 
 KIND = pa.list_(pa.int64())

@@ -148,7 +148,7 @@ def test_the_export_is_what_a_double_loop_finds(tmp_path: Path, probabilities: b
     run(config)
     expected = by_loops(folder / "out", config)
     found = export(config, tmp_path / "all.jsonl", ALL)
-    picked = oracles.most_worth([entry[:3] for entry in expected], len(expected), 10**6)
+    picked = oracles.highest_judging_values([entry[:3] for entry in expected], len(expected), 10**6)
     names, asked = doc_ids(folder / "out"), table(folder / "out/ingest/queries").column("query_id").to_pylist()
     assert [(f["query_id"], f["doc_id"], f["verdict"], f["why"].split(";")[0]) for f in found] == [
         (asked[query], names[document], verdict, why)
@@ -158,7 +158,7 @@ def test_the_export_is_what_a_double_loop_finds(tmp_path: Path, probabilities: b
     assert all(list(f) == FIELDS and f["judgement"] == "" for f in found)
     assert {f["p_false_negative"] is None for f in found} == {not probabilities}
     few = export(config, tmp_path / "few.jsonl", ExportOptions(17, 2))
-    picked = oracles.most_worth([entry[:3] for entry in expected], 17, 2)
+    picked = oracles.highest_judging_values([entry[:3] for entry in expected], 17, 2)
     assert [(f["query_id"], f["doc_id"]) for f in few] == [
         (asked[expected[p][1]], names[expected[p][2]]) for p in picked
     ]

@@ -306,7 +306,7 @@ def test_an_ensemble_takes_what_a_plain_loop_takes(base: Path, mined: Path, ense
         query, anchor = row["query_row"], row["anchor"]
         free = [(d, ranks) for d, ranks in judged[query, anchor] if cap is None or used.get(d, 0) < cap]
         if ensemble == "intra":
-            places = oracles.in_turn([0] * len(free), [ranks for _, ranks in free], 3)
+            places = oracles.round_robin([0] * len(free), [ranks for _, ranks in free], 3)
             expected = {free[place][0] for place in places}
         else:
             anchors = Ragged.from_lengths(np.zeros(anchor + 1), np.array([anchor + 1]))

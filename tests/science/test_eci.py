@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.eci import DELTA, capacity, eci, hardness, safety
+from hnmine.arrays.dots import unit
+from hnmine.science.eci import DELTA, capacity, eci, eci_sem, hardness, residual_weight, safety
 from tests import oracles
 from tests.strategies import grid, quick
 
 triples = st.lists(st.tuples(grid, grid, grid), max_size=10)
-unit = st.floats(0, 1)
+shares = st.floats(0, 1)
 
 
 def columns(rows, width=3):
@@ -37,7 +38,7 @@ def test_safety_is_the_double_loop(rows, delta):
 
 
 @quick
-@given(st.lists(st.tuples(st.floats(0, 10), unit, unit), max_size=10))
+@given(st.lists(st.tuples(st.floats(0, 10), shares, shares), max_size=10))
 def test_eci_is_the_double_loop(rows):
     assert eci(*columns(rows)).tolist() == pytest.approx([oracles.eci(*row) for row in rows], abs=1e-12)
 
@@ -90,7 +91,7 @@ def test_eci_by_hand():
 
 
 @quick
-@given(st.integers(1, 100), unit, unit, unit)
+@given(st.integers(1, 100), shares, shares, shares)
 def test_eci_grows_with_each_of_its_parts(k, h, s, more):
     def value(k, h, s):
         return float(eci(capacity(np.array([k])), np.array([h]), np.array([s]))[0])
@@ -100,3 +101,96 @@ def test_eci_grows_with_each_of_its_parts(k, h, s, more):
     assert value(k, h + (1 - h) * more, s) >= base - 1e-12
     assert value(k, h, s + (1 - s) * more) >= base - 1e-12
     assert base <= math.log(1 + k) + 1e-12
+
+
+share = st.floats(0, 1)
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def world(seed, rows, k, dim=12):
+    """Return residuals of unit vectors and weights, some of them 0."""
+    random = np.random.default_rng(seed)
+    positive, negatives = random.normal(size=(rows, 1, dim)), random.normal(size=(rows, k, dim))
+    directions = [unit(x.reshape(-1, dim)).reshape(x.shape) for x in (negatives, positive)]
+    return directions[0] - directions[1], random.random((rows, k)) * (random.random((rows, k)) < 0.8)
+
+
+@quick
+@given(st.lists(st.tuples(share, share, share), max_size=10))
+def test_weights_are_the_double_loop_and_stay_in_0_to_1(rows):
+    found = residual_weight(*np.array(rows).reshape(-1, 3).T)
+    assert found.tolist() == pytest.approx([oracles.residual_weight(*row) for row in rows], abs=1e-12)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+@pytest.mark.parametrize("part", [(0, 1, 0), (1, 0, 0), (1, 1, 1)])
+def test_any_part_of_0_leaves_no_weight(part):
+    assert residual_weight(*(np.array([float(x)]) for x in part)).tolist() == [0]
+    assert residual_weight(np.array([1.0]), np.array([1.0]), np.array([0.0])).tolist() == [1]
+
+
+@quick
+@given(seeds, st.integers(1, 4), st.integers(0, 8), st.sampled_from([2, 5, 12]))
+def test_it_is_the_determinant_of_the_large_matrix(seed, rows, k, dim):
+    residuals, weights = world(seed, rows, k, dim)
+    expected = [oracles.eci_sem(r.astype(np.float64), w) for r, w in zip(residuals, weights, strict=True)]
+    assert eci_sem(residuals, weights).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@quick
+@given(seeds, st.integers(2, 6), st.floats(0.05, 1))
+def test_copies_of_one_negative_score_less_than_as_many_different_ones(seed, n, weight):
+    residuals, _ = world(seed, 1, n)
+    residuals /= np.linalg.norm(residuals, axis=2, keepdims=True)  # the same length: they differ in direction alone
+    weights = np.full((1, n), weight)
+    copies = eci_sem(np.repeat(residuals[:, :1], n, axis=1), weights)[0]
+    assert copies == pytest.approx(math.log(1 + n * weight), abs=1e-5)
+    assert copies < eci_sem(residuals, weights)[0]
+
+
+@quick
+@given(seeds, st.integers(1, 4), st.integers(1, 6))
+def test_it_lies_between_all_alike_and_all_at_right_angles(seed, rows, k):
+    residuals, weights = world(seed, rows, k)
+    own = weights * (residuals.astype(np.float64) ** 2).sum(axis=2)
+    found = eci_sem(residuals, weights)
+    assert (found >= np.log1p(own.sum(axis=1)) - 1e-9).all()
+    assert (found <= np.log1p(own).sum(axis=1) + 1e-9).all()
+
+
+@quick
+@given(seeds, st.integers(1, 6), st.integers(0, 5))
+def test_removing_a_negative_never_raises_it(seed, k, which):
+    residuals, weights = world(seed, 3, k)
+    fewer = np.delete(residuals, which % k, axis=1), np.delete(weights, which % k, axis=1)
+    assert (eci_sem(*fewer) <= eci_sem(residuals, weights) + 1e-9).all()
+
+
+@quick
+@given(seeds, st.integers(1, 6))
+def test_the_order_changes_nothing(seed, k):
+    residuals, weights = world(seed, 2, k)
+    order = np.random.default_rng(seed).permutation(k)
+    moved = eci_sem(residuals[:, order], weights[:, order])
+    assert moved.tolist() == pytest.approx(eci_sem(residuals, weights).tolist(), abs=1e-9)
+
+
+@quick
+@given(seeds, st.integers(1, 5), st.integers(1, 5), st.integers(0, 3))
+def test_rows_beside_it_and_places_filled_up_change_no_bit(seed, rows, k, more):
+    residuals, weights = world(seed, rows, k)
+    whole = eci_sem(residuals, weights)
+    padded = np.pad(residuals, ((0, 0), (0, more), (0, 0))), np.pad(weights, ((0, 0), (0, more)))
+    assert eci_sem(*padded).tolist() == whole.tolist()
+    assert [eci_sem(residuals[i : i + 1], weights[i : i + 1])[0] for i in range(rows)] == whole.tolist()
+
+
+def test_by_hand():
+    # residuals (1, 0) and (0, 2) with weights 1 and 0.5: det diag(2, 3); the same twice: det diag(3, 1)
+    residuals = np.array([[[1.0, 0], [0, 2]], [[1, 0], [1, 0]]])
+    assert eci_sem(residuals, np.array([[1, 0.5], [1, 1]])).tolist() == pytest.approx([math.log(6), math.log(3)])
+    assert eci_sem(residuals, np.zeros((2, 2))).tolist() == [0, 0]
+    assert eci_sem(np.zeros((2, 0, 3)), np.zeros((2, 0))).tolist() == [0, 0]
+    assert eci_sem(np.zeros((0, 2, 3)), np.zeros((0, 2))).tolist() == []

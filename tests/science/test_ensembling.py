@@ -58,7 +58,7 @@ def found_lists(draw):
 @given(found_lists(), st.integers(0, 7))
 def test_sources_in_turn_is_the_double_loop(lists, n):
     groups, ranks, _ = lists
-    assert round_robin(groups, ranks, n).tolist() == oracles.in_turn(groups.tolist(), ranks.tolist(), n)
+    assert round_robin(groups, ranks, n).tolist() == oracles.round_robin(groups.tolist(), ranks.tolist(), n)
 
 
 def test_sources_in_turn_by_hand():
@@ -152,7 +152,7 @@ def test_intra_takes_the_best_kept_of_the_sources_in_turn_under_a_cap_too(world,
             places += kept
             anchor += 1
     expected = [[] for _ in range(anchor)]
-    for element in oracles.in_turn(groups, ranks, n, documents, cap):
+    for element in oracles.round_robin(groups, ranks, n, documents, cap):
         expected[groups[element]].append(places[element])
     assert [own for lists, _ in choose(world.table(), config) for own in lists] == expected
 

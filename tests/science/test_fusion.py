@@ -62,7 +62,7 @@ def test_reciprocal_ranks_are_the_double_loop_and_more_sources_never_lower_them(
     found = pooled(drawn[0])
     fused = reciprocal_ranks(found.ranks)
     for place, (q, d) in enumerate(zip(found.owners, found.rows, strict=True)):
-        np.testing.assert_allclose(fused[place], oracles.reciprocal_rank_fusion(drawn[0][q])[d])
+        np.testing.assert_allclose(fused[place], oracles.reciprocal_ranks(drawn[0][q])[d])
     assert (fused >= reciprocal_ranks(found.ranks[:, :2]) - 1e-15).all()
     np.testing.assert_array_equal(fused, reciprocal_ranks(found.ranks[:, ::-1]))  # the sources' order is no matter
 
@@ -81,7 +81,7 @@ def test_union_and_rrf_are_the_double_loop(drawn, top_k, depths):
             down = [oracles.down_to(order, drawn[1][q], depth) for order, depth in zip(query, depths, strict=True)]
             expected = {d for order in down for d in order}
             if fuse == "rrf":
-                fused = oracles.reciprocal_rank_fusion(down)
+                fused = oracles.reciprocal_ranks(down)
                 best = oracles.down_to(sorted(fused, key=lambda d: (-fused[d], d)), drawn[1][q], top_k)
                 expected = {*best, *(expected & set(drawn[1][q]))}
             assert kept[q] == sorted(expected)

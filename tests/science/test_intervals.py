@@ -23,7 +23,7 @@ def draws(n, seed, resamples):
 def test_it_is_the_double_loop(values, seed):
     top, bottom = np.array(values).T
     found = bootstrap_ratios(top[:, None], bottom[:, None], seed, 20)[:, 0]
-    expected = oracles.bootstrap(top.tolist(), bottom.tolist(), draws(len(values), seed, 20))
+    expected = oracles.bootstrap_ratios(top.tolist(), bottom.tolist(), draws(len(values), seed, 20))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

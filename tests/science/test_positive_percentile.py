@@ -30,7 +30,7 @@ def test_standings_are_those_of_the_double_loop(made):
     positives, others = lists(made)
     found = ask(positives, others)
     assert found.dtype == np.float32
-    expected = [oracles.standing(s, rest) for own, rest in zip(positives, others, strict=True) for s in own]
+    expected = [oracles.positive_percentile(s, rest) for own, rest in zip(positives, others, strict=True) for s in own]
     assert found.tolist() == [float(np.float32(share)) for share in expected]
 
 
@@ -105,7 +105,7 @@ def test_nothing_at_all():
 def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
     found = positive_percentiles(world.batch())
     expected = [
-        oracles.standing(s, [x for d, x in zip(q.candidates, q.scores, strict=True) if d not in q.positives])
+        oracles.positive_percentile(s, [x for d, x in zip(q.candidates, q.scores, strict=True) if d not in q.positives])
         for q in world.queries
         for s in q.positive_scores
     ]

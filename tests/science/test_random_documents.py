@@ -45,8 +45,8 @@ def run(names, seeds, wanted, barred, closed=()):
 def test_draw_is_the_double_loop(wish):
     names, seeds, wanted, barred, closed = wish
     orders = [order_of(seed, len(names)) for seed in seeds]
-    assert run(names, seeds, wanted, barred, closed) == oracles.draw(orders, wanted, names, barred, closed)
-    assert run(names, seeds, wanted, barred) == oracles.draw(orders, wanted, names, barred)
+    assert run(names, seeds, wanted, barred, closed) == oracles.draw_documents(orders, wanted, names, barred, closed)
+    assert run(names, seeds, wanted, barred) == oracles.draw_documents(orders, wanted, names, barred)
 
 
 @quick

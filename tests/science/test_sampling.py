@@ -120,7 +120,7 @@ def drawn(distances, n, a, b, trials=6000):
 def test_ambiguity_is_the_double_loop(pairs, a, b):
     numbers = np.array([number for _, number in pairs], dtype=np.uint64)
     found = simans_priority(np.array([distance for distance, _ in pairs], dtype=np.float64), numbers, a, b)
-    assert found.tolist() == pytest.approx([oracles.arrival(d, number, a, b) for d, number in pairs], rel=1e-12)
+    assert found.tolist() == pytest.approx([oracles.simans_arrival(d, number, a, b) for d, number in pairs], rel=1e-12)
 
 
 def test_the_extremes_of_the_random_numbers_give_finite_priorities():

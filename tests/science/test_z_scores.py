@@ -21,7 +21,7 @@ def test_within_is_the_double_loop(rows):
     found = group_z_scores(*arrays(rows), 4)
     for group in range(4):
         mine = [place for place, row in enumerate(rows) if row[0] == group]
-        expected = oracles.standardised([rows[i][1] for i in mine], [rows[i][2] for i in mine])
+        expected = oracles.group_z_scores([rows[i][1] for i in mine], [rows[i][2] for i in mine])
         assert found[mine].tolist() == pytest.approx(expected, abs=1e-9)
 
 

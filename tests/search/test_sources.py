@@ -154,7 +154,7 @@ def test_fused_lists(base: Path, mined: Path, fuse: str, quota: int | None) -> N
         if quota:
             expected = {d for order in own for d in oracles.down_to(order, known, quota)}
         else:
-            fused = oracles.reciprocal_rank_fusion(own)
+            fused = oracles.reciprocal_ranks(own)
             best = oracles.down_to(sorted(fused, key=lambda d: (-round(fused[d], 14), d)), known, DEPTH)
             expected = {*best, *(set(fused) & set(known))}
         assert set(row["doc_rows"]) == expected

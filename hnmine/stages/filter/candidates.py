@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged, list_array, list_maxima, ranges
+from hnmine.arrays.groups import ranges
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima
 from hnmine.stages.rescore.rescored import TEACHER
 
 _BY_QUERY = ("background_mean", "background_std")

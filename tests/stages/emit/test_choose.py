@@ -257,7 +257,7 @@ def test_simans_is_the_double_loop_in_standard_deviations_of_the_background(worl
             rows = np.array(query.candidates, np.int64)
             numbers = random_numbers(np.full(len(rows), seeds[anchor]), rows)
             times = [
-                oracles.arrival((s - positive) / float(np.float32(0.1)), number, a, b)
+                oracles.simans_arrival((s - positive) / float(np.float32(0.1)), number, a, b)
                 for s, number in zip(query.scores, numbers, strict=True)
             ]
             assert positions == sorted(sorted(range(len(times)), key=lambda i, t=times: t[i])[:n])
@@ -298,7 +298,7 @@ def test_what_is_judged_comes_first_and_else_the_order_stays(rows, n, ordered):
     places = judged_first(np.array(groups, np.int64), np.array(judged, bool), given_priority)
     assert sorted(places.tolist()) == list(range(len(rows)))
     found = sampling.choose(np.array(groups, np.int64), places, n)
-    expected = oracles.choose_judged_first(groups, judged, priority if ordered else None, n)
+    expected = oracles.judged_first(groups, judged, priority if ordered else None, n)
     assert found.tolist() == expected
 
 

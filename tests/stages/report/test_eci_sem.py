@@ -132,7 +132,7 @@ def test_intervals_of_fill_and_hardness_are_those_of_plain_loops(base: Path) -> 
         per["coverage"][1][q["query_row"]] = 1.0
     assert 0 < sum(per["coverage"][0]) < 40
     for name, (top, bottom) in per.items():
-        ends = np.nanquantile(oracles.bootstrap(top, bottom, picked), [0.025, 0.975])
+        ends = np.nanquantile(oracles.bootstrap_ratios(top, bottom, picked), [0.025, 0.975])
         assert report(out)["intervals"][name] == pytest.approx(ends.tolist())
 
 

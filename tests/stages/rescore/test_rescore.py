@@ -99,14 +99,14 @@ def test_random_pairs_are_no_positives(base: Path) -> None:
 def test_filter_puts_percentiles_in_the_teachers_place(base: Path) -> None:
     raw = table(base / "out/rescore").to_pylist()
     reference = [score for row in raw for score in row["positive_scores"]]
-    pairs = [oracles.mid_rank(p["score"], reference) for p in table(base / "out/rescore/random").to_pylist()]
+    pairs = [oracles.ecdf(p["score"], reference) for p in table(base / "out/rescore/random").to_pylist()]
     before = table(base / "out/retrieve").to_pylist()
     seen = set()
     for row, own, old in zip(table(base / "out/filter").to_pylist(), raw, before, strict=True):
         known = dict(zip(own["doc_rows"], own["scores"], strict=True))
         assert row["background_mean"] == pytest.approx(np.mean(pairs), abs=1e-6)
         assert row["background_std"] == pytest.approx(max(np.std(pairs), 0.5 / len(reference)), abs=1e-6)
-        assert row["positive_scores"] == pytest.approx([oracles.mid_rank(s, reference) for s in own["positive_scores"]])
+        assert row["positive_scores"] == pytest.approx([oracles.ecdf(s, reference) for s in own["positive_scores"]])
         order = sorted(
             range(len(old["doc_rows"])),
             key=lambda i: (known[old["doc_rows"][i]] is None, -(known[old["doc_rows"][i]] or 0), i),
@@ -122,7 +122,7 @@ def test_filter_puts_percentiles_in_the_teachers_place(base: Path) -> None:
                 assert np.isnan(score)
                 assert verdict not in ("keep", "percent")
             else:
-                assert score == pytest.approx(oracles.mid_rank(known[document], reference))
+                assert score == pytest.approx(oracles.ecdf(known[document], reference))
                 assert verdict != "not_rescored"
                 kept = oracles.keeps_percent(score, row["anchor_scores"][0], 0.95)
                 assert verdict not in ("keep", "percent") or (verdict == "keep") == kept

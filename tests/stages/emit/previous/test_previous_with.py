@@ -121,7 +121,7 @@ def test_sources_in_turn_fill_what_the_earlier_run_leaves(base: Path, ensemble: 
             if verdict == "keep" and d not in easy and d not in stays
         ]
         ranks = np.array([r or 0 for r in query["source_ranks"]]).reshape(len(query["doc_rows"]), -1)[free]
-        picked = oracles.in_turn([0] * len(free), ranks.tolist(), N - len(stays))
+        picked = oracles.round_robin([0] * len(free), ranks.tolist(), N - len(stays))
         assert {query["doc_rows"][free[i]] for i in picked} == set(row["doc_rows"]) - set(stays)
         seen += bool(picked) and bool(stays)
     assert seen > 5 or ensemble != "intra" or cap is not None
