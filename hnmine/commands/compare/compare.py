@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.commands.compare.matching import Coded, by_ids, coded, common, shared_by_all, times
+from hnmine.commands.compare.matching import Match, MatchedSet, match
 from hnmine.commands.compare.sets import MinedSet, is_run, read_file, read_run
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
-from hnmine.science.agreement import agreement, jaccard, shift
+from hnmine.science.agreement import shift
 from hnmine.science.intervals import bootstrap_ratios, percentile_interval
 from hnmine.stages.report.quality import HEADLINE
+from hnmine.stages.report.statistics import mean
 from hnmine.storage.paths import path_of
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"
 SEED = 0
+_KNOWN = ("scores", "ranks")
 
 
 def compare(given: Sequence[str], source: Path | None = None, examples: int = 5) -> dict[str, Any]:
@@ -37,12 +39,12 @@ def compare(given: Sequence[str], source: Path | None = None, examples: int = 5)
     if len(given) < 2:
         raise ConfigError("compare needs two sets or more: output folders of runs, or files with mined negatives")
     sets = _read_all(given, source)
-    all_coded = coded(sets, by_ids(sets))
+    matched = match(sets)
     return {
         "sets": [_described(mined) for mined in sets],
         "comparisons": [_against(sets[0], other) for other in sets[1:]],
-        "only": _only(all_coded),
-        "most_different": list(_most_different(all_coded, examples)),
+        "only": _only(matched.sets),
+        "most_different": list(_most_different(matched, examples)),
         "warnings": list(_warnings(sets)),
     }
 
@@ -65,9 +67,10 @@ def _read_all(given: Sequence[str], source: Path | None) -> list[MinedSet]:
 
 
 def _nothing_shared(base: MinedSet, other: MinedSet) -> Iterator[str]:
-    left, right = coded([base, other], by_ids([base, other]))
-    if not len(np.intersect1d(left.queries, right.queries)):
-        how = "id" if by_ids([base, other]) else "text"
+    """Yield a message where two sets have no query in common."""
+    matched = match([base, other])
+    if not len(matched.queries):
+        how = "id" if matched.by_ids else "text"
         shown = (few(mined.query_texts(np.arange(min(2, len(mined.query_keys)))), 2) for mined in (base, other))
         yield f"{base.name} and {other.name}: no query in common, by {how}; they ask {' and '.join(shown)}"
 
@@ -95,80 +98,74 @@ def _described(mined: MinedSet) -> dict[str, Any]:
 
 def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
     """Return how a set differs from the first one, over the queries in both."""
-    with_ids = by_ids([base, other])
-    left, right = coded([base, other], with_ids)
-    queries = np.intersect1d(left.queries, right.queries)
-    found: dict[str, Any] = {
+    matched = match([base, other])
+    left, right = matched.sets
+    queries, shared, union = matched.queries, matched.shared, matched.union
+    here, there = (one.at[one.sets == 2] for one in matched.sets)  # pairs of both sets are in the same order
+    return {
         "base": base.name,
         "other": other.name,
-        "matched_by": "ids" if with_ids else "texts",
+        "matched_by": "ids" if matched.by_ids else "texts",
         "queries": {
             "shared": len(queries),
             "only_base": len(np.setdiff1d(left.queries, queries)),
             "only_other": len(np.setdiff1d(right.queries, queries)),
         },
+        "negatives": {
+            "base": len(left.at),
+            "other": len(right.at),
+            "shared": len(here),
+            "share": float(shared.sum() / union.sum()) if union.any() else None,
+            "jaccard": float(np.nanmean(matched.jaccard)) if union.any() else None,
+            "queries_alike": int((shared == union).sum()),
+            "queries_disjoint": int(((shared == 0) & (union > 0)).sum()),
+        },
+        "both": _means(base, here)
+        | {"shifts": {name: shift(getattr(base, name)[here], getattr(other, name)[there]) for name in _KNOWN}},
+        "only_base": _alone(left, right),
+        "only_other": _alone(right, left),
+        **_differences(left, right),
     }
-    left, right = left.within(queries), right.within(queries)
-    here, there = common(left, right)
-    shared, union = agreement(
-        [(np.searchsorted(queries, side.owners), side.documents) for side in (left, right)], len(queries)
-    )
-    per_query = jaccard(shared, union)
-    found["negatives"] = {
-        "base": len(left.at),
-        "other": len(right.at),
-        "shared": len(here),
-        "share": float(shared.sum() / union.sum()) if union.any() else None,
-        "jaccard": float(np.nanmean(per_query)) if union.any() else None,
-        "queries_alike": int((shared == union).sum()),
-        "queries_disjoint": int(((shared == 0) & (union > 0)).sum()),
-    }
-    shifts = {
-        name: shift(getattr(base, name)[left.at[here]], getattr(other, name)[right.at[there]])
-        for name in ("scores", "ranks")
-    }
-    found["both"] = _means(left, here) | {"shifts": shifts}
-    found["only_base"] = _alone(left, here, right)
-    found["only_other"] = _alone(right, there, left)
-    return found | _differences(base, other)
 
 
-def _means(side: Coded, places: np.ndarray) -> dict[str, Any]:
+def _means(mined: MinedSet, at: np.ndarray) -> dict[str, Any]:
     """Return the number of negatives at some positions, and their mean score and rank; None where unknown."""
-    known = {name: getattr(side.mined, name)[side.at[places]] for name in ("scores", "ranks")}
-    means = {name: values[~np.isnan(values)] for name, values in known.items()}
-    return {"negatives": len(places)} | {
-        f"mean_{name[:-1]}": float(values.mean()) if len(values) else None for name, values in means.items()
+    return {"negatives": len(at)} | {
+        f"mean_{name[:-1]}": mean(values[~np.isnan(values)])
+        for name, values in ((name, getattr(mined, name)[at]) for name in _KNOWN)
     }
 
 
-def _alone(side: Coded, in_both: np.ndarray, other: Coded) -> dict[str, Any]:
+def _alone(side: MatchedSet, other: MatchedSet) -> dict[str, Any]:
     """Return the negatives that only one of two sets has: their means, and what the other run did with them."""
-    alone = np.setdiff1d(np.arange(len(side.at)), in_both)
-    found = _means(side, alone)
-    if side.mined.run is None or other.mined.run is None:
+    alone = side.sets == 1
+    at, run, other_run = side.at[alone], side.mined.run, other.mined.run
+    found = _means(side.mined, at)
+    if run is None or other_run is None:
         return found
-    # both are runs, matched by ids: each query has one number
-    order = np.argsort(other.queries)
+    order = np.argsort(other.queries)  # both are runs, matched by ids: each query has one number
     rows = order[np.searchsorted(other.queries[order], side.owners[alone])]
-    theirs = other.mined.run.fates(rows, side.mined.run.doc_ids.take(pa.array(side.at[alone])))
+    theirs = other_run.fates(rows, run.doc_ids.take(pa.array(at)))
     counts = Counter(theirs.fates.tolist())
-    found["fates"] = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
-    found["shifts"] = {
-        name: shift(getattr(side.mined, name)[side.at[alone]], getattr(theirs, name)) for name in ("scores", "ranks")
+    return found | {
+        "fates": dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))),
+        "shifts": {name: shift(getattr(side.mined, name)[at], getattr(theirs, name)) for name in _KNOWN},
     }
-    return found
 
 
-def _differences(base: MinedSet, other: MinedSet) -> dict[str, Any]:
-    """Return the headline numbers over the shared queries, and their paired differences with 95% intervals."""
-    if base.run is None or other.run is None:
-        return {"numbers": None, "numbers_reason": NO_NUMBERS}
-    left, right = coded([base, other], True)
+def _same_queries(left: MatchedSet, right: MatchedSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions, in each of two runs, of the queries in both, in the same order."""
     _, here, there = np.intersect1d(left.queries, right.queries, assume_unique=True, return_indices=True)
-    tops, bottoms = (
-        np.concatenate([base.run.parts[part][here], other.run.parts[part][there]], axis=1) for part in (0, 1)
-    )
+    return here, there
+
+
+def _differences(left: MatchedSet, right: MatchedSet) -> dict[str, Any]:
+    """Return the headline numbers over the queries in both, and their paired differences with 95% intervals."""
+    base, other = left.mined.run, right.mined.run
+    if base is None or other is None:
+        return {"numbers": None, "numbers_reason": NO_NUMBERS}
+    here, there = _same_queries(left, right)
+    tops, bottoms = (np.concatenate([base.parts[part][here], other.parts[part][there]], axis=1) for part in (0, 1))
     width = len(HEADLINE)
     draws = bootstrap_ratios(tops, bottoms, SEED)
     low, high = percentile_interval(draws[:, width:] - draws[:, :width])
@@ -187,51 +184,42 @@ def _plain(value: np.float64) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _only(sets: list[Coded]) -> list[dict[str, Any]]:
+def _only(sets: list[MatchedSet]) -> list[dict[str, Any]]:
     """Return for each set how many queries, and negatives of queries in all sets, no other set has."""
-    queries = shared_by_all(sets)
     asked, counts = np.unique(np.concatenate([np.unique(one.queries) for one in sets]), return_counts=True)
-    inside = [one.within(queries) for one in sets]
-    counts_of = times(inside)
     return [
         {
             "name": one.mined.name,
             "queries": int(np.isin(np.unique(one.queries), asked[counts == 1]).sum()),
-            "negatives": int((own == 1).sum()),
+            "negatives": int((one.sets == 1).sum()),
         }
-        for one, own in zip(sets, counts_of, strict=True)
+        for one in sets
     ]
 
 
-def _most_different(sets: list[Coded], most: int) -> Iterator[dict[str, Any]]:
+def _most_different(matched: Match, most: int) -> Iterator[dict[str, Any]]:
     """Yield the queries in all sets with the lowest Jaccard similarity, with the negatives that are not in all sets."""
-    queries = shared_by_all(sets)
-    inside = [one.within(queries) for one in sets]
-    counts_of = times(inside)
-    places = [(np.searchsorted(queries, one.owners), one.documents) for one in inside]
-    shared, union = agreement(places, len(queries))
-    agreed = jaccard(shared, union)
-    differing = np.flatnonzero(shared < union)
+    queries, agreed, union = matched.queries, matched.jaccard, matched.union
+    differing = np.flatnonzero(matched.shared < union)
     order = differing[np.lexsort((queries[differing], -union[differing], agreed[differing]))][:most]
+    base = matched.sets[0]
     for place in order.tolist():
-        base = sets[0]
         row = np.flatnonzero(base.queries == queries[place])[:1]
-        ids = base.mined.run.query_ids if base.mined.run is not None else None
         yield {
-            "query_id": ids[int(row[0])].as_py() if ids is not None else None,
+            "query_id": base.mined.run.query_ids[int(row[0])].as_py() if base.mined.run is not None else None,
             "query": base.mined.query_texts(row)[0],
             "jaccard": float(agreed[place]),
-            "shared": int(shared[place]),
+            "shared": int(matched.shared[place]),
             "negatives": [
-                _listed(one, np.flatnonzero((one.owners == queries[place]) & (own < len(sets))))
-                for one, own in zip(inside, counts_of, strict=True)
+                _listed(one.mined, one.at[(one.owners == queries[place]) & (one.sets < len(matched.sets))])
+                for one in matched.sets
             ],
         }
 
 
-def _listed(one: Coded, places: np.ndarray) -> list[dict[str, Any]]:
+def _listed(mined: MinedSet, at: np.ndarray) -> list[dict[str, Any]]:
     """Return negatives of one query, the hardest first, or in the order of the set where scores are unknown."""
-    mined, at = one.mined, np.sort(one.at[places])
+    at = np.sort(at)
     at = at[np.argsort(-mined.scores[at], kind="stable")]
     ids = mined.run.doc_ids.take(pa.array(at)).to_pylist() if mined.run is not None else [None] * len(at)
     return [
@@ -248,7 +236,6 @@ def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
     if len({mined.run.wanted for mined in runs if mined.run}) > 1:
         yield "the runs want different numbers of negatives: capacity, eci and eci_sem grow with it"
     for left, right in pairwise(runs):
-        ours, theirs = coded([left, right], True)
-        _, here, there = np.intersect1d(ours.queries, theirs.queries, assume_unique=True, return_indices=True)
+        here, there = _same_queries(*match([left, right]).sets)
         if moved := int((left.query_keys[here] != right.query_keys[there]).sum()):
             yield f"{left.name} and {right.name}: {moved:,} query ids stand for another text in each"

@@ -8,18 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.commands.compare.sets import MinedSet
+from hnmine.science.agreement import agreement, jaccard
 
 
 @dataclass(frozen=True)
-class Coded:
-    """A mined set whose queries and documents have numbers that are the same in several sets.
+class MatchedSet:
+    """A mined set whose queries and documents have numbers that are the same in all sets of a match.
 
     Attributes:
         mined: the set.
         queries: int64, one per query of the set.
-        owners: int64, ascending: the query's number, one per (query, document).
-        documents: int64: the document's number.
+        owners: int64, ascending: the query of each negative, of the queries that all sets have.
+        documents: int64: the document of each.
         at: int64: its position among the negatives of the set.
+        sets: int64: how many of the sets have it.
     """
 
     mined: MinedSet
@@ -27,60 +29,56 @@ class Coded:
     owners: np.ndarray
     documents: np.ndarray
     at: np.ndarray
-
-    def within(self, queries: np.ndarray) -> "Coded":
-        """Return the set with only the negatives of the given queries (int64 numbers)."""
-        own = np.isin(self.owners, queries)
-        return Coded(self.mined, self.queries, self.owners[own], self.documents[own], self.at[own])
+    sets: np.ndarray
 
 
-def by_ids(sets: Sequence[MinedSet]) -> bool:
-    """Return whether sets are matched by ids: all of them are runs."""
-    return all(mined.run is not None for mined in sets)
+@dataclass(frozen=True)
+class Match:
+    """Mined sets over the queries that all of them have.
 
-
-def coded(sets: Sequence[MinedSet], with_ids: bool) -> list[Coded]:
-    """Return the sets with numbers that are equal for the same query and for the same document.
-
-    Args:
-        sets: mined sets.
-        with_ids: whether to match by ids (all sets are runs); else by texts, without case, punctuation and spacing.
+    Attributes:
+        by_ids: whether they are matched by ids: all of them are runs. Otherwise by texts, without case, punctuation
+            and spacing.
+        sets: the sets, in the order given.
+        queries: int64, ascending: numbers of the queries that all sets have.
+        shared: int64, one per query: negatives that all sets have.
+        union: int64, likewise: negatives that any set has.
+        jaccard: float64, likewise: shared / union; NaN without negatives.
     """
-    queries = _numbers([m.run.query_ids if with_ids and m.run else pa.array(m.query_keys) for m in sets])
-    documents = _numbers([m.run.doc_ids if with_ids and m.run else pa.array(m.doc_keys) for m in sets])
-    out = []
+
+    by_ids: bool
+    sets: list[MatchedSet]
+    queries: np.ndarray
+    shared: np.ndarray
+    union: np.ndarray
+    jaccard: np.ndarray
+
+
+def match(sets: Sequence[MinedSet]) -> Match:
+    """Return the match of mined sets."""
+    by_ids = all(mined.run is not None for mined in sets)
+    queries = _numbers([m.run.query_ids if by_ids and m.run else pa.array(m.query_keys) for m in sets])
+    documents = _numbers([m.run.doc_ids if by_ids and m.run else pa.array(m.doc_keys) for m in sets])
+    common = np.unique(queries[0])
+    for own in queries[1:]:
+        common = np.intersect1d(common, own)
+    span = max(int(names.max(initial=0)) for names in documents) + 1
+    pairs = []
     for mined, own, names in zip(sets, queries, documents, strict=True):
-        owners = own[mined.owners]
-        span = int(names.max(initial=0)) + 1
-        pairs, at = np.unique(owners * span + names, return_index=True)
-        out.append(Coded(mined, own, pairs // span, pairs % span, at))
-    return out
+        codes, at = np.unique(own[mined.owners] * span + names, return_index=True)
+        inside = np.isin(codes // span, common)
+        pairs.append((codes[inside], at[inside]))
+    unique, counts = np.unique(np.concatenate([codes for codes, _ in pairs]), return_counts=True)
+    matched = [
+        MatchedSet(mined, own, codes // span, codes % span, at, counts[np.searchsorted(unique, codes)])
+        for mined, own, (codes, at) in zip(sets, queries, pairs, strict=True)
+    ]
+    lists = [(np.searchsorted(common, one.owners), one.documents) for one in matched]
+    shared, union = agreement(lists, len(common))
+    return Match(by_ids, matched, common, shared, union, jaccard(shared, union))
 
 
 def _numbers(columns: list[pa.Array]) -> list[np.ndarray]:
+    """Return a number for each name, the same for equal names."""
     names = pc.unique(pa.chunked_array(columns))
     return [pc.index_in(column, value_set=names).to_numpy().astype(np.int64) for column in columns]
-
-
-def common(left: Coded, right: Coded) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions, in each of two sets, of the (query, document) pairs that both have."""
-    span = int(max(left.documents.max(initial=0), right.documents.max(initial=0))) + 1
-    codes = [side.owners * span + side.documents for side in (left, right)]
-    _, here, there = np.intersect1d(codes[0], codes[1], assume_unique=True, return_indices=True)
-    return here, there
-
-
-def shared_by_all(sets: list[Coded]) -> np.ndarray:
-    """Return the numbers of the queries that every set has, int64, ascending."""
-    shared = np.unique(sets[0].queries)
-    for one in sets[1:]:
-        shared = np.intersect1d(shared, one.queries)
-    return shared
-
-
-def times(sets: list[Coded]) -> list[np.ndarray]:
-    """Return the number of sets that have each (query, document), one array per set."""
-    span = max(int(one.documents.max(initial=0)) for one in sets) + 1
-    codes = [one.owners * span + one.documents for one in sets]
-    unique, counts = np.unique(np.concatenate(codes), return_counts=True)
-    return [counts[np.searchsorted(unique, own)] for own in codes]
