@@ -1,1 +1,1 @@
-"""One folder a stage: `step.py` says what the stage is; beside it stand the parts that only it has."""
+"""The stages, one folder each: `step.py` is the stage itself, the other modules are parts that only it has."""

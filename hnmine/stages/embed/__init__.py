@@ -1,1 +1,1 @@
-"""The stage embed."""
+"""embed: vectors of every document and query, by each teacher."""

@@ -1,1 +1,1 @@
-"""The stage filter."""
+"""filter: a verdict for every candidate, by checks, rules and a calibrated model of false negatives."""

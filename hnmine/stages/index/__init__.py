@@ -1,1 +1,1 @@
-"""The stage index."""
+"""index: an approximate index of the corpus, where one is used."""

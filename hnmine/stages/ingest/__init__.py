@@ -1,1 +1,1 @@
-"""The stage ingest."""
+"""ingest: the user's files as a canonical corpus and queries with their judgements."""

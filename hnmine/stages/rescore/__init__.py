@@ -1,1 +1,1 @@
-"""The stage rescore."""
+"""rescore: scores of a cross-encoder for each query's best candidates."""

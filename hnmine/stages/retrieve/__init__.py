@@ -1,1 +1,1 @@
-"""The stage retrieve."""
+"""retrieve: candidates of every query, with the numbers that filters need."""
