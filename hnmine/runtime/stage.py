@@ -134,6 +134,11 @@ class Stage:
         return (*self.reads, *self.also_reads(context))
 
 
+def no_setup(context: RunContext) -> RunContext:
+    """Return the context as the state of a step that loads nothing beforehand."""
+    return context
+
+
 def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet") -> list[Item]:
     """Return an item for each shard of a table: the same rows, in a shard with the same number in `folder`."""
     items = []

@@ -1,1 +1,1 @@
-"""embed: vectors of every document and query, by each teacher."""
+"""Vectors of every document and query, by each teacher."""

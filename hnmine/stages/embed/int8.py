@@ -1,6 +1,5 @@
 """Steps of embed for teachers with 8-bit weights: quantising the model, and comparing its vectors with float32."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hnmine.models.encoders import make_encoder
 from hnmine.models.model_encoder import ModelEncoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.models.vector_folders import vector_folder
-from hnmine.runtime.stage import Item, RunContext, Step, Tick
+from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import AGREEMENT, QUANTISED
@@ -34,12 +33,12 @@ def int8_steps(table: TeacherTable, sides: tuple[Step, ...]) -> tuple[Step, ...]
     """Return the steps of a teacher's vectors with the step that quantises before and the one that compares after."""
     prefix = sides[0].name.removesuffix("corpus")
     before = Step(
-        f"{prefix}int8", "models", partial(_plan_int8, table), partial(_setup_int8, table), _quantise,
+        f"{prefix}int8", "models", partial(_plan_int8, table), no_setup, partial(_quantise, table),
         lambda made, item: write_table(made, item.output, item.key, plain=True), runs_model=True,
     )  # fmt: skip
     after = Step(
-        f"{prefix}agreement", "documents", partial(_plan_agreement, table), partial(_setup_agreement, table),
-        _compare, runs_model=True,
+        f"{prefix}agreement", "documents", partial(_plan_agreement, table), no_setup, partial(_compare, table),
+        runs_model=True,
     )  # fmt: skip
     return (before, *sides, after)
 
@@ -88,29 +87,13 @@ def _plan_int8(table: TeacherTable, context: RunContext, key: str) -> list[Item]
     return [Item(_file(context, table, "int8"), rows=1, key=item_key(key, f"{table} int8", 0, 1))]
 
 
-def _setup_int8(table: TeacherTable, context: RunContext) -> tuple[TeacherTable, EmbedConfig]:
+def _quantise(table: TeacherTable, context: RunContext, item: Item, tick: Tick) -> pa.Table:
     require_openvino(table)
-    return table, _in_float32(context.config.teachers[table])
-
-
-def _quantise(state: tuple[TeacherTable, EmbedConfig], item: Item, tick: Tick) -> pa.Table:
-    table, config = state
-    encoder = ModelEncoder(config, table)
+    encoder = ModelEncoder(_in_float32(context.config.teachers[table]), table)
     graph, weights = quantise(encoder.model, next(encoder.tensors(EXAMPLE, "document"), {}), table)
     tick(1)
     columns = [pa.array([graph], pa.large_binary()), pa.array([weights], pa.large_binary())]
     return pa.Table.from_arrays(columns, schema=QUANTISED)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """A random sample of documents with the int8 vectors that embed made of them."""
-
-    table: TeacherTable
-    config: EmbedConfig
-    rows: np.ndarray
-    texts: list[str]
-    vectors: np.ndarray
 
 
 def _plan_agreement(table: TeacherTable, context: RunContext, key: str) -> list[Item]:
@@ -120,17 +103,13 @@ def _plan_agreement(table: TeacherTable, context: RunContext, key: str) -> list[
     return [Item(_file(context, table, "agreement"), rows=rows, key=item_key(key, f"{table} agreement", 0, rows))]
 
 
-def _setup_agreement(table: TeacherTable, context: RunContext) -> _Sample:
+def _compare(table: TeacherTable, context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    """Return the cosine of a sample of documents' stored vectors to their vectors in float32."""
     vectors = VectorStore(_corpus(context, table))
     rows = vectors.row_of(sample_rows(vectors.rows, SAMPLE, context.config.seed, _SALT))
-    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    texts = corpus.take(rows, ["text"]).column(0).to_pylist()
-    return _Sample(table, _in_float32(context.config.teachers[table]), rows, texts, vectors.gather(rows))
-
-
-def _compare(sample: _Sample, item: Item, tick: Tick) -> pa.Table:
-    exact = make_encoder(sample.config, sample.table).encode(sample.texts, "document")
-    places = np.arange(len(sample.rows))
-    cosines = indexed_cosines(exact, places, unit(sample.vectors), places)
-    tick(len(places))
-    return pa.Table.from_arrays([pa.array(sample.rows, pa.int64()), pa.array(cosines)], schema=AGREEMENT)
+    texts = Shards(context.reading("ingest") / "corpus", CORPUS).take(rows, ["text"]).column(0).to_pylist()
+    exact = make_encoder(_in_float32(context.config.teachers[table]), table).encode(texts, "document")
+    places = np.arange(len(rows))
+    cosines = indexed_cosines(exact, places, unit(vectors.gather(rows)), places)
+    tick(len(rows))
+    return pa.Table.from_arrays([pa.array(rows, pa.int64()), pa.array(cosines)], schema=AGREEMENT)

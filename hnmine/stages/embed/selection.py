@@ -12,7 +12,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
+from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup, shard_items
 from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.metadata_filter import MetadataFilter, plan_field_values, read_field_values
@@ -153,14 +153,10 @@ def _plan_fields(context: RunContext, key: str) -> list[Item]:
     return plan_field_values(context, key, "embed")
 
 
-def _unchanged(context: RunContext) -> RunContext:
-    return context
-
-
 STEPS = (
-    Step("fields", "rows", _if_partial(_plan_fields), _unchanged, read_field_values),
-    Step("sources", "documents", _if_partial(plan_sources), _unchanged, build_source),
+    Step("fields", "rows", _if_partial(_plan_fields), no_setup, read_field_values),
+    Step("sources", "documents", _if_partial(plan_sources), no_setup, build_source),
     Step("found", "queries", _if_partial(_plan_found), _setup, _find),
-    Step("select", "documents", _if_partial(_plan_selected), _unchanged, _select),
+    Step("select", "documents", _if_partial(_plan_selected), no_setup, _select),
 )
 """The steps of embed between the teachers of sources and the teacher of [embed]."""

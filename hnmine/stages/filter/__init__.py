@@ -1,1 +1,1 @@
-"""filter: a verdict for every candidate, by checks, rules and a calibrated model of false negatives."""
+"""A verdict for every candidate, by checks, rules and a calibrated model of false negatives."""

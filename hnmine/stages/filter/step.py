@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array
 from hnmine.config import FilterConfig
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
@@ -162,7 +162,7 @@ STAGE = Stage(
     parts=_parts,
     also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
     steps=(
-        Step("calibrate", "queries", _plan_calibrate, lambda context: context, _calibrate),
+        Step("calibrate", "queries", _plan_calibrate, no_setup, _calibrate),
         Step("judge", "queries", _plan, _setup, _process, write_lists),
     ),
     finish=_finish,

@@ -160,7 +160,7 @@ def give_verdicts(
     cells = Cells.of(batch, anchor_scores(batch, config))
     codes = (check_codes(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
-    evidence = Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
+    evidence = _Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
     exempt = is_exempt(batch, config, keys)
     for name in rule_names(config):
         keep = RULES[name](evidence)
@@ -209,8 +209,8 @@ def is_exempt(batch: Batch, config: FilterConfig, keys: TextKeys) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The input of a rule: candidates, cells, settings, and P(false negative) with its threshold."""
+class _Evidence:
+    """The input of a rule; its arrays have one value a cell."""
 
     batch: Batch
     cells: Cells
@@ -220,12 +220,10 @@ class Evidence:
 
     @property
     def score(self) -> np.ndarray:
-        """Score of each cell's candidate."""
         return np.asarray(self.batch.scores[self.cells.candidate])
 
     @property
     def anchor(self) -> np.ndarray:
-        """Anchor score of each cell."""
         return self.cells.scores
 
     @cached_property
@@ -237,26 +235,25 @@ class Evidence:
 
     @property
     def background(self) -> np.ndarray:
-        """Mean score of each cell's query to random documents."""
         return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
 
 
-def _two_sided(e: Evidence) -> np.ndarray:
+def _two_sided(e: _Evidence) -> np.ndarray:
     return np.asarray(below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate])
 
 
-def _calibrated(e: Evidence) -> np.ndarray:
+def _calibrated(e: _Evidence) -> np.ndarray:
     if e.probabilities is None or e.threshold is None:
         raise ValueError("the rule calibrated needs a model; hnmine.stages.filter.calibration.calibrate returns one")
     return np.asarray(e.probabilities <= e.threshold)
 
 
-def _guide(e: Evidence) -> np.ndarray:
+def _guide(e: _Evidence) -> np.ndarray:
     anchors = _reduce(e.batch.guide_positive_scores, e.config).values
     return guide(e.batch.guide_scores[e.cells.candidate], anchors[e.cells.anchor], e.config.guide_margin)
 
 
-RULES: dict[str, Callable[[Evidence], np.ndarray]] = {
+RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
     "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
     "margin": lambda e: e.easiest | margin(e.score, e.anchor, e.config.margin),
     "percent": lambda e: e.easiest | percent(e.score, e.anchor, e.config.percent),

@@ -1,1 +1,1 @@
-"""index: an approximate index of the corpus, where one is used."""
+"""An approximate index of the corpus, where one is used."""

@@ -10,7 +10,7 @@ from hnmine.arrays.random_numbers import sample_rows
 from hnmine.arrays.single_thread import single_thread
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
 from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
 from hnmine.search.search_plan import choose_index, choose_lists
 from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage
@@ -115,7 +115,7 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
-        Step("sources", "documents", _plan_sources, lambda context: context, build_source),
+        Step("sources", "documents", _plan_sources, no_setup, build_source),
         Step("build", "documents", _plan, _setup, _process),
     ),
     finish=_finish,

@@ -1,1 +1,1 @@
-"""ingest: the user's files as a canonical corpus and queries with their judgements."""
+"""The user's files as a canonical corpus and queries with their judgements."""

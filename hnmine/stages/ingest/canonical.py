@@ -14,25 +14,8 @@ from hnmine.readers.collection import Collection, Entry
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
-from hnmine.stages.ingest.judgements import FileJudgements, InputIds, collect_judgements, contradictions
+from hnmine.stages.ingest.judgements import FileJudgements, InputIds
 from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
-
-
-@dataclass
-class _Queries:
-    """The queries in input order, and their qrels.
-
-    Attributes:
-        row: position of each query id in the lists.
-        texts: texts; empty ones too.
-        sources: position of each among the input's queries.
-        qrels: relevance of each judged document row.
-    """
-
-    row: dict[str, int] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
-    qrels: list[dict[int, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -56,8 +39,15 @@ class CanonicalInput:
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
     _doc_row: dict[str, int] = field(default_factory=dict)
     _empty_docs: set[str] = field(default_factory=set)
-    _queries: _Queries = field(default_factory=_Queries)
-    _judged: FileJudgements = field(default_factory=FileJudgements)
+    # the queries in input order, empty ones too: position of each id, text, position in the input, relevance by row
+    _query_row: dict[str, int] = field(default_factory=dict)
+    _query_texts: list[str] = field(default_factory=list)
+    _query_sources: list[int] = field(default_factory=list)
+    _qrels: list[dict[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._ids = InputIds(self._query_row, self._doc_row, self._empty_docs)
+        self._judged = FileJudgements(self.config.input, self._ids)
 
     def write(self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter) -> None:
         """Read all input and add its rows to the writers.
@@ -71,7 +61,7 @@ class CanonicalInput:
             lambda: self._write_documents(collection.documents(), corpus, aliases),
             lambda: self._read_queries(collection.queries()),
             lambda: self._read_qrels(collection.qrels()),
-            lambda: self._read_answers(collection.file_judgements()),
+            lambda: self._read_file_judgements(collection.file_judgements()),
         )
         for read in readers:
             try:
@@ -121,25 +111,20 @@ class CanonicalInput:
             self.problems.add("input: the corpus holds no document with text")
 
     def _read_queries(self, entries: Iterable[Entry]) -> None:
-        queries = self._queries
         empty = total = 0
         for total, entry in enumerate(entries, 1):
-            if entry.id in queries.row:
-                if queries.texts[queries.row[entry.id]] != entry.text:
+            if entry.id in self._query_row:
+                if self._query_texts[self._query_row[entry.id]] != entry.text:
                     self.problems.add(f"{entry.location}: query id {entry.id!r} a second time, with another text")
                 continue
             if not entry.text:
                 empty += 1
                 self.left_out.append(("query", entry.id, "empty text"))
-            queries.row[entry.id] = len(queries.texts)
-            queries.texts.append(entry.text)
-            queries.sources.append(total - 1)
-            queries.qrels.append({})
+            self._query_row[entry.id] = len(self._query_texts)
+            self._query_texts.append(entry.text)
+            self._query_sources.append(total - 1)
+            self._qrels.append({})
         self.counts |= {"queries_read": total, "empty_queries": empty}
-
-    @property
-    def _ids(self) -> InputIds:
-        return InputIds(self._queries.row, self._doc_row, self._empty_docs)
 
     def _read_qrels(self, judgements: Iterable[Qrel]) -> None:
         """Attach qrels to queries; of two judgements of a pair the higher relevance counts."""
@@ -156,7 +141,7 @@ class CanonicalInput:
                 first.setdefault(kind, judged)
                 self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
             if not missing and judged.doc_id in ids.documents:
-                own, document = self._queries.qrels[ids.queries[judged.query_id]], ids.documents[judged.doc_id]
+                own, document = self._qrels[ids.queries[judged.query_id]], ids.documents[judged.doc_id]
                 own[document] = max(judged.relevance, own.get(document, judged.relevance))
         self.counts |= {"judgements_read": total, "judgements_skipped": skipped}
         if not total:
@@ -172,30 +157,33 @@ class CanonicalInput:
                     f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
                 )
 
-    def _read_answers(self, answers: Iterable[FileJudgement]) -> None:
+    def _read_file_judgements(self, answers: Iterable[FileJudgement]) -> None:
         """Apply the judgement files to the qrels."""
-        given, qrels = self.config.input, self._queries.qrels
-        found = self._judged = collect_judgements(answers, self._ids, given.unknown_ids, self.problems)
-        for message in contradictions(found, dict(enumerate(qrels)), given.relevant_from):
+        found = self._judged
+        readable = not self.problems.messages
+        for answer in answers:
+            found.add(answer, self.problems, check_ids=readable)
+        for message in found.contradictions(self._qrels):
             self.problems.add(message)
-        for row in found.answers:
-            found.apply(row, qrels[row], given.relevant_from, given.judged_positives)
+        found.apply(self._qrels)
         self.left_out.extend(("judgement", pair, reason) for pair, reason in found.skipped)
-        self.counts |= found.counts if given.judgements else {}
+        if self.config.input.judgements:
+            self.counts |= {f"file_judgements_{name or 'empty'}": count for name, count in found.counts.items()}
+            self.counts["file_judgements_skipped"] = len(found.skipped)
 
     def _write_queries(self, writer: ShardWriter) -> None:
         """Write the queries that have a text and a positive."""
-        queries, relevant = self._queries, self.config.input.relevant_from
-        hashes = hash_texts(queries.texts)
+        relevant = self.config.input.relevant_from
+        hashes = hash_texts(self._query_texts)
         keys, words = hashes.keys.tolist(), np.split(hashes.terms, np.cumsum(hashes.lengths)[:-1])
-        positives = [sorted(d for d, level in qrels.items() if level >= relevant) for qrels in queries.qrels]
+        positives = [sorted(d for d, level in qrels.items() if level >= relevant) for qrels in self._qrels]
         extra = [self._judged.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
         siblings: dict[int, set[int]] = {}
         for key, rows, more in zip(keys, positives, extra, strict=True):
             siblings.setdefault(key, set()).update(rows, more)
         without = 0
-        for id_, row in queries.row.items():
-            rows, qrels, text = positives[row], queries.qrels[row], queries.texts[row]
+        for id_, row in self._query_row.items():
+            rows, qrels, text = positives[row], self._qrels[row], self._query_texts[row]
             if not rows and text:
                 without += 1
                 self.left_out.append(("query", id_, "no positive"))
@@ -210,14 +198,14 @@ class CanonicalInput:
                 sorted(unsure),
                 sorted(siblings[keys[row]] - set(rows) - extra[row]),
             )
-            writer.add((id_, text, keys[row], queries.sources[row], *lists, words[row]))
+            writer.add((id_, text, keys[row], self._query_sources[row], *lists, words[row]))
         writer.close()
         labelled = sum(map(len, positives))
         self.counts |= {
             "queries": writer.written,
             "queries_without_positive": without,
             "positives": labelled,
-            "judged_negatives": sum(map(len, queries.qrels)) - labelled,
+            "judged_negatives": sum(map(len, self._qrels)) - labelled,
         }
         if not writer.written and not self.problems.messages:
             self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant})")

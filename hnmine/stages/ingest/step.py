@@ -14,7 +14,7 @@ import pyarrow as pa
 from hnmine.config import Config
 from hnmine.errors import HnmineError, Problems
 from hnmine.readers.collection import input_sources
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
 from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.ingest.canonical import CanonicalInput
 from hnmine.stages.ingest.shard_writer import ShardWriter
@@ -79,6 +79,6 @@ STAGE = Stage(
     version=3,
     reads=(),
     parts=_parts,
-    steps=(Step("read", "documents", _plan, lambda context: context, _process),),
+    steps=(Step("read", "documents", _plan, no_setup, _process),),
     finish=_finish,
 )

@@ -1,1 +1,1 @@
-"""rescore: scores of a cross-encoder for each query's best candidates."""
+"""Scores of a cross-encoder for each query's best candidates."""

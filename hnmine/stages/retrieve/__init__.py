@@ -1,1 +1,1 @@
-"""retrieve: candidates of every query, with the numbers that filters need."""
+"""Candidates of every query, with the numbers that filters need."""

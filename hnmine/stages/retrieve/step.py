@@ -12,7 +12,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config import TeacherTable
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import run_concurrently
 from hnmine.science.background import background
 from hnmine.search.byte_products import byte_budget
@@ -147,15 +147,7 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 
 def _retrieve(state: _State, table: pa.Table, queries: np.ndarray, guided: np.ndarray, first: int) -> pa.Table:
-    """Return the candidates of a few queries.
-
-    Args:
-        state: of the step.
-        table: rows of the table of queries.
-        queries: the teacher's vectors of them.
-        guided: the guide's vectors of them, shape (queries, 0) without a guide.
-        first: row of the first query.
-    """
+    """Return the candidates of the queries from row `first` on, given their vectors by the teacher and the guide."""
     positives = Ragged.from_arrow(table.column("positive_rows"))
     unique, inverse = np.unique(positives.values, return_inverse=True)
     vectors = state.corpus.gather(unique)
@@ -215,11 +207,7 @@ def _backgrounds(
 ) -> dict[str, pa.Array]:
     """Return the columns of scores to random documents, a query's own positives left out.
 
-    Args:
-        state: of the step.
-        queries: vectors of the queries.
-        positives: rows of their positives.
-        vectors: (vectors of distinct positives, position of each positive among them).
+    `vectors` is (vectors of the distinct positives, the position of each positive among them).
     """
     is_positive = positives.values[:, None] == state.sample
     of, place = np.nonzero(is_positive)
@@ -255,7 +243,7 @@ STAGE = Stage(
     reads=("ingest", "embed", "index"),
     parts=_parts,
     steps=(
-        Step("fields", "rows", plan_field_values, lambda context: context, read_field_values),
+        Step("fields", "rows", plan_field_values, no_setup, read_field_values),
         *STEPS,
         Step("search", "queries", _plan, _setup, _process, write_lists),
     ),
