@@ -174,15 +174,11 @@ class ByteProducts(MatrixProducts):
     def __init__(self, documents: ByteVectors, queries: ByteVectors, part: slice, dim: int) -> None:
         import torch
 
-        self._documents, self._asked, self._dim = documents, queries.numbers[part], dim
+        self._documents, self._asked, self._dim, self._count = documents, queries.numbers[part], dim, len(documents)
         self._steps, self._lengths, self._lost = queries.steps[part], queries.lengths[part], queries.lost[part]
         self._sums = torch.empty(len(self._asked) * min(TILE_ROWS, len(documents)), dtype=torch.int32)
         self._flags = np.empty(len(self._sums), dtype=bool)
         self._products, self._scale, self._above = self._sums[:0].numpy(), np.ones(0), np.zeros(0)
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return len(self._documents)
 
     def multiply(self, part: slice) -> None:
         """Compute the products of a tile."""

@@ -36,8 +36,8 @@ class ExactSearch:
     corpus: VectorBlocks
     where: MetadataFilter | None
     held: np.ndarray | None
-    device: str | None
-    byte_room: int | None
+    device: str | None = None
+    byte_room: int | None = None
 
     @cached_property
     def _unfiltered(self) -> Proposer:
@@ -60,27 +60,17 @@ class ExactSearch:
 
 
 @dataclass(frozen=True)
-class DenseSearch:
-    """Search by one teacher.
+class DenseSearch(ExactSearch):
+    """Search by one teacher, exact or by an approximate index.
 
     Attributes:
         corpus: vectors of documents, of all or some.
-        where: the metadata filter; None where all documents are allowed.
-        device: torch's device for matrix products without a filter; None for the CPU.
-        byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.
         stored: results of a search in parts, used instead of searching: keys of each query's best allowed documents
             down to its depth, and as many more as it has positives.
     """
 
     corpus: VectorStore
-    where: MetadataFilter | None
-    device: str | None = None
-    byte_room: int | None = None
     stored: StoredKeys | None = None
-
-    @cached_property
-    def _exact(self) -> ExactSearch:
-        return ExactSearch(self.corpus, self.where, self.corpus.held, self.device, self.byte_room)
 
     def find(
         self, queries: np.ndarray, which: np.ndarray, positives: Ragged, depth: int, proposer: Proposer | None = None
@@ -101,7 +91,7 @@ class DenseSearch:
             keys = self.stored(which)
         else:
             k = min(depth + int(positives.lengths.max(initial=0)), self.corpus.rows)
-            keys = self._exact.search(queries, which, k, proposer)
+            keys = self.search(queries, which, k, proposer)
         if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
             keys = add_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)

@@ -94,7 +94,7 @@ class MatrixProducts:
     """
 
     def __init__(self, vectors: np.ndarray, queries: np.ndarray, allowed: np.ndarray | None = None) -> None:
-        self._vectors, self._queries, self._all_allowed = vectors, queries, allowed
+        self._vectors, self._queries, self._all_allowed, self._count = vectors, queries, allowed, len(vectors)
         # the same memory for every tile: fresh pages would cost a tenth of the product
         self._numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
         self._flags = np.empty(len(self._numbers), dtype=bool)
@@ -102,7 +102,7 @@ class MatrixProducts:
 
     def __len__(self) -> int:
         """Number of documents."""
-        return len(self._vectors)
+        return self._count
 
     def multiply(self, part: slice) -> None:
         """Compute the tile of these documents."""

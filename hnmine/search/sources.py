@@ -132,7 +132,7 @@ def open_sources(
             table = tables[source.label]
             corpus = VectorStore(embed / vector_folder(config, table, "corpus"), max(0, left))
             left -= corpus.nbytes
-            search = DenseSearch(corpus, where, stored=(stored or {}).get(table))
+            search = DenseSearch(corpus, where, corpus.held, stored=(stored or {}).get(table))
             found.append(_by_teacher(search, VectorStore(embed / vector_folder(config, table, "queries"))))
         else:
             found.append(dense)

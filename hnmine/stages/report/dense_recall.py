@@ -66,7 +66,8 @@ def _ranking(context: RunContext, chosen: Selection, k: int) -> Ranking:
     listed, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
     corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
     queries = VectorStore(embed / "queries").gather(which)
-    hits = DenseSearch(corpus, MetadataFilter.open(context, retrieve)).find(queries, which, positives, 2 * k).rows
+    search = DenseSearch(corpus, MetadataFilter.open(context, retrieve), corpus.held)
+    hits = search.find(queries, which, positives, 2 * k).rows
     others = ~positives.contains(hits.owners, hits.values)
     owners, rows = hits.owners[others], hits.values[others]
     place = np.arange(len(rows)) - np.searchsorted(owners, owners)

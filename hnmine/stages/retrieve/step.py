@@ -57,8 +57,8 @@ class _State:
     @cached_property
     def dense(self) -> DenseSearch:
         """The search for the teacher's best documents."""
-        found = self.before.get("embed")
-        return DenseSearch(self.corpus, self.where, self.context.config.index.device, self.byte_room, found)
+        device, stored = self.context.config.index.device, self.before.get("embed")
+        return DenseSearch(self.corpus, self.where, self.corpus.held, device, self.byte_room, stored)
 
     @cached_property
     def most_positives(self) -> int:
