@@ -141,7 +141,7 @@ class Precomputed:
         values, counts = pc.value_counts(ids).flatten()
         repeated = values.filter(pc.greater(counts, 1))
         if len(repeated):
-            raise InputError(f"{self.name}: {len(repeated):,} ids stand more than once ({few(repeated.to_pylist())})")
+            raise InputError(f"{self.name}: {len(repeated):,} ids occur more than once ({few(repeated.to_pylist())})")
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))

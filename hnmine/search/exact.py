@@ -188,7 +188,7 @@ def scan_products(products: MatrixProducts, rows: np.ndarray, best: np.ndarray) 
         part = slice(first, min(len(products), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
         products.multiply(part)
         if not full and k <= part.stop - first:
-            found.raise_threshold(products.kth(k))  # there are no earlier scores to compare with: the tile's own serve
+            found.raise_threshold(products.kth(k))  # no earlier scores to compare with but the tile's own
         over = products.over(found.threshold)
         hits = np.flatnonzero(over)
         ends = np.searchsorted(hits, np.arange(1, len(over) + 1) * over.shape[1])

@@ -168,7 +168,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "an id twice": (
         "c.parquet",
         lambda f: save(f, [*DOCS, DOCS[0]], [*IDS, "d0"]),
-        "c.parquet: 1 ids stand more than once ('d0')",
+        "c.parquet: 1 ids occur more than once ('d0')",
     ),
     "ids of a strange type": (
         "c.parquet",
