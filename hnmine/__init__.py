@@ -1,6 +1,6 @@
 """hnmine: mine hard negatives for training embedding models and rerankers.
 
-The command line (`hnmine run CONFIG.toml`) is the main door; what it calls is here too:
+Use it from the command line (`hnmine run CONFIG.toml`) or from Python:
 
     from hnmine import load_config, run
     summary = run(load_config("hnmine.toml"))
@@ -29,7 +29,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that `import hnmine` stays cheap."""
+    """Import a public name when it is first used, so that `import hnmine` is fast."""
     if name not in _HOME:
         raise AttributeError(f"module 'hnmine' has no attribute {name!r}")
     from importlib import import_module

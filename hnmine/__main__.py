@@ -1,4 +1,4 @@
-"""`python -m hnmine` is the same as `hnmine`."""
+"""`python -m hnmine`, the same as the command `hnmine`."""
 
 from hnmine.cli import main
 

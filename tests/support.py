@@ -1,4 +1,4 @@
-"""What many tests share: small collections on disk, configs for them, and a look at whole output folders."""
+"""Helpers of many tests: small collections on disk, configs for them, and the content of output folders."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -80,21 +80,21 @@ def with_page(folder: Path, out: Path | str = "out", **tables: Any) -> Config:
     return config_for(folder, out, **{**tables, "report": {"html": True}})
 
 
-OF_ITS_OWN = (".lock", ".digests.json", "timings.json")
-"""Files of a run that say when it was, or of what files it read."""
+RUN_SPECIFIC = (".lock", ".digests.json", "timings.json")
+"""Files of a run with wall-clock times or stamps of input files."""
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder that must be equal from run to run: all but the lock and wall-clock times."""
+    """Return the content of every file below a folder that must be equal from run to run, see `comparable`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return comparable((path.relative_to(folder).as_posix(), path.read_bytes()) for path in files)
 
 
 def comparable(files: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-    """Return the content of a run's files by name, without the lock and wall-clock times."""
+    """Return the content of a run's files by name, without the lock, input digests and wall-clock times."""
     found = {}
     for name, content in files:
-        if name in OF_ITS_OWN:
+        if name in RUN_SPECIFIC:
             continue
         if name == "report/report.json":
             report = json.loads(content)

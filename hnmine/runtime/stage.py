@@ -76,6 +76,11 @@ def write_parquet(table: pa.Table, item: Item) -> None:
     write_table(table, item.output, item.key)
 
 
+def write_plain(table: pa.Table, item: Item) -> None:
+    """Write a table of numbers that hardly repeat, such as vectors: see `hnmine.storage.store.write_table`."""
+    write_table(table, item.output, item.key, plain=True)
+
+
 def write_lists(table: pa.Table, item: Item) -> None:
     """Write a table that is mostly lists of numbers: see `hnmine.storage.store.write_table`."""
     write_table(table, item.output, item.key, lists=True)

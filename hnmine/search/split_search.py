@@ -21,7 +21,7 @@ from hnmine.config.tables import MAX_SPLITS, teacher_table
 from hnmine.errors import ConfigError
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items
+from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items, write_plain
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.dense_search import ExactSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK
@@ -31,7 +31,7 @@ from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import SPLIT_KEYS
-from hnmine.storage.store import Shards, part_name, read_key, read_table, remove_folder, write_table
+from hnmine.storage.store import Shards, part_name, read_key, read_table, remove_folder
 from hnmine.storage.vectors import VectorRange, VectorStore
 
 FOLDER = "splits"
@@ -322,14 +322,10 @@ def merged_searches(context: RunContext) -> dict[TeacherTable, StoredKeys]:
     return found
 
 
-def _write(table: pa.Table, item: Item) -> None:
-    write_table(table, item.output, item.key, plain=True)  # keys hardly repeat: a dictionary would not pay
-
-
 STEPS = (
-    Step("parts", "queries", plan_level(0), _State, _search, _write),
+    Step("parts", "queries", plan_level(0), _State, _search, write_plain),
     *(
-        Step("merge" if level == 1 else f"merge-{level}", "queries", plan_level(level), _State, _merge, _write)
+        Step("merge" if level == 1 else f"merge-{level}", "queries", plan_level(level), _State, _merge, write_plain)
         for level in range(1, MERGES + 1)
     ),
 )

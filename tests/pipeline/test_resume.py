@@ -12,7 +12,7 @@ import pytest
 
 from hnmine.errors import WorkerDied
 from tests.pipeline.forkserver import Child, ForkServer, fork_server
-from tests.support import OF_ITS_OWN, make_collection, tree
+from tests.support import RUN_SPECIFIC, make_collection, tree
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a run in /proc"),
@@ -58,7 +58,7 @@ def whole(base: Path, server: ForkServer) -> Path:
 
 def in_order(folder: Path) -> list[str]:
     """Return the files of a run in the order in which they were written, but for the last three."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in OF_ITS_OWN]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in RUN_SPECIFIC]
     files.sort(key=lambda path: path.stat().st_mtime_ns)
     return [path.relative_to(folder).as_posix() for path in files][:-3]
 

@@ -15,7 +15,7 @@ from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutpu
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.storage.lock import lock_folder
-from tests.support import OF_ITS_OWN, config_for, make_collection, tree
+from tests.support import RUN_SPECIFIC, config_for, make_collection, tree
 
 ALL = [name for name, stage in STAGES.items() if stage.applies(Config())]
 OVERWRITE = RunOptions(overwrite=True)
@@ -35,7 +35,7 @@ def ran(base: Path, out: str = "out", options: RunOptions | None = None, **table
 
 def identity(folder: Path) -> dict[str, tuple[int, int]]:
     """Return inode and time of every file: the same only where it was not written again."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in OF_ITS_OWN]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in RUN_SPECIFIC]
     return {path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 

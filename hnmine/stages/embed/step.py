@@ -16,14 +16,14 @@ from hnmine.models.model_encoder import EncodeTexts
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
 from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
 from hnmine.stages.embed.int8 import agreements, int8_steps, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, TextReader, part_name, write_table
+from hnmine.storage.store import Shards, TextReader, part_name
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
@@ -188,14 +188,10 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     return to_arrow(vectors, _rows(state.chosen, item), dtype)
 
 
-def _write(table: pa.Table, item: Item) -> None:
-    write_table(table, item.output, item.key, plain=True)
-
-
 def _step(name: str, table: TeacherTable, side: str) -> Step:
     unit = "documents" if side == "corpus" else "queries"
     return Step(
-        name, unit, partial(_plan, table, side), partial(_setup, table, side), _process, _write, runs_model=True
+        name, unit, partial(_plan, table, side), partial(_setup, table, side), _process, write_plain, runs_model=True
     )
 
 
