@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
-from hnmine.config.section import Name, Section, setting
+from hnmine.config.section import Name, Section, setting, table
 from hnmine.config.tables import (
     EmbedConfig,
     EmitConfig,
@@ -43,7 +43,7 @@ class Config(Section):
         no_effect=True,
     )
     ray_wait: float = setting(
-        300.0, "ray: seconds to wait for a node with the resources a task needs", no_effect=True, ge=0
+        300.0, "ray: seconds to wait for a node with the resources of a task", no_effect=True, ge=0
     )
     task_cpus: float = setting(1.0, "ray: cores per task", no_effect=True, gt=0)
     task_gpus: float | None = setting(
@@ -57,33 +57,23 @@ class Config(Section):
         "memory for the whole run, shared by its workers; vectors that do not fit are read from disk again",
         no_effect=True,
     )
-    input: InputConfig = Field(
-        default_factory=InputConfig,
-        description="the user's files: corpus, queries and qrels; or a BEIR folder; or pairs",
-    )
-    embed: EmbedConfig = Field(
-        default_factory=EmbedConfig, description="the teacher: the model that turns texts into vectors"
-    )
+    input: InputConfig = table(InputConfig, "the user's files: corpus, queries and qrels; or a BEIR folder; or pairs")
+    embed: EmbedConfig = table(EmbedConfig, "the teacher: the model that turns texts into vectors")
     guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide")
-    index: IndexConfig = Field(
-        default_factory=IndexConfig,
-        description="how the corpus is searched; candidates always get exact scores from the stored vectors",
+    index: IndexConfig = table(
+        IndexConfig, "how the corpus is searched; candidates always get exact scores from the stored vectors"
     )
-    retrieve: RetrieveConfig = Field(
-        default_factory=RetrieveConfig, description="how many candidates a query gets, and from where"
-    )
+    retrieve: RetrieveConfig = table(RetrieveConfig, "how many candidates a query gets, and from where")
     rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores each query's best candidates again")
-    filter: FilterConfig = Field(
-        default_factory=FilterConfig,
-        description="rules that decide which candidates may become negatives; s: a candidate's score, s+: a positive's",
+    filter: FilterConfig = table(
+        FilterConfig,
+        "rules that decide which candidates may become negatives; s: a candidate's score, s+: a positive's",
     )
-    emit: EmitConfig = Field(
-        default_factory=EmitConfig, description="the training files: which negatives are chosen, and how rows look"
-    )
+    emit: EmitConfig = table(EmitConfig, "the training files: which negatives are chosen, and how rows look")
     previous: PreviousConfig | None = setting(
         None, "an earlier run over the same queries, to mine again with another checkpoint of the model"
     )
-    report: ReportConfig = Field(default_factory=ReportConfig, description="the report's page and its limits")
+    report: ReportConfig = table(ReportConfig, "the report's page and its limits")
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
 

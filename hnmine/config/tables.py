@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from hnmine.config.section import Name, Paths, Section, setting
+from hnmine.config.section import Name, Paths, Section, setting, table
 
 NEAR_COPY = 0.98
 """Cosine above which a document is a near copy: the filter's default limit, and a fault in an audit."""
@@ -39,6 +39,10 @@ MAX_SPLITS = 512
 MAX_DEPTH = 10_000
 """Highest number of candidates that a query may ask for."""
 
+_REVISION = "branch, tag or commit of the model on its hub (default: its main branch)"
+_DEVICE = "cpu, cuda, cuda:1, mps or another device of torch (default: a GPU if there is one)"
+_TRUST = "allow the model's repository to run its own Python code"
+
 
 class Columns(Section):
     """`[input.columns]`: names of the columns in the user's files."""
@@ -66,9 +70,7 @@ class InputConfig(Section):
     pairs: Paths | None = setting(None, "a table of (anchor, positive) texts; in place of the three", no_effect=True)
     judgements: Paths | None = setting(None, "completed files of `hnmine export-judgements`", no_effect=True)
     judged_positives: bool = setting(False, "use documents judged relevant in input.judgements as positives")
-    split: Name | None = setting(
-        None, "the split of the qrels to use (default: all; in a BEIR folder train, or the only one)"
-    )
+    split: Name | None = setting(None, "the split of the qrels to use (default: all; BEIR: train, or the only one)")
     relevant_from: int = setting(1, "lowest relevance of a positive")
     unknown_ids: Literal["error", "skip"] = setting(
         "error", "judgements of a query or document that is not in the files: stop with an error, or skip them"
@@ -76,7 +78,7 @@ class InputConfig(Section):
     quoting: bool | None = setting(
         None, "whether double quotes enclose fields (default: true for .csv, false for .tsv, as in BEIR and MS MARCO)"
     )
-    columns: Columns = Field(default_factory=Columns, description="column names, only where they differ from the usual")
+    columns: Columns = table(Columns, "column names, only where they differ from the usual")
 
 
 class EmbedConfig(Section):
@@ -87,7 +89,7 @@ class EmbedConfig(Section):
         'name or local path of a sentence-transformers model; "precomputed" for vectors of your own; '
         '"hash" for tests only',
     )
-    revision: Name | None = setting(None, "branch, tag or commit of the model on its hub (default: its main branch)")
+    revision: Name | None = setting(None, _REVISION)
     query_prompt: str = setting("", "text put before every query")
     document_prompt: str = setting("", "text put before every document")
     max_length: int | None = setting(None, "longest text in tokens; the rest is cut (default: the model's own)", ge=8)
@@ -107,20 +109,16 @@ class EmbedConfig(Section):
     batch_tokens: int | None = setting(
         None, "tokens per batch, padding included (default: 1,024 on a CPU, 16,384 on a GPU)", no_effect=True, ge=1
     )
-    batch_size: int = setting(
-        32, "texts per batch, for models whose tokens cannot be counted beforehand", no_effect=True, ge=1
-    )
-    device: Name | None = setting(
-        None, "cpu, cuda, cuda:1, mps or another device of torch (default: a GPU if there is one)", no_effect=True
-    )
-    trust_remote_code: bool = setting(False, "allow the model's repository to run its own Python code")
+    batch_size: int = setting(32, "texts per batch, if the model's tokens cannot be counted", no_effect=True, ge=1)
+    device: Name | None = setting(None, _DEVICE, no_effect=True)
+    trust_remote_code: bool = setting(False, _TRUST)
     documents: Literal["all", "candidates"] = setting(
         "all",
         "documents that get a vector: all; or those that other sources find, all positives and a random sample; "
         "only in [embed]",
     )
     sample: int = setting(
-        1000, 'documents = "candidates": number of random documents embedded in addition; only in [embed]', ge=0
+        1000, 'documents = "candidates": random documents embedded in addition; only in [embed]', ge=0
     )
 
     def vector_settings(self) -> dict[str, Any]:
@@ -139,9 +137,7 @@ class IndexConfig(Section):
         "auto", "flat: exact search; hnsw, ivf: approximate; auto: flat, or ivf if it is cheaper and reaches min_recall"
     )
     device: Name | None = setting(
-        None,
-        "GPU for exact search: cuda, cuda:1 (default: the CPU); the candidates are the same",
-        no_effect=True,
+        None, "GPU for exact search: cuda, cuda:1 (default: the CPU); the candidates are the same", no_effect=True
     )
     product: Literal["auto", "float32", "int8"] = setting(
         "auto", "number format of exact search on a CPU; the candidates are the same", no_effect=True
@@ -155,19 +151,13 @@ class IndexConfig(Section):
     )
     hnsw_links: int = setting(32, "hnsw: links per node (M)", ge=4, le=256)
     hnsw_search: int = setting(256, "hnsw: breadth of the search (efSearch)", ge=1)
-    ivf_lists: int | None = setting(
-        None, "ivf: number of lists (default: twice the square root of the corpus size)", ge=1
-    )
-    ivf_probe: int | None = setting(
-        None, "ivf: lists searched per query (default: as many as min_recall requires)", ge=1
-    )
+    ivf_lists: int | None = setting(None, "ivf: number of lists (default: twice the root of the corpus size)", ge=1)
+    ivf_probe: int | None = setting(None, "ivf: lists searched per query (default: as many as min_recall needs)", ge=1)
     min_recall: float = setting(
-        0.99, "share of the exact search's result that the approximate search of auto must find", gt=0, le=1
+        0.99, "share of the exact result that the approximate search of auto must find", gt=0, le=1
     )
     recall_sample: int = setting(512, "ivf: number of queries that recall is measured on", ge=1)
-    recall_depth: int = setting(
-        100, "ivf: number of best documents per query that recall is measured on", ge=1, le=MAX_DEPTH
-    )
+    recall_depth: int = setting(100, "ivf: best documents per query that recall is measured on", ge=1, le=MAX_DEPTH)
 
 
 class SourceConfig(Section):
@@ -178,7 +168,7 @@ class SourceConfig(Section):
     )
     name: SourceName | None = setting(None, "name in columns and reports (default: the kind)")
     top_k: int | None = setting(
-        None, "candidates per query, positives not counted (default: retrieve.top_k)", ge=1, le=MAX_DEPTH
+        None, "candidates per query without positives (default: retrieve.top_k)", ge=1, le=MAX_DEPTH
     )
     language: Language = setting("english", "bm25: language of stop words and stemming; none: neither")
     stem: bool | None = setting(None, "bm25: reduce words to stems (default: true if PyStemmer is installed)")
@@ -188,7 +178,7 @@ class SourceConfig(Section):
         None, "run: a TREC run file, or a table of query_id, doc_id, score and optionally rank", no_effect=True
     )
     teacher: EmbedConfig | None = setting(
-        None, "a teacher of the source's own, for kind dense (default: the teacher of [embed])"
+        None, "a teacher of its own, for kind dense (default: the teacher of [embed])"
     )
 
     @property
@@ -255,7 +245,7 @@ class WhereConfig(Section):
 class RetrieveConfig(Section):
     """`[retrieve]`: how many candidates a query gets, and from where."""
 
-    top_k: int = setting(100, "candidates per query, positives not counted", ge=1, le=MAX_DEPTH)
+    top_k: int = setting(100, "candidates per query without positives", ge=1, le=MAX_DEPTH)
     background: int = setting(256, "number of random documents that a query's background score is measured on", ge=8)
     fuse: Literal["union", "rrf", "quota"] = setting(
         "union",
@@ -290,16 +280,12 @@ class RescoreConfig(Section):
         "cross-encoder/ms-marco-MiniLM-L6-v2",
         'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only',
     )
-    revision: Name | None = setting(None, "branch, tag or commit of the model on its hub (default: its main branch)")
-    top_n: int = setting(
-        50, "candidates per query that are scored, best first; positives are scored too and not counted", ge=1
-    )
+    revision: Name | None = setting(None, _REVISION)
+    top_n: int = setting(50, "candidates scored per query, best first; positives are scored too, not counted", ge=1)
     max_length: int | None = setting(None, "longest pair in tokens; the rest is cut (default: the model's own)", ge=8)
     batch_size: int = setting(32, "pairs per batch", no_effect=True, ge=1)
-    device: Name | None = setting(
-        None, "cpu, cuda, cuda:1, mps or another device of torch (default: a GPU if there is one)", no_effect=True
-    )
-    trust_remote_code: bool = setting(False, "allow the model's repository to run its own Python code")
+    device: Name | None = setting(None, _DEVICE, no_effect=True)
+    trust_remote_code: bool = setting(False, _TRUST)
 
 
 class FilterConfig(Section):
@@ -310,26 +296,19 @@ class FilterConfig(Section):
         "teacher",
         "scores used by rules, choice of negatives and report: the teacher's, or percentiles of the cross-encoder's",
     )
-    percent: float = setting(
-        0.95, 'percent: keep s <= s+ - (1 - percent)|s+|; rule = "auto" always uses 0.95', gt=0, le=1
-    )
+    percent: float = setting(0.95, 'percent: keep s <= s+ - (1 - percent)|s+|; rule = "auto" takes 0.95', gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
     adaptive: float = setting(
-        0.05,
-        "adaptive: keep s <= s+ - adaptive max(0, s+ - s0), s0: the mean score of random documents",
-        ge=0,
-        lt=1,
+        0.05, "adaptive: keep s <= s+ - adaptive max(0, s+ - s0), s0: the mean score of random documents", ge=0, lt=1
     )
     easiest: float = setting(
         0.0,
         "margin, percent, adaptive: share of a query's candidates, lowest scores first, that these rules never reject; "
-        'rule = "auto" always uses 0.2',
+        'rule = "auto" takes 0.2 whatever this says',
         ge=0,
         le=1,
     )
-    two_sided: float = setting(
-        0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim the highest similarity to a positive document"
-    )
+    two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim: highest similarity to a positive")
     max_false_negative_rate: float | None = setting(
         None,
         "calibrated, auto: share of hidden positives, as measured, to tolerate among the negatives (default: the share "
@@ -356,10 +335,10 @@ class FilterConfig(Section):
         0.5, "a positive that scores below this quantile of its query's candidates is suspected to be wrong", ge=0, le=1
     )
     max_positive_similarity: float | None = setting(
-        NEAR_COPY, "keep a candidate whose cosine to every positive document is at most this", gt=-1, le=1
+        NEAR_COPY, "keep if the cosine to every positive document is at most this", gt=-1, le=1
     )
     max_query_similarity: float | None = setting(
-        NEAR_COPY, "keep a candidate whose cosine to the query is below this", gt=-1, le=1
+        NEAR_COPY, "keep if the cosine to the query is below this", gt=-1, le=1
     )
 
     def semantic(self) -> dict[str, Any]:
@@ -399,7 +378,7 @@ class EmitConfig(Section):
     )
     random_share: float = setting(0.2, "mixed: share of num_negatives that are random documents", ge=0, le=1)
     diversity: float = setting(
-        0.3, "diverse: weight of being unlike the negatives chosen already; 0 is the same as top", ge=0, le=1
+        0.3, "diverse: weight of being unlike the negatives chosen so far; 0 means top", ge=0, le=1
     )
     fallback: Literal["none", "random"] = setting(
         "none", "if too few candidates were kept: leave the example short, or fill it with random documents"
@@ -413,9 +392,7 @@ class EmitConfig(Section):
         False, "labeled-list, labeled-pair: label a negative with its P(false negative) and a positive with 1.0"
     )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row: a list")
-    batch_size: int | None = setting(
-        None, "examples per training batch; adds the column batch_id (default: no batches)", ge=2
-    )
+    batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
     batch_by: Literal["clusters", "random"] = setting(
         "clusters", "examples that share a batch: of queries near one another, or drawn at random"
     )
