@@ -8,16 +8,15 @@ ROUNDS = 10
 
 
 def spherical_kmeans(points: np.ndarray, count: int, sample: int, seed: int) -> np.ndarray:
-    """Return the centroids of spherical k-means (Dhillon and Modha, 2001) after `ROUNDS` rounds.
+    """Return the normalised centroids of spherical k-means after `ROUNDS` rounds; float32, shape (count, dim).
+
+    Dhillon and Modha, Machine Learning 42, 2001.
 
     Args:
-        points: float32, shape (n, dim), of length 1.
-        count: centroids, in [1, n].
-        sample: the most points a centroid that it is fitted on; of more points faiss draws a sample.
+        points: float32, shape (n, dim), normalised.
+        count: number of centroids, in [1, n].
+        sample: the most points per centroid to fit on; faiss samples from more points.
         seed: of the sample and the initial centroids, in [0, 2^31).
-
-    Returns:
-        float32, shape (count, dim), of length 1.
     """
     import faiss
 
@@ -31,12 +30,7 @@ def spherical_kmeans(points: np.ndarray, count: int, sample: int, seed: int) -> 
 
 
 def nearest_centroid(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return each point's centroid with the largest inner product, int64, shape (n,).
-
-    Args:
-        points: float32, shape (n, dim).
-        centroids: float32, shape (count, dim).
-    """
+    """Return the centroid with the largest inner product with each point (n, dim); int64, shape (n,)."""
     import faiss
 
     index = faiss.IndexFlatIP(centroids.shape[1])

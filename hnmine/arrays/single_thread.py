@@ -1,4 +1,4 @@
-"""Context managers that run faiss and BLAS on one thread: sums then have one order, and results the same last bits."""
+"""Context managers that run faiss and BLAS on one thread: sums have one order, and results the same last bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

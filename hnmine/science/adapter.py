@@ -22,7 +22,7 @@ def _normalised(moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def info_nce(
     queries: np.ndarray, documents: np.ndarray, allowed: np.ndarray, adapter: np.ndarray, temperature: float
 ) -> tuple[float, np.ndarray]:
-    """Return the InfoNCE loss of a batch and its gradient with respect to the adapter.
+    """Return the InfoNCE loss of a batch and its gradient with respect to the adapter (float32, shape (d, d)).
 
     L = -mean over i of log( exp(q_i d_i / t) / sum over allowed j of exp(q_i d_j / t) ), where q and d are the
     adapted, normalised vectors (van den Oord et al. 2018, arXiv 1807.03748; in-batch and mined negatives alike).
@@ -33,9 +33,6 @@ def info_nce(
         allowed: bool, shape (b, m): documents in each query's sum, which include its positive.
         adapter: W, float32, shape (d, d).
         temperature: t, above 0.
-
-    Returns:
-        (loss, gradient): float and float32, shape (d, d).
     """
     q, q_norm = _normalised(queries + queries @ adapter.T)
     d, d_norm = _normalised(documents + documents @ adapter.T)

@@ -4,15 +4,12 @@ import numpy as np
 
 
 def background(scores: np.ndarray, excluded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each row's scores to random documents.
+    """Return mean and (population) standard deviation of each row's scores to random documents; float32, shape (n,).
 
     Args:
         scores: float32, shape (n, sample): scores of n queries (or positives) to the same random documents.
         excluded: bool, same shape: scores left out, such as those to the query's own positives. A row that excludes
             all of its scores counts them all.
-
-    Returns:
-        (mean, std), float32, shape (n,). The standard deviation is the population's (divided by the count).
     """
     counted = np.where(excluded.all(axis=1, keepdims=True), True, ~excluded)
     number = counted.sum(axis=1)

@@ -24,12 +24,7 @@ class Logistic:
     bias: np.ndarray
 
     def predict(self, features: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Return P(false negative), float64, shape (n,).
-
-        Args:
-            features: float, shape (n, features).
-            which: int64, shape (n,): the model of each row.
-        """
+        """Return P(false negative) of features (n, features) by the models `which` (int64); float64, shape (n,)."""
         slope, offset = self.lines
         return logistic(np.einsum("nf,nf->n", features.astype(np.float64), slope[which]) + offset[which])
 
@@ -46,15 +41,12 @@ def logistic(logits: np.ndarray) -> np.ndarray:
 
 
 def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Logistic:
-    """Fit one logistic regression (scikit-learn, L2 with C = 1, on standardised features).
+    """Fit one logistic regression, a stack of one (scikit-learn, L2 with C = 1, on standardised features).
 
     Args:
         features: float, shape (n, features).
         labels: bool, shape (n,).
         weights: float, shape (n,); equal by default.
-
-    Returns:
-        a stack of one.
 
     Raises:
         ValueError: all labels are the same.
@@ -82,28 +74,16 @@ def stack(models: list[Logistic]) -> Logistic:
 
 
 def reliability(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Return predicted and observed frequency in each of `bins` equal intervals of probability.
+    """Return count, mean prediction and observed share of each of `bins` equal intervals of [0, 1] that is not empty.
 
-    Args:
-        probability: predictions in [0, 1], shape (n,).
-        happened: bool, shape (n,).
-        bins: number of intervals of [0, 1].
-
-    Returns:
-        one entry for each interval with a prediction: count, mean predicted probability, observed share.
+    Predictions (float in [0, 1]) and what happened (bool) are of shape (n,).
     """
     place = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    out = []
-    for number in np.unique(place):
-        inside = place == number
-        out.append(
-            {
-                "count": int(inside.sum()),
-                "predicted": float(probability[inside].mean()),
-                "observed": float(happened[inside].mean()),
-            }
-        )
-    return out
+    intervals = [place == number for number in np.unique(place)]
+    return [
+        {"count": int(own.sum()), "predicted": float(probability[own].mean()), "observed": float(happened[own].mean())}
+        for own in intervals
+    ]
 
 
 def calibration_error(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:

@@ -18,7 +18,8 @@ _AT_ONCE = 1 << 17
 def bootstrap_ratios(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Return the ratios sum(top) / sum(bottom) of resamples of the rows, drawn with replacement (Efron, 1979).
 
-    All columns share the resamples, so that differences between two of them are paired.
+    All columns share the resamples, so that differences between two of them are paired. Takes memory for 131,072 draws,
+    or one resample.
 
     Of many rows, random groups are drawn instead, each with the sum of its rows, as in the grouped jackknife
     (Quenouille, Notes on Bias in Estimation, Biometrika 43, 1956). Sums of random groups of independent rows are
@@ -31,7 +32,7 @@ def bootstrap_ratios(top: np.ndarray, bottom: np.ndarray, seed: int, resamples: 
         resamples: number of resamples.
 
     Returns:
-        float64, shape (resamples, m); NaN where a denominator is 0. Takes memory for 131,072 draws, or one resample.
+        float64, shape (resamples, m); NaN where a denominator is 0.
     """
     top, bottom = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
     m = top.shape[1]
@@ -65,16 +66,10 @@ def _grouped(parts: np.ndarray, seed: int) -> np.ndarray:
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentile interval of each column: its (1 - level) / 2 and (1 + level) / 2 quantiles.
+    """Return the (1 - level) / 2 and (1 + level) / 2 quantiles of each column, its percentile interval; float64, (m,).
 
-    Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7, 1979.
-
-    Args:
-        values: numbers of resamples, shape (resamples, m); NaN is left out.
-        level: share of the resamples inside.
-
-    Returns:
-        (low, high), float64, shape (m,); NaN for a column of NaN.
+    Values are numbers of resamples, shape (resamples, m); NaN is left out, and a column of NaN gives NaN. Efron,
+    Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7, 1979.
     """
     low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     for column in range(values.shape[1]):
@@ -85,16 +80,11 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.nda
 
 
 def basic_interval(value: float, resamples: np.ndarray, level: float = 0.95) -> list[float]:
-    """Return the basic bootstrap interval of a share, [2 v - high, 2 v - low] within [0, 1] and around v.
+    """Return the basic bootstrap interval of a share, [2 v - high, 2 v - low] within [0, 1] and around v = `value`.
 
-    It mirrors the percentile interval [low, high] at v. Where resamples lie to one side of v, as those of a biased
-    estimate do, v probably lies to the same side of the truth, which mirroring corrects (Davison and Hinkley, Bootstrap
-    Methods and their Application, 1997, section 5.2).
-
-    Args:
-        value: v, the share in all of the data.
-        resamples: the share in each resample, shape (resamples,); NaN is left out.
-        level: share of the resamples inside.
+    It mirrors the percentile interval [low, high] of the resampled shares (NaN is left out) at v. Where they lie to one
+    side of v, as those of a biased estimate do, v probably lies to the same side of the truth, which mirroring corrects
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2).
     """
     low, high = percentile_interval(resamples[:, None], level)
     if np.isnan(low[0]):
@@ -103,14 +93,9 @@ def basic_interval(value: float, resamples: np.ndarray, level: float = 0.95) -> 
 
 
 def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the Wilson score interval of the share p = hits / n (Wilson, JASA 22, 1927).
+    """Return the Wilson score interval of the share p = hits / n of n trials (Wilson, JASA 22, 1927); (0, 1) for n = 0.
 
-        (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
-
-    Args:
-        hits: successes, in [0, trials].
-        trials: n; 0 gives (0, 1).
-        z: 1.96 for 95 %.
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96 for 95 %
     """
     if trials == 0:
         return 0.0, 1.0

@@ -51,19 +51,16 @@ def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> 
 
 
 def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float) -> np.ndarray:
-    """Keep the lowest scores of each group: s <= the ceil(share n)-th smallest of the n counted.
+    """Keep the lowest scores of each group: s <= the ceil(share n)-th smallest of its n counted members; ties are kept.
 
     This project's complement to a margin: where a query's positive scores below all of its candidates, none is below a
-    margin, and these are the easiest that the query has.
+    margin, and these are the easiest that the query has. A group without counted members keeps none.
 
     Args:
         s: float32, shape (total,).
         groups: int64, shape (total,), not negative.
         counted: bool, shape (total,): the n members; labelled positives are not counted, but compared.
         share: in [0, 1]; 0 keeps none.
-
-    Returns:
-        bool, shape (total,); True for ties with the last one, False in a group without counted members.
     """
     inside = np.zeros(len(s), dtype=bool)
     if share == 0 or not counted.any():
