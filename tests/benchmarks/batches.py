@@ -7,7 +7,6 @@ in its batch: their mean score, and the share that are such hidden positives. Cl
 (`batch_size`), clusters alone, random batches with conflicts kept apart (`batch_by = "random"`), random batches.
 """
 
-import argparse
 import shutil
 import tempfile
 import time
@@ -26,7 +25,8 @@ from hnmine.stages.emit.batches import step
 from hnmine.stages.emit.batches.packing import pack, target_size
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
-from tests.benchmarks.collections import config_of
+from tests.benchmarks.collections import config_of, folders
+from tests.benchmarks.measure import argument_parser
 
 
 def halved(folder: Path, out: Path) -> pa.Table:
@@ -105,15 +105,13 @@ def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rule", default="percent")
     options = parser.parse_args()
-    for folder in sorted(p.parent for p in options.data.glob("*/vectors-corpus.parquet")):
-        if options.only and folder.name not in options.only:
-            continue
+    for folder in folders(options.data, options.only):
         with tempfile.TemporaryDirectory() as work:
             hidden = halved(folder, Path(work) / "data")
             tables = {"filter": {"rule": options.rule}, "emit": {"batch_size": options.size, "format": "labeled-list"}}

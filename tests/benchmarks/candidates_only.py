@@ -8,14 +8,12 @@ searches all documents. Each row of the table is a run that embeds candidates al
 apart; negatives are those emitted with a 95% margin, and shared are those that the reference has too.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -27,7 +25,8 @@ from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
-from tests.benchmarks.collections import config_of
+from tests.benchmarks.collections import config_of, with_queries
+from tests.benchmarks.measure import argument_parser
 
 TOP_K = 100
 STAGES = ("ingest", "embed", "index", "retrieve", "filter", "emit")
@@ -36,19 +35,11 @@ TEXTS = 512
 
 
 def subset(folder: Path, queries: int, to: Path) -> Path:
-    """Write a collection with some of the queries, drawn with a fixed seed, and the whole corpus."""
-    to.mkdir()
+    """Write a collection with some of the labelled queries, drawn with a fixed seed, and the whole corpus."""
     ids = pq.read_table(folder / "queries.parquet").column("query_id")
-    judged = pq.read_table(folder / "qrels.parquet").column("query_id")
-    ids = ids.filter(pc.is_in(ids, value_set=judged))
-    drawn = np.random.default_rng(0).permutation(len(ids))[:queries]
-    kept = ids.take(pa.array(np.sort(drawn)))
-    for name in ("queries", "qrels", "vectors-queries"):
-        table = pq.read_table(folder / f"{name}.parquet")
-        pq.write_table(table.filter(pc.is_in(table.column("query_id"), value_set=kept)), to / f"{name}.parquet")
-    for name in ("corpus", "vectors-corpus"):
-        (to / f"{name}.parquet").symlink_to((folder / f"{name}.parquet").resolve())
-    return to
+    labelled = pq.read_table(folder / "qrels.parquet").column("query_id")
+    ids = ids.filter(pc.is_in(ids, value_set=labelled))
+    return with_queries(folder, ids.take(np.random.default_rng(0).permutation(len(ids))[:queries]), to)
 
 
 def candidates(config: Config) -> Ragged:
@@ -118,7 +109,7 @@ PRECOMPUTED = {"model", "corpus_vectors", "query_vectors"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("name")
     parser.add_argument("--queries", type=int, help="a sample of so many queries (default: all)")

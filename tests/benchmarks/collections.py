@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from hnmine.config import Config
 from hnmine.config.file import check_config
@@ -55,12 +58,27 @@ def config_of(folder: Path, out: Path, **tables: Any) -> Config:
     return check_config(raw, folder.name, folder)
 
 
+def folders(data: Path, names: list[str] | None = None) -> list[Path]:
+    """Return the collection folders below `data`: all, or those named."""
+    found = sorted(path.parent for path in data.resolve().glob("*/vectors-corpus.parquet"))
+    return [folder for folder in found if not names or folder.name in names]
+
+
+def with_queries(folder: Path, ids: pa.Array | pa.ChunkedArray, to: Path) -> Path:
+    """Write a collection folder with some of the queries; the corpus is linked."""
+    to.mkdir(parents=True)
+    for name in ("corpus", "vectors-corpus"):
+        (to / f"{name}.parquet").symlink_to(folder / f"{name}.parquet")
+    for name in ("queries", "qrels", "vectors-queries"):
+        table = pq.read_table(folder / f"{name}.parquet")
+        pq.write_table(table.filter(pc.is_in(table.column("query_id"), value_set=ids)), to / f"{name}.parquet")
+    return to
+
+
 def mined(data: Path, work: Path, names: list[str] | None = None) -> list[Mined]:
     """Return the collections below `data`, their candidates retrieved into `work`."""
     found = []
-    for folder in sorted(p.parent for p in data.glob("*/vectors-corpus.parquet")):
-        if names and folder.name not in names:
-            continue
+    for folder in folders(data, names):
         config = config_of(folder, work / folder.name)
         run(config, BEFORE_FILTER)
         found.append(Mined(folder.name, config))

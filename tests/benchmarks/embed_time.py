@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,45 +21,17 @@ from hnmine.config import EmbedConfig
 from hnmine.models.model_encoder import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE
+from tests.benchmarks.measure import argument_parser, peak_bytes, timed
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 WORDS = [
-    "the",
-    "of",
-    "model",
-    "query",
-    "search",
-    "vector",
-    "lake",
-    "stone",
-    "paper",
-    "result",
-    "method",
-    "cell",
-    "protein",
-    "mouse",
-    "income",
-    "tax",
-    "river",
-]
+    "the", "of", "model", "query", "search", "vector", "lake", "stone", "paper", "result", "method", "cell",
+    "protein", "mouse", "income", "tax", "river",
+]  # fmt: skip
 CODE = [
-    "def",
-    "return",
-    "self",
-    "for",
-    "in",
-    "if",
-    "x_i",
-    "+=",
-    "(n,",
-    "k)",
-    "[0]",
-    "None:",
-    "len(rows)",
-    "np.asarray(values)",
-    "raise",
-    "ValueError",
-]
+    "def", "return", "self", "for", "in", "if", "x_i", "+=", "(n,", "k)", "[0]", "None:", "len(rows)",
+    "np.asarray(values)", "raise", "ValueError",
+]  # fmt: skip
 
 
 def passages(count: int) -> list[str]:
@@ -117,15 +88,9 @@ def measure_memory(way: str) -> None:
     embed = encoders()[1][way]
     embed(texts[:4])
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, from what the loaded model takes
-    before = peak()
+    before = peak_bytes()
     embed(texts)
-    print(peak() - before)
-
-
-def peak() -> float:
-    """Return the peak of this process's memory, MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    print((peak_bytes() - before) / 2**20)
 
 
 def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
@@ -133,9 +98,8 @@ def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {}
     for name in [*ways] * rounds:
-        start = time.process_time()  # of all threads: what the machine's other work does not disturb
-        vectors[name] = ways[name](texts)
-        seconds[name].append(time.process_time() - start)
+        vectors[name], _, cpu = timed(lambda name=name: ways[name](texts))  # type: ignore[misc]
+        seconds[name].append(cpu)  # of all threads; other work on the machine hardly changes it
     ratios = np.array(seconds["encode"]) / np.array(seconds["ours"])
     lengths = np.prod([np.linalg.norm(found, axis=1) for found in vectors.values()], axis=0)
     cosines = (vectors["encode"] * vectors["ours"]).sum(axis=1) / lengths
@@ -152,7 +116,7 @@ def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)

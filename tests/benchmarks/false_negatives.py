@@ -7,7 +7,6 @@ candidates. "transferred" is fitted on all collections but the one under test. -
 all collections as hnmine/stages/filter/transfer.json.
 """
 
-import argparse
 import json
 import tempfile
 from dataclasses import replace
@@ -33,6 +32,7 @@ from hnmine.stages.filter.hidden_positives import (
 )
 from hnmine.stages.report.false_negatives import measure
 from tests.benchmarks.collections import Mined, all_vectors, mined
+from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.peer import mine_with_sentence_transformers
 
 
@@ -144,7 +144,7 @@ def write_transfer(known: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

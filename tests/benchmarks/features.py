@@ -7,7 +7,6 @@ the margin's own, out of fold, with the rule's features, with groups of them lef
 second teacher is latent semantic analysis (TF-IDF, 200 dimensions). Needs bm25s.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import Mined, mined
 from tests.benchmarks.false_negatives import with_rule
+from tests.benchmarks.measure import argument_parser
 
 WORDS = {"query_words", "query_words_in_list", "positive_words", "positive_words_in_list"}
 DOCUMENT_SIDE = {"similarity", "similarity_in_list", "both_in_list", "similarity_to_anchor"}
@@ -144,7 +144,7 @@ def compare(one: Mined, several: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()

@@ -10,7 +10,6 @@ one process. The recall that the run would measure on 512 queries stands beside 
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,23 +31,10 @@ from hnmine.search.ivf import (
 )
 from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow, to_numpy
+from tests.benchmarks.measure import argument_parser, timed
+from tests.benchmarks.synthetic import clustered_vectors, unit
 
 K, QUERY_BLOCK, SHARD, SAMPLE = 100, 1024, 4096, 512
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-
-
-def made(documents: int, queries: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    centres = generator.standard_normal((max(1, documents // 20), dim)).astype(np.float32)
-
-    def some(rows: int) -> np.ndarray:
-        noise = generator.standard_normal((rows, dim)).astype(np.float32)
-        return unit(centres[generator.integers(0, len(centres), rows)] + np.float32(0.9) * noise)
-
-    return some(documents), some(queries)
 
 
 def real(folder: Path, documents: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,10 +60,9 @@ def stored(vectors: np.ndarray, folder: Path) -> VectorStore:
     return VectorStore(folder, vectors.nbytes)
 
 
-def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    cpu = time.process_time()
-    result = function()
-    return result, time.process_time() - cpu
+def cpu_timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    result, _, cpu = timed(function)
+    return result, cpu
 
 
 def rows_by(store: VectorStore, queries: np.ndarray, proposer: Proposer) -> np.ndarray:
@@ -102,12 +87,12 @@ def faiss_index(lists: InvertedLists, vectors: np.ndarray, probe: int) -> Any:
 
 def measure(corpus: np.ndarray, queries: np.ndarray, options: argparse.Namespace, folder: Path) -> None:
     store, count = stored(corpus, folder / "vectors"), options.lists or default_list_count(len(corpus))
-    lists, making = timed(lambda: build_lists(store, count, lambda rows: None))
+    lists, making = cpu_timed(lambda: build_lists(store, count, lambda rows: None))
     chosen = np.sort(np.random.default_rng(0).choice(len(queries), min(SAMPLE, len(queries)), replace=False))
-    sampled, checking = timed(lambda: measure_recall(lists, store, queries[chosen], K))
-    _, writing = timed(lambda: write_lists(lists, store, folder / "lists"))
+    sampled, checking = cpu_timed(lambda: measure_recall(lists, store, queries[chosen], K))
+    _, writing = cpu_timed(lambda: write_lists(lists, store, folder / "lists"))
     lists = open_lists(folder / "lists")
-    exact, _ = timed(lambda: rows_by(store, queries, ExactProposer(store)))
+    exact, _ = cpu_timed(lambda: rows_by(store, queries, ExactProposer(store)))
     print(f"{len(queries):,} queries x {len(corpus):,} documents x {corpus.shape[1]}, top {K}, {count:,} lists")
     print(f"CPU s: making lists {making:.1f}, measuring recall {checking:.1f}, writing {writing:.1f}")
     print("| lists | documents | recall, sampled | recall, all | exact, CPU s | by lists | times | in total | faiss |")
@@ -116,11 +101,11 @@ def measure(corpus: np.ndarray, queries: np.ndarray, options: argparse.Namespace
         probe = fewest_lists(sampled.recall, wanted)
         proposer, spent = IVFProposer(lists, probe), []
         for _ in range(options.rounds):
-            _, base = timed(lambda: rows_by(store, queries, ExactProposer(store)))
-            found, ours = timed(lambda proposer=proposer: rows_by(store, queries, proposer))  # type: ignore[misc]
+            _, base = cpu_timed(lambda: rows_by(store, queries, ExactProposer(store)))
+            found, ours = cpu_timed(lambda proposer=proposer: rows_by(store, queries, proposer))  # type: ignore[misc]
             spent.append((base, ours))
         index = faiss_index(lists, corpus, probe)
-        _, theirs = timed(lambda index=index: index.search(queries, K))  # type: ignore[misc]
+        _, theirs = cpu_timed(lambda index=index: index.search(queries, K))  # type: ignore[misc]
         base, ours = np.median(np.array(spent), axis=0)
         times = np.array([a / b for a, b in spent])
         total = base / (ours + making + checking + writing)
@@ -133,7 +118,7 @@ def measure(corpus: np.ndarray, queries: np.ndarray, options: argparse.Namespace
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--documents", type=int, default=60_000)
     parser.add_argument("--queries", type=int, default=4096)
@@ -143,7 +128,7 @@ def main() -> None:
     parser.add_argument("--recall", type=float, nargs="+", default=[0.95, 0.99])
     options = parser.parse_args()
     sizes = (options.documents, options.queries)
-    corpus, queries = real(options.data, *sizes) if options.data else made(*sizes, options.dim)
+    corpus, queries = real(options.data, *sizes) if options.data else clustered_vectors(*sizes, options.dim)
     with tempfile.TemporaryDirectory() as folder:
         measure(corpus, queries, options, Path(folder))
 

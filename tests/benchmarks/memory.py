@@ -5,7 +5,6 @@ python -m tests.benchmarks.memory [--cases 0 1 2]
 The peak is the resident memory of the largest process of the run (ru_maxrss of the command and of its workers).
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.config.section import toml_value
+from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.synthetic import write_collection
 
 Case = tuple[int, int, int, dict[str, Any]]
@@ -65,7 +65,7 @@ def _toml(config: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argument_parser(__doc__)
     parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))))
     print(
         "| documents | queries | dim | settings | predicted MB | measured MB | ratio |\n|---|---|---|---|---|---|---|"

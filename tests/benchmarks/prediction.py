@@ -7,7 +7,6 @@ gain of a linear adapter trained on it (as in tests.benchmarks.probe), the mean 
 between score and gain, with a 95 % bootstrap interval over the mined sets. --records keeps the numbers of every set.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from hnmine.stages.report.false_negatives import Tally
 from hnmine.stages.report.quality import per_anchor
 from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.collections import Mined, all_vectors, mined
+from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.probe import Split, split
 
 FILTERS: dict[str, dict[str, Any]] = {
@@ -158,7 +158,7 @@ def table(records: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*")

@@ -7,7 +7,6 @@ their labels. A training query knows one positive; its others are hidden, as lab
 model is fitted on the training queries, out of fold. "transferred": on the other collections.
 """
 
-import argparse
 import json
 import tempfile
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from hnmine.stages.filter.verdicts import give_verdicts
 from hnmine.stages.report.false_negatives import Tally
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
+from tests.benchmarks.measure import argument_parser
 
 NOTHING = "no mined negatives"
 RULES: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def table(records: list[dict[str, Any]], baseline: str = "percent 0.95") -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*")

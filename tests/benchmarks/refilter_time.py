@@ -3,10 +3,8 @@
 python -m tests.benchmarks.refilter_time [--queries 100000] [--documents 20000] [--repeats 3] [--rule percent]
 """
 
-import argparse
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from hnmine.pipeline.run import run
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import BEFORE_FILTER
+from tests.benchmarks.measure import median, sizes_parser, timed
 from tests.benchmarks.synthetic import write_collection
 
 AGAIN = ("filter", "emit", "report")
@@ -38,22 +37,16 @@ def again(config: Config) -> dict[str, tuple[float, float]]:
     found = {}
     for stage in AGAIN:
         shutil.rmtree(config.out_folder / stage, ignore_errors=True)
-        wall, cpu = time.perf_counter(), time.process_time()
-        run(config, (stage,))
-        found[stage] = time.perf_counter() - wall, time.process_time() - cpu
+        found[stage] = timed(lambda stage=stage: run(config, (stage,)))[1:]  # type: ignore[misc]
     return found
 
 
 def say(name: str, values: list[float], million: float) -> str:
-    each = np.array(values) / million
-    return f"{name} {np.median(values):.1f} s, {np.median(each):.2f} a million ({each.min():.2f} to {each.max():.2f})"
+    return f"{name} {np.median(values):.1f} s, {median(np.array(values) / million, 2)} a million"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=100_000)
-    parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = sizes_parser(__doc__, documents=20_000)
     parser.add_argument("--rule", default="percent")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:

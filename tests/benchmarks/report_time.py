@@ -3,24 +3,18 @@
 python -m tests.benchmarks.report_time [--queries 100000] [--documents 100000] [--repeats 3]
 """
 
-import argparse
 import shutil
 import tempfile
-import time
 from pathlib import Path
-
-import numpy as np
 
 from hnmine.config.file import check_config
 from hnmine.pipeline.run import run
+from tests.benchmarks.measure import median, sizes_parser, timed
 from tests.benchmarks.synthetic import write_collection
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=100_000)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = sizes_parser(__doc__, documents=100_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         tables = write_collection(Path(work) / "data", options.documents, options.queries)
@@ -30,14 +24,9 @@ def main() -> None:
         seconds = []
         for _ in range(options.repeats):
             shutil.rmtree(config.out_folder / "report")
-            start = time.perf_counter()
-            run(config, ("report",))
-            seconds.append(time.perf_counter() - start)
+            seconds.append(timed(lambda: run(config, ("report",)))[1])
         size = (config.out_folder / "report" / "report.html").stat().st_size
-        print(
-            f"report of {options.queries:,} queries: {np.median(seconds):.1f} s ({min(seconds):.1f} to "
-            f"{max(seconds):.1f}), report.html {size / 1e6:.2f} MB"
-        )
+        print(f"report of {options.queries:,} queries: {median(seconds)} s, report.html {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

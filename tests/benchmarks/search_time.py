@@ -8,8 +8,6 @@ time of the bare matrix product over the program's. CPU seconds are printed as w
 say more than wall time.
 """
 
-import argparse
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +16,8 @@ import numpy as np
 from hnmine.search.byte_products import ByteProposer, byte_products_are_fast
 from hnmine.search.exact import ExactProposer, search
 from hnmine.storage.vectors import BLOCK_ROWS, Block
+from tests.benchmarks.measure import argument_parser, median, timed
+from tests.benchmarks.synthetic import clustered_vectors
 
 K, QUERY_BLOCK, TILE = 100, 1024, 16_384
 
@@ -88,27 +88,17 @@ PROGRAMS: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=2048)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    generator = np.random.default_rng(0)
-    centres = generator.standard_normal((max(1, options.documents // 20), options.dim)).astype(np.float32)
-
-    def made(rows: int) -> np.ndarray:
-        noise = generator.standard_normal((rows, options.dim)).astype(np.float32)
-        vectors = centres[generator.integers(0, len(centres), rows)] + np.float32(0.9) * noise
-        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-
-    corpus, queries = made(options.documents), made(options.queries)
+    corpus, queries = clustered_vectors(options.documents, options.queries, options.dim)
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in PROGRAMS}
     for _ in range(options.rounds + 1):  # the first is a warm-up
         for name, program in PROGRAMS.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            program(corpus, queries)
-            spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+            spent[name].append(timed(lambda program=program: program(corpus, queries))[1:])  # type: ignore[misc]
     flops = 2.0 * options.documents * options.queries * options.dim
     base = spent["matrix product"][1:]
     print(f"{options.queries:,} queries x {options.documents:,} documents x {options.dim}, top {K}")
@@ -117,11 +107,8 @@ def main() -> None:
     for name, times in spent.items():
         walls, cpus = (np.array(column) for column in zip(*times[1:], strict=True))
         shares = [np.array([b[i] for b in base]) / column for i, column in enumerate((walls, cpus))]
-        cells = [f"{np.median(share):.2f} ({share.min():.2f}-{share.max():.2f})" for share in shares]
-        print(
-            f"| {name} | {np.median(walls):.2f} ({walls.min():.2f}-{walls.max():.2f}) | {np.median(cpus):.2f} | "
-            f"{cells[0]} | {cells[1]} | {flops / np.median(walls) / 1e9:.0f} |"
-        )
+        cells = [median(walls, 2, "-"), f"{np.median(cpus):.2f}", *(median(share, 2, "-") for share in shares)]
+        print(f"| {name} | {' | '.join(cells)} | {flops / np.median(walls) / 1e9:.0f} |")
 
 
 if __name__ == "__main__":

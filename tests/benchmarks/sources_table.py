@@ -24,7 +24,6 @@ The rule auto is fitted on the measured queries' own labels, out of fold. On a b
 faster than threads that wait for each other.
 """
 
-import argparse
 import tempfile
 import time
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
@@ -50,7 +48,8 @@ from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
-from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of
+from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of, folders, with_queries
+from tests.benchmarks.measure import argument_parser
 
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 DENSE, BM25 = {"kind": "dense"}, {"kind": "bm25"}
@@ -76,20 +75,6 @@ class Amount:
     pairs: int
     splits: int
     queries: int = 300
-
-
-def cut_queries(folder: Path, rows: np.ndarray, out: Path) -> Path:
-    """Write a collection folder with some of the queries; the corpus is linked."""
-    out.mkdir(parents=True)
-    for name in ("corpus.parquet", "vectors-corpus.parquet"):
-        (out / name).symlink_to(folder / name)
-    queries = pq.read_table(folder / "queries.parquet").take(rows)
-    ids = queries.column("query_id")
-    for name in ("qrels.parquet", "vectors-queries.parquet"):
-        table = pq.read_table(folder / name)
-        pq.write_table(table.filter(pc.is_in(table.column("query_id"), ids.combine_chunks())), out / name)
-    pq.write_table(queries, out / "queries.parquet")
-    return out
 
 
 def training_pairs(one: Mined, count: int) -> list[tuple[str, str, float]]:
@@ -217,10 +202,11 @@ def line(name: str, source: str, rule: str, found: dict[str, Any]) -> str:
 
 def run_collection(folder: Path, work: Path, amount: Amount) -> list[str]:
     """Train a collection's cross-encoder, measure every source under every rule, and return the rows."""
-    count = pq.read_metadata(folder / "queries.parquet").num_rows
-    order = np.random.default_rng(0).permutation(count)
-    training = cut_queries(folder, np.sort(order[: count // 2]), work / "training")
-    testing = cut_queries(folder, np.sort(order[count // 2 :][: amount.queries]), work / "testing")
+    ids = pq.read_table(folder / "queries.parquet").column("query_id")
+    order = np.random.default_rng(0).permutation(len(ids))
+    half = len(ids) // 2
+    training = with_queries(folder, ids.take(order[:half]), work / "training")
+    testing = with_queries(folder, ids.take(order[half:][: amount.queries]), work / "testing")
     config = config_of(training, work / "train-out", retrieve={"source": [DENSE, BM25], "top_k": TOP_N})
     run(config, BEFORE_FILTER)
     train_cross_encoder(training_pairs(Mined(folder.name, config), amount.pairs), work / "cross")
@@ -237,7 +223,7 @@ def run_collection(folder: Path, work: Path, amount: Amount) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--names", nargs="*")
     parser.add_argument("--rules", nargs="*", default=["percent", "auto"])
@@ -249,9 +235,7 @@ def main() -> None:
     if options.quick:
         amount = Amount(("percent",), pairs=64, splits=1, queries=120)
     rows = []
-    for folder in sorted(path.parent for path in options.data.resolve().glob("*/vectors-corpus.parquet")):
-        if options.names and folder.name not in options.names:
-            continue
+    for folder in folders(options.data, options.names):
         with tempfile.TemporaryDirectory() as work:
             rows += run_collection(folder, Path(work), amount)
     print(HEAD)

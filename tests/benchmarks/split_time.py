@@ -10,12 +10,12 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.measure import argument_parser, peak_bytes, timed
 from tests.benchmarks.synthetic import write_collection
 
 DIM = 384
@@ -41,17 +41,9 @@ def child(work: Path, out: str, raw: dict[str, Any]) -> None:
         return vectors
 
     VectorStore.shard = shard  # type: ignore[method-assign]
-    cpu, wall = time.process_time(), time.perf_counter()
-    run(check_config(raw, "benchmark", work), ["retrieve"], RunOptions(source=work / "base"))
-    used = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    peak = peak_bytes() / 1e6
-    sys.stdout.write(json.dumps({**used, "peak": peak, "read": read[0]}) + "\n")
-
-
-def peak_bytes() -> int:
-    """Return this process' peak memory; getrusage would count what the parent held when it started this one."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+    config, options = check_config(raw, "benchmark", work), RunOptions(source=work / "base")
+    _, wall, cpu = timed(lambda: run(config, ["retrieve"], options))
+    print(json.dumps({"cpu": cpu, "wall": wall, "peak": peak_bytes() / 1e6, "read": read[0]}))
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -60,7 +52,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--queries", type=int, default=2000)

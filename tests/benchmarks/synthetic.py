@@ -10,6 +10,23 @@ import pyarrow.parquet as pq
 PER_TOPIC = 20
 
 
+def clustered_vectors(documents: int, queries: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit vectors of documents and queries around random centres, float32."""
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((max(1, documents // PER_TOPIC), dim)).astype(np.float32)
+
+    def some(rows: int) -> np.ndarray:
+        noise = generator.standard_normal((rows, dim)).astype(np.float32)
+        return unit(centres[generator.integers(0, len(centres), rows)] + np.float32(0.9) * noise)
+
+    return some(documents), some(queries)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors divided by their lengths, float32."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
 def write_collection(
     folder: Path,
     documents: int,

@@ -8,7 +8,6 @@ five negatives, relative margin .05, top. `--product int8` makes hnmine's produc
 many rows the programs have in common is printed first.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -23,6 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from tests.benchmarks.measure import argument_parser, median
 
 TOP_K, NEGATIVES, MARGIN = 100, 5, 0.05
 PROGRAMS = ("hnmine", "default", "use_faiss")
@@ -144,7 +145,7 @@ def _compare(all_rows: dict[str, set[tuple[str, ...]]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--documents", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=384)
@@ -175,10 +176,10 @@ def main() -> None:
     for program, runs in found.items():
         for name in runs[0]:
             values = [one[name] for one in runs]
-            line = f"{program:10} {name:8} {np.median(values):9.2f} ({min(values):.2f} to {max(values):.2f})"
+            line = f"{program:10} {name:8} {median(values, 2)}"
             if program != "hnmine" and name in ("total", "after", "peak_mb"):
                 ratios = [one[name] / own[name] for one, own in zip(runs, found["hnmine"], strict=True)]
-                line += f"   {np.median(ratios):.2f} times hnmine's ({min(ratios):.2f} to {max(ratios):.2f})"
+                line += f"   {median(ratios, 2)} times hnmine's"
             print(line)
 
 
