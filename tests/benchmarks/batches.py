@@ -9,7 +9,6 @@ in its batch: their mean score, and the share that are such hidden positives. Cl
 
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.ragged import Ragged
 from hnmine.pipeline.run import run
 from hnmine.pipeline.stages import STAGES
@@ -26,7 +26,7 @@ from hnmine.stages.emit.batches.packing import pack, target_size
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import config_of, folders
-from tests.benchmarks.measure import argument_parser
+from tests.benchmarks.measure import argument_parser, timed
 
 
 def halved(folder: Path, out: Path) -> pa.Table:
@@ -37,7 +37,7 @@ def halved(folder: Path, out: Path) -> pa.Table:
             shutil.copy(path, out / path.name)
     qrels = pq.read_table(folder / "qrels.parquet")
     _, query = np.unique(qrels.column("query_id").to_numpy(zero_copy_only=False), return_inverse=True)
-    hidden = step.turns(query) % 2 == 1
+    hidden = rank_in_group(query) % 2 == 1
     pq.write_table(qrels.filter(pa.array(~hidden)), out / "qrels.parquet")
     return qrels.filter(pa.array(hidden))
 
@@ -92,16 +92,12 @@ def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None
         "random, conflicts apart": (clustered * 0, kept_apart), "random": (clustered * 0, nothing),
     }  # fmt: skip
     for way, (cluster, judge) in ways.items():
-        start = time.process_time()
+        packed, _, seconds = timed(lambda cluster=cluster, judge=judge: pack(cluster, size, most, judge))  # type: ignore[misc]
         batch = np.empty_like(order)
-        batch[order] = pack(cluster, size, most, judge).batch
-        seconds = time.process_time() - start
+        batch[order] = packed.batch
         m = measured(state, batch, out)
         full = len(order) / size / (batch.max() + 1)
-        print(
-            f"| {name} | {way} | {m['score']:.3f} | {m['hidden']:.5f} | {full:.2f} | {seconds:.1f} |",
-            flush=True,
-        )
+        print(f"| {name} | {way} | {m['score']:.3f} | {m['hidden']:.5f} | {full:.2f} | {seconds:.1f} |", flush=True)
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def further(one: Mined, rows: list[HiddenRows]) -> dict[str, list[np.ndarray]]:
     out: dict[str, list[np.ndarray]] = {"BM25": [], "second teacher": []}
     for part in rows:
         batch = part.batch
-        lists = [batch.candidates.values[a:b] for a, b in zip(batch.candidates.offsets, batch.candidates.offsets[1:])]  # noqa: B905 - offsets are one longer
+        lists = np.split(batch.candidates.values, batch.candidates.offsets[1:-1])
         columns = [
             np.concatenate(bm25(corpus, [queries[row] for row in batch.query_rows], lists)),
             np.concatenate(bm25(corpus, [corpus[row] for row in batch.positives.values], lists)),

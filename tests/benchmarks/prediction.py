@@ -87,23 +87,14 @@ def mine(one: Mined, cut: Split, name: str, model: Calibration | None) -> tuple[
         scorer = calibrate(ProtocolRows.of(lambda *_, **__: iter(cut.pieces), config), config).out_of_fold()
     chooser, tally = Chooser(config.emit, cut.seed), Tally()
     corpus = VectorStore(one.context.folder("embed") / "corpus", 10**9)
-    parts, negatives, lengths = [], [], []
+    parts, negatives = [], []
     for rows in cut.rows:
         judged = rows.verdicts(config.filter, scorer)
         chosen = chooser.choose(rows.batch, judged.cells, judged.keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
         parts.append(numbers_of(rows, chosen, model, corpus))
-        at = rows.batch.candidates.starts[chosen.owners] + chosen.values
-        negatives.append(rows.batch.candidates.values[at])
-        lengths.append(chosen.lengths)
-    query = np.concatenate([rows.batch.query_rows for rows in cut.rows])
-    known = np.concatenate([rows.batch.positives.values for rows in cut.rows])
-    examples = TrainingSet(
-        all_vectors(one, "queries")[query],
-        known,
-        Ragged.from_lengths(np.concatenate(negatives), np.concatenate(lengths)),
-        Ragged.from_lengths(known, np.ones(len(known), dtype=np.int64)),
-    )
+        negatives.append(chosen)
+    examples = training_set(one, cut, negatives)
     total = tally.result(config.emit.num_negatives)
     means = {key: float(np.nanmean(np.concatenate([part[key] for part in parts]))) for key in ("eci_sem", "safety")}
     kept = {key: float(total[key]) for key in ("eci", "hardness", "score", "fill", "rate")}

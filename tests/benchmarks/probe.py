@@ -85,24 +85,26 @@ def choose(one: Mined, cut: Split, rule: str, scorer: Calibration | None) -> tup
     """Return the training set that a filter mines from the training rows, and its numbers."""
     config = with_rule(one, **RULES[rule])
     chooser, tally = Chooser(config.emit, cut.seed), Tally()
-    negatives, lengths = [], []
+    negatives = []
     for rows in cut.rows:
         judged = give_verdicts(rows.batch, config.filter, rows.keys, scorer)
         keep = judged.keep if rule != NOTHING else np.zeros(len(judged.codes), dtype=bool)
         chosen = chooser.choose(rows.batch, judged.cells, keep, [str(row) for row in rows.batch.query_rows])
         tally.add(rows, judged.cells, chosen, None)
-        at = rows.batch.candidates.starts[chosen.owners] + chosen.values
-        negatives.append(rows.batch.candidates.values[at])
-        lengths.append(chosen.lengths)
+        negatives.append(chosen)
+    return training_set(one, cut, negatives), tally.result(config.emit.num_negatives)
+
+
+def training_set(one: Mined, cut: Split, chosen: list[Ragged]) -> TrainingSet:
+    """Return a training set of negatives chosen for the training rows, given as positions among the candidates."""
+    negatives = []
+    for rows, part in zip(cut.rows, chosen, strict=True):
+        at = rows.batch.candidates.starts[part.owners] + part.values
+        negatives.append(part.with_values(rows.batch.candidates.values[at]))
     known = np.concatenate([rows.batch.positives.values for rows in cut.rows])
     query = np.concatenate([rows.batch.query_rows for rows in cut.rows])
-    mined_set = TrainingSet(
-        all_vectors(one, "queries")[query],
-        known,
-        Ragged.from_lengths(np.concatenate(negatives), np.concatenate(lengths)),
-        Ragged.from_lengths(known, np.ones(len(known), dtype=np.int64)),
-    )
-    return mined_set, tally.result(config.emit.num_negatives)
+    own = Ragged.from_lengths(known, np.ones(len(known), dtype=np.int64))
+    return TrainingSet(all_vectors(one, "queries")[query], known, Ragged.concatenate(negatives), own)
 
 
 def scorers(one: Mined, cut: Split, settings: dict[str, Any], others: Logistic) -> dict[str, Calibration | None]:
