@@ -27,7 +27,7 @@ from hnmine.stages.report.quality import per_anchor
 from hnmine.storage.vectors import VectorStore
 from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.measure import argument_parser
-from tests.benchmarks.probe import Split, split
+from tests.benchmarks.probe import Split, split, training_set
 
 FILTERS: dict[str, dict[str, Any]] = {
     "none": {"rule": "none"},
