@@ -5,7 +5,8 @@ Use it from the command line (`hnmine run CONFIG.toml`) or from Python:
     from hnmine import load_config, run
     summary = run(load_config("hnmine.toml"))
 
-Importing this package imports neither torch nor faiss.
+`row_batches` turns the column `batch_id` into a trainer's batches. Importing this package imports neither torch nor
+faiss.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from hnmine.config.file import load_config
     from hnmine.errors import HnmineError
     from hnmine.pipeline.run import run
+    from hnmine.stages.emit.batches.sampler import row_batches
 
-__all__ = ["Config", "HnmineError", "__version__", "load_config", "run"]
+__all__ = ["Config", "HnmineError", "__version__", "load_config", "row_batches", "run"]
 
 _HOME = {
     "Config": "hnmine.config",
     "HnmineError": "hnmine.errors",
     "load_config": "hnmine.config.file",
+    "row_batches": "hnmine.stages.emit.batches.sampler",
     "run": "hnmine.pipeline.run",
 }
 

@@ -27,7 +27,7 @@ _IF_ANY = {
 """Counts that are shown if they are not 0."""
 _BAD_POSITIVES = {
     "left_out": "suspected positives left out",
-    "queries_left_out": "queries left without a positive by that",
+    "queries_left_out": "queries left without a positive as a result",
     "down_weighted": "suspected positives weighted down",
 }
 

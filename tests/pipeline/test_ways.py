@@ -132,7 +132,7 @@ def test_rows_say_where_a_negative_comes_from(base: Path) -> None:
         {(r["query_id"], r["positive_id"]) for r in found}
     )
     assert report(out)["shortage"]["negatives_random"] == counts(out)["negatives_random"]
-    assert "of them random documents" in (out / "emit/README.md").read_text()
+    assert "of which random documents" in (out / "emit/README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"])

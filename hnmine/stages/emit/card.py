@@ -1,4 +1,4 @@
-"""The README beside the training files: what made them, and how to load them."""
+"""The README beside the training files: their counts, the settings that they were made with, and how to load them."""
 
 import json
 import re
@@ -26,12 +26,12 @@ SOFT_LOSSES = {
 
 
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
-    """Write emit/README.md; its front matter lets `datasets.load_dataset` find the files."""
-    write_text(card(context, counts), context.folder("emit") / "README.md")
+    """Write emit/README.md. Its front matter lets `datasets.load_dataset` find the files.
 
-
-def card(context: RunContext, counts: Mapping[str, Any]) -> str:
-    """Return the card's text, the same for the same run."""
+    Args:
+        context: the run.
+        counts: what the stage counted, by name.
+    """
     config = context.config
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
@@ -44,38 +44,39 @@ def card(context: RunContext, counts: Mapping[str, Any]) -> str:
     if rescore is not None and rescore.model == "hash":
         warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
     losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
-    # a fence longer than any run of backticks inside: a model's name is data, and data never becomes markup
+    # the fence is longer than any run of backticks in the settings: a model's name must not become markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
-    fence = "`" * (max((len(run) for run in _backticks(settings_text)), default=2) + 3)
-    return f"""---
+    fence = "`" * (max((len(run) for run in re.findall("`+", settings_text)), default=2) + 3)
+    text = f"""---
 configs:
 - config_name: default
   data_files: "part-*.{ending}"
 ---
 # Mined training data
 {warning}
-Rows of shape `{config.emit.format}`, for {losses[config.emit.format]}.
+Rows in the format `{config.emit.format}`, for {losses[config.emit.format]}.
 
     from datasets import load_dataset
     rows = load_dataset("{builder}", data_files="part-*.{ending}", split="train")
 
 | what | count |
 |---|---|
-{_counted(counts)}
-Extra columns are for people and filters: leave them out before training, since a trainer takes every column as text.
+{_count_rows(counts)}
+Remove extra columns before training: a trainer takes every column as text.
 
-## What made it
+## Settings
 
 {fence}json
 {settings_text}
 {fence}
 
-The input files, the teacher's fingerprint and the content keys stand in the `_manifest.json` of each stage.
+The input files, the teacher's fingerprint and the content keys are in the `_manifest.json` of each stage.
 """
+    write_text(text, context.folder("emit") / "README.md")
 
 
-def _counted(counts: Mapping[str, Any]) -> str:
-    """Return the table rows of counts; those on suspected positives where anything was done with them."""
+def _count_rows(counts: Mapping[str, Any]) -> str:
+    """Return the rows of the table of counts; rows on suspected positives only where their count is not 0."""
     named = {
         "rows": "rows",
         "examples": "examples (query, anchor)",
@@ -84,21 +85,17 @@ def _counted(counts: Mapping[str, Any]) -> str:
         "examples_without_negatives": "without any",
         "negatives_wanted": "negatives wanted",
         "negatives": "negatives",
-        "negatives_random": "of them random documents",
-        "negatives_filled_up": "of these, filled up where too few were kept",
+        "negatives_random": "of which random documents",
+        "negatives_filled_up": "of which fill up rows with too few kept candidates",
     }
     if "negatives_previous" in counts:
-        named["negatives_previous"] = "of them chosen by the earlier run (`[previous]`), and kept"
+        named["negatives_previous"] = "of which kept from the previous run (`[previous]`)"
     treated = {
         "positives_left_out": "suspected positives left out",
-        "queries_left_out": "queries left without a positive by that",
+        "queries_left_out": "queries left without a positive as a result",
         "positives_down_weighted": "suspected positives weighted down",
     }
     named |= {name: meaning for name, meaning in treated.items() if counts[name]}
     if "batches" in counts:
-        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of them full"}
+        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of which full"}
     return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
-
-
-def _backticks(text: str) -> list[str]:
-    return re.findall("`+", text)

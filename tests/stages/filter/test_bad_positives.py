@@ -129,7 +129,7 @@ def test_what_is_left_out_counts_nowhere_as_short_and_its_query_as_uncovered(bas
     ]  # fmt: skip
     card = (out / "emit/README.md").read_text()
     assert "| suspected positives left out | 2 |" in card
-    assert "| queries left without a positive by that | 1 |" in card
+    assert "| queries left without a positive as a result | 1 |" in card
 
 
 def test_a_left_out_positive_uses_up_no_documents_cap(base: Path) -> None:

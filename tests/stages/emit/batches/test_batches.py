@@ -3,12 +3,11 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine import run
+from hnmine import row_batches, run
 from hnmine.arrays.groups import rank_in_group
 from hnmine.config import EmitConfig
 from hnmine.science.batch_packing import conflicts, first_fit, nearest_neighbour_tour, off_diagonal_mean
 from hnmine.stages.emit.batches.packing import pack
-from hnmine.stages.emit.batches.sampler import row_batches
 from tests.pipeline.helpers import emitted, table
 from tests.strategies import quick
 from tests.support import config_for, make_collection, tree
