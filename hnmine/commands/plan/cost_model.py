@@ -27,7 +27,7 @@ DIGEST_SECONDS_A_BYTE = 2.0e-9
 SECONDS_A_CANDIDATE, SECONDS_A_CANDIDATE_AND_NUMBER = 6e-6, 2.4e-8
 """retrieve apart from its matrix product: 8 and 15 microseconds a candidate with vectors of 64 and 384 numbers."""
 FILTER_SECONDS, CHOOSE_SECONDS, WRITE_SECONDS, MEASURE_SECONDS, REPORT_SECONDS = 6.8e-7, 2.0e-7, 2.7e-7, 7.0e-7, 7.0e-7
-"""Per candidate. 100,000 queries of docs/benchmarks.md: filter 0.68 s a million candidates, emit 0.47, report 1.42."""
+"""Per candidate. Measured with 100,000 queries, seconds a million candidates: filter 0.68, emit 0.47, report 1.42."""
 MERGE_SECONDS = 1e-7
 """Merging a candidate of one part of the corpus."""
 FIT_SECONDS = 20.0

@@ -39,6 +39,12 @@ def test_the_page_shows_the_cluster_file_that_it_plans_for() -> None:
     assert shown == (ROOT / "docs" / "examples" / "cluster.toml").read_text()
 
 
+@pytest.mark.parametrize("table", [ClusterConfig, CollectionTable])
+def test_the_page_explains_every_key_of_the_cluster_file(table: type[ClusterConfig | CollectionTable]) -> None:
+    for name, field in table.model_fields.items():
+        assert re.search(rf"^\| `{name}` \|.*\| {re.escape(field.description or '')}", PAGE, re.MULTILINE), name
+
+
 def limits(config: dict[str, object], cluster: dict[str, object], **sizes: float) -> dict[str, float]:
     collection = CollectionTable.model_validate({"documents": 10**8, "queries": 10**6, "dim": 384, **sizes})
     checked = check_config({"input": {"pairs": "pairs.parquet"}, "index": {"kind": "flat"}, **config}, "test", ROOT)
