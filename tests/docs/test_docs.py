@@ -80,3 +80,9 @@ def test_public_names_are_what_the_package_gives():
     assert hnmine.__all__ == sorted(hnmine.__all__)
     for name in hnmine.__all__:
         assert getattr(hnmine, name) is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_file_of_the_code_that_a_page_names_exists(page):
+    for path in re.findall(r"`((?:hnmine|tests|docs|sample_data)/[\w./-]+)`", page.read_text()):
+        assert (ROOT / path.replace("NAME", "filter")).exists(), f"{page.name}: {path}"
