@@ -167,10 +167,10 @@ def draw_comparison(data: dict[str, Any]) -> None:
     for label, pair in zip(names[1:], data["comparisons"], strict=True):
         _pair(pair, names[0], label)
     only = (
-        (label, number(one["queries"]), number(one["negatives"]), "of queries that all have")
+        (label, number(one["queries"]), number(one["negatives"]), "of queries in all sets")
         for label, one in zip(names, data["only"], strict=True)
     )
-    draw_table("\nIn one set and no other", ("set", "queries", "negatives", ""), only)
+    draw_table("\nIn one set only", ("set", "queries", "negatives", ""), only)
     for query in data["most_different"]:
         _differing_query(query, names)
 
@@ -189,7 +189,7 @@ def _pair(pair: dict[str, Any], here: str, there: str) -> None:
             for name, one in pair["numbers"].items()
         )  # fmt: skip
         draw_table("", ("number", here, there, "difference", "95% interval, paired", ""), rows)
-        say("* the interval leaves out 0")
+        say("* the interval excludes 0")
     titles = {"both": "in both", "only_base": f"in {here} alone", "only_other": f"in {there} alone"}
     columns = ("negatives", "count", "score", "rank", "score shift", "rank shift", "")
     draw_table("", columns, (_side(title, pair[side]) for side, title in titles.items()))
@@ -219,7 +219,7 @@ def _differing_query(query: dict[str, Any], names: list[str]) -> None:
         for label, own in zip(names, query["negatives"], strict=True)
         for one in own
     )
-    draw_table("", ("set", "score", "rank", "negatives that not all have"), rows)
+    draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), rows)
 
 
 def draw_audit(report: dict[str, Any]) -> None:
