@@ -1,4 +1,4 @@
-"""Teachers in 8-bit numbers: what embed writes, whatever the workers, and how near it is to float32."""
+"""8-bit teachers: the output of embed, with any number of workers, and its distance from float32."""
 
 import importlib.util
 from pathlib import Path

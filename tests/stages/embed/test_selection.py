@@ -1,4 +1,4 @@
-"""`embed.documents = "candidates"` over the whole pipeline: what is embedded, what is found, what is wrong with it."""
+"""`embed.documents = "candidates"` over the whole pipeline: the selection, what is found among it, refused settings."""
 
 import dataclasses
 import json

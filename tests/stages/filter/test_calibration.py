@@ -1,4 +1,4 @@
-"""Where the calibrated rule cuts, on made candidates whose probabilities and hidden positives are known."""
+"""Thresholds of the calibrated rule, on made candidates with known probabilities and hidden positives."""
 
 from dataclasses import dataclass
 

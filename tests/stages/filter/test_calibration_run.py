@@ -1,4 +1,4 @@
-"""The protocol and the calibrated rule over real stages, with a teacher whose vectors are known."""
+"""The hidden-positive protocol and the calibrated rule over the whole pipeline, with known vectors."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A second teacher, over the whole pipeline: its vectors, its scores, its rule, and what is wrong with its settings."""
+"""The guide, over the whole pipeline: its vectors, scores and rule, and refused settings."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Judged negatives from qrels to training rows and to the measured rate."""
+"""Judged negatives, from the qrels to training rows and the measured rate."""
 
 from pathlib import Path
 from typing import Any

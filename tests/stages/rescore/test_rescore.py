@@ -1,4 +1,4 @@
-"""Rescoring by a cross-encoder, over the whole pipeline: raw scores, percentiles, verdicts, bytes, and mistakes."""
+"""Rescoring by a cross-encoder over the whole pipeline: raw scores, percentiles, verdicts, bytes, refused settings."""
 
 import importlib.util
 import json
