@@ -65,7 +65,7 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
 
 
 def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
-    """Return the suspected positives of all filter tables, ordered by percentile, score, query and document (ascending)."""
+    """Return the suspected positives of all filter tables, in order of percentile, score, query and document."""
     found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, _COLUMNS), quantile), range(len(judged))))
     keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]
     found = found.take(pc.sort_indices(found, sort_keys=keys))
