@@ -33,6 +33,9 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
     batch = Batch.from_table(table)
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     documents = corpus.take(batch.candidates.values, ["doc_id", "text"]).to_pylist()
+    positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
+    percentiles = table.column("positive_standing")[0].as_py()
+    positive_guide_scores = batch.guide_positive_scores.values.tolist() or [None] * len(positives)
     guide_scores = batch.guide_scores.tolist() or [None] * len(documents)
     names = [one.label for one in config.retrieve.source]
     anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
@@ -61,7 +64,12 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
         "query_id": query_id,
         "query": query.column(0)[0].as_py(),
         "background_score": float(batch.background_mean[0]),
-        "positives": _positives(batch, corpus, table.column("positive_standing")[0].as_py()),
+        "positives": [
+            {**text, "score": score, "guide_score": guide_score, "standing": percentile}
+            for text, score, guide_score, percentile in zip(
+                positives, batch.positive_scores.values.tolist(), positive_guide_scores, percentiles, strict=True
+            )
+        ],
         "anchors": anchors,
     }
 
@@ -88,16 +96,6 @@ def _chosen(context: RunContext, row: int) -> dict[int, dict[str, Any]]:
     if read_json(folder / MANIFEST) is None:
         return {}
     return {entry["anchor"]: entry for entry in rows_of(read_chosen(folder), row, row + 1).to_pylist()}
-
-
-def _positives(batch: Batch, corpus: Shards, percentiles: list[float]) -> list[dict[str, Any]]:
-    texts = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
-    guide_scores = batch.guide_positive_scores.values.tolist() or [None] * len(texts)
-    rows = zip(texts, batch.positive_scores.values.tolist(), guide_scores, percentiles, strict=True)
-    return [
-        {**text, "score": score, "guide_score": guide_score, "standing": percentile}
-        for text, score, guide_score, percentile in rows
-    ]
 
 
 def _negatives_at(corpus: Shards, chosen: dict[str, Any], position: int) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -37,14 +36,6 @@ _CHOOSE_COLUMNS = [
     "judged_negatives", "positive_standing", "source_ranks",
 ]  # fmt: skip
 _RANDOM_COLUMNS = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
-
-
-class Vectors(Protocol):
-    """The teacher's vectors of documents."""
-
-    def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of the given rows, float32, shape (len(rows), dim)."""
-        ...
 
 
 def teacher_vectors(context: RunContext) -> VectorStore | None:
@@ -148,7 +139,7 @@ class Chooser:
     config: EmitConfig
     seed: int
     used: dict[int, int] = field(default_factory=dict)
-    vectors: Vectors | None = None
+    vectors: VectorStore | None = None
     cosine: bool = True
 
     def choose(

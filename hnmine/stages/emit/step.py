@@ -142,13 +142,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
 
 
 def _batch_ids(state: _WriteState, item: Item, lengths: np.ndarray) -> dict[str, pa.Array]:
-    """Return the batch of each emitted example of a shard, null if it gets no rows; nothing without batches.
-
-    Args:
-        state: of the step.
-        item: the shard.
-        lengths: int64, number of negatives of each emitted example.
-    """
+    """Return the batch of each emitted example, given its number of negatives; null if it gets no rows."""
     if state.batches is None:
         return {}
     own = rows_of(state.batches, item.first, item.first + item.rows).column("batch_id")

@@ -9,11 +9,10 @@ from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.eci import eci_sem, hardness, residual_weight, safety
-from hnmine.stages.emit.choose import Vectors
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.report.negatives import at_positions
 from hnmine.stages.report.quality import mean_by_group
-from hnmine.storage.vectors import BLOCK_ROWS
+from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 # Numbers in the padded residuals of one block.
 _NUMBERS = 1 << 22
@@ -61,7 +60,7 @@ def weights(batch: Batch, cells: Cells, chosen: Chosen, probabilities: Ragged) -
 
 
 def eci_sem_of_queries(
-    batch: Batch, cells: Cells, chosen: Chosen, weight: Ragged, emitted: np.ndarray, vectors: Vectors
+    batch: Batch, cells: Cells, chosen: Chosen, weight: Ragged, emitted: np.ndarray, vectors: VectorStore
 ) -> np.ndarray:
     """Return ECI-sem of each query: the mean over its positives that are emitted.
 
@@ -92,7 +91,7 @@ def eci_sem_of_queries(
     return np.asarray(np.nan_to_num(means))
 
 
-def _of_positives(positives: np.ndarray, negatives: Ragged, weight: Ragged, vectors: Vectors) -> np.ndarray:
+def _of_positives(positives: np.ndarray, negatives: Ragged, weight: Ragged, vectors: VectorStore) -> np.ndarray:
     """Return ECI-sem of each positive (int64 rows of the corpus) with its list of negatives (likewise)."""
     rows, inverse = np.unique(np.concatenate([positives, negatives.values]), return_inverse=True)
     directions = unit(vectors.gather(rows))

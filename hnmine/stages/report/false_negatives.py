@@ -16,7 +16,7 @@ from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.calibration import calibration_error, reliability
 from hnmine.science.intervals import wilson_interval
-from hnmine.stages.emit.choose import Chooser, Vectors, teacher_vectors
+from hnmine.stages.emit.choose import Chooser, teacher_vectors
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, set_threshold
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.hidden_positives import (
@@ -31,6 +31,7 @@ from hnmine.stages.filter.hidden_positives import (
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.verdicts import Scorer, rule_names
 from hnmine.stages.report.quality import per_anchor
+from hnmine.storage.vectors import VectorStore
 
 NOTHING_RETRIEVED = "emit.random_share leaves no negative to retrieval, and random documents are not measured"
 GRID_CANDIDATES = 400_000
@@ -72,7 +73,7 @@ def false_negatives(context: RunContext) -> dict[str, Any]:
 
 
 def measure(
-    protocol: ProtocolRows, config: Config, scorer: Scorer | None, vectors: Vectors | None = None
+    protocol: ProtocolRows, config: Config, scorer: Scorer | None, vectors: VectorStore | None = None
 ) -> dict[str, Any]:
     """Return the false-negative rate of a config's filter on hidden positives, with the quality of its choices.
 
@@ -103,7 +104,7 @@ def outcome(
     rows: Sequence[HiddenRows],
     config: Config,
     scorer: Scorer | None,
-    vectors: Vectors | None = None,
+    vectors: VectorStore | None = None,
     *,
     reliable: bool = False,
 ) -> dict[str, Any]:
@@ -217,7 +218,7 @@ def tradeoff(
     config: Config,
     calibration: Calibration | None,
     own: dict[str, Any],
-    vectors: Vectors | None,
+    vectors: VectorStore | None,
 ) -> dict[str, Any]:
     """Return the false-negative rate, hardness and fill of a grid of filter settings and of the run's own.
 
@@ -252,7 +253,10 @@ def tradeoff(
 
 
 def try_setting(
-    settings: dict[str, Any], protocol: ProtocolRows, config: Config, means: tuple[CachedScorer | None, Vectors | None]
+    settings: dict[str, Any],
+    protocol: ProtocolRows,
+    config: Config,
+    means: tuple[CachedScorer | None, VectorStore | None],
 ) -> dict[str, Any]:
     """Return `Tally.result` of one filter setting on the protocol's rows.
 

@@ -64,22 +64,6 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels of each query, by its row.
-
-    Attributes:
-        text_keys: uint64, shape (queries,).
-        relevant: rows of its positives, of the positives of queries with the same text, and of documents judged
-            relevant.
-        irrelevant: rows of documents that are judged irrelevant and that no rule may reject.
-    """
-
-    text_keys: np.ndarray
-    relevant: tuple[Ragged, ...]
-    irrelevant: Ragged
-
-
-@dataclass(frozen=True)
 class Texts:
     """Vectors and words of some queries or documents.
 
@@ -113,7 +97,10 @@ class ConflictFinder:
         queries: the queries that have an example.
         documents: the positives of all queries.
         text_keys: uint64, one per document of the corpus.
-        labels: labels of all queries.
+        query_keys: uint64, one per query of the run: its text key.
+        relevant: for each query of the run, rows of its positives, of the positives of queries with the same text, and
+            of documents judged relevant.
+        irrelevant: for each query of the run, rows of documents that are judged irrelevant and that no rule may reject.
         statistics: statistics of all queries.
         rejected: for each anchor of the run, the candidates that the calibrated model rejects; None without one.
         scorer: the calibrated model; None if the rule is two_sided.
@@ -125,7 +112,9 @@ class ConflictFinder:
     queries: Texts
     documents: Texts
     text_keys: np.ndarray
-    labels: Labels
+    query_keys: np.ndarray
+    relevant: tuple[Ragged, ...]
+    irrelevant: Ragged
     statistics: QueryStatistics
     rejected: Ragged | None
     scorer: Calibration | None
@@ -146,12 +135,12 @@ class ConflictFinder:
             np.concatenate([numbers, negatives.owners]),
             self.text_keys[np.concatenate([examples.positive_row, negatives.values])],
         )
-        own = [part.take(query) for part in self.labels.relevant]
+        own = [part.take(query) for part in self.relevant]
         if self.rejected is not None:
             own.append(self.rejected.take(examples.anchor))
         barred = (
             np.concatenate([numbers, *(part.owners for part in own)]),
-            np.concatenate([self.labels.text_keys[query], *(self.text_keys[part.values] for part in own)]),
+            np.concatenate([self.query_keys[query], *(self.text_keys[part.values] for part in own)]),
         )
         rejected = self._rejected_positives(examples)
         np.fill_diagonal(rejected, val=False)
@@ -222,7 +211,7 @@ class _Pairs:
     def spared(self) -> np.ndarray:
         """Whether a document is judged irrelevant and no rule may reject it."""
         found = np.zeros(self.scores.shape, dtype=bool)
-        irrelevant = self.finder.labels.irrelevant.take(self.rows)
+        irrelevant = self.finder.irrelevant.take(self.rows)
         order = np.argsort(self.documents)
         place = np.minimum(np.searchsorted(self.documents[order], irrelevant.values), len(order) - 1)
         here = self.documents[order[place]] == irrelevant.values

@@ -46,20 +46,7 @@ def clusters(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.asarray(number[nearest_centroid(points, centroids)])
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Batches of some examples.
-
-    Attributes:
-        batch: int64, one per example: the number of its batch.
-        conflicts: int64, one per example: number of examples that it was compared with and is in conflict with.
-    """
-
-    batch: np.ndarray
-    conflicts: np.ndarray
-
-
-def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
+def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packing":
     """Return batches of at most `size` examples without conflicts.
 
     First-fit makes full batches within each cluster. The rest of all clusters is packed in the same way, up to `most`
@@ -74,28 +61,28 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> Packed:
         compare: returns the conflicts among examples.
     """
     n = len(cluster)
-    packer = _Packer(np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), size, most, compare)
+    packing = Packing(np.full(n, -1), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), size, most, compare)
     order, left = np.argsort(cluster, kind="stable"), [np.zeros(0, dtype=np.int64)]
     of_clusters = np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
     groups = [own[first : first + most] for own in of_clusters for first in range(0, len(own), most)]
     for number, members in enumerate(groups):
-        packer.group[members] = number
+        packing.group[members] = number
         conflict = compare(members)
-        packer.conflicts[members] += conflict.sum(axis=1)
-        left.append(packer.keep_full(members, first_fit(conflict, size)))
-    aside = packer.sweep(np.concatenate(left), last=False)
-    packer.sweep(np.sort(aside), last=True)
-    return Packed(packer.batch, packer.conflicts)
+        packing.conflicts[members] += conflict.sum(axis=1)
+        left.append(packing.keep_full(members, first_fit(conflict, size)))
+    aside = packing.sweep(np.concatenate(left), last=False)
+    packing.sweep(np.sort(aside), last=True)
+    return packing
 
 
 @dataclass
-class _Packer:
-    """State of `pack`.
+class Packing:
+    """Batches of examples, made step by step by `pack`.
 
     Attributes:
-        batch: batch of each example, -1 while it has none.
-        conflicts: number of conflicts counted for each example.
-        group: the group in which each example was first compared.
+        batch: int64, one per example: the number of its batch, -1 while it has none.
+        conflicts: int64, one per example: number of examples that it was compared with and is in conflict with.
+        group: int64, one per example: the group in which it was first compared.
         size: examples per batch.
         most: examples that are compared at a time.
         compare: returns the conflicts among examples.

@@ -19,7 +19,7 @@ from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean
 from hnmine.search.word_overlap import CorpusWords
-from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples, Labels, Texts, pair_filter
+from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples, Texts, pair_filter
 from hnmine.stages.emit.batches.packing import clusters, pack, target_size
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.emit.chosen import read_chosen, text_seeds
@@ -136,11 +136,9 @@ def _finder(context: RunContext, judged: Shards, queries: np.ndarray) -> Conflic
         Texts(queries, VectorStore(embed / "queries").gather(queries), terms.take(queries)),
         Texts(documents, VectorStore(embed / "corpus", cache_bytes(config)).gather(documents), words.of(documents)),
         Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy(),
-        Labels(
-            asked.column("text_key").to_numpy(),
-            (statistics.positives, siblings, relevant),
-            negatives if spare else Ragged(negatives.values[:0], negatives.offsets * 0),
-        ),
+        asked.column("text_key").to_numpy(),
+        (statistics.positives, siblings, relevant),
+        negatives if spare else Ragged(negatives.values[:0], negatives.offsets * 0),
         statistics,
         _rejected_candidates(judged, scorer.threshold, spare_judged=spare) if scorer else None,
         scorer,

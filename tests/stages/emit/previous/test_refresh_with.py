@@ -181,7 +181,7 @@ def test_what_looks_into_a_run_knows_what_stays(base: Path) -> None:
     assert [one["doc_id"] for one in told["anchors"][chosen["anchor"]]["previous"]] == wanted
     card = (out / "emit/README.md").read_text()
     assert '"replace": "easy"' in card
-    assert "chosen by the earlier run" in card
+    assert "kept from the previous run" in card
     assert 'id="previous"' in (out / "report/report.html").read_text()
     assert "previous" not in (base / "first/emit/README.md").read_text()
     assert compare([str(base / "first"), str(out)], [])["sets"][1]["name"] == str(out)

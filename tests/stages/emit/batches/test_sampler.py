@@ -4,15 +4,19 @@ import re
 
 import pytest
 
-from hnmine import run
+from hnmine import row_batches, run
 from tests.pipeline.tiny import save_tiny_bert
 from tests.support import ROOT, config_for, make_collection
 
-pytest.importorskip("sentence_transformers", reason="trains with it")
-pytestmark = pytest.mark.model
+
+def test_rows_of_batches():
+    assert row_batches([1, 0, 1, 0]) == [[1, 3], [0, 2]]
+    assert row_batches([0, 0, 0, 1], ["a", "a", "b", "c"]) == [[0, 2], [1], [3]]
 
 
+@pytest.mark.model
 def test_the_trainers_batches_are_those_of_the_column(tmp_path, monkeypatch):
+    pytest.importorskip("sentence_transformers", reason="trains with it")
     import datasets
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 

@@ -1,0 +1,70 @@
+"""Packing: conflicts, first fit and full batches against plain loops."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.arrays.groups import rank_in_group
+from hnmine.science.batch_packing import conflicts, first_fit, nearest_neighbour_tour, off_diagonal_mean
+from hnmine.stages.emit.batches.packing import pack
+from tests.strategies import quick
+
+
+@st.composite
+def graphs(draw):
+    n = draw(st.integers(0, 14))
+    bits = np.array(draw(st.lists(st.integers(0, 3), min_size=n * n, max_size=n * n))).reshape(n, n) == 0
+    upper = np.triu(bits, 1)
+    return upper | upper.T
+
+
+named = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=20)
+
+
+@quick
+@given(named, named)
+def test_conflicts_are_those_of_a_double_loop(barred, offered):
+    def arrays(pairs):
+        return tuple(np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
+
+    found = conflicts(arrays(barred), arrays(offered), 6)
+    for i in range(6):
+        for j in range(6):
+            one = any((i, name) in barred and (j, name) in offered for name in range(7))
+            other = any((j, name) in barred and (i, name) in offered for name in range(7))
+            assert found[i, j] == (i != j and (one or other))
+
+
+@quick
+@given(graphs(), st.integers(1, 5))
+def test_first_fit_is_that_of_a_plain_loop(conflict, size):
+    batches = []
+    for i in range(len(conflict)):
+        fits = (b for b in batches if len(b) < size and not any(conflict[i, j] for j in b))
+        batch = next(fits, None)
+        if batch is None:
+            batches.append([i])
+        else:
+            batch.append(i)
+    found = first_fit(conflict, size)
+    assert [np.flatnonzero(found == number).tolist() for number in range(len(batches))] == batches
+
+
+@quick
+@given(graphs(), st.integers(1, 4), st.data())
+def test_packing_places_every_example_once_and_no_conflict_together(conflict, size, data):
+    n = len(conflict)
+    cluster = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)), dtype=np.int64)
+    found = pack(cluster, size, 2 * size + 1, lambda m: conflict[np.ix_(m, m)])
+    assert len(found.batch) == n
+    sizes = np.bincount(found.batch) if n else np.zeros(0)
+    assert ((sizes > 0) & (sizes <= size)).all()
+    assert not (conflict & (found.batch[:, None] == found.batch)).any()
+    assert (found.conflicts <= conflict.sum(axis=1)).all()
+
+
+def test_small_functions():
+    assert nearest_neighbour_tour(np.array([[1.0, 0.1, 0.9], [0.1, 1.0, 0.2], [0.9, 0.2, 1.0]])).tolist() == [0, 2, 1]
+    assert rank_in_group(np.array([3, 1, 3, 3, 1])).tolist() == [0, 0, 1, 2, 1]
+    assert off_diagonal_mean(np.array([[9.0, 1, 2], [3, 9, 5], [1, 1, 9]])).tolist() == [1.5, 4, 1]
+    assert np.isnan(off_diagonal_mean(np.ones((1, 1)))).all()
