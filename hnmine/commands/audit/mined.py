@@ -172,16 +172,6 @@ def _joined(rows: Mined, group: np.ndarray, keep_positives: bool) -> Mined:
 
 
 def contains_pairs(groups: np.ndarray, values: np.ndarray, of_groups: np.ndarray, of_values: np.ndarray) -> np.ndarray:
-    """Return whether each (of_group, of_value) is among the (group, value) pairs; all integers >= 0.
-
-    Args:
-        groups: shape (n,).
-        values: shape (n,).
-        of_groups: shape (m,).
-        of_values: shape (m,).
-
-    Returns:
-        bool, shape (m,).
-    """
+    """Return whether each (of_group, of_value) is among the (group, value) pairs, all integers >= 0; bool."""
     span = int(max(values.max(initial=0), of_values.max(initial=0))) + 1
     return np.isin(of_groups * span + of_values, groups * span + values)

@@ -147,10 +147,7 @@ def biases(mined: Mined) -> tuple[dict[str, Any], dict[str, Hits]]:
 def _bias(mined: Mined, sides: Sequence[np.ndarray], effect: float) -> Hits:
     """Return the negatives that differ from the mean of their example's positives in the direction of the effect.
 
-    Args:
-        mined: examples.
-        sides: numbers of the positives, and of the negatives.
-        effect: Cohen's d.
+    `sides` are the numbers of the positives, and of the negatives.
     """
     positive, negative = sides
     of_examples = mean_by_group(positive, mined.positives.documents.owners, len(mined))

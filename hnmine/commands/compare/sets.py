@@ -64,12 +64,7 @@ class RunFacts:
     corpus: Shards
 
     def fates(self, owners: np.ndarray, doc_ids: pa.Array) -> Fates:
-        """Return what the run did with documents.
-
-        Args:
-            owners: int64, shape (n,): the row of each document's query.
-            doc_ids: string, shape (n,).
-        """
+        """Return what the run did with documents, given the row of each one's query (int64) and its id."""
         places = pc.index_in(doc_ids, value_set=single_array(self.corpus.column("doc_id")))
         rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         fates = np.where(rows < 0, "not in its corpus", "not retrieved").astype(object)

@@ -48,15 +48,10 @@ def measure_biases(context: RunContext, negatives: Negatives) -> dict[str, Any]:
 
 
 def length_difference(positive: np.ndarray, negative: np.ndarray) -> dict[str, float | None]:
-    """Return the median lengths of positives and negatives, and Cohen's d of ln(1 + length), as lengths are skewed.
+    """Return the median lengths in characters of both sides, and Cohen's d of ln(1 + length), as lengths are skewed.
 
-    Args:
-        positive: lengths in characters, shape (n,).
-        negative: likewise, shape (m,).
-
-    Returns:
-        positive, negative (medians; None without values), effect (d, above 0 where negatives are longer; None where it
-        is not defined).
+    The effect is above 0 where negatives are longer. Medians without values, and an effect that is not defined, are
+    None.
     """
     return {
         "positive": float(np.median(positive)) if len(positive) else None,
@@ -66,27 +61,12 @@ def length_difference(positive: np.ndarray, negative: np.ndarray) -> dict[str, f
 
 
 def overlap_difference(positive: np.ndarray, negative: np.ndarray) -> dict[str, float | None]:
-    """Return the mean shares of the query's word weight that positives and negatives hold, and Cohen's d of them.
-
-    Args:
-        positive: shares in [0, 1], shape (n,).
-        negative: likewise, shape (m,).
-
-    Returns:
-        As `length_difference`, with means in place of medians.
-    """
+    """Return the mean shares of the query's word weight on both sides, and Cohen's d, as `length_difference` does."""
     return {"positive": mean(positive), "negative": mean(negative), "effect": cohens_d(negative, positive)}
 
 
 def _positive_overlaps(words: CorpusWords, queries: Shards, positives: Ragged, rows: np.ndarray) -> np.ndarray:
-    """Return the share of the query's word weight that each positive of some queries holds, float64.
-
-    Args:
-        words: of the corpus.
-        queries: the queries' table.
-        positives: rows of every query's positives.
-        rows: int64: the queries to measure.
-    """
+    """Return the share of the query's word weight that each positive of the queries `rows` holds, float64."""
     asked = Ragged.from_arrow(queries.take(rows, ["terms"]).column(0))
     own = positives.take(rows)
     documents, inverse = np.unique(own.values, return_inverse=True)

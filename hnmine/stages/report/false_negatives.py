@@ -108,16 +108,10 @@ def outcome(
     *,
     reliable: bool = False,
 ) -> dict[str, Any]:
-    """Return `Tally.result` of what a config's filter and choice make of the protocol's rows.
+    """Return `Tally.result` of a config's filter and choice on the protocol's rows; arguments as in `measure`.
 
-    Choosing has no cap on documents and no random documents here.
-
-    Args:
-        rows: of the protocol.
-        config: the whole config.
-        scorer: gives P(false negative) out of fold; None where no rule needs it.
-        vectors: the teacher's, where choosing needs them.
-        reliable: whether to measure the calibration of the scorer's probabilities as well.
+    Choosing has no cap on documents and no random documents here. `reliable` measures the calibration of the scorer's
+    probabilities as well.
     """
     uncapped = config.emit.model_copy(update={"max_per_document": None})
     chooser = Chooser(uncapped, config.seed, vectors=vectors, cosine=config.embed.similarity == "cosine")
@@ -145,11 +139,8 @@ class Tally:
     def add(self, rows: HiddenRows, cells: Cells, chosen: Ragged, probabilities: np.ndarray | None) -> None:
         """Count one batch.
 
-        Args:
-            rows: its rows.
-            cells: their cells.
-            chosen: positions of the negatives chosen among the query's candidates, one list per anchor.
-            probabilities: P(false negative), one per candidate; None leaves their calibration out.
+        `chosen` are positions among the query's candidates, one list per anchor; `probabilities` are P(false negative)
+        of the candidates, or None to leave their calibration out.
         """
         batch = rows.batch
         at = batch.candidates.starts[cells.anchors.owners][chosen.owners] + chosen.values
@@ -168,15 +159,11 @@ class Tally:
             self.observed.append(rows.is_hidden[batch.counted])
 
     def result(self, n: int) -> dict[str, Any]:
-        """Return counts, rates and means.
+        """Return counts, rates and means, with n negatives wanted per anchor.
 
-        Args:
-            n: negatives wanted per anchor.
-
-        Returns:
-            queries, chosen, hidden (counts); rate and its interval; hardness and score (means over negatives), fill
-            and eci (means over anchors); judged (the rate among chosen negatives that were judged either way); and
-            reliability and calibration_error where probabilities were given.
+        queries, chosen, hidden (counts); rate and its interval; hardness and score (means over negatives), fill and
+        eci (means over anchors); judged (the rate among chosen negatives that were judged either way); reliability and
+        calibration_error where probabilities were given.
         """
         some = max(1, self.chosen)
         out: dict[str, Any] = {

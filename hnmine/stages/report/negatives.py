@@ -103,13 +103,9 @@ def read_negatives(context: RunContext, chosen: pa.Table) -> tuple[Negatives, di
 def _read_piece(
     piece: pa.Table, edges: np.ndarray, starts: np.ndarray, chosen: pa.Table
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the counts of each series of a batch of queries, and the facts of its chosen negatives.
+    """Return the counts of each series of a batch of queries in the score bins, and the facts of its chosen negatives.
 
-    Args:
-        piece: judged candidates.
-        edges: of the score bins.
-        starts: the query of each row of `chosen`, ascending.
-        chosen: the chosen table.
+    `starts` is the query of each row of `chosen`, ascending.
     """
     batch = Batch.from_table(piece)
     cells, keep = cells_of(piece, batch)
@@ -171,16 +167,13 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: pa.Table) -> dic
 
 
 def at_positions(values: np.ndarray, lists: Ragged, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the value at a position of a list for each (row, position).
+    """Return the value at each (row, position) of lists; NaN for a negative position and for an empty list.
 
     Args:
         values: float, shape (total,): one for each element of the lists.
         lists: the lists.
-        rows: int64, shape (n,): the list of each.
-        positions: int, shape (n,): the position in that list; negative for none.
-
-    Returns:
-        shape (n,), dtype of the values; NaN for a negative position and for an empty list.
+        rows: int64, shape (n,).
+        positions: int, shape (n,).
     """
     found = np.full(len(rows), np.nan, dtype=values.dtype)
     real = (positions >= 0) & (lists.lengths[rows] > 0)
@@ -189,13 +182,7 @@ def at_positions(values: np.ndarray, lists: Ragged, rows: np.ndarray, positions:
 
 
 def histograms(negatives: Negatives, scores: dict[str, np.ndarray], context: RunContext) -> dict[str, Any]:
-    """Return the report's histograms, each with its bin edges and the counts of its series.
-
-    Args:
-        negatives: facts of the chosen.
-        scores: histogram of scores, see `read_negatives`.
-        context: the run.
-    """
+    """Return the histograms of scores (see `read_negatives`), margins and ECI, each with its bin edges."""
     chosen = counts(negatives.score, scores["edges"])
     eci = Shards(context.folder("report") / "queries", QUERY_REPORT).column("eci").to_numpy()
     return {
