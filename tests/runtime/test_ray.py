@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from hnmine import run
-from hnmine.cli.options import settings
+from hnmine.cli.run_stages import option_settings
 from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker
@@ -316,9 +316,10 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_command_lines_options_reach_the_config(tmp_path: Path) -> None:
-    assert settings(["seed=3"], "ray", "10.0.0.1:6379") == ("seed=3", "engine=ray", "ray_address=10.0.0.1:6379")
+    settings = tuple(option_settings("ray", "10.0.0.1:6379", None, None))
+    assert settings == ("engine=ray", "ray_address=10.0.0.1:6379")
     (tmp_path / "c.toml").write_text('[input]\npairs = "pairs.jsonl"\n')
-    config = load_config(tmp_path / "c.toml", settings(None, "ray", "10.0.0.1:6379"))
+    config = load_config(tmp_path / "c.toml", settings)
     assert (config.engine, config.ray_address) == ("ray", "10.0.0.1:6379")
 
 
