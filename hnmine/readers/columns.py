@@ -2,14 +2,14 @@
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hnmine.config import Columns, InputConfig
 from hnmine.errors import Problems
-from hnmine.readers.tables import ABSENT, Chunk, RowLocation, read_chunks, read_layout
+from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout
 from hnmine.storage.input_files import Source
 
 
@@ -94,6 +94,8 @@ COLUMNS = {
     "rank": Column(("rank",), as_number, "a rank"),
 }  # fmt: skip
 
+_NONE: Set[str] = frozenset()
+
 
 class TableReader:
     """The wanted columns of a file, by their canonical names; a column that is missing is a problem.
@@ -110,12 +112,7 @@ class TableReader:
     """
 
     def __init__(
-        self,
-        source: Source,
-        wanted: Sequence[str],
-        config: InputConfig,
-        problems: Problems,
-        optional: Collection[str] = (),
+        self, source: Source, wanted: Sequence[str], config: InputConfig, problems: Problems, optional: Set[str] = _NONE
     ) -> None:
         self.source, self.problems = source, problems
         self.layout = read_layout(source, config.quoting)
@@ -125,7 +122,7 @@ class TableReader:
             found = self._find(name, config.columns, name in optional)
             if found is not None:
                 self.columns[name] = found
-        self.complete = set(wanted) - set(optional) <= self.columns.keys()
+        self.complete = set(wanted) - optional <= self.columns.keys()
 
     def _find(self, name: str, mapping: Columns, optional: bool) -> str | None:
         """Return the name of a column in the file, None if it lacks it; repeated columns are a problem."""
@@ -135,9 +132,8 @@ class TableReader:
         if found is None and mapped and name in ("doc_id", "query_id"):
             # ids are in two files, which may name them differently: the mapping need fit only one of them
             found = next((option for option in usual if option in names), None)
-        if found is not None and names.count(found) > 1:
-            self.problems.add(f"{self.source.name}: column {found!r} is there {names.count(found)} times; "
-                              "rename all but one")  # fmt: skip
+        if found is not None and (count := names.count(found)) > 1:
+            self.problems.add(f"{self.source.name}: column {found!r} is there {count} times; rename all but one")
             return None
         if found is None and (mapped or not optional):
             options = (mapped,) if mapped else usual
@@ -166,36 +162,5 @@ class TableReader:
         if not self.complete:
             return
         for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*self.columns.values(), *raw]))):
-            yield (
-                chunk,
-                {
-                    name: convert(chunk.columns[column], *COLUMNS[name][1:], chunk.location, self.problems)
-                    for name, column in self.columns.items()
-                },
-            )
-
-
-def convert(
-    values: list[Any],
-    kind: Callable[[Any], Any],
-    expected: str,
-    location: Callable[[int], RowLocation],
-    problems: Problems,
-) -> list[Any]:
-    """Return converted values; one that cannot be converted becomes a problem, and None in its place.
-
-    Args:
-        values: as they are in the file.
-        kind: returns a converted value, or None.
-        expected: what `kind` accepts, for messages.
-        location: returns where a value is in the file, by its place in `values`.
-        problems: collects what cannot be converted.
-    """
-    out = [kind(value) for value in values]
-    for index, value in enumerate(out):
-        if value is None:
-            given = values[index]
-            found = "nothing" if given is None or given is ABSENT else f"{str(given)[:40]!r}"
-            kind_found = "missing" if given is ABSENT else type(given).__name__
-            problems.add(f"{location(index)}: {expected} expected, found {found} ({kind_found})")
-    return out
+            columns = self.columns.items()
+            yield chunk, {n: chunk.convert(chunk.columns[c], *COLUMNS[n][1:], self.problems) for n, c in columns}

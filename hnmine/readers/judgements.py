@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from hnmine.config import InputConfig
 from hnmine.errors import InputError, Problems
-from hnmine.readers.columns import COLUMNS, TableReader, as_float, as_relevance, convert
+from hnmine.readers.columns import COLUMNS, TableReader, as_float, as_relevance
 from hnmine.readers.tables import ABSENT, RowLocation, read_chunks, read_layout, read_lines
 from hnmine.storage.input_files import TABLE_ENDINGS, Source
 
@@ -103,9 +103,7 @@ def read_file_judgements(source: Source, config: InputConfig, problems: Problems
         )
         return
     for chunk in read_chunks(source, layout, list(_FIELDS)):
-        queries, docs = (
-            convert(chunk.columns[name], *COLUMNS[name][1:], chunk.location, problems) for name in _FIELDS[:2]
-        )
+        queries, docs = (chunk.convert(chunk.columns[n], *COLUMNS[n][1:], problems) for n in _FIELDS[:2])
         for index, given in enumerate(chunk.columns["judgement"]):
             judgement = as_judgement(given, config.relevant_from)
             if judgement is None:

@@ -10,7 +10,7 @@ from typing import Any
 from hnmine.config import Config
 from hnmine.errors import InputError, Problems
 from hnmine.readers.collection import PAIR, input_sources
-from hnmine.readers.columns import TableReader, as_text, convert
+from hnmine.readers.columns import TableReader, as_text
 from hnmine.readers.tables import ABSENT, Chunk, Layout, read_layout
 from hnmine.storage.input_files import Source
 
@@ -108,7 +108,7 @@ class _FieldReader:
             seen.add(field)
         ordered = self.fields[field]
         kind, expected = (as_ordered, "numbers or ISO dates") if ordered else (as_values, "strings, numbers or dates")
-        return convert(given, kind, f"{field}: {expected}, or a list of them,", chunk.location, self.problems)
+        return chunk.convert(given, kind, f"{field}: {expected}, or a list of them,", self.problems)
 
 
 def _field_columns(fields: dict[str, bool], layout: Layout, source: Source, problems: Problems) -> dict[str, str]:

@@ -6,14 +6,14 @@ import itertools
 import json
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.errors import InputError, reason
+from hnmine.errors import InputError, Problems, reason
 from hnmine.storage.input_files import Source
 
 CHUNK_ROWS = 8192
@@ -58,6 +58,24 @@ class Chunk:
     def location(self, index: int) -> RowLocation:
         """Return the location of row `index` of the chunk."""
         return RowLocation(self.source.name, self.word, self.lines[index])
+
+    def convert(self, values: list[Any], kind: Callable[[Any], Any], expected: str, problems: Problems) -> list[Any]:
+        """Return converted values; one that cannot be converted becomes a problem, and None in its place.
+
+        Args:
+            values: of the chunk's rows.
+            kind: returns a converted value, or None.
+            expected: what `kind` accepts, for messages.
+            problems: collects what cannot be converted.
+        """
+        out = [kind(value) for value in values]
+        for index, value in enumerate(out):
+            if value is None:
+                given = values[index]
+                found = "nothing" if given is None or given is ABSENT else f"{str(given)[:40]!r}"
+                found_kind = "missing" if given is ABSENT else type(given).__name__
+                problems.add(f"{self.location(index)}: {expected} expected, found {found} ({found_kind})")
+        return out
 
 
 @dataclass(frozen=True)
