@@ -75,7 +75,7 @@ def choose_all(context: RunContext, tick: Tick) -> pa.Table:
             tick(piece.num_rows)
         return parts
 
-    # in order where earlier choices restrict later ones: under a cap, and where vectors are shared
+    # one shard after another under a cap, which earlier choices use up, and where threads would share the vectors
     threads = CHOOSING_THREADS if config.emit.max_per_document is None and chooser.vectors is None else 1
     found = in_threads(choose_shard, range(len(judged)), threads)
     chosen = pa.concat_tables([CHOSEN.empty_table(), *(part for parts in found for part in parts)])

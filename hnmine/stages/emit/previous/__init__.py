@@ -1,1 +1,1 @@
-"""Negatives of an earlier run, against a new model."""
+"""Negatives of a previous run: scored and judged with the new model, and kept or replaced."""

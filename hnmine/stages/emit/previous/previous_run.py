@@ -53,7 +53,7 @@ def find_previous(context: RunContext) -> PreviousRun:
     folder = context.config.previous_folder
     assert folder is not None
     if not folder.is_dir():
-        raise InputError(f"previous.run: no folder {folder}; name the output folder of an earlier run")
+        raise InputError(f"previous.run: no folder {folder}; name the output folder of a previous run")
     emit = read_json(folder / "emit" / MANIFEST)
     if emit is None:
         raise IncompleteStage(
