@@ -129,7 +129,7 @@ def test_short_numbers_are_refused_on_a_cpu() -> None:
 
 @pytest.mark.parametrize("embed", [{"model": "hash"}, {"model": "some/model", "device": "cpu"}])
 def test_short_numbers_that_cannot_be_had_are_refused_in_the_config(tmp_path: Path, embed: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"embed\.precision: bfloat16"):
+    with pytest.raises(ConfigError, match=r"embed\.precision: 'bfloat16'"):
         config_for(tmp_path, embed={"precision": "bfloat16", **embed})
 
 
