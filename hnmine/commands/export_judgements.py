@@ -3,9 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -47,15 +46,8 @@ QUEUE = np.dtype(
 """A candidate of the judging queue, which is an array of these, the highest judging value first."""
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export.
-
-    Attributes:
-        number: largest number of candidates.
-        per_query: largest number of candidates of one query.
-        replace: whether an existing file may be replaced.
-    """
+class ExportOptions(NamedTuple):
+    """Largest numbers of candidates, of all and of one query, and whether an existing file may be replaced."""
 
     number: int = 200
     per_query: int = 3
@@ -78,9 +70,8 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
     context = finished_run(config, source, ("ingest", "filter", "emit"))
     queue = judging_queue(context, options)
     if not len(queue):
-        raise InputError(
-            f"{context.out}: no candidate is left to judge: all are labelled, judged or rejected by checks"
-        )
+        why = "all are labelled, judged or rejected by checks"
+        raise InputError(f"{context.out}: no candidate is left to judge: {why}")
     lines = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in _lines(context, queue))
     write_text("".join(lines), path)
     verdicts = Counter(list(VERDICTS)[code] for code in queue["verdict"])
@@ -106,25 +97,16 @@ def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
             unsure = Ragged.from_arrow(queries.take(batch.query_rows, ["unsure_rows"]).column(0))
             own = rows_of(chosen, int(batch.query_rows[0]), int(batch.query_rows[-1]) + 1)
             queue = np.concatenate([queue, _unjudged(piece, batch, own, unsure, config)])
-            best = highest_judging_values(
-                queue["value"], queue["query"], queue["document"], options.number, options.per_query
-            )
-            queue = queue[best]
+            keys = queue["value"], queue["query"], queue["document"]
+            queue = queue[highest_judging_values(*keys, options.number, options.per_query)]
     return queue
 
 
 def _unjudged(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, config: FilterConfig) -> np.ndarray:
     """Return the (anchor, candidate) cells of some queries that are not judged yet and whose judgement matters.
 
-    Args:
-        table: judged candidates of the queries.
-        batch: the same candidates as arrays.
-        chosen: their chosen negatives, one row per anchor.
-        unsure: for each query, the document rows that judgement files call unsure.
-        config: the filter table, with "auto" resolved.
-
-    Returns:
-        an array of `QUEUE`, in the order of the cells.
+    `batch` holds the candidates of `table`, `chosen` a row for each of their anchors, and `unsure` for each query the
+    document rows that judgement files call unsure. In `config` "auto" is resolved. Returns `QUEUE`, in order of cells.
     """
     cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
     at, query = cells.candidate, cells.anchors.owners[cells.anchor]
@@ -167,9 +149,8 @@ def _limit(batch: Batch, cells: Cells, config: FilterConfig) -> np.ndarray:
 def _lines(context: RunContext, queue: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield the exported object of each candidate of the queue."""
     ingest = context.reading("ingest")
-    corpus = Shards(ingest / "corpus", CORPUS)
-    columns = ["query_id", "text", "positive_rows"]
-    queries = Shards(ingest / "queries", QUERIES).take(queue["query"], columns).to_pylist()
+    corpus, queries_of = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
+    queries = queries_of.take(queue["query"], ["query_id", "text", "positive_rows"]).to_pylist()
     documents = corpus.take(queue["document"], ["doc_id", "text"]).to_pylist()
     rows = [row for query in queries for row in query["positive_rows"][:POSITIVES]]
     positives = iter(corpus.take(np.array(rows, dtype=np.int64), ["doc_id", "text"]).to_pylist())

@@ -12,10 +12,7 @@ from hnmine.storage.store import MANIFEST, read_json
 def finished_run(config: Config, source: Path | None, stages: Iterable[str]) -> RunContext:
     """Return the context of a run whose named stages are complete.
 
-    Args:
-        config: the whole config.
-        source: output folder of another run to read finished stages from.
-        stages: names of the stages that the command reads.
+    `source` is the output folder of another run to read finished stages from.
 
     Raises:
         IncompleteStage: with every stage that is not complete.

@@ -4,10 +4,9 @@ The adapter is a linear map of the teacher's vectors, trained in minutes without
 It is no fine-tuned model: it can only reweight directions that the teacher's vectors already have.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,8 +45,7 @@ class TooFewQueries(HnmineError):
     exit_code = 3
 
 
-@dataclass(frozen=True)
-class TrainingSet:
+class TrainingSet(NamedTuple):
     """Examples to train on.
 
     Attributes:
@@ -63,43 +61,11 @@ class TrainingSet:
     known: Ragged
 
 
-@dataclass(frozen=True)
-class LabelledQueries:
+class LabelledQueries(NamedTuple):
     """Queries to measure on: their vectors, float32, shape (n, d), and the relevant documents of each."""
 
     queries: np.ndarray
     relevant: Ragged
-
-
-@dataclass(frozen=True)
-class ProbeData:
-    """The queries and documents of a probe; both are numbered from 0.
-
-    Attributes:
-        corpus: vectors of the documents, float32, shape (documents, d).
-        queries: vectors of the queries, float32, shape (queries, d).
-        positives: documents of each query's labelled positives. Each of them is an example.
-        negatives: documents of each example's negatives.
-    """
-
-    corpus: np.ndarray
-    queries: np.ndarray
-    positives: Ragged
-    negatives: Ragged
-
-    def labelled_queries(self, rows: np.ndarray) -> LabelledQueries:
-        """Return some of the queries to measure on."""
-        return LabelledQueries(self.queries[rows], self.positives.take(rows))
-
-    def training_set(self, rows: np.ndarray, *, mined: bool) -> TrainingSet:
-        """Return the examples of some of the queries, with or without their mined negatives."""
-        examples = np.flatnonzero(np.isin(self.positives.owners, rows))
-        negatives = self.negatives.take(examples)
-        if not mined:
-            negatives = Ragged.from_lengths(negatives.values[:0], np.zeros(len(examples), dtype=np.int64))
-        query = self.positives.owners[examples]
-        known = self.positives.take(query)
-        return TrainingSet(self.queries[query], self.positives.values[examples], negatives, known)
 
 
 def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[str, Any]:
@@ -119,25 +85,28 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
         TooFewQueries: fewer than 40 queries have a negative.
     """
     context = finished_run(config, source, ("embed", "filter", "emit"))
-    data = _read(context)
+    corpus, (queries, positives), negatives = _read(context)
     found: dict[str, list[dict[str, np.ndarray]]] = {"untrained": [], "without_mined": [], "with_mined": []}
     tested = []
     for seed in range(seeds):
-        order = np.random.default_rng([config.seed, seed, 0x70726F62]).permutation(len(data.queries))
+        order = np.random.default_rng([config.seed, seed, 0x70726F62]).permutation(len(queries))
         ends = [int(TRAIN_SHARE * len(order)), int((TRAIN_SHARE + DEV_SHARE) * len(order))]
         training, dev, test = (np.sort(rows) for rows in np.split(order, ends))
         tested.append(test)
-        dim = data.corpus.shape[1]
-        adapters = {"untrained": np.zeros((dim, dim), np.float32)}
-        for name in ("without_mined", "with_mined"):
-            examples = data.training_set(training, mined=name == "with_mined")
-            adapters[name], _ = train(data.corpus, examples, data.labelled_queries(dev), seed)
-        for name, adapter in adapters.items():
-            found[name].append(quality(data.corpus, data.labelled_queries(test), adapter))
+        examples = np.flatnonzero(np.isin(positives.owners, training))
+        query = positives.owners[examples]
+        for name, parts in found.items():
+            adapter = np.zeros((corpus.shape[1],) * 2, dtype=np.float32)
+            if name != "untrained":
+                mined = negatives.take(examples)
+                mined = mined if name == "with_mined" else mined.filter(np.zeros(len(mined.values), dtype=bool))
+                known = positives.take(query)
+                training_set = TrainingSet(queries[query], positives.values[examples], mined, known)
+                adapter, _ = train(corpus, training_set, LabelledQueries(queries[dev], positives.take(dev)), seed)
+            parts.append(quality(corpus, LabelledQueries(queries[test], positives.take(test)), adapter))
     rows = np.concatenate(tested)
     return {
-        "queries": len(data.queries), "documents": len(data.corpus), "seeds": seeds,
-        "examples": len(data.positives.values),
+        "queries": len(queries), "documents": len(corpus), "seeds": seeds, "examples": len(positives.values),
         **{name: _means(parts) for name, parts in found.items()},
         "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
         "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
@@ -194,31 +163,23 @@ def train(corpus: np.ndarray, examples: TrainingSet, dev: LabelledQueries, seed:
         seed: of the order of examples.
     """
     rng = np.random.default_rng(seed)
-    d = corpus.shape[1]
+    d, count = corpus.shape[1], len(examples.queries)
+    passes = math.ceil(BATCHES_A_ROUND / math.ceil(count / BATCH))
     adapter = best = np.zeros((d, d), dtype=np.float32)
     optimiser = Adam.of((d, d), LEARNING_RATE)
     curve = [float(quality(corpus, dev, adapter)["ndcg"].mean())]
     for _ in range(MAX_ROUNDS):
-        for rows in _round(len(examples.queries), rng):
-            documents, allowed = _batch(examples, rows)
-            _, slope = info_nce(examples.queries[rows], corpus[documents], allowed, adapter, TEMPERATURE)
-            adapter = optimiser.step(adapter, slope)
+        for order in (rng.permutation(count) for _ in range(passes)):
+            for rows in np.split(order, range(BATCH, count, BATCH)):
+                documents, allowed = _batch(examples, rows)
+                _, slope = info_nce(examples.queries[rows], corpus[documents], allowed, adapter, TEMPERATURE)
+                adapter = optimiser.step(adapter, slope)
         curve.append(float(quality(corpus, dev, adapter)["ndcg"].mean()))
         if curve[-1] >= max(curve):
             best = adapter
         if len(curve) - 1 - int(np.argmax(curve)) >= PATIENCE:
             break
     return best, curve
-
-
-def _round(examples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the examples of each batch of a round."""
-    batches = 0
-    while batches < BATCHES_A_ROUND:
-        order = rng.permutation(examples)
-        for first in range(0, len(order), BATCH):
-            batches += 1
-            yield order[first : first + BATCH]
 
 
 def _batch(examples: TrainingSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,8 +192,11 @@ def _batch(examples: TrainingSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
     return documents, allowed
 
 
-def _read(context: RunContext) -> ProbeData:
-    """Read the run's queries with a negative (a random sample of many) and the documents that they are tested on."""
+def _read(context: RunContext) -> tuple[np.ndarray, LabelledQueries, Ragged]:
+    """Return the documents' vectors, the queries with a negative (a sample of many), and each positive's negatives.
+
+    Documents are numbered by their rows in the vectors, which are float32, shape (documents, d).
+    """
     chosen = read_chosen(context.reading("emit"))
     negatives = Ragged.from_arrow(chosen.column("doc_rows"))
     owner = chosen.column("query_row").to_numpy()
@@ -257,9 +221,6 @@ def _read(context: RunContext) -> ProbeData:
         best = candidates.values[candidates.positions < BEST_CANDIDATES]
         drawn = corpus.row_of(sample_rows(corpus.rows, RANDOM_DOCUMENTS, context.config.seed))
         documents = np.unique(np.concatenate([positives.values, negatives.values, best, drawn]))
-    return ProbeData(
-        corpus.gather(documents),
-        VectorStore(context.reading("embed") / "queries").gather(rows),
-        positives.with_values(np.searchsorted(documents, positives.values)),
-        negatives.with_values(np.searchsorted(documents, negatives.values)),
-    )
+    queries = VectorStore(context.reading("embed") / "queries").gather(rows)
+    positives, negatives = (one.with_values(np.searchsorted(documents, one.values)) for one in (positives, negatives))
+    return corpus.gather(documents), LabelledQueries(queries, positives), negatives

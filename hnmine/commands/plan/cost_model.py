@@ -52,29 +52,18 @@ LONG_HOURS, LONG_START = 24.0, 120.0
 
 @dataclass(frozen=True)
 class Step:
-    """One row: the work of a step, in total over its tasks.
-
-    Attributes:
-        stage, name: its stage, and what it does in words.
-        tasks: shards that can be processed in parallel; 1 means one process does all.
-        single, threaded: core seconds; the second are shared by the threads of a task.
-        flops: float32 operations of matrix products, shared by threads.
-        passages: documents and queries that a model embeds.
-        read, written: bytes.
-        files: files opened.
-        once_seconds, once_read, once_written, once_files: the same of what every process does before its first task.
-    """
+    """One row: the work of a step, in total over its tasks; `once_` marks what every process does before its first."""
 
     stage: str
     name: str
-    tasks: int = 1
-    single: float = 0.0
-    threaded: float = 0.0
-    flops: float = 0.0
-    passages: float = 0.0
-    read: float = 0.0
-    written: float = 0.0
-    files: float = 0.0
+    tasks: int = 1  # shards that can be processed in parallel; 1 means one process does all
+    single: float = 0.0  # core seconds
+    threaded: float = 0.0  # core seconds that the threads of a task share
+    flops: float = 0.0  # float32 operations of matrix products, shared by threads
+    passages: float = 0.0  # documents and queries that a model embeds
+    read: float = 0.0  # bytes
+    written: float = 0.0  # bytes
+    files: float = 0.0  # files opened
     once_seconds: float = 0.0
     once_read: float = 0.0
     once_written: float = 0.0
@@ -246,25 +235,16 @@ class TaskSlots(NamedTuple):
         return cls(1, per_node, max(1, cluster.cores // per_node), per_node)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The cost of a step on a cluster.
-
-    Attributes:
-        step: the row.
-        at_once, per_node: processes that work on its tasks in parallel, in total and on one node.
-        hours: from the first task to the last. A task reads, computes and writes in turn, so these times add up.
-        bound: where most of the time goes: computing, storage or files (opening them).
-        read, written: bytes, by all processes.
-    """
+class Estimate(NamedTuple):
+    """The cost of a step on a cluster."""
 
     step: Step
-    at_once: int
-    per_node: int
-    hours: float
-    bound: str
-    read: float
-    written: float
+    at_once: int  # processes that work on its tasks in parallel
+    per_node: int  # those of them on one node
+    hours: float  # from the first task to the last; a task reads, computes and writes in turn, so these times add up
+    bound: str  # where most of the time goes: computing, storage or files (opening them)
+    read: float  # bytes, by all processes
+    written: float  # bytes, by all processes
 
 
 def estimate(step: Step, slots: TaskSlots, cluster: ClusterConfig) -> Estimate:
@@ -282,9 +262,7 @@ def estimate(step: Step, slots: TaskSlots, cluster: ClusterConfig) -> Estimate:
     if step.passages:
         machines = min(at_once, nodes * cluster.gpus) if cluster.gpus else nodes
         computing += step.passages / (cluster.passages_per_second * machines)
-    bandwidth = nodes * cluster.storage
-    if cluster.storage_in_all is not None:
-        bandwidth = min(bandwidth, cluster.storage_in_all)
+    bandwidth = min(nodes * cluster.storage, cluster.storage_in_all or math.inf)
     moved = rounds * (step.read + step.written) + step.once_read + step.once_written
     opened = rounds * step.files + step.once_files + 2 * step.tasks
     seconds = {
@@ -309,15 +287,9 @@ def limits(
 ) -> list[dict[str, Any]]:
     """Return every limit of the code and of the machines, the highest use first. docs/scale.md gives their sources.
 
-    Args:
-        work: the run.
-        cluster: the machines.
-        memory: peak bytes of a process of each stage, as `memory.peaks` returns them.
-        estimates: of all steps.
-
-    Returns:
-        name; value and bound: what the run needs and what there is, formatted; use: the first over the second, above 1
-        where the limit is exceeded; then: what happens above 1, and what to do about it.
+    `memory` are the peak bytes of a process of each stage, as `memory.peaks` returns them; `estimates` are of all
+    steps. A limit has a name; value and bound: what the run needs and what there is, formatted; use: the first over the
+    second, above 1 where it is exceeded; then: what happens above 1, and what to do about it.
     """
     config, count, seconds = work.config, "{:,.0f}".format, "{:,.0f} s".format
     listed = min(work.queries, config.shard_rows) * (config.retrieve.max_candidates + work.positives)
@@ -331,7 +303,9 @@ def limits(
         _limit("texts of a shard's negatives", texts, INT32,
                "emit fails: a string array holds no more bytes; lower shard_rows"),
         *(_memory_limit(name, peak, cluster, estimates) for name, peak in memory.items()),
-        *(_hours_limit(one) for one in estimates if one.step.tasks == 1),
+        *(_limit(f"hours of {one.step.stage}: {one.step.name}", one.hours, LONG_HOURS,
+                 "nothing breaks, but it is one process, and more nodes do not shorten it", "{:.1f} h".format)
+          | {"bound": f"{LONG_HOURS:g} h"} for one in estimates if one.step.tasks == 1),
         _limit(f"seconds until a process of {first.stage} begins", first.once_files * cluster.file_seconds, LONG_START,
                "nothing breaks, but every process opens every shard of the corpus first; raise shard_rows", seconds),
     ]  # fmt: skip
@@ -346,34 +320,20 @@ def limits(
     return sorted(found, key=lambda limit: -float(limit["use"]))
 
 
-def _hours_limit(one: Estimate) -> dict[str, Any]:
-    """Return the limit of the hours of a step in one process."""
-    then = "nothing breaks, but it is one process, and more nodes do not shorten it"
-    found = _limit(f"hours of {one.step.stage}: {one.step.name}", one.hours, LONG_HOURS, then, "{:.1f} h".format)
-    return found | {"bound": f"{LONG_HOURS:g} h"}
-
-
 def _memory_limit(name: str, peak: float, cluster: ClusterConfig, estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Return the limit of a node's memory for all its processes of a stage, or of the report's step "measure"."""
     own = (one.per_node for one in estimates if name == ("measure" if one.step.name == "measure" else one.step.stage))
     count = max(own, default=1)
-    if count > 1:
-        advice = "fewer processes a node (task_cpus), or a lower memory"
-    else:
-        keeps_vectors = name in ("retrieve", "measure")  # as many as `memory` allows
-        advice = "lower memory, or take a larger node" if keeps_vectors else "take a larger node"
+    advice = "fewer processes a node (task_cpus), or a lower memory" if count > 1 else "take a larger node"
+    if count == 1 and name in ("retrieve", "measure"):  # which keep as many vectors as `memory` allows
+        advice = "lower memory, or take a larger node"
     title = f"memory of {'report: measure' if name == 'measure' else name}"
     found = _limit(title, count * peak, cluster.memory_bytes, f"a process is killed; {advice}")
     return found | {"value": f"{count} x {format_size(peak)}" if count > 1 else format_size(peak)}
 
 
 def cluster_plan(work: Workload, cluster: ClusterConfig) -> dict[str, Any]:
-    """Return what a run needs on a cluster.
-
-    Returns:
-        steps (stage, step, tasks, at_once, hours, bound, memory_bytes, read_bytes, written_bytes), hours and
-        moved_bytes in total, index (its kind and why), limits (the highest use first) and warnings.
-    """
+    """Return what a run needs on a cluster: its steps, hours and moved_bytes in total, index, limits and warnings."""
     kind, why = choose_index(work.config, work.documents, work.queries, work.dim)
     slots = TaskSlots.of(work.config, cluster)
     estimates = [estimate(step, slots, cluster) for step in steps(work, kind)]

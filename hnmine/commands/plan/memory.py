@@ -4,6 +4,7 @@ The constants are fitted to the runs of docs/benchmarks.md ("Predicted memory").
 """
 
 from hnmine.commands.plan.workload import Workload
+from hnmine.config import TeacherTable
 from hnmine.runtime.memory import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
 from hnmine.search.byte_products import byte_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
@@ -43,25 +44,16 @@ LISTED_BYTES, PLACE_BYTES = 24.0, 8.0
 
 
 def streamed(vectors: float, cache: float) -> float:
-    """Return the memory of vectors that are read in blocks: those kept, and the block being read.
-
-    Args:
-        vectors: bytes of all vectors.
-        cache: bytes that may be kept.
-    """
+    """Return the memory of vectors (bytes) read in blocks: those kept, at most `cache` bytes, and the current block."""
     kept, block = min(vectors, cache), min(vectors, float(BLOCK_BYTES))
     return kept + block * BLOCK_COPIES + min(block, vectors - kept)
 
 
 def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) -> dict[str, float]:
-    """Return the peak bytes of one process of each stage.
+    """Return the peak bytes of one process of each stage, with an index of a kind (flat, hnsw or ivf).
 
-    Args:
-        work: the run.
-        kind: of index: flat, hnsw or ivf.
-        threads: threads of a process.
-        separate: whether the report's shards are measured in other processes ("measure") than the one that puts it
-            together ("report"). One process keeps part of what the first step took, so both are added then.
+    `separate` says whether the report's shards are measured in other processes ("measure") than the one that puts it
+    together ("report"). One process keeps part of what the first step took, so both are added then.
     """
     config, documents, cache = work.config, work.documents, cache_bytes(work.config)
     keys = DOCUMENT_KEYS * documents
@@ -76,7 +68,7 @@ def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) ->
     report = BASE["report"] + (DOCUMENT_KEYS + 8) * documents + CHOSEN_BYTES * work.negatives + MEASURED_CELL * protocol
     found = {
         "ingest": BASE["ingest"] + entries + labels + group,
-        "embed": BASE["embed"] + _embed(work),
+        "embed": BASE["embed"] + max(_embed(work, table) for table in config.teachers),
         "index": BASE["index"] + _index(work, kind),
         "retrieve": _retrieve(work, kind, threads),
         "filter": BASE["filter"] + keys + fit + _shard(work, "filter"),
@@ -94,18 +86,15 @@ def _shard(work: Workload, stage: str) -> float:
     return rows * (CANDIDATE[stage] + PAIR.get(stage, 0) * work.positives)
 
 
-def _embed(work: Workload) -> float:
-    """Return the memory of the largest teacher: a model's, or that of its precomputed vectors."""
-    peaks = [0.0]
-    for table, teacher in work.config.teachers.items():
-        if teacher.model == "precomputed":
-            row, documents = 4.0 * work.dims[table], work.documents
-            group = min(documents, ROW_GROUP_ROWS) * row * VECTOR_COPIES
-            shard = min(documents, work.config.shard_rows) * row * SHARD_COPIES
-            peaks.append(group + shard + documents * (3 * work.id_bytes + 40))
-        elif teacher.model != "hash":
-            peaks.append(MODEL_BYTES)
-    return max(peaks)
+def _embed(work: Workload, table: TeacherTable) -> float:
+    """Return the memory of a teacher: a model's, or that of its precomputed vectors."""
+    model = work.config.teachers[table].model
+    if model != "precomputed":
+        return 0.0 if model == "hash" else MODEL_BYTES
+    row, documents = 4.0 * work.dims[table], work.documents
+    group = min(documents, ROW_GROUP_ROWS) * row * VECTOR_COPIES
+    shard = min(documents, work.config.shard_rows) * row * SHARD_COPIES
+    return group + shard + documents * (3 * work.id_bytes + 40)
 
 
 def _index(work: Workload, kind: str) -> float:

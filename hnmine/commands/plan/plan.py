@@ -50,7 +50,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if cluster is not None and not (work.documents and work.queries and work.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
-    states = {} if collection is not None else _states(context)
+    expected = {} if collection is not None else expected_keys(list(STAGES.values()), context)
     tasks = _work(work, f"{kind} ({why})")
     disk, free, memory = _disk(work), disk_free(config.out_folder), peaks(work, kind, _threads(work))
     warnings = list(warnings_of(config, work.documents, kind))
@@ -63,7 +63,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "queries": work.queries,
         "dim": work.dim,
         "counted": counted,
-        "stages": [{"stage": name, "state": states.get(name, "to do"), "work": tasks[name]} for name in names],
+        "stages": [{"stage": name, "state": _state(name, context, expected), "work": tasks[name]} for name in names],
         "disk_bytes": disk,
         "disk_free_bytes": free,
         "memory_bytes": round(max(memory.values()) + (0 if work.pooled else LEFT_BEHIND)),
@@ -74,22 +74,19 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     }
 
 
-def _states(context: RunContext) -> dict[str, str]:
-    """Return the state of every stage: done, begun, stale (and why) or to do."""
-    expected = expected_keys(list(STAGES.values()), context)
-    return {name: _state(name, context, expected[name]) for name in STAGES if name in expected}
-
-
 def _state(name: str, context: RunContext, expected: dict[str, Any]) -> str:
-    folder, own = context.reading(name), context.folder(name)
-    if is_done(folder, expected["key"]):
+    """Return the state of a stage: done, begun, stale (and why) or to do, as is one without an expected key."""
+    if name not in expected:
+        return "to do"
+    folder, own, keys = context.reading(name), context.folder(name), expected[name]
+    if is_done(folder, keys["key"]):
         return "done" if folder == own else f"done in {folder.parent}"
     old = recorded(own)
     if old is None:
         return "to do"
-    if old["key"] == expected["key"]:
+    if old["key"] == keys["key"]:
         return f"begun, {len(list(own.rglob('part-*')))} shards done"
-    return f"stale: {'; '.join(changes(old, expected))}"
+    return f"stale: {'; '.join(changes(old, keys))}"
 
 
 def _work(work: Workload, index: str) -> dict[str, str]:
@@ -100,13 +97,17 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     probable += ", by rescored percentiles" if uses_rescored(config) else ""
     in_parts = f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
+    rescored, rules = "", " + ".join(rule_names(config.filter)) or "none"
+    if config.rescore is not None:
+        each = min(config.rescore.top_n, config.retrieve.max_candidates)
+        rescored = f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
     return {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(work),
         "index": index,
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
-        "rescore": _rescored(config, queries),
-        "filter": f"rules: {' + '.join(rule_names(config.filter)) or 'none'}, anchor {config.filter.anchor}{probable}",
+        "rescore": rescored,
+        "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}",
         "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {emit.format}{bad}",
         "report": "report.json",
     }
@@ -121,13 +122,6 @@ def _embedded(work: Workload) -> str:
     also = f"; {texts}{' and with '.join(others)}" if others else ""
     line = f"at most {work.embedded():,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
     return f"{line} with {config.embed.model}{also}"
-
-
-def _rescored(config: Config, queries: int) -> str:
-    if config.rescore is None:
-        return ""
-    each = min(config.rescore.top_n, config.retrieve.max_candidates)
-    return f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
 
 
 def _sought(config: Config) -> str:

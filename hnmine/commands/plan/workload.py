@@ -32,6 +32,7 @@ SOURCE_BYTES, GUIDE_BYTES = 8.0, 4.0
 """Further bytes on disk of a candidate: per source, and for a guide."""
 UNKNOWN_DIM = 768
 """Dimension of a teacher's vectors where no file says it."""
+PARQUET = (".parquet", ".pq")
 
 
 def shard_count(rows: int, shard_rows: int) -> int:
@@ -40,24 +41,10 @@ def shard_count(rows: int, shard_rows: int) -> int:
 
 
 class Workload:
-    """A collection and the config of a run over it.
+    """A collection and the config of a run over it; sizes are in UTF-8 bytes (texts) or in bytes on disk or in memory.
 
-    Attributes:
-        config: the whole config.
-        documents, queries, positives, document_bytes, query_bytes, id_bytes: as in `CollectionTable`.
-        dims: dimension of the vectors of each teacher; `dim`: of the teacher of [embed].
-        text_bytes: UTF-8 bytes of all documents.
-        pooled: whether shards are processed by several processes, a pool or a Ray cluster.
-        corpus_shards, query_shards: shards of the documents and of the queries.
-        query_share: share of the queries that one shard holds.
-        candidates: most candidates that retrieve can find, positives not counted.
-        scored: the same with the positives, which are scored and stored like candidates.
-        negatives: emitted negatives if none is missing: one list for each positive of each query.
-        held_terms: bytes in memory of the documents' hashed words, 4 a word and 8 a document.
-        hnsw_links: bytes of the links of an HNSW graph.
-        stored_candidates: bytes that retrieve writes.
-        stored_verdicts: bytes that filter writes: the candidates again, with a verdict for each anchor.
-        emitted_bytes: bytes of the training rows.
+    `documents`, `queries`, `positives`, `document_bytes`, `query_bytes` and `id_bytes` are as in `CollectionTable`;
+    `dims` has the dimension of each teacher's vectors, `dim` that of the teacher of [embed].
     """
 
     def __init__(self, config: Config, sizes: CollectionTable, dims: dict[TeacherTable, int]) -> None:
@@ -65,21 +52,28 @@ class Workload:
         self.documents, self.queries, self.positives = sizes.documents, sizes.queries, sizes.positives
         self.document_bytes, self.query_bytes, self.id_bytes = sizes.document_bytes, sizes.query_bytes, sizes.id_bytes
         self.text_bytes = self.documents * self.document_bytes
+        # whether shards are processed by several processes, a pool or a Ray cluster
         self.pooled = config.engine == "ray" or (config.engine != "inline" and config.workers > 1)
         self.corpus_shards = shard_count(self.documents, config.shard_rows)
         self.query_shards = shard_count(self.queries, config.shard_rows)
+        # share of the queries that one shard holds
         self.query_share = min(1.0, config.shard_rows / max(1, self.queries))
+        # most candidates that retrieve can find; with the positives, which are scored and stored like candidates
         self.candidates = self.queries * config.retrieve.max_candidates
         self.scored = self.queries * (config.retrieve.max_candidates + self.positives)
+        # negatives emitted if none is missing: one list for each positive of each query
         self.negatives = self.queries * self.positives * config.emit.num_negatives
+        # in memory: 4 bytes a hashed word and 8 a document; links of an HNSW graph
         self.held_terms = self.text_bytes * WORDS_A_BYTE * 4 + 8 * self.documents
         self.hnsw_links = 8.0 * config.index.hnsw_links * self.documents
         each = CANDIDATE_BYTES + CELL_BYTES * self.positives
         each += SOURCE_BYTES * len(config.retrieve.source) + GUIDE_BYTES * (config.guide is not None)
+        # written by retrieve, and by filter: the candidates again, with a verdict for each anchor
         self.stored_candidates = self.scored * each
         anchors = self.positives if config.filter.anchor == "each" else 1.0
         verdict = VERDICT_BYTES + (PROBABILITY_BYTES if config.filter.gives_probabilities else 0.0)
         self.stored_verdicts = self.stored_candidates + self.scored * anchors * verdict
+        # the training rows
         texts = self.negatives + 2 * self.queries * self.positives
         self.emitted_bytes = texts * self.document_bytes * STORED_TEXT
 
@@ -137,7 +131,7 @@ def counted_workload(context: RunContext) -> tuple[Workload, str]:
 
 
 def _rows(source: Source) -> int:
-    if source.ending in (".parquet", ".pq"):
+    if source.ending in PARQUET:
         with source.open() as file:
             return int(pq.read_metadata(file).num_rows)
     return sum(1 for _, line in read_lines(source) if line.strip())
@@ -145,18 +139,18 @@ def _rows(source: Source) -> int:
 
 def _bytes(source: Source) -> int:
     """Return the size of a file; that of a Parquet file before compression."""
-    if source.ending in (".parquet", ".pq"):
-        with source.open() as file:
-            metadata = pq.read_metadata(file)
-        return sum(int(metadata.row_group(number).total_byte_size) for number in range(metadata.num_row_groups))
-    return int(source.system.size(source.path) or 0)
+    if source.ending not in PARQUET:
+        return int(source.system.size(source.path) or 0)
+    with source.open() as file:
+        metadata = pq.read_metadata(file)
+    return sum(int(metadata.row_group(number).total_byte_size) for number in range(metadata.num_row_groups))
 
 
 def _dims(config: Config, counts: dict[str, Any]) -> dict[TeacherTable, int]:
     """Return the dimension of each teacher's vectors; `counts` are those in the manifest of embed, or empty."""
-    of_sources = counts.get("source_dims", {})
     counted = {"embed": counts.get("dim"), "guide": counts.get("guide_dim")}
-    counted |= {table: of_sources.get(label) for table, label in source_teachers(config).items()}
+    for table, label in source_teachers(config).items():
+        counted[table] = counts.get("source_dims", {}).get(label)
     return {table: counted[table] or _dim(config, table) for table in config.teachers}
 
 
@@ -167,11 +161,11 @@ def _dim(config: Config, table: TeacherTable) -> int:
         return HASH_DIM
     if teacher.model == "precomputed":
         source = vector_sources(config, table)["queries"][0]
-        if source.ending in (".parquet", ".pq"):
-            with source.open() as file:
-                sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
-            return int(sizes[0]) if sizes else UNKNOWN_DIM
-        return UNKNOWN_DIM
+        if source.ending not in PARQUET:
+            return UNKNOWN_DIM
+        with source.open() as file:
+            sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
+        return int(sizes[0]) if sizes else UNKNOWN_DIM
     folder = Path(find_model(teacher, table))
     for name in ("config.json", "0_Transformer/config.json"):
         if (folder / name).exists():
