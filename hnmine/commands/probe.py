@@ -20,7 +20,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.adapter import Adam, adapted, info_nce
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
-from hnmine.science.significance import randomisation_test
+from hnmine.science.statistics import randomisation_test
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import Shards

@@ -17,7 +17,7 @@ import numpy as np
 
 import hnmine
 from hnmine.science.calibration import Logistic, fit, stack
-from hnmine.science.intervals import wilson_interval
+from hnmine.science.statistics import wilson_interval
 from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features

@@ -13,7 +13,7 @@ from hnmine.commands.compare.matching import Match, MatchedSet, match
 from hnmine.commands.compare.sets import MinedSet, is_run, read_file, read_run
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import shift
-from hnmine.science.intervals import bootstrap_ratios, percentile_interval
+from hnmine.science.statistics import bootstrap_ratios, percentile_interval
 from hnmine.stages.report.quality import HEADLINE
 from hnmine.stages.report.statistics import mean
 from hnmine.storage.paths import path_of

@@ -13,7 +13,7 @@ from hnmine.config import Config
 from hnmine.runtime.memory import kept_texts
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
 from hnmine.science.anchors import anchor_of_positive
-from hnmine.science.positive_percentile import positive_weight
+from hnmine.science.percentiles import positive_weight
 from hnmine.stages.emit.batches import step as batches
 from hnmine.stages.emit.batches.step import BATCHES_PATH, count_batches, read_batches
 from hnmine.stages.emit.card import write_card

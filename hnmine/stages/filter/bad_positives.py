@@ -10,7 +10,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.threads import in_threads
 from hnmine.science.anchors import positive_of_anchor
-from hnmine.science.positive_percentile import is_suspected, positive_percentile
+from hnmine.science.percentiles import is_suspected, positive_percentile
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.report import BAD_POSITIVES
 from hnmine.storage.store import Shards

@@ -9,8 +9,8 @@ from hnmine.arrays.histogram import counts
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_stable
 from hnmine.runtime.stage import RunContext
-from hnmine.science.effect_size import cohens_d
 from hnmine.science.lexical import query_coverage
+from hnmine.science.statistics import cohens_d
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.filter.hidden_positives import MOST_QUERIES
 from hnmine.stages.report.negatives import Negatives

@@ -8,8 +8,8 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
-from hnmine.science.intervals import basic_interval
 from hnmine.science.recall_estimate import KNOWN, NOWHERE, Ranking
+from hnmine.science.statistics import basic_interval
 from hnmine.search.dense_search import DenseSearch
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.embed.selection import Selection, read_selection

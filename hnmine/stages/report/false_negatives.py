@@ -15,7 +15,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.calibration import calibration_error, reliability
-from hnmine.science.intervals import wilson_interval
+from hnmine.science.statistics import wilson_interval
 from hnmine.stages.emit.choose import Chooser, teacher_vectors
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, set_threshold
 from hnmine.stages.filter.candidates import Cells

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.science.eci import capacity, eci, hardness, safety
-from hnmine.science.intervals import bootstrap_ratios, percentile_interval
+from hnmine.science.statistics import bootstrap_ratios, percentile_interval
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import Shards

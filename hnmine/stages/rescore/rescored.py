@@ -11,7 +11,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
-from hnmine.science.score_percentiles import ecdf, percentile_background
+from hnmine.science.percentiles import ecdf, percentile_background
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards

@@ -14,7 +14,7 @@ from hnmine.config import TeacherTable
 from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import run_concurrently
-from hnmine.science.background import background
+from hnmine.science.z_scores import background
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns
 from hnmine.search.dense_search import DenseSearch, StoredKeys

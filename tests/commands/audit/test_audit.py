@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hnmine.commands.audit.audit import Request, audit
-from hnmine.science.effect_size import cohens_d
+from hnmine.science.statistics import cohens_d
 from hnmine.stages.report.limits import report_numbers
 from tests.commands.audit import made
 

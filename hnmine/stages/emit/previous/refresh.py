@@ -13,7 +13,7 @@ from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.eci import hardness
-from hnmine.science.refresh import best_kept, is_easy
+from hnmine.science.sampling import best_kept, is_easy
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, PreviousNegatives
 from hnmine.stages.emit.previous.unretrieved import PairVerdicts, UnretrievedJudge

@@ -1,11 +1,20 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.random_numbers import random_numbers
-from hnmine.science import intervals
-from hnmine.science.intervals import basic_interval, bootstrap_ratios, percentile_interval, wilson_interval
+from hnmine.science import statistics
+from hnmine.science.statistics import (
+    basic_interval,
+    bootstrap_ratios,
+    cohens_d,
+    percentile_interval,
+    randomisation_test,
+    wilson_interval,
+)
 from tests import oracles
 from tests.strategies import quick
 
@@ -41,7 +50,7 @@ def test_how_many_are_drawn_at_a_time_changes_no_bit(values, width):
     top, bottom = (column[:, None] for column in np.array(values).T)
     whole = bootstrap_ratios(top, bottom, 3, 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intervals, "_AT_ONCE", width)
+        patch.setattr(statistics, "_AT_ONCE", width)
         np.testing.assert_array_equal(bootstrap_ratios(top, bottom, 3, 30), whole)
 
 
@@ -99,7 +108,7 @@ def test_many_rows_are_drawn_in_groups_with_the_spread_of_all(monkeypatch):
     bottom = random.integers(0, 3, size=(5000, 2)).astype(float)
     top = bottom * random.exponential(size=(5000, 2))
     plain = bootstrap_ratios(top, bottom, 0)
-    monkeypatch.setattr(intervals, "GROUPS", 500)
+    monkeypatch.setattr(statistics, "GROUPS", 500)
     grouped = bootstrap_ratios(top, bottom, 0)
     np.testing.assert_allclose(grouped.std(axis=0), plain.std(axis=0), rtol=0.15)
     np.testing.assert_allclose(grouped.mean(axis=0), top.sum(axis=0) / bottom.sum(axis=0), rtol=0.005)
@@ -109,14 +118,14 @@ def test_many_rows_are_drawn_in_groups_with_the_spread_of_all(monkeypatch):
 
 
 def test_every_row_is_in_one_group(monkeypatch):
-    monkeypatch.setattr(intervals, "GROUPS", 7)
+    monkeypatch.setattr(statistics, "GROUPS", 7)
     for n in (14, 15, 20, 101):
         parts = np.eye(n)
-        found = intervals._grouped(parts, 3)
+        found = statistics._grouped(parts, 3)
         assert found.shape == (n, 7)
         assert (found.sum(axis=1) == 1).all()
         assert set(found.sum(axis=0)) <= {n // 7, n // 7 + 1}
-    assert intervals._grouped(np.eye(13), 3).shape == (13, 13)
+    assert statistics._grouped(np.eye(13), 3).shape == (13, 13)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +166,66 @@ def test_wilson_holds_the_share_and_stays_in_0_1(hits, extra):
     trials = hits + extra
     low, high = wilson_interval(hits, trials)
     assert 0 <= low <= hits / trials <= high <= 1
+
+
+numbers = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=1, max_size=7)
+
+
+@quick
+@given(numbers)
+def test_p_is_near_that_of_all_sign_assignments(values):
+    real = abs(sum(values))
+    exact = np.mean([abs(sum(s * v for s, v in zip(signs, values, strict=True))) >= real - 1e-9
+                     for signs in product((-1, 1), repeat=len(values))])  # fmt: skip
+    found = randomisation_test(np.array(values), seed=1, flips=1999)
+    assert found == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 1999) + 1 / 1999)
+
+
+@quick
+@given(numbers, st.integers(0, 5))
+def test_p_does_not_know_which_system_comes_first(values, seed):
+    x = np.array(values)
+    assert randomisation_test(x, seed, 199) == randomisation_test(-x, seed, 199)
+
+
+def test_a_clear_difference_has_the_smallest_p_and_none_has_1():
+    assert randomisation_test(np.full(40, 0.3), 0, 999) == 1 / 1000
+    assert randomisation_test(np.zeros(10), 0, 999) == 1
+    assert randomisation_test(np.zeros(0), 0) == 1
+
+
+quarters = st.lists(st.integers(-50, 50).map(lambda n: n / 4), max_size=12)
+
+
+def test_two_groups_one_deviation_apart():
+    assert cohens_d(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0])) == pytest.approx(1.0)
+
+
+@quick
+@given(quarters, quarters)
+def test_effect_size_is_that_of_the_double_loop(a, b):
+    found, expected = cohens_d(np.array(a), np.array(b)), oracles.cohens_d(a, b)
+    assert (found is None) == (expected is None)
+    if expected is not None:
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@quick
+@given(quarters, quarters)
+def test_swapping_the_groups_turns_the_sign(a, b):
+    one, other = cohens_d(np.array(a), np.array(b)), cohens_d(np.array(b), np.array(a))
+    assert (one is None and other is None) or one == pytest.approx(-other, abs=1e-12)
+
+
+@quick
+@given(quarters, quarters, st.sampled_from([0.5, 2.0, 1024.0]), st.integers(-5, 5))
+def test_effect_size_knows_no_unit(a, b, scale, shift):
+    one = cohens_d(np.array(a), np.array(b))
+    other = cohens_d(np.array(a) * scale + shift, np.array(b) * scale + shift)
+    assert one == (None if other is None else pytest.approx(other, rel=1e-6, abs=1e-6))
+
+
+def test_nothing_that_varies_has_no_effect_size():
+    assert cohens_d(np.ones(3), np.ones(4)) == 0
+    assert cohens_d(np.ones(3), np.zeros(4)) is None
+    assert cohens_d(np.ones(1), np.zeros(0)) is None
