@@ -12,7 +12,7 @@ from hnmine.config import Config
 from hnmine.errors import ConfigError, HnmineError, OutputError
 from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale, remove_stale
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime.engines import Engine, InlineEngine, PoolEngine
+from hnmine.runtime.engines import Engine, PoolEngine
 from hnmine.runtime.progress import Progress
 from hnmine.runtime.stage import TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.runtime.threads import BackgroundWriter
@@ -108,7 +108,7 @@ def make_engine(context: RunContext, progress: Progress) -> Engine:
         where = (config.ray_address, context.out, sources, config.ray_wait, config.workers)
         return RayEngine(Cluster(*where, progress.note))
     pooled = config.engine == "pool" or (config.engine == "auto" and config.workers > 1)
-    return PoolEngine(config.workers) if pooled else InlineEngine()
+    return PoolEngine(config.workers) if pooled else Engine()
 
 
 def _run_stage(

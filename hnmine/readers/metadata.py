@@ -5,13 +5,14 @@ import decimal
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from hnmine.config import Config
 from hnmine.errors import InputError, Problems
 from hnmine.readers.collection import PAIR, input_sources
 from hnmine.readers.columns import TableReader, as_text
-from hnmine.readers.tables import ABSENT, Chunk, Layout, read_layout
+from hnmine.readers.tables import ABSENT, Layout, read_layout
 from hnmine.storage.input_files import Source
 
 NESTED = "metadata"
@@ -52,15 +53,14 @@ def read_fields(config: Config, side: str, problems: Problems) -> Iterator[Held]
     fields, sources = wanted_fields(config)[side], input_sources(config)
     id_name = "doc_id" if side == "corpus" else "query_id"
     for source in sources.get(side, ()):
-        reader = _FieldReader(source, (id_name,), fields, config, problems)
-        for columns, values in reader.chunks():
+        for columns, values in _chunks_with_fields(source, (id_name,), fields, config, problems):
             for name, own in values.items():
                 pairs = zip(columns[id_name], own, strict=True)
                 yield from ((entry, name, found) for entry, found in pairs if entry and found)
     kind = "positive" if side == "corpus" else "anchor"
     count, first = itertools.count(), dict[str, str]()
     for source in sources.get("pairs", ()):
-        for columns, values in _FieldReader(source, PAIR, fields, config, problems).chunks():
+        for columns, values in _chunks_with_fields(source, PAIR, fields, config, problems):
             for row, (anchor, texts) in enumerate(zip(columns["anchor"], columns["positive"], strict=True)):
                 for text in texts or [""]:
                     key = text if side == "corpus" else anchor or ""
@@ -68,47 +68,40 @@ def read_fields(config: Config, side: str, problems: Problems) -> Iterator[Held]
                     yield from ((entry, name, own[row] or []) for name, own in values.items())
 
 
-class _FieldReader:
-    """Columns of a file, and beside them the values of fields row by row.
+def _chunks_with_fields(
+    source: Source, wanted: tuple[str, ...], fields: dict[str, bool], config: Config, problems: Problems
+) -> Iterator[tuple[dict[str, list[Any]], dict[str, list[list[str] | None]]]]:
+    """Yield the converted columns of each chunk of a file, and beside them the values of each field.
+
+    A field that no row has, and a value of a wrong kind (None in its place), become problems.
 
     Args:
         source: the file.
         wanted: names of columns in `COLUMNS`.
         fields: names of fields; True for those that must be numbers or dates.
         config: the whole config.
-        problems: collects missing columns, fields that no row has, and values of a wrong kind.
+        problems: collects what is wrong.
     """
-
-    def __init__(
-        self, source: Source, wanted: tuple[str, ...], fields: dict[str, bool], config: Config, problems: Problems
-    ) -> None:
-        self.reader = TableReader(source, wanted, config.input, problems)
-        self.fields, self.problems = fields, problems
-        self.field_columns = _field_columns(fields, self.reader.layout, source, problems)
-
-    def chunks(self) -> Iterator[tuple[dict[str, list[Any]], dict[str, list[list[str] | None]]]]:
-        """Yield the converted columns of a chunk, and the values of each field; None for values of a wrong kind."""
-        seen: set[str] = set()
-        for chunk, columns in self.reader.chunks(self.field_columns.values()):
-            yield columns, {field: self._values(chunk, field, seen) for field in self.field_columns}
-        for field, column in self.field_columns.items():
-            if column != field and field not in seen:
-                self.problems.add(
-                    f"{self.reader.source.name}: no column {field!r} (retrieve.where), and no {field!r} in the objects "
-                    f"of {column!r}"
-                )
-
-    def _values(self, chunk: Chunk, field: str, seen: set[str]) -> list[list[str] | None]:
-        """Return the values of a field; `seen` collects the fields that some row has."""
-        column = self.field_columns[field]
-        given = chunk.columns[column]
-        if column != field:
-            given = [value.get(field, ABSENT) if isinstance(value, dict) else ABSENT for value in given]
-        if any(value is not ABSENT for value in given):
-            seen.add(field)
-        ordered = self.fields[field]
-        kind, expected = (as_ordered, "numbers or ISO dates") if ordered else (as_values, "strings, numbers or dates")
-        return chunk.convert(given, kind, f"{field}: {expected}, or a list of them,", self.problems)
+    reader = TableReader(source, wanted, config.input, problems)
+    columns_of = _field_columns(fields, reader.layout, source, problems)
+    unseen = {field for field, column in columns_of.items() if column != field}
+    for chunk, columns in reader.chunks(columns_of.values()):
+        values = {}
+        for field, column in columns_of.items():
+            given = chunk.columns[column]
+            if column != field:
+                given = [value.get(field, ABSENT) if isinstance(value, dict) else ABSENT for value in given]
+            if any(value is not ABSENT for value in given):
+                unseen.discard(field)
+            kind, expected = _KINDS[fields[field]]
+            expected = f"{field}: {expected}, or a list of them,"
+            values[field] = chunk.convert(given, kind, expected, problems)
+        yield columns, values
+    for field in fields:
+        if field in unseen:
+            problems.add(
+                f"{source.name}: no column {field!r} (retrieve.where), and no {field!r} in the objects of {NESTED!r}"
+            )
 
 
 def _field_columns(fields: dict[str, bool], layout: Layout, source: Source, problems: Problems) -> dict[str, str]:
@@ -138,6 +131,9 @@ def as_ordered(value: Any) -> list[str] | None:
     return None if texts is None or any(order_of(text) is None for text in texts) else texts
 
 
+_KINDS = {False: (as_values, "strings, numbers or dates"), True: (as_ordered, "numbers or ISO dates")}
+
+
 def _as_value(value: Any) -> str | None:
     """Return a value as text, empty for null and NaN; None if it is of an unknown kind."""
     if value is None or value is ABSENT:
@@ -158,11 +154,9 @@ def _as_value(value: Any) -> str | None:
 
 def order_of(text: str) -> tuple[str, float] | None:
     """Return ("number", its value) or ("date", microseconds from 1970 to its start, UTC); None if it is neither."""
-    try:
+    with suppress(ValueError):
         number = float(text)
         return ("number", number) if math.isfinite(number) else None
-    except ValueError:
-        pass
     try:
         when = datetime.datetime.fromisoformat(text)
     except ValueError:

@@ -25,21 +25,15 @@ def read_run(source: Source, config: InputConfig, problems: Problems) -> pa.Tabl
     Raises:
         InputError: the file cannot be read, or is empty.
     """
-    chunks = _table(source, config, problems) if source.ending in TABLE_ENDINGS else _trec(source, problems)
-    parts = []
-    for rows in chunks:
-        columns = list(zip(*rows, strict=True)) or [()] * len(LINES)
-        arrays = [pa.array(list(values), field.type) for values, field in zip(columns, LINES, strict=True)]
-        parts.append(pa.Table.from_arrays(arrays, schema=LINES))
-    if not parts and not problems.messages:
-        raise InputError(f"{source.name}: the file holds no result")
-    return pa.concat_tables([LINES.empty_table(), *parts])
-
-
-def _trec(source: Source, problems: Problems) -> Iterator[list[Row]]:
-    rows = _trec_rows(source, problems)
+    rows = _table_rows(source, config, problems) if source.ending in TABLE_ENDINGS else _trec_rows(source, problems)
+    parts = [LINES.empty_table()]
     while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
-        yield chunk
+        columns = zip(*chunk, strict=True)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, LINES, strict=True)]
+        parts.append(pa.Table.from_arrays(arrays, schema=LINES))
+    if len(parts) == 1 and not problems.messages:
+        raise InputError(f"{source.name}: the file holds no result")
+    return pa.concat_tables(parts)
 
 
 def _trec_rows(source: Source, problems: Problems) -> Iterator[Row]:
@@ -55,8 +49,8 @@ def _trec_rows(source: Source, problems: Problems) -> Iterator[Row]:
         yield fields[0], fields[2], score, rank
 
 
-def _table(source: Source, config: InputConfig, problems: Problems) -> Iterator[list[Row]]:
-    reader = TableReader(source, list(LINES.names), config, problems, optional={"rank"})
-    for chunk, columns in reader.chunks():
+def _table_rows(source: Source, config: InputConfig, problems: Problems) -> Iterator[Row]:
+    for chunk, columns in TableReader(source, LINES.names, config, problems, optional={"rank"}).chunks():
         columns.setdefault("rank", [0.0] * len(chunk.lines))
-        yield [row for row in zip(*(columns[name] for name in LINES.names), strict=True) if None not in row]
+        rows = zip(*(columns[name] for name in LINES.names), strict=True)
+        yield from (row for row in rows if None not in row)

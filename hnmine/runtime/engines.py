@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,18 +21,18 @@ ResultT = TypeVar("ResultT")
 
 
 class Engine:
-    """Base of the engines.
+    """Maps in this process, one item after another. Base of the engines that map elsewhere.
 
     Attributes:
         inline: functions are called in this process, on one item after another.
     """
 
-    inline = False
+    inline = True
 
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index of the item, result) in any order. The first error ends the map.
+        """Yield (index of the item, result), in any order. The first error ends the map.
 
         Args:
             fn: called with each item.
@@ -41,7 +40,8 @@ class Engine:
             cpus: cores of one call, if the engine assigns cores.
             gpus: GPUs of one call, likewise.
         """
-        raise NotImplementedError
+        for index, item in enumerate(items):
+            yield index, fn(item)
 
     def release(self) -> None:
         """Free what worker processes keep in memory between maps, such as a model; nothing by default."""
@@ -50,25 +50,14 @@ class Engine:
         """Free the engine's resources, if any; called once, after the last map."""
 
 
-class InlineEngine(Engine):
-    """Maps in this process, one item after another."""
-
-    inline = True
-
-    def map(
-        self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
-    ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index, result) in order."""
-        for index, item in enumerate(items):
-            yield index, fn(item)
-
-
 class PoolEngine(Engine):
     """Maps in several processes, which stay for the next map.
 
     Args:
         workers: maximum number of processes. One is started when an item finds no idle process.
     """
+
+    inline = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -86,7 +75,10 @@ class PoolEngine(Engine):
             yield from self._run(fn, items)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             # stopped by the user: unfinished shards are made again next time, so do not wait for them
-            self._terminate()
+            # Python 3.14 has terminate_workers() for this; a process that is still starting is ended too
+            for process in list((self._pool._processes or {}).values()) if self._pool is not None else ():
+                process.terminate()
+            self.close()
             raise
         except BrokenProcessPool:
             self.close()
@@ -115,28 +107,14 @@ class PoolEngine(Engine):
         while todo or submitted:
             while todo and len(submitted) < 2 * count:
                 index, item = todo.popleft()
-                submitted[self._started().submit(_work, fn, item, count)] = index
+                if self._pool is None:
+                    spawn = multiprocessing.get_context("spawn")
+                    start = (os.getpid(), spawn.Value("i", 0))
+                    self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_start_worker, initargs=start)
+                submitted[self._pool.submit(_work, fn, item, count)] = index
             done, _ = wait(submitted, return_when=FIRST_COMPLETED)
             for future in done:
                 yield submitted.pop(future), future.result()
-
-    def _started(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self.workers,
-                mp_context=spawn,
-                initializer=_start_worker,
-                initargs=(os.getpid(), spawn.Value("i", 0)),
-            )
-        return self._pool
-
-    def _terminate(self) -> None:
-        if self._pool is not None:
-            # Python 3.14 has terminate_workers() for this; a process that is still starting is ended too
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-        self.close()
 
 
 def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:
@@ -157,11 +135,8 @@ def _start_worker(parent: int, taken: Any) -> None:
 
     def watch() -> None:
         starter = multiprocessing.parent_process()
-        while os.getppid() == parent:
-            if starter is None:
-                time.sleep(0.5)
-            else:
-                starter.join(0.5)  # returns as soon as the parent ends
+        while os.getppid() == parent and starter is not None:
+            starter.join(0.5)  # returns as soon as the parent ends
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,19 +1,29 @@
-"""A Ray cluster: how many tasks fit on its nodes, and checks of every node before it gets tasks.
+"""A Ray cluster: connecting to it, how many tasks fit on its nodes, and checks of every node before it gets tasks.
 
-A node must have the same versions as this process and share the output folder.
+A node must have the same versions as this process and share the output folder. Only this module and `ray_engine` import
+ray, and only if a run uses that engine.
 """
 
+import importlib.util
+import logging
+import os
 import secrets
+import signal
+import socket
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hnmine.errors import ClusterError, OutputError
-from hnmine.runtime.ray_connection import connect
+from hnmine.errors import ClusterError, ConfigError, MissingExtra, OutputError
 from hnmine.storage.remote_path import TEMPORARY
+
+CONNECT_SECONDS = 10.0
+"""Time limit for a first answer from a cluster's address."""
 
 PROBE_SECONDS = 60.0
 """Time limit for a node's answer to the probe."""
@@ -21,8 +31,11 @@ PROBE_SECONDS = 60.0
 SHARED_SECONDS = 10.0
 """Time limit for a file that one machine wrote in the shared folder to appear on another."""
 
-TICK = 2.0
-"""Seconds between two looks at the cluster's nodes."""
+STORE_BYTES = 80_000_000
+"""Object store of a local cluster, nearly the least that ray accepts: no data goes through it."""
+
+# Read by ray when it is imported or started: no usage report, and no notices on stdout, which carries our result.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
 @dataclass
@@ -48,18 +61,9 @@ class Cluster:
     ours: bool = False
     _checked: set[str] = field(default_factory=set)
     _lacking_since: float | None = None
-    _task: tuple[float, float] = (0.0, 0.0)
-    _counted: float = -TICK
-    _slots: int = 0
 
     def connect(self) -> None:
-        """Connect, unless this process is connected already.
-
-        Raises:
-            MissingExtra: ray is not installed.
-            ConfigError: the address is invalid.
-            ClusterError: the cluster cannot be reached or refuses the connection.
-        """
+        """Connect, unless this process is connected already; errors as `connect`."""
         self.ours = connect(self.address, self.workers) or self.ours
 
     def close(self) -> None:
@@ -79,20 +83,17 @@ class Cluster:
         """
         import ray
 
-        now = time.monotonic()
-        if now - self._counted < TICK and self._task == (cpus, gpus):
-            return self._slots
-        self._counted, self._task = now, (cpus, gpus)
         nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         counts = {name: _tasks_at_once(node["Resources"], cpus, gpus) for name, node in nodes.items()}
-        fitting = {name for name, count in counts.items() if count}
-        self._slots = sum(counts.values())
-        if fitting:
+        if any(counts.values()):
             self._lacking_since = None
-            self._check({name: nodes[name] for name in fitting - self._checked})
+            new = {name: nodes[name] for name, count in counts.items() if count and name not in self._checked}
+            labels = {name: f"{n['NodeManagerHostname']} ({n['NodeManagerAddress']})" for name, n in new.items()}
+            if labels:
+                self._check(labels)
         else:
             self._wait_for(cpus, gpus, [node["Resources"] for node in nodes.values()])
-        return self._slots
+        return sum(counts.values())
 
     def _wait_for(self, cpus: float, gpus: float, offers: list[Mapping[str, float]]) -> None:
         now = time.monotonic()
@@ -109,15 +110,13 @@ class Cluster:
             f"the nodes have: {found}; lower task_cpus or task_gpus, or add such a node"
         )
 
-    def _check(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Check versions and shared folders of nodes; one that leaves the cluster meanwhile is skipped."""
-        if not nodes:
-            return
+    def _check(self, labels: Mapping[str, str]) -> None:
+        """Check versions and shared folders of nodes, given by id with a name; one that leaves meanwhile is skipped."""
         with _marker(self.folder) as marker:
             ours = make_probe(str(marker), [], SHARED_SECONDS)()["versions"]
             probe = make_probe(str(marker), [str(path) for path in self.sources], SHARED_SECONDS)
-            for name, answer in _run_on(nodes, probe).items():
-                node, theirs = _label(nodes[name]), answer["versions"]
+            for name, answer in _run_on(labels, probe).items():
+                node, theirs = labels[name], answer["versions"]
                 if not answer["installed"]:
                     raise ClusterError(
                         f'node {node} has no hnmine: pip install "hnmine[ray]" there, in the same version'
@@ -130,27 +129,111 @@ class Cluster:
                 self._checked.add(name)
 
     def _check_shared(self, node: str, marker: Path, answer: Mapping[str, Any]) -> None:
-        reply = marker.with_name(answer["reply"]) if answer["reply"] else None
+        fault = answer["fault"] or "what it writes there is not seen here"
         deadline = time.monotonic() + SHARED_SECONDS
-        while reply is not None and not reply.exists() and time.monotonic() < deadline:
+        while not (answer["reply"] and marker.with_name(answer["reply"]).exists()):
+            if not answer["reply"] or time.monotonic() > deadline:
+                raise OutputError(
+                    f"{self.folder}: node {node} does not share this folder ({fault}); choose an --out on storage that "
+                    "every node mounts under the same path, or --ray-address local"
+                )
             time.sleep(0.05)  # a network file system may show a new file late
-        if reply is None or not reply.exists():
-            fault = answer["fault"] or "what it writes there is not seen here"
-            raise OutputError(
-                f"{self.folder}: node {node} does not share this folder ({fault}); choose an --out on storage that "
-                "every node mounts under the same path, or --ray-address local"
-            )
         if answer["missing"]:
             raise OutputError(f"{', '.join(answer['missing'])}: not there on node {node}; put it on shared storage")
+
+
+def connect(address: str, workers: int) -> bool:
+    """Connect this process to a cluster, with nothing written to stdout; return False if it was connected already.
+
+    Args:
+        address: auto, local or host:port.
+        workers: cores of a local cluster; 1 for all cores of this machine.
+
+    Raises:
+        MissingExtra: ray is not installed.
+        ConfigError: the address is not one of these.
+        ClusterError: the cluster cannot be reached or refuses the connection.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtra('the engine ray needs ray: pip install "hnmine[ray]", on every node')
+    address = _resolved(address)
+    host, _, port = address.rpartition(":")
+    cores = workers if workers > 1 else None
+    local = {"num_cpus": cores, "object_store_memory": STORE_BYTES} if address == "local" else {}
+    with _process_state_kept():
+        import ray
+
+        if ray.is_initialized():
+            return False
+        try:
+            if host:  # ray itself takes two minutes to report that nothing listens there
+                socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterError(
+                f"nothing answers at {address} ({error}): no Ray cluster there; check the address and the network"
+            ) from None
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            ray.init(address=address, **quiet, **local)
+        except Exception as error:  # ray raises errors of its own, the system's and plain ones
+            raise ClusterError(_advice(address, error)) from error
+    return True
+
+
+@contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Set the environment for ray's start, and restore it and the signal handlers that ray replaces."""
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)} if main else {}
+    added = [name for name in _QUIET if name not in os.environ]
+    os.environ.update({name: _QUIET[name] for name in added})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except SystemExit as stop:  # ray turns a SIGTERM during its start into this
+        handler = handlers.get(signal.SIGTERM)
+        if stop.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _resolved(given: str) -> str:
+    """Return auto, local or host:port; auto becomes the address in RAY_ADDRESS if that is set."""
+    address = os.environ.get("RAY_ADDRESS", "auto") if given == "auto" else given
+    host, _, port = address.rpartition(":")
+    if address in ("auto", "local") or (host and port.isdigit() and "/" not in host):
+        return address
+    where = "RAY_ADDRESS" if address != given else "ray_address"
+    raise ConfigError(
+        f"{where}: {address!r} is not auto, local or host:port; "
+        "from outside the cluster, run the command through `ray job submit`"
+    )
+
+
+def _advice(address: str, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    if lines[0].startswith("Version mismatch"):
+        return f"the Ray cluster has other versions than this process; install the same on both: {' '.join(lines)}"
+    if address == "auto" and isinstance(error, ConnectionError):
+        return (
+            "no Ray cluster was found on this machine or in RAY_ADDRESS; start one with `ray start --head`, "
+            "name one with --ray-address host:port, or use --ray-address local"
+        )
+    return (
+        f"the Ray cluster {address!r} cannot be used: {lines[0][:300]}; run the command on a node of the cluster, "
+        "or through `ray job submit`; if the cluster requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+    )
 
 
 def _tasks_at_once(offer: Mapping[str, float], cpus: float, gpus: float) -> int:
     """Return how many tasks fit on a node with these resources; 1 for a task that needs none."""
     return int(min((offer.get(name, 0.0) / n for name, n in (("CPU", cpus), ("GPU", gpus)) if n), default=1.0) + 1e-9)
-
-
-def _label(node: Mapping[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
 @contextmanager
@@ -219,24 +302,21 @@ def make_probe(marker: str, sources: list[str], patience: float) -> Callable[[],
     return probe
 
 
-def _run_on(nodes: Mapping[str, Mapping[str, Any]], probe: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Run the probe on every node and return the answers of those that are still in the cluster."""
+def _run_on(labels: Mapping[str, str], probe: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Run the probe on every node and return the answers, by id, of those that are still in the cluster."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-    task = ray.remote(probe)
-    sent = {}
-    for name in nodes:
-        there = NodeAffinitySchedulingStrategy(name, soft=False)
-        sent[name] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+    task = ray.remote(num_cpus=0, max_retries=0)(probe)
+    sent = {name: task.options(scheduling_strategy=On(name, soft=False)).remote() for name in labels}
     answers: dict[str, dict[str, Any]] = {}
     for name, ref in sent.items():
         try:
             answers[name] = ray.get(ref, timeout=PROBE_SECONDS)
         except (GetTimeoutError, RayTaskError) as error:
             fault = "no answer" if isinstance(error, GetTimeoutError) else str(error).strip().splitlines()[-1]
-            raise ClusterError(f"node {_label(nodes[name])} cannot work: {fault}") from error
+            raise ClusterError(f"node {labels[name]} cannot work: {fault}") from error
         except RayError:  # the node left the cluster
             continue
     return answers

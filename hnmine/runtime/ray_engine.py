@@ -4,18 +4,19 @@ Only the function, the item and a number travel through Ray. Lost tasks are sent
 would restart a task that always runs out of memory for ever.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from hnmine.errors import ClusterError, HnmineError, WorkerDied, reason
-from hnmine.runtime.engines import Engine
-from hnmine.runtime.ray_cluster import TICK, Cluster
+from hnmine.runtime.engines import Engine, ItemT, ResultT
+from hnmine.runtime.ray_cluster import Cluster
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 from hnmine.storage.store import clear_temporaries
 
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
+TICK = 2.0
+"""Seconds between two looks at the cluster's nodes."""
 
 TRIES = 4
 """How often an item is sent whose worker or node dies every time."""
@@ -28,11 +29,9 @@ MIN_QUEUED = 8
 
 
 class RayEngine(Engine):
-    """Maps in worker processes that a Ray cluster starts on its nodes, and ends when it needs their resources.
+    """Maps in worker processes that a Ray cluster starts on its nodes, and ends when it needs their resources."""
 
-    Args:
-        cluster: the cluster.
-    """
+    inline = False
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -58,11 +57,35 @@ class RayEngine(Engine):
             return
         self.used = True
         self.cluster.connect()
-        tasks = _Tasks(self.cluster, fn, items, cpus, gpus)
+        import ray
+
+        home = ray.get_runtime_context().get_node_id()
+        # max_calls=0: a worker with a GPU stays after its task too, with the model that it loaded
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, retry_exceptions=False, max_calls=0)(work)
+        todo, submitted = deque(range(len(items))), dict[Any, int]()
+        tries = Counter[int]()
+        most, counted = 0, -TICK
         try:
-            yield from tasks.results()
+            while todo or submitted:
+                if time.monotonic() - counted > TICK:
+                    counted = time.monotonic()
+                    most = max(MIN_QUEUED, QUEUED * self.cluster.slots(cpus, gpus))
+                while todo and len(submitted) < most:
+                    index = todo.popleft()
+                    tries[index] += 1
+                    submitted[task.remote(fn, items[index], cpus, home)] = index
+                for ref in ray.wait(list(submitted), num_returns=1, timeout=TICK)[0]:
+                    index = submitted.pop(ref)
+                    result, death = _result(ref)
+                    if death is None:
+                        yield index, result
+                    else:
+                        self._note_death(death, tries[index])
+                        todo.append(index)
         finally:
-            tasks.cancel()
+            # Not by force: ray 2.60 ends the whole process if a task that is cancelled by force has just finished.
+            for ref in () if self.cluster.ours else submitted:  # leaving a cluster of our own cancels them
+                ray.cancel(ref)
 
     def close(self) -> None:
         """Leave the cluster, and remove half-written files of dead workers of this run and earlier ones."""
@@ -70,88 +93,39 @@ class RayEngine(Engine):
         if self.used:
             clear_temporaries(self.cluster.folder)
 
-
-class _Tasks:
-    """The tasks of one map: which items are still to be sent, which are submitted, and how often each was sent."""
-
-    def __init__(
-        self, cluster: Cluster, fn: Callable[[Any], Any], items: Sequence[Any], cpus: float, gpus: float
-    ) -> None:
-        import ray
-
-        self.cluster, self.fn, self.items, self.cpus, self.gpus = cluster, fn, items, cpus, gpus
-        self.home = ray.get_runtime_context().get_node_id()
-        # max_calls=0: a worker with a GPU stays after its task too, with the model that it loaded
-        self.task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, retry_exceptions=False, max_calls=0)(work)
-        self.todo = deque(range(len(items)))
-        self.submitted: dict[Any, int] = {}
-        self.tries: Counter[int] = Counter()
-
-    def results(self) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) of every item."""
-        import ray
-        from ray import exceptions as fault
-
-        while self.todo or self.submitted:
-            most = max(MIN_QUEUED, QUEUED * self.cluster.slots(self.cpus, self.gpus))
-            while self.todo and len(self.submitted) < most:
-                index = self.todo.popleft()
-                self.tries[index] += 1
-                self.submitted[self.task.remote(self.fn, self.items[index], self.cpus, self.home)] = index
-            done, _ = ray.wait(list(self.submitted), num_returns=1, timeout=TICK)
-            for ref in done:
-                index = self.submitted.pop(ref)
-                try:
-                    result = ray.get(ref)
-                except fault.RayTaskError as error:  # raised by the function, as its cause
-                    if isinstance(error.cause, Exception):
-                        raise error.cause from error
-                    raise
-                except (
-                    fault.WorkerCrashedError, fault.NodeDiedError, fault.OutOfMemoryError, fault.ObjectLostError
-                ) as error:  # fmt: skip
-                    self._retry(index, error)
-                except fault.RayError as error:
-                    raise ClusterError(f"the Ray cluster cannot run a task: {reason(error)}") from error
-                else:
-                    yield index, result
-
-    def cancel(self) -> None:
-        """Cancel submitted tasks, unless leaving the cluster will do that.
-
-        Not by force: ray 2.60 ends the whole process if a task that is cancelled by force has just finished.
-        """
-        import ray
-
-        if not self.cluster.ours:
-            for ref in self.submitted:
-                ray.cancel(ref)
-        self.submitted.clear()
-
-    def _retry(self, index: int, error: Exception) -> None:
-        if self.tries[index] >= TRIES:
+    def _note_death(self, death: Exception, tries: int) -> None:
+        if tries >= TRIES:
             raise WorkerDied(
-                f"a task has ended its worker process {TRIES} times, the last time with: {reason(error)}. Finished "
+                f"a task has ended its worker process {TRIES} times, the last time with: {reason(death)}. Finished "
                 "shards are kept: run the same command again, with a smaller cache, batch_size or shard_rows if memory "
                 "was short"
-            ) from None
-        self.cluster.note(f"a worker or node died; its shard is computed again (try {self.tries[index] + 1})")
-        self.todo.append(index)
+            )
+        self.cluster.note(f"a worker or node died; its shard is computed again (try {tries + 1})")
+
+
+def _result(ref: Any) -> tuple[Any, Exception | None]:
+    """Return the result of a finished task, or the error of a worker or node that died under it."""
+    import ray
+    from ray import exceptions as fault
+
+    try:
+        return ray.get(ref), None
+    except fault.RayTaskError as error:  # raised by the function, as its cause
+        if isinstance(error.cause, Exception):
+            raise error.cause from error
+        raise
+    except (fault.WorkerCrashedError, fault.NodeDiedError, fault.OutOfMemoryError, fault.ObjectLostError) as error:
+        return None, error
+    except fault.RayError as error:
+        raise ClusterError(f"the Ray cluster cannot run a task: {reason(error)}") from error
 
 
 def work(fn: Callable[[ItemT], ResultT], item: ItemT, cpus: float, home: str) -> ResultT:
-    """Return `fn(item)` in a worker process. An error on another node than `home` names the node.
-
-    Args:
-        fn: the function.
-        item: its argument.
-        cpus: cores of the task.
-        home: id of the node of the run's process.
-    """
+    """Return `fn(item)` in a worker process with `cpus` cores. An error on another node than `home` names the node."""
     import ray
 
     # as one of two workers, so that the task uses the cores that it asked for
-    set_slot(WorkerSlot(0, 2), shared_cores=2 * max(1, int(cpus)))
+    set_slot(WorkerSlot(0, 2, shared_cores=2 * max(1, int(cpus))))
     try:
         return fn(item)
     except (HnmineError, OSError) as error:

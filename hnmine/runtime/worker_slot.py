@@ -11,25 +11,21 @@ class WorkerSlot:
     Attributes:
         index: of this process, from 0.
         count: number of worker processes that run side by side.
+        shared_cores: cores that all of them share; None for all cores of the machine.
     """
 
     index: int = 0
     count: int = 1
+    shared_cores: int | None = None
 
 
 _slot = WorkerSlot()
-_shared_cores: int | None = None
 
 
-def set_slot(slot: WorkerSlot, shared_cores: int | None = None) -> None:
-    """Set this process' slot; called by the engine that started it.
-
-    Args:
-        slot: the slot.
-        shared_cores: cores that all workers share; None for all cores of the machine.
-    """
-    global _slot, _shared_cores
-    _slot, _shared_cores = slot, shared_cores
+def set_slot(slot: WorkerSlot) -> None:
+    """Set this process' slot; called by the engine that started it."""
+    global _slot
+    _slot = slot
 
 
 def current_slot() -> WorkerSlot:
@@ -38,12 +34,9 @@ def current_slot() -> WorkerSlot:
 
 
 def choose_device(requested: str | None, slot: WorkerSlot, gpus: int) -> str | None:
-    """Return the torch device of a worker: several workers take the GPUs in turn.
+    """Return the torch device of a worker of a machine with some `gpus`: several workers take them in turn.
 
-    Args:
-        requested: the config's device; None for the best one available.
-        slot: the worker's slot.
-        gpus: number of GPUs.
+    `requested` is the config's device; None for the best one available.
     """
     if slot.count > 1 and gpus > 1 and requested in (None, "cuda"):
         return f"cuda:{slot.index % gpus}"
@@ -62,6 +55,6 @@ def thread_count() -> int:
 
 def cores() -> int:
     """Return the number of cores that all workers share."""
-    if _shared_cores is not None:
-        return _shared_cores
+    if _slot.shared_cores is not None:
+        return _slot.shared_cores
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ import pytest
 from hnmine import run
 from hnmine.errors import HnmineError, InputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker, make_engine
-from hnmine.runtime.engines import InlineEngine, PoolEngine
+from hnmine.runtime.engines import Engine, PoolEngine
 from hnmine.runtime.progress import Progress
 from hnmine.runtime.ray_engine import RayEngine
 from hnmine.runtime.stage import RunContext
@@ -36,7 +36,7 @@ def refuse(number: int) -> NoReturn:
 
 def test_a_pool_gives_every_result_once() -> None:
     assert dict(PoolEngine(2).map(square, list(range(9)))) == {n: n * n for n in range(9)}
-    assert list(InlineEngine().map(square, [3, 4])) == [(0, 9), (1, 16)]
+    assert list(Engine().map(square, [3, 4])) == [(0, 9), (1, 16)]
 
 
 def test_a_task_carries_nothing_that_belongs_to_the_parent(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_an_error_in_a_worker_arrives_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
-        ({}, InlineEngine),
+        ({}, Engine),
         ({"workers": 3}, PoolEngine),
-        ({"workers": 3, "engine": "inline"}, InlineEngine),
+        ({"workers": 3, "engine": "inline"}, Engine),
         ({"engine": "pool"}, PoolEngine),
         ({"engine": "ray"}, RayEngine),
     ],

@@ -19,9 +19,8 @@ from hnmine.config.file import load_config
 from hnmine.errors import ClusterError, ConfigError, HnmineError, InputError, MissingExtra, OutputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime import ray_cluster, ray_connection
-from hnmine.runtime.ray_cluster import Cluster
-from hnmine.runtime.ray_connection import connect
+from hnmine.runtime import ray_cluster
+from hnmine.runtime.ray_cluster import Cluster, connect
 from hnmine.runtime.ray_engine import TRIES, RayEngine, work
 from hnmine.runtime.stage import Item
 from hnmine.runtime.worker_slot import WorkerSlot, cores, current_slot, set_slot, thread_count
@@ -310,7 +309,7 @@ def test_a_cluster_that_cannot_be_joined(
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_connection.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"hnmine\[ray\]"):
         list(RayEngine(Cluster("auto", tmp_path)).map(count_calls, ["x"]))
 
