@@ -1,9 +1,11 @@
-"""Numbers and texts formatted for people: used by the terminal's tables, the HTML pages and examples in reports."""
+"""Numbers, sizes and texts in the form that people read and write: in tables, HTML pages, messages and the config."""
 
 import math
+import re
 from collections.abc import Sequence
 
 MISSING = "-"
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -36,3 +38,24 @@ def one_line(text: str) -> str:
 def shorten(text: str, width: int, ending: str = "...") -> str:
     """Return a text of at most `width` characters; a longer one is cut and ends in `ending`, which counts."""
     return text if len(text) <= width else text[: width - len(ending)] + ending
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of `4GB`, `512 MiB`, `1.5g` or `1000`.
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 4GB or 512MiB")
+    return int(float(match[1]) * _UNITS[match[2] or ""])
+
+
+def format_size(size: float) -> str:
+    """Return a size as text with a decimal unit: `1.5 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,18 +1,5 @@
 """The errors raised on purpose, each with its exit code on the command line.
 
-    HnmineError                 1
-    ├── ConfigError             2   the config file or a flag is wrong
-    ├── InputError              3   a file of the user's is missing, unreadable or contradicts another
-    ├── OutputError             4   the output folder cannot be used as it is
-    │   ├── StaleOutput         4   it holds results of another config or other inputs
-    │   ├── IncompleteStage     4   a stage that this one reads has not finished
-    │   └── LockedOutput        4   another live run is writing to it
-    ├── MissingExtra            5   an optional package is not installed
-    ├── ModelError              6   a model cannot be loaded, or gives unusable vectors
-    ├── GateFailed              7   the report crossed a --fail-under or --fail-over limit
-    ├── WorkerDied              8   a worker process ended without a result
-    └── ClusterError            9   the Ray cluster cannot be used
-
 A message says what is wrong, where (file, line, column, key) and what to do. The command line catches
 `HnmineError` in one place; anything else is a bug and keeps its traceback.
 """
@@ -93,28 +80,20 @@ class Problems:
 
     def __init__(self) -> None:
         self.messages: list[str] = []
-        self.count = 0
         self._seen: set[int] = set()
 
     def add(self, message: str) -> None:
         """Note one problem; the run goes on until `raise_if_any`."""
-        if hash(message) in self._seen:
-            return
-        self._seen.add(hash(message))
-        self.count += 1
-        if len(self.messages) < SHOWN:
+        if hash(message) not in self._seen and len(self.messages) < SHOWN:
             self.messages.append(message)
+        self._seen.add(hash(message))
 
     def raise_if_any(self, error: type[HnmineError] = InputError) -> None:
-        """Raise `error` with every problem noted so far, if there is one.
-
-        Raises:
-            HnmineError: of the class given, one line a problem, at most `SHOWN` lines.
-        """
-        if not self.messages:
-            return
-        rest = self.count - len(self.messages)
-        raise error("\n".join([*self.messages, *([f"... and {rest:,} more problems"] if rest else [])]))
+        """Raise `error` if there is a problem: a line for each, and the number of those beyond `SHOWN`."""
+        if rest := len(self._seen) - len(self.messages):
+            self.messages.append(f"... and {rest:,} more problems")
+        if self.messages:
+            raise error("\n".join(self.messages))
 
 
 def few(names: Sequence[object], most: int = 3) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hnmine.display import interval, number, one_line, percent, shorten, signed
+from hnmine.display import format_size, interval, number, one_line, parse_size, percent, shorten, signed
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,24 @@ def test_a_text_is_cut_to_its_width_with_the_ending_counted(ending):
 
 def test_one_line():
     assert one_line(" a\n\tb  c ") == "a b c"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1000", 1000), ("4GB", 4 * 10**9), (" 1.5 g ", 15 * 10**8), ("512MiB", 512 * 2**20), ("2ki", 2048), ("0", 0)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "4 apples", "1e9", "4GBB", "1,5GB"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size; write for example 4GB or 512MiB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2e9, "2.0 GB"), (5e15, "5000.0 TB")]
+)
+def test_sizes_for_people(size: float, text: str) -> None:
+    assert format_size(size) == text

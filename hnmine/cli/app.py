@@ -1,23 +1,66 @@
-"""The commands: each reads its options, calls one function, and shows the result.
+"""The commands and their options: each command reads its options, calls one function, and shows the result.
 
-Everything but typer is imported inside the commands, so that `--help` stays fast.
+Everything but typer is imported inside functions, so that `--help` stays fast.
 """
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hnmine.cli import options as opt
 from hnmine.pipeline.stage_names import SUMMARIES
 
 if TYPE_CHECKING:
     from hnmine.config import Config
 
+
+def _path(given: str) -> Path:
+    from hnmine.storage.paths import path_of
+
+    return path_of(given)
+
+
+def _option(name: str, text: str, metavar: str | None = None) -> Any:
+    """Return an option without a default; one whose metavar is PATH takes a local path or a URL."""
+    return typer.Option(
+        name, help=text, show_default=False, metavar=metavar, parser=_path if metavar == "PATH" else None
+    )
+
+
+ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
+Out = Annotated[Path | None, _option("--out", "Output folder or URL, in place of the config's.", "PATH")]
+AuditOut = Annotated[Path | None, _option("--out", "Folder or URL to write audit.json to.", "PATH")]
+Override = Annotated[list[str] | None, _option("--set", "Change one setting; may be repeated.", "TABLE.KEY=VALUE")]
+Source = Annotated[
+    Path | None, _option("--from", "Folder or URL of another run, whose stages are read where they fit.", "PATH")
+]
+Model = Annotated[str | None, _option("--model", "The model, in place of embed.model.", "NAME_OR_PATH")]
+Previous = Annotated[
+    Path | None,
+    _option("--previous", "Folder or URL of an earlier run to mine again, in place of previous.run.", "PATH"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages made with another config.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Engine = Annotated[str | None, _option("--engine", "Where shards are processed: inline, pool or ray.", "NAME")]
+RayAddress = Annotated[str | None, _option("--ray-address", "Ray cluster: auto, local or host:port.", "ADDRESS")]
+Cluster = Annotated[
+    Path | None, _option("--cluster", "TOML file with the machines, and optionally a collection, to plan for.")
+]
+FailUnder = Annotated[list[str] | None, _option("--fail-under", "Exit with 7 if a number is below X.", "NAME=X")]
+FailOver = Annotated[list[str] | None, _option("--fail-over", "Exit with 7 if a number is above X.", "NAME=X")]
+Corpus = Annotated[
+    list[str] | None, _option("--corpus", "Documents that the negatives come from; may be repeated.", "FILES")
+]
+Queries = Annotated[list[str] | None, _option("--queries", "Queries with their ids; may be repeated.", "FILES")]
+Qrels = Annotated[
+    list[str] | None, _option("--qrels", "Relevance judgements: a table, or TREC format; may be repeated.", "FILES")
+]
+
 app = typer.Typer(
     name="hnmine",
-    help="Mine hard negatives for embedding models and rerankers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,23 +94,25 @@ def _load(config: Path, override: list[str] | None, out: Path | None) -> "Config
     return load_config(config, tuple(override or ()), out)
 
 
-def _add_run_command(name: str, stages: tuple[str, ...], summary: str, example: str, without: tuple[str, ...]) -> None:
+def _add_run_command(
+    name: str, stages: tuple[str, ...], summary: str, example: str, without: tuple[str, ...] = ()
+) -> None:
     """Add a command that runs stages; `without` names the options that it does not have."""
 
     def command(
-        config: opt.ConfigPath,
-        out: opt.Out = None,
-        override: opt.Override = None,
-        source: opt.Source = None,
-        model: opt.Model = None,
-        previous: opt.Previous = None,
-        overwrite: opt.Overwrite = False,
-        wait: opt.Wait = False,
-        engine: opt.Engine = None,
-        ray_address: opt.RayAddress = None,
-        fail_under: opt.FailUnder = None,
-        fail_over: opt.FailOver = None,
-        as_json: opt.AsJson = False,
+        config: ConfigPath,
+        out: Out = None,
+        override: Override = None,
+        source: Source = None,
+        model: Model = None,
+        previous: Previous = None,
+        overwrite: Overwrite = False,
+        wait: Wait = False,
+        engine: Engine = None,
+        ray_address: RayAddress = None,
+        fail_under: FailUnder = None,
+        fail_over: FailOver = None,
+        as_json: AsJson = False,
     ) -> None:
         from hnmine.cli.run_stages import option_settings, run_stages
         from hnmine.pipeline.run import RunOptions
@@ -80,23 +125,17 @@ def _add_run_command(name: str, stages: tuple[str, ...], summary: str, example: 
     signature = inspect.signature(command)
     kept = [parameter for key, parameter in signature.parameters.items() if key not in without]
     command.__dict__["__signature__"] = signature.replace(parameters=kept)
-    app.command(name, epilog=f"Example: hnmine {name} {example}")(command)
+    app.command(name, epilog=f"Example: hnmine {name} hnmine.toml {example}")(command)
 
 
-_REMINING, _LIMITS = ("model", "previous"), ("fail_under", "fail_over")
+_limits = "--fail-under eci=0.5"
 _add_run_command(
-    "run",
-    tuple(SUMMARIES),
-    "Run all seven stages; finished stages are kept.",
-    "hnmine.toml --set emit.num_negatives=8 --fail-under eci=0.5",
-    without=(),
+    "run", tuple(SUMMARIES), "Run all seven stages; finished stages are kept.", f"--set emit.num_negatives=8 {_limits}"
 )
 for _name, _summary in SUMMARIES.items():
-    if _name == "report":
-        _limits = "hnmine.toml --fail-under eci=0.5 --fail-under coverage=0.9"
-        _add_run_command(_name, (_name,), _summary, _limits, without=_REMINING)
-    else:
-        _add_run_command(_name, (_name,), _summary, "hnmine.toml --out runs/first", without=(*_REMINING, *_LIMITS))
+    _without = ("model", "previous") if _name == "report" else ("model", "previous", "fail_under", "fail_over")
+    _example = f"{_limits} --fail-under coverage=0.9" if _name == "report" else "--out runs/first"
+    _add_run_command(_name, (_name,), _summary, _example, _without)
 
 
 @app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml")
@@ -104,7 +143,7 @@ def init(
     path: Annotated[Path, typer.Option(help="The config file to write.")] = Path("hnmine.toml"),
     beir: Annotated[str | None, typer.Option(help="A BEIR folder to use as the input.")] = None,
     pairs: Annotated[str | None, typer.Option(help="A file of (anchor, positive) pairs to use as the input.")] = None,
-    force: opt.Force = False,
+    force: Force = False,
 ) -> None:
     """Write a config file with every setting, its default and its meaning."""
     from hnmine.commands.init import write_starter
@@ -114,110 +153,107 @@ def init(
 
 @app.command(epilog="Example: hnmine plan hnmine.toml --cluster cluster.toml")
 def plan(
-    config: opt.ConfigPath,
-    out: opt.Out = None,
-    override: opt.Override = None,
-    source: opt.Source = None,
-    cluster: opt.Cluster = None,
-    as_json: opt.AsJson = False,
+    config: ConfigPath,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
+    cluster: Cluster = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a run would do: rows, memory, disk, finished stages; on given machines also hours. Loads no model."""
-    from hnmine.cli.command_tables import draw_plan
-    from hnmine.cli.terminal import show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.plan.cluster import load_cluster
     from hnmine.commands.plan.plan import make_plan
 
     machines = load_cluster(cluster) if cluster is not None else None
-    show(make_plan(_load(config, override, out), source, machines), as_json, draw_plan)
+    terminal.show(make_plan(_load(config, override, out), source, machines), as_json, command_tables.draw_plan)
 
 
 @app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")
 def explain(
-    config: opt.ConfigPath,
+    config: ConfigPath,
     query_id: Annotated[str, typer.Option("--query-id", help="The query to explain.")],
-    out: opt.Out = None,
-    override: opt.Override = None,
-    source: opt.Source = None,
-    as_json: opt.AsJson = False,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show every candidate of one query: score, rank, verdict, text."""
-    from hnmine.cli.command_tables import draw_explanation
-    from hnmine.cli.terminal import show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.explain import explain_query
 
-    show(explain_query(_load(config, override, out), query_id, source), as_json, draw_explanation)
+    terminal.show(
+        explain_query(_load(config, override, out), query_id, source), as_json, command_tables.draw_explanation
+    )
 
 
 @app.command(epilog="Example: hnmine sweep hnmine.toml --target-false-negative-rate 0.05")
 def sweep(
-    config: opt.ConfigPath,
-    out: opt.Out = None,
-    override: opt.Override = None,
-    source: opt.Source = None,
+    config: ConfigPath,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
     target: Annotated[
         float | None,
         typer.Option(
             "--target-false-negative-rate", help="Print the setting that meets this rate.", show_default=False
         ),
     ] = None,
-    as_json: opt.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure many filter settings over the stored candidates, without a new retrieval."""
-    from hnmine.cli.command_tables import draw_sweep
-    from hnmine.cli.terminal import print_result, show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.sweep import sweep as sweep_settings
     from hnmine.config.section import toml_value
 
     found = sweep_settings(_load(config, override, out), source, target)
-    show(found, as_json, draw_sweep)
+    terminal.show(found, as_json, command_tables.draw_sweep)
     if found["recommended"] is not None and not as_json:
         lines = (f"{key} = {toml_value(value)}" for key, value in found["recommended"].items())
-        print_result("\n".join(["[filter]", *lines]))
+        terminal.print_result("\n".join(["[filter]", *lines]))
 
 
 @app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
 def export_judgements(
-    config: opt.ConfigPath,
+    config: ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
     number: Annotated[int, typer.Option(min=1, help="Largest number of candidates to write.")] = 200,
     per_query: Annotated[
         int, typer.Option("--per-query", min=1, help="Largest number of candidates of one query.")
     ] = 3,
-    out: opt.Out = None,
-    override: opt.Override = None,
-    source: opt.Source = None,
-    force: opt.Force = False,
-    as_json: opt.AsJson = False,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the candidates most worth judging to a file; once filled in, input.judgements reads it."""
-    from hnmine.cli.command_tables import draw_judgements
-    from hnmine.cli.terminal import print_result, show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.export_judgements import ExportOptions
     from hnmine.commands.export_judgements import export_judgements as export
 
     found = export(_load(config, override, out), path, ExportOptions(number, per_query, force), source)
-    show(found, as_json, draw_judgements)
+    terminal.show(found, as_json, command_tables.draw_judgements)
     if not as_json:
-        print_result(found["path"])
+        terminal.print_result(found["path"])
 
 
 @app.command(epilog="Example: hnmine probe hnmine.toml --seeds 5")
 def probe(
-    config: opt.ConfigPath,
-    out: opt.Out = None,
-    override: opt.Override = None,
-    source: opt.Source = None,
+    config: ConfigPath,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Number of random splits of the queries to train on.")
     ] = 3,
-    as_json: opt.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a small adapter on the run's negatives and test it on held-out queries."""
-    from hnmine.cli.command_tables import draw_probe
-    from hnmine.cli.terminal import show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.probe import probe as run_probe
 
-    show(run_probe(_load(config, override, out), source, seeds), as_json, draw_probe)
+    terminal.show(run_probe(_load(config, override, out), source, seeds), as_json, command_tables.draw_probe)
 
 
 @app.command(epilog="Example: hnmine compare runs/first runs/second --html difference.html")
@@ -230,12 +266,11 @@ def compare(
     html: Annotated[
         Path | None, typer.Option(help="Write the comparison as a page to this file.", show_default=False)
     ] = None,
-    source: opt.Source = None,
-    as_json: opt.AsJson = False,
+    source: Source = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
-    from hnmine.cli.command_tables import draw_comparison
-    from hnmine.cli.terminal import say, show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.compare.compare import compare as compare_sets
     from hnmine.commands.compare.page import compare_page
     from hnmine.storage.store import write_text
@@ -243,40 +278,38 @@ def compare(
     found = compare_sets(sets, source, examples)
     if html is not None:
         write_text(compare_page(found), html)
-        say(f"written: {html}", soft_wrap=True)
-    show(found, as_json, draw_comparison)
+        terminal.say(f"written: {html}", soft_wrap=True)
+    terminal.show(found, as_json, command_tables.draw_comparison)
 
 
 @app.command(epilog="Example: hnmine audit mined/*.parquet --model sentence-transformers/all-MiniLM-L6-v2 --out audit")
 def audit(
     files: Annotated[list[str], typer.Argument(help="Mined files: files, folders, globs, URLs.", show_default=False)],
-    corpus: opt.Corpus = None,
-    queries: opt.Queries = None,
-    qrels: opt.Qrels = None,
+    corpus: Corpus = None,
+    queries: Queries = None,
+    qrels: Qrels = None,
     model: Annotated[
         str | None, typer.Option(help="A sentence-transformers model that scores; without it there are no scores.")
     ] = None,
     query_prompt: Annotated[str, typer.Option(help="Text put before every query for the model.")] = "",
     document_prompt: Annotated[str, typer.Option(help="Text put before every document for the model.")] = "",
-    out: opt.AuditOut = None,
-    fail_under: opt.FailUnder = None,
-    fail_over: opt.FailOver = None,
-    as_json: opt.AsJson = False,
+    out: AuditOut = None,
+    fail_under: FailUnder = None,
+    fail_over: FailOver = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check mined files of any tool: faults, hardness and safety."""
-    from hnmine.cli.command_tables import draw_audit
-    from hnmine.cli.progress import progress_on
-    from hnmine.cli.terminal import print_result, show
+    from hnmine.cli import command_tables, terminal
     from hnmine.commands.audit.audit import Request, write_audit
     from hnmine.commands.audit.audit import audit as run_audit
     from hnmine.stages.report.limits import check_limits, parse_limits
 
     under, over = parse_limits(fail_under or [], "--fail-under"), parse_limits(fail_over or [], "--fail-over")
     request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)
-    with progress_on() as progress:
+    with terminal.progress_on() as progress:
         report = run_audit(request, progress)
     path = write_audit(report, out) if out is not None else None
-    show(report, as_json, draw_audit)
+    terminal.show(report, as_json, command_tables.draw_audit)
     if path is not None and not as_json:
-        print_result(str(path))
+        terminal.print_result(str(path))
     check_limits(report, under, over)

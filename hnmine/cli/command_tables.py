@@ -6,8 +6,7 @@ from typing import Any
 from hnmine.cli.terminal import draw_table, say, warn
 from hnmine.commands.compare.page import labels
 from hnmine.config.section import toml_value
-from hnmine.config.sizes import format_size
-from hnmine.display import MISSING, interval, number, one_line, percent, shorten, signed
+from hnmine.display import MISSING, format_size, interval, number, one_line, percent, shorten, signed
 from hnmine.stages.report.headline import NUMBERS
 
 TEXT_WIDTH, AUDIT_TEXT_WIDTH = 160, 100

@@ -1,18 +1,40 @@
-"""Runs stages for the command line: progress while they run, then their summary, their result and limits."""
+"""Runs stages for the command line, and draws their results: stages, report, and changes against an earlier run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hnmine.cli.progress import progress_on
-from hnmine.cli.run_tables import draw_previous, draw_report, draw_stages
-from hnmine.cli.terminal import print_result
+from hnmine.cli.terminal import draw_table, print_result, progress_on, say, warn
 from hnmine.config import Config
-from hnmine.pipeline.run import RunOptions, run
+from hnmine.display import interval, number, percent
+from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.source_labels import shares_line
+from hnmine.stages.report.headline import NUMBERS, agreement_lines
 from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json
+
+_RESULTS = {
+    "ingest": "{documents:,} documents, {queries:,} queries, {positives:,} positives",
+    "embed": "{documents:,} + {queries:,} vectors of {dim} numbers",
+    "index": "{kind} ({reason})",
+    "retrieve": "{candidates:,} candidates",
+    "rescore": "{scored:,} candidates and {positives:,} positives rescored",
+    "emit": "{rows:,} rows, {examples_full:,} of {examples:,} examples full",
+}
+_IF_ANY = {
+    "ingest": (
+        "collapsed_copies", "empty_documents", "empty_queries", "queries_without_positive", "judgements_skipped",
+    ),
+    "emit": ("positives_left_out", "queries_left_out", "positives_down_weighted"),
+}  # fmt: skip
+"""Counts that are shown if they are not 0."""
+_BAD_POSITIVES = {
+    "left_out": "suspected positives left out",
+    "queries_left_out": "queries left without a positive as a result",
+    "down_weighted": "suspected positives weighted down",
+}
 
 
 def option_settings(
@@ -68,3 +90,137 @@ def run_stages(
         print_result(str(config.out_folder if len(stages) > 1 else config.out_folder / stages[0]))
     if report is not None:
         check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})
+
+
+def draw_stages(results: Sequence[StageResult]) -> None:
+    """Draw a line for each stage: seconds and result."""
+    rows = ((r.stage, f"{r.seconds:.1f}" if r.ran else "kept", _result(r)) for r in results)
+    draw_table("Stages", ("stage", "seconds", "result"), rows)
+    if "report" not in [r.stage for r in results]:  # the report repeats these warnings
+        warn(r.counts["warning"] for r in results if "warning" in r.counts and r.stage in ("retrieve", "filter"))
+
+
+def _result(r: StageResult) -> str:
+    if r.stage == "filter":
+        verdicts = r.counts["verdicts"]
+        rejected = sum(verdicts.values()) - verdicts["keep"]
+        return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
+    parts = [_RESULTS.get(r.stage, "").format(**r.counts)]
+    if "documents_in_all" in r.counts:
+        parts.append(f"of {r.counts['documents_in_all']:,} documents")
+    if r.stage == "embed" and "guide_dim" in r.counts:
+        parts.append(f"and of {r.counts['guide_dim']:,} by the guide")
+    parts += [f"and of {dim:,} by {name}" for name, dim in sorted(r.counts.get("source_dims", {}).items())]
+    parts += agreement_lines(r.counts)
+    if r.stage == "emit" and r.counts.get("negatives_previous"):
+        parts.append(f"{r.counts['negatives_previous']:,} negatives of the earlier run stay")
+    if r.stage == "emit" and r.counts["negatives_random"]:
+        filled_up = r.counts["negatives_filled_up"]
+        parts.append(f"{r.counts['negatives_random']:,} random negatives ({filled_up:,} to fill up)")
+    shown = (name for name in _IF_ANY.get(r.stage, ()) if r.counts[name])
+    parts += [f"{r.counts[name]:,} {name.replace('_', ' ')}" for name in shown]
+    return ", ".join(parts)
+
+
+def draw_report(data: dict[str, Any], path: Path) -> None:
+    """Draw a report's headline numbers, conclusion, distributions, verdicts and findings.
+
+    Args:
+        data: the report.
+        path: its file; named at the end, as is the page beside it.
+    """
+    warn(data["warnings"])
+    draw_table("\nReport", ("number", "value", "95% interval", "meaning"), _headline(data))
+    _conclusion(data["conclusion"])
+    columns = ("count", "mean", "std", "min", "p25", "p50", "p75", "max")
+    scores = data["distributions"].items()
+    rows = ((name, *(number(values.get(column)) for column in columns), "") for name, values in scores)
+    draw_table("\nScores", ("", *columns, ""), rows)
+    total = sum(data["verdicts"].values()) or 1
+    verdicts = ((name, number(count), percent(count / total)) for name, count in data["verdicts"].items() if count)
+    draw_table("\nVerdicts", ("verdict", "candidates", "share"), verdicts)
+    draw_table("\nWorth a look", ("finding", "count", ""), _findings(data))
+    if data.get("embedding") is not None:
+        say(_embedding(data["embedding"]))
+    for line in agreement_lines(data["counts"].get("embed", {})):
+        say(line)
+    search = data["counts"].get("index", {})
+    if search.get("kind", "flat") != "flat":
+        say(f"approximate search: {search['kind']} ({search['reason']})")
+    if line := shares_line(data["sources"]):
+        say(line.removesuffix("\n"))
+    files = [str(file) for file in (path, path.with_suffix(".html")) if file.exists()]
+    say("\n" + "\n".join(files), "dim", soft_wrap=True)
+
+
+def _headline(data: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    rate = data.get("hidden_positives", {}).get("this_filter", {}).get("interval")
+    intervals = data["intervals"] | {"false_negative_rate": rate}
+    for one in NUMBERS:
+        value, reason = data[one.name], data.get(f"{one.name}_reason")
+        meaning = f"{one.meaning} ({reason})" if reason and value is None else one.meaning
+        yield one.name, number(value), interval(intervals[one.name]), meaning
+
+
+def _conclusion(found: dict[str, Any]) -> None:
+    say(f"\n{found['line']}", {"good": "bold green", "usable": "bold yellow"}.get(found["level"], "bold red"))
+    for reason in found["reasons"]:
+        say(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
+
+
+def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    shortage, hubs, bad = data["shortage"], data["hubs"], data["suspected_bad_positives"]
+    yield "examples with fewer negatives than wanted", number(shortage["examples_short"]), ""
+    yield "examples without any negative", number(shortage["examples_without_negatives"]), ""
+    if shortage["negatives_random"]:
+        note = "no part of the false-negative rate"
+        yield "negatives that are random documents", number(shortage["negatives_random"]), note
+        note = f"in {number(shortage['examples_filled_up'])} examples where too few were kept"
+        yield "of these, filled up", number(shortage["negatives_filled_up"]), note
+    share = f"{percent(data['negatives_positive_elsewhere_share'])} of the negatives"
+    yield "negatives that are another query's positive", number(data["negatives_positive_elsewhere"]), share
+    if (batches := data.get("batches")) is not None:
+        scores = (
+            f"mean score to the others' positives {number(batches['score'])}, "
+            f"at random {number(batches['random_score'])}"
+        )
+        yield "batches", number(batches["count"]), f"{batches['full']:,} full; {scores}"
+        yield "pairs of examples kept apart", number(batches["conflicts"]), "one's document false for the other"
+    busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
+    yield "most often that one document serves", number(hubs["most_served"]), busiest
+    judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
+    if judged.get("rate") is not None:
+        low, high = map(percent, judged["interval"])
+        of = f"{percent(judged['rate'])} of {judged['chosen']:,} ({low}-{high}), by hidden positives"
+        yield "false negatives among judged negatives", number(judged["hidden"]), of
+    worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
+    yield "suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"
+    yield from ((meaning, number(bad[name]), "") for name, meaning in _BAD_POSITIVES.items() if bad[name])
+
+
+def _embedding(found: dict[str, Any]) -> str:
+    """Return in a line how many documents have vectors, and the recall that this costs."""
+    recall = found["recall"]
+    line = f"embedded {found['embedded']:,} of {found['documents']:,} documents; recall of the dense top "
+    if recall["value"] is None:
+        return f"{line}{recall['top_k']:,} unknown: {recall['reason']}"
+    low, high = recall["interval"]
+    line += f"{recall['top_k']:,}: {recall['value']:.2f} ({low:.2f}-{high:.2f})"
+    return line + (f", estimated from {found['by_chance']:,} random documents" if found["by_chance"] else "")
+
+
+def draw_previous(data: dict[str, Any]) -> None:
+    """Draw the section `previous` of a report."""
+    meanings = {
+        "then": "its negatives, by its model",
+        "now": "its negatives, by the present model",
+        "new": "the present negatives",
+    }
+    rows = ((k, number(data[k]["score"]), number(data[k]["hardness"]), meaning) for k, meaning in meanings.items())
+    draw_table("\nAgainst the earlier run", ("negatives", "score", "hardness", ""), rows)
+    shares = (("churn", "churn"), ("rows changed", "rows_changed"), ("overlap", "overlap"))
+    compared = ", ".join(f"{label} {number(data[key])}" for label, key in shares)
+    say(f"{data['queries']:,} queries in {data['rows']:,} rows compared: {compared}")
+    say(f"of its negatives: {', '.join(f'{count:,} {name}' for name, count in data['fates'].items())}")
+    if data["replace"] == "easy":
+        say(f"{data['stayed']:,} stayed; {data['no_room']:,} hard ones found no room")

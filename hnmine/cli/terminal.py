@@ -1,13 +1,17 @@
-"""The terminal: tables and lines on stderr, results on stdout. Text from data is never read as markup."""
+"""The terminal: tables, lines and progress bars on stderr, results on stdout. Text is never read as markup."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from hnmine.runtime import progress
 
 
 def print_result(result: Any) -> None:
@@ -40,11 +44,7 @@ def draw_table(
 ) -> None:
     """Print a table on stderr; all columns but the first and the last are aligned to the right.
 
-    Args:
-        title: printed above it.
-        columns: names of the columns.
-        rows: cells of each row, as many as columns.
-        styles: a style for each row; none for rows beyond.
+    `styles` has a style for each row; rows beyond its end have none.
     """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     names, given = list(columns), iter(styles)
@@ -57,3 +57,45 @@ def draw_table(
 
 def _console() -> Console:
     return Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False, markup=False)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
+
+
+class Bars(progress.Progress):
+    """Draws a bar for each step."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.task = bars.add_task("", total=None, visible=False)
+
+    def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
+        """Begin a step of `total` rows, `done` of which exist already."""
+        name = stage if step in stage else f"{stage} {step}"
+        self.task = self.bars.add_task(f"{name} ({unit})", total=total or None, completed=done)
+
+    def advance(self, rows: int) -> None:
+        """Count rows done."""
+        self.bars.advance(self.task, rows)
+
+    def note(self, message: str) -> None:
+        """Print a message above the bars."""
+        self.bars.console.print(Text(message))
+
+    def end(self) -> None:
+        """Remove the bar; the summary shows the result of the step."""
+        self.bars.remove_task(self.task)
+
+
+@contextmanager
+def progress_on() -> Iterator[progress.Progress]:
+    """Yield bars if stderr is a terminal, else a progress that shows nothing."""
+    if not sys.stderr.isatty():
+        yield progress.Progress()
+        return
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield Bars(bars)

@@ -19,13 +19,7 @@ _SHOWN = {"seed": 0, "out": "runs/first"}
 
 
 def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: bool) -> str:
-    """Write a commented config and return its path.
-
-    Args:
-        path: the file to write.
-        beir: a BEIR folder to use as the input.
-        pairs: a file of pairs to use as the input.
-        force: replace an existing file.
+    """Write a commented config and return its path; `beir` (a folder) or `pairs` (a file) becomes its input.
 
     Raises:
         ConfigError: the file exists, or both `beir` and `pairs` are given.
@@ -42,8 +36,8 @@ def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: boo
 def _input(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:
     """Return the settings of [input]: as asked for, else a BEIR folder if it is one, else the usual three files."""
     if beir or pairs:
-        key, value = ("beir", str(beir)) if beir else ("pairs", str(pairs))
-        return {key: value if "://" in value else str(Path(value).absolute())}
+        value = beir or str(pairs)
+        return {"beir" if beir else "pairs": value if "://" in value else str(Path(value).absolute())}
     if (folder / "qrels").is_dir() and any(folder.glob("corpus.jsonl*")):
         return {"beir": "."}
     return {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"}

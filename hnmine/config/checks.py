@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hnmine.config.root import Config
-from hnmine.config.sizes import parse_size
-from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, SourceConfig
+from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, Config, SourceConfig
+from hnmine.display import parse_size
 
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
@@ -17,8 +16,21 @@ def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     A message is meaningless if one of its tables could not be read.
     """
     for tables, check in _CHECKS:
-        for message in check(config):
-            yield tables, message
+        yield from ((tables, message) for message in check(config))
+    yield from _missing_tables(config)
+
+
+def _missing_tables(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    columns, models = config.emit.extra_columns, {"guide": "a second teacher", "rescore": "a cross-encoder"}
+    uses = (
+        ("filter", "guide", "guide" in config.filter.rules, 'filter.rule: "guide"'),
+        ("emit", "guide", "guide_score" in columns, "emit.extra_columns: guide_score"),
+        ("filter", "rescore", config.filter.score == "rescored", 'filter.score: "rescored"'),
+        ("emit", "rescore", "rescore_score" in columns, "emit.extra_columns: rescore_score"),
+    )
+    for table, needed, used, setting in uses:
+        if used and getattr(config, needed) is None:
+            yield (table, needed), f"{setting} needs {models[needed]}; add a table [{needed}] with its model"
 
 
 def _reads(*tables: str) -> Callable[[Check], Check]:
@@ -232,14 +244,9 @@ def _ranks_within_candidates(config: Config) -> Iterator[str]:
 
 @_reads("emit", "retrieve")
 def _enough_candidates(config: Config) -> Iterator[str]:
-    emit = config.emit
+    emit, depths = config.emit, config.retrieve.depths
     if emit.retrieved_negatives > config.retrieve.max_candidates and emit.fallback == "none":
         yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_candidates_of(config)} are retrieved"
-
-
-@_reads("emit", "retrieve")
-def _ensemble(config: Config) -> Iterator[str]:
-    emit, depths = config.emit, config.retrieve.depths
     if emit.ensemble == "none":
         return
     if not depths:
@@ -259,13 +266,25 @@ def _ensemble(config: Config) -> Iterator[str]:
 
 
 @_reads("emit")
-def _random_share(config: Config) -> Iterator[str]:
+def _emit_settings(config: Config) -> Iterator[str]:
     emit = config.emit
     if emit.choose == "mixed" and 0 < emit.random_share < 1 and not 0 < emit.random_negatives < emit.num_negatives:
         rounded = emit.random_negatives
         yield (
             f"emit.random_share: {emit.random_share:g} of {emit.num_negatives} negatives rounds to {rounded}; "
             f"raise emit.num_negatives, or set {1 if rounded else 0} if that is meant"
+        )
+    if emit.prefer_judged and emit.choose == "diverse":
+        yield 'emit.prefer_judged: emit.choose = "diverse" has an order of its own; leave out one of the two'
+    if emit.soft_labels and emit.format not in LABELED:
+        yield (
+            f"emit.soft_labels: rows of shape {emit.format!r} have no labels; set emit.format to "
+            f"{' or '.join(map(repr, LABELED))}"
+        )
+    if emit.bad_positives == "down_weight" and "positive_weight" not in emit.extra_columns:
+        yield (
+            'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
+            'add "positive_weight" to emit.extra_columns'
         )
 
 
@@ -296,52 +315,11 @@ def _needs_probabilities(config: Config) -> Iterator[str]:
         yield f"emit.soft_labels: candidates have no P(false negative) to use as a label; {remedy}"
 
 
-@_reads("emit")
-def _emit_settings(config: Config) -> Iterator[str]:
-    emit = config.emit
-    if emit.prefer_judged and emit.choose == "diverse":
-        yield 'emit.prefer_judged: emit.choose = "diverse" has an order of its own; leave out one of the two'
-    if emit.soft_labels and emit.format not in LABELED:
-        yield (
-            f"emit.soft_labels: rows of shape {emit.format!r} have no labels; set emit.format to "
-            f"{' or '.join(map(repr, LABELED))}"
-        )
-    if emit.bad_positives == "down_weight" and "positive_weight" not in emit.extra_columns:
-        yield (
-            'emit.bad_positives: "down_weight" writes the weights into a column that the trainer must read; '
-            'add "positive_weight" to emit.extra_columns'
-        )
-
-
-@_reads("filter", "guide")
-def _rule_needs_guide(config: Config) -> Iterator[str]:
-    if config.guide is None and "guide" in config.filter.rules:
-        yield 'filter.rule: "guide" needs a second teacher; add a table [guide] with its model'
-
-
-@_reads("emit", "guide")
-def _column_needs_guide(config: Config) -> Iterator[str]:
-    if config.guide is None and "guide_score" in config.emit.extra_columns:
-        yield "emit.extra_columns: guide_score needs a second teacher; add a table [guide] with its model"
-
-
 @_reads("engine", "embed", "guide", "retrieve", "rescore")
 def _device_on_a_cluster(config: Config) -> Iterator[str]:
     for table, device in config.devices.items():
         if config.engine == "ray" and device.startswith("cuda:"):
             yield f'{table}.device: on Ray a task sees only the GPUs assigned to it; set it to "cuda"'
-
-
-@_reads("filter", "rescore")
-def _score_needs_rescore(config: Config) -> Iterator[str]:
-    if config.filter.score == "rescored" and config.rescore is None:
-        yield 'filter.score: "rescored" needs a cross-encoder; add a table [rescore] with its model'
-
-
-@_reads("emit", "rescore")
-def _column_needs_rescore(config: Config) -> Iterator[str]:
-    if config.rescore is None and "rescore_score" in config.emit.extra_columns:
-        yield "emit.extra_columns: rescore_score needs a cross-encoder; add a table [rescore] with its model"
 
 
 @_reads("emit", "filter", "rescore")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from hnmine.config.checks import contradictions
-from hnmine.config.root import Config
-from hnmine.config.section import table_of, tables_of
+from hnmine.config.section import Section, tables
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, Problems
 from hnmine.storage.paths import path_of
 
@@ -37,23 +37,16 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Pa
 
 
 def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Problems | None = None) -> Config:
-    """Return a checked config from nested mappings.
-
-    Args:
-        raw: the tables, as tomllib gives them.
-        source: name of the config in messages.
-        base: folder that relative paths start at.
-        problems: collects what is wrong; by default an empty one.
+    """Return a checked config from nested mappings, as tomllib gives them; relative paths start at `base`.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: with every problem found, those in `problems` first; each names `source`.
     """
     problems = problems or Problems()
     bad: set[str] = set()
     try:
-        config: Config | None = Config.model_validate(raw)
+        checked = Config.model_validate(raw)
     except ValidationError as error:
-        config = None
         seen = set()
         for item in error.errors():
             keys = [str(part) for part in item["loc"]]
@@ -62,9 +55,7 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
             if mistake not in seen or item["type"] == "extra_forbidden":  # each branch of a union finds the same
                 problems.add(f"{source}: {_explain(keys, item)}")
             seen.add(mistake)
-    checked = config or Config.model_validate(
-        {k: v for k, v in raw.items() if k not in bad and k in Config.model_fields}
-    )
+        checked = Config.model_validate({k: v for k, v in raw.items() if k not in bad and k in Config.model_fields})
     for needs, message in contradictions(checked):
         if not bad & set(needs):
             problems.add(f"{source}: {message}")
@@ -116,28 +107,21 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
     """Return one of pydantic's errors as `key: what is wrong`."""
     known = _keys_of(keys)
     # pydantic adds the branch of a union to the location; the user knows only the keys
-    name = ".".join(keys[: len(known) + 1]) if item["type"] == "extra_forbidden" else ".".join(known) or keys[0]
     if item["type"] == "extra_forbidden":
         names = list(_fields(known))
         near = difflib.get_close_matches(keys[-1], names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
-        return f"{name}: unknown key; {hint}"
-    given = item.get("input")
-    shown = "" if isinstance(given, dict) else f" (given: {given!r})"
-    return f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}{shown}"
+        return f"{'.'.join(keys[: len(known) + 1])}: unknown key; {hint}"
+    shown = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    return f"{'.'.join(known) or keys[0]}: {item['msg'][:1].lower()}{item['msg'][1:]}{shown}"
 
 
 def _fields(keys: list[str]) -> Mapping[str, Any]:
     """Return the fields of the table at a path of keys, by key; none if it is no table."""
-    model: type[BaseModel] = Config
-    for key in keys:
-        if key.isdigit():  # the number of a table in a list
-            continue
-        found = table_of(model.model_fields[key].annotation) or tables_of(model.model_fields[key].annotation)
-        if found is None:
-            return {}
-        model = found
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    path = ".".join(key for key in keys if not key.isdigit())  # without the numbers of tables in a list
+    models: dict[str, type[Section]] = {"": Config, **{table.path: table.model for table in tables(Config)}}
+    model = models.get(path)
+    return {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
 
 
 def _keys_of(location: list[str]) -> list[str]:

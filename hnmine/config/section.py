@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -35,8 +34,7 @@ class Section(BaseModel):
     def semantic(self) -> dict[str, Any]:
         """Return the settings that determine what is written, for content keys."""
         kept = {name for name, field in type(self).model_fields.items() if not has_no_effect(field)}
-        dumped: dict[str, Any] = self.model_dump(mode="json", include=kept)
-        return dumped
+        return self.model_dump(mode="json", include=kept)
 
 
 class Table(NamedTuple):
@@ -56,38 +54,26 @@ class Table(NamedTuple):
 def tables(model: type[Section], prefix: str = "", optional: bool = False) -> Iterator[Table]:
     """Yield the tables inside a table, each before those inside it, in the order of the fields.
 
-    Args:
-        model: the outer table.
-        prefix: its path, ending in a dot; empty for the whole config.
-        optional: whether it is optional, and with it all tables inside.
+    `prefix` is the outer table's path, ending in a dot; if that is `optional`, so are all tables inside.
     """
     for name, field in model.model_fields.items():
-        one, several = table_of(field.annotation), tables_of(field.annotation)
-        if found := one or several:
-            path = f"{prefix}{name}"
-            absent = optional or several is not None or field.default is None
+        if found := _table_of(field.annotation):
+            path, several = f"{prefix}{name}", get_origin(field.annotation) is list
+            absent = optional or several or field.default is None
             yield Table(path, f"[[{path}]]" if several else f"[{path}]", found, field, absent)
             yield from tables(found, f"{path}.", absent)
 
 
 def settings(model: type[Section]) -> dict[str, FieldInfo]:
     """Return the fields of a table that hold values rather than tables, by their key in the file."""
-    return {
-        field.alias or name: field
-        for name, field in model.model_fields.items()
-        if not (table_of(field.annotation) or tables_of(field.annotation))
-    }
+    fields = model.model_fields.items()
+    return {field.alias or name: field for name, field in fields if not _table_of(field.annotation)}
 
 
-def table_of(annotation: Any) -> type[Section] | None:
-    """Return the table that a field of this type holds, optional or not; None for a field that holds values."""
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    return next((a for a in options if isinstance(a, type) and issubclass(a, Section)), None)
-
-
-def tables_of(annotation: Any) -> type[Section] | None:
-    """Return the table that a field holds a list of, as in `[[retrieve.source]]`; None for any other field."""
-    return table_of(get_args(annotation)[0]) if get_origin(annotation) is list else None
+def _table_of(annotation: Any) -> type[Section] | None:
+    """Return the table that a field holds, optional or not, or holds a list of; None for a field that holds values."""
+    options = (annotation, *get_args(annotation))
+    return next((option for option in options if isinstance(option, type) and issubclass(option, Section)), None)
 
 
 def choices(annotation: Any) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Memory budget of a worker: how many bytes it may spend on caches, and what it needs in any case."""
 
 from hnmine.config import Config
-from hnmine.config.sizes import parse_size
+from hnmine.display import parse_size
 
 BASE_BYTES = 350_000_000
 """Python with numpy, pyarrow, scikit-learn and faiss."""

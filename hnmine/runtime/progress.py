@@ -2,7 +2,7 @@
 
 
 class Progress:
-    """Shows nothing; base of what shows how far a step is, such as the bars of `hnmine.cli.progress`."""
+    """Shows nothing; base of what shows how far a step is, such as the bars of `hnmine.cli.terminal`."""
 
     def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
         """Begin a step of `total` rows, of which `done` were finished by an earlier run."""

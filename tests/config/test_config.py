@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from hnmine.config.file import load_config
-from hnmine.config.sizes import format_size, parse_size
 from hnmine.errors import ConfigError
 
 INPUT = '[input]\ncorpus = "c.jsonl"\nqueries = "q.jsonl"\nqrels = "r.tsv"\n'
@@ -287,24 +286,3 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
     file = tmp_path / "hn.toml"
     file.write_bytes(b"\xef\xbb\xbfseed = 5\n" + INPUT.encode())
     assert load_config(file).seed == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1000", 1000), ("4GB", 4 * 10**9), (" 1.5 g ", 15 * 10**8), ("512MiB", 512 * 2**20), ("2ki", 2048), ("0", 0)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "4 apples", "1e9", "4GBB", "1,5GB"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a size; write for example 4GB or 512MiB"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2e9, "2.0 GB"), (5e15, "5000.0 TB")]
-)
-def test_sizes_for_people(size: float, text: str) -> None:
-    assert format_size(size) == text

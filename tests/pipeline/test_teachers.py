@@ -12,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.arrays.dots import pair_dots
 from hnmine.arrays.ragged import Ragged
-from hnmine.cli.run_tables import draw_report, draw_stages
+from hnmine.cli.run_stages import draw_report, draw_stages
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.config.tables import SourceConfig

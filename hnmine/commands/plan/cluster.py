@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from hnmine.config.section import Section, setting
-from hnmine.config.sizes import parse_size
+from hnmine.display import parse_size
 from hnmine.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
 from hnmine.config import Config
-from hnmine.config.sizes import format_size
+from hnmine.display import format_size
 from hnmine.runtime.memory import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, default_list_count

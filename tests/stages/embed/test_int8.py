@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.cli.run_tables import draw_stages
+from hnmine.cli.run_stages import draw_stages
 from hnmine.config import EmbedConfig
 from hnmine.errors import ConfigError, MissingExtra, ModelError
 from hnmine.models import quantised

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.cli.run_tables import draw_report
+from hnmine.cli.run_stages import draw_report
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config import Config
 from hnmine.errors import ConfigError

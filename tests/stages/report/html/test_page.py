@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from hnmine.cli.run_tables import draw_report
+from hnmine.cli.run_stages import draw_report
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.examples import EACH, LONGEST, Texts, cut
 from hnmine.stages.report.headline import NUMBERS
