@@ -158,10 +158,8 @@ def draw_comparison(data: dict[str, Any]) -> None:
     warn(data["warnings"])
     counts = ("queries", "queries_with_negatives", "examples", "negatives", "documents")
     rows = [(name.replace("_", " "), *(number(one[name]) for one in sets), "") for name in counts]
-    known: dict[str, Any] = next((one["numbers"] for one in sets if one["numbers"]), {})
-    for name in known:
-        values = (number(one["numbers"][name]["value"]) if one["numbers"] else MISSING for one in sets)
-        rows.append((name, *values, ""))
+    for name in next((one["numbers"] for one in sets if one["numbers"]), ()):
+        rows.append((name, *(number(one["numbers"][name]["value"] if one["numbers"] else None) for one in sets), ""))
     draw_table("\nSets", ("number", *names, ""), rows)
     for label, pair in zip(names[1:], data["comparisons"], strict=True):
         _pair(pair, names[0], label)
@@ -171,7 +169,14 @@ def draw_comparison(data: dict[str, Any]) -> None:
     )
     draw_table("\nIn one set only", ("set", "queries", "negatives", ""), only)
     for query in data["most_different"]:
-        _differing_query(query, names)
+        title = f"{query['query_id']}: {query['query']}" if query["query_id"] is not None else query["query"]
+        say(f"\n{_short(title)} ({query['shared']:,} in all sets, Jaccard {query['jaccard']:.3f})", "bold")
+        cells = []
+        for name, negatives in zip(names, query["negatives"], strict=True):
+            for one in negatives:
+                rank = None if one["rank"] is None else int(one["rank"])
+                cells.append((name, number(one["score"]), number(rank), _short(one["text"])))
+        draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), cells)
 
 
 def _pair(pair: dict[str, Any], here: str, there: str) -> None:
@@ -182,11 +187,12 @@ def _pair(pair: dict[str, Any], here: str, there: str) -> None:
     if pair["numbers"] is None:
         say(pair["numbers_reason"])
     else:
-        rows = (
-            (name, number(one["base"]), number(one["other"]), signed(one["difference"]),
-             interval(one["interval"], sign=True), "*" if _excludes_0(one["interval"]) else "")
-            for name, one in pair["numbers"].items()
-        )  # fmt: skip
+        rows = []
+        for name, one in pair["numbers"].items():
+            bounds = one["interval"]
+            mark = "*" if bounds is not None and (bounds[0] > 0 or bounds[1] < 0) else ""
+            values = (number(one["base"]), number(one["other"]), signed(one["difference"]), interval(bounds, sign=True))
+            rows.append((name, *values, mark))
         draw_table("", ("number", here, there, "difference", "95% interval, paired", ""), rows)
         say("* the interval excludes 0")
     titles = {"both": "in both", "only_base": f"in {here} alone", "only_other": f"in {there} alone"}
@@ -201,24 +207,9 @@ def _pair(pair: dict[str, Any], here: str, there: str) -> None:
             say(f"those in {label} alone are in {other}: {fates}")
 
 
-def _excludes_0(bounds: list[float] | None) -> bool:
-    return bounds is not None and (bounds[0] > 0 or bounds[1] < 0)
-
-
 def _side(title: str, one: dict[str, Any]) -> tuple[str, ...]:
     shifts = (signed(one.get("shifts", {}).get(name, {}).get("mean")) for name in ("scores", "ranks"))
     return title, number(one["negatives"]), number(one["mean_score"]), number(one["mean_rank"]), *shifts, ""
-
-
-def _differing_query(query: dict[str, Any], names: list[str]) -> None:
-    title = f"{query['query_id']}: {query['query']}" if query["query_id"] is not None else query["query"]
-    say(f"\n{_short(title)} ({query['shared']:,} in all sets, Jaccard {query['jaccard']:.3f})", "bold")
-    rows = (
-        (label, number(one["score"]), number(None if one["rank"] is None else int(one["rank"])), _short(one["text"]))
-        for label, own in zip(names, query["negatives"], strict=True)
-        for one in own
-    )
-    draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), rows)
 
 
 def draw_audit(report: dict[str, Any]) -> None:
@@ -232,8 +223,7 @@ def draw_audit(report: dict[str, Any]) -> None:
     for one in NUMBERS:
         if one.name in report:
             reason = report.get(f"{one.name}_reason")
-            meaning = f"{one.meaning} ({reason})" if reason else one.meaning
-            numbers.append((one.name, number(report[one.name]), meaning))
+            numbers.append((one.name, number(report[one.name]), one.meaning + (f" ({reason})" if reason else "")))
     draw_table("\nNumbers", ("number", "value", "meaning"), numbers)
     _audit_findings(report["findings"])
 

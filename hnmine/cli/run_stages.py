@@ -61,28 +61,19 @@ def run_stages(
 ) -> None:
     """Run stages, draw their summary, print the result and check the limits of a report.
 
-    Args:
-        config: the config.
-        stages: names of the stages.
-        options: how existing output is treated.
-        as_json: print stages and report as JSON instead of the output folder's path.
-        limits: values of --fail-under and of --fail-over.
-
-    Raises:
-        HnmineError: see `hnmine.errors`.
+    The result is the path of the output, or stages and report as JSON; `limits` has the values of --fail-under and of
+    --fail-over.
     """
     under, over = parse_limits(limits[0], "--fail-under"), parse_limits(limits[1], "--fail-over")
     with progress_on() as progress:
         results = run(config, stages, options, progress)
-    report: dict[str, Any] | None = None
+    report = None
     draw_stages(results)
     if "report" in stages:
         path = RunContext(config, config.out_folder, options.source).reading("report") / "report.json"
         report = read_json(path)
         assert report is not None
         draw_report(report, path)
-        if "previous" in report:
-            draw_previous(report["previous"])
     if as_json:
         ran = [{"stage": r.stage, "ran": r.ran, "seconds": r.seconds, "counts": r.counts} for r in results]
         print_result({"out": str(config.out_folder), "stages": ran, "report": report})
@@ -123,15 +114,14 @@ def _result(r: StageResult) -> str:
 
 
 def draw_report(data: dict[str, Any], path: Path) -> None:
-    """Draw a report's headline numbers, conclusion, distributions, verdicts and findings.
-
-    Args:
-        data: the report.
-        path: its file; named at the end, as is the page beside it.
-    """
+    """Draw a report: numbers, conclusion, scores, verdicts, findings; `path`, its file, and the page beside it."""
     warn(data["warnings"])
     draw_table("\nReport", ("number", "value", "95% interval", "meaning"), _headline(data))
-    _conclusion(data["conclusion"])
+    conclusion = data["conclusion"]
+    styles = {"good": "bold green", "usable": "bold yellow"}
+    say(f"\n{conclusion['line']}", styles.get(conclusion["level"], "bold red"))
+    for reason in conclusion["reasons"]:
+        say(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
     columns = ("count", "mean", "std", "min", "p25", "p50", "p75", "max")
     scores = data["distributions"].items()
     rows = ((name, *(number(values.get(column)) for column in columns), "") for name, values in scores)
@@ -151,6 +141,8 @@ def draw_report(data: dict[str, Any], path: Path) -> None:
         say(line.removesuffix("\n"))
     files = [str(file) for file in (path, path.with_suffix(".html")) if file.exists()]
     say("\n" + "\n".join(files), "dim", soft_wrap=True)
+    if "previous" in data:
+        _draw_previous(data["previous"])
 
 
 def _headline(data: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -160,12 +152,6 @@ def _headline(data: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         value, reason = data[one.name], data.get(f"{one.name}_reason")
         meaning = f"{one.meaning} ({reason})" if reason and value is None else one.meaning
         yield one.name, number(value), interval(intervals[one.name]), meaning
-
-
-def _conclusion(found: dict[str, Any]) -> None:
-    say(f"\n{found['line']}", {"good": "bold green", "usable": "bold yellow"}.get(found["level"], "bold red"))
-    for reason in found["reasons"]:
-        say(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
 
 
 def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -180,11 +166,9 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     share = f"{percent(data['negatives_positive_elsewhere_share'])} of the negatives"
     yield "negatives that are another query's positive", number(data["negatives_positive_elsewhere"]), share
     if (batches := data.get("batches")) is not None:
-        scores = (
-            f"mean score to the others' positives {number(batches['score'])}, "
-            f"at random {number(batches['random_score'])}"
-        )
-        yield "batches", number(batches["count"]), f"{batches['full']:,} full; {scores}"
+        scores = f"{number(batches['score'])}, at random {number(batches['random_score'])}"
+        note = f"{batches['full']:,} full; mean score to the others' positives {scores}"
+        yield "batches", number(batches["count"]), note
         yield "pairs of examples kept apart", number(batches["conflicts"]), "one's document false for the other"
     busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     yield "most often that one document serves", number(hubs["most_served"]), busiest
@@ -209,8 +193,7 @@ def _embedding(found: dict[str, Any]) -> str:
     return line + (f", estimated from {found['by_chance']:,} random documents" if found["by_chance"] else "")
 
 
-def draw_previous(data: dict[str, Any]) -> None:
-    """Draw the section `previous` of a report."""
+def _draw_previous(data: dict[str, Any]) -> None:
     meanings = {
         "then": "its negatives, by its model",
         "now": "its negatives, by the present model",
@@ -218,9 +201,9 @@ def draw_previous(data: dict[str, Any]) -> None:
     }
     rows = ((k, number(data[k]["score"]), number(data[k]["hardness"]), meaning) for k, meaning in meanings.items())
     draw_table("\nAgainst the earlier run", ("negatives", "score", "hardness", ""), rows)
-    shares = (("churn", "churn"), ("rows changed", "rows_changed"), ("overlap", "overlap"))
-    compared = ", ".join(f"{label} {number(data[key])}" for label, key in shares)
-    say(f"{data['queries']:,} queries in {data['rows']:,} rows compared: {compared}")
+    names = ("churn", "rows_changed", "overlap")
+    shares = ", ".join(f"{name.replace('_', ' ')} {number(data[name])}" for name in names)
+    say(f"{data['queries']:,} queries in {data['rows']:,} rows compared: {shares}")
     say(f"of its negatives: {', '.join(f'{count:,} {name}' for name, count in data['fates'].items())}")
     if data["replace"] == "easy":
         say(f"{data['stayed']:,} stayed; {data['no_room']:,} hard ones found no room")

@@ -33,14 +33,9 @@ def _missing_tables(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             yield (table, needed), f"{setting} needs {models[needed]}; add a table [{needed}] with its model"
 
 
-def _reads(*tables: str) -> Callable[[Check], Check]:
+def _reads(*tables: str) -> Callable[[Check], None]:
     """Register a check with the tables (or top-level settings) that it reads; checks run in the file's order."""
-
-    def register(check: Check) -> Check:
-        _CHECKS.append((tables, check))
-        return check
-
-    return register
+    return lambda check: _CHECKS.append((tables, check))
 
 
 @_reads("memory")
@@ -81,21 +76,18 @@ def _input_kind(config: Config) -> Iterator[str]:
 @_reads()  # a table that could not be read has its defaults here, which pass
 def _precomputed(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
-        given = [name for name in ("corpus_vectors", "query_vectors") if getattr(teacher, name)]
-        if teacher.model == "precomputed":
-            for name in ("corpus_vectors", "query_vectors"):
-                if name not in given:
-                    yield f'{table}.{name}: needed with {table}.model = "precomputed"'
-        elif given:
-            yield (
-                f'{table}.{given[0]}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
-            )
+        for name in ("corpus_vectors", "query_vectors"):
+            needed, given = teacher.model == "precomputed", bool(getattr(teacher, name))
+            if needed and not given:
+                yield f'{table}.{name}: needed with {table}.model = "precomputed"'
+            if given and not needed:
+                yield f'{table}.{name}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
 
 
 @_reads()  # likewise
 def _precision(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
-        on_cpu = teacher.device is not None and teacher.device.startswith("cpu")
+        on_cpu = (teacher.device or "").startswith("cpu")
         if table not in ("embed", "guide") or teacher.precision == "float32":
             continue
         if teacher.model in ("precomputed", "hash"):
@@ -103,7 +95,7 @@ def _precision(config: Config) -> Iterator[str]:
                 f"{table}.precision: {teacher.precision!r} applies to models, and {table}.model = {teacher.model!r} "
                 "runs none; leave precision out"
             )
-        elif teacher.precision == "int8" and teacher.device is not None and not on_cpu:
+        elif teacher.precision == "int8" and teacher.device and not on_cpu:
             yield (
                 f'{table}.precision: "int8" is computed on the CPU, but {table}.device is {teacher.device!r}; '
                 'set precision = "float16", or leave the device out'
