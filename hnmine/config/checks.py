@@ -21,7 +21,8 @@ def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _missing_tables(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    columns, models = config.emit.extra_columns, {"guide": "a second teacher", "rescore": "a cross-encoder"}
+    columns = config.emit.extra_columns
+    models = {"guide": "a second teacher", "rescore": "a cross-encoder"}
     uses = (
         ("filter", "guide", "guide" in config.filter.rules, 'filter.rule: "guide"'),
         ("emit", "guide", "guide_score" in columns, "emit.extra_columns: guide_score"),
@@ -76,12 +77,13 @@ def _input_kind(config: Config) -> Iterator[str]:
 @_reads()  # a table that could not be read has its defaults here, which pass
 def _precomputed(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
+        remedy = f'{table}.model = "precomputed"'
         for name in ("corpus_vectors", "query_vectors"):
-            needed, given = teacher.model == "precomputed", bool(getattr(teacher, name))
-            if needed and not given:
-                yield f'{table}.{name}: needed with {table}.model = "precomputed"'
-            if given and not needed:
-                yield f'{table}.{name}: given, but {table}.model is {teacher.model!r}; set {table}.model = "precomputed"'
+            given = getattr(teacher, name)
+            if teacher.model == "precomputed" and not given:
+                yield f"{table}.{name}: needed with {remedy}"
+            if teacher.model != "precomputed" and given:
+                yield f"{table}.{name}: given, but {table}.model is {teacher.model!r}; set {remedy}"
 
 
 @_reads()  # likewise
