@@ -57,10 +57,9 @@ def _lines(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> Iterato
     """Yield a line for each setting: its value, meaning and allowed values; a comment unless its value is given."""
     for name, field in fields.items():
         allowed = choices(field.annotation)
-        if name in given:
-            line = f"{name} = {toml_value(given[name])}"
-        elif field.is_required() or field.default is None:
-            line = f"# {name} = {toml_value(allowed[0] if field.is_required() and allowed else '...')}"
-        else:
-            line = f"# {name} = {toml_value(field.default)}"
-        yield f"{line}  # {field.description}" + (f"; values: {', '.join(allowed)}\n" if allowed else "\n")
+        default = field.default
+        if field.is_required() or default is None:
+            default = allowed[0] if field.is_required() and allowed else "..."
+        mark = "" if name in given else "# "
+        line = f"{mark}{name} = {toml_value(given.get(name, default))}  # {field.description}"
+        yield f"{line}; values: {', '.join(allowed)}\n" if allowed else f"{line}\n"

@@ -16,11 +16,6 @@ def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) 
     return Field(default, description=text, json_schema_extra={"no_effect": no_effect}, **limits)
 
 
-def table(model: type[BaseModel], text: str) -> Any:
-    """Return a pydantic field for a table, described by `text`, that has its defaults if the file lacks it."""
-    return Field(default_factory=model, description=text)
-
-
 def has_no_effect(field: FieldInfo) -> bool:
     """Return whether a setting changes only how a run is carried out, not what it writes."""
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("no_effect"))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, StringConstraints
 
-from hnmine.config.section import Name, Paths, Section, setting, table
+from hnmine.config.section import Name, Paths, Section, setting
 from hnmine.storage.paths import path_of
 
 NEAR_COPY = 0.98
@@ -80,7 +80,7 @@ class InputConfig(Section):
     quoting: bool | None = setting(
         None, "whether double quotes enclose fields (default: true for .csv, false for .tsv, as in BEIR and MS MARCO)"
     )
-    columns: Columns = table(Columns, "column names, only where they differ from the usual")
+    columns: Columns = setting(Columns(), "column names, only where they differ from the usual")
 
 
 class EmbedConfig(Section):
@@ -497,23 +497,25 @@ class Config(Section):
         "memory for the whole run, shared by its workers; vectors that do not fit are read from disk again",
         no_effect=True,
     )
-    input: InputConfig = table(InputConfig, "the user's files: corpus, queries and qrels; or a BEIR folder; or pairs")
-    embed: EmbedConfig = table(EmbedConfig, "the teacher: the model that turns texts into vectors")
-    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide")
-    index: IndexConfig = table(
-        IndexConfig, "how the corpus is searched; candidates always get exact scores from the stored vectors"
+    input: InputConfig = setting(
+        InputConfig(), "the user's files: corpus, queries and qrels; or a BEIR folder; or pairs"
     )
-    retrieve: RetrieveConfig = table(RetrieveConfig, "how many candidates a query gets, and from where")
+    embed: EmbedConfig = setting(EmbedConfig(), "the teacher: the model that turns texts into vectors")
+    guide: EmbedConfig | None = setting(None, "a second teacher, for the rule guide")
+    index: IndexConfig = setting(
+        IndexConfig(), "how the corpus is searched; candidates always get exact scores from the stored vectors"
+    )
+    retrieve: RetrieveConfig = setting(RetrieveConfig(), "how many candidates a query gets, and from where")
     rescore: RescoreConfig | None = setting(None, "a cross-encoder that scores each query's best candidates again")
-    filter: FilterConfig = table(
-        FilterConfig,
+    filter: FilterConfig = setting(
+        FilterConfig(),
         "rules that decide which candidates may become negatives; s: a candidate's score, s+: a positive's",
     )
-    emit: EmitConfig = table(EmitConfig, "the training files: which negatives are chosen, and how rows look")
+    emit: EmitConfig = setting(EmitConfig(), "the training files: which negatives are chosen, and how rows look")
     previous: PreviousConfig | None = setting(
         None, "an earlier run over the same queries, to mine again with another checkpoint of the model"
     )
-    report: ReportConfig = table(ReportConfig, "the report's page and its limits")
+    report: ReportConfig = setting(ReportConfig(), "the report's page and its limits")
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
 
