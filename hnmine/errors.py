@@ -1,5 +1,18 @@
 """The errors raised on purpose, each with its exit code on the command line.
 
+    HnmineError                 1
+    ├── ConfigError             2   the config file or a flag is wrong
+    ├── InputError              3   a file of the user's is missing, unreadable or contradicts another
+    ├── OutputError             4   the output folder cannot be used as it is
+    │   ├── StaleOutput         4   it holds results of another config or other inputs
+    │   ├── IncompleteStage     4   a stage that this one reads has not finished
+    │   └── LockedOutput        4   another live run is writing to it
+    ├── MissingExtra            5   an optional package is not installed
+    ├── ModelError              6   a model cannot be loaded, or gives unusable vectors
+    ├── GateFailed              7   the report crossed a --fail-under or --fail-over limit
+    ├── WorkerDied              8   a worker process ended without a result
+    └── ClusterError            9   the Ray cluster cannot be used
+
 A message says what is wrong, where (file, line, column, key) and what to do. The command line catches
 `HnmineError` in one place; anything else is a bug and keeps its traceback.
 """
