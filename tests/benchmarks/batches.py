@@ -57,10 +57,9 @@ def hidden_pairs(context: RunContext, hidden: pa.Table) -> Ragged:
     return Ragged.from_lengths(rows[1][known][order], lengths)
 
 
-def measured(state: Any, batch: np.ndarray, hidden: Ragged) -> dict[str, float]:
+def measured(examples: Any, finder: Any, batch: np.ndarray, hidden: Ragged) -> dict[str, float]:
     """Return mean score and share of hidden positives of the pairs within batches."""
-    examples = state.examples
-    score = step.mean_scores(batch, state.finder, examples)
+    score = step.mean_scores(batch, finder, examples)
     order = np.argsort(batch, kind="stable")
     pairs = found = 0
     for members in np.split(order, np.flatnonzero(np.diff(batch[order])) + 1):
@@ -73,13 +72,12 @@ def measured(state: Any, batch: np.ndarray, hidden: Ragged) -> dict[str, float]:
 
 def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None:
     """Print a row for each way of making batches."""
-    state = step.setup(context)
-    out = hidden_pairs(context, hidden)
-    examples, finder = state.examples, state.finder
+    examples, finder = step.load(context)
+    out, config = hidden_pairs(context, hidden), context.config
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
-    order = step.example_order(state, query, document)
+    order = step.example_order(finder, config.seed, query, document)
     ordered, most = examples.take(order), 2 * target_size(size)
-    clustered = step.query_clusters(state, size)[query][order]
+    clustered = step.query_clusters(finder, config, size)[query][order]
 
     def kept_apart(members: np.ndarray) -> np.ndarray:
         return finder.conflicts(ordered.take(members))
@@ -95,7 +93,7 @@ def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None
         packed, _, seconds = timed(lambda cluster=cluster, judge=judge: pack(cluster, size, most, judge))  # type: ignore[misc]
         batch = np.empty_like(order)
         batch[order] = packed.batch
-        m = measured(state, batch, out)
+        m = measured(examples, finder, batch, out)
         full = len(order) / size / (batch.max() + 1)
         print(f"| {name} | {way} | {m['score']:.3f} | {m['hidden']:.5f} | {full:.2f} | {seconds:.1f} |", flush=True)
 

@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import kept_texts
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.percentiles import positive_weight
-from hnmine.stages.emit.batches import step as batches
-from hnmine.stages.emit.batches.step import BATCHES_PATH, count_batches, read_batches
+from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
@@ -210,10 +209,6 @@ def _parts(context: RunContext) -> dict[str, Any]:
     return parts
 
 
-def _same(context: RunContext) -> RunContext:
-    return context
-
-
 STAGE = Stage(
     name="emit",
     version=2,
@@ -221,9 +216,9 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
-        Step("previous", "queries", _plan_previous, _same, lambda context, item, tick: refresh_all(context, tick)),
-        Step("choose", "queries", _plan_choose, _same, lambda context, item, tick: choose_all(context, tick)),
-        Step("batches", "queries", _plan_batches, batches.setup, batches.process),
+        Step("previous", "queries", _plan_previous, no_setup, lambda context, item, tick: refresh_all(context, tick)),
+        Step("choose", "queries", _plan_choose, no_setup, lambda context, item, tick: choose_all(context, tick)),
+        Step("batches", "queries", _plan_batches, no_setup, assign_batches),
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,

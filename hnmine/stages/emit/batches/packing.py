@@ -69,7 +69,7 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packin
         packing.group[members] = number
         conflict = compare(members)
         packing.conflicts[members] += conflict.sum(axis=1)
-        left.append(packing.keep_full(members, first_fit(conflict, size)))
+        left.append(packing.keep(members, first_fit(conflict, size), size))
     aside = packing.sweep(np.concatenate(left), last=False)
     packing.sweep(np.sort(aside), last=True)
     return packing
@@ -113,26 +113,20 @@ class Packing:
                 known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
                 self.conflicts[members] += (conflict & ~known).sum(axis=1)
             first += taken
-            rest = self.keep_full(members, first_fit(conflict, self.size))
+            rest = self.keep(members, first_fit(conflict, self.size), self.size)
             if first >= len(pool) or len(rest) > self.most // 2:
                 if last:
-                    self._keep_all(members, conflict, np.isin(members, rest))
+                    which = np.isin(members, rest)
+                    self.keep(members[which], first_fit(conflict[np.ix_(which, which)], self.size), least=1)
                 else:
                     aside.append(rest)
                 rest = rest[:0]
         return np.concatenate(aside)
 
-    def keep_full(self, members: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Number the batches (int64 `label`, one per member) that are full; return the other members, in order."""
-        sizes = np.bincount(label)
-        full = sizes[label] == self.size
-        _, number = np.unique(label[full], return_inverse=True)
-        self.batch[members[full]] = self.next + number
-        self.next += int((sizes == self.size).sum())
-        return np.asarray(members[~full])
-
-    def _keep_all(self, members: np.ndarray, conflict: np.ndarray, which: np.ndarray) -> None:
-        """Pack and number some of the members (bool), in batches full or not."""
-        label = first_fit(conflict[np.ix_(which, which)], self.size)
-        self.batch[members[which]] = self.next + label
-        self.next += int(label.max(initial=-1)) + 1
+    def keep(self, members: np.ndarray, label: np.ndarray, least: int) -> np.ndarray:
+        """Number the batches (int64 `label`, one per member) of `least` members; return the other members, in order."""
+        large = np.bincount(label)[label] >= least
+        labels, number = np.unique(label[large], return_inverse=True)
+        self.batch[members[large]] = self.next + number
+        self.next += len(labels)
+        return np.asarray(members[~large])

@@ -1,13 +1,14 @@
 """Per-query statistics of the retrieved candidates, by which other queries' positives are measured."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.groups import SortedGroups
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
-from hnmine.science.z_scores import group_moments
+from hnmine.science.z_scores import background_z_scores, group_moments
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import IN_LIST
 from hnmine.stages.filter.inputs import slices
@@ -15,9 +16,8 @@ from hnmine.stages.filter.verdicts import anchor_scores
 from hnmine.storage.store import Shards
 
 _COLUMNS = [
-    "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "ranks", "similarities", "query_overlaps",
-    "positive_overlaps", "background_mean", "background_std", "positive_background_mean", "positive_background_std",
-    "guide_scores", "guide_positive_scores", "source_ranks",
+    "positive_rows", "positive_scores", "doc_rows", "scores", "similarities", "query_overlaps", "positive_overlaps",
+    "background_mean", "background_std", "positive_background_mean", "positive_background_std",
 ]  # fmt: skip
 
 
@@ -26,86 +26,90 @@ class QueryStatistics:
     """Statistics of each query, by its row.
 
     Attributes:
-        mean: mean of each quantity of `IN_LIST` over the candidates without positives, float64, shape (queries, 4).
-        scale: standard deviation, infinite where it is 0, same shape.
-        least: minimum, same shape; -inf for queries without such candidates.
+        in_list: float64, shape (queries, 4, 3): mean, standard deviation (infinite where it is 0) and minimum (-inf
+            without candidates) of each quantity of `IN_LIST` over the candidates without positives.
         background: mean and standard deviation of scores to random documents, float32, shape (queries, 2).
-        positives: rows of the positives.
         positive_background: mean and standard deviation of each positive's cosines to random documents, shape
             (positives, 2).
+        positives: rows of the positives.
         anchors: anchor scores.
-        scores: scores of the candidates, descending.
+        scores: scores of the candidates.
     """
 
-    mean: np.ndarray
-    scale: np.ndarray
-    least: np.ndarray
+    in_list: np.ndarray
     background: np.ndarray
-    positives: Ragged
     positive_background: np.ndarray
+    positives: Ragged
     anchors: Ragged
     scores: Ragged
 
     @classmethod
-    def of(cls, batch: Batch, config: FilterConfig) -> "QueryStatistics":
-        """Return the statistics of the queries of a batch."""
-        values = [getattr(batch, name).astype(np.float64) for name in IN_LIST.values()]
-        found = [group_moments(one, batch.owners, batch.counted, len(batch)) for one in values]
-        least = np.full((len(batch), len(values)), np.inf)
-        at = batch.counted
-        for number, one in enumerate(values):
-            np.minimum.at(least[:, number], batch.owners[at], one[at])
-        return cls(
-            np.stack([mean for mean, _ in found], axis=1),
-            np.stack([scale for _, scale in found], axis=1),
-            np.where(np.isinf(least), -np.inf, least),
-            np.stack([batch.background_mean, batch.background_std], axis=1),
-            batch.positives,
-            np.stack([batch.positive_background_mean, batch.positive_background_std], axis=1),
-            anchor_scores(batch, config),
-            batch.candidates.with_values(batch.scores[np.lexsort((-batch.scores, batch.owners))]),
-        )
-
-    @classmethod
     def read(cls, candidates: Shards, config: FilterConfig) -> "QueryStatistics":
         """Return the statistics of all queries from the candidates of retrieve, with the teacher's scores."""
-        parts = [
-            cls.of(Batch.from_table(piece), config)
-            for number in range(len(candidates))
-            for piece in slices(candidates.read(number, _COLUMNS))
-        ]
-        joined: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
-            own = [getattr(part, name) for part in parts]
-            joined[name] = Ragged.concatenate(own) if isinstance(own[0], Ragged) else np.concatenate(own)
-        return cls(**joined)
+        arrays, lists = [], []
+        for number in range(len(candidates)):
+            for piece in slices(candidates.read(number, _COLUMNS)):
+                batch = Batch.from_table(piece)
+                background = np.stack([batch.background_mean, batch.background_std], axis=1)
+                of_positives = np.stack([batch.positive_background_mean, batch.positive_background_std], axis=1)
+                arrays.append((_in_list(batch), background, of_positives))
+                scores = batch.candidates.with_values(batch.scores)
+                lists.append((batch.positives, anchor_scores(batch, config), scores))
+        joined: list[Any] = [np.concatenate(parts) for parts in zip(*arrays, strict=True)]
+        return cls(*joined, *(Ragged.concatenate(parts) for parts in zip(*lists, strict=True)))
 
-    def standardise(self, number: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def standardise(self, name: str, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return (x - mean) / scale within each query's candidates, as the filter standardises the candidates.
 
         Documents that were not retrieved get at least the minimum of the candidates: nothing is known further down.
 
         Args:
-            number: index in `IN_LIST`.
+            name: of the quantity, in `IN_LIST`.
             rows: int64, shape (q,): query rows.
             values: shape (q, d): x of d documents.
         """
-        mean, scale, least = (part[rows, number][:, None] for part in (self.mean, self.scale, self.least))
+        mean, scale, least = self.in_list[rows, list(IN_LIST).index(name)].T[:, :, None]
         return np.asarray((np.maximum(values, least) - mean) / scale)
 
-    def ranks(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return the rank of each score among its query's candidates: 1 + the number of higher ones, int64.
+    def measures(
+        self, rows: np.ndarray, quantities: dict[str, np.ndarray], cosines: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the measures that `assemble_features` takes, by name, each of shape (q, d).
 
         Args:
             rows: int64, shape (q,): query rows.
-            scores: shape (q, d).
+            quantities: those of `IN_LIST`, each of shape (q, d).
+            cosines: of each positive of each query to d documents, shape (positives, d).
         """
-        own, width = self.scores.take(rows), scores.shape[1]
-        table = np.full((len(rows), width + int(own.lengths.max(initial=0))), -np.inf, dtype=np.float32)
-        table[:, :width] = scores
-        table[own.owners, width + own.positions] = own.values
-        order = np.argsort(-table, axis=1, kind="stable")  # equal scores: candidates last
-        higher = np.cumsum(order >= width, axis=1)
-        ranks = np.empty_like(order)
-        np.put_along_axis(ranks, order, higher + 1, axis=1)
-        return np.asarray(ranks[:, :width])
+        mean, std = self.background[rows].T.astype(np.float64)[:, :, None]
+        spread = self.positive_background[self.positives.places(rows)].T[:, :, None]
+        starts = np.cumsum(self.positives.lengths[rows]) - self.positives.lengths[rows]
+        own, scores = self.scores.take(rows), quantities["score"]
+        candidates = SortedGroups.of(-own.values, own.owners, len(rows))
+        higher = candidates.count_below(-scores.ravel(), np.repeat(np.arange(len(rows)), scores.shape[1]))
+        in_list = {f"{name}_in_list": self.standardise(name, rows, values) for name, values in quantities.items()}
+        return (
+            quantities
+            | in_list
+            | {
+                "score": background_z_scores(scores, mean, std),
+                "similarity": np.maximum.reduceat(background_z_scores(cosines, *spread), starts, axis=0),
+                "rank": 1 + higher.reshape(scores.shape),
+            }
+        )
+
+    def standard_anchors(self, rows: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+        """Return anchor scores (int64, positions in `anchors`) in deviations of their queries' background, float64."""
+        mean, std = self.background[rows].T.astype(np.float64)
+        return background_z_scores(self.anchors.values[anchors], mean, std)
+
+
+def _in_list(batch: Batch) -> np.ndarray:
+    """Return the attribute `in_list` of the queries of a batch."""
+    found = []
+    for name in IN_LIST.values():
+        values, least = getattr(batch, name).astype(np.float64), np.full(len(batch), np.inf)
+        np.minimum.at(least, batch.owners[batch.counted], values[batch.counted])
+        least[np.isinf(least)] = -np.inf
+        found.append([*group_moments(values, batch.owners, batch.counted, len(batch)), least])
+    return np.array(found).transpose(2, 0, 1)

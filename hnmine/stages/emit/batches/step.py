@@ -1,7 +1,5 @@
 """The step of emit that assigns every example to a training batch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,35 +66,11 @@ def summary(context: RunContext) -> dict[str, Any]:
     return {"batches": found}
 
 
-@dataclass(frozen=True)
-class State:
-    """State of the step.
-
-    Attributes:
-        context: the run.
-        examples: all examples that get rows.
-        finder: finds their conflicts.
-        query_ids: ids of `finder.queries`.
-        doc_ids: ids of `finder.documents`.
-    """
-
-    context: RunContext
-    examples: Examples
-    finder: ConflictFinder
-    query_ids: list[str]
-    doc_ids: list[str]
-
-
-def setup(context: RunContext) -> State:
-    """Load the examples and everything that decides on conflicts among them."""
+def load(context: RunContext) -> tuple[Examples, ConflictFinder]:
+    """Return all examples that get rows, and what finds conflicts among them."""
     judged = Shards(context.reading("filter"), JUDGED)
     examples = _examples(judged, read_chosen(context.folder("emit")), context.config)
-    queries = np.unique(examples.query_row)
-    finder = _finder(context, judged, queries)
-    ids = judged.column("query_id").take(pa.array(queries))
-    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    doc_ids = corpus.take(finder.documents.rows, ["doc_id"]).column(0)
-    return State(context, examples, finder, ids.to_pylist(), doc_ids.to_pylist())
+    return examples, _finder(context, judged, np.unique(examples.query_row))
 
 
 def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
@@ -125,7 +99,9 @@ def _finder(context: RunContext, judged: Shards, queries: np.ndarray) -> Conflic
     scorer = scorer if rule.rule == "calibrated" else None
     statistics = QueryStatistics.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
     documents, words = np.unique(statistics.positives.values), CorpusWords(ingest)
-    asked = Shards(ingest / "queries", QUERIES)
+    asked, corpus = Shards(ingest / "queries", QUERIES), Shards(ingest / "corpus", CORPUS)
+    asked_ids, ids = asked.take(queries, ["query_id"]).column(0), corpus.take(documents, ["doc_id"]).column(0)
+    asked_vectors, vectors = VectorStore(embed / "queries"), VectorStore(embed / "corpus", cache_bytes(config))
     siblings, relevant, negatives, terms = (
         Ragged.from_arrow(asked.column(name)) for name in ("sibling_rows", "relevant_rows", "negative_rows", "terms")
     )
@@ -133,9 +109,9 @@ def _finder(context: RunContext, judged: Shards, queries: np.ndarray) -> Conflic
     return ConflictFinder(
         rule,
         config.embed.similarity == "cosine",
-        Texts(queries, VectorStore(embed / "queries").gather(queries), terms.take(queries)),
-        Texts(documents, VectorStore(embed / "corpus", cache_bytes(config)).gather(documents), words.of(documents)),
-        Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy(),
+        Texts(queries, asked_ids.to_pylist(), asked_vectors.gather(queries), terms.take(queries)),
+        Texts(documents, ids.to_pylist(), vectors.gather(documents), words.of(documents)),
+        corpus.column("text_key").to_numpy(),
         asked.column("text_key").to_numpy(),
         (statistics.positives, siblings, relevant),
         negatives if spare else Ragged(negatives.values[:0], negatives.offsets * 0),
@@ -149,10 +125,7 @@ def _finder(context: RunContext, judged: Shards, queries: np.ndarray) -> Conflic
 def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool) -> Ragged:
     """Return for each anchor of all queries the candidates whose P(false negative) is above a threshold.
 
-    Args:
-        judged: judged candidates with probabilities.
-        threshold: of P.
-        spare_judged: leave out candidates that are judged irrelevant.
+    With `spare_judged`, candidates that are judged irrelevant are left out.
     """
     parts = [Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))]
     for number in range(len(judged)):
@@ -169,15 +142,23 @@ def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool
     return Ragged.concatenate(parts)
 
 
-def process(state: State, item: Item, tick: Tick) -> pa.Table:
+def assign_batches(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     """Return the batch of every example, as the table `emit/batches`."""
-    examples, finder, size = state.examples, state.finder, state.context.config.emit.batch_size
+    config, size = context.config, context.config.emit.batch_size
+    examples, finder = load(context)
     if size is None or not len(examples):
         return BATCHES.empty_table()
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
-    order, cluster = example_order(state, query, document), query_clusters(state, size)[query]
+    order, cluster = example_order(finder, config.seed, query, document), query_clusters(finder, config, size)[query]
+    ordered, compared = examples.take(order), 0
+
+    def compare(members: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        before, compared = compared, min(compared + len(members), len(ordered))
+        tick(compared * item.rows // len(ordered) - before * item.rows // len(ordered))
+        return finder.conflicts(ordered.take(members))
+
     with threadpool_limits(1):  # sums in another order would change the last bits
-        compare = _compare(finder, examples.take(order), item, tick)
         found = pack(cluster[order], size, 2 * target_size(size), compare)
     batch, conflicts, random = (np.empty_like(order) for _ in range(3))
     batch[order], conflicts[order], random[order] = found.batch, found.conflicts, np.arange(len(order)) // size
@@ -193,60 +174,43 @@ def process(state: State, item: Item, tick: Tick) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in BATCHES.names], schema=BATCHES)
 
 
-def _compare(finder: ConflictFinder, examples: Examples, item: Item, tick: Tick) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that finds the conflicts among some of the examples and counts them as done."""
-    seen = 0
-
-    def compare(members: np.ndarray) -> np.ndarray:
-        nonlocal seen
-        before, seen = seen, min(seen + len(members), len(examples))
-        tick(seen * item.rows // len(examples) - before * item.rows // len(examples))
-        return finder.conflicts(examples.take(members))
-
-    return compare
-
-
-def example_order(state: State, query: np.ndarray, document: np.ndarray) -> np.ndarray:
+def example_order(finder: ConflictFinder, seed: int, query: np.ndarray, document: np.ndarray) -> np.ndarray:
     """Return an order of the examples that depends on seed and ids alone, not on the order of the input.
 
     Examples of one query, which cannot share a batch, are spread evenly over the order.
 
     Args:
-        state: of the step.
+        finder: for the ids.
+        seed: of the run.
         query: int64, one per example: position in `finder.queries`.
         document: int64, one per example: position in `finder.documents`.
     """
-    seed = state.context.config.seed
-    pairs = (f"{state.query_ids[q]} {state.doc_ids[d]}" for q, d in zip(query, document, strict=True))
+    query_ids, doc_ids = finder.queries.ids, finder.documents.ids
+    pairs = (f"{query_ids[q]} {doc_ids[d]}" for q, d in zip(query, document, strict=True))
     order = np.argsort(text_seeds(f"{seed} batches {pair}" for pair in pairs), kind="stable")
-    first = _query_numbers(state).astype(np.float64) / 2.0**64
+    first = _query_numbers(finder, seed).astype(np.float64) / 2.0**64
     share = (rank_in_group(query[order]) + first[query[order]]) / np.bincount(query)[query[order]]
     return np.asarray(order[np.argsort(share, kind="stable")])
 
 
-def query_clusters(state: State, size: int) -> np.ndarray:
+def query_clusters(finder: ConflictFinder, config: Config, size: int) -> np.ndarray:
     """Return the cluster of each query that has an example, given the batch size."""
-    config = state.context.config
-    if config.emit.batch_by == "random":
-        return np.zeros(len(state.query_ids), dtype=np.int64)
-    order = np.argsort(_query_numbers(state), kind="stable")
-    count = max(1, round(len(order) / target_size(size)))
-    cluster = np.empty_like(order)
-    cluster[order] = clusters(state.finder.queries.vectors[order], count, config.seed)
+    order = np.argsort(_query_numbers(finder, config.seed), kind="stable")
+    cluster = np.zeros_like(order)
+    if config.emit.batch_by != "random":
+        count = max(1, round(len(order) / target_size(size)))
+        cluster[order] = clusters(finder.queries.vectors[order], count, config.seed)
     return cluster
 
 
-def _query_numbers(state: State) -> np.ndarray:
-    return text_seeds(f"{state.context.config.seed} batches {query_id}" for query_id in state.query_ids)
+def _query_numbers(finder: ConflictFinder, seed: int) -> np.ndarray:
+    return text_seeds(f"{seed} batches {query_id}" for query_id in finder.queries.ids)
 
 
 def mean_scores(batch: np.ndarray, finder: ConflictFinder, examples: Examples) -> np.ndarray:
     """Return each query's mean score to the other positives of its batch, float32; NaN in batches of one.
 
-    Args:
-        batch: int64, one per example.
-        finder: for the vectors.
-        examples: the examples.
+    The batch is int64, one per example; vectors are the finder's.
     """
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
     found = np.empty(len(batch), dtype=np.float32)

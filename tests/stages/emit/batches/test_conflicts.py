@@ -10,7 +10,7 @@ from hnmine.config import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches import step
-from hnmine.stages.emit.batches.conflicts import SharedWords, distinct, pair_filter
+from hnmine.stages.emit.batches.conflicts import distinct, pair_filter, word_overlaps
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
@@ -109,18 +109,18 @@ def test_conflicts_are_those_of_plain_loops(tmp_path, rule):
     config = config_for(tmp_path, emit=emit, retrieve={"top_k": 25}, filter=asked)
     run(config, ("ingest", "embed", "index", "retrieve", "filter", "emit"))
     context = RunContext(config, config.out_folder)
-    state = step.setup(context)
-    assert state.finder.filter.rule == {"percent": "two_sided"}.get(rule, rule)
-    oracle = Oracle(context, state.finder.filter)
-    which = np.random.default_rng(3).permutation(len(state.examples))[:36]
-    examples = state.examples.take(which)
-    found = state.finder.conflicts(examples)
+    every, finder = step.load(context)
+    assert finder.filter.rule == {"percent": "two_sided"}.get(rule, rule)
+    oracle = Oracle(context, finder.filter)
+    which = np.random.default_rng(3).permutation(len(every))[:36]
+    examples = every.take(which)
+    found = finder.conflicts(examples)
     expected = np.zeros_like(found)
     near = 0
     for i in range(len(which)):
         for j in range(len(which)):
             query, positive = examples.query_row[i], examples.positive_row[j]
-            anchor = examples.anchor[i] - state.finder.statistics.anchors.offsets[query]
+            anchor = examples.anchor[i] - finder.statistics.anchors.offsets[query]
             negatives = examples.negative_rows.take(np.array([j])).values
             near += oracle.verdict(query, anchor, positive) is not None
             if i != j and oracle.bars(query, anchor, positive, negatives):
@@ -153,8 +153,7 @@ def test_words_shared_are_those_of_plain_sets():
     sides = [[set(rng.choice(30, size, replace=False).tolist()) for size in sizes] for sizes in ([3, 0, 9], [5, 8])]
     lists = [Ragged.from_lengths(np.array([w for one in side for w in sorted(one)], dtype=np.int32),
                                  np.array([len(one) for one in side])) for side in sides]  # fmt: skip
-    shared = SharedWords(lists[1], idf)
-    covered, both = shared.coverage(lists[0]), shared.overlap(lists[0])
+    covered, both = word_overlaps(lists[0], lists[0], lists[1], idf)
     for i, text in enumerate(sides[0]):
         for j, document in enumerate(sides[1]):
             common, either = (sum(idf[w] for w in words) for words in (text & document, text | document))
