@@ -26,12 +26,7 @@ SOFT_LOSSES = {
 
 
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
-    """Write emit/README.md. Its front matter lets `datasets.load_dataset` find the files.
-
-    Args:
-        context: the run.
-        counts: what the stage counted, by name.
-    """
+    """Write emit/README.md from the stage's counts. Its front matter lets `datasets.load_dataset` find the files."""
     config = context.config
     ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}

@@ -166,7 +166,10 @@ class Chooser:
             wanted = np.full(len(cells.anchors.values), self.config.retrieved_negatives)
         kept, priority = np.flatnonzero(keep), None
         if self.config.ensemble == "cross":
-            ranks = self._drawn_ranks(batch, cells, kept, query_ids)
+            # ranks in the source drawn for the anchor; 0 if that source did not find the candidate
+            ranks = batch.source_ranks
+            source = random_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
+            ranks = ranks[cells.candidate[kept], source[cells.anchor[kept]]]
             kept, priority = kept[ranks > 0], ranks[ranks > 0]
         groups, at = cells.anchor[kept], cells.candidate[kept]
         documents, n = batch.candidates.values[at], wanted[groups]
@@ -196,12 +199,6 @@ class Chooser:
             return numbers
         distance = background_z_scores(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
         return simans_priority(distance, numbers, self.config.simans_a, self.config.simans_b)
-
-    def _drawn_ranks(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
-        """Return the rank of each kept cell in the source drawn for its anchor; 0 if that source did not find it."""
-        ranks = batch.source_ranks
-        source = random_source(anchor_seeds(self.seed, query_ids, cells.anchors), max(1, ranks.shape[1]))
-        return np.asarray(ranks[cells.candidate[kept], source[cells.anchor[kept]]])
 
     def _pick(self, select: Select, groups: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the positions that `select` chooses of all, under the cap where there is one."""

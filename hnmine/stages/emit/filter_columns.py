@@ -13,7 +13,7 @@ from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE
 
 @dataclass(frozen=True)
 class EmittedNegatives:
-    """MetadataFilter the negatives of a shard's examples come from; one value per negative.
+    """The source of each negative of a shard's examples; one value per negative.
 
     Attributes:
         positions: int64, positions among the query's candidates; see `hnmine.stages.emit.chosen`.
@@ -33,14 +33,8 @@ def filter_columns(
 ) -> dict[str, pa.Array]:
     """Return p_false_negative and weight if the filter gives probabilities, and guide_score if there is a guide.
 
-    Random documents have no probability (null) and weight 1.
-
-    Args:
-        config: the whole config.
-        table: judged candidates of a shard.
-        negatives: the shard's emitted negatives.
-        previous: the shard's rows of `emit/previous`, which hold the values of negatives that are no candidates; None
-            without a previous run.
+    Random documents have no probability (null) and weight 1. `table` holds the shard's judged candidates, `previous`
+    its rows of `emit/previous` (None without a previous run), which hold the values of kept previous negatives.
     """
     columns = {}
     if config.filter.gives_probabilities:

@@ -24,13 +24,7 @@ PER_NEGATIVE = (
 
 
 def gets_rows(name: str, lengths: np.ndarray, wanted: int) -> np.ndarray:
-    """Return whether each example gets rows in a format, bool.
-
-    Args:
-        name: of the format.
-        lengths: int64, shape (examples,): numbers of negatives.
-        wanted: number of negatives wanted.
-    """
+    """Return whether each example gets rows in a format, bool, given its number of negatives (int64)."""
     return np.asarray(lengths == wanted if name in FULL_ONLY else lengths > 0)
 
 
@@ -80,11 +74,12 @@ class Examples:
         order = np.insert(
             np.arange(len(positive), len(values)), np.cumsum(self.lengths) - self.lengths, np.arange(len(positive))
         )
-        return list_array(_offsets(self.lengths + 1), values.take(pa.array(order)), nullable)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths + 1)])
+        return list_array(offsets, values.take(pa.array(order)), nullable)
 
     def extra(self, names: list[str]) -> dict[str, pa.Array]:
         """Return extra columns with one value per example, or one list per example."""
-        offsets = _offsets(self.lengths)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         return {
             name: list_array(offsets, single_array(self.negatives[name]), nullable=True)
             if name in PER_NEGATIVE
@@ -169,10 +164,6 @@ def bge(examples: Examples, extra: list[str]) -> pa.Table:
         }  # fmt: skip
         lines.append(json.dumps(line | more, ensure_ascii=False, allow_nan=False))
     return pa.table({"line": pa.array(lines, pa.string())})
-
-
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {

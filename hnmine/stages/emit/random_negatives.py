@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.dots import pair_dots
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
@@ -13,12 +12,13 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.random_documents import draw_documents
 from hnmine.science.sampling import count_used, first_refused
 from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.pair_scores import pair_scores
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, anchor_seeds
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
-from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
+from hnmine.storage.vectors import VectorStore
 
 # Makes the seeds of random documents differ from those of chosen candidates.
 _SALT = np.uint64(0x66696C6C)
@@ -80,10 +80,8 @@ class RandomNegatives:
     def add(self, table: pa.Table, chosen: pa.Table) -> pa.Table:
         """Return the chosen negatives of some queries with random documents added at the end of each list.
 
-        Args:
-            table: judged candidates of the queries; read are query_id, query_row, doc_rows, positive_rows,
-                anchor_scores and background_mean.
-            chosen: their chosen negatives, one row per anchor.
+        The judged table needs the columns query_id, query_row, doc_rows, positive_rows, anchor_scores and
+        background_mean; the chosen negatives have one row per anchor.
         """
         query_rows = table.column("query_row").to_numpy()
         anchors = Ragged.from_arrow(table.column("anchor_scores"))
@@ -99,11 +97,15 @@ class RandomNegatives:
         excluded = self._excluded(table, previous).take(queries)
         classes = np.zeros(len(queries), np.int64) if self.where is None else self.where.classes[query_rows[queries]]
         groups, rows = self._draw(seeds[lacking], missing[lacking], excluded, classes)
+        if not len(rows):
+            return chosen
         groups = lacking[groups]
         if uses_rescored(self.config):  # a random document was not rescored: it gets its expected percentile
             scores = table.column("background_mean").to_numpy()[anchors.owners[groups]]
-        else:
-            scores = self._scores(rows, query_rows[anchors.owners[groups]])
+        else:  # bit for bit as retrieve computes them
+            asked, of_asked = np.unique(query_rows[anchors.owners[groups]], return_inverse=True)
+            places, vectors = self.corpus.positions(rows), self.query_vectors.gather(asked)
+            scores = pair_scores(self.corpus, places, vectors, of_asked)
         owners = np.concatenate([before["positions"].owners, groups])
         order, lengths = np.argsort(owners, kind="stable"), np.bincount(owners, minlength=len(anchors.values))
         added = {"positions": np.full(len(rows), RANDOM_DOCUMENT), "doc_rows": rows, "scores": scores}
@@ -114,11 +116,9 @@ class RandomNegatives:
         return chosen
 
     def _excluded(self, table: pa.Table, previous: tuple[np.ndarray, np.ndarray]) -> Ragged:
-        """Return for each query the text numbers that it may not draw.
+        """Return for each query of a judged table the text numbers that it may not draw.
 
-        Args:
-            table: judged candidates of some queries.
-            previous: (query, document row) of kept negatives of a previous run.
+        `previous` are the kept negatives of a previous run: (query, document row).
         """
         rows = table.column("query_row").to_numpy()
         queries = self.queries.take(rows, ["text_key", "sibling_rows", "relevant_rows"])
@@ -188,11 +188,3 @@ class RandomNegatives:
         groups, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(groups, kind="stable")
         return groups[order], rows[order]
-
-    def _scores(self, documents: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        """Return the teacher's score of each pair (rows), float32, bit for bit as retrieve computes it."""
-        parts = [np.zeros(0, dtype=np.float32)]
-        for first in range(0, len(documents), BLOCK_ROWS):
-            part = slice(first, first + BLOCK_ROWS)
-            parts.append(pair_dots(self.corpus.gather(documents[part]), self.query_vectors.gather(queries[part])))
-        return np.concatenate(parts)

@@ -24,13 +24,7 @@ def source_sets(ranks: np.ndarray) -> np.ndarray:
 
 
 def source_labels(table: pa.Table, negatives: EmittedNegatives, config: Config) -> pa.Array:
-    """Return a label for each negative of a shard: its sources joined by +, "retrieved", "random" or "previous".
-
-    Args:
-        table: judged candidates of the shard.
-        negatives: the shard's emitted negatives.
-        config: for the names of the sources.
-    """
+    """Return a label for each negative of a shard: its sources joined by +, "retrieved", "random" or "previous"."""
     positions, candidates = negatives.positions, negatives.candidates
     sets = np.append(source_sets(source_ranks(table)), 0)  # one more, for an index where there are no candidates
     found = np.where(positions < 0, positions, sets[candidates.fill_null(len(sets) - 1).to_numpy()])
@@ -46,11 +40,7 @@ def _label(bits: int, names: list[str]) -> str:
 
 
 def shares_line(found: dict[str, Any]) -> str:
-    """Return a line with each source's share of the negatives; an empty text without several sources.
-
-    Args:
-        found: the section `sources` of report.json.
-    """
+    """Return a line with each source's share, given the section `sources` of report.json; "" without several."""
     named = {name: own["share"] for name, own in found.items() if name != "retrieved" and own["negatives"]}
     if len(found.keys() - {"retrieved", "previous", "random"}) < 2 or not named:
         return ""

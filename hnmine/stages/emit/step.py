@@ -1,5 +1,6 @@
 """The stage emit: chooses negatives over all queries, then writes the training files shard by shard."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen,
 from hnmine.stages.emit.filter_columns import EmittedNegatives, filter_columns
 from hnmine.stages.emit.formats import FORMATS, Examples, gets_rows
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
-from hnmine.stages.emit.previous.refresh import count_kept, read_previous, refresh_all
+from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
 from hnmine.stages.emit.random_negatives import count_random
 from hnmine.stages.emit.source_labels import source_labels
 from hnmine.stages.filter.bad_positives import count_treated, is_emitted
@@ -39,22 +40,17 @@ _WRITE_COLUMNS = [
 ]  # fmt: skip
 
 
-def _plan_previous(context: RunContext, key: str) -> list[Item]:
-    return _one_item(context, key, "previous", PREVIOUS_PATH) if context.config.previous is not None else []
+def _one_item(
+    step: str, path: str, process: Callable[[RunContext, Tick], pa.Table], applies: Callable[[Config], bool]
+) -> Step:
+    """Return a step that writes one file for all queries, where a config has it."""
 
+    def plan(context: RunContext, key: str) -> list[Item]:
+        rows = Shards(context.reading("filter"), JUDGED).rows
+        item = Item(context.folder("emit") / path, rows=rows, key=item_key(key, step, 0, rows))
+        return [item] if applies(context.config) else []
 
-def _plan_choose(context: RunContext, key: str) -> list[Item]:
-    return _one_item(context, key, "choose", CHOSEN_PATH)
-
-
-def _plan_batches(context: RunContext, key: str) -> list[Item]:
-    return _one_item(context, key, "batches", BATCHES_PATH) if context.config.emit.batch_size is not None else []
-
-
-def _one_item(context: RunContext, key: str, step: str, path: str) -> list[Item]:
-    """Return the item of a step that writes one file for all queries."""
-    rows = Shards(context.reading("filter"), JUDGED).rows
-    return [Item(context.folder("emit") / path, rows=rows, key=item_key(key, step, 0, rows))]
+    return Step(step, "queries", plan, no_setup, lambda context, item, tick: process(context, tick))
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
@@ -162,6 +158,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     chosen = chosen.filter(pc.greater(chosen.column("wanted"), 0))
     lengths = Ragged.from_arrow(chosen.column("positions")).lengths
     wanted, queries = (chosen.column(name).to_numpy() for name in ("wanted", "query_row"))
+    previous = read_previous(emit).column("stays") if config.previous is not None else None
     counts = {
         "rows": sum(_count_rows(path) for path in emit.glob("part-*")),
         "examples": len(lengths),
@@ -172,7 +169,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
         **count_random(chosen, config),
-        **(count_kept(read_previous(emit)) if config.previous is not None else {}),
+        **({} if previous is None else {"negatives_previous": pc.sum(pc.list_flatten(previous)).as_py() or 0}),
         **count_treated(Shards(context.reading("filter"), JUDGED), config),
         **(count_batches(read_batches(emit), batch_size) if batch_size is not None else {}),
     }
@@ -216,9 +213,9 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
-        Step("previous", "queries", _plan_previous, no_setup, lambda context, item, tick: refresh_all(context, tick)),
-        Step("choose", "queries", _plan_choose, no_setup, lambda context, item, tick: choose_all(context, tick)),
-        Step("batches", "queries", _plan_batches, no_setup, assign_batches),
+        _one_item("previous", PREVIOUS_PATH, refresh_all, lambda config: config.previous is not None),
+        _one_item("choose", CHOSEN_PATH, choose_all, lambda config: True),
+        _one_item("batches", BATCHES_PATH, assign_batches, lambda config: config.emit.batch_size is not None),
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
     ),
     finish=_finish,

@@ -13,7 +13,7 @@ from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Tick
+from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean
 from hnmine.search.word_overlap import CorpusWords
@@ -142,7 +142,7 @@ def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool
     return Ragged.concatenate(parts)
 
 
-def assign_batches(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
     """Return the batch of every example, as the table `emit/batches`."""
     config, size = context.config, context.config.emit.batch_size
     examples, finder = load(context)
@@ -150,12 +150,12 @@ def assign_batches(context: RunContext, item: Item, tick: Tick) -> pa.Table:
         return BATCHES.empty_table()
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
     order, cluster = example_order(finder, config.seed, query, document), query_clusters(finder, config, size)[query]
-    ordered, compared = examples.take(order), 0
+    ordered, compared, rows = examples.take(order), 0, len(finder.statistics.positives)
 
     def compare(members: np.ndarray) -> np.ndarray:
         nonlocal compared
         before, compared = compared, min(compared + len(members), len(ordered))
-        tick(compared * item.rows // len(ordered) - before * item.rows // len(ordered))
+        tick(compared * rows // len(ordered) - before * rows // len(ordered))
         return finder.conflicts(ordered.take(members))
 
     with threadpool_limits(1):  # sums in another order would change the last bits

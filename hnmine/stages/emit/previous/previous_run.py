@@ -84,14 +84,13 @@ def _key(folder: Path) -> str | None:
     return found
 
 
-def check_previous(context: RunContext, ingest_key: str) -> None:
-    """Check that a run can use its previous run, before it computes anything.
+def check_previous(context: RunContext, ingest_key: str) -> PreviousRun:
+    """Return the previous run of a config, checked against the content key of the new run's ingest stage.
 
-    Args:
-        context: the new run.
-        ingest_key: the content key of the new run's ingest stage, which need not be complete.
+    The ingest stage need not be complete.
 
     Raises:
+        HnmineError: as `find_previous`.
         IncompleteStage: the inputs of the two runs differ, and the previous run's ingest stage, which is needed to
             match ids, is in an unknown folder.
     """
@@ -101,6 +100,7 @@ def check_previous(context: RunContext, ingest_key: str) -> None:
             f"previous.run: {found.folder} has other input than this run, and has read its ingest stage from another "
             "run; name that run's folder with --from, so that ids can be matched"
         )
+    return found
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,10 @@ class PreviousNegatives:
 
         Raises:
             InputError: the runs have no query in common.
-            IncompleteStage: as `find_previous` and `check_previous`.
+            HnmineError: as `check_previous`.
         """
-        found = find_previous(context)
         ingest = context.reading("ingest")
-        check_previous(context, _key(ingest) or "")
+        found = check_previous(context, _key(ingest) or "")
         chosen = read_chosen(found.folder / "emit")
         queries, documents = _current_rows(found, ingest)
         lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
@@ -163,11 +162,6 @@ class PreviousNegatives:
 
         Anchors are matched by their positive. If either run has one anchor for all positives of a query, its negatives
         are matched with every anchor of the query.
-
-        Args:
-            query_rows: int64, rows of the queries in this run.
-            anchors: their anchor scores.
-            positives: their positives.
 
         Returns:
             (documents of each anchor without repeats; int64, the index of each among all previous negatives; bool, one

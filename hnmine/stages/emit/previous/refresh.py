@@ -9,21 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.groups import repeated
-from hnmine.arrays.ragged import Ragged, list_array, single_array
+from hnmine.arrays.ragged import Ragged, list_array
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.eci import hardness
 from hnmine.science.sampling import best_kept, is_easy
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, PreviousNegatives
-from hnmine.stages.emit.previous.unretrieved import PairVerdicts, UnretrievedJudge
+from hnmine.stages.emit.previous.unretrieved import UNKNOWN, UnretrievedJudge, anchor_cells
 from hnmine.stages.filter.bad_positives import needs_negatives
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
-from hnmine.stages.filter.verdicts import CODES
+from hnmine.stages.filter.verdicts import CODES, verdict_codes
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
-from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
+from hnmine.storage.schemas.filter import JUDGED_CODED, KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.store import Shards, read_table
 
@@ -36,18 +36,13 @@ def read_previous(emit: Path) -> pa.Table:
     return conform(read_table(emit / PREVIOUS_PATH), PREVIOUS, "emit/previous")
 
 
-def count_kept(table: pa.Table) -> dict[str, int]:
-    """Return the number of previous negatives that the run keeps, given `emit/previous`."""
-    return {"negatives_previous": pc.sum(pc.list_flatten(table.column("stays"))).as_py() or 0}
-
-
 def refresh_all(context: RunContext, tick: Tick) -> pa.Table:
     """Return every negative of the previous run with its new score, verdict and fate, as the table `emit/previous`.
 
     Raises:
         HnmineError: as `PreviousNegatives.open`.
     """
-    config, judged = context.config, Shards(context.reading("filter"), JUDGED)
+    config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
     previous, judge = PreviousNegatives.open(context), UnretrievedJudge.open(context)
     parts, room = [PREVIOUS.empty_table()], [np.zeros(0, dtype=np.int64)]
     for table in judged:
@@ -72,31 +67,40 @@ def _refresh(table: pa.Table, previous: PreviousNegatives, judge: UnretrievedJud
     at, hit = batch.candidates.find(queries, rows.values)
     positions = np.where(hit, at - batch.candidates.starts[queries], PREVIOUS_NEGATIVE)
     scores = judge.scores(batch.query_rows[queries], rows.values)
-    verdicts = _verdicts(table, batch, rows, positions, judge)
+    # stored verdicts for candidates, new ones for the others
+    verdicts = UNKNOWN.repeat(len(hit))
+    verdicts[~hit] = judge.judge(table, rows.owners[~hit], rows.values[~hit])
+    cells = anchor_cells(batch, anchors)[rows.owners[hit]] + positions[hit]
+    verdicts["code"][hit] = verdict_codes(table.column("verdicts"))[cells]
+    probabilities = pc.list_flatten(pc.list_flatten(table.column("probabilities"))).to_numpy()
+    if len(probabilities):
+        verdicts["probability"][hit] = probabilities[cells]
+    if judge.guide is not None:
+        verdicts["guide_score"][hit] = batch.guide_scores[at[hit]]
     # the fate's number in FATES: the first that applies
     barred = ~judge.allows(batch.query_rows[queries], rows.values)
-    rejected = verdicts.codes != CODES[KEEP]
+    rejected = verdicts["code"] != CODES[KEEP]
     has_become_easy = is_easy(scores, previous.first_scores[which], config.easy_ratio, config.easy_below)
     fates = np.select([previous.random[which], barred, rejected, has_become_easy], [0, 1, 2, 3], 4)
     # of hard negatives with the same text in one row, the highest scored is kept
     hard = np.flatnonzero(fates == FATES.index("hard"))
     hard = hard[np.lexsort((rows.values[hard], -scores[hard], rows.owners[hard]))]
     copies = hard[repeated(rows.owners[hard], judge.state.documents[rows.values[hard]])]
-    fates[copies], verdicts.codes[copies] = FATES.index("rejected"), CODES["copy_of_negative"]
+    fates[copies], verdicts["code"][copies] = FATES.index("rejected"), CODES["copy_of_negative"]
     lists = {
         "positions": positions, "doc_rows": rows.values, "first_scores": previous.first_scores[which],
         "previous_scores": previous.scores[which], "previous_hardness": previous.hardness[which],
         "scores": scores, "hardness": hardness(scores, anchors.values[rows.owners], batch.background_mean[queries]),
-        "stays": np.zeros(len(scores), dtype=bool), "verdicts": np.array(list(VERDICTS), dtype=object)[verdicts.codes],
-        "fates": np.array(FATES, dtype=object)[fates],
+        "verdicts": np.array(list(VERDICTS), dtype=object)[verdicts["code"]],
+        "fates": np.array(FATES, dtype=object)[fates], "stays": np.zeros(len(scores), dtype=bool),
     }  # fmt: skip
     columns: dict[str, Any] = {
         "query_row": pa.array(batch.query_rows[anchors.owners]),
         "anchor": pa.array(anchors.positions.astype(np.int32)),
         "compared": pa.array(compared),
         "gone": pa.array(gone.astype(np.int32)),
-        "probabilities": _with_nulls(rows, verdicts.probabilities),
-        "guide_scores": _with_nulls(rows, verdicts.guide_scores),
+        "probabilities": _with_nulls(rows, verdicts["probability"]),
+        "guide_scores": _with_nulls(rows, verdicts["guide_score"]),
     }
     for name, values in lists.items():
         columns[name] = rows.with_values(values).to_arrow(PREVIOUS.field(name).type.value_type)
@@ -109,37 +113,11 @@ def _with_nulls(lists: Ragged, values: np.ndarray) -> pa.Array:
     return list_array(lists.offsets, flat, nullable=True)
 
 
-def _verdicts(
-    table: pa.Table, batch: Batch, rows: Ragged, positions: np.ndarray, judge: UnretrievedJudge
-) -> PairVerdicts:
-    """Return the verdicts on documents (one list per anchor): stored ones for candidates, new ones for the others."""
-    hit = positions >= 0
-    anchors, own = rows.owners[hit], positions[hit]
-    codes = np.zeros(len(positions), dtype=np.int8)
-    probabilities, guide_scores = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
-    by_anchor = single_array(table.column("verdicts")).flatten()
-    names = by_anchor.flatten().take(pa.array(Ragged.from_arrow(by_anchor).starts[anchors] + own))
-    codes[hit] = pc.index_in(names, pa.array(list(VERDICTS))).to_numpy(zero_copy_only=False)
-    stored = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
-    if len(stored.values):
-        probabilities[hit] = stored.values[stored.starts[anchors] + own]
-    if judge.guide is not None:
-        queries = Ragged.from_arrow(table.column("anchor_scores")).owners[anchors]
-        guide_scores[hit] = batch.guide_scores[batch.candidates.starts[queries] + own]
-    found = judge.judge(table, rows.owners[~hit], rows.values[~hit])
-    codes[~hit], probabilities[~hit], guide_scores[~hit] = found.codes, found.probabilities, found.guide_scores
-    return PairVerdicts(codes, probabilities, guide_scores)
-
-
 def _with_stays(table: pa.Table, room: np.ndarray, config: Config) -> pa.Table:
     """Return the table with `stays` set: in each row the hardest negatives that it has room for, within the cap.
 
-    All queries are decided on at once and in their order, so that a cap does not depend on shards.
-
-    Args:
-        table: rows of `emit/previous`.
-        room: int64, one per row: the number of negatives that it may keep.
-        config: the whole config.
+    All queries are decided on at once and in their order, so that a cap does not depend on shards. `room` is int64, one
+    per row: the number of negatives that it may keep.
     """
     assert config.previous is not None
     if config.previous.replace != "easy":
@@ -209,12 +187,9 @@ class KeptNegatives:
     def merge(
         self, positions: Ragged, documents: np.ndarray, scores: np.ndarray
     ) -> tuple[Ragged, np.ndarray, np.ndarray]:
-        """Return (positions, documents, scores) with the kept negatives added, by descending score in each list.
+        """Return newly chosen negatives and the kept ones, by descending score in each list.
 
-        Args:
-            positions: positions of newly chosen negatives, one list per anchor.
-            documents: their document rows.
-            scores: their scores.
+        Both are (positions among the candidates, document rows, scores); positions have one list per anchor.
         """
         owners = np.concatenate([self.documents.owners, positions.owners])
         rows = np.concatenate([self.documents.values, documents])

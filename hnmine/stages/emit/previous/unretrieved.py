@@ -16,20 +16,21 @@ from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.verdicts import give_verdicts
 from hnmine.storage.vectors import VectorStore
 
+PAIR_VERDICT = np.dtype(
+    [
+        ("code", np.int8),            # see `hnmine.stages.filter.verdicts.CODES`
+        ("probability", np.float64),  # P(false negative); NaN where no rule computes it
+        ("guide_score", np.float64),  # NaN without a guide
+    ]
+)  # fmt: skip
+"""The filter's result for one (anchor, document) pair."""
+UNKNOWN = np.array([(0, np.nan, np.nan)], dtype=PAIR_VERDICT)
 
-@dataclass(frozen=True)
-class PairVerdicts:
-    """The filter's results for (anchor, document) pairs, one value per pair.
 
-    Attributes:
-        codes: int8, see `hnmine.stages.filter.verdicts.CODES`.
-        probabilities: float64, P(false negative); NaN where no rule computes it.
-        guide_scores: float64; NaN without a guide.
-    """
-
-    codes: np.ndarray
-    probabilities: np.ndarray
-    guide_scores: np.ndarray
+def anchor_cells(batch: Batch, anchors: Ragged) -> np.ndarray:
+    """Return the position of each anchor's first cell among the cells of a batch, int64."""
+    lengths = batch.candidates.lengths[anchors.owners]
+    return np.asarray(np.cumsum(lengths) - lengths)
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class UnretrievedJudge:
         unique, owners = np.unique(query_rows, return_inverse=True)
         return pair_scores(self.corpus, documents, self.queries.gather(unique), owners)
 
-    def judge(self, table: pa.Table, anchors: np.ndarray, documents: np.ndarray) -> PairVerdicts:
-        """Return the verdicts on documents that are no candidates.
+    def judge(self, table: pa.Table, anchors: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        """Return the verdicts on documents that are no candidates, `PAIR_VERDICT`, shape (n,).
 
         Args:
             table: judged candidates of some queries.
@@ -89,33 +90,27 @@ class UnretrievedJudge:
         """
         owners = Ragged.from_arrow(table.column("anchor_scores")).owners
         asked, query = np.unique(owners[anchors], return_inverse=True)
+        out = UNKNOWN.repeat(len(documents))
         if not len(asked):
-            empty = np.zeros(0)
-            return PairVerdicts(empty.astype(np.int8), empty, empty)
+            return out
         batch = Batch.from_table(table.take(pa.array(asked)))
         pairs = np.unique(np.stack([query, documents], axis=1), axis=0)
         rows = Ragged.from_lengths(pairs[:, 1], np.bincount(pairs[:, 0], minlength=len(asked)))
         extended = self._extend(batch, rows)
         judged = give_verdicts(extended, self.state.config.filter, self.state.keys(batch.query_rows), self.state.scorer)
         place, _ = extended.candidates.find(query, documents)
-        # the anchor's index among those of the queries asked, and the first cell of each anchor
+        # the anchor's index among those of the queries asked
         own = judged.cells.anchors.starts[query] + (anchors - np.searchsorted(owners, asked)[query])
-        starts = np.searchsorted(judged.cells.anchor, np.arange(len(judged.cells.anchors.values)))
-        cell = starts[own] + place - extended.candidates.starts[query]
-        unknown = np.full(len(cell), np.nan)
-        return PairVerdicts(
-            judged.codes[cell],
-            unknown if judged.probabilities is None else judged.probabilities[cell],
-            unknown if self.guide is None else extended.guide_scores[place].astype(np.float64),
-        )
+        cell = anchor_cells(extended, judged.cells.anchors)[own] + place - extended.candidates.starts[query]
+        out["code"] = judged.codes[cell]
+        if judged.probabilities is not None:
+            out["probability"] = judged.probabilities[cell]
+        if self.guide is not None:
+            out["guide_score"] = extended.guide_scores[place]
+        return out
 
     def _extend(self, batch: Batch, rows: Ragged) -> Batch:
-        """Return the batch with more candidates, ordered by score.
-
-        Args:
-            batch: candidates.
-            rows: for each query of the batch, document rows that are no candidates yet.
-        """
+        """Return the batch with more candidates (for each query, rows that are none yet), ordered by score."""
         scores = np.concatenate([batch.scores, self.scores(batch.query_rows[rows.owners], rows.values)])
         documents = np.concatenate([batch.candidates.values, rows.values])
         owners = np.concatenate([batch.owners, rows.owners])
@@ -127,6 +122,8 @@ class UnretrievedJudge:
         widths = batch.positives.lengths[owners]
         terms = self.state.queries.take(batch.query_rows, ["terms"]).column(0)
         with_query, with_positives = self.words.overlaps(Ragged.from_arrow(terms), rows, batch.positives)
+        unique, inverse = np.unique(batch.positives.values, return_inverse=True)
+        similarities = pair_cosines(self.corpus, rows, batch.positives.with_values(inverse), self.corpus.gather(unique))
         guide_scores = batch.guide_scores
         if self.guide is not None:
             queries = self.guide.queries.gather(batch.query_rows)
@@ -142,17 +139,10 @@ class UnretrievedJudge:
             candidates=Ragged.from_lengths(documents[order], batch.candidates.lengths + rows.lengths),
             scores=scores[order],
             ranks=np.where(listed, known_ranks, before + 1).astype(batch.ranks.dtype),
-            similarities=by_positive(batch.similarities, self._similarities(batch.positives, rows)),
+            similarities=by_positive(batch.similarities, similarities.values),
             query_overlaps=np.concatenate([batch.query_overlaps, with_query])[order],
             positive_overlaps=by_positive(batch.positive_overlaps, with_positives),
             guide_scores=guide_scores,
             source_ranks=np.concatenate([batch.source_ranks, no_ranks])[order],
             listed=listed,
         )
-
-    def _similarities(self, positives: Ragged, rows: Ragged) -> np.ndarray:
-        """Return the cosine of each document to each positive of its query, document by document."""
-        unique, inverse = np.unique(positives.values, return_inverse=True)
-        vectors = self.corpus.gather(unique)
-        places = rows.with_values(self.corpus.positions(rows.values))
-        return pair_cosines(self.corpus, places, positives.with_values(inverse), vectors).values
