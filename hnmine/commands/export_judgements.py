@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
 from hnmine.config import Config, FilterConfig
-from hnmine.errors import InputError, OutputError
+from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judgements import EMPTY
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
@@ -61,7 +61,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
     unsure), and candidates that a check rejects: judging these would change nothing.
 
     Raises:
-        IncompleteStage: the run is not complete as far as emit.
+        IncompleteStage: the run is not complete as far as emit, or its filter stage has no queries.
         OutputError: the file exists, and may hold judgements.
         InputError: no candidate is left to judge.
     """
@@ -88,6 +88,8 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
 def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
     """Return the judging queue of a run (`QUEUE`), which does not depend on shards."""
     judged, chosen = Shards(context.reading("filter"), JUDGED), read_chosen(context.reading("emit"))
+    if not judged.rows:
+        raise IncompleteStage(f"{judged.folder} holds no queries; remove it and run `hnmine run` again")
     queries = Shards(context.reading("ingest") / "queries", QUERIES)
     config = resolve_auto(context.config.filter)
     queue = np.empty(0, dtype=QUEUE)

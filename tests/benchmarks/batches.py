@@ -22,6 +22,7 @@ from hnmine.pipeline.run import run
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.batches import step
+from hnmine.stages.emit.batches.conflicts import ConflictFinder
 from hnmine.stages.emit.batches.packing import pack, target_size
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
@@ -72,7 +73,8 @@ def measured(examples: Any, finder: Any, batch: np.ndarray, hidden: Ragged) -> d
 
 def compare(name: str, context: RunContext, hidden: pa.Table, size: int) -> None:
     """Print a row for each way of making batches."""
-    examples, finder = step.load(context)
+    examples = step.read_examples(context)
+    finder = ConflictFinder(context, np.unique(examples.query_row))
     out, config = hidden_pairs(context, hidden), context.config
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
     order = step.example_order(finder, config.seed, query, document)

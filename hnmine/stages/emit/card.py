@@ -72,7 +72,7 @@ The input files, the teacher's fingerprint and the content keys are in the `_man
 
 def _count_rows(counts: Mapping[str, Any]) -> str:
     """Return the rows of the table of counts; rows on suspected positives only where their count is not 0."""
-    named = {
+    meanings = {
         "rows": "rows",
         "examples": "examples (query, anchor)",
         "examples_full": "with all negatives wanted",
@@ -82,15 +82,13 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
         "negatives": "negatives",
         "negatives_random": "of which random documents",
         "negatives_filled_up": "of which fill up rows with too few kept candidates",
-    }
-    if "negatives_previous" in counts:
-        named["negatives_previous"] = "of which kept from the previous run (`[previous]`)"
-    treated = {
+        "negatives_previous": "of which kept from the previous run (`[previous]`)",
         "positives_left_out": "suspected positives left out",
         "queries_left_out": "queries left without a positive as a result",
         "positives_down_weighted": "suspected positives weighted down",
+        "batches": "batches (column `batch_id`)",
+        "batches_full": "of which full",
     }
-    named |= {name: meaning for name, meaning in treated.items() if counts[name]}
-    if "batches" in counts:
-        named |= {"batches": "batches (column `batch_id`)", "batches_full": "of which full"}
-    return "".join(f"| {meaning} | {counts[name]:,} |\n" for name, meaning in named.items())
+    suspected = ("positives_left_out", "queries_left_out", "positives_down_weighted")
+    named = [name for name in meanings if name in counts and (counts[name] or name not in suspected)]
+    return "".join(f"| {meanings[name]} | {counts[name]:,} |\n" for name in named)

@@ -81,7 +81,7 @@ def choose_all(context: RunContext, tick: Tick) -> pa.Table:
     chosen = pa.concat_tables([CHOSEN.empty_table(), *(part for parts in found for part in parts)])
     if not config.emit.draws_random:
         return chosen
-    random = RandomNegatives.open(context, chooser.used)
+    random = RandomNegatives(context, chooser.used)
     parts = [CHOSEN.empty_table()]
     for number in range(len(judged)):
         for piece in slices(judged.read(number, _RANDOM_COLUMNS)):

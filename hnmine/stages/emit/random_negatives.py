@@ -1,7 +1,5 @@
 """Adds random documents to the chosen negatives: the random share of `mixed`, and those that fill up short rows."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 
@@ -39,43 +37,27 @@ def count_random(chosen: pa.Table, config: Config) -> dict[str, int]:
     }
 
 
-@dataclass
 class RandomNegatives:
     """Draws random documents for anchors, under the run's cap on documents.
 
     An anchor never draws a copy of its query, or of a document that is labelled, judged relevant, a candidate, or a
     kept negative of a previous run.
 
-    Attributes:
-        config: the whole config.
+    Args:
+        context: the run.
         used: how often each document has been chosen so far; kept up to date where there is a cap.
-        text_numbers: int64, one per document; copies of a text share a number.
-        text_keys: uint64, ascending: the text key of each number.
-        queries: queries of the ingest stage.
-        corpus: the teacher's document vectors.
-        query_vectors: the teacher's query vectors.
-        where: the documents that `retrieve.where` allows; None if it allows all.
     """
 
-    config: Config
-    used: dict[int, int]
-    text_numbers: np.ndarray
-    text_keys: np.ndarray
-    queries: Shards
-    corpus: VectorStore
-    query_vectors: VectorStore
-    where: MetadataFilter | None
-
-    @classmethod
-    def open(cls, context: RunContext, used: dict[int, int]) -> "RandomNegatives":
-        """Return what draws for a run, given how often each document has been chosen."""
+    def __init__(self, context: RunContext, used: dict[int, int]) -> None:
         ingest, embed = context.reading("ingest"), context.reading("embed")
+        self.config, self.used = context.config, used
+        self.queries = Shards(ingest / "queries", QUERIES)
+        # documents are drawn by text number (int64, one per document): copies of a text share one
         keys = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
-        text_keys, text_numbers = np.unique(keys, return_inverse=True)
-        corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
-        queries, query_vectors = Shards(ingest / "queries", QUERIES), VectorStore(embed / "queries")
-        where = MetadataFilter.open(context, context.reading("retrieve"))
-        return cls(context.config, used, text_numbers, text_keys, queries, corpus, query_vectors, where)
+        self.text_keys, self.text_numbers = np.unique(keys, return_inverse=True)
+        self.corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
+        self.query_vectors = VectorStore(embed / "queries")
+        self.where = MetadataFilter.open(context, context.reading("retrieve"))
 
     def add(self, table: pa.Table, chosen: pa.Table) -> pa.Table:
         """Return the chosen negatives of some queries with random documents added at the end of each list.

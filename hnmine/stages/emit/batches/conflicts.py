@@ -7,15 +7,25 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.dots import unit
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import FilterConfig
+from hnmine.runtime.memory import cache_bytes
+from hnmine.runtime.stage import RunContext
 from hnmine.science.batch_packing import conflicts
 from hnmine.science.lexical import weighted_jaccard, word_coverage
 from hnmine.science.margins import below
+from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.features import assemble_features
+from hnmine.stages.filter.inputs import read_calibration
 from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.storage.schemas.filter import JUDGED
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
+from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.store import Shards
+from hnmine.storage.vectors import VectorStore
 
 # (positive of a query, document) pairs that are compared at a time.
 CELLS = 1_000_000
@@ -84,38 +94,45 @@ class Texts:
         return unit(self.vectors)
 
 
-@dataclass(frozen=True)
 class ConflictFinder:
     """Finds the conflicts among examples.
 
-    Attributes:
-        filter: the filter for pairs, see `pair_filter`.
-        cosine: whether the teacher's scores are cosines.
-        queries: the queries that have an example.
-        documents: the positives of all queries.
-        text_keys: uint64, one per document of the corpus.
-        query_keys: uint64, one per query of the run: its text key.
-        relevant: for each query of the run, rows of its positives, of the positives of queries with the same text, and
-            of documents judged relevant.
-        irrelevant: for each query of the run, rows of documents that are judged irrelevant and that no rule may reject.
-        statistics: statistics of all queries.
-        rejected: for each anchor of the run, the candidates that the calibrated model rejects; None without one.
-        scorer: the calibrated model; None if the rule is two_sided.
-        idf: inverse document frequency of every hashed word.
+    Args:
+        context: the run.
+        queries: int64, ascending: rows of the queries that have an example.
     """
 
-    filter: FilterConfig
-    cosine: bool
-    queries: Texts
-    documents: Texts
-    text_keys: np.ndarray
-    query_keys: np.ndarray
-    relevant: tuple[Ragged, ...]
-    irrelevant: Ragged
-    statistics: QueryStatistics
-    rejected: Ragged | None
-    scorer: Calibration | None
-    idf: np.ndarray
+    def __init__(self, context: RunContext, queries: np.ndarray) -> None:
+        config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
+        scorer = read_calibration(context.reading("filter"), config.seed)
+        self.filter = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
+        self.scorer = scorer if self.filter.rule == "calibrated" else None
+        self.cosine = config.embed.similarity == "cosine"
+        self.statistics = QueryStatistics.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
+        asked, corpus = Shards(ingest / "queries", QUERIES), Shards(ingest / "corpus", CORPUS)
+        siblings, relevant, irrelevant, terms = (
+            Ragged.from_arrow(asked.column(name))
+            for name in ("sibling_rows", "relevant_rows", "negative_rows", "terms")
+        )
+        ids = asked.take(queries, ["query_id"]).column(0).to_pylist()
+        self.queries = Texts(queries, ids, VectorStore(embed / "queries").gather(queries), terms.take(queries))
+        documents, words = np.unique(self.statistics.positives.values), CorpusWords(ingest)
+        ids = corpus.take(documents, ["doc_id"]).column(0).to_pylist()
+        vectors = VectorStore(embed / "corpus", cache_bytes(config)).gather(documents)
+        self.documents = Texts(documents, ids, vectors, words.of(documents))
+        self.idf = words.idf
+        # uint64, one per document of the corpus and one per query of the run
+        self.text_keys, self.query_keys = (shards.column("text_key").to_numpy() for shards in (corpus, asked))
+        # for each query of the run: rows of its positives, of those of queries with the same text, of judged documents
+        self.relevant = (self.statistics.positives, siblings, relevant)
+        # for each query of the run: rows that are judged irrelevant and that no rule may reject
+        spare = config.filter.judged_negatives == "keep"
+        self.irrelevant = irrelevant if spare else irrelevant.filter(np.zeros(len(irrelevant.values), dtype=bool))
+        # for each anchor of the run: the candidates that the calibrated model rejects
+        self.rejected: Ragged | None = None
+        if self.scorer is not None:
+            judged = Shards(context.reading("filter"), JUDGED)
+            self.rejected = _rejected_candidates(judged, self.scorer.threshold, spare_judged=spare)
 
     def conflicts(self, examples: Examples) -> np.ndarray:
         """Return which pairs of examples must not share a batch, bool, shape (n, n), symmetric.
@@ -194,6 +211,26 @@ class ConflictFinder:
             )
             passed = self.scorer.of_features(features).reshape(len(query), -1) <= self.scorer.threshold
         return np.asarray(~passed & ~spared[query] | near_copy[query])
+
+
+def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool) -> Ragged:
+    """Return for each anchor of all queries the candidates whose P(false negative) is above a threshold.
+
+    With `spare_judged`, candidates that are judged irrelevant are left out.
+    """
+    parts = [Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))]
+    for number in range(len(judged)):
+        table = judged.read(number, ["doc_rows", "probabilities", "judged_negatives"])
+        documents = Ragged.from_arrow(table.column("doc_rows"))
+        by_anchor = single_array(table.column("probabilities"))
+        probabilities = Ragged.from_arrow(by_anchor.flatten())
+        at = documents.places(np.repeat(np.arange(table.num_rows), np.diff(by_anchor.offsets.to_numpy())))
+        above = probabilities.values > threshold
+        if spare_judged:
+            above &= ~np.asarray(Ragged.from_arrow(table.column("judged_negatives")).values, dtype=bool)[at]
+        lengths = np.bincount(probabilities.owners[above], minlength=len(probabilities))
+        parts.append(Ragged.from_lengths(documents.values[at[above]], lengths))
+    return Ragged.concatenate(parts)
 
 
 def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

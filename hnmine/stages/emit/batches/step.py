@@ -10,28 +10,20 @@ from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots
 from hnmine.arrays.groups import rank_in_group
-from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean
-from hnmine.search.word_overlap import CorpusWords
-from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples, Texts, pair_filter
+from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples
 from hnmine.stages.emit.batches.packing import clusters, pack, target_size
-from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.emit.chosen import read_chosen, text_seeds
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import is_emitted
-from hnmine.stages.filter.inputs import read_calibration
-from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import BATCHES
 from hnmine.storage.schemas.filter import JUDGED
-from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards, read_table
-from hnmine.storage.vectors import VectorStore
 
 BATCHES_PATH = "batches/batches.parquet"
 
@@ -66,16 +58,10 @@ def summary(context: RunContext) -> dict[str, Any]:
     return {"batches": found}
 
 
-def load(context: RunContext) -> tuple[Examples, ConflictFinder]:
-    """Return all examples that get rows, and what finds conflicts among them."""
-    judged = Shards(context.reading("filter"), JUDGED)
-    examples = _examples(judged, read_chosen(context.folder("emit")), context.config)
-    return examples, _finder(context, judged, np.unique(examples.query_row))
-
-
-def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
+def read_examples(context: RunContext) -> Examples:
     """Return all (query, positive) pairs that get rows, ordered by query, then by positive."""
-    negatives = Ragged.from_arrow(chosen.column("doc_rows"))
+    config, judged = context.config, Shards(context.reading("filter"), JUDGED)
+    negatives = Ragged.from_arrow(read_chosen(context.folder("emit")).column("doc_rows"))
     parts = [(np.zeros(0, dtype=np.int64),) * 3]
     first = 0
     for number in range(len(judged)):
@@ -91,63 +77,13 @@ def _examples(judged: Shards, chosen: pa.Table, config: Config) -> Examples:
     return Examples(query, positive, anchor, negatives.take(anchor))
 
 
-def _finder(context: RunContext, judged: Shards, queries: np.ndarray) -> ConflictFinder:
-    """Return what finds conflicts among examples of some queries (rows, ascending)."""
-    config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
-    scorer = read_calibration(context.reading("filter"), config.seed)
-    rule = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
-    scorer = scorer if rule.rule == "calibrated" else None
-    statistics = QueryStatistics.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
-    documents, words = np.unique(statistics.positives.values), CorpusWords(ingest)
-    asked, corpus = Shards(ingest / "queries", QUERIES), Shards(ingest / "corpus", CORPUS)
-    asked_ids, ids = asked.take(queries, ["query_id"]).column(0), corpus.take(documents, ["doc_id"]).column(0)
-    asked_vectors, vectors = VectorStore(embed / "queries"), VectorStore(embed / "corpus", cache_bytes(config))
-    siblings, relevant, negatives, terms = (
-        Ragged.from_arrow(asked.column(name)) for name in ("sibling_rows", "relevant_rows", "negative_rows", "terms")
-    )
-    spare = config.filter.judged_negatives == "keep"
-    return ConflictFinder(
-        rule,
-        config.embed.similarity == "cosine",
-        Texts(queries, asked_ids.to_pylist(), asked_vectors.gather(queries), terms.take(queries)),
-        Texts(documents, ids.to_pylist(), vectors.gather(documents), words.of(documents)),
-        corpus.column("text_key").to_numpy(),
-        asked.column("text_key").to_numpy(),
-        (statistics.positives, siblings, relevant),
-        negatives if spare else Ragged(negatives.values[:0], negatives.offsets * 0),
-        statistics,
-        _rejected_candidates(judged, scorer.threshold, spare_judged=spare) if scorer else None,
-        scorer,
-        words.idf,
-    )
-
-
-def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool) -> Ragged:
-    """Return for each anchor of all queries the candidates whose P(false negative) is above a threshold.
-
-    With `spare_judged`, candidates that are judged irrelevant are left out.
-    """
-    parts = [Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))]
-    for number in range(len(judged)):
-        table = judged.read(number, ["doc_rows", "probabilities", "judged_negatives"])
-        documents = Ragged.from_arrow(table.column("doc_rows"))
-        by_anchor = single_array(table.column("probabilities"))
-        probabilities = Ragged.from_arrow(by_anchor.flatten())
-        at = documents.places(np.repeat(np.arange(table.num_rows), np.diff(by_anchor.offsets.to_numpy())))
-        above = probabilities.values > threshold
-        if spare_judged:
-            above &= ~np.asarray(Ragged.from_arrow(table.column("judged_negatives")).values, dtype=bool)[at]
-        lengths = np.bincount(probabilities.owners[above], minlength=len(probabilities))
-        parts.append(Ragged.from_lengths(documents.values[at[above]], lengths))
-    return Ragged.concatenate(parts)
-
-
 def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
     """Return the batch of every example, as the table `emit/batches`."""
     config, size = context.config, context.config.emit.batch_size
-    examples, finder = load(context)
+    examples = read_examples(context)
     if size is None or not len(examples):
         return BATCHES.empty_table()
+    finder = ConflictFinder(context, np.unique(examples.query_row))
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
     order, cluster = example_order(finder, config.seed, query, document), query_clusters(finder, config, size)[query]
     ordered, compared, rows = examples.take(order), 0, len(finder.statistics.positives)

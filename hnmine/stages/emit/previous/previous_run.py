@@ -103,36 +103,15 @@ def check_previous(context: RunContext, ingest_key: str) -> PreviousRun:
     return found
 
 
-@dataclass(frozen=True)
 class PreviousNegatives:
-    """The negatives of a previous run as document rows of this run; one list per (query, anchor) of that run.
+    """The negatives of a context's previous run as document rows of this run; one list per (query, anchor) of that run.
 
-    Attributes:
-        rows: for each query of this run, its lists.
-        positives: int64, one per list: the positive that the list belongs to, -1 if it serves all of the query's.
-        documents: document rows. Documents that this run does not have are negative numbers, each its own.
-        random: bool, one per negative: whether it was a random document.
-        scores: float32, one per negative.
-        first_scores: float32: the score when it was chosen, which is an earlier one if it was kept over several runs.
-        hardness: float64, by the previous model.
+    Raises:
+        InputError: the runs have no query in common.
+        HnmineError: as `check_previous`.
     """
 
-    rows: Ragged
-    positives: np.ndarray
-    documents: Ragged
-    random: np.ndarray
-    scores: np.ndarray
-    first_scores: np.ndarray
-    hardness: np.ndarray
-
-    @classmethod
-    def open(cls, context: RunContext) -> "PreviousNegatives":
-        """Return the negatives of a context's previous run.
-
-        Raises:
-            InputError: the runs have no query in common.
-            HnmineError: as `check_previous`.
-        """
+    def __init__(self, context: RunContext) -> None:
         ingest = context.reading("ingest")
         found = check_previous(context, _key(ingest) or "")
         chosen = read_chosen(found.folder / "emit")
@@ -147,15 +126,17 @@ class PreviousNegatives:
         count = Shards(ingest / "queries", QUERIES).rows
         anchors, backgrounds, positives = _read_anchors(found.filter, chosen)
         renamed = documents[rows.values]
-        return cls(
-            Ragged.from_lengths(order, np.bincount(now[order], minlength=count)),
-            np.where(positives >= 0, documents[positives], -1),
-            rows.with_values(np.where(renamed >= 0, renamed, -1 - rows.values)),
-            lists["positions"].values == RANDOM_DOCUMENT,
-            scores,
-            _first_scores(found, rows, scores),
-            hardness(scores, anchors[rows.owners], backgrounds[rows.owners]),
-        )
+        # for each query of this run, its lists
+        self.rows = Ragged.from_lengths(order, np.bincount(now[order], minlength=count))
+        # int64, one per list: the positive that the list belongs to, -1 if it serves all of the query's
+        self.positives = np.where(positives >= 0, documents[positives], -1)
+        # document rows; documents that this run does not have are negative numbers, each its own
+        self.documents = rows.with_values(np.where(renamed >= 0, renamed, -1 - rows.values))
+        # one per negative: whether it was a random document (bool), its score and first score (float32), see
+        # `_first_scores`, and its hardness by the previous model (float64)
+        self.random, self.scores = lists["positions"].values == RANDOM_DOCUMENT, scores
+        self.first_scores = _first_scores(found, rows, scores)
+        self.hardness = hardness(scores, anchors[rows.owners], backgrounds[rows.owners])
 
     def of(self, query_rows: np.ndarray, anchors: Ragged, positives: Ragged) -> tuple[Ragged, np.ndarray, np.ndarray]:
         """Return the previous negatives of each anchor of some queries.

@@ -40,10 +40,10 @@ def refresh_all(context: RunContext, tick: Tick) -> pa.Table:
     """Return every negative of the previous run with its new score, verdict and fate, as the table `emit/previous`.
 
     Raises:
-        HnmineError: as `PreviousNegatives.open`.
+        HnmineError: as `PreviousNegatives`.
     """
     config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
-    previous, judge = PreviousNegatives.open(context), UnretrievedJudge.open(context)
+    previous, judge = PreviousNegatives(context), UnretrievedJudge(context)
     parts, room = [PREVIOUS.empty_table()], [np.zeros(0, dtype=np.int64)]
     for table in judged:
         for piece in slices(table):

@@ -1,6 +1,6 @@
 """Filter verdicts on documents that were not retrieved for a query, as if they had been."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -33,41 +33,21 @@ def anchor_cells(batch: Batch, anchors: Ragged) -> np.ndarray:
     return np.asarray(np.cumsum(lengths) - lengths)
 
 
-@dataclass(frozen=True)
 class UnretrievedJudge:
-    """Scores and judges (query, document) pairs whatever retrieval found.
+    """Scores and judges (query, document) pairs whatever retrieval found, for a run whose filter stage is complete.
 
     A document is judged at the position that its score gives it among the query's candidates. Statistics of the
     candidates are those of the retrieved ones.
-
-    Attributes:
-        state: state of the filter, with its fitted model.
-        corpus: the teacher's document vectors.
-        queries: the teacher's query vectors.
-        words: for word overlaps.
-        guide: None without one.
-        where: the documents that `retrieve.where` allows; None if it allows all.
     """
 
-    state: FilterInputs
-    corpus: VectorStore
-    queries: VectorStore
-    words: CorpusWords
-    guide: Guide | None
-    where: MetadataFilter | None
-
-    @classmethod
-    def open(cls, context: RunContext) -> "UnretrievedJudge":
-        """Return the judge of a run whose filter stage is complete."""
+    def __init__(self, context: RunContext) -> None:
         config, embed = context.config, context.reading("embed")
-        return cls(
-            FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed)),
-            VectorStore(embed / "corpus", cache_bytes(config)),
-            VectorStore(embed / "queries"),
-            CorpusWords(context.reading("ingest")),
-            Guide.open(embed, 0) if config.guide is not None else None,
-            MetadataFilter.open(context, context.reading("retrieve")),
-        )
+        self.state = FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed))
+        self.corpus = VectorStore(embed / "corpus", cache_bytes(config))
+        self.queries = VectorStore(embed / "queries")
+        self.words = CorpusWords(context.reading("ingest"))
+        self.guide = Guide.open(embed, 0) if config.guide is not None else None
+        self.where = MetadataFilter.open(context, context.reading("retrieve"))
 
     def allows(self, query_rows: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return whether `retrieve.where` allows each pair (rows, int64), bool."""

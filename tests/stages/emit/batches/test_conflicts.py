@@ -10,7 +10,7 @@ from hnmine.config import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches import step
-from hnmine.stages.emit.batches.conflicts import distinct, pair_filter, word_overlaps
+from hnmine.stages.emit.batches.conflicts import ConflictFinder, distinct, pair_filter, word_overlaps
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
@@ -109,7 +109,8 @@ def test_conflicts_are_those_of_plain_loops(tmp_path, rule):
     config = config_for(tmp_path, emit=emit, retrieve={"top_k": 25}, filter=asked)
     run(config, ("ingest", "embed", "index", "retrieve", "filter", "emit"))
     context = RunContext(config, config.out_folder)
-    every, finder = step.load(context)
+    every = step.read_examples(context)
+    finder = ConflictFinder(context, np.unique(every.query_row))
     assert finder.filter.rule == {"percent": "two_sided"}.get(rule, rule)
     oracle = Oracle(context, finder.filter)
     which = np.random.default_rng(3).permutation(len(every))[:36]
