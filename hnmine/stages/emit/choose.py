@@ -61,9 +61,8 @@ def choose_all(context: RunContext, tick: Tick) -> pa.Table:
     however the queries are split into shards.
     """
     config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
-    chooser = Chooser(
-        config.emit, config.seed, vectors=teacher_vectors(context), cosine=config.embed.similarity == "cosine"
-    )
+    cosine = config.embed.similarity == "cosine"
+    chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
     kept = KeptNegatives.open(context)
     if kept is not None:
         count_used(kept.documents.values, chooser.used)
@@ -110,14 +109,14 @@ def _choose_table(table: pa.Table, chooser: "Chooser", config: Config, kept: Kep
     if kept is not None:
         chosen, documents, scores = kept.merge(chosen, documents, scores)
     columns = {
-        "query_row": pa.array(batch.query_rows[owners]),
-        "anchor": pa.array(cells.anchors.positions.astype(np.int32)),
-        "wanted": pa.array(np.where(needed, config.emit.num_negatives, 0).astype(np.int32)),
+        "query_row": batch.query_rows[owners],
+        "anchor": cells.anchors.positions,
+        "wanted": np.where(needed, config.emit.num_negatives, 0),
         "positions": chosen.to_arrow(pa.int32()),
         "doc_rows": chosen.with_values(documents).to_arrow(pa.int64()),
         "scores": chosen.with_values(scores).to_arrow(pa.float32()),
     }
-    return pa.Table.from_arrays([columns[name] for name in CHOSEN.names], schema=CHOSEN)
+    return pa.table(columns, schema=CHOSEN)
 
 
 Select = Callable[[np.ndarray], np.ndarray]
@@ -177,9 +176,7 @@ class Chooser:
             picked = self._pick_diverse(groups, documents, batch.scores[at], n)
         elif self.config.ensemble == "intra":
             ranks = batch.source_ranks[at]
-            picked = self._pick(
-                lambda which: which[round_robin(groups[which], ranks[which], n[which])], groups, documents
-            )
+            picked = self._pick(lambda own: own[round_robin(groups[own], ranks[own], n[own])], groups, documents)
         else:
             if self.config.choose in ("random", "simans"):
                 priority = self._random_priority(batch, cells, kept, query_ids)
@@ -236,9 +233,8 @@ class Chooser:
                 alike = which[n[which] == count]
                 for first, last in spans(groups[alike], _IN_CACHE):
                     own = alike[first:last]
-                    chosen.append(
-                        own[marginal_relevance(groups[own], relevance[own], vectors, at[own], count, diversity)]
-                    )
+                    picked = marginal_relevance(groups[own], relevance[own], vectors, at[own], count, diversity)
+                    chosen.append(own[picked])
             return np.sort(np.concatenate(chosen))
 
         return select

@@ -119,11 +119,8 @@ class RandomNegatives:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (anchor, document row) of random documents, anchors ascending, no document above the cap.
 
-        Args:
-            seeds: uint64, one per anchor.
-            wanted: int64, number of documents for each anchor.
-            excluded: text numbers that each anchor may not draw.
-            classes: int64, each anchor's class of allowed documents, see `MetadataFilter.classes`.
+        Each anchor has a seed (uint64), a number of documents (int64), the text numbers that it may not draw, and a
+        class of allowed documents (int64, see `MetadataFilter.classes`).
         """
         cap = self.config.emit.max_per_document
         free = None
@@ -163,9 +160,8 @@ class RandomNegatives:
             mine = excluded.take(own)
             inside = np.isin(mine.values, names)
             pairs = (mine.owners[inside], np.searchsorted(names, mine.values[inside]))
-            groups, places = draw_documents(
-                seeds[own], wanted[own], renamed, pairs, None if free is None else free[rows]
-            )
+            open_rows = None if free is None else free[rows]
+            groups, places = draw_documents(seeds[own], wanted[own], renamed, pairs, open_rows)
             found.append((own[groups], rows[places]))
         groups, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(groups, kind="stable")

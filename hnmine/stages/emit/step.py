@@ -78,7 +78,7 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "corpus", CORPUS, kept_texts(config)),
         Shards(ingest / "queries", QUERIES),
         read_chosen(emit),
-        Shards(context.reading("rescore"), RESCORES) if _shows_rescored(config) else None,
+        Shards(context.reading("rescore"), RESCORES) if "rescore_score" in config.emit.extra_columns else None,
         read_batches(emit) if config.emit.batch_size is not None else None,
         read_previous(emit) if config.previous is not None else None,
     )
@@ -111,6 +111,11 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     weights = positive_weight(
         Ragged.from_arrow(table.column("positive_standing")).values, config.filter.bad_positive_quantile
     )
+    batch_ids = {}
+    if state.batches is not None:  # only examples that get rows have a batch
+        has = gets_rows(config.emit.format, lengths, config.emit.num_negatives)
+        own = rows_of(state.batches, item.first, end).column("batch_id")
+        batch_ids = {"batch_id": own.take(pa.array(np.cumsum(has) - 1, mask=~has))}
     rules = pa.array(["+".join(rule_names(config.filter)) or "none"])  # random documents have passed none
     return Examples(
         wanted=config.emit.num_negatives,
@@ -120,7 +125,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pa.array(weights[which]),
-            **_batch_ids(state, item, lengths),
+            **batch_ids,
         },
         lengths=lengths,
         negatives={
@@ -134,15 +139,6 @@ def _examples(state: _WriteState, item: Item) -> Examples:
         },
         soft_labels=config.emit.soft_labels,
     )  # fmt: skip
-
-
-def _batch_ids(state: _WriteState, item: Item, lengths: np.ndarray) -> dict[str, pa.Array]:
-    """Return the batch of each emitted example, given its number of negatives; null if it gets no rows."""
-    if state.batches is None:
-        return {}
-    own = rows_of(state.batches, item.first, item.first + item.rows).column("batch_id")
-    has = gets_rows(state.config.emit.format, lengths, state.config.emit.num_negatives)
-    return {"batch_id": own.take(pa.array(np.cumsum(has) - 1, mask=~has))}
 
 
 def _write(table: pa.Table, item: Item) -> None:
@@ -192,11 +188,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
         stages = ("embed", "retrieve")
     elif emit.choose == "diverse" or draws:
         stages = ("embed", "retrieve") if draws and config.retrieve.where else ("embed",)
-    return (*stages, "rescore") if _shows_rescored(config) else stages
-
-
-def _shows_rescored(config: Config) -> bool:
-    return "rescore_score" in config.emit.extra_columns
+    return (*stages, "rescore") if "rescore_score" in emit.extra_columns else stages
 
 
 def _parts(context: RunContext) -> dict[str, Any]:

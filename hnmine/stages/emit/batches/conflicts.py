@@ -5,9 +5,10 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.arrays.dots import unit
-from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.arrays.ragged import Ragged
 from hnmine.config import FilterConfig
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
@@ -17,6 +18,7 @@ from hnmine.science.margins import below
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.filter.calibration import Calibration
+from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import assemble_features
 from hnmine.stages.filter.inputs import read_calibration
 from hnmine.stages.filter.verdicts import rule_names
@@ -173,14 +175,8 @@ class ConflictFinder:
     def _rejected(self, rows: np.ndarray, documents: np.ndarray, query: np.ndarray, anchor: np.ndarray) -> np.ndarray:
         """Return whether the filter of each example rejects each document, bool, shape (examples, documents).
 
-        Rows and columns are in the order of the examples, since the last bits of a matrix product may depend on
-        positions.
-
-        Args:
-            rows: int64, shape (queries,): query rows.
-            documents: int64, shape (documents,): document rows.
-            query: int64, shape (examples,): position of each example's query in `rows`.
-            anchor: int64, shape (examples,): as in `Examples`.
+        Query rows and document rows are in the order of the examples, since the last bits of a matrix product may
+        depend on positions. Each example has its query's position in `rows` (int64), and its anchor as in `Examples`.
         """
         at = self.documents.at(documents)
         positives = self.statistics.positives.take(rows)
@@ -220,16 +216,14 @@ def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool
     """
     parts = [Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))]
     for number in range(len(judged)):
-        table = judged.read(number, ["doc_rows", "probabilities", "judged_negatives"])
-        documents = Ragged.from_arrow(table.column("doc_rows"))
-        by_anchor = single_array(table.column("probabilities"))
-        probabilities = Ragged.from_arrow(by_anchor.flatten())
-        at = documents.places(np.repeat(np.arange(table.num_rows), np.diff(by_anchor.offsets.to_numpy())))
-        above = probabilities.values > threshold
+        table = judged.read(number, ["doc_rows", "anchor_scores", "probabilities", "judged_negatives"])
+        batch = Batch.from_table(table)
+        cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
+        above = pc.list_flatten(pc.list_flatten(table.column("probabilities"))).to_numpy() > threshold
         if spare_judged:
-            above &= ~np.asarray(Ragged.from_arrow(table.column("judged_negatives")).values, dtype=bool)[at]
-        lengths = np.bincount(probabilities.owners[above], minlength=len(probabilities))
-        parts.append(Ragged.from_lengths(documents.values[at[above]], lengths))
+            above &= ~Ragged.from_arrow(table.column("judged_negatives")).values.astype(bool)[cells.candidate]
+        lengths = np.bincount(cells.anchor[above], minlength=len(cells.anchors.values))
+        parts.append(Ragged.from_lengths(batch.candidates.values[cells.candidate[above]], lengths))
     return Ragged.concatenate(parts)
 
 

@@ -99,27 +99,22 @@ def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
     batch, conflicts, random = (np.empty_like(order) for _ in range(3))
     batch[order], conflicts[order], random[order] = found.batch, found.conflicts, np.arange(len(order)) // size
     columns = {
-        "query_row": pa.array(examples.query_row),
-        "positive_row": pa.array(examples.positive_row),
-        "batch_id": pa.array(batch.astype(np.int32)),
-        "cluster": pa.array(cluster.astype(np.int32)),
+        "query_row": examples.query_row,
+        "positive_row": examples.positive_row,
+        "batch_id": batch,
+        "cluster": cluster,
         "score": pa.array(mean_scores(batch, finder, examples), from_pandas=True),
         "random_score": pa.array(mean_scores(random, finder, examples), from_pandas=True),
-        "conflicts": pa.array(conflicts.astype(np.int32)),
+        "conflicts": conflicts,
     }
-    return pa.Table.from_arrays([columns[name] for name in BATCHES.names], schema=BATCHES)
+    return pa.table(columns, schema=BATCHES)
 
 
 def example_order(finder: ConflictFinder, seed: int, query: np.ndarray, document: np.ndarray) -> np.ndarray:
     """Return an order of the examples that depends on seed and ids alone, not on the order of the input.
 
-    Examples of one query, which cannot share a batch, are spread evenly over the order.
-
-    Args:
-        finder: for the ids.
-        seed: of the run.
-        query: int64, one per example: position in `finder.queries`.
-        document: int64, one per example: position in `finder.documents`.
+    Examples of one query, which cannot share a batch, are spread evenly over the order. Their queries and documents are
+    int64 positions in `finder.queries` and `finder.documents`.
     """
     query_ids, doc_ids = finder.queries.ids, finder.documents.ids
     pairs = (f"{query_ids[q]} {doc_ids[d]}" for q, d in zip(query, document, strict=True))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -94,17 +93,17 @@ def _refresh(table: pa.Table, previous: PreviousNegatives, judge: UnretrievedJud
         "verdicts": np.array(list(VERDICTS), dtype=object)[verdicts["code"]],
         "fates": np.array(FATES, dtype=object)[fates], "stays": np.zeros(len(scores), dtype=bool),
     }  # fmt: skip
-    columns: dict[str, Any] = {
-        "query_row": pa.array(batch.query_rows[anchors.owners]),
-        "anchor": pa.array(anchors.positions.astype(np.int32)),
-        "compared": pa.array(compared),
-        "gone": pa.array(gone.astype(np.int32)),
+    columns = {
+        "query_row": batch.query_rows[anchors.owners],
+        "anchor": anchors.positions,
+        "compared": compared,
+        "gone": gone,
         "probabilities": _with_nulls(rows, verdicts["probability"]),
         "guide_scores": _with_nulls(rows, verdicts["guide_score"]),
     }
     for name, values in lists.items():
         columns[name] = rows.with_values(values).to_arrow(PREVIOUS.field(name).type.value_type)
-    return pa.Table.from_arrays([columns[name] for name in PREVIOUS.names], schema=PREVIOUS)
+    return pa.table(columns, schema=PREVIOUS)
 
 
 def _with_nulls(lists: Ragged, values: np.ndarray) -> pa.Array:
