@@ -6,12 +6,20 @@ from functools import cached_property
 
 import numpy as np
 
+from hnmine.arrays.dots import indexed_dots
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.topk import NOTHING, unpack
+from hnmine.arrays.topk import NOTHING, merge, pack, unpack
 from hnmine.search.byte_products import ByteProposer
 from hnmine.search.candidate_pool import Hits
-from hnmine.search.exact import ExactProposer, Proposer, search
-from hnmine.search.filtered_search import FilteredProposer, add_positives
+from hnmine.search.exact import (
+    ExactProposer,
+    LongestVector,
+    MatrixProducts,
+    Proposer,
+    as_proposal,
+    scan_products,
+    search,
+)
 from hnmine.search.gpu import TorchProposer
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import VectorBlocks
@@ -19,6 +27,51 @@ from hnmine.storage.vectors import VectorStore
 
 StoredKeys = Callable[[np.ndarray], np.ndarray]
 """Returns the stored keys of some queries, given their rows (int64, consecutive)."""
+
+# Classes of at least this many queries: copying the vectors of their documents costs less than multiplying all of them.
+_LARGE = 16
+# Queries of smaller classes that are searched together: their scores to a whole block are held at once.
+_TOGETHER = 64
+
+
+class FilteredProposer(Proposer):
+    """Proposes by matrix products over the documents that each query allows; nothing allowed can be missed.
+
+    `rows` are the rows of the search's queries among all queries (int64), `held` is as in `ExactSearch`.
+    """
+
+    def __init__(
+        self, corpus: VectorBlocks, where: MetadataFilter, rows: np.ndarray, held: np.ndarray | None = None
+    ) -> None:
+        self.corpus, self.where, self.classes, self.held = corpus, where, where.classes[rows], held
+
+    def _mask(self, number: int, first: int, last: int) -> np.ndarray:
+        """Return which documents at places [first, last) the queries of a class allow, bool."""
+        if self.held is None:
+            return self.where.mask(number, first, last)
+        rows = self.held[first:last]
+        return np.asarray(self.where.mask(number, int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]])
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best allowed documents of each query."""
+        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+        longest = LongestVector()
+        numbers, inverse, sizes = np.unique(self.classes[which], return_inverse=True, return_counts=True)
+        small = np.flatnonzero(sizes[inverse] < _LARGE)
+        for block in self.corpus.blocks():
+            longest.see(block)
+            span = (block.first, block.first + len(block.vectors))
+            for place in np.flatnonzero(sizes >= _LARGE):
+                own = np.flatnonzero(inverse == place)
+                rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
+                products = MatrixProducts(block.vectors[rows], queries[own])
+                best[own] = scan_products(products, rows + block.first, best[own])
+            for first in range(0, len(small), _TOGETHER):
+                own = small[first : first + _TOGETHER]
+                masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
+                products = MatrixProducts(block.vectors, queries[own], masks)
+                best[own] = scan_products(products, np.arange(*span), best[own])
+        return as_proposal(best, queries, longest.length)
 
 
 @dataclass(frozen=True)
@@ -48,11 +101,8 @@ class ExactSearch:
     def search(self, queries: np.ndarray, which: np.ndarray, k: int, proposer: Proposer | None = None) -> np.ndarray:
         """Return the keys of the k best allowed documents of each query, as `hnmine.search.exact.search` does.
 
-        Args:
-            queries: float32, shape (q, dim).
-            which: int64, shape (q,): their rows among all queries.
-            k: documents wanted.
-            proposer: of an approximate index, used where there is no filter.
+        `which` are the queries' rows among all queries, int64, shape (q,). `proposer` is that of an approximate index,
+        used where there is no filter; exact search by default.
         """
         if self.where is not None:
             proposer = FilteredProposer(self.corpus, self.where, which, self.held)
@@ -63,10 +113,8 @@ class ExactSearch:
 class DenseSearch(ExactSearch):
     """Search by one teacher, exact or by an approximate index.
 
-    Attributes:
-        corpus: vectors of documents, of all or some.
-        stored: results of a search in parts, used instead of searching: keys of each query's best allowed documents
-            down to its depth, and as many more as it has positives.
+    `stored` are the results of a search in parts, used instead of searching: keys of each query's best allowed
+    documents down to its depth, and as many more as it has positives.
     """
 
     corpus: VectorStore
@@ -77,14 +125,8 @@ class DenseSearch(ExactSearch):
     ) -> Hits:
         """Return the documents that score highest, up to each query's `depth`-th that is not a labelled positive.
 
-        Labelled positives are found whether the filter allows them or not.
-
-        Args:
-            queries: float32, shape (queries, dim).
-            which: int64, shape (queries,): their rows among all queries.
-            positives: rows of the queries' labelled positives.
-            depth: documents wanted, positives not counted.
-            proposer: of an approximate index, used where there is no filter; exact search by default.
+        Labelled positives (rows of documents) are found whether the filter allows them or not. `which` and `proposer`
+        are as in `search`.
         """
         at = positives.with_values(self.corpus.positions(positives.values))
         if self.stored is not None:
@@ -98,6 +140,26 @@ class DenseSearch(ExactSearch):
         found = _cut(keys, at, depth)
         scores, places = unpack(found.values)
         return Hits(Ragged(self.corpus.row_of(places), found.offsets), scores)
+
+
+def add_positives(
+    keys: np.ndarray, vectors: np.ndarray, positives: Ragged, queries: np.ndarray, allowed: np.ndarray
+) -> np.ndarray:
+    """Return each query's hits together with those labelled positives that its filter excludes.
+
+    Args:
+        keys: uint64, shape (queries, k), best first: hits among the allowed documents.
+        vectors: float32, one for each of the positives' values.
+        positives: places of the labelled positives in the corpus.
+        queries: float32, shape (queries, dim).
+        allowed: bool, one a positive: allowed ones are among the hits already, down to their depth.
+    """
+    wide = int(positives.lengths.max(initial=0))
+    added = np.full((len(keys), wide), NOTHING, dtype=np.uint64)
+    others = ~allowed
+    scores = indexed_dots(vectors, np.flatnonzero(others), queries, positives.owners[others])
+    added[positives.owners[others], positives.positions[others]] = pack(scores, positives.values[others])
+    return merge(keys, added, keys.shape[1] + wide)
 
 
 def _cut(keys: np.ndarray, positives: Ragged, depth: int) -> Ragged:

@@ -53,8 +53,7 @@ class Proposer(ABC):
 
         Returns:
             rows: int64, shape (q, n), rows of the corpus, none twice for a query; -1 pads.
-            bound: float32, shape (q,): no document that is not proposed scores above it; -inf where no other document
-                matters.
+            bound: float32, shape (q,): no document that is not proposed scores above it; -inf if none matters.
         """
 
     def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:  # noqa: B027 - optional hook
@@ -71,17 +70,13 @@ class LongestVector:
     """Length of the longest vector of the blocks seen so far; each block is measured once."""
 
     def __init__(self) -> None:
-        self._lengths: dict[int, float] = {}
+        self.length, self._seen = 0.0, set[int]()
 
     def see(self, block: Block) -> None:
         """Take a block into account."""
-        if block.first not in self._lengths:
-            self._lengths[block.first] = max_norm(block.vectors)
-
-    @property
-    def length(self) -> float:
-        """Length of the longest vector so far."""
-        return max(self._lengths.values(), default=0.0)
+        if block.first not in self._seen:
+            self._seen.add(block.first)
+            self.length = max(self.length, max_norm(block.vectors))
 
 
 class MatrixProducts:
@@ -94,15 +89,11 @@ class MatrixProducts:
     """
 
     def __init__(self, vectors: np.ndarray, queries: np.ndarray, allowed: np.ndarray | None = None) -> None:
-        self._vectors, self._queries, self._all_allowed, self._count = vectors, queries, allowed, len(vectors)
+        self._vectors, self._queries, self._all_allowed = vectors, queries, allowed
         # the same memory for every tile: fresh pages would cost a tenth of the product
         self._numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
         self._flags = np.empty(len(self._numbers), dtype=bool)
         self._scores, self._allowed = self._numbers[:0].reshape(len(queries), 0), allowed
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return self._count
 
     def multiply(self, part: slice) -> None:
         """Compute the tile of these documents."""
@@ -120,11 +111,7 @@ class MatrixProducts:
         return np.asarray(np.nextafter(np.partition(scores, -k, axis=1)[:, -k], np.float32(-np.inf)))
 
     def over(self, last: np.ndarray) -> np.ndarray:
-        """Return which scores of the tile count and may exceed their query's `last`, bool, shape (q, documents).
-
-        Args:
-            last: float32, shape (q,).
-        """
+        """Return which scores count and may exceed their query's `last` (float32, (q,)); bool, (q, documents)."""
         out = self._flags[: self._scores.size].reshape(self._scores.shape)
         np.greater(self._scores, last[:, None], out=out)
         return out if self._allowed is None else out & self._allowed
@@ -139,9 +126,6 @@ class ExactProposer(Proposer):
 
     Scores are compared with the k-th best that a query has so far, so nearly all of them are looked at only once and
     never sorted.
-
-    Args:
-        corpus: vectors of all documents.
     """
 
     def __init__(self, corpus: VectorBlocks) -> None:
@@ -181,11 +165,11 @@ def scan_products(products: MatrixProducts, rows: np.ndarray, best: np.ndarray) 
         uint64 keys, shape (q, k), the worst of a query last.
     """
     k, first, found = best.shape[1], 0, TopKBuffer(best)
-    while first < len(products):
+    while first < len(rows):
         full = np.isfinite(found.threshold).all()
         # until a query has k documents nearly every score is a hit where k is large
         size = TILE_ROWS if full or k <= TILE_ROWS // 4 else FIRST_ROWS
-        part = slice(first, min(len(products), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
+        part = slice(first, min(len(rows), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
         products.multiply(part)
         if not full and k <= part.stop - first:
             found.raise_threshold(products.kth(k))  # no earlier scores to compare with but the tile's own
@@ -202,22 +186,16 @@ def scan_products(products: MatrixProducts, rows: np.ndarray, best: np.ndarray) 
 def as_proposal(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
     """Return (rows, bound) as `Proposer.propose` does, for the best documents by float32 products.
 
-    Args:
-        best: uint64 keys, shape (q, k), the worst of a query last.
-        queries: float32, shape (q, dim).
-        length: of the longest document vector.
+    `best` are uint64 keys, shape (q, k), the worst of a query last; `length` is that of the longest document vector.
     """
     bound = last_score(best) + error_bound(queries.shape[1], max_norm(queries), length)
     return np.where(best == NOTHING, -1, rows_of(best)), bound.astype(np.float32)
 
 
 class IndexProposer(Proposer):
-    """Proposes what an approximate index finds; documents that it misses stay missed.
+    """Proposes what a faiss index finds when asked for k documents; documents that it misses stay missed.
 
-    Args:
-        index: a faiss index over the corpus.
-        queries: float32, shape (q, dim), all queries of the search.
-        k: documents to ask the index for.
+    `queries` are all queries of the search, float32, shape (q, dim).
     """
 
     def __init__(self, index: Any, queries: np.ndarray, k: int) -> None:
@@ -229,13 +207,7 @@ class IndexProposer(Proposer):
 
 
 def search(corpus: VectorBlocks, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
-    """Return the k best documents of each query.
-
-    Args:
-        corpus: vectors of all documents, in any order of blocks.
-        queries: float32, shape (q, dim).
-        k: documents wanted.
-        proposer: proposes the pairs worth scoring.
+    """Return the k best documents of each query (float32, shape (q, dim)), among those that a proposer proposes.
 
     Returns:
         uint64 keys (see `hnmine.arrays.topk`), shape (q, k), best first; `NOTHING` pads.

@@ -75,22 +75,18 @@ class FieldCondition:
         return self._decide(lists_with_any(self.documents.values, offsets, wanted), np.diff(offsets) > 0)
 
     def pairs(self, lists: Ragged, which: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return for each pair whether a document is allowed where it is compared with a list of values, bool.
+        """Return for each pair of a list of values (ascending) and a document whether the document is allowed, bool.
 
-        Args:
-            lists: values, ascending in each list.
-            which: int64, shape (n,): the list of each pair.
-            documents: int64, shape (n,): the row of each pair's document.
+        `which` are the lists and `documents` the rows of the pairs, int64, shape (n,).
         """
         own = self.documents.take(documents)
         if self.config.must in ("before", "after"):
-            (least, most), (lowest, highest) = (
-                _first_and_last(values, self.values) for values in (own, lists.take(which))
-            )
+            least, most = _first_and_last(own, self.values)
+            lowest, highest = _first_and_last(lists.take(which), self.values)
             hit = least <= highest if self.config.must == "before" else most >= lowest
         else:
             unique, inverse = np.unique(which, return_inverse=True)
-            shared = lists.take(unique).contains(inverse.reshape(-1)[own.owners], own.values)
+            shared = lists.take(unique).contains(inverse[own.owners], own.values)
             hit = np.bincount(own.owners[shared], minlength=len(which)) > 0
         return self._decide(hit, (own.lengths > 0) & (lists.lengths[which] > 0))
 
@@ -128,11 +124,7 @@ class MetadataFilter:
 
     @classmethod
     def open(cls, context: RunContext, folder: Path) -> "MetadataFilter | None":
-        """Return the filter of a run whose field values are stored; None where there are no conditions.
-
-        Args:
-            context: of the run.
-            folder: of the stage that stored the values.
+        """Return the filter of a run whose field values are stored in `folder`; None where there are no conditions.
 
         Raises:
             InputError: a column that is compared by size holds both numbers and dates.
@@ -144,9 +136,9 @@ class MetadataFilter:
         positives = Ragged.from_arrow(queries.column("positive_rows"))
         conditions = []
         for config in context.config.retrieve.where:
-            stored = [load_field_values(folder, "corpus", config.field)]
+            stored = [_load_field_values(folder, "corpus", config.field)]
             if config.query_column is not None:
-                stored.append(load_field_values(folder, "queries", config.query_column))
+                stored.append(_load_field_values(folder, "queries", config.query_column))
             names = pc.unique(pa.chunked_array([chunk for _, values in stored for chunk in values.chunks], pa.string()))
             numbers = _value_numbers(names.to_pylist(), config)
             coded = [numbers[pc.index_in(values, value_set=names).to_numpy().astype(np.int64)] for _, values in stored]
@@ -176,17 +168,14 @@ class MetadataFilter:
             mask[positives.values[positives.offsets[query] : positives.offsets[query + 1]]] = True
             yield mask
 
-    def allows(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return for each (row of a query, row of a document) whether the query allows it, bool."""
-        return np.asarray(
-            np.logical_and.reduce([one.pairs(one.queries, queries, documents) for one in self.conditions])
-        )
+    def allows(self, queries: np.ndarray, documents: np.ndarray, positives: np.ndarray | None = None) -> np.ndarray:
+        """Return for each (row of a query, row of a document) whether the query allows it, bool.
 
-    def allows_given_positive(self, queries: np.ndarray, positives: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        """Return the same for queries with a single labelled positive, of the given row."""
+        Where `positives` are given, each query has that document as its only labelled positive.
+        """
         found = [
             one.pairs(one.queries, queries, documents)
-            if one.config.with_ == "query"
+            if positives is None or one.config.with_ == "query"
             else one.pairs(one.documents, positives, documents)
             for one in self.conditions
         ]
@@ -198,9 +187,8 @@ def filter_summary(where: MetadataFilter, queries: int) -> dict[str, Any]:
     found, warnings = [], []
     for one in where.conditions:
         lacking, documents = (int((lists.lengths == 0).sum()) for lists in (one.queries, one.documents))
-        found.append(
-            {"condition": one.config.label, "queries_without_value": lacking, "documents_without_value": documents}
-        )
+        counts = {"queries_without_value": lacking, "documents_without_value": documents}
+        found.append({"condition": one.config.label, **counts})
         for side, count, total in (("query", lacking, queries), ("document", documents, len(one.documents))):
             if total and count == total:
                 then = "every document is allowed" if one.config.allows_missing else "no document is allowed"
@@ -221,7 +209,7 @@ def _value_numbers(names: list[str], config: WhereConfig) -> np.ndarray:
             "write all of them as numbers, or all as ISO dates"
         )
     sizes = np.array([order[1] for order in found.values() if order is not None], dtype=np.float64)
-    return np.unique(sizes, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return np.unique(sizes, return_inverse=True)[1].astype(np.int64)
 
 
 def _value_lists(rows: np.ndarray, values: np.ndarray, count: int) -> Ragged:
@@ -232,12 +220,9 @@ def _value_lists(rows: np.ndarray, values: np.ndarray, count: int) -> Ragged:
 
 
 def lists_with_any(values: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return for each list whether it holds a wanted value, bool, shape (rows,); an empty list does not.
+    """Return for each list, values[offsets[i]:offsets[i + 1]], whether it holds a wanted value, bool, shape (rows,).
 
-    Args:
-        values: int64, shape (total,), each in [0, len(wanted)).
-        offsets: int64, shape (rows + 1,), ascending: list i is values[offsets[i]:offsets[i + 1]].
-        wanted: bool, one a value.
+    Values are int64 in [0, len(wanted)), and `wanted` is bool, one a value. An empty list holds none.
     """
     first = int(offsets[0])
     until = np.concatenate([[0], np.cumsum(wanted[values[first : int(offsets[-1])]])])
@@ -245,10 +230,9 @@ def lists_with_any(values: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) 
 
 
 def number_lists(lists: Ragged) -> np.ndarray:
-    """Return a number for each list, the same for equal lists and for no others; int64, from 0 on without gaps.
+    """Return a number for each list of values >= 0, the same for equal lists and no others; int64, 0 on without gaps.
 
-    Args:
-        lists: int64 values, at least 0; as sets, lists must be sorted and without repeats.
+    As sets, lists must be sorted and without repeats.
     """
     numbers = np.zeros(len(lists), dtype=np.int64)
     span = int(lists.values.max(initial=0)) + 2
@@ -256,23 +240,17 @@ def number_lists(lists: Ragged) -> np.ndarray:
         long = lists.lengths > place
         there = np.full(len(lists), span - 1, dtype=np.int64)
         there[long] = lists.values[lists.starts[long] + place]
-        numbers = np.unique(numbers * span + there, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        numbers = np.unique(numbers * span + there, return_inverse=True)[1].astype(np.int64)
     return numbers
 
 
 def row_classes(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return (class of each row, a row of each class), int64; rows are in one class where all columns agree.
 
-    Args:
-        columns: at least one, each int64 of shape (rows,). Classes are numbered by their rows' values, ascending.
+    Columns are int64 of shape (rows,), at least one. Classes are numbered by their rows' values, ascending.
     """
     _, first, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
     return inverse.reshape(-1).astype(np.int64), first.astype(np.int64)
-
-
-def field_file(folder: Path, side: str) -> Path:
-    """Return the file with the field values of a side (corpus or queries) in a stage's folder."""
-    return folder / "fields" / f"{side}.parquet"
 
 
 def plan_field_values(context: RunContext, key: str, stage: str = "retrieve") -> list[Item]:
@@ -282,10 +260,10 @@ def plan_field_values(context: RunContext, key: str, stage: str = "retrieve") ->
     """
     if not context.config.retrieve.where:
         return []
-    ingest, folder = context.reading("ingest"), context.folder(stage)
+    ingest, folder = context.reading("ingest"), context.folder(stage) / "fields"
     rows = {"corpus": Shards(ingest / "corpus", CORPUS).rows, "queries": Shards(ingest / "queries", QUERIES).rows}
     return [
-        Item(field_file(folder, side), number, rows=rows[side], key=item_key(key, f"fields-{side}", 0, rows[side]))
+        Item(folder / f"{side}.parquet", number, rows=rows[side], key=item_key(key, f"fields-{side}", 0, rows[side]))
         for number, side in enumerate(SIDES)
         if wanted_fields(context.config)[side]
     ]
@@ -317,8 +295,8 @@ def read_field_values(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     return conform(once, FIELD_VALUES, f"retrieve/fields/{side}")
 
 
-def load_field_values(folder: Path, side: str, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
+def _load_field_values(folder: Path, side: str, name: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     """Return (rows int64 ascending, values) of one field."""
-    table = conform(read_table(field_file(folder, side)), FIELD_VALUES, f"retrieve/fields/{side}")
+    table = conform(read_table(folder / "fields" / f"{side}.parquet"), FIELD_VALUES, f"retrieve/fields/{side}")
     table = table.filter(pc.equal(table.column("field"), name))
     return table.column("row").to_numpy(), table.column("value")

@@ -26,8 +26,6 @@ from hnmine.storage.schemas.retrieve import SOURCES
 from hnmine.storage.store import Shards, write_table
 from hnmine.storage.vectors import VectorStore
 
-NAMES_FILE = "sources.parquet"
-
 
 def source_key_parts(context: RunContext) -> dict[str, Any]:
     """Return what determines BM25 indexes and imported runs, for the stage's key; nothing where there are none.
@@ -81,13 +79,9 @@ def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Consecutive queries, as sources search for them.
+    """Consecutive queries from row `first` on, as sources search for them, with the rows of their labelled positives.
 
-    Attributes:
-        first: row of the first query.
-        texts: their texts.
-        vectors: their vectors by the teacher of [embed], float32, shape (queries, dim).
-        positives: rows of their labelled positives.
+    `vectors` are those of the teacher of [embed], float32, shape (queries, dim).
     """
 
     first: int
@@ -110,15 +104,11 @@ def open_sources(
 ) -> list[CandidateSource]:
     """Return the sources of a run in the config's order; they find what the filter allows and labelled positives.
 
-    Args:
-        context: config and folders.
-        dense: search by the teacher of [embed], which applies the filter itself.
-        cache_bytes: memory for vectors of other teachers, given to them in the config's order.
-        where: the metadata filter.
-        embed: the folder of embed, where that stage itself searches; its finished one by default.
-        stored: results of teachers that searched in parts.
+    `dense` is the search by the teacher of [embed], which applies the filter itself. Other teachers are given up to
+    `cache_bytes` of memory for vectors, in the config's order; `stored` are results of those that searched in parts.
+    `embed` is the folder of embed, where that stage itself searches; its finished one by default.
     """
-    config, found, left = context.config, list[CandidateSource](), cache_bytes
+    config, found = context.config, list[CandidateSource]()
     documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
     embed = embed or context.reading("embed")
     built = embed if source_stage(config) == "embed" else context.reading("index")
@@ -130,8 +120,8 @@ def open_sources(
             found.append(_by_run(ImportedRun(_output(built, source)), where))
         elif source.label in tables:
             table = tables[source.label]
-            corpus = VectorStore(embed / vector_folder(config, table, "corpus"), max(0, left))
-            left -= corpus.nbytes
+            corpus = VectorStore(embed / vector_folder(config, table, "corpus"), max(0, cache_bytes))
+            cache_bytes -= corpus.nbytes
             search = DenseSearch(corpus, where, corpus.held, stored=(stored or {}).get(table))
             found.append(_by_teacher(search, VectorStore(embed / vector_folder(config, table, "queries"))))
         else:
@@ -171,16 +161,9 @@ def _by_run(run: ImportedRun, where: MetadataFilter | None) -> CandidateSource:
 def pool_sources(
     sources: list[CandidateSource], limits: CandidateLimits, corpus: VectorStore, batch: QueryBatch
 ) -> tuple[CandidatePool, np.ndarray]:
-    """Return the candidates of all sources by descending score of the teacher of [embed], ties by row, and that score.
+    """Return the candidates of all sources within their limits, and the exact score of each by the teacher of [embed].
 
-    Args:
-        sources: as `open_sources` gives them.
-        limits: of the sources' lists and of the fused list.
-        corpus: the teacher's vectors of documents.
-        batch: the queries.
-
-    Returns:
-        (the candidates, the exact score of each, float32, shape (n,)).
+    They are ordered by descending score, ties by row. Scores are float32, shape (n,); `corpus` is the teacher's.
     """
     found = pool([find(batch, depth) for find, depth in zip(sources, limits.depths, strict=True)])
     found, stays = limits.cut(found, batch.positives.contains(found.owners, found.rows))
@@ -192,11 +175,7 @@ def pool_sources(
 
 def write_source_names(config: Config, folder: Path, key: str) -> None:
     """Write the table of sources into retrieve's folder; nothing where there are none."""
-    retrieve = config.retrieve
-    if retrieve.source:
-        rows = [
-            {"name": source.label, "kind": source.kind, "depth": depth}
-            for source, depth in zip(retrieve.source, retrieve.depths, strict=True)
-        ]
-        table = pa.Table.from_pylist(rows, schema=SOURCES)
-        write_table(table, folder / NAMES_FILE, item_key(key, "sources", 0, len(rows)))
+    if sources := config.retrieve.source:
+        columns = [[one.label for one in sources], [one.kind for one in sources], list(config.retrieve.depths)]
+        table = pa.Table.from_arrays([pa.array(column) for column in columns], schema=SOURCES)
+        write_table(table, folder / "sources.parquet", item_key(key, "sources", 0, len(sources)))

@@ -7,7 +7,7 @@ retrieve then reads. A file's path names the rows it covers, so it can be reused
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items, writ
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.dense_search import ExactSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK
-from hnmine.search.merge_tree import Span, children, even_spans, tree_levels
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
@@ -36,20 +35,52 @@ from hnmine.storage.vectors import VectorRange, VectorStore
 
 FOLDER = "splits"
 FAN_IN = 8
-MERGES = len(tree_levels(even_spans(MAX_SPLITS, MAX_SPLITS), FAN_IN)) - 1
-"""Levels of merges for the largest number of parts."""
+Span = tuple[int, int]
+"""Rows [first, last) of the corpus."""
 
 _NO_KEYS = Ragged(np.zeros(0, dtype=np.uint64), np.zeros(1, dtype=np.int64))
 
 
+def even_spans(rows: int, parts: int) -> list[Span]:
+    """Cut rows into n consecutive spans whose sizes differ by at most one; span i begins at floor(i rows / n).
+
+    `parts` is n, at least 1. Fewer rows than parts give one span a row; no rows give one empty span.
+    """
+    if parts < 1:
+        raise ValueError(f"{parts} parts")
+    count = max(1, min(parts, rows))
+    return list(pairwise(number * rows // count for number in range(count + 1)))
+
+
+def tree_levels(leaves: list[Span], fan_in: int) -> list[list[Span]]:
+    """Return the spans of each level of a merge tree, from the leaves (consecutive, at least one) to the root.
+
+    The n spans of a level are joined to ceil(n / fan_in) spans of about equally many neighbours. With a fan-in of 3 or
+    more (2 is the least), every node but a leaf has at least two children, so no span occurs twice.
+    """
+    if not leaves or fan_in < 2:
+        raise ValueError(f"{len(leaves)} leaves, fan-in {fan_in}")
+    levels = [leaves]
+    while len(below := levels[-1]) > 1:
+        groups = even_spans(len(below), -(-len(below) // fan_in))
+        levels.append([(below[first][0], below[last - 1][1]) for first, last in groups])
+    return levels
+
+
+def children(parent: Span, below: list[Span]) -> list[Span]:
+    """Return the spans of the level below that a span is joined from, in their order."""
+    return [span for span in below if parent[0] <= span[0] and span[1] <= parent[1]]
+
+
+MERGES = len(tree_levels(even_spans(MAX_SPLITS, MAX_SPLITS), FAN_IN)) - 1
+"""Levels of merges for the largest number of parts."""
+
+
 @dataclass(frozen=True)
 class SplitSearch:
-    """A dense source that is searched in parts.
+    """A dense source that is searched in parts, with its depth: candidates a query, positives not counted.
 
-    Attributes:
-        number: its position among the sources; 0 where there are none.
-        table: of its teacher.
-        depth: candidates a query, positives not counted.
+    `number` is its position among the sources, 0 where there are none.
     """
 
     number: int
@@ -100,25 +131,12 @@ def split_problem(config: Config, kind: str) -> str | None:
     )
 
 
-def refuse_approximate(config: Config, kind: str) -> None:
-    """Check that the corpus can be searched in parts, if it is to be.
-
-    Raises:
-        ConfigError: the index is approximate.
-    """
-    if problem := split_problem(config, kind):
-        raise ConfigError(problem)
-
-
 @dataclass(frozen=True)
 class _Tree:
     """The merge tree of one search: a node is some rows of the corpus, with a file for each shard of queries.
 
-    Attributes:
-        retrieve: folder of the stage.
-        key: of the stage.
-        search: the source that is searched.
-        levels: the spans of each level, from the parts to the whole; in places of the teacher's vectors.
+    `levels` are the spans of each level, from the parts to the whole, in places of the teacher's vectors; `retrieve`
+    and `key` are the folder and the key of the stage.
     """
 
     retrieve: Path
@@ -144,16 +162,14 @@ class _Tree:
     def needed(self, level: int, shards: list[Item]) -> list[SplitItem]:
         """Return the files of a level that are inputs of missing files above it, node by node.
 
-        Args:
-            level: 0 for the parts; none are needed above the tree.
-            shards: of candidates, those that are missing.
+        Level 0 are the parts; none are needed above the tree. `shards` are the missing shards of candidates.
         """
         top = len(self.levels) - 1
         if level > top:
             return []
         wanted = [self.item(self.levels[top][0], shard) for shard in shards]
         for _ in range(top - level):
-            missing = [item for item in wanted if not _exists(item)]
+            missing = [item for item in wanted if read_key(item.output) != item.key]
             wanted = [self.item(span, item) for item in missing for span in self.below[item.span]]
         return sorted(wanted, key=lambda item: (item.span, item.number))
 
@@ -165,10 +181,6 @@ class _Tree:
         for path in sorted(folder.glob("*")) if folder.exists() else []:
             if path not in kept:
                 remove_folder(path)
-
-
-def _exists(item: Item) -> bool:
-    return read_key(item.output) == item.key
 
 
 def plan_level(level: int) -> Callable[[RunContext, str], list[Item]]:
@@ -183,10 +195,11 @@ def plan_level(level: int) -> Callable[[RunContext, str], list[Item]]:
         if not searches:
             return []
         choice = read_table(context.reading("index") / "choice.parquet").to_pylist()[0]
-        refuse_approximate(context.config, choice["kind"])
+        if problem := split_problem(context.config, choice["kind"]):
+            raise ConfigError(problem)
         queries = Shards(context.reading("ingest") / "queries", QUERIES)
         retrieve = context.folder("retrieve")
-        shards = [item for item in shard_items(queries, retrieve, key) if not _exists(item)]
+        shards = [item for item in shard_items(queries, retrieve, key) if read_key(item.output) != item.key]
         found: list[Item] = []
         for search in searches:
             rows = VectorStore(context.reading("embed") / vector_folder(context.config, search.table, "corpus")).rows
@@ -197,11 +210,6 @@ def plan_level(level: int) -> Callable[[RunContext, str], list[Item]]:
         return found
 
     return plan
-
-
-def remove_splits(retrieve: Path) -> None:
-    """Remove the parts' files from retrieve's folder, once all candidates are written."""
-    remove_folder(retrieve / FOLDER)
 
 
 class _State:
@@ -224,12 +232,9 @@ class _State:
 
     def part(self, item: SplitItem) -> tuple[VectorStore, ExactSearch]:
         """Return (vectors of all queries, search of the item's part); one part is open at a time."""
-        if self._part is None or self._at != (item.search, item.span):
-            self._part = None  # before another takes its memory
-            self._part, self._at = self._open(item), (item.search, item.span)
-        return self._part
-
-    def _open(self, item: SplitItem) -> tuple[VectorStore, ExactSearch]:
+        if self._part is not None and self._at == (item.search, item.span):
+            return self._part
+        self._part = None  # before another takes its memory
         config, embed = self.context.config, self.context.reading("embed")
         corpus, queries = (
             VectorStore(embed / vector_folder(config, item.search.table, side)) for side in ("corpus", "queries")
@@ -237,7 +242,9 @@ class _State:
         room = byte_budget(config, (item.span[1] - item.span[0], queries.rows, corpus.dim))
         cache = cache_bytes(config) - (0 if room is None else room + TORCH_BYTES)
         part = VectorRange(corpus.shards, *item.span, max(0, cache))
-        return queries, ExactSearch(part, self.where, corpus.held, config.index.device, room)
+        self._part = queries, ExactSearch(part, self.where, corpus.held, config.index.device, room)
+        self._at = (item.search, item.span)
+        return self._part
 
 
 def _search(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -251,7 +258,7 @@ def _search(state: _State, item: Item, tick: Tick) -> pa.Table:
         k = min(int(depths[block].max()), item.span[1] - item.span[0])
         found.append(_within(part.search(vectors[block], which, k), depths[block]))
         tick(len(which))
-    return _table(Ragged.concatenate(found))
+    return pa.table([Ragged.concatenate(found).to_arrow(pa.uint64())], schema=SPLIT_KEYS)
 
 
 def _merge(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -260,7 +267,7 @@ def _merge(state: _State, item: Item, tick: Tick) -> pa.Table:
     depths, tables = state.depths(item), (_read(path) for path in item.inputs)
     merged = reduce(lambda found, more: _merged(found, more, depths), tables)  # one is read at a time
     tick(item.rows)
-    return _table(merged)
+    return pa.table([merged.to_arrow(pa.uint64())], schema=SPLIT_KEYS)
 
 
 def _merged(one: Ragged, other: Ragged, depths: np.ndarray) -> Ragged:
@@ -287,29 +294,21 @@ def _padded(found: Ragged, block: slice) -> np.ndarray:
     return keys
 
 
-def _table(keys: Ragged) -> pa.Table:
-    return pa.table([keys.to_arrow(pa.uint64())], schema=SPLIT_KEYS)
-
-
 def _read(path: Path) -> Ragged:
     table = conform(read_table(path), SPLIT_KEYS, f"{path.parent.name}/{path.name}")
     return Ragged.from_arrow(table.column("keys"))
 
 
-class _StoredShards:
-    """The keys of one search of the whole corpus, from the files of the last merge: `StoredKeys`."""
+def _stored_keys(folder: Path, offsets: np.ndarray) -> StoredKeys:
+    """Return the keys of one search of the whole corpus, from the files of the last merge; one is kept in memory."""
+    read = lru_cache(maxsize=1)(_read)
 
-    def __init__(self, folder: Path, offsets: np.ndarray) -> None:
-        self.folder, self.offsets = folder, offsets
-        self._number, self._keys = -1, _NO_KEYS
+    def find(which: np.ndarray) -> np.ndarray:  # consecutive queries of one shard
+        number = int(np.searchsorted(offsets, which[0], side="right")) - 1
+        start = int(which[0] - offsets[number])
+        return _padded(read(folder / part_name(number)), slice(start, start + len(which)))
 
-    def __call__(self, which: np.ndarray) -> np.ndarray:
-        """Return the keys of consecutive queries of one shard, uint64, shape (len(which), most keys of one)."""
-        number = int(np.searchsorted(self.offsets, which[0], side="right")) - 1
-        if number != self._number:
-            self._number, self._keys = number, _read(self.folder / part_name(number))
-        start = int(which[0] - self.offsets[number])
-        return _padded(self._keys, slice(start, start + len(which)))
+    return find
 
 
 def merged_searches(context: RunContext) -> dict[TeacherTable, StoredKeys]:
@@ -318,7 +317,7 @@ def merged_searches(context: RunContext) -> dict[TeacherTable, StoredKeys]:
     for search in searches_in_parts(context.config):
         rows = VectorStore(context.reading("embed") / vector_folder(context.config, search.table, "corpus")).rows
         offsets = Shards(context.reading("ingest") / "queries", QUERIES).offsets
-        found[search.table] = _StoredShards(search.folder(context.folder("retrieve"), (0, rows)), offsets)
+        found[search.table] = _stored_keys(search.folder(context.folder("retrieve"), (0, rows)), offsets)
     return found
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.topk import NOTHING, merge, pack, unpack, within
-from hnmine.search.merge_tree import children, even_spans, tree_levels
+from hnmine.search.split_search import children, even_spans, tree_levels
 from tests import oracles
 from tests.strategies import grid, quick
 

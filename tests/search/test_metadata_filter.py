@@ -24,8 +24,8 @@ from hnmine.errors import ConfigError, InputError
 from hnmine.readers.metadata import as_ordered, as_values, order_of
 from hnmine.runtime.stage import RunContext
 from hnmine.search.candidate_pool import CandidateLimits
+from hnmine.search.dense_search import FilteredProposer, add_positives
 from hnmine.search.exact import search
-from hnmine.search.filtered_search import FilteredProposer, add_positives
 from hnmine.search.metadata_filter import FieldCondition, MetadataFilter, lists_with_any, number_lists, row_classes
 from hnmine.stages.filter.hidden_positives import hide
 from hnmine.stages.filter.inputs import FilterInputs
@@ -111,7 +111,7 @@ def test_knowing_one_positive_compares_with_that_document_alone(world, data):
     where = MetadataFilter.of([condition(must, missing, own, theirs, "positive")])
     known = np.array(data.draw(st.lists(st.integers(0, 11), min_size=12, max_size=12)))
     expected = [plainly([(must, missing, own, own)], known[d], d) for d in range(12)]
-    assert where.allows_given_positive(np.zeros(12, dtype=np.int64), known, np.arange(12)).tolist() == expected
+    assert where.allows(np.zeros(12, dtype=np.int64), np.arange(12), known).tolist() == expected
 
 
 def limited(corpus, queries, k, where, rows):

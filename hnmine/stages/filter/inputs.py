@@ -103,7 +103,7 @@ class FilterInputs:
         documents = np.repeat(batch.candidates.values, widths)
         queries = np.repeat(batch.query_rows[batch.owners], widths)
         known = batch.positives.take(batch.owners).values
-        return replace(batch, permitted=self.where.allows_given_positive(queries, known, documents))
+        return replace(batch, permitted=self.where.allows(queries, documents, known))
 
     def keys(self, rows: np.ndarray) -> TextKeys:
         """Return the text keys of the queries with the given rows."""

@@ -9,12 +9,13 @@ import pyarrow as pa
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.arrays.single_thread import single_thread
 from hnmine.config import Config
+from hnmine.errors import ConfigError
 from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
 from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
 from hnmine.search.search_plan import choose_index, choose_lists
 from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage
-from hnmine.search.split_search import refuse_approximate
+from hnmine.search.split_search import split_problem
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.index import INDEX
 from hnmine.storage.store import read_table, write_atomic
@@ -59,7 +60,8 @@ def _setup(context: RunContext) -> _State:
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     corpus, folder = state.corpus, item.output.parent
     kind, reason = choose_index(state.config, corpus.rows, state.queries.rows, corpus.dim)
-    refuse_approximate(state.config, kind)
+    if problem := split_problem(state.config, kind):
+        raise ConfigError(problem)
     row = {"kind": kind, "reason": reason, "file": "", "documents": corpus.rows, **_UNTRIED}
     if kind == "hnsw":
         _write_hnsw(state, folder, tick)

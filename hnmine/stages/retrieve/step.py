@@ -23,12 +23,12 @@ from hnmine.search.ivf import IVFProposer, open_lists
 from hnmine.search.metadata_filter import MetadataFilter, filter_summary, plan_field_values, read_field_values
 from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines
 from hnmine.search.sources import CandidateSource, QueryBatch, open_sources, pool_sources, write_source_names
-from hnmine.search.split_search import MERGES, STEPS, merged_searches, plan_level, remove_splits
+from hnmine.search.split_search import FOLDER, MERGES, STEPS, merged_searches, plan_level
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.storage.paths import local_copy
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, read_table
+from hnmine.storage.store import Shards, read_table, remove_folder
 from hnmine.storage.vectors import VectorStore
 
 
@@ -230,7 +230,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     read = (shards.read(number, ["doc_rows"]).column(0) for number in range(len(shards)))
     lengths = np.concatenate([Ragged.from_arrow(column).lengths for column in read])
     write_source_names(context.config, folder, key)
-    remove_splits(folder)
+    remove_folder(folder / FOLDER)  # all candidates are written
     short = int((lengths < min(retrieve.top_k, retrieve.max_candidates)).sum())
     counts = {"queries": shards.rows, "candidates": int(lengths.sum()), "queries_with_fewer_than_top_k": short}
     where = MetadataFilter.open(context, folder)
