@@ -66,11 +66,7 @@ def build_index(texts: Iterable[list[str]], source: SourceConfig, path: Path, ti
     A document's score for a query is the sum of its scores over the query's words:
     ln(1 + (N - n + 0.5) / (n + 0.5)) * tf / (tf + k1 (1 - b + b length / mean length)), "lucene" of bm25s.
 
-    Args:
-        texts: of the corpus, some documents at a time.
-        source: gives the words, k1 and b.
-        path: of the table, which is written last and has the key.
-        tick: called with the number of documents done since the last call.
+    `texts` are those of the corpus, some documents at a time. The table is written last and has the key.
     """
     words, number, ids = words_of(source), dict[str, int](), list[list[int]]()
     for part in texts:
@@ -95,13 +91,7 @@ def _beside(path: Path, name: str) -> Path:
 
 
 class BM25Index:
-    """An index on disk, searched through a memory map that all workers share.
-
-    Args:
-        path: the table of words.
-        source: the index' source.
-        documents: number of documents in the corpus.
-    """
+    """An index on disk (`path`: its table of words), searched through a memory map that all workers share."""
 
     def __init__(self, path: Path, source: SourceConfig, documents: int) -> None:
         import bm25s

@@ -44,11 +44,7 @@ _MOST = 8
 
 
 def byte_products_are_fast(cpu: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether products of bytes are exact and fast on this machine.
-
-    Args:
-        cpu: the system's description of the CPU.
-    """
+    """Return whether products of bytes are exact and fast on this machine; `cpu` is the system's description of it."""
     try:
         flags = set(cpu.read_text(encoding="utf-8", errors="replace").split())
     except OSError:
@@ -79,10 +75,8 @@ def _multiply_bytes(queries: Any, documents: Any, out: Any) -> None:
 def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
     """Return the memory for rounded documents in a search by products of bytes; None where floats are to be used.
 
-    Args:
-        config: the whole config.
-        size: documents, queries, and numbers of a vector.
-        able: returns whether bytes are fast; `byte_products_are_fast` by default.
+    `size` is (documents, queries, numbers of a vector); `able` returns whether bytes are fast, and is
+    `byte_products_are_fast` by default.
 
     Raises:
         ConfigError: the config asks for bytes, and they are not fast here.
@@ -111,10 +105,9 @@ class ByteVectors:
     Attributes:
         numbers: int8 tensor, shape (n, dim padded with zeros).
         order: int64, shape (n,): the vector at each place.
-        steps: float32, shape (groups,): a group is the next `rows` vectors.
+        steps: float32, shape (groups,).
         lengths: float32, shape (groups,): length of the longest vector of each.
         lost: float32, shape (groups,): length of the largest rounding error of each.
-        rows: vectors a group.
     """
 
     numbers: Any
@@ -122,7 +115,6 @@ class ByteVectors:
     steps: np.ndarray
     lengths: np.ndarray
     lost: np.ndarray
-    rows: int
 
     @classmethod
     def of(cls, vectors: np.ndarray, rows: int) -> "ByteVectors":
@@ -150,15 +142,7 @@ class ByteVectors:
             length[part], less[part] = norms(own), rounding_loss(own, small, step)
 
         in_threads(fill, parts)
-        return cls(torch.from_numpy(numbers), order, steps, most(length), most(less), rows)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory, in bytes."""
-        return int(self.numbers.numel()) + self.order.nbytes
+        return cls(torch.from_numpy(numbers), order, steps, most(length), most(less))
 
 
 class ByteProducts(MatrixProducts):
@@ -174,9 +158,9 @@ class ByteProducts(MatrixProducts):
     def __init__(self, documents: ByteVectors, queries: ByteVectors, part: slice, dim: int) -> None:
         import torch
 
-        self._documents, self._asked, self._dim, self._count = documents, queries.numbers[part], dim, len(documents)
+        self._documents, self._asked, self._dim = documents, queries.numbers[part], dim
         self._steps, self._lengths, self._lost = queries.steps[part], queries.lengths[part], queries.lost[part]
-        self._sums = torch.empty(len(self._asked) * min(TILE_ROWS, len(documents)), dtype=torch.int32)
+        self._sums = torch.empty(len(self._asked) * min(TILE_ROWS, len(documents.order)), dtype=torch.int32)
         self._flags = np.empty(len(self._sums), dtype=bool)
         self._products, self._scale, self._above = self._sums[:0].numpy(), np.ones(0), np.zeros(0)
 
@@ -217,9 +201,7 @@ class ByteProducts(MatrixProducts):
 class ByteProposer(Proposer):
     """Proposes by products of bytes over the whole corpus; nothing can be missed.
 
-    Args:
-        corpus: vectors of all documents.
-        room: bytes of rounded documents kept in memory; others are rounded again for every search.
+    Up to `room` bytes of rounded documents are kept in memory; others are rounded again for every search.
     """
 
     def __init__(self, corpus: VectorBlocks, room: int) -> None:
@@ -267,18 +249,13 @@ class ByteProposer(Proposer):
 
         with _torch_single_thread():
             for block in self.corpus.blocks():
-                documents = self._rounded(block)
+                documents = self._kept.get(block.first) or ByteVectors.of(block.vectors, TILE_ROWS)
+                size = int(documents.numbers.numel()) + documents.order.nbytes
+                if block.first not in self._kept and size <= self.room:
+                    self._kept[block.first], self.room = documents, self.room - size
                 in_threads(lambda part, b=block, d=documents: scan(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
         self._last = (which, best)
         return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)
-
-    def _rounded(self, block: Block) -> ByteVectors:
-        if block.first in self._kept:
-            return self._kept[block.first]
-        documents = ByteVectors.of(block.vectors, TILE_ROWS)
-        if sum(kept.nbytes for kept in self._kept.values()) + documents.nbytes <= self.room:
-            self._kept[block.first] = documents
-        return documents
 
 
 @contextmanager

@@ -46,12 +46,9 @@ class CandidatePool:
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         absent = (self.ranks == 0).ravel()
         values = {"source_scores": self.scores, "source_ranks": self.ranks}
-        return {
-            name: pa.ListArray.from_arrays(
-                offsets, pa.array(own.ravel(), mask=absent), type=CANDIDATES.field(name).type
-            )
-            for name, own in values.items()
-        }
+        lists = {name: pa.array(own.ravel(), mask=absent) for name, own in values.items()}
+        kinds = {name: CANDIDATES.field(name).type for name in lists}
+        return {name: pa.ListArray.from_arrays(offsets, own, type=kinds[name]) for name, own in lists.items()}
 
 
 def no_source_columns(queries: int) -> dict[str, pa.Array]:
@@ -99,11 +96,7 @@ class CandidateLimits:
         return cls(config.top_k, config.fuse, config.depths)
 
     def cut(self, found: CandidatePool, uncounted: np.ndarray) -> tuple[CandidatePool, np.ndarray]:
-        """Apply the limits to a pool.
-
-        Args:
-            found: candidates of some queries.
-            uncounted: bool, shape (n,): labelled positives, which are not counted.
+        """Apply the limits to a pool; labelled positives (`uncounted`, bool, shape (n,)) are not counted.
 
         Returns:
             (the same candidates without ranks and scores below their source's depth, bool of shape (n,): those that

@@ -18,9 +18,7 @@ _PAIRS = 1 << 28
 class TorchProposer(Proposer):
     """Proposes by torch's matrix products and top-k, block by block; nothing can be missed.
 
-    Args:
-        corpus: vectors of all documents.
-        device: as torch names it; blocks stay on it while at least half of its memory is free.
+    Blocks stay on the device (as torch names it) while at least half of its memory is free.
 
     Raises:
         ConfigError: torch cannot use the device.
@@ -34,9 +32,8 @@ class TorchProposer(Proposer):
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigError(
-                f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
-            ) from None
+            message = f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
+            raise ConfigError(message) from None
         self.corpus, self.longest = corpus, LongestVector()
         self._kept: dict[int, Any] = {}
 
@@ -60,7 +57,6 @@ class TorchProposer(Proposer):
         return as_proposal(best, queries, self.longest.length)
 
     def _on_device(self, block: Block) -> Any:
-        """Return a block's vectors on the device, kept there while half of its memory is free."""
         import torch
 
         if block.first in self._kept:

@@ -92,23 +92,16 @@ def rows_by_id(ingest: Path, kind: str) -> tuple[pa.ChunkedArray, np.ndarray]:
 
 
 class ImportedRun:
-    """An imported run.
-
-    Args:
-        path: the table that `import_run` returned.
-    """
+    """An imported run, from the file of the table that `import_run` returned."""
 
     def __init__(self, path: Path) -> None:
         table = conform(read_table(path), IMPORTED, f"index/runs/{path.name}")
         self.queries, self.documents, self.scores = (table.column(name).to_numpy() for name in IMPORTED.names)
 
     def search(self, first: int, wanted: np.ndarray, allows: Allows | None = None) -> Hits:
-        """Return the best documents of the queries from row `first` on.
+        """Return the best documents of the queries from row `first` on, at most `wanted` (int64, one a query) of each.
 
-        Args:
-            first: row of the first query.
-            wanted: int64, shape (queries,): the most documents of each.
-            allows: tells which documents may be found, queries counted from `first`; None for all of them.
+        `allows` counts queries from `first`; None allows all documents.
         """
         borders = np.searchsorted(self.queries, first + np.arange(len(wanted) + 1))
         at = np.arange(borders[0], borders[-1])

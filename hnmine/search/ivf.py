@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
 from hnmine.arrays.kmeans import spherical_kmeans
-from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of, unpack
+from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of
 from hnmine.runtime.threads import in_threads
 from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
 from hnmine.storage.npy import read_npy, write_npy
@@ -57,10 +57,8 @@ class InvertedLists:
     def nearest(self, queries: np.ndarray, count: int) -> np.ndarray:
         """Return each query's nearest lists by exact inner product with the centroid, ties by list.
 
-        A matrix product ranks most of them; exact scores rank those that its rounding could exchange.
-
-        Returns:
-            int64, shape (q, min(count, lists)), none twice for a query, about nearest first.
+        A matrix product ranks most of them; exact scores rank those that its rounding could exchange. Returns int64,
+        shape (q, min(count, lists)), none twice for a query, about nearest first.
         """
         count = min(count, self.count)
         scores = queries @ self.centroids.T
@@ -75,12 +73,7 @@ class InvertedLists:
 
 
 class IVFProposer(Proposer):
-    """Proposes the best documents of each query's nearest lists; documents of other lists stay missed.
-
-    Args:
-        lists: of all documents of the corpus.
-        probe: lists that a query looks at.
-    """
+    """Proposes the best documents of the `probe` lists nearest to a query; documents of other lists stay missed."""
 
     def __init__(self, lists: InvertedLists, probe: int) -> None:
         self.lists, self.probe = lists, probe
@@ -95,13 +88,7 @@ class IVFProposer(Proposer):
 
 
 def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) -> np.ndarray:
-    """Return the k best documents of each query's nearest lists, by float32 products.
-
-    Args:
-        lists: of the corpus.
-        queries: float32, shape (q, dim).
-        probe: lists that a query looks at.
-        k: documents wanted.
+    """Return the k best documents of the `probe` lists nearest to each query (float32, (q, dim)), by float32 products.
 
     Returns:
         uint64 keys, shape (q, k), the worst of a query last; their rows count documents list by list.
@@ -132,11 +119,7 @@ def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) 
 
 
 def queries_by_list(looked_at: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each list that any query looks at, ascending, with the queries that do, ascending.
-
-    Args:
-        looked_at: int64, shape (q, p), the lists of each query.
-    """
+    """Yield each list that any query looks at, ascending, with the queries that do; `looked_at` is int64, (q, p)."""
     if not looked_at.size:
         return
     flat = looked_at.ravel()
@@ -155,12 +138,8 @@ def build_lists(corpus: VectorStore, count: int, tick: Callable[[int], None]) ->
     """Return lists of the documents, by their nearest centroid, without the documents' vectors.
 
     The centroids are those of spherical k-means on a sample: the same corpus gives the same lists, whatever the threads
-    and shards.
-
-    Args:
-        corpus: vectors of the documents.
-        count: lists wanted; at most one a document is made.
-        tick: called with the number of documents done since the last call.
+    and shards. At most one list a document is made. `tick` is called with the number of documents done since its last
+    call.
     """
     count = min(count, corpus.rows)
     sample = np.unique(np.linspace(0, corpus.rows - 1, num=min(corpus.rows, POINTS * count)).astype(np.int64))
@@ -231,22 +210,17 @@ class MeasuredRecall:
 
 
 def measure_recall(lists: InvertedLists, corpus: VectorStore, queries: np.ndarray, depth: int) -> MeasuredRecall:
-    """Return the recall of some queries' best documents by the number of lists, from one exact search.
+    """Return the recall of some queries' (float32, (q, dim)) best `depth` documents, from one exact search.
 
-    Args:
-        lists: of the corpus, with or without vectors.
-        corpus: all vectors.
-        queries: float32, shape (q, dim).
-        depth: documents a query that the recall is about.
+    The lists may lack vectors.
     """
     depth = min(depth, corpus.rows)
     keys = search(corpus, queries, depth, ExactProposer(corpus))
     sizes, ranks = np.diff(lists.starts), list_ranks(queries, lists.centroids)
     list_of = np.empty(corpus.rows, dtype=np.int64)
     list_of[lists.places] = np.repeat(np.arange(lists.count), sizes)
-    real = keys != NOTHING
-    best = np.where(real, unpack(keys)[1], 0)
-    found = np.where(real, np.take_along_axis(ranks, list_of[best], axis=1), -1)
+    # every key is real, as depth is at most the number of documents
+    found = np.take_along_axis(ranks, list_of[rows_of(keys)], axis=1)
     looked_at = np.cumsum(sizes[np.argsort(ranks, axis=1)], axis=1, dtype=np.float64) / corpus.rows
     share = looked_at.mean(axis=0) if len(queries) else np.ones(lists.count)
     return MeasuredRecall(recall_by_lists(found, lists.count), share, depth, len(queries))
@@ -286,11 +260,6 @@ def recall_by_lists(ranks: np.ndarray, lists: int) -> np.ndarray:
 
 
 def fewest_lists(recall: np.ndarray, wanted: float) -> int:
-    """Return the smallest number of lists with at least the wanted recall; all of them where none has it.
-
-    Args:
-        recall: float64, shape (lists,), as `recall_by_lists` gives it.
-        wanted: in [0, 1].
-    """
+    """Return the smallest number of lists whose `recall` (float64, shape (lists,)) is as wanted; all if none is."""
     enough = np.flatnonzero(recall >= wanted)
     return int(enough[0]) + 1 if len(enough) else len(recall)

@@ -93,12 +93,7 @@ def _products(
 
 @dataclass(frozen=True)
 class Guide:
-    """The vectors of the guide, a second teacher whose scores are stored beside those of the first.
-
-    Attributes:
-        corpus: of the documents.
-        queries: of the queries.
-    """
+    """The vectors of the guide, a second teacher whose scores are stored beside those of the first."""
 
     corpus: VectorStore
     queries: VectorStore

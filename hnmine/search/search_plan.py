@@ -41,13 +41,7 @@ def choose_index(config: Config, documents: int, queries: int, dim: int) -> tupl
 
 
 def speedup(share: float, documents: int, dim: int) -> float:
-    """Return the estimated speed of search by lists, once they are built, over that of exact search.
-
-    Args:
-        share: of the documents that a query looks at.
-        documents: number of documents.
-        dim: numbers of a vector.
-    """
+    """Return the estimated speed of search in a share of the documents, by lists once built, over exact search's."""
     exact = 2.0 * documents * dim / FLOPS
     return (exact + DECIDING) / (exact * share / SMALL + LISTING)
 
@@ -57,13 +51,7 @@ def choose_lists(config: IndexConfig, reason: str, measured: MeasuredRecall, siz
 
     A query looks at as many lists as `min_recall` needs. With `kind = "ivf"` the lists are used whatever was measured,
     and `ivf_probe` replaces that number; with "auto" `ivf_probe` is its minimum, and lists that hardly make search
-    faster are dropped.
-
-    Args:
-        config: the index table.
-        reason: why lists were built.
-        measured: recall and share of documents for every number of lists.
-        size: documents, and numbers of a vector.
+    faster are dropped. `reason` says why lists were built; `size` is (documents, numbers of a vector).
     """
     lists, auto = len(measured.recall), config.kind == "auto"
     enough = fewest_lists(measured.recall, config.min_recall)

@@ -1,6 +1,5 @@
 """Word overlap of candidates with their query and its positives, from the hashed words that ingest stored."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,7 @@ _TEXTS = 64
 class CorpusWords:
     """The words of a corpus and their inverse document frequency (`idf`, float, one a word).
 
-    Args:
-        ingest: the folder of the ingest stage.
-        cache_bytes: memory for the documents' words; others are read again each time.
+    Up to `cache_bytes` of the documents' words are kept in memory; others are read again each time.
     """
 
     def __init__(self, ingest: Path, cache_bytes: int = 0) -> None:
@@ -55,12 +52,9 @@ class CorpusWords:
         return words
 
     def overlaps(self, queries: Ragged, candidates: Ragged, positives: Ragged) -> tuple[np.ndarray, np.ndarray]:
-        """Return each candidate's word overlap with its query and with each of the query's positives.
+        """Return each candidate's word overlap with its query (given by its words) and each of the query's positives.
 
-        Args:
-            queries: words of each query.
-            candidates: rows of each query's candidates.
-            positives: rows of each query's positives.
+        Candidates and positives are rows of documents.
 
         Returns:
             (the share of the query's word weight that the candidate has, float32, one a candidate; weighted overlap,
@@ -72,7 +66,8 @@ class CorpusWords:
         own, theirs = candidates.with_values(inverse[:split]), positives.with_values(inverse[split:])
         weights = np.bincount(words.owners, weights=self.idf[words.values], minlength=len(unique))
         covered, shared = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
-        for which in _chunks(positives.lengths):
+        chunk = np.cumsum(positives.lengths + 1) // _TEXTS  # positives and their query
+        for which in np.split(np.arange(len(queries)), np.flatnonzero(np.diff(chunk)) + 1) if len(queries) else []:
             found = self._overlaps(queries.take(which), (words, weights), own.take(which), theirs.take(which))
             covered.append(found[0].astype(np.float32))
             shared.append(found[1].astype(np.float32))
@@ -97,10 +92,3 @@ class CorpusWords:
         other = positives.places(candidates.owners)
         own, theirs = weights[candidates.values[at]], weights[positives.values[other]]
         return covered, weighted_jaccard(shared[at, place[other]], own, theirs)
-
-
-def _chunks(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield runs of queries with about `_TEXTS` texts, positives included, given each query's number of positives."""
-    if len(lengths):
-        chunk = np.cumsum(lengths + 1) // _TEXTS
-        yield from np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(chunk)) + 1)
