@@ -110,12 +110,8 @@ class BM25Index:
     def search(self, texts: list[str], wanted: np.ndarray, masks: Iterable[np.ndarray] | None = None) -> Hits:
         """Return the best documents of each query, ties by document row.
 
-        Documents that share no word with the query are not found. A word that a query has twice counts twice.
-
-        Args:
-            texts: the queries.
-            wanted: int64, shape (queries,): the most documents of each.
-            masks: for each query bool, shape (documents,): those that may be found; None for all of them.
+        Documents that share no word with the query are not found. A word that a query has twice counts twice. `wanted`
+        is the most documents of each query (int64), `masks` which of them it may find (bool); None for all of them.
         """
         given = itertools.repeat(None, len(texts)) if masks is None else masks
         parts = [self._best(text, int(k), mask) for text, k, mask in zip(texts, wanted, given, strict=True)]

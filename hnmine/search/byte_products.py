@@ -5,8 +5,7 @@ proposed than by products of floats, among them all that could be among the k be
 result is the same, bit for bit.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,11 +147,8 @@ class ByteVectors:
 class ByteProducts(MatrixProducts):
     """Upper bounds of scores by matrix products of bytes, a tile at a time.
 
-    Args:
-        documents: of a block, in groups of `TILE_ROWS`.
-        queries: of a search, in groups of one.
-        part: the queries to multiply.
-        dim: numbers of a vector.
+    The documents of a block are in groups of `TILE_ROWS`, the queries of a search in groups of one; `part` are the
+    queries to multiply, and `dim` the numbers of a vector.
     """
 
     def __init__(self, documents: ByteVectors, queries: ByteVectors, part: slice, dim: int) -> None:
@@ -217,7 +213,7 @@ class ByteProposer(Proposer):
     def first(self, k: int) -> int:
         """Return how many documents to propose at first: as many as would have settled most queries so far."""
         self._wanted = k
-        return super().first(k) if self._share > _MOST else max(super().first(k), int(self._share * k))
+        return max(super().first(k), int(self._share * k) if self._share <= _MOST else 0)
 
     def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:
         """Set how many documents are proposed at first, from what this search needed."""
@@ -237,6 +233,8 @@ class ByteProposer(Proposer):
 
         Where bytes would have to propose too many documents, products of floats are used.
         """
+        import torch
+
         if self._share > _MOST or k > _MOST * (self._wanted + SLACK):
             self._last = (which[:0], np.zeros((0, 1), dtype=np.uint64))
             return self._floats.propose(queries, which, k)
@@ -247,25 +245,16 @@ class ByteProposer(Proposer):
             products = ByteProducts(documents, rounded, part, queries.shape[1])
             best[part] = scan_products(products, block.first + documents.order, best[part])
 
-        with _torch_single_thread():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # each product runs in the thread that asks for it: there are as many as cores
+        try:
             for block in self.corpus.blocks():
                 documents = self._kept.get(block.first) or ByteVectors.of(block.vectors, TILE_ROWS)
                 size = int(documents.numbers.numel()) + documents.order.nbytes
                 if block.first not in self._kept and size <= self.room:
                     self._kept[block.first], self.room = documents, self.room - size
                 in_threads(lambda part, b=block, d=documents: scan(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
+        finally:
+            torch.set_num_threads(threads)
         self._last = (which, best)
         return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)
-
-
-@contextmanager
-def _torch_single_thread() -> Iterator[None]:
-    """Compute each product of torch in the thread that asks for it: there are as many of those as cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -53,9 +53,8 @@ class CandidatePool:
 
 def no_source_columns(queries: int) -> dict[str, pa.Array]:
     """Return these columns for a run without sources: an empty list for each query."""
-    none = np.zeros(0, dtype=np.int64)
-    pool = CandidatePool(none, none, np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.int32))
-    return pool.columns(queries)
+    none, no_table = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.int32)
+    return CandidatePool(none, none, no_table.astype(np.float32), no_table).columns(queries)
 
 
 def pool(found: Sequence[Hits]) -> CandidatePool:
@@ -96,11 +95,9 @@ class CandidateLimits:
         return cls(config.top_k, config.fuse, config.depths)
 
     def cut(self, found: CandidatePool, uncounted: np.ndarray) -> tuple[CandidatePool, np.ndarray]:
-        """Apply the limits to a pool; labelled positives (`uncounted`, bool, shape (n,)) are not counted.
+        """Return a pool without ranks and scores below their source's depth, and which candidates stay (bool, (n,)).
 
-        Returns:
-            (the same candidates without ranks and scores below their source's depth, bool of shape (n,): those that
-            stay).
+        Labelled positives (`uncounted`, bool, shape (n,)) are not counted.
         """
         inside = within_depth(found.ranks, found.owners, uncounted, np.array(self.depths))
         scores = np.where(inside, found.scores, np.float32(np.nan))

@@ -16,11 +16,11 @@ from hnmine.search.exact import (
     LongestVector,
     MatrixProducts,
     Proposer,
+    TorchProposer,
     as_proposal,
     scan_products,
     search,
 )
-from hnmine.search.gpu import TorchProposer
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import VectorStore
@@ -76,11 +76,11 @@ class FilteredProposer(Proposer):
 
 @dataclass(frozen=True)
 class ExactSearch:
-    """Exact search among the documents that the metadata filter allows.
+    """Exact search among the documents that the metadata filter allows, or all.
 
     Attributes:
         corpus: vectors of documents.
-        where: the metadata filter; None where all documents are allowed.
+        where: the metadata filter, if any.
         held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
         device: torch's device for matrix products without a filter; None for the CPU.
         byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.
@@ -137,36 +137,23 @@ class DenseSearch(ExactSearch):
         if self.where is not None:
             allowed = self.where.allows(which[positives.owners], positives.values)
             keys = add_positives(keys, self.corpus.gather(positives.values), at, queries, allowed)
-        found = _cut(keys, at, depth)
-        scores, places = unpack(found.values)
-        return Hits(Ragged(self.corpus.row_of(places), found.offsets), scores)
+        scores, places = unpack(keys)
+        real, owner = keys != NOTHING, np.repeat(np.arange(len(keys)), keys.shape[1])
+        counted = real & ~at.contains(owner, places.ravel()).reshape(keys.shape)
+        taken = real & (np.cumsum(counted, axis=1) - counted < depth)
+        return Hits(Ragged.from_lengths(self.corpus.row_of(places[taken]), taken.sum(axis=1)), scores[taken])
 
 
 def add_positives(
     keys: np.ndarray, vectors: np.ndarray, positives: Ragged, queries: np.ndarray, allowed: np.ndarray
 ) -> np.ndarray:
-    """Return each query's hits together with those labelled positives that its filter excludes.
+    """Return each query's hits (uint64, (queries, k), best first) and the labelled positives that its filter excludes.
 
-    Args:
-        keys: uint64, shape (queries, k), best first: hits among the allowed documents.
-        vectors: float32, one for each of the positives' values.
-        positives: places of the labelled positives in the corpus.
-        queries: float32, shape (queries, dim).
-        allowed: bool, one a positive: allowed ones are among the hits already, down to their depth.
+    Positives are places in the corpus, with a vector each (float32). Those `allowed` (bool, one each) are among the
+    hits already, down to their depth.
     """
-    wide = int(positives.lengths.max(initial=0))
+    wide, others = int(positives.lengths.max(initial=0)), ~allowed
     added = np.full((len(keys), wide), NOTHING, dtype=np.uint64)
-    others = ~allowed
     scores = indexed_dots(vectors, np.flatnonzero(others), queries, positives.owners[others])
     added[positives.owners[others], positives.positions[others]] = pack(scores, positives.values[others])
     return merge(keys, added, keys.shape[1] + wide)
-
-
-def _cut(keys: np.ndarray, positives: Ragged, depth: int) -> Ragged:
-    """Return each query's keys up to and including its `depth`-th that is not a labelled positive."""
-    _, places = unpack(keys)
-    real = keys != NOTHING
-    owner = np.repeat(np.arange(len(keys)), keys.shape[1])
-    counted = real & ~positives.contains(owner, places.ravel()).reshape(keys.shape)
-    taken = real & (np.cumsum(counted, axis=1) - counted < depth)
-    return Ragged.from_lengths(keys[taken], taken.sum(axis=1))

@@ -14,9 +14,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import error_bound, max_norm
-from hnmine.arrays.topk import NOTHING, TopKBuffer, last_score, pack, rows_of
+from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, last_score, pack, rows_of
+from hnmine.errors import ConfigError
 from hnmine.runtime.threads import in_threads
-from hnmine.runtime.worker_slot import thread_count
+from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
 from hnmine.storage.vectors import Block
 
@@ -27,6 +28,8 @@ QUERY_BLOCK = 1024
 # Queries and documents of a tile of scores: what fits into a core's cache. Until a query has k documents, tiles are of
 # FIRST_ROWS documents.
 TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
+# Scores that a GPU holds at a time: 1 GiB of float32.
+_GPU_PAIRS = 1 << 28
 
 
 class Proposer(ABC):
@@ -59,10 +62,8 @@ class Proposer(ABC):
     def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:  # noqa: B027 - optional hook
         """Called after a search, for proposers that learn from it.
 
-        Args:
-            part: int64, shape (queries,): the queries' positions in the whole search.
-            asked: int64, shape (queries,): documents last proposed for each query.
-            best: uint64 keys, shape (queries, k): the result.
+        `part` are the queries' positions in the whole search, `asked` the documents last proposed for each (both
+        int64), and `best` the keys that were found, uint64, shape (queries, k).
         """
 
 
@@ -80,12 +81,9 @@ class LongestVector:
 
 
 class MatrixProducts:
-    """Scores of queries and documents by float32 matrix products, a tile at a time: all queries by some documents.
+    """Scores of queries (q, dim) to vectors (n, dim) by float32 products, a tile at a time: all queries, some vectors.
 
-    Args:
-        vectors: float32, shape (n, dim): the documents.
-        queries: float32, shape (q, dim).
-        allowed: bool, shape (q, n): which scores count; None for all of them.
+    `allowed` (bool, shape (q, n)) are the scores that count; None for all of them.
     """
 
     def __init__(self, vectors: np.ndarray, queries: np.ndarray, allowed: np.ndarray | None = None) -> None:
@@ -154,15 +152,9 @@ def query_parts(queries: int) -> list[slice]:
 
 
 def scan_products(products: MatrixProducts, rows: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Return each query's best documents so far and among these, by the products' scores.
+    """Return each query's best documents so far and among those of given rows (int64), by the products' scores.
 
-    Args:
-        products: of the queries and the n documents.
-        rows: int64, shape (n,): the documents' rows.
-        best: uint64 keys, shape (q, k), the best so far; the worst of a query is last.
-
-    Returns:
-        uint64 keys, shape (q, k), the worst of a query last.
+    `best` and the result are uint64 keys, shape (q, k), the worst of a query last.
     """
     k, first, found = best.shape[1], 0, TopKBuffer(best)
     while first < len(rows):
@@ -190,6 +182,60 @@ def as_proposal(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[n
     """
     bound = last_score(best) + error_bound(queries.shape[1], max_norm(queries), length)
     return np.where(best == NOTHING, -1, rows_of(best)), bound.astype(np.float32)
+
+
+class TorchProposer(Proposer):
+    """Proposes by torch's matrix products and top-k, block by block, on a GPU; nothing can be missed.
+
+    Blocks stay on the device (as torch names it) while at least half of its memory is free.
+
+    Raises:
+        ConfigError: torch cannot use the device.
+    """
+
+    def __init__(self, corpus: VectorBlocks, device: str) -> None:
+        import torch
+
+        try:
+            self.device = torch.device(str(choose_device(device, current_slot(), torch.cuda.device_count())))
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            message = f"index.device: torch cannot use {device!r}: {reason}; leave it out, or name another"
+            raise ConfigError(message) from None
+        self.corpus, self.longest = corpus, LongestVector()
+        self._kept: dict[int, Any] = {}
+
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k best documents of the corpus for each query."""
+        import torch
+
+        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+        asked = torch.from_numpy(queries).to(self.device)
+        with torch.inference_mode():
+            for block in self.corpus.blocks():
+                self.longest.see(block)
+                vectors = self._on_device(block)
+                step = max(1, _GPU_PAIRS // max(1, len(vectors)))
+                for first in range(0, len(queries), step):
+                    part = slice(first, first + step)
+                    scores, places = torch.topk(asked[part] @ vectors.T, min(k, len(vectors)), dim=1, sorted=False)
+                    rows = places.cpu().numpy() + block.first
+                    keys, owners = pack(scores.cpu().numpy(), rows), np.repeat(np.arange(len(rows)), rows.shape[1])
+                    best[part] = keep_best(best[part], keys.ravel(), owners, k)
+        return as_proposal(best, queries, self.longest.length)
+
+    def _on_device(self, block: Block) -> Any:
+        import torch
+
+        if block.first in self._kept:
+            return self._kept[block.first]
+        vectors = torch.from_numpy(np.ascontiguousarray(block.vectors)).to(self.device)
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            if free > total // 2:
+                self._kept[block.first] = vectors
+        return vectors
 
 
 class IndexProposer(Proposer):

@@ -23,9 +23,6 @@ from hnmine.storage.store import Shards, read_table
 _LEFT_OUT = -1
 _UNKNOWN = -2
 
-Allows = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Returns for each (row of a query, row of a document) whether the document may be found, bool."""
-
 
 def run_files(source: SourceConfig, base: Path) -> list[Source]:
     """Return the files of a source of kind run.
@@ -98,10 +95,12 @@ class ImportedRun:
         table = conform(read_table(path), IMPORTED, f"index/runs/{path.name}")
         self.queries, self.documents, self.scores = (table.column(name).to_numpy() for name in IMPORTED.names)
 
-    def search(self, first: int, wanted: np.ndarray, allows: Allows | None = None) -> Hits:
+    def search(
+        self, first: int, wanted: np.ndarray, allows: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    ) -> Hits:
         """Return the best documents of the queries from row `first` on, at most `wanted` (int64, one a query) of each.
 
-        `allows` counts queries from `first`; None allows all documents.
+        `allows` returns for each (query, counted from `first`; row of a document) whether it may be found, bool.
         """
         borders = np.searchsorted(self.queries, first + np.arange(len(wanted) + 1))
         at = np.arange(borders[0], borders[-1])

@@ -194,13 +194,11 @@ def _file(folder: Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class MeasuredRecall:
-    """Recall and cost of a search that looks at p lists a query, for p = 1, 2, ..., measured on some queries.
+    """Recall and cost of a search that looks at p lists a query, for p = 1, 2, ..., measured on a number of queries.
 
     Attributes:
         recall: float64, shape (lists,): the share of exact search's best `depth` documents that is found.
         share: float64, shape (lists,): the share of all documents that a query looks at.
-        depth: documents a query that the recall is about.
-        queries: number of queries.
     """
 
     recall: np.ndarray

@@ -39,7 +39,6 @@ class FieldCondition:
     """One condition over the whole run. Values are numbered from 0 on, in the order of the values.
 
     Attributes:
-        config: the condition.
         documents: the values of each document, ascending.
         queries: the values of each query that they are compared with, ascending.
         values: number of different values.
@@ -65,11 +64,8 @@ class FieldCondition:
         if not len(own):
             return np.full(last - first, self.config.allows_missing)
         numbers = np.arange(self.values)
-        if self.config.must == "before":
-            wanted = numbers <= own[-1]
-        elif self.config.must == "after":
-            wanted = numbers >= own[0]
-        else:
+        wanted = {"before": numbers <= own[-1], "after": numbers >= own[0]}.get(self.config.must)
+        if wanted is None:
             wanted = np.isin(numbers, own)
         offsets = self.documents.offsets[first : last + 1]
         return self._decide(lists_with_any(self.documents.values, offsets, wanted), np.diff(offsets) > 0)
@@ -104,10 +100,9 @@ def _first_and_last(lists: Ragged, above: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class MetadataFilter:
-    """All conditions of a run.
+    """All conditions of a run; a document is allowed where all of them hold.
 
     Attributes:
-        conditions: all must hold.
         classes: int64, one a query: equal where the same documents are allowed.
         class_representatives: int64, one a class: a query of it.
     """

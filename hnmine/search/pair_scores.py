@@ -28,11 +28,8 @@ class VectorBlocks(Protocol):
 def pair_scores(corpus: VectorBlocks, documents: np.ndarray, queries: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Return the inner product of each document with its query, float32, shape (pairs,).
 
-    Args:
-        corpus: vectors of documents; one block is in memory at a time.
-        documents: int64, shape (pairs,), places in the corpus in any order; repeats are fine.
-        queries: float32, shape (queries, dim).
-        owners: int64, shape (pairs,), each document's query.
+    `documents` are places in the corpus, in any order and with repeats, and `owners` the query of each (int64, shape
+    (pairs,)). One block of the corpus is in memory at a time.
     """
     own = Ragged(np.arange(len(queries)), np.arange(len(queries) + 1))
     return _products(corpus, Ragged.from_lengths(documents, np.ones(len(documents))), queries, own, owners, False)
@@ -41,11 +38,8 @@ def pair_scores(corpus: VectorBlocks, documents: np.ndarray, queries: np.ndarray
 def pair_cosines(corpus: VectorBlocks, candidates: Ragged, others: Ragged, vectors: np.ndarray) -> Ragged:
     """Return the cosine of every candidate to every other vector of its query, candidate by candidate, float32.
 
-    Args:
-        corpus: vectors of documents; one block is in memory at a time.
-        candidates: places in the corpus of each query's candidates.
-        others: for each query, positions in `vectors`.
-        vectors: float32, shape (n, dim); a vector of length 0 has cosine 0 to everything.
+    Candidates are places in the corpus, others positions in `vectors` (float32, shape (n, dim)). One block of the
+    corpus is in memory at a time. A vector of length 0 has cosine 0 to everything.
     """
     found = _products(corpus, candidates, unit(vectors), others, candidates.owners, True)
     return Ragged.from_lengths(found, candidates.lengths * others.lengths)
@@ -56,13 +50,8 @@ def _products(
 ) -> np.ndarray:
     """Return each document's inner product with each vector of its owner's list, document by document.
 
-    Args:
-        corpus: vectors of documents.
-        documents: their values are places in the corpus.
-        vectors: float32, shape (n, dim).
-        lists: for each owner, positions in `vectors`.
-        owners: int64, the owner of each document.
-        normalised: whether documents are taken at length 1.
+    `documents` hold places in the corpus, `lists` hold each owner's positions in `vectors`. `normalised` takes
+    documents at length 1.
     """
     rows, widths = documents.values, lists.lengths[owners]
     starts = np.concatenate([[0], np.cumsum(widths)])

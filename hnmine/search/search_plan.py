@@ -60,10 +60,8 @@ def choose_lists(config: IndexConfig, reason: str, measured: MeasuredRecall, siz
     share, recall = float(measured.share[probe - 1]), float(measured.recall[probe - 1]) if measured.queries else None
     faster, kind = speedup(share, *size), "ivf"
     found = f"{recall:.4f} of" if recall is not None else "an unknown share of"
-    reason += (
-        f"; {probe:,} of {lists:,} lists a query, {share:.1%} of the documents, hold {found} the exact top "
-        f"{measured.depth:,} of {measured.queries:,} queries"
-    )
+    reason += f"; {probe:,} of {lists:,} lists a query, {share:.1%} of the documents, hold {found} the exact top "
+    reason += f"{measured.depth:,} of {measured.queries:,} queries"
     if auto:
         reason += f": about {faster:.1f} times as fast"
         if faster < FASTER:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,47 +116,38 @@ def open_sources(
     tables = {label: table for table, label in source_teachers(config).items()}
     for source in config.retrieve.source:
         if source.kind == "bm25":
-            found.append(_by_words(BM25Index(_output(built, source), source, documents), where))
+            found.append(partial(_by_words, BM25Index(_output(built, source), source, documents), where))
         elif source.kind == "run":
-            found.append(_by_run(ImportedRun(_output(built, source)), where))
+            found.append(partial(_by_run, ImportedRun(_output(built, source)), where))
         elif source.label in tables:
             table = tables[source.label]
             corpus = VectorStore(embed / vector_folder(config, table, "corpus"), max(0, cache_bytes))
             cache_bytes -= corpus.nbytes
             search = DenseSearch(corpus, where, corpus.held, stored=(stored or {}).get(table))
-            found.append(_by_teacher(search, VectorStore(embed / vector_folder(config, table, "queries"))))
+            queries = VectorStore(embed / vector_folder(config, table, "queries"))
+            found.append(partial(_by_teacher, search, queries))
         else:
             found.append(dense)
     return found
 
 
-def _by_teacher(search: DenseSearch, queries: VectorStore) -> CandidateSource:
-    def find(batch: QueryBatch, depth: int) -> Hits:
-        which = batch.first + np.arange(len(batch.positives))
-        vectors = queries.span(batch.first, batch.first + len(which))
-        return search.find(vectors, which, batch.positives, depth)
-
-    return find
+def _by_teacher(search: DenseSearch, queries: VectorStore, batch: QueryBatch, depth: int) -> Hits:
+    which = batch.first + np.arange(len(batch.positives))
+    return search.find(queries.span(batch.first, batch.first + len(which)), which, batch.positives, depth)
 
 
-def _by_words(index: BM25Index, where: MetadataFilter | None) -> CandidateSource:
-    def find(batch: QueryBatch, depth: int) -> Hits:
-        masks = where.masks_with_positives(batch.first, batch.positives, index.documents) if where is not None else None
-        return index.search(batch.texts, depth + batch.positives.lengths, masks)
-
-    return find
+def _by_words(index: BM25Index, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:
+    masks = where.masks_with_positives(batch.first, batch.positives, index.documents) if where is not None else None
+    return index.search(batch.texts, depth + batch.positives.lengths, masks)
 
 
-def _by_run(run: ImportedRun, where: MetadataFilter | None) -> CandidateSource:
-    def find(batch: QueryBatch, depth: int) -> Hits:
-        def allows(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-            assert where is not None
-            positive = batch.positives.contains(queries, documents)
-            return np.asarray(where.allows(batch.first + queries, documents) | positive)
+def _by_run(run: ImportedRun, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:
+    def allows(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        assert where is not None
+        positive = batch.positives.contains(queries, documents)
+        return np.asarray(where.allows(batch.first + queries, documents) | positive)
 
-        return run.search(batch.first, depth + batch.positives.lengths, allows if where is not None else None)
-
-    return find
+    return run.search(batch.first, depth + batch.positives.lengths, allows if where is not None else None)
 
 
 def pool_sources(

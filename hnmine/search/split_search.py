@@ -5,9 +5,8 @@ tree of merges joins them until one file a shard of queries has the best of the 
 retrieve then reads. A file's path names the rows it covers, so it can be reused under another number of parts.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache, partial, reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -183,33 +182,28 @@ class _Tree:
                 remove_folder(path)
 
 
-def plan_level(level: int) -> Callable[[RunContext, str], list[Item]]:
-    """Return the plan of one level of the tree: 0 is the search of the parts, and `MERGES` + 1 is above every tree.
+def plan_level(level: int, context: RunContext, key: str) -> list[Item]:
+    """Return the items of one level of the tree: 0 is the search of the parts, and `MERGES` + 1 is above every tree.
 
     Items are ordered part by part, so that a worker goes through the queries with one part in memory. The level below
     must be complete when a level is planned; files below that one are removed.
     """
-
-    def plan(context: RunContext, key: str) -> list[Item]:
-        searches = searches_in_parts(context.config)
-        if not searches:
-            return []
-        choice = read_table(context.reading("index") / "choice.parquet").to_pylist()[0]
-        if problem := split_problem(context.config, choice["kind"]):
-            raise ConfigError(problem)
-        queries = Shards(context.reading("ingest") / "queries", QUERIES)
-        retrieve = context.folder("retrieve")
-        shards = [item for item in shard_items(queries, retrieve, key) if read_key(item.output) != item.key]
-        found: list[Item] = []
-        for search in searches:
-            rows = VectorStore(context.reading("embed") / vector_folder(context.config, search.table, "corpus")).rows
-            spans = even_spans(rows, context.config.index.splits)
-            tree = _Tree(retrieve, key, search, tree_levels(spans, FAN_IN))
-            tree.remove_unused(level)
-            found.extend(tree.needed(level, shards))
-        return found
-
-    return plan
+    searches = searches_in_parts(context.config)
+    if not searches:
+        return []
+    choice = read_table(context.reading("index") / "choice.parquet").to_pylist()[0]
+    if problem := split_problem(context.config, choice["kind"]):
+        raise ConfigError(problem)
+    retrieve, queries = context.folder("retrieve"), Shards(context.reading("ingest") / "queries", QUERIES)
+    shards = [item for item in shard_items(queries, retrieve, key) if read_key(item.output) != item.key]
+    found: list[Item] = []
+    for search in searches:
+        rows = VectorStore(context.reading("embed") / vector_folder(context.config, search.table, "corpus")).rows
+        spans = even_spans(rows, context.config.index.splits)
+        tree = _Tree(retrieve, key, search, tree_levels(spans, FAN_IN))
+        tree.remove_unused(level)
+        found.extend(tree.needed(level, shards))
+    return found
 
 
 class _State:
@@ -321,11 +315,8 @@ def merged_searches(context: RunContext) -> dict[TeacherTable, StoredKeys]:
     return found
 
 
-STEPS = (
-    Step("parts", "queries", plan_level(0), _State, _search, write_plain),
-    *(
-        Step("merge" if level == 1 else f"merge-{level}", "queries", plan_level(level), _State, _merge, write_plain)
-        for level in range(1, MERGES + 1)
-    ),
+STEPS = tuple(
+    Step(name, "queries", partial(plan_level, level), _State, _merge if level else _search, write_plain)
+    for level, name in enumerate(("parts", "merge", *(f"merge-{level}" for level in range(2, MERGES + 1))))
 )
 """The steps of retrieve before its search; without items where `index.splits` is 1."""

@@ -10,8 +10,7 @@ from hnmine.arrays.dots import dots
 from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.errors import ConfigError
 from hnmine.search.byte_products import ByteProposer, byte_products_are_fast
-from hnmine.search.exact import SLACK, ExactProposer, IndexProposer, Proposer, search
-from hnmine.search.gpu import TorchProposer
+from hnmine.search.exact import SLACK, ExactProposer, IndexProposer, Proposer, TorchProposer, search
 from hnmine.storage.vectors import Block
 from tests import oracles
 from tests.strategies import quick

@@ -81,7 +81,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    plan_level(MERGES + 1)(context, key)  # no items, but removes what has been merged
+    plan_level(MERGES + 1, context, key)  # no items, but removes what has been merged
     return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
 
 
