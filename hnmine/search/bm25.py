@@ -82,8 +82,8 @@ def build_index(texts: Iterable[list[str]], source: SourceConfig, path: Path, ti
         documents, scores, starts = found["indices"].astype(np.int32), found["data"], found["indptr"]
     write_npy(_beside(path, "documents"), documents)
     write_npy(_beside(path, "scores"), scores)
-    columns = [pa.array(list(number), pa.string()), pa.array(starts[:-1], pa.int64()), pa.array(np.diff(starts))]
-    return pa.Table.from_arrays([c.cast(f.type) for c, f in zip(columns, BM25, strict=True)], schema=BM25)
+    columns = (list(number), starts[:-1], np.diff(starts))
+    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, BM25, strict=True)], schema=BM25)
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -56,19 +56,9 @@ def _are_exact() -> bool:
     import torch
 
     numbers = np.where(np.random.default_rng(0).random((64, 64)) < 0.8, LIMIT, -LIMIT).astype(np.int8)
-    found = torch.empty((64, 64), dtype=torch.int32)
-    _multiply_bytes(torch.from_numpy(numbers), torch.from_numpy(numbers), found)
+    # no public function of torch multiplies bytes on a CPU into sums of 32 bits
+    found = torch._int_mm(torch.from_numpy(numbers), torch.from_numpy(numbers).t())
     return bool((found.numpy() == numbers.astype(np.int64) @ numbers.astype(np.int64).T).all())
-
-
-def _multiply_bytes(queries: Any, documents: Any, out: Any) -> None:
-    """Write the products of int8 rows, queries @ documents.T, to an int32 tensor.
-
-    No public function of torch multiplies bytes on a CPU into sums of 32 bits.
-    """
-    import torch
-
-    torch._int_mm(queries, documents.t(), out=out)
 
 
 def byte_budget(config: Config, size: tuple[int, int, int], able: Callable[[], bool] | None = None) -> int | None:
@@ -162,6 +152,8 @@ class ByteProducts(MatrixProducts):
 
     def multiply(self, part: slice) -> None:
         """Compute the products of a tile."""
+        import torch
+
         group, documents = part.start // TILE_ROWS, self._documents
         length, less = float(documents.lengths[group]), float(documents.lost[group])
         self._scale = self._steps.astype(np.float64) * float(documents.steps[group])
@@ -171,8 +163,7 @@ class ByteProducts(MatrixProducts):
         self._above = error * (1 + self._dim * 2.0**-22) + slip
         shape = (len(self._asked), part.stop - part.start)
         products = self._sums[: shape[0] * shape[1]].view(shape)
-        _multiply_bytes(self._asked, documents.numbers[part], products)
-        self._products = products.numpy()
+        self._products = torch._int_mm(self._asked, documents.numbers[part].t(), out=products).numpy()
 
     def kth(self, k: int) -> np.ndarray:
         """Return a score of each query that the bounds of at least k documents of the tile exceed."""

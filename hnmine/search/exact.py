@@ -33,13 +33,10 @@ _GPU_PAIRS = 1 << 28
 
 
 class Proposer(ABC):
-    """Proposes documents that may be among a query's best.
-
-    Attributes:
-        trial: number of queries to search before the others, to learn from how their search ended.
-    """
+    """Proposes documents that may be among a query's best."""
 
     trial = 0
+    """Number of queries to search before the others, to learn from how their search ended."""
 
     def first(self, k: int) -> int:
         """Return how many documents to propose at first where k are wanted: enough for most queries."""
