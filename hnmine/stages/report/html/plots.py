@@ -1,12 +1,14 @@
-"""The figures of report.html, each drawn from report.json alone."""
+"""The figures of report.html, each drawn from report.json alone; a drawing function returns whether it drew one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hnmine.stages.report.html.svg import CHOSEN, FAINT, INK, KEPT, POSITIVE, REJECTED, Drawing
+from hnmine.stages.report.html.svg import CHOSEN, FAINT, INK, KEPT, POSITIVE, REJECTED, resize, to_svg
 from hnmine.storage.schemas.filter import KEEP, VERDICTS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
 SERIES = {
@@ -20,7 +22,7 @@ SERIES = {
 """Label and colour of each series of a histogram."""
 
 
-def _steps(drawing: Drawing, histogram: dict[str, Any], names: tuple[str, ...]) -> float:
+def _steps(axes: "Axes", histogram: dict[str, Any], names: tuple[str, ...]) -> float:
     """Draw histograms as shares of their own totals, and return the highest share."""
     highest = 0.0
     for name in names:
@@ -28,34 +30,35 @@ def _steps(drawing: Drawing, histogram: dict[str, Any], names: tuple[str, ...]) 
         if total:
             shares, (label, colour) = [count / total for count in histogram[name]], SERIES[name]
             highest = max(highest, *shares)
-            drawing.axes.stairs(shares, histogram["edges"], fill=True, color=colour, alpha=0.22)
-            drawing.axes.stairs(shares, histogram["edges"], color=colour, linewidth=1.6, label=label)
+            axes.stairs(shares, histogram["edges"], fill=True, color=colour, alpha=0.22)
+            axes.stairs(shares, histogram["edges"], color=colour, linewidth=1.6, label=label)
     return highest
 
 
-def _bars(drawing: Drawing, x: list[int], heights: list[float], labels: list[str]) -> None:
+def _bars(axes: "Axes", x: list[int], heights: list[float], labels: list[str]) -> None:
     """Draw bars with their labels on top; without labels where there are none."""
-    drawing.axes.bar(x, heights, color=CHOSEN, width=0.7)
+    axes.bar(x, heights, color=CHOSEN, width=0.7)
     for label, place, height in zip(labels, x, heights, strict=False):
-        drawing.axes.annotate(label, (place, height), xytext=(0, 2), textcoords="offset points", ha="center")
+        axes.annotate(label, (place, height), xytext=(0, 2), textcoords="offset points", ha="center")
 
 
-def _vertical_line(drawing: Drawing, x: float, label: str, side: str) -> None:
+def _vertical_line(axes: "Axes", x: float, label: str, side: str) -> None:
     """Draw a dashed line at x with a label at its top, whose `side` (left or right) is at the line."""
-    drawing.axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-    drawing.axes.annotate(label, (x, 0.99), xycoords=("data", "axes fraction"), ha=side, va="top")
+    axes.axvline(x, color=INK, linewidth=1, linestyle=(0, (3, 2)))
+    axes.annotate(label, (x, 0.99), xycoords=("data", "axes fraction"), ha=side, va="top")
 
 
-def _finish(drawing: Drawing, x: str, y: str, legend: int = 0) -> None:
-    """Label the axes, and draw a legend of that many columns above them."""
-    axes = drawing.axes
+def _finish(axes: "Axes", x: str, y: str, legend: int = 0, *, percent: bool = True) -> None:
+    """Label the axes, draw a legend of that many columns above them, and write the y axis in percent."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(axis="y")
     axes.margins(x=0.01)
     if legend:
-        drawing.figure.subplots_adjust(top=1 - 26 / drawing.height)
+        resize(axes, top=26)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=legend, borderaxespad=0)
+    if percent:
+        _percent(axes.yaxis)
 
 
 def _percent(axis: "Axis") -> None:
@@ -66,87 +69,77 @@ def _percent(axis: "Axis") -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
-def scores(report: dict[str, Any]) -> str:
+def scores(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the scores of positives and of kept, rejected and chosen candidates."""
     histogram = report["histograms"]["score"]
-    with Drawing("scores", "Histograms of the scores of positives, kept, rejected and chosen candidates") as drawing:
-        _steps(drawing, histogram, ("rejected", "kept", "chosen", "positive"))
-        _finish(drawing, "score by the teacher", "share of each group", 4)
-        _percent(drawing.axes.yaxis)
-    return drawing.svg
+    _steps(axes, histogram, ("rejected", "kept", "chosen", "positive"))
+    _finish(axes, "score by the teacher", "share of each group", 4)
+    return True
 
 
-def margins(report: dict[str, Any]) -> str:
+def margins(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the margins of the chosen negatives: anchor score minus score."""
     histogram = report["histograms"]["margin"]
     if not sum(histogram["chosen"]):
-        return ""
-    with Drawing("margins", "Histogram of margins: score of the positive minus score of the negative") as drawing:
-        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, histogram, ("chosen",)))
-        if histogram["edges"][0] <= 0 <= histogram["edges"][-1]:
-            _vertical_line(drawing, 0, "scores above\nits positive ", "right")
-        _finish(drawing, "margin: positive minus negative", "share of the negatives")
-        _percent(drawing.axes.yaxis)
-    return drawing.svg
+        return False
+    axes.set_ylim(0, 1.15 * _steps(axes, histogram, ("chosen",)))
+    if histogram["edges"][0] <= 0 <= histogram["edges"][-1]:
+        _vertical_line(axes, 0, "scores above\nits positive ", "right")
+    _finish(axes, "margin: positive minus negative", "share of the negatives")
+    return True
 
 
-def eci(report: dict[str, Any]) -> str:
+def eci(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the ECI of the queries."""
     histogram, mean = report["histograms"]["eci"], report["eci"]
-    with Drawing("eci", "Histogram of ECI over queries") as drawing:
-        drawing.axes.set_ylim(0, 1.15 * _steps(drawing, histogram, ("queries",)) or 1)
-        if mean is not None:
-            _vertical_line(
-                drawing, mean, f" mean {mean:.2f} ", "left" if mean < histogram["edges"][-1] / 2 else "right"
-            )
-        _finish(drawing, "ECI of a query, in nats", "share of the queries")
-        _percent(drawing.axes.yaxis)
-    return drawing.svg
+    axes.set_ylim(0, 1.15 * _steps(axes, histogram, ("queries",)) or 1)
+    if mean is not None:
+        side = "left" if mean < histogram["edges"][-1] / 2 else "right"
+        _vertical_line(axes, mean, f" mean {mean:.2f} ", side)
+    _finish(axes, "ECI of a query, in nats", "share of the queries")
+    return True
 
 
-def places(report: dict[str, Any]) -> str:
+def places(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw mean hardness by the negative's place among the chosen."""
     rows = report["hardness_by_place"]
     if not rows:
-        return ""
-    with Drawing("places", "Mean hardness of the negatives by their place among those chosen") as drawing:
-        x, heights, few = [row["place"] for row in rows], [row["hardness"] for row in rows], len(rows) <= 12
-        _bars(drawing, x, heights, [f"{height:.2f}" for height in heights] if few else [])
-        drawing.axes.set_ylim(0, 1)
-        if few:
-            drawing.axes.set_xticks(x)
-        _finish(drawing, "place among the chosen, the hardest first", "mean hardness")
-    return drawing.svg
+        return False
+    x, heights, few = [row["place"] for row in rows], [row["hardness"] for row in rows], len(rows) <= 12
+    _bars(axes, x, heights, [f"{height:.2f}" for height in heights] if few else [])
+    axes.set_ylim(0, 1)
+    if few:
+        axes.set_xticks(x)
+    _finish(axes, "place among the chosen, the hardest first", "mean hardness", percent=False)
+    return True
 
 
-def tradeoff(report: dict[str, Any]) -> str:
+def tradeoff(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the false-negative rate of settings against their hardness, with the run's own marked."""
     rows = report["tradeoff"]["settings"]
     if not rows:
-        return ""
-    with Drawing("tradeoff", "False-negative rate against hardness for several filter settings", 290) as drawing:
-        axes = drawing.axes
-        front = sorted((row["hardness"], row["rate"]) for row in rows if row["front"])
-        axes.plot(*zip(*front, strict=True), color=KEPT, linewidth=1.2, label="best trade-offs")
-        for own, colour, shape, size, label in (
-            (False, REJECTED, "o", 26, "other settings"), (True, CHOSEN, "D", 70, "this run"),
-        ):  # fmt: skip
-            group = [row for row in rows if row["own"] is own]
-            if group:
-                x, y = [row["hardness"] for row in group], [row["rate"] for row in group]
-                below = [max(0, row["rate"] - row["interval"][0]) for row in group]
-                above = [max(0, row["interval"][1] - row["rate"]) for row in group]
-                axes.errorbar(x, y, yerr=[below, above], fmt="none", ecolor=colour, alpha=0.5)
-                axes.scatter(x, y, s=size, marker=shape, color=colour, zorder=3, label=label)
-        _label_settings(drawing, rows)
-        axes.set_ylim(bottom=0)
-        _finish(drawing, "hardness", "false-negative rate", 3)
-        axes.margins(x=0.08)
-        _percent(axes.yaxis)
-    return drawing.svg
+        return False
+    resize(axes, 290)
+    front = sorted((row["hardness"], row["rate"]) for row in rows if row["front"])
+    axes.plot(*zip(*front, strict=True), color=KEPT, linewidth=1.2, label="best trade-offs")
+    for own, colour, shape, size, label in (
+        (False, REJECTED, "o", 26, "other settings"), (True, CHOSEN, "D", 70, "this run"),
+    ):  # fmt: skip
+        group = [row for row in rows if row["own"] is own]
+        if group:
+            x, y = [row["hardness"] for row in group], [row["rate"] for row in group]
+            below = [max(0, row["rate"] - row["interval"][0]) for row in group]
+            above = [max(0, row["interval"][1] - row["rate"]) for row in group]
+            axes.errorbar(x, y, yerr=[below, above], fmt="none", ecolor=colour, alpha=0.5)
+            axes.scatter(x, y, s=size, marker=shape, color=colour, zorder=3, label=label)
+    _label_settings(axes, rows)
+    axes.set_ylim(bottom=0)
+    _finish(axes, "hardness", "false-negative rate", 3)
+    axes.margins(x=0.08)
+    return True
 
 
-def _label_settings(drawing: Drawing, rows: list[dict[str, Any]]) -> None:
+def _label_settings(axes: "Axes", rows: list[dict[str, Any]]) -> None:
     """Number the settings as in the table beside the figure, except those too close to a number already placed."""
     wide, high = (max(row[name] for row in rows) - min(row[name] for row in rows) for name in ("hardness", "rate"))
     placed: list[tuple[float, float]] = []
@@ -154,32 +147,28 @@ def _label_settings(drawing: Drawing, rows: list[dict[str, Any]]) -> None:
         at = (row["hardness"], row["rate"])
         free = all(abs(at[0] - x) > 0.035 * wide or abs(at[1] - y) > 0.045 * high for x, y in placed)
         if number and free:
-            drawing.axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=8)
+            axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=8)
         if free:
             placed.append(at)
 
 
-def funnel(report: dict[str, Any]) -> str:
+def funnel(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the number of candidates left after each verdict, and the numbers chosen and wanted."""
     rows = funnel_rows(report)
-    with Drawing(
-        "funnel", "Candidates left after each verdict, then chosen and wanted", 16 + 23 * len(rows), 132
-    ) as drawing:
-        axes = drawing.axes
-        most = max(count for _, count, _ in rows) or 1
-        tones = {"left": REJECTED, KEEP: KEPT, "chosen": CHOSEN, "wanted": FAINT}
-        y = range(len(rows))
-        axes.barh(y, [count for _, count, _ in rows], color=[tones[kind] for _, _, kind in rows], height=0.72)
-        for place, (_, count, _) in enumerate(rows):
-            axes.annotate(f"{count:,}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
-        axes.set_yticks(y, [label for label, _, _ in rows])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.35 * most)
-        axes.xaxis.set_visible(False)
-        drawing.figure.subplots_adjust(bottom=8 / drawing.height)
-        for side in ("bottom", "left"):
-            axes.spines[side].set_visible(False)
-    return drawing.svg
+    resize(axes, 16 + 23 * len(rows), left=132, bottom=8)
+    most = max(count for _, count, _ in rows) or 1
+    tones = {"left": REJECTED, KEEP: KEPT, "chosen": CHOSEN, "wanted": FAINT}
+    y = range(len(rows))
+    axes.barh(y, [count for _, count, _ in rows], color=[tones[kind] for _, _, kind in rows], height=0.72)
+    for place, (_, count, _) in enumerate(rows):
+        axes.annotate(f"{count:,}", (count, place), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(y, [label for label, _, _ in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.35 * most)
+    axes.xaxis.set_visible(False)
+    for side in ("bottom", "left"):
+        axes.spines[side].set_visible(False)
+    return True
 
 
 def funnel_rows(report: dict[str, Any]) -> list[tuple[str, int, str]]:
@@ -200,52 +189,57 @@ def funnel_rows(report: dict[str, Any]) -> list[tuple[str, int, str]]:
     return [*rows, ("wanted", emitted["negatives_wanted"], "wanted")]
 
 
-def length(report: dict[str, Any]) -> str:
+def length(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the lengths of positives and negatives."""
     histogram = report["biases"]["length"]["histogram"]
-    with Drawing("length", "Histograms of the length of positives and negatives in characters") as drawing:
-        _steps(drawing, histogram, ("positive", "negative"))
-        axes = drawing.axes
-        axes.set_xscale("log")
-        low, high = histogram["edges"][0], histogram["edges"][-1]
-        ticks = [step * 10**power for power in range(8) for step in ((1,) if high > 500 * low else (1, 2, 5))]
-        axes.set_xticks([tick for tick in ticks if low <= tick <= high] or [low, high])
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.minorticks_off()
-        _finish(drawing, "length in characters", "share of each group", 2)
-        _percent(axes.yaxis)
-    return drawing.svg
+    _steps(axes, histogram, ("positive", "negative"))
+    axes.set_xscale("log")
+    low, high = histogram["edges"][0], histogram["edges"][-1]
+    ticks = [step * 10**power for power in range(8) for step in ((1,) if high > 500 * low else (1, 2, 5))]
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high] or [low, high])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.minorticks_off()
+    _finish(axes, "length in characters", "share of each group", 2)
+    return True
 
 
-def overlap(report: dict[str, Any]) -> str:
+def overlap(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the shares of the query's word weight that positives and negatives hold."""
     histogram = report["biases"]["query_overlap"]["histogram"]
-    with Drawing("overlap", "Histograms of the words that positives and negatives share with their query") as drawing:
-        _steps(drawing, histogram, ("positive", "negative"))
-        _finish(drawing, "share of the query's words, by weight", "share of each group", 2)
-        _percent(drawing.axes.yaxis)
-        _percent(drawing.axes.xaxis)
-    return drawing.svg
+    _steps(axes, histogram, ("positive", "negative"))
+    _finish(axes, "share of the query's words, by weight", "share of each group", 2)
+    _percent(axes.xaxis)
+    return True
 
 
-def hubs(report: dict[str, Any]) -> str:
+def hubs(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw how many documents serve once, twice, and so on."""
     rows = [row for row in report["hubs"]["served"] if row["documents"]]
     if not rows:
-        return ""
-    with Drawing("hubs", "How many documents serve as a negative how often", left=24) as drawing:
-        x, documents = list(range(len(rows))), [row["documents"] for row in rows]
-        _bars(drawing, x, documents, [f"{count:,}" for count in documents])
-        labels = [f"{r['from']:,}" if r["from"] == r["to"] else f"{r['from']:,}–{r['to']:,}" for r in rows]
-        drawing.axes.set_xticks(x, labels)
-        drawing.axes.set_ylim(0, 1.1 * max(documents))
-        drawing.axes.set_yticks([])
-        _finish(drawing, "times that a document serves", "documents")
-    return drawing.svg
+        return False
+    resize(axes, left=24)
+    x, documents = list(range(len(rows))), [row["documents"] for row in rows]
+    _bars(axes, x, documents, [f"{count:,}" for count in documents])
+    labels = [f"{r['from']:,}" if r["from"] == r["to"] else f"{r['from']:,}–{r['to']:,}" for r in rows]
+    axes.set_xticks(x, labels)
+    axes.set_ylim(0, 1.1 * max(documents))
+    axes.set_yticks([])
+    _finish(axes, "times that a document serves", "documents", percent=False)
+    return True
 
 
+_TITLES = {
+    scores: "Histograms of the scores of positives, kept, rejected and chosen candidates",
+    margins: "Histogram of margins: score of the positive minus score of the negative",
+    eci: "Histogram of ECI over queries",
+    places: "Mean hardness of the negatives by their place among those chosen",
+    tradeoff: "False-negative rate against hardness for several filter settings",
+    funnel: "Candidates left after each verdict, then chosen and wanted",
+    length: "Histograms of the length of positives and negatives in characters",
+    overlap: "Histograms of the words that positives and negatives share with their query",
+    hubs: "How many documents serve as a negative how often",
+}
 PLOTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "scores": scores, "margins": margins, "eci": eci, "places": places, "tradeoff": tradeoff, "funnel": funnel,
-    "length": length, "overlap": overlap, "hubs": hubs,
-}  # fmt: skip
+    draw.__name__: partial(to_svg, draw, title) for draw, title in _TITLES.items()
+}
 """Each returns a figure of a report as SVG, or an empty text where there is nothing to draw."""

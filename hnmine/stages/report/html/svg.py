@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,74 +12,50 @@ INK, FAINT = "#010101", "#020202"
 COLOURS = {INK: "--ink", FAINT: "--line", "#030301": "--c1", "#030302": "--c2", "#030303": "--c3", "#030304": "--c4"}
 """Placeholder colours of a figure, and the CSS variables of the page that replace them."""
 POSITIVE, KEPT, REJECTED, CHOSEN = list(COLOURS)[2:]
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "hnmine",
-    "svg.fonttype": "none",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "legend.handlelength": 1.2,
-    "legend.columnspacing": 1.2,
-    "path.simplify": False,
-}
+_STYLE: Any = {
+    "svg.hashsalt": "hnmine", "svg.fonttype": "none", "path.simplify": False,
+    "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 9.5, "xtick.labelsize": 9, "ytick.labelsize": 9,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.edgecolor": FAINT, "grid.color": FAINT, "axes.linewidth": 0.8, "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "xtick.major.size": 0, "ytick.major.size": 0,
+    "legend.frameon": False, "legend.fontsize": 9, "legend.handlelength": 1.2, "legend.columnspacing": 1.2,
+}  # fmt: skip
 _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-class Drawing:
-    """A context manager for one figure with one pair of axes; `svg` holds it afterwards.
+def resize(axes: "Axes", height: float | None = None, left: float = 50, top: float = 8, bottom: float = 40) -> None:
+    """Set a figure's height, unchanged by default, and the margins of its axes, in units of 1/360 of its width.
+
+    The margins are fixed: a layout engine would draw every figure twice to measure it.
+    """
+    figure: Any = axes.figure
+    if height is None:
+        height = 72 * figure.get_figheight()
+    figure.set_figheight(height / 72)
+    figure.subplots_adjust(left / 360, bottom / height, 352 / 360, 1 - top / height)
+
+
+def to_svg(draw: Callable[["Axes", dict[str, Any]], bool], title: str, report: dict[str, Any]) -> str:
+    """Return a figure of a report as an SVG element, empty if `draw` returns False.
 
     Args:
-        name: in letters and digits; a prefix of all ids in the SVG.
+        draw: draws on the axes of a figure 360 units wide and 220 high; its name is a prefix of all ids in the SVG.
         title: text of aria-label.
-        height: in units of which the figure's width has 360.
-        left: margin left of the axes, in the same units.
+        report: passed to `draw`.
     """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
-    def __init__(self, name: str, title: str, height: float = 220, left: float = 50) -> None:
-        self.name, self.title, self.height, self.left = name, title, height, left
-        self.svg = ""
-
-    def __enter__(self) -> "Drawing":
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-
-        style: Any = _STYLE
-        self._settings = mpl.rc_context(style)
-        self._settings.__enter__()
-        self.figure: Figure = Figure(figsize=(360 / 72, self.height / 72))
-        # fixed margins: a layout engine would draw every figure twice to measure it
-        self.figure.subplots_adjust(self.left / 360, 40 / self.height, 352 / 360, 1 - 8 / self.height)
-        self.axes: Axes = self.figure.add_subplot()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        try:
-            if error[0] is None:
-                buffer = io.StringIO()
-                self.figure.savefig(buffer, format="svg", metadata=dict(_METADATA))
-                self.svg = _for_page(buffer.getvalue(), self.name, self.title)
-        finally:
-            self._settings.__exit__(*error)
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(360 / 72, 220 / 72))
+        axes = figure.add_subplot()
+        resize(axes)
+        if not draw(axes, report):
+            return ""
+        figure.savefig(buffer, format="svg", metadata=dict(_METADATA))
+    return _for_page(buffer.getvalue(), draw.__name__, title)
 
 
 def _for_page(text: str, name: str, title: str) -> str:
