@@ -3,8 +3,8 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,33 @@ from hnmine.storage.paths import path_of
 # A quoted text inside a list, as Python, numpy and JSON write it.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
-Block = tuple[np.ndarray, list[int], Scored, Scored]
-"""Some rows of a file: anchors (int64), line or row numbers, positives and negatives (rows counted from the first)."""
 Row = tuple[str, list[str | None], list[float | None], list[bool]]
 """One row: its anchor; and of each document the text (None for none), the score (likewise), and if it is a positive."""
+
+
+class Block(NamedTuple):
+    """Some rows of a file, as arrays.
+
+    Attributes:
+        anchors: int64, one per row: the number of its query.
+        lines: int64, one per row: its line or row number.
+        lengths: int64, one per row: how many documents it has.
+        documents: int64, one per document: its number; -1 for none.
+        scores: float64, one per document; NaN where there is none.
+        given: bool, one per document: whether it has a score.
+        is_positive: bool, one per document.
+    """
+
+    anchors: np.ndarray
+    lines: np.ndarray
+    lengths: np.ndarray
+    documents: np.ndarray
+    scores: np.ndarray
+    given: np.ndarray
+    is_positive: np.ndarray
+
+
+_KINDS = ("i8", "i8", "i8", "i8", "f8", "?", "?")
 
 
 def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") -> list[Source]:
@@ -42,7 +65,8 @@ def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") ->
     """
     given = [f"{e.rstrip('/')}/emit" if _is_run(path_of(e, base)) else e for e in entries]
     found = find_sources(given, base, command, TABLE_ENDINGS)
-    kept = [source for source in found if not _is_record(PurePosixPath(source.path))]
+    # an emit folder also has hnmine's own records, which are no training files
+    kept = [s for s in found if not re.search(r"(^|/)(_keys/[^/]+|chosen/chosen\.parquet)$", s.path)]
     if not kept:
         raise InputError(f"{command}: {', '.join(entries)}: no training file there")
     return kept
@@ -53,11 +77,6 @@ def _is_run(folder: Path) -> bool:
         return (folder / "emit" / "_manifest.json").is_file()
     except HnmineError:  # a store that is not supported; opening the file reports it
         return False
-
-
-def _is_record(path: PurePosixPath) -> bool:
-    """Return whether a file of an emit folder is one of hnmine's records, not a training file."""
-    return path.parent.name == "_keys" or (path.parent.name, path.name) == ("chosen", "chosen.parquet")
 
 
 def read_shapes(sources: Sequence[Source], command: str = "audit") -> tuple[list[Layout], Shape]:
@@ -94,35 +113,25 @@ def read_rows(sources: Sequence[Source], layouts: Sequence[Layout], shape: Shape
     """
     problems = Problems()
     reader = _Reader(shape, problems)
-    blocks, files = [], []
+    blocks, files = [Block(*(np.zeros(0, dtype=kind) for kind in _KINDS))], [np.zeros(0, dtype=np.int64)]
     for number, (source, layout) in enumerate(zip(sources, layouts, strict=True)):
         for block in reader.blocks(source, layout):
             blocks.append(block)
-            files.append(np.full(len(block[1]), number, dtype=np.int64))
+            files.append(np.full(len(block.lines), number, dtype=np.int64))
     problems.raise_if_any()
-    none = np.zeros(0, dtype=np.int64)
-    anchors = np.concatenate([none, *(block[0] for block in blocks)])
-    lines = np.concatenate([none, *(np.array(block[1], dtype=np.int64) for block in blocks)])
-    positives, negatives = (_concatenated([block[side] for block in blocks]) for side in (2, 3))
-    return Mined(
-        list(reader.queries),
-        list(reader.documents),
-        anchors,
-        positives,
-        negatives,
-        np.arange(len(anchors)),
-        np.concatenate([none, *files]),
-        lines,
-        [source.name for source in sources],
-    )
+    rows = Block(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    queries, documents, names = list(reader.queries), list(reader.documents), [source.name for source in sources]
+    sides = _side(rows, rows.is_positive), _side(rows, ~rows.is_positive)
+    first = np.arange(len(rows.anchors))
+    return Mined(queries, documents, rows.anchors, *sides, first, np.concatenate(files), rows.lines, names)
 
 
-def _concatenated(parts: Sequence[Any]) -> Scored:
-    none = Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
-    lists = Ragged.concatenate([none, *(part.documents for part in parts)])
-    scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
-    given = np.concatenate([np.zeros(0, dtype=bool), *(part.given for part in parts)])
-    return Scored(lists, scores, given, lists.owners)
+def _side(rows: Block, mask: np.ndarray) -> Scored:
+    """Return the documents of each row where the mask holds."""
+    there = mask & (rows.documents >= 0)
+    owners = np.repeat(np.arange(len(rows.lengths)), rows.lengths)[there]
+    lists = Ragged.from_lengths(rows.documents[there], np.bincount(owners, minlength=len(rows.lengths)))
+    return Scored(lists, rows.scores[there], rows.given[there], owners)
 
 
 class _Reader:
@@ -163,20 +172,17 @@ class _Reader:
                 texts = np.stack([_numbered(batch.column(name), self.documents) for name in names], axis=1)
                 anchors = _numbered(pc.fill_null(batch.column(shape.anchor), ""), self.queries)
                 scores, given = _score_columns(batch, shape, texts.shape, f"{source.name} row", done)
-                sides = []
-                for side in (slice(0, 1), slice(1, None)):
-                    there = texts[:, side] >= 0
-                    lists = Ragged.from_lengths(texts[:, side][there], there.sum(axis=1))
-                    sides.append(Scored(lists, scores[:, side][there], given[:, side][there], lists.owners))
-                yield anchors, list(range(done + 1, done + batch.num_rows + 1)), sides[0], sides[1]
+                lines, lengths = done + 1 + np.arange(len(texts)), np.full(len(texts), len(names))
+                columns = (texts, scores, given, np.broadcast_to(np.arange(len(names)) == 0, texts.shape))
+                yield Block(anchors, lines, lengths, *(column.ravel() for column in columns))
                 done += batch.num_rows
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{source.name}: damaged after row {done:,}: {reason(error)}") from None
 
     def _rows(self, chunk: Chunk) -> Block:
         """Return the rows of a chunk; one with a value of the wrong kind becomes a problem."""
-        anchors, lines = [], []
-        sides: dict[bool, list[list[tuple[int, float | None]]]] = {True: [], False: []}
+        anchors, lines, lengths = [], [], []
+        documents: list[tuple[int, float | None, bool]] = []
         for index in range(len(chunk.lines)):
             values = {name: column[index] for name, column in chunk.columns.items()}
             try:
@@ -186,15 +192,15 @@ class _Reader:
                 continue
             anchors.append(self.queries.setdefault(anchor, len(self.queries)))
             lines.append(chunk.lines[index])
-            for side, rows in sides.items():
-                rows.append(
-                    [
-                        (self.documents.setdefault(text, len(self.documents)), score)
-                        for text, score, positive in zip(texts, scores, is_positive, strict=True)
-                        if text is not None and positive is side
-                    ]
-                )
-        return np.array(anchors, dtype=np.int64), lines, _scored(sides[True]), _scored(sides[False])
+            lengths.append(len(texts))
+            entries = zip(texts, scores, is_positive, strict=True)
+            for text, score, positive in sorted(entries, key=lambda entry: not entry[2]):
+                number = -1 if text is None else self.documents.setdefault(text, len(self.documents))
+                documents.append((number, score, positive))
+        numbers, found, positives = zip(*documents, strict=True) if documents else ((), (), ())
+        known, real = [score is not None for score in found], [np.nan if score is None else score for score in found]
+        columns = (anchors, lines, lengths, numbers, real, known, positives)
+        return Block(*(np.array(column, dtype=kind) for column, kind in zip(columns, _KINDS, strict=True)))
 
     def _row(self, values: dict[str, Any]) -> Row:
         shape = self.shape
@@ -226,11 +232,11 @@ class _Reader:
         """Return the score of each document of a row; None where there is none."""
         columns = dict(self.shape.scores)
         if "all" in columns:
-            return _score_list(values[columns["all"]], len(is_positive), columns["all"])
-        sides = {}
-        for role, side in (("positive", True), ("negative", False)):
-            value, name = (values[columns[role]], columns[role]) if role in columns else (None, role)
-            sides[side] = iter(_score_list(value, is_positive.count(side), name))
+            return _score_list(values, columns["all"], len(is_positive))
+        sides = {
+            side: iter(_score_list(values, columns.get(role), is_positive.count(side)))
+            for role, side in (("positive", True), ("negative", False))
+        }
         return [next(sides[side]) for side in is_positive]
 
     def _text(self, value: Any, name: str) -> str | None:
@@ -248,15 +254,6 @@ class _Reader:
             # an empty cell of a column for one text keeps its place, so that the scores stay with their texts
             return [None] if self.shape.name in ("triplet", "n-tuple") else []
         return [self._text(part, name) for part in _as_list(value)]
-
-
-def _scored(rows: list[list[tuple[int, float | None]]]) -> Scored:
-    """Return (document, score or None) of each row as arrays."""
-    flat = [entry for row in rows for entry in row]
-    documents = np.array([document for document, _ in flat], dtype=np.int64)
-    lists = Ragged.from_lengths(documents, np.array([len(row) for row in rows], dtype=np.int64))
-    scores = np.array([np.nan if score is None else score for _, score in flat], dtype=np.float64)
-    return Scored(lists, scores, np.array([score is not None for _, score in flat], dtype=bool), lists.owners)
 
 
 def is_plain(source: Source, shape: Shape) -> bool:
@@ -294,11 +291,11 @@ def _score_columns(
     scores, given = np.full(size, np.nan), np.zeros(size, dtype=bool)
     for role, name in shape.scores:
         column = batch.column(name)
-        if role != "all":
-            scores[:, int(role == "negative")] = column.to_numpy(zero_copy_only=False)
-            given[:, int(role == "negative")] = column.is_valid().to_numpy(zero_copy_only=False)
-            continue
         there = column.is_valid().to_numpy(zero_copy_only=False)
+        if role != "all":
+            side = int(role == "negative")
+            scores[:, side], given[:, side] = column.to_numpy(zero_copy_only=False), there
+            continue
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         wrong = np.flatnonzero(there & (lengths != size[1]))
         if len(wrong):
@@ -355,19 +352,18 @@ def _score(value: Any) -> float | None:
     if value is None or value is ABSENT or value == "":
         return None
     try:
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)
+        return float(str(value) if isinstance(value, bool) else value)  # True is no number
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"score: a number expected, found {str(value)[:40]!r}") from None
 
 
-def _score_list(value: Any, count: int, name: str) -> list[float | None]:
-    """Return `count` scores from a list of that length, or from one number or nothing for all of them.
+def _score_list(values: dict[str, Any], name: str | None, count: int) -> list[float | None]:
+    """Return `count` scores from a column with a list of that length, or with one number or nothing for all of them.
 
     Raises:
         ValueError: a list of another length, or a value that is no number.
     """
+    value = values[name] if name is not None else None
     if value is None or value is ABSENT:
         return [None] * count
     if not isinstance(value, list):
