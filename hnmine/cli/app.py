@@ -300,16 +300,18 @@ def audit(
 ) -> None:
     """Check mined files of any tool: faults, hardness and safety."""
     from hnmine.cli import command_tables, terminal
-    from hnmine.commands.audit.audit import Request, write_audit
+    from hnmine.commands.audit.audit import AUDIT_FILE, Request
     from hnmine.commands.audit.audit import audit as run_audit
     from hnmine.stages.report.limits import check_limits, parse_limits
+    from hnmine.storage.store import write_json
 
     under, over = parse_limits(fail_under or [], "--fail-under"), parse_limits(fail_over or [], "--fail-over")
     request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)
     with terminal.progress_on() as progress:
         report = run_audit(request, progress)
-    path = write_audit(report, out) if out is not None else None
+    if out is not None:
+        write_json(report, out / AUDIT_FILE)
     terminal.show(report, as_json, command_tables.draw_audit)
-    if path is not None and not as_json:
-        terminal.print_result(str(path))
+    if out is not None and not as_json:
+        terminal.print_result(str(out / AUDIT_FILE))
     check_limits(report, under, over)

@@ -24,7 +24,6 @@ from hnmine.science.eci import capacity
 from hnmine.stages.report.quality import mean_by_group
 from hnmine.stages.report.statistics import hub_statistics, share
 from hnmine.storage.input_files import Source
-from hnmine.storage.store import write_json
 
 AUDIT_FILE = "audit.json"
 NO_MODEL = "no model was given: --model NAME"
@@ -56,7 +55,7 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
 
     Args:
         request: the inputs.
-        progress: is told how far the audit is; by default nothing is shown.
+        progress: shows how far the audit is; by default nothing is shown.
         base: folder that relative paths start at; the working directory by default.
 
     Raises:
@@ -101,9 +100,9 @@ def _encoder(request: Request) -> Encoder | None:
         return None
     if request.model == "precomputed":
         raise ConfigError("--model precomputed: an audit embeds texts itself; name a model")
-    prompts = request.query_prompt, request.document_prompt
+    query, document = request.query_prompt, request.document_prompt
     try:
-        return make_encoder(EmbedConfig(model=request.model, query_prompt=prompts[0], document_prompt=prompts[1]))
+        return make_encoder(EmbedConfig(model=request.model, query_prompt=query, document_prompt=document))
     except ModelError as error:
         raise ModelError(str(error).replace("embed.model", "--model")) from None
 
@@ -183,14 +182,3 @@ def _warnings(encoder: Encoder | None, facts: CollectionFacts, mined: Mined) -> 
     if not mined.positives.documents.lengths.any():
         out.append("no row has a positive: check which column holds them")
     return out
-
-
-def write_audit(report: dict[str, Any], folder: Path) -> Path:
-    """Write a report to audit.json in a folder, and return the path of the file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    path = folder / AUDIT_FILE
-    write_json(report, path)
-    return path

@@ -1,11 +1,9 @@
 """The collection of mined files (--corpus, --queries, --qrels): texts of ids, judged pairs, random documents."""
 
-import heapq
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,33 +34,15 @@ class CollectionFacts:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class BottomKSample:
-    """The distinct texts with the k lowest copy keys: a random sample that does not depend on the texts' order."""
-
-    def __init__(self, size: int = SAMPLE) -> None:
-        self.size = size
-        self._heap: list[tuple[int, str]] = []
-        self._keys: set[int] = set()
-
-    def add(self, key: int, text: str) -> None:
-        """Offer one text with its copy key; an empty one is ignored."""
-        if not text or key in self._keys or (len(self._heap) == self.size and -key <= self._heap[0][0]):
-            return
-        self._keys.add(key)
-        if len(self._heap) < self.size:
-            heapq.heappush(self._heap, (-key, text))
-        else:
-            self._keys.remove(-heapq.heapreplace(self._heap, (-key, text))[0])
-
-    def texts(self) -> list[str]:
-        """Return the texts kept, by key."""
-        return [text for _, text in sorted(self._heap, reverse=True)]
-
-
 def sample_of(texts: Sequence[str], hashes: np.ndarray, size: int = SAMPLE) -> list[str]:
     """Return the bottom-k sample of texts with the given copy keys (uint64, shape (texts,))."""
     first = np.unique(hashes, return_index=True)[1][: size + 1]  # one of them may be the empty text
     return [texts[place] for place in first if texts[place]][:size]
+
+
+def _lowest(sample: dict[int, str]) -> dict[int, str]:
+    """Return the `SAMPLE` texts with the lowest copy keys: a random sample that does not depend on their order."""
+    return dict(sorted(sample.items())[:SAMPLE])
 
 
 def open_collection(given: dict[str, Sequence[str] | None], base: Path, problems: Problems) -> Config | None:
@@ -96,12 +76,7 @@ def known_queries(rows: Mined, config: Config) -> int:
 
 
 def look_up(rows: Mined, config: Config, ids: bool) -> tuple[Mined, CollectionFacts]:
-    """Return the rows, with texts in place of their ids, and the collection's facts about them.
-
-    Args:
-        rows: mined rows.
-        config: names the collection's files.
-        ids: whether the rows hold ids.
+    """Return the rows, with texts in place of their `ids`, and the facts of the collection that a config names.
 
     Raises:
         InputError: unreadable files, or ids that the collection does not have.
@@ -124,23 +99,26 @@ def _look_up(rows: Mined, collection: Collection, ids: bool, problems: Problems)
     wanted_queries = {query for query, _ in judged} | (set(rows.queries) if ids else set())
     wanted_documents = {document for _, document in judged} | (set(rows.documents) if ids else set())
     queries = {entry.id: entry.text for entry in collection.queries() if entry.id in wanted_queries}
-    sample, documents, keys = BottomKSample(), dict[str, Any](), dict[str, int]()
+    sample, documents, keys = dict[int, str](), dict[str, str](), dict[str, int]()
     mined, seen = set() if ids else set(rows.hashes[1].tolist()), set[int]()
     for entry in collection.documents():
         key = copy_key(entry.text)
-        sample.add(key, entry.text)
+        if entry.text:
+            sample.setdefault(key, entry.text)
+        if len(sample) == 2 * SAMPLE:
+            sample = _lowest(sample)
         if key in mined:
             seen.add(key)
         if entry.id in wanted_documents:
             keys[entry.id] = key
             if ids:
                 documents[entry.id] = entry.text
-    facts.sample = sample.texts()
+    facts.sample = list(_lowest(sample).values())
     if ids:
+        asked = _texts(rows.queries, queries, "query ids", "--queries", problems)
         rows = replace(
-            rows, queries=_texts(rows.queries, queries, "query ids", "--queries", problems),
-            documents=_texts(rows.documents, documents, "document ids", "--corpus", problems),
-        )  # fmt: skip
+            rows, queries=asked, documents=_texts(rows.documents, documents, "document ids", "--corpus", problems)
+        )
     else:
         facts.counts["documents_in_corpus"] = sum(key in seen for key in rows.hashes[1].tolist())
     if has_qrels:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -70,9 +69,14 @@ class Mined:
     @cached_property
     def keys(self) -> tuple[np.ndarray, np.ndarray]:
         """A number for each query and each document, int64 from 0, equal for copies."""
-        both = np.concatenate(self.hashes)
-        _, small = np.unique(both, return_inverse=True)
-        return small[: len(self.queries)].astype(np.int64), small[len(self.queries) :].astype(np.int64)
+        queries, documents = self.keys_with()
+        return queries, documents
+
+    def keys_with(self, *others: np.ndarray) -> list[np.ndarray]:
+        """Return a number for each query, each document, and each of other copy keys (uint64), as `keys` does."""
+        parts = [*self.hashes, *others]
+        numbers = np.unique(np.concatenate(parts), return_inverse=True)[1].astype(np.int64)
+        return np.split(numbers, np.cumsum([len(part) for part in parts[:-1]]))
 
     @cached_property
     def hashes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -108,19 +112,17 @@ def duplicate_rows(rows: Mined) -> np.ndarray:
     return repeated(np.zeros(len(rows), dtype=np.int64), total)
 
 
-def _with_rows(rows: Mined, **changes: Any) -> Mined:
-    """Return other rows of the same texts; hashes of texts that are known already are kept."""
-    out = replace(rows, **changes)
-    out.__dict__.update({name: rows.__dict__[name] for name in ("hashes", "keys", "empty") if name in rows.__dict__})
-    return out
-
-
 def pick(rows: Mined, which: np.ndarray) -> Mined:
     """Return the given rows (int64) in the given order."""
-    positives, negatives = rows.positives.take(which), rows.negatives.take(which)
-    return _with_rows(
-        rows, anchors=rows.anchors[which], positives=positives, negatives=negatives, first=rows.first[which]
-    )
+    return _with_rows(rows, which, rows.positives.take(which), rows.negatives.take(which))
+
+
+def _with_rows(rows: Mined, which: np.ndarray, positives: Scored, negatives: Scored) -> Mined:
+    """Return the given rows with other lists; hashes of texts that are known already are kept."""
+    anchors, first = rows.anchors[which], rows.first[which]
+    out = replace(rows, anchors=anchors, positives=positives, negatives=negatives, first=first)
+    out.__dict__.update({name: rows.__dict__[name] for name in ("hashes", "keys", "empty") if name in rows.__dict__})
+    return out
 
 
 def examples_of(rows: Mined, shape: str) -> Mined:
@@ -166,9 +168,7 @@ def _joined(rows: Mined, group: np.ndarray, keep_positives: bool) -> Mined:
     lengths, first = counts[by_first], first[by_first]
     negatives = rows.negatives.take(order).merged(lengths)
     positives = rows.positives.take(order).merged(lengths) if keep_positives else rows.positives.take(first)
-    return _with_rows(
-        rows, anchors=rows.anchors[first], positives=positives, negatives=negatives, first=rows.first[first]
-    )
+    return _with_rows(rows, first, positives, negatives)
 
 
 def contains_pairs(groups: np.ndarray, values: np.ndarray, of_groups: np.ndarray, of_values: np.ndarray) -> np.ndarray:

@@ -43,13 +43,9 @@ class ModelScores:
 
 
 def model_scores(mined: Mined, encoder: Encoder, sample: Sequence[str], progress: Progress) -> ModelScores:
-    """Embed every distinct text once and return the cosines; vectors are kept in a temporary file, not in memory.
+    """Embed every distinct text once and return the cosines; `sample` are random documents.
 
-    Args:
-        mined: examples.
-        encoder: the model.
-        sample: random documents.
-        progress: is told of the texts embedded.
+    Vectors are kept in a temporary file, not in memory.
 
     Raises:
         InputError: a vector is all zeros or has a number that is not finite.
@@ -92,9 +88,7 @@ def _background(
     mined: Mined, queries: np.ndarray, random: np.ndarray, sample: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each query's cosines to random documents, without its own positives."""
-    every = np.concatenate([*mined.hashes, text_hashes(sample)])
-    keys = np.unique(every, return_inverse=True)[1].astype(np.int64)
-    asked, texts, drawn = np.split(keys, np.cumsum([len(mined.queries), len(mined.documents)]))
+    asked, texts, drawn = mined.keys_with(text_hashes(sample))
     right = mined.positives.documents
     known = asked[mined.anchors[right.owners]], texts[right.values]
     parts = [np.zeros((2, 0), dtype=np.float32)]
@@ -111,10 +105,7 @@ def _background(
 def model_findings(mined: Mined, scores: ModelScores, copies: np.ndarray) -> dict[str, Hits]:
     """Return the findings that need a model, by name.
 
-    Args:
-        mined: examples.
-        scores: by the model.
-        copies: bool, one per negative: copies by their text, or empty; other findings count these.
+    `copies` (bool, one per negative) are copies by their text, or empty; other findings count these.
     """
     query, score = mined.anchors[mined.negatives.documents.owners], scores.negative
     near = (scores.to_positive > NEAR_COPY) & ~copies

@@ -35,12 +35,9 @@ def score_distributions(mined: Mined) -> dict[str, Any]:
 
 
 def above_positive(mined: Mined, negatives: np.ndarray, positives: np.ndarray) -> Hits:
-    """Return the negatives that score at or above the lowest positive of their example.
+    """Return the negatives that score at or above the lowest positive of their example; one score for each.
 
-    Args:
-        mined: examples.
-        negatives: scores, one per negative; those that are not finite are left out.
-        positives: scores, one per positive; likewise.
+    Scores that are not finite are left out.
     """
     anchor = _lowest_positive(mined, positives)
     real = np.isfinite(negatives) & np.isfinite(anchor)
@@ -59,8 +56,7 @@ def _lowest_positive(mined: Mined, scores: np.ndarray) -> np.ndarray:
 def _not_finite(mined: Mined) -> Hits:
     positives, negatives = (side.given & ~np.isfinite(side.scores) for side in (mined.positives, mined.negatives))
     hits = of_negatives(mined, negatives, score=mined.negatives.scores)
-    total = int(mined.positives.given.sum() + mined.negatives.given.sum())
-    return _with_positives(mined, hits, positives, total)
+    return _with_positives(mined, hits, positives, int(mined.positives.given.sum() + mined.negatives.given.sum()))
 
 
 def _with_positives(mined: Mined, hits: Hits, mask: np.ndarray, total: int, limit: float | None = None) -> Hits:
@@ -81,10 +77,7 @@ def contradictions(mined: Mined, positives: np.ndarray, negatives: np.ndarray) -
     file's scores are taken to be the model's own: then a difference of more than `SAME_MODEL_TOLERANCE` contradicts as
     well, and the limit is 0.
 
-    Args:
-        mined: examples.
-        positives: the model's scores, one per positive.
-        negatives: the model's scores, one per negative.
+    `positives` and `negatives` are the model's scores, one for each of the examples'.
     """
     ours, theirs = (mined.positives.scores, mined.negatives.scores), (positives, negatives)
     off = [np.abs(own - other) for own, other in zip(ours, theirs, strict=True)]

@@ -63,9 +63,7 @@ def copies(mined: Mined) -> np.ndarray:
 def judged_relevant(mined: Mined, queries: np.ndarray, documents: np.ndarray) -> Hits:
     """Return the negatives that the qrels judge relevant, given the copy keys of the relevant pairs (uint64)."""
     lists = mined.negatives.documents
-    keys = np.unique(np.concatenate([*mined.hashes, queries, documents]), return_inverse=True)[1].astype(np.int64)
-    ends = np.cumsum([len(mined.queries), len(mined.documents), len(queries)])
-    ours, texts, asked, judged = np.split(keys, ends)
+    ours, texts, asked, judged = mined.keys_with(queries, documents)
     pairs = ours[mined.anchors[lists.owners]], texts[lists.values]
     return of_negatives(mined, contains_pairs(asked, judged, *pairs))
 
@@ -150,8 +148,7 @@ def _bias(mined: Mined, sides: Sequence[np.ndarray], effect: float) -> Hits:
     `sides` are the numbers of the positives, and of the negatives.
     """
     positive, negative = sides
-    of_examples = mean_by_group(positive, mined.positives.documents.owners, len(mined))
-    mean = of_examples[mined.negatives.documents.owners]
+    mean = mean_by_group(positive, mined.positives.documents.owners, len(mined))[mined.negatives.documents.owners]
     side = negative > mean if effect > 0 else negative < mean
     hits = of_negatives(mined, side, np.nan_to_num(np.abs(negative - mean)), of_positive=mean, of_negative=negative)
     return replace(hits, effect=effect, limit=LARGE_EFFECT if effect > 0 else None)

@@ -146,10 +146,10 @@ def _alone(side: MatchedSet, other: MatchedSet) -> dict[str, Any]:
     order = np.argsort(other.queries)  # both are runs, matched by ids: each query has one number
     rows = order[np.searchsorted(other.queries[order], side.owners[alone])]
     theirs = other_run.fates(rows, run.doc_ids.take(pa.array(at)))
-    counts = Counter(theirs.fates.tolist())
+    counts = Counter(theirs["fates"].tolist())
     return found | {
         "fates": dict(sorted(counts.items(), key=lambda one: (-one[1], one[0]))),
-        "shifts": {name: shift(getattr(side.mined, name)[at], getattr(theirs, name)) for name in _KNOWN},
+        "shifts": {name: shift(getattr(side.mined, name)[at], theirs[name]) for name in _KNOWN},
     }
 
 

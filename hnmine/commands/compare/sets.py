@@ -25,21 +25,6 @@ _READS = ("ingest", "filter", "emit")
 
 
 @dataclass(frozen=True)
-class Fates:
-    """What a run did with documents that it did not choose as negatives; one value per document.
-
-    Attributes:
-        fates: str, in words.
-        scores: float64; NaN where the document is no candidate.
-        ranks: float64; likewise.
-    """
-
-    fates: np.ndarray
-    scores: np.ndarray
-    ranks: np.ndarray
-
-
-@dataclass(frozen=True)
 class RunFacts:
     """The facts that only runs have.
 
@@ -63,12 +48,16 @@ class RunFacts:
     judged: Shards
     corpus: Shards
 
-    def fates(self, owners: np.ndarray, doc_ids: pa.Array) -> Fates:
-        """Return what the run did with documents, given the row of each one's query (int64) and its id."""
+    def fates(self, owners: np.ndarray, doc_ids: pa.Array) -> dict[str, np.ndarray]:
+        """Return what the run did with documents that it did not choose, given the row of each one's query and its id.
+
+        Returns:
+            fates (str, in words), scores and ranks (float64; NaN where the document is no candidate), one per document.
+        """
         places = pc.index_in(doc_ids, value_set=single_array(self.corpus.column("doc_id")))
         rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         fates = np.where(rows < 0, "not in its corpus", "not retrieved").astype(object)
-        scores, ranks = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        found = {"fates": fates, "scores": np.full(len(rows), np.nan), "ranks": np.full(len(rows), np.nan)}
         for number in range(len(self.judged)):
             first, last = self.judged.offsets[number : number + 2]
             own = np.flatnonzero((owners >= first) & (owners < last) & (rows >= 0))
@@ -78,10 +67,10 @@ class RunFacts:
             lists = Ragged.from_arrow(table.column("doc_rows"))
             at, hit = lists.find(owners[own] - first, rows[own])
             own, at = own[hit], at[hit]
-            for name, out in (("scores", scores), ("ranks", ranks)):
-                out[own] = Ragged.from_arrow(table.column(name)).values[at]
+            for name in ("scores", "ranks"):
+                found[name][own] = Ragged.from_arrow(table.column(name)).values[at]
             fates[own] = _verdicts(table, lists, at)
-        return Fates(fates, scores, ranks)
+        return found
 
 
 @dataclass(frozen=True)
