@@ -36,13 +36,8 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
 
     Kinds: `lowest_eci` (queries with negatives whose ECI is lowest), `missing` (queries with the fewest of the
     negatives wanted), `suspicious` (negatives with the highest P(false negative), or with the smallest margin where
-    there are no probabilities), `bad_positives` (labelled positives that most candidates outscore). Ties go by row.
-
-    Args:
-        context: the run.
-        chosen: the chosen table.
-        negatives: facts of the chosen.
-        bad: the suspected positives, the worst first.
+    there are no probabilities), `bad_positives` (labelled positives that most candidates outscore: the first of `bad`).
+    Ties go by row.
     """
     table = Shards(context.folder("report") / "queries", QUERY_REPORT)
     facts = {name: table.column(name).to_numpy() for name in ("eci", "chosen", "wanted")}
@@ -86,14 +81,7 @@ def _hardest(negatives: Negatives, query: int) -> np.ndarray:
 
 
 class _Writer:
-    """Writes examples with ids and numbers in place of rows.
-
-    Args:
-        context: the run.
-        chosen: the chosen table.
-        negatives: facts of the chosen.
-        facts: eci, chosen and wanted of every query.
-    """
+    """Writes examples with ids and numbers in place of rows; `facts` are eci, chosen and wanted of every query."""
 
     def __init__(
         self, context: RunContext, chosen: pa.Table, negatives: Negatives, facts: dict[str, np.ndarray]
@@ -112,8 +100,9 @@ class _Writer:
             self._shown(lists.values[low:high], own)
             for low, high, (_, own) in zip(lists.offsets[:-1], lists.offsets[1:], entries, strict=True)
         ]
-        documents = [[p, self.negatives.document[own]] for p, (_, own) in zip(positives, entries, strict=True)]
-        rows = np.concatenate([np.zeros(0, dtype=np.int64), *(part for parts in documents for part in parts)])
+        rows = np.zeros(0, dtype=np.int64)
+        for shown, (_, own) in zip(positives, entries, strict=True):
+            rows = np.concatenate([rows, shown, self.negatives.document[own]])
         names = iter(self.corpus.take(rows, ["doc_id"]).column(0).to_pylist())
         return [
             {

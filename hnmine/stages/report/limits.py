@@ -21,12 +21,7 @@ def report_numbers(report: dict[str, Any]) -> dict[str, float | None]:
 
 
 def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mapping[str, float]) -> None:
-    """Check that a report's numbers are within limits.
-
-    Args:
-        report: its numbers.
-        under: lowest values allowed, by name.
-        over: highest values allowed, by name.
+    """Check that a report's numbers are within limits: the lowest and the highest values allowed, by name.
 
     Raises:
         ConfigError: a name that is no number of the report.

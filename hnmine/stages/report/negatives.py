@@ -169,11 +169,7 @@ def _facts(piece: pa.Table, batch: Batch, cells: Cells, chosen: pa.Table) -> dic
 def at_positions(values: np.ndarray, lists: Ragged, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Return the value at each (row, position) of lists; NaN for a negative position and for an empty list.
 
-    Args:
-        values: float, shape (total,): one for each element of the lists.
-        lists: the lists.
-        rows: int64, shape (n,).
-        positions: int, shape (n,).
+    `values` are floats, one for each element of the lists; `rows` and `positions` are int, shape (n,).
     """
     found = np.full(len(rows), np.nan, dtype=values.dtype)
     real = (positions >= 0) & (lists.lengths[rows] > 0)
@@ -229,12 +225,8 @@ def sources(negatives: Negatives, config: Config) -> dict[str, Any]:
     if config.previous is not None:
         groups["previous"] = ~negatives.retrieved & ~negatives.random
     groups["random"] = negatives.random
-    found = {
-        name: {
-            "negatives": int(own.sum()),
-            "share": share(int(own.sum()), len(own)),
-            "hardness": mean(negatives.hardness[own]),
-        }
-        for name, own in groups.items()
-    }
+    found = {}
+    for name, own in groups.items():
+        count, hard = int(own.sum()), mean(negatives.hardness[own])
+        found[name] = {"negatives": count, "share": share(count, len(own)), "hardness": hard}
     return found | shares(negatives.found_by, negatives.hardness, config)

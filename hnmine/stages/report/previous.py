@@ -18,13 +18,7 @@ _LISTS = ("previous_scores", "previous_hardness", "scores", "hardness", "verdict
 
 
 def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives) -> dict[str, Any]:
-    """Return the section `previous`.
-
-    Args:
-        context: the run; its config names an earlier one.
-        chosen: the chosen table.
-        negatives: facts of the chosen, in its order.
-    """
+    """Return the section `previous` of a run whose config names an earlier one; `negatives` are in `chosen`'s order."""
     config = context.config.previous
     assert config is not None
     table = read_previous(context.reading("emit"))
@@ -36,16 +30,17 @@ def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives
     had, has = (before.lengths + gone)[compared], now.lengths[compared]
     shared, union = shared[compared], (union + gone)[compared]
     most = np.maximum(had, has)
+    rows, removable = int(compared.sum()), int(had.sum())
     fates, stays = Counter(lists["fates"].tolist()), lists["stays"].astype(bool)
     verdicts = Counter(lists["verdicts"][lists["fates"] == "rejected"].tolist())
     found: dict[str, Any] = {
         "replace": config.replace,
         "queries": len(np.unique(table.column("query_row").to_numpy()[compared])),
-        "rows": int(compared.sum()),
-        "rows_changed": _share_of(int((shared < union).sum()), int(compared.sum())),
-        "churn": _share_of(int((had - shared).sum()), int(had.sum())),
+        "rows": rows,
+        "rows_changed": int((shared < union).sum()) / rows if rows else None,
+        "churn": int((had - shared).sum()) / removable if removable else None,
         "overlap": float((shared[most > 0] / most[most > 0]).mean()) if (most > 0).any() else None,
-        "negatives": {"before": int(had.sum()), "now": int(has.sum()), "shared": int(shared.sum())},
+        "negatives": {"before": removable, "now": int(has.sum()), "shared": int(shared.sum())},
         "then": {"score": mean(lists["previous_scores"]), "hardness": mean(lists["previous_hardness"])},
         "now": {"score": mean(lists["scores"]), "hardness": mean(lists["hardness"])},
         "new": {
@@ -58,7 +53,3 @@ def against_previous(context: RunContext, chosen: pa.Table, negatives: Negatives
     if config.replace == "easy":
         found |= {"stayed": int(stays.sum()), "no_room": fates["hard"] - int(stays.sum())}
     return found
-
-
-def _share_of(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

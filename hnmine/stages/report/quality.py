@@ -31,9 +31,8 @@ def anchor_quality(anchors: np.ndarray, s0: np.ndarray, chosen: Ragged) -> dict[
     scores, some = chosen.values, chosen.lengths > 0
     hardest = np.full(len(anchors), -np.inf)
     np.maximum.at(hardest, chosen.owners, scores)
-    mean_hardness = mean_by_group(
-        hardness(scores, anchors[chosen.owners], s0[chosen.owners]), chosen.owners, len(anchors)
-    )
+    hard = hardness(scores, anchors[chosen.owners], s0[chosen.owners])
+    mean_hardness = mean_by_group(hard, chosen.owners, len(anchors))
     safe = np.where(some, safety(hardest, anchors, s0), np.nan)
     bound = capacity(chosen.lengths)
     return {
@@ -142,10 +141,7 @@ def headline_parts(report: Path, chosen: pa.Table) -> tuple[np.ndarray, np.ndarr
 def intervals(top: np.ndarray, bottom: np.ndarray, seed: int) -> dict[str, list[float] | None]:
     """Return the 95% percentile bootstrap interval of each number of `HEADLINE`; None where it is not defined.
 
-    Args:
-        top: numerators, see `headline_parts`.
-        bottom: denominators, likewise.
-        seed: of the resamples.
+    `top` and `bottom` are those of `headline_parts`.
     """
     low, high = percentile_interval(bootstrap_ratios(top, bottom, seed))
     ends = zip(HEADLINE, low, high, strict=True)

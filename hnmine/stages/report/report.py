@@ -45,7 +45,12 @@ def build_report(context: RunContext) -> dict[str, Any]:
     (negatives, scores), rate, (distributions, between, hubs, elsewhere) = run_concurrently(
         lambda: read_negatives(context, chosen),
         lambda: false_negatives(context),
-        lambda: [part(context, chosen) for part in (_distributions, _intervals, _hubs, _labelled_elsewhere)],
+        lambda: (
+            _distributions(context, chosen),
+            intervals(*headline_parts(context.folder("report"), chosen), context.config.seed),
+            _hubs(context, chosen),
+            _labelled_elsewhere(context, chosen),
+        ),
     )
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
     histogram, biases, examples = run_concurrently(
@@ -56,7 +61,9 @@ def build_report(context: RunContext) -> dict[str, Any]:
     report: dict[str, Any] = {
         "coverage": share(emitted["queries_with_negatives"], queries.rows),
         "fill": share(emitted["negatives"], emitted["negatives_wanted"]),
-        **{name: _mean_of(queries, name) for name in ("capacity", "hardness", "safety", "eci", "eci_sem")},
+        **{
+            name: pc.mean(queries.column(name)).as_py() for name in ("capacity", "hardness", "safety", "eci", "eci_sem")
+        },
         "intervals": between,
         **rate,
         "verdicts": verdicts,
@@ -85,16 +92,6 @@ def _counts(context: RunContext) -> dict[str, Any]:
     """Return the counts of every earlier stage, by its name."""
     before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
     return {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
-
-
-def _mean_of(queries: Shards, name: str) -> float | None:
-    found: float | None = pc.mean(queries.column(name)).as_py()
-    return found
-
-
-def _intervals(context: RunContext, chosen: pa.Table) -> dict[str, list[float] | None]:
-    """Return the 95% bootstrap interval of each headline number, over queries."""
-    return intervals(*headline_parts(context.folder("report"), chosen), context.config.seed)
 
 
 def _distributions(context: RunContext, chosen: pa.Table) -> dict[str, Any]:

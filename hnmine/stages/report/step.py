@@ -1,6 +1,5 @@
 """The stage report: measures how hard, safe and complete the mined set is, from stored scores and without training."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,43 +32,31 @@ _MEASURING = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _State:
-    config: Config
-    judged: Shards
-    chosen: pa.Table
-    starts: np.ndarray
-    vectors: VectorStore
-
-
 def _plan(context: RunContext, key: str) -> list[Item]:
     return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("report") / "queries", key)
 
 
-def _setup(context: RunContext) -> _State:
-    chosen = read_chosen(context.reading("emit"))
-    return _State(
-        context.config,
-        Shards(context.reading("filter"), JUDGED_CODED),
-        chosen,
-        chosen.column("query_row").to_numpy(),
-        VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config)),
-    )
+def _setup(context: RunContext) -> tuple[Config, Shards, pa.Table, VectorStore]:
+    """Return the config, the judged candidates, the chosen table and the teacher's vectors."""
+    vectors = VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config))
+    judged, chosen = Shards(context.reading("filter"), JUDGED_CODED), read_chosen(context.reading("emit"))
+    return context.config, judged, chosen, vectors
 
 
-def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    parts, first = [QUERY_REPORT.empty_table()], item.first
-    for piece in slices(state.judged.read(item.number, _MEASURING)):
+def _process(state: tuple[Config, Shards, pa.Table, VectorStore], item: Item, tick: Tick) -> pa.Table:
+    config, judged, every, vectors = state
+    parts, first, starts = [QUERY_REPORT.empty_table()], item.first, every.column("query_row").to_numpy()
+    for piece in slices(judged.read(item.number, _MEASURING)):
         batch = Batch.from_table(piece)
         cells, keep = cells_of(piece, batch)
-        low, high = np.searchsorted(state.starts, [first, first + piece.num_rows])
-        rows = state.chosen.slice(low, high - low)
+        low, high = np.searchsorted(starts, [first, first + piece.num_rows])
+        rows = every.slice(low, high - low)
         chosen, served = Chosen.from_table(rows), rows.column("wanted").to_numpy() > 0
-        values = per_query(batch, cells, keep, chosen.scores, state.config.emit.num_negatives, served)
+        values = per_query(batch, cells, keep, chosen.scores, config.emit.num_negatives, served)
         probabilities = Ragged.from_arrow(single_array(piece.column("probabilities")).flatten())
         weight = weights(batch, cells, chosen, probabilities)
-        of_positives = is_emitted(piece, state.config)
-        values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, state.vectors)
+        of_positives = is_emitted(piece, config)
+        values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, vectors)
         parts.append(to_table(values, piece.column("query_id")))
         tick(piece.num_rows)
         first += piece.num_rows
@@ -82,13 +69,9 @@ def _plan_suspected(context: RunContext, key: str) -> list[Item]:
     return [Item(output, rows=rows, key=item_key(key, "suspected", 0, rows))]
 
 
-def _setup_suspected(context: RunContext) -> tuple[Shards, Shards, float]:
-    corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    return Shards(context.reading("filter"), JUDGED), corpus, context.config.filter.bad_positive_quantile
-
-
-def _suspected(state: tuple[Shards, Shards, float], item: Item, tick: Tick) -> pa.Table:
-    found = list_suspected(*state)
+def _suspected(context: RunContext, item: Item, tick: Tick) -> pa.Table:
+    judged, corpus = Shards(context.reading("filter"), JUDGED), Shards(context.reading("ingest") / "corpus", CORPUS)
+    found = list_suspected(judged, corpus, context.config.filter.bad_positive_quantile)
     tick(item.rows)
     return found
 
@@ -109,7 +92,7 @@ STAGE = Stage(
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(
         Step("measure", "queries", _plan, _setup, _process),
-        Step("suspect", "queries", _plan_suspected, _setup_suspected, _suspected),
+        Step("suspect", "queries", _plan_suspected, lambda context: context, _suspected),
     ),
     finish=_finish,
 )

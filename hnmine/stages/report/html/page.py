@@ -27,12 +27,7 @@ _LONGEST_ID = 80
 
 
 def render(report: dict[str, Any], texts: Texts) -> str:
-    """Return report.html: one file that loads nothing else, the same for the same report.
-
-    Args:
-        report: the content of report.json; its timings are not shown.
-        texts: of the report's examples.
-    """
+    """Return report.html: one file that loads nothing else, the same for the same report; timings are not shown."""
     from markupsafe import Markup
 
     emitted, script = report["counts"]["emit"], _asset("search.js.j2").strip()
