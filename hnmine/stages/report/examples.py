@@ -100,9 +100,8 @@ class _Writer:
             self._shown(lists.values[low:high], own)
             for low, high, (_, own) in zip(lists.offsets[:-1], lists.offsets[1:], entries, strict=True)
         ]
-        rows = np.zeros(0, dtype=np.int64)
-        for shown, (_, own) in zip(positives, entries, strict=True):
-            rows = np.concatenate([rows, shown, self.negatives.document[own]])
+        documents = [[p, self.negatives.document[own]] for p, (_, own) in zip(positives, entries, strict=True)]
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *(part for parts in documents for part in parts)])
         names = iter(self.corpus.take(rows, ["doc_id"]).column(0).to_pylist())
         return [
             {

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config import Config
 from hnmine.runtime.memory import cache_bytes
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.stages.emit.chosen import cells_of, read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
@@ -92,7 +92,7 @@ STAGE = Stage(
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
     steps=(
         Step("measure", "queries", _plan, _setup, _process),
-        Step("suspect", "queries", _plan_suspected, lambda context: context, _suspected),
+        Step("suspect", "queries", _plan_suspected, no_setup, _suspected),
     ),
     finish=_finish,
 )
