@@ -55,16 +55,8 @@ def check_upstream(stages: Sequence[Stage], context: RunContext, expected: Expec
         raise IncompleteStage(f"{folder} is not complete; run `hnmine {name}` first, or `hnmine run` for all stages")
 
 
-def remove_stale(names: Sequence[str], context: RunContext, expected: Expected) -> None:
-    """Remove the folders of stages that hold results under another key."""
-    for name in names:
-        old = recorded(context.folder(name))
-        if old is not None and old["key"] != expected[name]["key"]:
-            remove_folder(context.folder(name))
-
-
-def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected) -> None:
-    """Check that no stage's folder holds results under another key.
+def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected, *, overwrite: bool = False) -> None:
+    """Check that no stage's folder holds results under another key; with `overwrite`, remove those that do.
 
     Raises:
         StaleOutput: naming every such stage and every setting or file that differs.
@@ -76,12 +68,13 @@ def refuse_stale(names: Sequence[str], context: RunContext, expected: Expected) 
         folder = context.folder(name)
         old = recorded(folder)
         empty = not any(path.is_file() and path.name != STARTED for path in folder.rglob("*"))
-        if empty or (old is not None and old["key"] == expected[name]["key"]):
-            continue
-        if old is None:
+        if old is not None and old["key"] != expected[name]["key"] and overwrite:
+            remove_folder(folder)
+        elif old is None and not empty:
             raise OutputError(f"{folder}: holds files that hnmine did not write; choose another --out")
-        stale.append(name)
-        lines.extend(f"  {name}: {line}" for line in changes(old, expected[name]))
+        elif old is not None and old["key"] != expected[name]["key"] and not empty:
+            stale.append(name)
+            lines.extend(f"  {name}: {line}" for line in changes(old, expected[name]))
     if stale:
         raise StaleOutput(
             f"{context.out} holds results of another config, other inputs or another version:\n"

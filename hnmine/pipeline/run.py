@@ -3,14 +3,14 @@
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hnmine.config import Config
 from hnmine.errors import ConfigError, HnmineError, OutputError
-from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale, remove_stale
+from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.engines import Engine, PoolEngine
 from hnmine.runtime.progress import Progress
@@ -77,9 +77,7 @@ def run(
         if config.previous is not None and "emit" in expected:
             check_previous(context, expected["ingest"]["key"])
         check_upstream([STAGES[name] for name in stages], context, expected)
-        if options.overwrite:
-            remove_stale(stages, context, expected)
-        refuse_stale(stages, context, expected)
+        refuse_stale(stages, context, expected, overwrite=options.overwrite)
         with closing(make_engine(context, progress)) as engine:
             return [_run_stage(STAGES[name], context, expected[name], engine, progress) for name in stages]
 
@@ -105,8 +103,8 @@ def make_engine(context: RunContext, progress: Progress) -> Engine:
         from hnmine.runtime.ray_engine import RayEngine
 
         sources = (context.source,) if context.source is not None else ()
-        where = (config.ray_address, context.out, sources, config.ray_wait, config.workers)
-        return RayEngine(Cluster(*where, progress.note))
+        wait, workers, note = config.ray_wait, config.workers, progress.note
+        return RayEngine(Cluster(config.ray_address, context.out, sources, wait, workers, note))
     pooled = config.engine == "pool" or (config.engine == "auto" and config.workers > 1)
     return PoolEngine(config.workers) if pooled else Engine()
 
@@ -170,10 +168,8 @@ def _remove_other_shards(items: list[Item]) -> None:
 def _write_timing(out: Path, stage: str, seconds: float) -> None:
     timings = read_json(out / TIMINGS) or {}
     timings[stage] = round(seconds, 3)
-    try:
+    with suppress(HnmineError):
         write_json(timings, out / TIMINGS)
-    except HnmineError:
-        return
 
 
 @dataclass(frozen=True)
@@ -183,9 +179,7 @@ class ShardWorker:
     A process loads the step's state once.
 
     Attributes:
-        stage: name of the stage.
-        step: name of the step.
-        context: config and folders.
+        stage: its name, as for the step.
         key: of the stage.
         tick: counts rows while an item is computed; only in the process of the run.
         run: random, distinguishes maps: worker processes may outlive a run, but not its state.

@@ -25,14 +25,10 @@ class Entry(NamedTuple):
 
 
 class Collection:
-    """Streams over the files of a config; each may be read several times.
+    """Streams over the files of a config; each may be read several times. Faults of rows and columns become problems.
 
     The documents of pairs are their distinct positives, with ids `positive-N`; their queries are their distinct
     anchors, with ids `anchor-N`. N is the number of the first pair that has the text.
-
-    Args:
-        config: the whole config.
-        problems: collects faults of rows and columns.
 
     Raises:
         InputError: files do not exist; all of them are named.
@@ -45,17 +41,13 @@ class Collection:
 
     def documents(self) -> Iterator[Entry]:
         """Yield documents in input order; positives of pairs come after a corpus."""
-        for source in self.sources.get("corpus", ()):
-            yield from self._entries(source, "doc_id", "text")
-        pairs = ((f"positive-{number}", text, location) for number, _, text, location in self._pairs())
-        yield from _distinct(pairs)
+        yield from self._entries("corpus", "doc_id", "text")
+        yield from _distinct((f"positive-{number}", text, location) for number, _, text, location in self._pairs())
 
     def queries(self) -> Iterator[Entry]:
         """Yield queries in input order; pairs with the same anchor are one query."""
-        for source in self.sources.get("queries", ()):
-            yield from self._entries(source, "query_id", "query")
-        pairs = ((f"anchor-{number}", anchor, location) for number, anchor, _, location in self._pairs())
-        yield from _distinct(pairs)
+        yield from self._entries("queries", "query_id", "query")
+        yield from _distinct((f"anchor-{number}", anchor, location) for number, anchor, _, location in self._pairs())
 
     def qrels(self) -> Iterator[Qrel]:
         """Yield qrels in input order; a pair is one."""
@@ -76,15 +68,15 @@ class Collection:
             except InputError as error:
                 self.problems.add(str(error))
 
-    def _entries(self, source: Source, id_name: str, text_name: str) -> Iterator[Entry]:
-        titled = ["title"] if text_name == "text" else []
-        reader = TableReader(source, [id_name, text_name, *titled], self.config, self.problems, optional={"title"})
-        for chunk, columns in reader.chunks():
-            titles = columns.get("title") or [""] * len(chunk.lines)
-            rows = zip(columns[id_name], titles, columns[text_name], strict=True)
-            for index, (entry, title, text) in enumerate(rows):
-                if entry is not None and title is not None and text is not None:
-                    yield Entry(entry, _with_title(title, text), chunk.location(index))
+    def _entries(self, role: str, id_name: str, text_name: str) -> Iterator[Entry]:
+        wanted = [id_name, text_name, *(["title"] if role == "corpus" else [])]
+        for source in self.sources.get(role, ()):
+            for chunk, columns in TableReader(source, wanted, self.config, self.problems, {"title"}).chunks():
+                titles = columns.get("title") or [""] * len(chunk.lines)
+                rows = zip(columns[id_name], titles, columns[text_name], strict=True)
+                for index, (entry, title, text) in enumerate(rows):
+                    if entry is not None and title is not None and text is not None:
+                        yield Entry(entry, _with_title(title, text), chunk.location(index))
 
     def _pairs(self) -> Iterator[tuple[int, str, str, RowLocation]]:
         """Yield (number of the pair, anchor, positive, location); a list of positives is several pairs."""

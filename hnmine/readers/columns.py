@@ -106,9 +106,6 @@ class TableReader:
         config: the table [input], whose `columns` are taken as they are and whose `quoting` applies.
         problems: collects missing columns and values that cannot be converted.
         optional: those of `wanted` that the file may lack.
-
-    Raises:
-        InputError: the file is unreadable, empty or of an unknown format.
     """
 
     def __init__(
@@ -155,9 +152,6 @@ class TableReader:
 
         Args:
             raw: more columns to read, by their names in the file; they are in the chunk alone, not converted.
-
-        Raises:
-            InputError: the file is damaged.
         """
         if not self.complete:
             return

@@ -38,9 +38,6 @@ def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Itera
 
     A file without a header has the four fields of TREC (query, iteration, document, relevance), or three (query,
     document, relevance); it is recognised by a first line that ends in a whole number.
-
-    Raises:
-        InputError: the file cannot be read.
     """
     width = _headerless_width(source)
     if width and config.split and not config.beir:
@@ -89,11 +86,7 @@ def _headerless(source: Source, width: int, problems: Problems) -> Iterator[Qrel
 
 
 def read_file_judgements(source: Source, config: InputConfig, problems: Problems) -> Iterator[FileJudgement]:
-    """Yield the judgements of a completed file; lines that cannot be read as such become problems.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Yield the judgements of a completed file; lines that cannot be read as such become problems."""
     layout = read_layout(source, config.quoting)
     missing = [name for name in _FIELDS if name not in layout.names]
     if missing:
@@ -106,8 +99,12 @@ def read_file_judgements(source: Source, config: InputConfig, problems: Problems
         queries, docs = (chunk.convert(chunk.columns[n], *COLUMNS[n][1:], problems) for n in _FIELDS[:2])
         for index, given in enumerate(chunk.columns["judgement"]):
             judgement = as_judgement(given, config.relevant_from)
-            if judgement is None:
-                problems.add(f"{chunk.location(index)}: {_unknown(given)}")
+            if judgement is None and given is ABSENT:
+                fault = 'the field judgement is missing; leave it "" if the pair was not judged'
+                problems.add(f"{chunk.location(index)}: {fault}")
+            elif judgement is None:
+                fault = "judgement: relevant, irrelevant, unsure, true, false or a number expected"
+                problems.add(f"{chunk.location(index)}: {fault}, found {str(given)[:40]!r}")
             elif queries[index] is not None and docs[index] is not None:
                 yield FileJudgement(queries[index], docs[index], judgement, chunk.location(index))
 
@@ -128,9 +125,3 @@ def as_judgement(value: Any, relevant_from: int) -> str | None:
     if number is None:
         return None
     return RELEVANT if number >= relevant_from else IRRELEVANT
-
-
-def _unknown(value: Any) -> str:
-    if value is ABSENT:
-        return 'the field judgement is missing; leave it "" if the pair was not judged'
-    return f"judgement: relevant, irrelevant, unsure, true, false or a number expected, found {str(value)[:40]!r}"

@@ -45,11 +45,7 @@ def check_fields(config: Config, problems: Problems) -> None:
 
 
 def read_fields(config: Config, side: str, problems: Problems) -> Iterator[Held]:
-    """Yield the values of each document (`side` is corpus) or query; one that is in several rows comes several times.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
+    """Yield the values of each document (`side` is corpus) or query; one in several rows comes several times."""
     fields, sources = wanted_fields(config)[side], input_sources(config)
     id_name = "doc_id" if side == "corpus" else "query_id"
     for source in sources.get(side, ()):

@@ -21,9 +21,6 @@ def read_run(source: Source, config: InputConfig, problems: Problems) -> pa.Tabl
 
     A TREC run has six fields: query, Q0, document, rank, score and name of the run. A table has the columns query_id
     and doc_id (or those of `input.columns`), score, and optionally rank; without one all ranks are 0.
-
-    Raises:
-        InputError: the file cannot be read, or is empty.
     """
     rows = _table_rows(source, config, problems) if source.ending in TABLE_ENDINGS else _trec_rows(source, problems)
     parts = [LINES.empty_table()]

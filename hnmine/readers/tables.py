@@ -22,13 +22,7 @@ _FIELD_LIMIT = 1 << 30
 
 
 class RowLocation(NamedTuple):
-    """The file and number of a row, from 1; as text `corpus.jsonl line 17`.
-
-    Attributes:
-        file: name of the file.
-        word: `line` in text files, `row` in Parquet.
-        line: the number.
-    """
+    """The file and number of a row, from 1; as text `corpus.jsonl line 17`, or `row` for `line` in Parquet."""
 
     file: str
     word: str
@@ -96,11 +90,7 @@ class Layout:
 
 
 def read_layout(source: Source, quoting: bool | None) -> Layout:
-    """Return the layout of a file from its ending and its first lines; `quoting` None: true for CSV, false for TSV.
-
-    Raises:
-        InputError: unreadable, empty, or of no known format.
-    """
+    """Return the layout of a file from its ending and its first lines; `quoting` None: true for CSV, false for TSV."""
     ending = source.ending
     if ending in (".parquet", ".pq"):
         return Layout(_parquet(source).schema_arrow.names)
@@ -124,11 +114,7 @@ def read_layout(source: Source, quoting: bool | None) -> Layout:
 
 
 def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
-    """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns.
-
-    Raises:
-        InputError: the file is damaged; the message says at which line or row.
-    """
+    """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns."""
     if source.ending in (".parquet", ".pq"):
         yield from _parquet_chunks(source, columns)
         return
@@ -165,11 +151,7 @@ def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
 
 
 def read_lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its line end) of a UTF-8 file.
-
-    Raises:
-        InputError: not UTF-8, or the compressed file is damaged.
-    """
+    """Yield (line number from 1, line without its line end) of a UTF-8 file."""
     number = 0
     try:
         with source.open() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n") as text:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ class RunContext:
     """The config and folders of a run.
 
     Attributes:
-        config: the config.
         out: the output folder.
         source: folder of another run, whose finished stages are read if this run has none of its own.
         digests: digests of the files that the config names.
@@ -43,26 +43,15 @@ class RunContext:
 
         The stage ingest may also be that of the earlier run of the config, see `hnmine.config.previous`.
         """
-        own = self.out / stage
-        if (own / MANIFEST).exists():
-            return own
-        previous = self.config.previous_folder
-        roots = [root for root in (self.source, previous if stage == "ingest" else None) if root is not None]
-        complete = [root / stage for root in roots if (root / stage / MANIFEST).exists()]
-        return complete[0] if complete else (self.source or self.out) / stage
+        for root in (self.out, self.source, self.config.previous_folder if stage == "ingest" else None):
+            if root is not None and (root / stage / MANIFEST).exists():
+                return root / stage
+        return (self.source or self.out) / stage
 
 
 @dataclass(frozen=True)
 class Item:
-    """One output file of a step.
-
-    Attributes:
-        output: its path.
-        number: of its shard.
-        first: first row that it covers.
-        rows: number of rows that it covers.
-        key: its content key.
-    """
+    """One output file of a step: shard `number`, for `rows` rows from row `first` on, and its content key."""
 
     output: Path
     number: int = 0
@@ -71,19 +60,15 @@ class Item:
     key: str = ""
 
 
-def write_parquet(table: pa.Table, item: Item) -> None:
-    """Write a table: see `hnmine.storage.store.write_table`."""
-    write_table(table, item.output, item.key)
+def write_parquet(table: pa.Table, item: Item, *, plain: bool = False, lists: bool = False) -> None:
+    """Write an item's table: see `hnmine.storage.store.write_table`."""
+    write_table(table, item.output, item.key, plain=plain, lists=lists)
 
 
-def write_plain(table: pa.Table, item: Item) -> None:
-    """Write a table of numbers that hardly repeat, such as vectors: see `hnmine.storage.store.write_table`."""
-    write_table(table, item.output, item.key, plain=True)
-
-
-def write_lists(table: pa.Table, item: Item) -> None:
-    """Write a table that is mostly lists of numbers: see `hnmine.storage.store.write_table`."""
-    write_table(table, item.output, item.key, lists=True)
+write_plain = partial(write_parquet, plain=True)
+"""Writes a table of numbers that hardly repeat, such as vectors."""
+write_lists = partial(write_parquet, lists=True)
+"""Writes a table that is mostly lists of numbers."""
 
 
 @dataclass(frozen=True)

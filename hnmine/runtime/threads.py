@@ -45,20 +45,12 @@ class BackgroundWriter:
         self._last: Future[None] | None = None
 
     def submit(self, write: Callable[[], None]) -> None:
-        """Wait for the previous write, then start this one.
-
-        Raises:
-            Exception: the previous write's error.
-        """
+        """Wait for the previous write, then start this one."""
         self.wait()
         self._last = self._pool.submit(write)
 
     def wait(self) -> None:
-        """Wait for the last write.
-
-        Raises:
-            Exception: its error.
-        """
+        """Wait for the last write and raise its error, if it failed."""
         last, self._last = self._last, None
         if last is not None:
             last.result()
@@ -92,8 +84,7 @@ class Prefetcher(Generic[T]):
     def get(self, number: int, following: int | None) -> T:
         """Return the value of `number` and start loading that of `following`, the number expected next, if any.
 
-        Raises:
-            Exception: the error of loading `number`. One met while prefetching is raised when its number is asked for.
+        An error of prefetching is raised when its number is asked for.
         """
         future = self._next.pop(number, None) or self._pool.submit(self._load, number)
         self._next.clear()
@@ -106,8 +97,7 @@ class Prefetcher(Generic[T]):
 def prefetched(parts: Iterable[T]) -> Iterator[T]:
     """Yield the same parts, each computed in a background thread while the caller works on the one before.
 
-    Raises:
-        Exception: the error of computing a part, in that part's turn.
+    An error of computing a part is raised in that part's turn.
     """
 
     def take_one() -> list[T]:

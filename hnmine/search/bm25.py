@@ -16,10 +16,9 @@ from hnmine.arrays.topk import pack, unpack
 from hnmine.config.tables import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search.candidate_pool import Hits
-from hnmine.storage.npy import read_npy, write_npy
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.index import BM25
-from hnmine.storage.store import read_table
+from hnmine.storage.store import read_npy, read_table, write_npy
 
 _WORD = re.compile(r"\b\w\w+\b")
 

@@ -19,8 +19,7 @@ from hnmine.arrays.kmeans import spherical_kmeans
 from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of
 from hnmine.runtime.threads import in_threads
 from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
-from hnmine.storage.npy import read_npy, write_npy
-from hnmine.storage.store import write_atomic
+from hnmine.storage.store import read_npy, write_atomic, write_npy
 from hnmine.storage.vectors import VectorStore
 
 NAME = "ivf"

@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,11 +25,7 @@ _MIN_AGE = 3_000_000_000
 
 
 class DigestCache:
-    """Digests of files, read from a run's folder and computed since.
-
-    Args:
-        known: by file (hashed), a stamp and the digest that belongs to it.
-    """
+    """Digests of files, read from a run's folder and computed since: by file (hashed), a stamp and its digest."""
 
     def __init__(self, known: dict[str, dict[str, Any]] | None = None) -> None:
         self._known = dict(known or {})
@@ -44,18 +41,12 @@ class DigestCache:
     def write(self, out: Path) -> None:
         """Store new digests in a run's folder; if it cannot be written, they are computed again next time."""
         if self._changed:
-            try:
+            with suppress(HnmineError):
                 write_json(self._known, out / DIGESTS)
-            except HnmineError:
-                return
-            self._changed = False
+                self._changed = False
 
     def of(self, source: Source) -> dict[str, Any]:
-        """Return name, size and blake2b of an input file.
-
-        Raises:
-            InputError: it cannot be read.
-        """
+        """Return name, size and blake2b of an input file, as `Source.digest`."""
         file = f"blake2b {source.system.unstrip_protocol(source.path)}"
         return self._get(file, lambda: _source_stamp(source), source.digest)
 
@@ -81,12 +72,23 @@ class DigestCache:
 
 
 def _source_stamp(source: Source) -> str | None:
-    """Return the stamp of a file or object; None on other systems, such as a web server with tags of its own."""
+    """Return the stamp of a file or object.
+
+    None on other systems, such as a web server with tags of its own, and if the tag of an object is missing or weak.
+    """
     protocols = source.system.protocol
     known = {protocols} if isinstance(protocols, str) else {*protocols}
     if "file" in known:
         return _file_stamp(source.path)
-    return _object_stamp(source) if known & ATOMIC_STORES else None
+    if not known & ATOMIC_STORES:
+        return None
+    try:
+        source.system.invalidate_cache()
+        found = source.system.info(source.path)
+    except Exception:  # each store's library has its own errors; reading the object will report it
+        return None
+    tag = found.get("ETag") or found.get("etag")
+    return f"{found.get('size')} {tag}" if tag and not str(tag).startswith("W/") else None
 
 
 def _file_stamp(path: str) -> str | None:
@@ -100,14 +102,3 @@ def _file_stamp(path: str) -> str | None:
     if max(times) > time.time_ns() - _MIN_AGE:
         return None
     return " ".join(map(str, (found.st_size, *times, found.st_dev, found.st_ino)))
-
-
-def _object_stamp(source: Source) -> str | None:
-    """Return the stamp of an object; None if the store gives its content no tag, or a weak one."""
-    try:
-        source.system.invalidate_cache()
-        found = source.system.info(source.path)
-    except Exception:  # each store's library has its own errors; reading the object will report it
-        return None
-    tag = found.get("ETag") or found.get("etag")
-    return f"{found.get('size')} {tag}" if tag and not str(tag).startswith("W/") else None

@@ -18,13 +18,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 @dataclass(frozen=True)
 class Source:
-    """One input file.
-
-    Attributes:
-        name: of the file in messages.
-        system: its fsspec file system.
-        path: its path there.
-    """
+    """One input file: its name in messages, its fsspec file system and its path there."""
 
     name: str
     system: Any

@@ -201,14 +201,11 @@ class _ObjectLock:
 
 def _is_dead(holder: dict[str, Any]) -> bool:
     """Return whether the holder was a process of this machine that has ended."""
-    if not isinstance(holder.get("pid"), int) or not holder.get("machine") or holder["machine"] != _machine():
-        return False
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+    if isinstance(holder.get("pid"), int) and holder.get("machine") and holder["machine"] == _machine():
+        try:
+            os.kill(holder["pid"], 0)
+        except OSError as error:
+            return isinstance(error, ProcessLookupError)
     return False
 
 

@@ -1,7 +1,8 @@
 """Operations on paths that may be on a disk of this machine or in an object store.
 
 A path in an object store is a `RemotePath`, which most code uses like any Path. The functions here are for the rest:
-opening Parquet files, files that a library reads only from a disk, temporary files, and removing folders.
+opening Parquet files, files that a library reads only from a disk, temporary files, and removing folders. They raise
+`OutputError` if the store cannot be used or the disk is full.
 """
 
 import re
@@ -44,7 +45,6 @@ def opened(path: Path, whole: bool = False) -> Any:
 
     Raises:
         FileNotFoundError: there is no such object.
-        OutputError: the store cannot be used.
     """
     if not isinstance(path, RemotePath):
         return path
@@ -60,9 +60,6 @@ def local_copy(path: Path) -> Iterator[Path]:
     """Yield a path of this machine with the file's content: the path itself, or a temporary copy of an object.
 
     A memory map made in the block stays valid after it: the system keeps the file until the map is closed.
-
-    Raises:
-        OutputError: the store cannot be used, or the disk is full.
     """
     if not isinstance(path, RemotePath):
         yield path
@@ -73,11 +70,7 @@ def local_copy(path: Path) -> Iterator[Path]:
 
 
 def write_object(path: RemotePath, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file of this machine, then upload it as one object.
-
-    Raises:
-        OutputError: the temporary file or the object cannot be written; no object is left.
-    """
+    """Let `write` fill a temporary file of this machine, then upload it as one object."""
     with _scratch_file(path) as local:
         try:
             write(local)
@@ -127,23 +120,15 @@ def disk_free(folder: Path) -> int | None:
 def remove_tree(folder: Path, first: str = "", last: str = "") -> None:
     """Remove a folder with its content, if it exists.
 
-    Args:
-        folder: the folder.
-        first: in an object store, where objects are removed one by one: the name of those removed before all others.
-        last: the name of those removed after all others.
-
-    Raises:
-        OutputError: the store refuses.
+    In an object store objects are removed one by one: those of the name `first` before all others, `last` after them.
     """
     if not isinstance(folder, RemotePath):
         shutil.rmtree(folder, ignore_errors=True)
         return
-    found = list(folder.rglob("*"))
-    for group in (
-        [path for path in found if path.name == first],
-        [path for path in found if path.name not in (first, last)],
-        [path for path in found if path.name == last],
-    ):
+    groups: dict[str, list[Path]] = {first: [], "": [], last: []}
+    for path in folder.rglob("*"):
+        groups[path.name if path.name in groups else ""].append(path)
+    for group in groups.values():
         map_paths(lambda path: path.unlink(missing_ok=True), group)
 
 

@@ -7,7 +7,7 @@ Every failure of a store becomes an `OutputError`, whatever its library raises. 
 import io
 import secrets
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PosixPath
 from typing import Any
@@ -82,12 +82,9 @@ class RemotePath(PosixPath):
 
     def info(self) -> dict[str, Any]:
         """Return fsspec's description of the object or folder; empty if there is none."""
-        with self._store("read") as (system, path):
-            try:
-                found: dict[str, Any] = system.info(path)
-            except FileNotFoundError:
-                return {}
-        return found
+        with self._store("read") as (system, path), suppress(FileNotFoundError):
+            return dict(system.info(path))
+        return {}
 
     def exists(self) -> bool:
         """Return whether there is an object of this name, or one below it."""
@@ -103,24 +100,19 @@ class RemotePath(PosixPath):
 
     def glob(self, pattern: str, **options: Any) -> Generator["RemotePath", None, None]:
         """Yield the entries of this folder that match a pattern without `/`, in the store's order."""
-        names: list[str] = []
-        with self._store("listed") as (system, path):
-            try:
-                system.invalidate_cache()
-                names = [str(name).rstrip("/").rpartition("/")[2] for name in system.ls(path, detail=False)]
-            except (FileNotFoundError, NotADirectoryError):
-                return
+        found: list[str] = []
+        with self._store("listed") as (system, path), suppress(FileNotFoundError, NotADirectoryError):
+            system.invalidate_cache()
+            found = system.ls(path, detail=False)
+        names = [str(name).rstrip("/").rpartition("/")[2] for name in found]
         yield from (self / name for name in names if name and fnmatchcase(name, pattern))
 
     def rglob(self, pattern: str, **options: Any) -> Generator["RemotePath", None, None]:
         """Yield the objects at any depth below this folder whose own name matches a pattern."""
         names: list[str] = []
-        with self._store("listed") as (system, path):
-            try:
-                system.invalidate_cache()
-                names = list(system.find(path))
-            except FileNotFoundError:
-                return
+        with self._store("listed") as (system, path), suppress(FileNotFoundError):
+            system.invalidate_cache()
+            names = list(system.find(path))
         below = f"{path.rstrip('/')}/"
         for name in names:
             if name.startswith(below) and fnmatchcase(name.rpartition("/")[2], pattern):
@@ -155,8 +147,7 @@ class RemotePath(PosixPath):
     def read_range(self, start: int | None, end: int | None) -> bytes:
         """Return the bytes [start, end)."""
         with self._store("read") as (system, path):
-            found: bytes = system.cat_file(path, start=start, end=end)
-        return found
+            return bytes(system.cat_file(path, start=start, end=end))
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, **options: Any) -> str:
         """Return the whole object as text."""
@@ -205,9 +196,6 @@ class RemotePath(PosixPath):
 
 class RemoteFile(io.RawIOBase):
     """An object opened for reading. Each read is one request for exactly these bytes.
-
-    Args:
-        path: the object.
 
     Raises:
         FileNotFoundError: there is no such object.

@@ -1,7 +1,8 @@
 """A run's files, on disk or in an object store: atomic writes, content keys, and tables stored in shards.
 
-A file is written completely or not at all. A Parquet shard carries its content key in the footer, any other file in a
-sidecar under `_keys/`. A file is done if it exists with the expected key; there is no other marker that could disagree.
+A file is written completely or not at all: the functions that write raise `OutputError`. A Parquet shard carries its
+content key in the footer, any other file in a sidecar under `_keys/`. A file is done if it exists with the expected
+key; there is no other marker that could disagree.
 """
 
 import errno
@@ -12,14 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import OutputError, reason
-from hnmine.storage.paths import map_paths, opened, remove_tree, write_object
+from hnmine.storage.paths import local_copy, map_paths, opened, remove_tree, write_object
 from hnmine.storage.remote_path import TEMPORARY, RemotePath
 from hnmine.storage.schemas.base import conform
 
@@ -54,7 +55,11 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         advice = "free some space and run the same command again" if error.errno == errno.ENOSPC else "check the path"
         raise OutputError(f"{path}: cannot be written: {reason(error)}; {advice}") from error
@@ -71,14 +76,6 @@ def _umask() -> int:
         mask = os.umask(0)
         os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def leaves(schema: pa.Schema, wanted: Callable[[pa.DataType], bool]) -> list[str]:
@@ -103,9 +100,6 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
         plain: for vectors: no compression.
         lists: for tables that are mostly lists of numbers, which seldom repeat: dictionaries for strings alone, and a
             faster compression. Writing and reading take a third of the time, the file about the same space.
-
-    Raises:
-        OutputError: as `write_atomic`.
     """
     keyed = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: key.encode()})
     options: dict[str, Any] = {"compression": "zstd"}
@@ -118,11 +112,7 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
 
 
 def write_text(text: str, path: Path, key: str | None = None) -> None:
-    """Write a text file atomically, and then its sidecar if a `key` is given.
-
-    Raises:
-        OutputError: as `write_atomic`.
-    """
+    """Write a text file atomically, and then its sidecar if a `key` is given."""
 
     def fill(temporary: Path) -> None:
         _put(temporary, text)
@@ -141,7 +131,6 @@ def write_json(data: Any, path: Path) -> None:
     """Write JSON atomically, the same bytes for the same data: keys are sorted.
 
     Raises:
-        OutputError: as `write_atomic`.
         ValueError: the data holds a number that is not finite.
     """
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -161,7 +150,7 @@ def _sidecar(path: Path) -> Path:
 
 
 def read_table(path: Path, columns: list[str] | None = None, dictionaries: list[str] | None = None) -> pa.Table:
-    """Return a Parquet file as a table.
+    """Return all or some columns of a Parquet file as a table.
 
     Args:
         path: the file.
@@ -170,7 +159,6 @@ def read_table(path: Path, columns: list[str] | None = None, dictionaries: list[
 
     Raises:
         FileNotFoundError: it does not exist.
-        OutputError: the object store cannot be used.
     """
     source = opened(path, whole=columns is None)
     # pq.read_table reads a file as a dataset, which takes twice as long for a small one
@@ -189,6 +177,22 @@ def count_rows(path: Path) -> int:
 @lru_cache(maxsize=1 << 16)
 def _rows(path: str, stamp: tuple[int, ...]) -> int:
     return int(pq.read_metadata(path).num_rows)
+
+
+def write_npy(path: Path, values: np.ndarray) -> None:
+    """Write an array atomically as a .npy file."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, numpy would append an ending of its own
+            np.save(file, values, allow_pickle=False)
+
+    write_atomic(path, save)
+
+
+def read_npy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """Return the array of a .npy file; with `mmap_mode` "r" it stays on disk and is read on access."""
+    with local_copy(path) as file:
+        return np.asanyarray(np.load(file, mmap_mode=mmap_mode))
 
 
 def read_key(path: Path) -> str | None:
@@ -273,11 +277,9 @@ class Shards:
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks], self.schema.field(name).type)
 
     def take(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
-        """Return the given rows, in the given order. Only shards that hold one of them are read, one at a time.
+        """Return the given rows (int64, repeats allowed), in the given order.
 
-        Args:
-            rows: int64, shape (n,), each in [0, self.rows); repeats are allowed.
-            columns: names of columns.
+        Only shards that hold one of them are read, one at a time.
         """
         unique, inverse = np.unique(rows, return_inverse=True)
         shard_of = np.searchsorted(self.offsets, unique, side="right") - 1
@@ -307,16 +309,12 @@ class TextReader:
 
     def read(self, first: int, last: int) -> list[str]:
         """Return the texts at positions [first, last); fewer where the rows end before."""
-        found: list[str] = []
         if self._rows is not None:
-            found += self._shards.take(self._rows[first:last], ["text"]).column(0).to_pylist()
-            return found
+            return list(self._shards.take(self._rows[first:last], ["text"]).column(0).to_pylist())
+        found: list[str] = []
         for number, start in enumerate(self._shards.offsets[:-1].tolist()):
             if start < last and first < self._shards.offsets[number + 1]:
-                found += self._shard(number)[max(0, first - start) : last - start]
+                if number != self._number:
+                    self._number, self._texts = number, self._shards.read(number, ["text"]).column(0).to_pylist()
+                found += self._texts[max(0, first - start) : last - start]
         return found
-
-    def _shard(self, number: int) -> list[str]:
-        if number != self._number:
-            self._number, self._texts = number, self._shards.read(number, ["text"]).column(0).to_pylist()
-        return self._texts

@@ -32,12 +32,9 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def to_arrow(vectors: np.ndarray, rows: np.ndarray, dtype: str) -> pa.Table:
-    """Return the table of a vector shard.
+    """Return the table of a vector shard: vectors (float32, shape (n, dim)) and their rows (int64, shape (n,)).
 
-    Args:
-        vectors: float32, shape (n, dim).
-        rows: int64, shape (n,), the row of each vector.
-        dtype: stored type, float32 or float16.
+    The stored `dtype` is float32 or float16.
     """
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.dtype(dtype)).ravel())
     schema = vectors_schema(vectors.shape[1], dtype)
@@ -61,11 +58,7 @@ class VectorRange:
         rows: number of vectors in the range.
         dim: numbers of a vector.
 
-    Args:
-        shards: the vector shards.
-        first: first place.
-        last: place after the last.
-        cache_bytes: bytes of blocks kept in memory; the others are read again by every call of `blocks`.
+    At most `cache_bytes` of blocks stay in memory; the others are read again by every call of `blocks`.
     """
 
     def __init__(self, shards: Shards, first: int, last: int, cache_bytes: int) -> None:
@@ -132,10 +125,6 @@ class VectorStore(VectorRange):
     Attributes:
         held: int64, ascending, the row at each place; None if the store holds all rows.
 
-    Args:
-        folder: folder of the vector shards.
-        cache_bytes: bytes of blocks kept in memory; the others are read again by every call of `blocks`.
-
     Raises:
         IncompleteStage: the folder holds no shards.
     """
@@ -146,17 +135,9 @@ class VectorStore(VectorRange):
             raise IncompleteStage(f"{folder} holds no vectors; remove {folder.parent} and run `hnmine embed` again")
         shards = Shards(folder, pq.read_schema(opened(paths[0])).remove_metadata())
         super().__init__(shards, 0, shards.rows, cache_bytes)
-        self.held = self._held_rows()
-
-    def _held_rows(self) -> np.ndarray | None:
-        last = np.zeros(0, dtype=np.int64)
-        for number in range(len(self.shards) - 1, -1, -1):
-            last = self.shards.read(number, ["row"]).column(0).to_numpy()
-            if len(last):
-                break
-        if not len(last) or int(last[-1]) == self.rows - 1:
-            return None
-        return np.asarray(self.shards.column("row").to_numpy())
+        last = shards.take(np.array([shards.rows - 1] if shards.rows else [], dtype=np.int64), ["row"]).column(0)
+        whole = not len(last) or last[0].as_py() == shards.rows - 1
+        self.held = None if whole else np.asarray(shards.column("row").to_numpy())
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """Return the places of the given rows (int64, in any order).
