@@ -56,11 +56,7 @@ class Chunk:
     def convert(self, values: list[Any], kind: Callable[[Any], Any], expected: str, problems: Problems) -> list[Any]:
         """Return converted values; one that cannot be converted becomes a problem, and None in its place.
 
-        Args:
-            values: of the chunk's rows.
-            kind: returns a converted value, or None.
-            expected: what `kind` accepts, for messages.
-            problems: collects what cannot be converted.
+        `kind` returns a converted value, or None; `expected` says what it accepts, for messages.
         """
         out = [kind(value) for value in values]
         for index, value in enumerate(out):

@@ -145,9 +145,7 @@ class Cluster:
 def connect(address: str, workers: int) -> bool:
     """Connect this process to a cluster, with nothing written to stdout; return False if it was connected already.
 
-    Args:
-        address: auto, local or host:port.
-        workers: cores of a local cluster; 1 for all cores of this machine.
+    `address` and `workers` are those of `Cluster`.
 
     Raises:
         MissingExtra: ray is not installed.
@@ -253,12 +251,8 @@ def _marker(folder: Path) -> Iterator[Path]:
 def make_probe(marker: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
     """Return the function that a node runs to report its versions and whether it shares our files.
 
-    It is defined in here, so ray sends it by value, and a node without hnmine can run it.
-
-    Args:
-        marker: file in the output folder that the node reads; it writes a reply beside it.
-        sources: folders that must exist there.
-        patience: seconds to wait for the marker.
+    It is defined in here, so ray sends it by value, and a node without hnmine can run it. It waits `patience` seconds for
+    the file `marker`, writes a reply beside it, and looks for the folders `sources`.
     """
 
     def probe() -> dict[str, Any]:

@@ -40,13 +40,7 @@ class RayEngine(Engine):
     def map(
         self, fn: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, cpus: float = 1, gpus: float = 0
     ) -> Iterator[tuple[int, ResultT]]:
-        """Yield (index, result) as results come. An item whose worker or node dies is sent again.
-
-        Args:
-            fn: called with an item; it may be called twice for one.
-            items: one task each.
-            cpus: cores of a task.
-            gpus: GPUs of a task.
+        """Yield (index, result) as results come. An item whose worker or node dies is sent again: `fn` sees it twice.
 
         Raises:
             HnmineError: the error of `fn`, unchanged, or one of these two.

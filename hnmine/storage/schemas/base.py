@@ -35,10 +35,7 @@ STRINGS = list_of(pa.string())
 def conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """Return `table` with exactly the columns of `schema`, in its order and types.
 
-    Args:
-        table: a table that was read or is about to be written.
-        schema: its schema.
-        where: the table's name in messages, for example `retrieve/part-00000.parquet`.
+    `where` is the table's name in messages, for example `retrieve/part-00000.parquet`.
 
     Raises:
         SchemaMismatch: a column is missing, holds nulls, or cannot be converted without loss; all are named.
