@@ -69,8 +69,8 @@ def _chunks_with_fields(
 ) -> Iterator[tuple[dict[str, list[Any]], dict[str, list[list[str] | None]]]]:
     """Yield the converted columns of each chunk of a file, and beside them the values of each field.
 
-    A field that no row has, and a value of a wrong kind (None in its place), become problems. `fields` is True for those
-    that must be numbers or dates.
+    A field that no row has, and a value of a wrong kind (None in its place), become problems. `fields` is True for
+    those that must be numbers or dates.
     """
     reader = TableReader(source, wanted, config.input, problems)
     columns_of = _field_columns(fields, reader.layout, source, problems)

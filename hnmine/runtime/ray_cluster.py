@@ -251,8 +251,8 @@ def _marker(folder: Path) -> Iterator[Path]:
 def make_probe(marker: str, sources: list[str], patience: float) -> Callable[[], dict[str, Any]]:
     """Return the function that a node runs to report its versions and whether it shares our files.
 
-    It is defined in here, so ray sends it by value, and a node without hnmine can run it. It waits `patience` seconds for
-    the file `marker`, writes a reply beside it, and looks for the folders `sources`.
+    It is defined in here, so ray sends it by value, and a node without hnmine can run it. It waits `patience` seconds
+    for the file `marker`, writes a reply beside it, and looks for the folders `sources`.
     """
 
     def probe() -> dict[str, Any]:
