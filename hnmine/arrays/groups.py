@@ -36,11 +36,9 @@ class SortedGroups:
         return cls(values[np.lexsort((values, groups))], ends - counts, counts)
 
     def count_below(self, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """Return how many of a group's values are less than each given value, by binary search; int64, shape (m,).
+        """Return how many of its group's values are less than each value, by binary search; int64, shape (m,).
 
-        Args:
-            values: numbers, shape (m,).
-            groups: int64, shape (m,): the group that each value is compared with.
+        `groups` (int64, shape (m,)) are the groups that the values (numbers, shape (m,)) are compared with.
         """
         low, high = np.zeros(len(values), dtype=np.int64), self.counts[groups]
         if not len(self.values):

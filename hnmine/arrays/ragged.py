@@ -75,12 +75,7 @@ class Ragged:
         return np.asarray(np.arange(len(self.values)) - self.starts[self.owners])
 
     def contains(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return whether each row's list holds a value; bool, shape (n,).
-
-        Args:
-            rows: int64, shape (n,).
-            values: of the type of the lists, shape (n,).
-        """
+        """Return whether each row's list (int64, shape (n,)) holds a value (shape (n,)); bool, shape (n,)."""
         found = np.zeros(len(rows), dtype=bool)
         if not len(self.values) or not len(rows):
             return found

@@ -10,7 +10,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -97,30 +97,18 @@ def terms(text: str) -> np.ndarray:
     return np.array(sorted({_BUCKET_OF[word] for word in words(text)}), dtype=np.int32)
 
 
-@dataclass(frozen=True)
-class TextHashes:
-    """Copy keys and terms of texts.
+class TextHashes(NamedTuple):
+    """Copy keys and terms of texts."""
 
-    Attributes:
-        keys: uint64, shape (texts,): `copy_key` of each.
-        terms: int32: `terms` of each, text after text.
-        lengths: int64, shape (texts,): number of terms of each.
-    """
-
-    keys: np.ndarray
-    terms: np.ndarray
-    lengths: np.ndarray
+    keys: np.ndarray  # `copy_key` of each text, uint64, shape (texts,)
+    terms: np.ndarray  # `terms` of each, text after text, int32
+    lengths: np.ndarray  # number of terms of each, int64, shape (texts,)
 
 
 def hash_texts(texts: Sequence[str]) -> TextHashes:
     """Return the copy key and the terms of each text."""
-    found = [_hash(texts[part]) for part in _portions(texts)]
-    keys, values, lengths = zip(*found, strict=True) if found else ((), (), ())
-    return TextHashes(
-        np.concatenate([np.zeros(0, dtype=np.uint64), *keys]),
-        np.concatenate([np.zeros(0, dtype=np.int32), *values]),
-        np.concatenate([np.zeros(0, dtype=np.int64), *lengths]),
-    )
+    found = [_hash(texts[part]) for part in _portions(texts)] or [_hash([])]
+    return TextHashes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def _portions(texts: Sequence[str]) -> Iterator[slice]:
@@ -133,8 +121,7 @@ def _portions(texts: Sequence[str]) -> Iterator[slice]:
             first, size = number + 1, 0
 
 
-def _hash(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the fields of `TextHashes` for some texts."""
+def _hash(texts: Sequence[str]) -> TextHashes:
     keys = np.zeros(len(texts), dtype=np.uint64)
     plain = np.fromiter(map(_is_plain, texts), dtype=bool, count=len(texts))
     which, others = np.flatnonzero(plain), np.flatnonzero(~plain).tolist()
@@ -147,7 +134,7 @@ def _hash(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cells += [number * BUCKETS + terms(texts[number]).astype(np.int64) for number in others]
     every = np.sort(np.concatenate(cells))
     own, terms_of = np.divmod(every[np.diff(every, prepend=-1) > 0], BUCKETS)
-    return keys, terms_of.astype(np.int32), np.bincount(own, minlength=len(texts))
+    return TextHashes(keys, terms_of.astype(np.int32), np.bincount(own, minlength=len(texts)))
 
 
 def _is_plain(text: str) -> bool:

@@ -39,7 +39,11 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
     guide_scores = batch.guide_scores.tolist() or [None] * len(documents)
     names = [one.label for one in config.retrieve.source]
     anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
-    chosen, anchors = _chosen(context, row), []
+    chosen: dict[int, dict[str, Any]] = {}
+    if read_json(context.reading("emit") / MANIFEST) is not None:
+        own_rows = rows_of(read_chosen(context.reading("emit")), row, row + 1)
+        chosen = {entry["anchor"]: entry for entry in own_rows.to_pylist()}
+    anchors = []
     for number, (anchor_score, own_verdicts) in enumerate(zip(anchor_scores, verdicts, strict=True)):
         own = chosen.get(number, {"positions": [], "doc_rows": [], "scores": []})
         candidates = [
@@ -88,14 +92,6 @@ def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:
             raise InputError(f"query {query_id!r} was left out: {entry['reason']}")
     similar = difflib.get_close_matches(query_id, ids.to_pylist(), n=3)
     raise InputError(f"there is no query {query_id!r}" + (f"; near it: {', '.join(similar)}" if similar else ""))
-
-
-def _chosen(context: RunContext, row: int) -> dict[int, dict[str, Any]]:
-    """Return the chosen negatives of each anchor of a query; empty before emit is complete."""
-    folder = context.reading("emit")
-    if read_json(folder / MANIFEST) is None:
-        return {}
-    return {entry["anchor"]: entry for entry in rows_of(read_chosen(folder), row, row + 1).to_pylist()}
 
 
 def _negatives_at(corpus: Shards, chosen: dict[str, Any], position: int) -> list[dict[str, Any]]:

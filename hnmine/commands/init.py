@@ -22,7 +22,7 @@ def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: boo
     """Write a commented config and return its path; `beir` (a folder) or `pairs` (a file) becomes its input.
 
     Raises:
-        ConfigError: the file exists, or both `beir` and `pairs` are given.
+        ConfigError: the file exists and `force` is not set, or both `beir` and `pairs` are given.
         OutputError: the file cannot be written.
     """
     if path.exists() and not force:

@@ -166,7 +166,7 @@ def train(corpus: np.ndarray, examples: TrainingSet, dev: LabelledQueries, seed:
     d, count = corpus.shape[1], len(examples.queries)
     passes = math.ceil(BATCHES_A_ROUND / math.ceil(count / BATCH))
     adapter = best = np.zeros((d, d), dtype=np.float32)
-    optimiser = Adam.of((d, d), LEARNING_RATE)
+    optimiser = Adam((d, d), LEARNING_RATE)
     curve = [float(quality(corpus, dev, adapter)["ndcg"].mean())]
     for _ in range(MAX_ROUNDS):
         for order in (rng.permutation(count) for _ in range(passes)):

@@ -1,7 +1,5 @@
 """A residual linear adapter on frozen vectors and its training: InfoNCE loss and Adam."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 
@@ -52,26 +50,12 @@ def info_nce(
     return loss, np.asarray(to_q.T @ queries + to_d.T @ documents, dtype=np.float32)
 
 
-@dataclass
 class Adam:
-    """The Adam optimiser (Kingma and Ba 2015, arXiv 1412.6980) of one array.
+    """The Adam optimiser (Kingma and Ba 2015, arXiv 1412.6980) of one array of the given shape."""
 
-    Attributes:
-        rate: step size.
-        mean: running mean of gradients.
-        square: running mean of squared gradients.
-        steps: number of steps taken.
-    """
-
-    rate: float
-    mean: np.ndarray
-    square: np.ndarray
-    steps: int = 0
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], rate: float) -> "Adam":
-        """Return a new optimiser for an array of the given shape."""
-        return cls(rate, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    def __init__(self, shape: tuple[int, ...], rate: float) -> None:
+        self.rate, self.steps = rate, 0
+        self.mean = self.square = np.zeros(shape, np.float32)
 
     def step(self, value: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the value after one step down its gradient; both float32, of the optimiser's shape."""

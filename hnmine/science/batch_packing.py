@@ -15,11 +15,7 @@ def conflicts(barred: Named, offered: Named, count: int) -> np.ndarray:
 
     The documents of an example serve as negatives of every other one in its batch (in-batch negatives: Karpukhin et al.
     2020, arXiv 2004.04906). So an example offers its positive and negatives, and bars what is relevant to its query.
-
-    Args:
-        barred: names that each example bars; repeats are allowed.
-        offered: names that each example offers; repeats are allowed.
-        count: number of examples.
+    Repeats in `barred` and `offered` are allowed; `count` is the number of examples.
     """
     found = np.zeros((count, count), dtype=bool)
     order = np.argsort(offered[1], kind="stable")

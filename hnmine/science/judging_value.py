@@ -44,12 +44,8 @@ def highest_judging_values(
     once, with its highest value and, among equal ones, its first position. Taking the best of parts that hold whole
     queries, and then the best of these, gives the same as taking the best of all.
 
-    Args:
-        values: float64 without NaN, shape (n,).
-        query: int64, shape (n,).
-        document: int64, shape (n,).
-        number: the most positions, at least 0.
-        per_query: the most positions of one query, at least 0.
+    Values are float64 without NaN, queries and documents int64, all of shape (n,); `number` and `per_query` are at
+    least 0.
     """
     order = np.lexsort((document, query, -values))
     order = order[~repeated(query[order], document[order])]

@@ -9,11 +9,8 @@ from hnmine.arrays.text_hashes import BUCKETS
 def inverse_document_frequency(documents_with: np.ndarray, documents: int) -> np.ndarray:
     """Return idf = ln(1 + N / n) of each word; float64, the shape of n.
 
-    Sparck Jones 1972, smoothed so that no weight is 0 or infinite.
-
-    Args:
-        documents_with: n, number of documents with the word; 0 counts as 1.
-        documents: N, number of documents of the corpus.
+    Sparck Jones 1972, smoothed so that no weight is 0 or infinite. n is the number of documents with the word (0 counts
+    as 1), N the number of documents of the corpus.
     """
     return np.asarray(np.log1p(documents / np.maximum(documents_with, 1)))
 
@@ -54,9 +51,7 @@ def shared_weights(
 def word_coverage(shared: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the share of a query's word weight that a text holds, in [0, 1]; 0 for a query without words.
 
-    Args:
-        shared: float64, any shape: summed idf of the query's words that the text holds.
-        wanted: float64, same shape: summed idf of all the query's words.
+    Both are summed idf, float64, of any one shape: of the query's words that the text holds, and of all of them.
     """
     return np.asarray(np.divide(shared, wanted, out=np.zeros(shared.shape), where=wanted > 0))
 
@@ -83,10 +78,7 @@ def query_coverage(queries: Ragged, texts: Ragged, pairs: tuple[np.ndarray, np.n
 def weighted_jaccard(shared: np.ndarray, totals: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the weighted Jaccard overlap shared / (a + b - shared), in [0, 1]; 0 where neither text has a word.
 
-    Args:
-        shared: float64, any shape: summed idf of the words that both texts hold.
-        totals: a, float64, same shape: summed idf of all words of one text.
-        others: b, float64, same shape: that of the other.
+    All are summed idf, float64, of any one shape: of the words that both texts hold, and of all words of each text.
     """
     union = totals + others - shared
     return np.asarray(np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0))

@@ -140,10 +140,7 @@ def randomisation_test(differences: np.ndarray, seed: int, flips: int = 9_999) -
     assignments, the real one included, whose mean is at least as far from 0 (recommended for retrieval by Smucker,
     Allan and Carterette, CIKM 2007). It is in [1 / (flips + 1), 1], and 1 for no queries.
 
-    Args:
-        differences: float, shape (queries,): one system's number minus the other's.
-        seed: of the signs.
-        flips: number of random assignments.
+    `differences` are one system's numbers minus the other's, float, shape (queries,).
     """
     if not len(differences):
         return 1.0

@@ -72,7 +72,7 @@ def test_an_adapter_of_zeros_leaves_directions_and_a_zero_vector_stays():
 
 def test_adam_walks_down_to_the_minimum_and_its_first_step_is_the_rate():
     value = np.array([1.0, -2.0], dtype=np.float32)
-    optimiser = Adam.of((2,), 0.05)
+    optimiser = Adam((2,), 0.05)
     first = optimiser.step(value, 2 * value)
     np.testing.assert_allclose(first, value - 0.05 * np.sign(value), rtol=1e-4)
     value = first

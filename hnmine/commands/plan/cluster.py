@@ -51,11 +51,6 @@ class ClusterConfig(Section):
             raise ValueError("a node without memory cannot work; give its size")
         return memory
 
-    @property
-    def memory_bytes(self) -> int:
-        """Memory of a node."""
-        return parse_size(self.memory)
-
 
 def load_cluster(path: Path) -> ClusterConfig:
     """Read a cluster file.

@@ -13,7 +13,7 @@ from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
 from hnmine.config import Config
-from hnmine.display import format_size
+from hnmine.display import format_size, parse_size
 from hnmine.runtime.memory import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, default_list_count
@@ -328,7 +328,7 @@ def _memory_limit(name: str, peak: float, cluster: ClusterConfig, estimates: Seq
     if count == 1 and name in ("retrieve", "measure"):  # which keep as many vectors as `memory` allows
         advice = "lower memory, or take a larger node"
     title = f"memory of {'report: measure' if name == 'measure' else name}"
-    found = _limit(title, count * peak, cluster.memory_bytes, f"a process is killed; {advice}")
+    found = _limit(title, count * peak, parse_size(cluster.memory), f"a process is killed; {advice}")
     return found | {"value": f"{count} x {format_size(peak)}" if count > 1 else format_size(peak)}
 
 

@@ -21,13 +21,7 @@ _CHOICES = {"simans_a": "simans", "simans_b": "simans", "random_share": "mixed",
 
 
 def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
-    """Yield the warnings.
-
-    Args:
-        config: the whole config.
-        documents: in the corpus.
-        kind: of index: flat, hnsw or ivf.
-    """
+    """Yield the warnings of a run over a number of documents with an index of a kind: flat, hnsw or ivf."""
     yield from _unused(config)
     yield from _of_retrieval(config, documents, kind)
     if config.guide is not None and "guide" not in rule_names(config.filter):
