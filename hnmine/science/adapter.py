@@ -55,7 +55,8 @@ class Adam:
 
     def __init__(self, shape: tuple[int, ...], rate: float) -> None:
         self.rate, self.steps = rate, 0
-        self.mean = self.square = np.zeros(shape, np.float32)
+        self.mean: np.ndarray = np.zeros(shape, np.float32)
+        self.square: np.ndarray = np.zeros(shape, np.float32)
 
     def step(self, value: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the value after one step down its gradient; both float32, of the optimiser's shape."""
