@@ -79,7 +79,6 @@ class CandidateLimits:
 
     Attributes:
         top_k: candidates of the teacher alone, or of the fused list.
-        fuse: how the lists of several sources are combined.
         depths: candidates of each source; empty where there are no sources.
         scored: candidates that are rescored, the best by the teacher; None where all have a score.
     """

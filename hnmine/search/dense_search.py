@@ -76,11 +76,9 @@ class FilteredProposer(Proposer):
 
 @dataclass(frozen=True)
 class ExactSearch:
-    """Exact search among the documents that the metadata filter allows, or all.
+    """Exact search among the documents that the metadata filter `where` allows, or all.
 
     Attributes:
-        corpus: vectors of documents.
-        where: the metadata filter, if any.
         held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
         device: torch's device for matrix products without a filter; None for the CPU.
         byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.

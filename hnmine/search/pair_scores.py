@@ -22,7 +22,6 @@ class VectorBlocks(Protocol):
 
     def blocks(self) -> Iterator[Block]:
         """Yield all vectors, block by block."""
-        ...
 
 
 def pair_scores(corpus: VectorBlocks, documents: np.ndarray, queries: np.ndarray, owners: np.ndarray) -> np.ndarray:
