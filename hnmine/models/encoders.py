@@ -1,20 +1,33 @@
-"""Encoders: the protocol that turns texts into vectors, the hash encoder, and checks of vectors."""
+"""Encoders: the protocol that turns texts into vectors, its two implementations, and checks of vectors."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.tables import Kind
-from hnmine.errors import InputError
-from hnmine.models.model_encoder import CELL_ROWS, EncodeTexts, ModelEncoder
-from hnmine.models.quantised import Quantised
+from hnmine.errors import InputError, ModelError
+from hnmine.models.model_files import load_model
+from hnmine.models.quantised import Quantised, require_openvino, use_quantised
+from hnmine.runtime.worker_slot import thread_count
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256
+
+# Rows that are tokenised and sorted together. Padding changes the last bits of a vector, so a text must be batched
+# with the same others whatever the shard size: cells begin at fixed rows, and embed's files hold whole cells.
+CELL_ROWS = 2048
+# Models that take more tokens than this have smaller cells, so that the tokens of a cell fit into memory.
+CELL_LENGTH, LEAST_CELL_ROWS = 512, 256
+
+BATCH_TOKENS = {"cpu": 1024}
+GPU_BATCH_TOKENS = 16_384
+
+EncodeTexts = Callable[[Callable[[int], None]], np.ndarray]
+"""Encodes texts that were prepared; its argument is called with the number of texts done since the last call."""
 
 
 class Encoder(Protocol):
@@ -84,6 +97,176 @@ def _place(feature: str) -> tuple[int, float]:
     number = int.from_bytes(hashlib.blake2b(feature.encode(), digest_size=8).digest(), "little")
     weight = 1.0 if feature.endswith("*") else 2.0
     return number % HASH_DIM, weight if number >> 63 else -weight
+
+
+class ModelEncoder:
+    """A sentence-transformers model.
+
+    Args:
+        config: the teacher's table.
+        table: its name, for messages.
+        quantised: the model's transformer in 8-bit numbers, where `precision` asks for them.
+
+    Raises:
+        MissingExtra: OpenVINO is needed and not installed.
+        ModelError: the model cannot be loaded, its weights are not safetensors, or its device is too slow for
+            `precision`.
+    """
+
+    def __init__(self, config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> None:
+        is_int8 = config.precision == "int8"
+        if is_int8:
+            require_openvino(table)
+        import torch
+
+        self.model = load_model("SentenceTransformer", config, table, "cpu" if is_int8 else config.device)
+        check_precision(config, str(self.model.device.type), table)
+        self.model.to(torch.float32 if is_int8 else getattr(torch, config.precision)).eval()
+        if config.max_length is not None:
+            self.model.max_seq_length = config.max_length
+        self.config = config
+        self.cell_rows = cell_rows(self.model.max_seq_length)
+        self.batch_tokens = config.batch_tokens or BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)
+        if quantised is not None:
+            names = list(next(self.tensors(["text"], "document"), {}))
+            use_quantised(self.model, quantised, names, thread_count())
+
+    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
+        """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
+        features = self._features(list(texts), kind)
+        if features is None:
+            return partial(self._plain, list(texts), kind)
+        return partial(self._batched, features, kind)
+
+    def tensors(self, texts: Sequence[str], kind: Kind) -> Iterator[dict[str, Any]]:
+        """Yield the features of the texts that are tensors, batch by batch; nothing where `_features` gives None."""
+        import torch
+
+        features = self._features(list(texts), kind)
+        if features is not None:
+            for rows in self._batches(features):
+                yield {k: v.contiguous() for k, v in slice_features(features, rows).items() if torch.is_tensor(v)}
+
+    def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
+        """Return float32 vectors of the texts, each with the prompt of its kind before it."""
+        return self.prepare(texts, kind)(lambda rows: None)
+
+    def _batches(self, features: dict[str, Any]) -> list[np.ndarray]:
+        return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
+
+    def _features(self, texts: list[str], kind: Kind) -> dict[str, Any] | None:
+        """Return the tokenizer's output for the texts; None where it cannot be cut into batches."""
+        if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 lacks it
+            return None
+        name = self.model.default_prompt_name
+        prompt = self.config.prompt(kind) or (None if name is None else self.model.prompts.get(name))
+        features = self.model.preprocess(texts, prompt=prompt, **self._task(kind))
+        return dict(features) if is_sliceable(features, len(texts)) else None
+
+    def _task(self, kind: Kind) -> dict[str, str]:
+        """Return the argument that selects a tower of a two-tower model."""
+        return {"task": kind} if any(type(module).__name__ == "Router" for module in self.model) else {}
+
+    def _batched(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
+        import torch
+
+        out = np.zeros((0, 0), dtype=np.float32)
+        with torch.inference_mode():
+            for rows in self._batches(features):
+                batch = slice_features(features, rows)
+                moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+                found = self.model(moved, **self._task(kind))["sentence_embedding"]
+                vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
+                if not len(out):
+                    out = np.empty((len(features["attention_mask"]), vectors.shape[1]), dtype=np.float32)
+                out[rows] = vectors
+                tick(len(rows))
+        return out
+
+    def _plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
+        """Return the texts' vectors by the model's own `encode`."""
+        vectors = self.model.encode(
+            texts,
+            prompt=self.config.prompt(kind) or None,
+            batch_size=self.config.batch_size,
+            show_progress_bar=False,
+            convert_to_tensor=True,
+            normalize_embeddings=False,
+            **self._task(kind),
+        )
+        tick(len(texts))
+        return np.ascontiguousarray(vectors.float().cpu().numpy(), dtype=np.float32)
+
+
+def check_precision(config: EmbedConfig, device: str, table: TeacherTable) -> None:
+    """Check that the device computes in `precision` at a useful speed.
+
+    Raises:
+        ModelError: the device is the CPU, and the precision float16 or bfloat16.
+    """
+    if device == "cpu" and config.precision not in ("float32", "int8"):
+        raise ModelError(
+            f"{table}.precision: {config.precision} needs a GPU, and none was found; the CPU computes it several times "
+            'slower than float32; set precision = "float32"'
+        )
+
+
+def cell_rows(longest: int | None) -> int:
+    """Return the rows of a cell for a model that takes up to `longest` tokens (None: any): a divisor of CELL_ROWS."""
+    rows = CELL_ROWS
+    while rows > LEAST_CELL_ROWS and (longest is None or rows * longest > CELL_ROWS * CELL_LENGTH):
+        rows //= 2
+    return rows
+
+
+def is_sliceable(features: Any, texts: int) -> bool:
+    """Return whether features are one row a text of tokens and padding at one end, and scalars that hold for all.
+
+    Other inputs of models (images, packed or averaged tokens, padding to a fixed width) cannot be cut into batches.
+    """
+    import torch
+
+    mask = features.get("attention_mask")
+    if not torch.is_tensor(mask) or mask.ndim != 2 or len(mask) != texts or "input_ids" not in features:
+        return False
+    for value in features.values():
+        if value.shape != mask.shape if torch.is_tensor(value) else not isinstance(value, str | int | float | None):
+            return False
+    return int(mask.sum(1).max()) == mask.shape[1]
+
+
+def slice_features(features: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """Return the features of some rows, without the columns that are padding in all of them."""
+    import torch
+
+    chosen = torch.from_numpy(rows)
+    used = torch.nonzero(features["attention_mask"][chosen].any(dim=0)).flatten().tolist() or [0]
+    span = slice(used[0], used[-1] + 1)
+    return {k: v[chosen][:, span] if torch.is_tensor(v) else v for k, v in features.items()}
+
+
+def token_batches(counts: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cut texts, sorted by falling token count and then by row, into batches of at most `most` padded tokens.
+
+    A batch of n texts, the longest of L tokens, costs n * L padded tokens. L is the first text's count, so
+    n = max(1, floor(most / L)); a batch exceeds `most` only where a single text does.
+
+    Args:
+        counts: int64, shape (n,), tokens of each text; a text without any counts as 1.
+        most: padded tokens of a batch, at least 1.
+
+    Returns:
+        the rows of each batch, int64; together every row once.
+    """
+    order = np.argsort(-counts, kind="stable").astype(np.int64)
+    longest = np.maximum(counts[order], 1)
+    batches = []
+    first = 0
+    while first < len(order):
+        last = first + max(1, most // int(longest[first]))
+        batches.append(order[first:last])
+        first = last
+    return batches
 
 
 def make_encoder(config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> Encoder:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.config import EmbedConfig
-from hnmine.models.model_encoder import ModelEncoder, token_batches
+from hnmine.models.encoders import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE
 from tests.benchmarks.measure import argument_parser, peak_bytes, timed

@@ -189,7 +189,7 @@ def by_loops(out: Path, config: Config) -> list[tuple[float, int, int, str, str]
 @given(batches(min_queries=1), st.sampled_from(sorted(_LIMITS)), st.sampled_from([0.05, 0.3, 0.8]))
 def test_the_limit_is_where_the_rule_starts_to_reject(batch: Any, rule: str, number: float) -> None:
     config = FilterConfig(rule=rule, **{rule: number})  # type: ignore[arg-type]
-    cells = Cells.of(batch, anchor_scores(batch, config))
+    cells = Cells.of(batch, anchor_scores(batch.positive_scores, config))
     limit = _limit(batch, cells, config)
     for step, kept in ((-1e-4, True), (1e-4, False)):
         scores = (limit + step).astype(np.float32)

@@ -10,8 +10,7 @@ import pyarrow as pa
 from hnmine.arrays.dots import indexed_cosines, unit
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config import Config, EmbedConfig, TeacherTable
-from hnmine.models.encoders import make_encoder
-from hnmine.models.model_encoder import ModelEncoder
+from hnmine.models.encoders import ModelEncoder, make_encoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup

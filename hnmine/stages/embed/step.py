@@ -11,8 +11,7 @@ import pyarrow as pa
 from hnmine.config import EmbedConfig, TeacherTable
 from hnmine.config.tables import Kind
 from hnmine.errors import InputError, ModelError
-from hnmine.models.encoders import Encoder, check_vectors, largest_cell_rows, make_encoder
-from hnmine.models.model_encoder import EncodeTexts
+from hnmine.models.encoders import Encoder, EncodeTexts, check_vectors, largest_cell_rows, make_encoder
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder

@@ -1,7 +1,5 @@
 """Suspected bad positives: labelled positives that score below most of their query's other candidates."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,11 +75,8 @@ def _suspected(table: pa.Table, quantile: float) -> pa.Table:
     lists = {name: Ragged.from_arrow(table.column(name)) for name in _COLUMNS[2:]}
     at = np.flatnonzero(is_suspected(lists["positive_standing"].values, quantile))
     owners = pa.array(lists["positive_rows"].owners[at])
-    columns: dict[str, Any] = {
-        "query_id": table.column("query_id").take(owners),
-        "query_row": table.column("query_row").take(owners),
-        "doc_row": pa.array(lists["positive_rows"].values[at]),
-        "score": pa.array(lists["positive_scores"].values[at]),
-        "standing": pa.array(lists["positive_standing"].values[at]),
+    numbers = {
+        name: pa.array(own.values[at])
+        for name, own in zip(("doc_row", "score", "standing"), lists.values(), strict=True)
     }
-    return pa.table(columns)
+    return pa.table({name: table.column(name).take(owners) for name in _COLUMNS[:2]} | numbers)

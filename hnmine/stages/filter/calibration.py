@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -69,15 +69,10 @@ class Calibration:
 
     def to_table(self) -> pa.Table:
         """Return the models as a table, one row each."""
+        alike = {"threshold": self.threshold, "fitted_on": self.fitted_on, "reason": self.reason}
         rows = [
-            {
-                "fold": number if number < FOLDS else None,
-                **{name: getattr(self.models, name)[number].tolist() for name in _ARRAYS},
-                "threshold": self.threshold,
-                "fitted_on": self.fitted_on,
-                "reason": self.reason,
-            }
-            for number in range(len(self.models.bias))
+            {"fold": fold, **{name: getattr(self.models, name)[number].tolist() for name in _ARRAYS}, **alike}
+            for number, fold in enumerate([*range(FOLDS), None])
         ]
         return pa.Table.from_pylist(rows, schema=CALIBRATION)
 
@@ -109,12 +104,10 @@ class CachedScorer:
     @classmethod
     def of(cls, rows: Sequence[HiddenRows], scorer: Scorer) -> "CachedScorer":
         """Return the cached probabilities of a scorer, with one anchor for each positive."""
-        each = FilterConfig(anchor="each")
-        values = {
-            id(part.batch): probabilities_of(part.batch, Cells.of(part.batch, part.batch.positive_scores), each, scorer)
-            for part in rows
-        }
-        return cls(rows, values, scorer.threshold)
+        each, batches = FilterConfig(anchor="each"), [part.batch for part in rows]
+        cells = [Cells.of(batch, batch.positive_scores) for batch in batches]
+        found = [probabilities_of(batch, own, each, scorer) for batch, own in zip(batches, cells, strict=True)]
+        return cls(rows, dict(zip(map(id, batches), found, strict=True)), scorer.threshold)
 
     def probabilities(self, batch: Batch, cells: Cells) -> np.ndarray:
         """Return float64 in [0, 1], one a cell; the batch is one of the cached rows'."""
@@ -139,7 +132,7 @@ def _fit(rows: list[HiddenRows], config: Config) -> Logistic:
         batch = hidden.batch
         others = batch.counted
         parts.append(features(batch, Cells.of(batch, batch.positive_scores))[others])
-        labels.append((hidden.is_hidden | hidden.keys.is_relevant(batch))[others])
+        labels.append((hidden.is_hidden | hidden.keys.copies(hidden.keys.relevant, batch))[others])
         folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[others]])
     x, y, fold = np.concatenate(parts), np.concatenate(labels), np.concatenate(folds)
     return stack([*(fit(x[fold != number], y[fold != number]) for number in range(FOLDS)), fit(x, y)])
@@ -158,8 +151,7 @@ def transferred_models() -> Logistic:
     return stack([model] * (FOLDS + 1))
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The negatives that a threshold leads to.
 
     Attributes:
@@ -202,8 +194,8 @@ class KeptCells:
             found = hidden.verdicts(config, scorer)
             keep = found.keep
             at = found.cells.candidate[keep]
-            p = found.probabilities[keep] if found.probabilities is not None else np.zeros(len(at))
-            p = np.where(is_exempt(hidden.batch, config, hidden.keys)[at], 0, p)
+            p = 0.0 if found.probabilities is None else found.probabilities[keep]
+            p = np.where(is_exempt(hidden.batch, config, hidden.keys)[at], 0.0, p)
             parts.append((found.cells.anchor[keep] + anchors, p, hidden.batch.scores[at], hidden.is_hidden[at]))
             anchors += len(found.cells.anchors.values)
         return cls(anchors, *(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -1,6 +1,6 @@
 """The candidates of some queries as arrays, and the cells that rules decide on: one for each (anchor, candidate)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,8 @@ from hnmine.arrays.groups import ranges
 from hnmine.arrays.ragged import Ragged, list_array, list_maxima
 from hnmine.stages.rescore.rescored import TEACHER
 
-_BY_QUERY = ("background_mean", "background_std")
 _BY_VALUE = (
-    "scores", "ranks", "similarities", "query_overlaps", "positive_overlaps", "positive_background_mean",
+    "ranks", "similarities", "query_overlaps", "positive_overlaps", "positive_background_mean",
     "positive_background_std", "guide_scores",
 )  # fmt: skip
 
@@ -23,7 +22,7 @@ class Scores:
     """The scores of one model for a batch.
 
     Attributes:
-        scores: float32, shape (candidates,).
+        scores: float32, shape (candidates,); NaN where the model gives none.
         positive_scores: scores of each query's positives.
         background_mean: mean score of each query to random documents, shape (queries,).
         background_std: standard deviation of the same.
@@ -45,22 +44,19 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Scores):
     """The candidates of some queries, as retrieve writes them.
+
+    Scores are the teacher's; under filter.score = rescored the cross-encoder's as percentiles.
 
     Attributes:
         query_rows: int64, shape (queries,).
         positives: document rows of each query's labelled positives.
-        positive_scores: scores of the positives.
         candidates: document rows of each query's candidates, best first.
-        scores: the teacher's score, shape (candidates,). Under filter.score = rescored the cross-encoder's score as a
-            percentile, NaN where a candidate has none.
         ranks: rank in the retrieval from 1, shape (candidates,).
         similarities: cosine of each candidate to each positive of its query, candidate by candidate.
         query_overlaps: share of the query's word weight that each candidate holds, shape (candidates,).
         positive_overlaps: weighted word overlap of each candidate with each positive, ordered as `similarities`.
-        background_mean: mean score of each query to random documents, shape (queries,).
-        background_std: standard deviation of the same.
         positive_background_mean: mean cosine of each positive to random documents.
         positive_background_std: standard deviation of the same.
         guide_scores: the guide's score, shape (candidates,); empty without a guide.
@@ -76,15 +72,11 @@ class Batch:
 
     query_rows: np.ndarray
     positives: Ragged
-    positive_scores: Ragged
     candidates: Ragged
-    scores: np.ndarray
     ranks: np.ndarray
     similarities: np.ndarray
     query_overlaps: np.ndarray
     positive_overlaps: np.ndarray
-    background_mean: np.ndarray
-    background_std: np.ndarray
     positive_background_mean: np.ndarray
     positive_background_std: np.ndarray
     guide_scores: np.ndarray
@@ -97,17 +89,16 @@ class Batch:
     @classmethod
     def from_table(cls, table: pa.Table) -> "Batch":
         """Return the arrays of a table of candidates; columns that the table does not have give empty arrays."""
-        by_query: dict[str, Any] = {name: _numbers_of(table, name) for name in _BY_QUERY}
+        has_teacher = f"{TEACHER}scores" in table.column_names
         by_value: dict[str, Any] = {name: _list_of(table, name).values for name in _BY_VALUE}
         return cls(
             query_rows=_numbers_of(table, "query_row"),
             positives=_list_of(table, "positive_rows"),
-            positive_scores=_list_of(table, "positive_scores"),
             candidates=_list_of(table, "doc_rows"),
             guide_positive_scores=_list_of(table, "guide_positive_scores"),
             source_ranks=source_ranks(table),
-            teacher=_teacher_scores(table),
-            **by_query,
+            teacher=Scores(**_scores(table, TEACHER)) if has_teacher else None,
+            **_scores(table),
             **by_value,
         )
 
@@ -148,10 +139,6 @@ class Batch:
     def teacher_scores(self) -> np.ndarray:
         """The teacher's score of each candidate, whichever model `scores` are from."""
         return self.scores if self.teacher is None else self.teacher.scores
-
-    def with_teacher_scores(self) -> "Batch":
-        """Return the batch with the teacher's scores."""
-        return self if self.teacher is None else replace(self, **vars(self.teacher), teacher=None)
 
     @cached_property
     def similarity(self) -> np.ndarray:
@@ -195,7 +182,6 @@ class Batch:
         guide_scores, guided = self.guide_scores, self.guide_positive_scores.take(queries)
         if self.has_guide:
             guide_scores, guided = guide_scores[places], positives.with_values(self.guide_positive_scores.values[at])
-        own = Scores(self.scores, self.positive_scores, self.background_mean, self.background_std)
         return Batch(
             query_rows=self.query_rows[queries],
             positives=positives.with_values(self.positives.values[at]),
@@ -210,19 +196,16 @@ class Batch:
             guide_positive_scores=guided,
             source_ranks=self.source_ranks[places],
             teacher=None if self.teacher is None else self.teacher.select(queries, positives, candidates),
-            **vars(own.select(queries, positives, candidates)),
+            **vars(super().select(queries, positives, candidates)),
         )
 
 
-def _teacher_scores(table: pa.Table) -> Scores | None:
-    """Return the teacher's scores of a table that has them beside another model's; None for any other table."""
-    if f"{TEACHER}scores" not in table.column_names:
-        return None
-    return Scores(
-        _list_of(table, f"{TEACHER}scores").values,
-        _list_of(table, f"{TEACHER}positive_scores"),
-        *(_numbers_of(table, f"{TEACHER}{name}") for name in _BY_QUERY),
-    )
+def _scores(table: pa.Table, prefix: str = "") -> dict[str, Any]:
+    return {
+        "scores": _list_of(table, f"{prefix}scores").values,
+        "positive_scores": _list_of(table, f"{prefix}positive_scores"),
+        **{name: _numbers_of(table, f"{prefix}{name}") for name in ("background_mean", "background_std")},
+    }
 
 
 def _list_of(table: pa.Table, name: str) -> Ragged:

@@ -57,24 +57,23 @@ def _in_list(batch: Batch, values: np.ndarray) -> np.ndarray:
 
 
 def _measures(batch: Batch) -> dict[str, np.ndarray]:
-    """Return the measures that features consist of by name, one value a candidate, float64 or float32."""
+    """Return the measures that features are computed from by name, one value a candidate: see `assemble_features`."""
     owners = batch.owners
     place = batch.positives.places(owners)
     mean, std = batch.positive_background_mean[place], batch.positive_background_std[place]
     in_list = {f"{name}_in_list": _in_list(batch, getattr(batch, attribute)) for name, attribute in IN_LIST.items()}
-    return _with_derived(
-        {
-            "score": background_z_scores(batch.scores, batch.background_mean[owners], batch.background_std[owners]),
-            "similarity": batch.most(background_z_scores(batch.similarities, mean, std)),
-            "rank": batch.ranks,
-            "query_words": batch.query_overlaps,
-            "positive_words": batch.overlap,
-            **in_list,
-        }
-    )
+    return {
+        "score": background_z_scores(batch.scores, batch.background_mean[owners], batch.background_std[owners]),
+        "similarity": batch.most(background_z_scores(batch.similarities, mean, std)),
+        "rank": batch.ranks,
+        "query_words": batch.query_overlaps,
+        "positive_words": batch.overlap,
+        **in_list,
+    }
 
 
 def _with_derived(measures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the measures with those that are computed from others."""
     both = measures["score_in_list"] * measures["similarity_in_list"]
     return measures | {"log_rank": np.log(measures["rank"]), "both_in_list": both}
 
@@ -87,9 +86,8 @@ def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
 
 def features(batch: Batch, cells: Cells) -> np.ndarray:
     """Return the features of each cell, float64, shape (cells, len(NAMES))."""
-    found = _measures(batch)
-    measures = {name: found[name][cells.candidate] for name in _MEASURES}
-    return _features(measures, _anchors(batch, cells)[cells.anchor])
+    measures = {name: values[cells.candidate] for name, values in _measures(batch).items()}
+    return assemble_features(measures, _anchors(batch, cells)[cells.anchor])
 
 
 def assemble_features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
@@ -101,11 +99,7 @@ def assemble_features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np
             word weight), positive_words (largest overlap with a positive), and NAME_in_list for each name of `IN_LIST`.
         anchor: s+ in deviations of the query's background, shape (cells,).
     """
-    return _features(_with_derived(measures), anchor)
-
-
-def _features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np.ndarray:
-    out = np.zeros((len(NAMES), len(anchor)))
+    measures, out = _with_derived(measures), np.zeros((len(NAMES), len(anchor)))
     for column, (measure, times) in zip(out, _PARTS.values(), strict=True):
         if measure:
             column += measures[measure]
@@ -129,7 +123,7 @@ def weighted(batch: Batch, cells: Cells, slopes: np.ndarray) -> np.ndarray:
         float64, one a cell.
     """
     alike = len(slopes) == 1
-    of_candidates, measures = np.zeros(len(batch.scores)), _measures(batch)
+    of_candidates, measures = np.zeros(len(batch.scores)), _with_derived(_measures(batch))
     for name in _MEASURES:
         slope = slopes[:, [measure == name for measure, _ in _PARTS.values()]].sum(axis=1)
         of_candidates += measures[name] * (slope if alike else slope[batch.owners])

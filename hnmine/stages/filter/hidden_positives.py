@@ -52,9 +52,7 @@ class HiddenRows:
 
     def verdicts(self, config: FilterConfig, scorer: Scorer | None) -> Verdicts:
         """Return the verdicts; the checks before all rules are kept for other settings that share them."""
-        shared = (
-            config.ranks, config.max_positive_similarity, config.max_query_similarity, config.judged_negatives,
-        )  # fmt: skip
+        shared = config.ranks, config.max_positive_similarity, config.max_query_similarity, config.judged_negatives
         if shared not in self._checks:
             self._checks[shared] = check_codes(self.batch, config, self.keys)
         return give_verdicts(self.batch, config, self.keys, scorer, self._checks[shared])
@@ -80,9 +78,9 @@ def hide(
     is_known = batch.candidates.values[found.values] == known_rows[found.owners]
     if batch.permitted is not None:
         permitted = batch.permitted[batch.first_pairs(found.values) + known[found.owners]] | is_known
-        found, is_known = _filter(found, permitted), is_known[permitted]
+        found, is_known = found.filter(permitted), is_known[permitted]
     stays = _stays(batch, found, is_known, depth)
-    found, is_known = _filter(found, stays), is_known[stays]
+    found, is_known = found.filter(stays), is_known[stays]
     hidden = batch.select(query, Ragged.from_lengths(at, np.ones(len(at), dtype=np.int64)), found)
     if depth.scored is not None:
         beyond = ~is_known & (_others_before(batch, found, is_known) >= depth.scored)
@@ -102,19 +100,11 @@ def _positions(lists: Ragged, rows: np.ndarray) -> Ragged:
     return Ragged.from_lengths(lists.places(rows), lists.lengths[rows])
 
 
-def _filter(lists: Ragged, keep: np.ndarray) -> Ragged:
-    """Return the lists with only the values where `keep` (bool, one a value) is true."""
-    return Ragged.from_lengths(lists.values[keep], np.bincount(lists.owners[keep], minlength=len(lists)))
-
-
 def _stays(batch: Batch, found: Ragged, is_known: np.ndarray, depth: CandidateLimits) -> np.ndarray:
     """Return whether retrieval would find each candidate if it knew one positive a row, bool.
 
-    Args:
-        batch: the original batch.
-        found: for each row, positions of candidates in the batch.
-        is_known: bool, one a position: the row's known positive, which takes no place.
-        depth: how far down the lists go.
+    `found` are positions in the original batch, one list a row; `is_known` marks each row's known positive, which takes
+    no place.
     """
     if not depth.depths or not len(found.values):
         return _others_before(batch, found, is_known) < depth.top_k

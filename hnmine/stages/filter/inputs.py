@@ -10,7 +10,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.config import Config
 from hnmine.runtime.stage import RunContext
-from hnmine.runtime.threads import Prefetcher
+from hnmine.runtime.threads import prefetched
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch
@@ -88,10 +88,8 @@ class FilterInputs:
             columns: columns to read; the text keys are then empty. None reads all.
         """
         # the next shard is read while this one is worked on
-        coming = Prefetcher(lambda number: self.read(number, wanted, columns))
-        shards = len(self.candidates)
-        for number in range(shards):
-            for piece in slices(coming.get(number, number + 1 if number + 1 < shards else None)):
+        for table in prefetched(self.read(number, wanted, columns) for number in range(len(self.candidates))):
+            for piece in slices(table):
                 rows = piece.column("query_row").to_numpy()
                 yield self._permitted(Batch.from_table(piece)), self.keys(rows if columns is None else rows[:0])
 

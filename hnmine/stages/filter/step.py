@@ -66,16 +66,16 @@ def _process(inputs: FilterInputs, item: Item, tick: Tick) -> pa.Table:
 def _with_verdicts(table: pa.Table, inputs: FilterInputs, keys: TextKeys) -> pa.Table:
     batch = Batch.from_table(table)
     found = give_verdicts(batch, inputs.config.filter, keys, inputs.scorer)
-    cells = found.cells
+    cells, anchors = found.cells, found.cells.anchors
     names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
     if found.probabilities is None:
-        none = list_array(np.zeros(len(cells.anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
-        probabilities = list_array(cells.anchors.offsets, none)
+        none = list_array(np.zeros(len(anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
+        probabilities = list_array(anchors.offsets, none)
     else:
         probabilities = cells.nest(batch, pa.array(found.probabilities.astype(np.float32)))
     columns = [
         *table.select(CANDIDATES.names).columns,
-        cells.anchors.to_arrow(pa.float32()),
+        anchors.to_arrow(pa.float32()),
         cells.nest(batch, names),
         probabilities,
         batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()),
@@ -88,17 +88,14 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("filter"), JUDGED_CODED)
     found = in_threads(lambda number: _counts(shards, number), range(len(shards)))
     totals = sum((total for total, _, _ in found), np.zeros(len(VERDICTS), dtype=np.int64))
-    rescored = uses_rescored(context.config)
-    counts = {
+    counts: dict[str, Any] = {
         "queries": shards.rows,
         "anchors": sum(anchors for _, anchors, _ in found),
         "anchors_without_candidates": sum(empty for _, _, empty in found),
-        "verdicts": {
-            name: total
-            for name, total in zip(VERDICTS, totals.tolist(), strict=True)
-            if rescored or name != NOT_RESCORED
-        },
+        "verdicts": dict(zip(VERDICTS, totals.tolist(), strict=True)),
     }
+    if not uses_rescored(context.config):
+        del counts["verdicts"][NOT_RESCORED]
     warning = empty_rows(counts, context.config.filter)
     return counts | ({"warning": warning} if warning else {})
 
@@ -113,11 +110,11 @@ def _counts(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
     return np.bincount(codes, minlength=len(VERDICTS)), len(ends), empty
 
 
-_MARGINS = ("margin", "percent", "adaptive")
-_CHECKS = {
+_REMEDIES = {
     "near_copy_of_positive": "raise filter.max_positive_similarity",
     "near_copy_of_query": "raise filter.max_query_similarity",
     "outside_ranks": "widen filter.ranks",
+    "absolute": 'limits on scores differ from teacher to teacher: use filter.rule = "auto", or see `hnmine sweep`',
 }
 _NOT_BY_SETTINGS = (
     "keep", "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
@@ -128,9 +125,7 @@ _NOT_BY_SETTINGS = (
 def empty_rows(counts: Mapping[str, Any], config: FilterConfig) -> str | None:
     """Return which setting to change where most anchors have no candidate left; None where most have one.
 
-    Args:
-        counts: anchors, anchors_without_candidates and verdicts, as in the manifest of filter.
-        config: the filter table they come from.
+    `counts` are those of the manifest of filter.
     """
     empty, anchors = counts["anchors_without_candidates"], counts["anchors"]
     if not anchors or empty <= anchors / 2:
@@ -144,15 +139,11 @@ def empty_rows(counts: Mapping[str, Any], config: FilterConfig) -> str | None:
 
 
 def _remedy(worst: str, config: FilterConfig) -> str:
-    if worst in _CHECKS:
-        return _CHECKS[worst]
-    if worst in _MARGINS and not config.easiest:
+    if worst in ("margin", "percent", "adaptive") and not config.easiest:
         return 'set filter.easiest = 0.2, raise retrieve.top_k, or use filter.rule = "auto"'
-    if worst == "absolute":
-        return 'limits on scores differ from teacher to teacher: use filter.rule = "auto", or see `hnmine sweep`'
     if worst == "calibrated" and config.max_false_negative_rate is not None:
         return f"raise filter.max_false_negative_rate from {config.max_false_negative_rate:g}"
-    return 'use filter.rule = "auto", or see `hnmine sweep` for what other settings keep'
+    return _REMEDIES.get(worst, 'use filter.rule = "auto", or see `hnmine sweep` for what other settings keep')
 
 
 STAGE = Stage(

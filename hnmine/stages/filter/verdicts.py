@@ -70,10 +70,6 @@ class TextKeys:
         """Return whether each candidate is judged irrelevant to its query, bool."""
         return self.judged.contains(batch.owners, batch.candidates.values)
 
-    def is_relevant(self, batch: Batch) -> np.ndarray:
-        """Return whether each candidate is a copy of a document in `relevant`, or is that document, bool."""
-        return self.copies(self.relevant, batch)
-
     def copies(self, rows: Ragged, batch: Batch) -> np.ndarray:
         """Return whether each candidate has the same text as one of its query's documents in `rows`, bool."""
         if not len(rows.values):
@@ -82,12 +78,8 @@ class TextKeys:
         return rows.with_values(self.documents[rows.values]).contains(batch.owners, text)
 
 
-def anchor_scores(batch: Batch, config: FilterConfig) -> Ragged:
-    """Return each query's anchor scores: one for each positive where anchor = each, otherwise a single one."""
-    return _reduce(batch.positive_scores, config)
-
-
-def _reduce(scores: Ragged, config: FilterConfig) -> Ragged:
+def anchor_scores(scores: Ragged, config: FilterConfig) -> Ragged:
+    """Return each query's anchor scores, given its positives' scores: all of them where anchor = each, else one."""
     if config.anchor == "each":
         return scores
     reduced = reduce_anchor(scores, config.anchor, config.anchor_quantile)
@@ -115,8 +107,8 @@ class Scorer(Protocol):
 def probabilities_of(batch: Batch, cells: Cells, config: FilterConfig, scorer: Scorer) -> np.ndarray:
     """Return a scorer's probability of each cell, float64, computed from the scores that the scorer was fitted on."""
     if batch.teacher is not None and scorer.takes_teacher_scores:
-        batch = batch.with_teacher_scores()
-        cells = Cells.of(batch, anchor_scores(batch, config))
+        batch = replace(batch, **vars(batch.teacher), teacher=None)
+        cells = Cells.of(batch, anchor_scores(batch.positive_scores, config))
     return scorer.probabilities(batch, cells)
 
 
@@ -157,7 +149,7 @@ def give_verdicts(
         checks: the result of `check_codes` for the same batch and config, if it is known already.
     """
     config = resolve_auto(config)
-    cells = Cells.of(batch, anchor_scores(batch, config))
+    cells = Cells.of(batch, anchor_scores(batch.positive_scores, config))
     codes = (check_codes(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
     evidence = _Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
@@ -188,7 +180,7 @@ def _checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Iterator[tupl
     owners, documents = batch.owners, batch.candidates.values
     yield "positive", batch.is_positive
     yield "sibling_positive", keys.siblings.contains(owners, documents)
-    yield "judged_relevant", keys.is_relevant(batch)
+    yield "judged_relevant", keys.copies(keys.relevant, batch)
     yield "copy_of_positive", keys.copies(batch.positives, batch)
     yield "copy_of_query", keys.documents[documents] == keys.queries[owners]
     if config.max_positive_similarity is not None:
@@ -238,10 +230,6 @@ class _Evidence:
         return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
 
 
-def _two_sided(e: _Evidence) -> np.ndarray:
-    return np.asarray(below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate])
-
-
 def _calibrated(e: _Evidence) -> np.ndarray:
     if e.probabilities is None or e.threshold is None:
         raise ValueError("the rule calibrated needs a model; hnmine.stages.filter.calibration.calibrate returns one")
@@ -249,7 +237,7 @@ def _calibrated(e: _Evidence) -> np.ndarray:
 
 
 def _guide(e: _Evidence) -> np.ndarray:
-    anchors = _reduce(e.batch.guide_positive_scores, e.config).values
+    anchors = anchor_scores(e.batch.guide_positive_scores, e.config).values
     return guide(e.batch.guide_scores[e.cells.candidate], anchors[e.cells.anchor], e.config.guide_margin)
 
 
@@ -258,7 +246,7 @@ RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
     "margin": lambda e: e.easiest | margin(e.score, e.anchor, e.config.margin),
     "percent": lambda e: e.easiest | percent(e.score, e.anchor, e.config.percent),
     "adaptive": lambda e: e.easiest | adaptive(e.score, e.anchor, e.background, e.config.adaptive),
-    "two_sided": _two_sided,
+    "two_sided": lambda e: below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate],
     "calibrated": _calibrated,
     "guide": _guide,
 }

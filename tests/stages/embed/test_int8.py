@@ -12,9 +12,9 @@ from hnmine.cli.run_stages import draw_stages
 from hnmine.config import EmbedConfig
 from hnmine.errors import ConfigError, MissingExtra, ModelError
 from hnmine.models import quantised
-from hnmine.models.model_encoder import ModelEncoder
+from hnmine.models.encoders import ModelEncoder
 from hnmine.storage.vectors import VectorStore
-from tests.models.test_model_encoder import save
+from tests.models.test_encoders import save
 from tests.support import config_for, make_collection, tree
 
 LACKING = [name for name in ("torch", "openvino", "nncf") if importlib.util.find_spec(name) is None]
@@ -76,7 +76,7 @@ def test_workers_change_no_byte_and_shards_no_vector(base: Path, how: dict[str, 
 def test_a_run_that_was_stopped_takes_the_model_that_it_has(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_for(base, "stopped", embed=settings(base))
     with monkeypatch.context() as patch:
-        patch.setattr("hnmine.models.model_encoder.ModelEncoder.prepare", stop)
+        patch.setattr("hnmine.models.encoders.ModelEncoder.prepare", stop)
         with pytest.raises(KeyboardInterrupt):
             run(config, ("ingest", "embed"))
     assert (base / "stopped/embed/corpus-int8.parquet").exists()

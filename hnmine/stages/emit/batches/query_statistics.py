@@ -54,7 +54,7 @@ class QueryStatistics:
                 of_positives = np.stack([batch.positive_background_mean, batch.positive_background_std], axis=1)
                 arrays.append((_in_list(batch), background, of_positives))
                 scores = batch.candidates.with_values(batch.scores)
-                lists.append((batch.positives, anchor_scores(batch, config), scores))
+                lists.append((batch.positives, anchor_scores(batch.positive_scores, config), scores))
         joined: list[Any] = [np.concatenate(parts) for parts in zip(*arrays, strict=True)]
         return cls(*joined, *(Ragged.concatenate(parts) for parts in zip(*lists, strict=True)))
 
