@@ -27,8 +27,7 @@ class CrossScorer(Protocol):
 class HashCrossEncoder:
     """Word overlap, |q and d| / sqrt(|q| |d|) over distinct words; for tests and dry runs, never for training.
 
-    Args:
-        config: the rescore table; max_length is the number of words that a text is cut to.
+    max_length is the number of words that a text is cut to.
     """
 
     def __init__(self, config: RescoreConfig) -> None:
@@ -52,9 +51,6 @@ class ModelCrossEncoder:
     """A sentence-transformers CrossEncoder with one output; its scores are logits, no sigmoid is applied.
 
     A sigmoid would round the best scores to the same 1.0 in float32, and percentiles need only their order.
-
-    Args:
-        config: the rescore table.
 
     Raises:
         ModelError: the model cannot be loaded, has more than one output, or its weights are not safetensors.
@@ -87,9 +83,5 @@ class ModelCrossEncoder:
 
 
 def make_cross_scorer(config: RescoreConfig) -> CrossScorer:
-    """Return the scorer that the config names.
-
-    Raises:
-        ModelError: the model cannot be loaded.
-    """
+    """Return the scorer that the config names; errors are those of `ModelCrossEncoder`."""
     return HashCrossEncoder(config) if config.model == "hash" else ModelCrossEncoder(config)

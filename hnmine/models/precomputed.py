@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,7 @@ def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, l
 
 
 class Precomputed:
-    """The user's vectors of one side, in the order of the ingested rows.
+    """The user's vectors of one side (corpus or queries), in the order of the ingested rows.
 
     Args:
         context: config and folders.
@@ -67,14 +68,10 @@ class Precomputed:
             raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
         ids: list[pa.Array] = []
         bad: dict[str, list[np.ndarray]] = {}
-        parts = (
-            part
+        columns = context.config.input.columns
+        parts = chain.from_iterable(
+            _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, _ID_NAMES[side], ids)
             for source in sources
-            for part in (
-                _npy_parts(source)
-                if source.ending == ".npy"
-                else _table_parts(source, context.config.input.columns, _ID_NAMES[side], ids)
-            )
         )
         checked = self._checked(prefetched(parts), context.config.teachers[table].similarity, bad)
         self.vectors = SpilledVectors(context.folder("embed"), checked)
@@ -111,8 +108,7 @@ class Precomputed:
     def _refuse(self, bad: dict[str, list[np.ndarray]]) -> None:
         """Raise an InputError on bad vectors of ingested rows; vectors of other ids are never read.
 
-        Args:
-            bad: places in the files, by what is wrong with the vectors there.
+        `bad` are places in the files, by what is wrong with the vectors there.
         """
         name = _ID_NAMES[self.side]
         lines = []
@@ -129,9 +125,8 @@ class Precomputed:
         counts = (recorded(context.reading("ingest")) or {})["counts"]
         expected = counts["documents_read" if self.side == "corpus" else "queries_read"]
         if len(self.vectors) != expected:
-            raise InputError(
-                f"{self.name}: {len(self.vectors):,} vectors for {expected:,} {self.side} rows read from the input"
-            )
+            given = f"{len(self.vectors):,} vectors for {expected:,} {self.side} rows"
+            raise InputError(f"{self.name}: {given} read from the input")
         return np.asarray(self.shards.column("source_row").to_numpy())
 
     def _rows_by_id(self, ids: pa.ChunkedArray) -> np.ndarray:
@@ -145,9 +140,8 @@ class Precomputed:
         found = pc.index_in(wanted, value_set=ids)
         if found.null_count:
             lost = wanted.filter(pc.is_null(found))
-            raise InputError(
-                f"{self.name}: no vector for {len(lost):,} of {len(wanted):,} {name}s ({few(lost.to_pylist())})"
-            )
+            missing = f"no vector for {len(lost):,} of {len(wanted):,} {name}s"
+            raise InputError(f"{self.name}: {missing} ({few(lost.to_pylist())})")
         return np.asarray(found.to_numpy().astype(np.int64))
 
 

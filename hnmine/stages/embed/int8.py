@@ -13,12 +13,12 @@ from hnmine.config import Config, EmbedConfig, TeacherTable
 from hnmine.models.encoders import ModelEncoder, make_encoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.models.vector_folders import vector_folder
-from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup
+from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup, write_plain
 from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import AGREEMENT, QUANTISED
 from hnmine.storage.schemas.ingest import CORPUS
-from hnmine.storage.store import Shards, read_table, write_table
+from hnmine.storage.store import Shards, read_table
 from hnmine.storage.vectors import VectorStore
 
 EXAMPLE = ("one", "a longer text of some words")
@@ -31,14 +31,10 @@ _SALT = 0x696E7438
 def int8_steps(table: TeacherTable, sides: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the steps of a teacher's vectors with the step that quantises before and the one that compares after."""
     prefix = sides[0].name.removesuffix("corpus")
-    before = Step(
-        f"{prefix}int8", "models", partial(_plan_int8, table), no_setup, partial(_quantise, table),
-        lambda made, item: write_table(made, item.output, item.key, plain=True), runs_model=True,
-    )  # fmt: skip
-    after = Step(
-        f"{prefix}agreement", "documents", partial(_plan_agreement, table), no_setup, partial(_compare, table),
-        runs_model=True,
-    )  # fmt: skip
+    quantising, comparing = partial(_quantise, table), partial(_compare, table)
+    plan_before, plan_after = partial(_plan_int8, table), partial(_plan_agreement, table)
+    before = Step(f"{prefix}int8", "models", plan_before, no_setup, quantising, write_plain, runs_model=True)
+    after = Step(f"{prefix}agreement", "documents", plan_after, no_setup, comparing, runs_model=True)
     return (before, *sides, after)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,17 @@ def selection_parts(context: RunContext) -> dict[str, Any]:
     return {"documents": parts}
 
 
-@dataclass(frozen=True)
-class _State:
-    queries: Shards
-    sources: list[tuple[CandidateSource, int]]
-
-
 def _no_vectors(asked: QueryBatch, depth: int) -> Hits:
     raise IncompleteStage("the teacher of [embed] was asked for candidates before it has vectors")
 
 
-def _setup(context: RunContext) -> _State:
+def _setup(context: RunContext) -> tuple[Shards, list[tuple[CandidateSource, int]]]:
+    """Return the queries, and the sources that precede [embed] with their depths."""
     config, embed = context.config, context.folder("embed")
     opened = open_sources(context, _no_vectors, cache_bytes(config), MetadataFilter.open(context, embed), embed)
     triples = zip(opened, config.retrieve.depths, config.retrieve.source, strict=True)
     sources = [(find, depth) for find, depth, source in triples if source.precedes_embed]
-    return _State(Shards(context.reading("ingest") / "queries", QUERIES), sources)
+    return Shards(context.reading("ingest") / "queries", QUERIES), sources
 
 
 def _plan_found(context: RunContext, key: str) -> list[Item]:
@@ -106,16 +102,17 @@ def _plan_found(context: RunContext, key: str) -> list[Item]:
     return shard_items(shards, context.folder("embed") / "found", key)
 
 
-def _find(state: _State, item: Item, tick: Tick) -> pa.Table:
+def _find(state: tuple[Shards, list[tuple[CandidateSource, int]]], item: Item, tick: Tick) -> pa.Table:
     """Return the documents that any source finds for any query of a shard."""
-    table = state.queries.read(item.number, ["text", "positive_rows"])
+    queries, sources = state
+    table = queries.read(item.number, ["text", "positive_rows"])
     found = np.zeros(0, dtype=np.int64)
     for start in range(0, table.num_rows, QUERY_BLOCK):
         part = table.slice(start, QUERY_BLOCK)
         texts = part.column("text").to_pylist()
         none = np.zeros((len(texts), 0), dtype=np.float32)
         asked = QueryBatch(item.first + start, texts, none, Ragged.from_arrow(part.column("positive_rows")))
-        lists = [find(asked, depth).rows.values for find, depth in state.sources]
+        lists = [find(asked, depth).rows.values for find, depth in sources]
         found = np.unique(np.concatenate([found, *lists]))
         tick(part.num_rows)
     return pa.Table.from_arrays([pa.array(found, pa.int64())], schema=FOUND)
@@ -149,12 +146,8 @@ def _if_partial(plan: Callable[[RunContext, str], list[Item]]) -> Callable[[RunC
     return lambda context, key: plan(context, key) if context.config.embeds_candidates_only else []
 
 
-def _plan_fields(context: RunContext, key: str) -> list[Item]:
-    return plan_field_values(context, key, "embed")
-
-
 STEPS = (
-    Step("fields", "rows", _if_partial(_plan_fields), no_setup, read_field_values),
+    Step("fields", "rows", _if_partial(partial(plan_field_values, stage="embed")), no_setup, read_field_values),
     Step("sources", "documents", _if_partial(plan_sources), no_setup, build_source),
     Step("found", "queries", _if_partial(_plan_found), _setup, _find),
     Step("select", "documents", _if_partial(_plan_selected), no_setup, _select),

@@ -73,15 +73,7 @@ class _State:
 
 
 class _CellEncoder:
-    """Encodes texts in cells of consecutive rows; the next cell is read and tokenised while one is encoded.
-
-    Args:
-        encoder: the teacher.
-        texts: texts of one side.
-        kind: document or query.
-        rows: number of texts.
-        table: the teacher's table, for messages.
-    """
+    """Encodes the `rows` texts of a side in cells of consecutive rows, the next cell tokenised while one is encoded."""
 
     def __init__(self, encoder: Encoder, texts: TextReader, kind: Kind, rows: int, table: TeacherTable) -> None:
         self.encoder, self.texts, self.kind, self.rows, self.table = encoder, texts, kind, rows, table
@@ -124,11 +116,8 @@ def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list
     # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
     cell = largest_cell_rows(config)
     size = -(-context.config.shard_rows // cell) * cell
-    items = []
-    for number, first in enumerate(range(0, max(total, 1), size)):
-        rows = min(size, total - first)
-        items.append(Item(folder / part_name(number), number, first, rows, item_key(key, folder.name, first, rows)))
-    return items
+    parts = ((number, first, min(size, total - first)) for number, first in enumerate(range(0, max(total, 1), size)))
+    return [Item(folder / part_name(part[0]), *part, item_key(key, folder.name, *part[1:])) for part in parts]
 
 
 def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards) -> np.ndarray | None:
@@ -189,9 +178,8 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 def _step(name: str, table: TeacherTable, side: str) -> Step:
     unit = "documents" if side == "corpus" else "queries"
-    return Step(
-        name, unit, partial(_plan, table, side), partial(_setup, table, side), _process, write_plain, runs_model=True
-    )
+    plan, setup = partial(_plan, table, side), partial(_setup, table, side)
+    return Step(name, unit, plan, setup, _process, write_plain, runs_model=True)
 
 
 _STEPS = {
@@ -228,10 +216,5 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 
 STAGE = Stage(
-    name="embed",
-    version=2,
-    reads=("ingest",),
-    parts=_parts,
-    steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS),
-    finish=_finish,
+    name="embed", version=2, reads=("ingest",), parts=_parts, steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS), finish=_finish
 )

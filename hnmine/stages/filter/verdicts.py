@@ -133,26 +133,18 @@ class Verdicts:
 
 
 def give_verdicts(
-    batch: Batch,
-    config: FilterConfig,
-    keys: TextKeys,
-    scorer: Scorer | None = None,
-    checks: np.ndarray | None = None,
+    batch: Batch, config: FilterConfig, keys: TextKeys, scorer: Scorer | None = None, checks: np.ndarray | None = None
 ) -> Verdicts:
-    """Return the verdicts on a batch.
+    """Return the verdicts on a batch, in which every query has at least one positive.
 
-    Args:
-        batch: candidates; every query has at least one positive.
-        config: the filter table.
-        keys: text keys and judged documents of the same queries.
-        scorer: gives P(false negative); required by the rule calibrated only.
-        checks: the result of `check_codes` for the same batch and config, if it is known already.
+    Only the rule calibrated requires a scorer. `checks` is the result of `check_codes` for the same batch and config,
+    if it is known already.
     """
     config = resolve_auto(config)
     cells = Cells.of(batch, anchor_scores(batch.positive_scores, config))
     codes = (check_codes(batch, config, keys) if checks is None else checks)[cells.candidate]
     probabilities = probabilities_of(batch, cells, config, scorer) if scorer is not None else None
-    evidence = _Evidence(batch, cells, config, probabilities, scorer.threshold if scorer is not None else None)
+    evidence = _Evidence(batch, cells, config, probabilities, None if scorer is None else scorer.threshold)
     exempt = is_exempt(batch, config, keys)
     for name in rule_names(config):
         keep = RULES[name](evidence)
@@ -218,11 +210,14 @@ class _Evidence:
     def anchor(self) -> np.ndarray:
         return self.cells.scores
 
+    @property
+    def guide_anchor(self) -> np.ndarray:
+        return np.asarray(anchor_scores(self.batch.guide_positive_scores, self.config).values[self.cells.anchor])
+
     @cached_property
     def easiest(self) -> np.ndarray:
         """Whether each cell's candidate is among its query's easiest, which margins do not reject."""
-        batch = self.batch
-        inside = easiest(batch.scores, batch.owners, batch.counted, self.config.easiest)
+        inside = easiest(self.batch.scores, self.batch.owners, self.batch.counted, self.config.easiest)
         return np.asarray(inside[self.cells.candidate])
 
     @property
@@ -236,11 +231,6 @@ def _calibrated(e: _Evidence) -> np.ndarray:
     return np.asarray(e.probabilities <= e.threshold)
 
 
-def _guide(e: _Evidence) -> np.ndarray:
-    anchors = anchor_scores(e.batch.guide_positive_scores, e.config).values
-    return guide(e.batch.guide_scores[e.cells.candidate], anchors[e.cells.anchor], e.config.guide_margin)
-
-
 RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
     "absolute": lambda e: absolute(e.score, e.config.min_score, e.config.max_score),
     "margin": lambda e: e.easiest | margin(e.score, e.anchor, e.config.margin),
@@ -248,7 +238,7 @@ RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
     "adaptive": lambda e: e.easiest | adaptive(e.score, e.anchor, e.background, e.config.adaptive),
     "two_sided": lambda e: below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate],
     "calibrated": _calibrated,
-    "guide": _guide,
+    "guide": lambda e: guide(e.batch.guide_scores[e.cells.candidate], e.guide_anchor, e.config.guide_margin),
 }
 """The rules by name, in the order of their verdicts. Each returns whether to keep each cell, bool."""
 

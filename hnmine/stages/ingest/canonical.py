@@ -37,16 +37,13 @@ class CanonicalInput:
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
-    _doc_row: dict[str, int] = field(default_factory=dict)
-    _empty_docs: set[str] = field(default_factory=set)
-    # the queries in input order, empty ones too: position of each id, text, position in the input, relevance by row
-    _query_row: dict[str, int] = field(default_factory=dict)
+    _ids: InputIds = field(default_factory=InputIds)
+    # the queries in input order, empty ones too: text, position in the input, relevance by document row
     _query_texts: list[str] = field(default_factory=list)
     _query_sources: list[int] = field(default_factory=list)
     _qrels: list[dict[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._ids = InputIds(self._query_row, self._doc_row, self._empty_docs)
         self._judged = FileJudgements(self.config.input, self._ids)
 
     def write(self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter) -> None:
@@ -92,7 +89,7 @@ class CanonicalInput:
                 continue
             texts[entry.id] = key
             if not entry.text:
-                self._empty_docs.add(entry.id)
+                self._ids.empty.add(entry.id)
                 self.left_out.append(("document", entry.id, "empty text"))
                 continue
             if key in by_text:
@@ -100,12 +97,12 @@ class CanonicalInput:
             else:
                 by_text[key] = len(by_text)
                 corpus.add((entry.id, entry.text, total - 1))
-            self._doc_row[entry.id] = by_text[key]
+            self._ids.documents[entry.id] = by_text[key]
         self.counts |= {
             "documents_read": total,
             "documents": len(by_text),
-            "empty_documents": len(self._empty_docs),
-            "collapsed_copies": len(self._doc_row) - len(by_text),
+            "empty_documents": len(self._ids.empty),
+            "collapsed_copies": len(self._ids.documents) - len(by_text),
         }
         if not by_text:
             self.problems.add("input: the corpus holds no document with text")
@@ -113,14 +110,14 @@ class CanonicalInput:
     def _read_queries(self, entries: Iterable[Entry]) -> None:
         empty = total = 0
         for total, entry in enumerate(entries, 1):
-            if entry.id in self._query_row:
-                if self._query_texts[self._query_row[entry.id]] != entry.text:
+            if entry.id in self._ids.queries:
+                if self._query_texts[self._ids.queries[entry.id]] != entry.text:
                     self.problems.add(f"{entry.location}: query id {entry.id!r} a second time, with another text")
                 continue
             if not entry.text:
                 empty += 1
                 self.left_out.append(("query", entry.id, "empty text"))
-            self._query_row[entry.id] = len(self._query_texts)
+            self._ids.queries[entry.id] = len(self._query_texts)
             self._query_texts.append(entry.text)
             self._query_sources.append(total - 1)
             self._qrels.append({})
@@ -148,10 +145,8 @@ class CanonicalInput:
             split = self.config.input.split
             self.problems.add("input: no judgements to read" + (f" in split {split!r}" if split else ""))
         if self.config.input.unknown_ids == "error" and not unreadable:
-            for kind, missing_ids in unknown.items():
-                if not missing_ids:
-                    continue
-                distinct = list(dict.fromkeys(missing_ids))
+            for kind in [kind for kind in unknown if kind in first]:
+                distinct = list(dict.fromkeys(unknown[kind]))
                 self.problems.add(
                     f"{first[kind].location}: qrels name {len(distinct):,} {kind} ids that are not in the input "
                     f'({few(distinct)}); set input.unknown_ids = "skip" to leave these lines out'
@@ -182,7 +177,7 @@ class CanonicalInput:
         for key, rows, more in zip(keys, positives, extra, strict=True):
             siblings.setdefault(key, set()).update(rows, more)
         without = 0
-        for id_, row in self._query_row.items():
+        for id_, row in self._ids.queries.items():
             rows, qrels, text = positives[row], self._qrels[row], self._query_texts[row]
             if not rows and text:
                 without += 1

@@ -1,6 +1,5 @@
 """Judgement files (`input.judgements`), applied on top of the qrels; contradictions become problems."""
 
-from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from hnmine.config import InputConfig
@@ -18,9 +17,9 @@ class InputIds:
         empty: ids of documents without text.
     """
 
-    queries: Mapping[str, int]
-    documents: Mapping[str, int]
-    empty: Set[str]
+    queries: dict[str, int] = field(default_factory=dict)
+    documents: dict[str, int] = field(default_factory=dict)
+    empty: set[str] = field(default_factory=set)
 
     def unknown(self, query_id: str, doc_id: str) -> dict[str, str]:
         """Return those of the two ids that are not in the input, by kind: query, document."""
@@ -50,10 +49,8 @@ class FileJudgements:
     def add(self, answer: FileJudgement, problems: Problems, *, check_ids: bool) -> None:
         """Add a line; an unsure judgement yields to a sure one of the same pair.
 
-        Args:
-            answer: the line.
-            problems: collects contradictions, and unknown ids where `input.unknown_ids` = error.
-            check_ids: whether unknown ids are problems; not where they may follow from an unreadable input.
+        Contradictions become problems; unknown ids too where `input.unknown_ids` = error and with `check_ids`, which is
+        False where they may follow from an unreadable input.
         """
         self.counts[answer.judgement] += 1
         unknown = self.ids.unknown(answer.query_id, answer.doc_id)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from hnmine.runtime.threads import BackgroundWriter
+from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.store import part_name, write_table
 
@@ -22,7 +23,7 @@ class ShardWriter:
         folder: folder of the shards.
         schema: schema of the table.
         shard_rows: rows in a shard.
-        key_of: returns the key of a shard from (folder name, first row, rows).
+        key: the stage's key.
         writer: writes the shards in the background.
         derived: columns that are computed from the others when a shard is written.
         derive: returns these columns, given the values of the others; called in another thread.
@@ -32,7 +33,7 @@ class ShardWriter:
     folder: Path
     schema: pa.Schema
     shard_rows: int
-    key_of: Callable[[str, int, int], str]
+    key: str
     writer: BackgroundWriter
     derived: Sequence[str] = ()
     derive: Callable[[Columns], dict[str, pa.Array]] = lambda columns: {}
@@ -50,11 +51,7 @@ class ShardWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write the remaining rows; a table without rows gets one empty shard.
-
-        Raises:
-            HnmineError: an earlier shard could not be written; the last one's error is raised by `writer`.
-        """
+        """Write the remaining rows, and raise as `add` does; a table without rows gets one empty shard."""
         if self._rows or not self.written:
             self._flush()
 
@@ -67,9 +64,7 @@ class ShardWriter:
         given = [name for name in self.schema.names if name not in self.derived]
         columns: Columns = dict(zip(given, zip(*rows, strict=True) if rows else [()] * len(given), strict=True))
         derived = self.derive(columns)
-        arrays = [
-            derived[f.name] if f.name in derived else pa.array(list(columns[f.name]), f.type) for f in self.schema
-        ]
+        arrays = [derived[f.name] if f.name in derived else pa.array(columns[f.name], f.type) for f in self.schema]
         table = conform(pa.Table.from_arrays(arrays, names=self.schema.names), self.schema, self.folder.name)
-        key = self.key_of(self.folder.name, first, len(rows))
+        key = item_key(self.key, self.folder.name, first, len(rows))
         write_table(table, self.folder / part_name(first // self.shard_rows), key)

@@ -4,7 +4,6 @@ Documents with the same text become one row; their other ids are kept as aliases
 positive and unknown ids are listed in `left_out` with the reason.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
 
         def writer(name: str, schema: pa.Schema, **derived: Any) -> ShardWriter:
             remove_tree(folder / name)
-            return ShardWriter(folder / name, schema, config.shard_rows, partial(item_key, key), background, **derived)
+            return ShardWriter(folder / name, schema, config.shard_rows, key, background, **derived)
 
         corpus = writer("corpus", CORPUS, derived=("text_key", "terms"), derive=canonical.keys_and_terms)
         aliases, queries = writer("aliases", ALIASES), writer("queries", QUERIES)
@@ -61,8 +60,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
         corpus.close()
         aliases.close()
     used = np.flatnonzero(canonical.documents_with)
-    columns = [pa.array(used, pa.int32()), pa.array(canonical.documents_with[used])]
-    terms = pa.Table.from_arrays(columns, schema=TERMS)
+    terms = pa.Table.from_arrays([pa.array(used, pa.int32()), canonical.documents_with[used]], schema=TERMS)
     write_table(terms, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
     write_json(canonical.counts, folder / COUNTS)
     left_out = list(zip(*canonical.left_out, strict=True)) or [(), (), ()]
@@ -70,8 +68,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    counts: dict[str, Any] = read_json(context.folder("ingest") / COUNTS)
-    return counts
+    return dict(read_json(context.folder("ingest") / COUNTS))
 
 
 STAGE = Stage(

@@ -65,7 +65,7 @@ class Rescored:
         """
         # by row and not by shard: they may have been rescored under another shard size
         own = self.shards.take(table.column("query_row").to_numpy(), ["scores", "positive_scores"])
-        raw, positives = (Ragged.from_arrow(own.column(name)) for name in own.column_names)
+        raw, positives = (Ragged.from_arrow(column) for column in own.columns)
         raw = raw.with_values(raw.values.astype(np.float32))  # null is NaN
         ones = np.ones(table.num_rows, dtype=np.float32)
         new = {
@@ -86,11 +86,9 @@ class Rescored:
 
 
 def reorder_candidates(table: pa.Table, order: np.ndarray) -> pa.Table:
-    """Return rows of retrieve with the candidates of each query in another order.
+    """Return rows of retrieve, with or without the teacher's columns, with each query's candidates in another order.
 
-    Args:
-        table: rows of retrieve, with or without the teacher's columns of `Rescored.replace_scores`.
-        order: int64, shape (candidates,): a permutation that keeps each candidate within its query.
+    `order` is int64, shape (candidates,): a permutation that keeps each candidate within its query.
     """
     candidates = Ragged.from_arrow(table.column("doc_rows"))
     widths = Ragged.from_arrow(table.column("positive_rows")).lengths[candidates.owners]
@@ -113,10 +111,7 @@ def reorder_candidates(table: pa.Table, order: np.ndarray) -> pa.Table:
 def rescore_column(shards: Shards | None, queries: np.ndarray, documents: np.ndarray) -> dict[str, pa.Array]:
     """Return the column `rescore_score`: the raw score of each (query, document), null where it was not scored.
 
-    Args:
-        shards: output of rescore; None gives no column.
-        queries: int64, shape (n,): query rows.
-        documents: int64, shape (n,): document rows.
+    Without output of rescore (None) there is no column. `queries` and `documents` are rows, int64, shape (n,).
     """
     if shards is None:
         return {}

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.groups import first_n
-from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.arrays.random_numbers import random_pairs
 from hnmine.config import RescoreConfig
 from hnmine.errors import ModelError
@@ -66,16 +66,11 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 
 def _setup(context: RunContext) -> _State:
-    assert context.config.rescore is not None
-    ingest = context.reading("ingest")
-    return _State(
-        context.config.rescore,
-        context.config.seed,
-        Shards(ingest / "corpus", CORPUS),
-        Shards(ingest / "queries", QUERIES),
-        Shards(context.reading("retrieve"), CANDIDATES),
-        make_cross_scorer(context.config.rescore),
-    )
+    config, ingest = context.config.rescore, context.reading("ingest")
+    assert config is not None
+    corpus, queries = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
+    candidates = Shards(context.reading("retrieve"), CANDIDATES)
+    return _State(config, context.config.seed, corpus, queries, candidates, make_cross_scorer(config))
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -92,10 +87,13 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 
 def _rescore(state: _State, table: pa.Table) -> pa.Table:
-    """Return the scores of a few queries' candidates and positives; each (query, document) is scored once."""
+    """Return the scores of a few queries' positives and best candidates; each (query, document) is scored once."""
     rows = table.column("query_row").to_numpy()
     candidates, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
-    asked = best_candidates(candidates, positives, state.config.top_n)
+    # the query's positives and its first `top_n` other candidates
+    asked = positives.contains(candidates.owners, candidates.values)
+    others = np.flatnonzero(~asked)
+    asked[others[first_n(candidates.owners[others], state.config.top_n)]] = True
     owners = np.concatenate([candidates.owners[asked], positives.owners])
     documents = np.concatenate([candidates.values[asked], positives.values])
     span = int(documents.max(initial=0)) + 1
@@ -104,23 +102,14 @@ def _rescore(state: _State, table: pa.Table) -> pa.Table:
     of_candidates = int(asked.sum())
     scores = np.zeros(len(asked), dtype=np.float32)
     scores[asked] = found[:of_candidates]
-    offsets = pa.array(candidates.offsets.astype(np.int32))
     columns = {
         "query_id": table.column("query_id"),
         "query_row": table.column("query_row"),
         "doc_rows": candidates.to_arrow(pa.int64()),
-        "scores": pa.ListArray.from_arrays(offsets, pa.array(scores, mask=~asked), type=RESCORES.field("scores").type),
+        "scores": list_array(candidates.offsets, pa.array(scores, mask=~asked), nullable=True),
         "positive_scores": positives.with_values(found[of_candidates:]).to_arrow(pa.float32()),
     }
     return pa.Table.from_arrays([columns[name] for name in RESCORES.names], schema=RESCORES)
-
-
-def best_candidates(candidates: Ragged, positives: Ragged, top_n: int) -> np.ndarray:
-    """Return whether each candidate is scored, bool: the query's positives, and its first `top_n` other candidates."""
-    asked = positives.contains(candidates.owners, candidates.values)
-    others = np.flatnonzero(~asked)
-    asked[others[first_n(candidates.owners[others], top_n)]] = True
-    return asked
 
 
 def _plan_random(context: RunContext, key: str) -> list[Item]:
@@ -141,16 +130,14 @@ def _process_random(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
     shards = Shards(context.folder("rescore"), RESCORES)
-    scored = left = positives = 0
+    counts: dict[str, Any] = {"queries": shards.rows, "scored": 0, "not_rescored": 0, "positives": 0}
     for number in range(len(shards)):
         table = shards.read(number, ["scores", "positive_scores"])
         flat = single_array(table.column("scores")).flatten()
-        scored, left = scored + len(flat) - flat.null_count, left + flat.null_count
-        positives += len(Ragged.from_arrow(table.column("positive_scores")).values)
-    pairs = Shards(context.folder("rescore") / PAIRS_FOLDER, RANDOM_PAIRS).rows
-    counts: dict[str, Any] = {
-        "queries": shards.rows, "scored": scored, "not_rescored": left, "positives": positives, "random_pairs": pairs,
-    }  # fmt: skip
+        counts["scored"] += len(flat) - flat.null_count
+        counts["not_rescored"] += flat.null_count
+        counts["positives"] += len(Ragged.from_arrow(table.column("positive_scores")).values)
+    counts["random_pairs"] = Shards(context.folder("rescore") / PAIRS_FOLDER, RANDOM_PAIRS).rows
     assert context.config.rescore is not None
     if context.config.rescore.model == "hash":
         counts["warning"] = HASH_RESCORE_WARNING
