@@ -37,12 +37,10 @@ def require_openvino(table: str) -> None:
 
 
 def quantise(model: Any, example: dict[str, Any], table: str) -> Quantised:
-    """Return a model's transformer with its weights in 8-bit numbers.
+    """Return the transformer of a SentenceTransformer with its weights in 8-bit numbers.
 
-    Args:
-        model: a SentenceTransformer.
-        example: the model's input tensors for some texts, to trace it with.
-        table: the config table, for messages.
+    `example` holds the model's input tensors for some texts, to trace it with; `table` is the config table, for
+    messages.
 
     Raises:
         ModelError: the model cannot be converted.
@@ -97,13 +95,9 @@ def _converted(transformer: Any, example: dict[str, Any]) -> Any:
 
 
 def use_quantised(model: Any, quantised: Quantised, names: Sequence[str], threads: int) -> None:
-    """Run a model's transformer by OpenVINO from now on, and free its own weights.
+    """Run the transformer of a SentenceTransformer on the CPU by OpenVINO from now on, and free its own weights.
 
-    Args:
-        model: a SentenceTransformer on the CPU.
-        quantised: returned by `quantise` for this model.
-        names: of its input tensors, in the order that it was quantised with.
-        threads: for OpenVINO to use.
+    `names` are those of its input tensors, in the order that it was quantised with.
     """
     import openvino
     import torch

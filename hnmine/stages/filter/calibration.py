@@ -217,11 +217,8 @@ def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *,
     the threshold whose negatives are as hard as those of a 95% margin. `auto` takes half of that margin's rate, at
     most `AUTO_RATE`, unless this would fill fewer rows than the margin does.
 
-    Args:
-        rows: rows of the protocol, or unhidden queries.
-        scorer: the model, out of fold.
-        config: the whole config.
-        measured: whether the rows have hidden positives; otherwise the rate is the mean P(false negative).
+    The scorer is out of fold. `measured` is whether the rows have hidden positives; otherwise the rate is the mean
+    P(false negative).
     """
     n, asked, auto = config.emit.num_negatives, resolve_auto(config.filter), config.filter.rule == "auto"
     margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)

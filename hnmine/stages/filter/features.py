@@ -29,13 +29,10 @@ IN_LIST = {"score": "scores", "similarity": "similarity", "query_words": "query_
 
 
 def two_sided(batch: Batch) -> np.ndarray:
-    """Return z(s) + z(max over P of sim(d, d+)) of each candidate, each standardised within its query's candidates.
+    """Return z(s) + z(max over P of sim(d, d+)) of each candidate, float64, standardised within its query's candidates.
 
     Labelled positives are left out of mean and deviation. This project's rule: a candidate is compared with the
     positive document as well as with the query.
-
-    Returns:
-        float64, shape (candidates,).
     """
     return np.asarray(_in_list(batch, batch.scores) + _in_list(batch, batch.similarity))
 
@@ -109,18 +106,10 @@ def assemble_features(measures: dict[str, np.ndarray], anchor: np.ndarray) -> np
 
 
 def weighted(batch: Batch, cells: Cells, slopes: np.ndarray) -> np.ndarray:
-    """Return the weighted sum of each cell's features, slopes . features, without building the features.
+    """Return the weighted sum of each cell's features, slopes . features, float64, without building the features.
 
     Every feature is a measure of the candidate plus a multiple of the anchor, so the sum splits into one term a
-    candidate and one term an anchor.
-
-    Args:
-        batch: candidates.
-        cells: cells of the batch.
-        slopes: float64, shape (queries, len(NAMES)), or (1, len(NAMES)) for all queries.
-
-    Returns:
-        float64, one a cell.
+    candidate and one term an anchor. `slopes` has shape (queries, len(NAMES)), or (1, len(NAMES)) for all queries.
     """
     alike = len(slopes) == 1
     of_candidates, measures = np.zeros(len(batch.scores)), _with_derived(_measures(batch))

@@ -56,18 +56,12 @@ class FilterInputs:
     def open(cls, context: RunContext, scorer: Scorer | None = None) -> "FilterInputs":
         """Return the inputs of a run's filter."""
         ingest, retrieve = context.reading("ingest"), context.reading("retrieve")
+        candidates, queries = Shards(retrieve, CANDIDATES), Shards(ingest / "queries", QUERIES)
         documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
-        return cls(
-            context.config,
-            Shards(retrieve, CANDIDATES),
-            Shards(ingest / "queries", QUERIES),
-            documents,
-            counts[inverse] > 1,
-            scorer,
-            MetadataFilter.open(context, retrieve),
-            Rescored.open(context),
-        )
+        shared, where = counts[inverse] > 1, MetadataFilter.open(context, retrieve)
+        rescored = Rescored.open(context)
+        return cls(context.config, candidates, queries, documents, shared, scorer, where, rescored)
 
     def read(self, number: int, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a shard of candidates with the scores that the filter uses; see `batches` for the arguments."""
@@ -83,25 +77,19 @@ class FilterInputs:
     ) -> Iterator[tuple[Batch, TextKeys]]:
         """Yield candidates with their text keys, some queries at a time.
 
-        Args:
-            wanted: returns which queries to read; None reads all.
-            columns: columns to read; the text keys are then empty. None reads all.
+        `wanted` returns which queries to read, `columns` are the columns to read (text keys are then empty); None reads
+        all.
         """
         # the next shard is read while this one is worked on
         for table in prefetched(self.read(number, wanted, columns) for number in range(len(self.candidates))):
             for piece in slices(table):
-                rows = piece.column("query_row").to_numpy()
-                yield self._permitted(Batch.from_table(piece)), self.keys(rows if columns is None else rows[:0])
-
-    def _permitted(self, batch: Batch) -> Batch:
-        """Return the batch with `permitted` filled in where the run has conditions."""
-        if self.where is None:
-            return batch
-        widths = batch.positives.lengths[batch.owners]
-        documents = np.repeat(batch.candidates.values, widths)
-        queries = np.repeat(batch.query_rows[batch.owners], widths)
-        known = batch.positives.take(batch.owners).values
-        return replace(batch, permitted=self.where.allows(queries, documents, known))
+                batch, rows = Batch.from_table(piece), piece.column("query_row").to_numpy()
+                if self.where is not None:
+                    known = batch.positives.take(batch.owners)
+                    queries = batch.query_rows[batch.owners[known.owners]]
+                    documents = batch.candidates.values[known.owners]
+                    batch = replace(batch, permitted=self.where.allows(queries, documents, known.values))
+                yield batch, self.keys(rows if columns is None else rows[:0])
 
     def keys(self, rows: np.ndarray) -> TextKeys:
         """Return the text keys of the queries with the given rows."""

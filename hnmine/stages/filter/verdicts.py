@@ -244,11 +244,7 @@ RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
 
 
 def verdict_codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of stored verdicts as codes, int8, one a cell: see `CODES`.
-
-    Args:
-        column: list<list<string>>, the strings plain or dictionary-encoded; slices are respected.
-    """
+    """Return stored verdicts (list<list<string>>, plain or dictionary-encoded) as codes, int8, one a cell."""
     parts = [np.zeros(0, dtype=np.int8)]
     for chunk in column.chunks:
         flat = chunk.flatten().flatten()
