@@ -43,19 +43,18 @@ def read_quantised(context: RunContext, table: TeacherTable) -> Quantised | None
     if not _is_int8(context.config, table):
         return None
     path = _file(context, table, "int8")
-    found = conform(read_table(path), QUANTISED, f"embed/{path.name}")
-    return found.column("graph")[0].as_py(), found.column("weights")[0].as_py()
+    found = conform(read_table(path), QUANTISED, f"embed/{path.name}").to_pylist()[0]
+    return found["graph"], found["weights"]
 
 
 def agreements(context: RunContext) -> dict[str, dict[str, Any]]:
     """Return the cosines of each int8 teacher's vectors to its float32 vectors: documents, mean and least."""
     found = {}
-    for table in context.config.teachers:
-        if _is_int8(context.config, table):
-            path = _file(context, table, "agreement")
-            cosines = conform(read_table(path), AGREEMENT, f"embed/{path.name}").column("cosine").to_numpy()
-            mean, least = float(cosines.mean(dtype=np.float64)), float(cosines.min())
-            found[table] = {"documents": len(cosines), "mean": mean, "least": least}
+    for table in [table for table in context.config.teachers if _is_int8(context.config, table)]:
+        path = _file(context, table, "agreement")
+        cosines = conform(read_table(path), AGREEMENT, f"embed/{path.name}").column("cosine").to_numpy()
+        mean, least = float(cosines.mean(dtype=np.float64)), float(cosines.min())
+        found[table] = {"documents": len(cosines), "mean": mean, "least": least}
     return found
 
 

@@ -98,8 +98,7 @@ def _setup(context: RunContext) -> tuple[Shards, list[tuple[CandidateSource, int
 
 
 def _plan_found(context: RunContext, key: str) -> list[Item]:
-    shards = Shards(context.reading("ingest") / "queries", QUERIES)
-    return shard_items(shards, context.folder("embed") / "found", key)
+    return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("embed") / "found", key)
 
 
 def _find(state: tuple[Shards, list[tuple[CandidateSource, int]]], item: Item, tick: Tick) -> pa.Table:

@@ -158,8 +158,8 @@ def _check_precomputed(context: RunContext, table: TeacherTable, corpus: Shards)
 
 def _rows(chosen: np.ndarray | None, item: Item) -> np.ndarray:
     """Return the rows that an item's vectors belong to."""
-    places = np.arange(item.first, item.first + item.rows)
-    return places if chosen is None else chosen[places]
+    last = item.first + item.rows
+    return np.arange(item.first, last) if chosen is None else chosen[item.first : last]
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
@@ -194,8 +194,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     labels = source_teachers(context.config)
     for table in context.config.teachers:
-        folders = (context.folder("embed") / vector_folder(context.config, table, side) for side in SIDES)
-        corpus, queries = (VectorStore(folder) for folder in folders)
+        stores = (VectorStore(context.folder("embed") / vector_folder(context.config, table, side)) for side in SIDES)
+        corpus, queries = stores
         if corpus.dim != queries.dim:
             raise ModelError(f"{table}.model: document vectors have {corpus.dim} numbers, query vectors {queries.dim}")
         if table == "embed":

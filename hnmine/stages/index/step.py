@@ -80,10 +80,10 @@ def _try_lists(state: _State, folder: Path, reason: str, tick: Tick) -> dict[str
     sample = sample_rows(state.queries.rows, config.recall_sample, SEED)
     measured = measure_recall(lists, corpus, state.queries.gather(sample), config.recall_depth)
     chosen = choose_lists(config, reason, measured, (corpus.rows, corpus.dim))
-    if chosen["kind"] != "ivf":
-        return chosen | {"file": ""}
-    write_lists(lists, corpus, folder)
-    return chosen | {"file": NAME}
+    if chosen["kind"] == "ivf":
+        write_lists(lists, corpus, folder)
+        chosen["file"] = NAME
+    return chosen
 
 
 def _write_hnsw(state: _State, folder: Path, tick: Tick) -> None:

@@ -158,9 +158,7 @@ class CanonicalInput:
         readable = not self.problems.messages
         for answer in answers:
             found.add(answer, self.problems, check_ids=readable)
-        for message in found.contradictions(self._qrels):
-            self.problems.add(message)
-        found.apply(self._qrels)
+        found.apply(self._qrels, self.problems)
         self.left_out.extend(("judgement", pair, reason) for pair, reason in found.skipped)
         if self.config.input.judgements:
             self.counts |= {f"file_judgements_{name or 'empty'}": count for name, count in found.counts.items()}

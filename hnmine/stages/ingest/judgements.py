@@ -80,30 +80,24 @@ class FileJudgements:
         """Return the document rows that got this judgement for a query row."""
         return {document for document, answer in self.answers.get(query, {}).items() if answer.judgement == judgement}
 
-    def contradictions(self, qrels: list[dict[int, int]]) -> list[str]:
-        """Return a message for each document that the qrels call relevant and a judgement irrelevant."""
-        relevant_from = self.config.relevant_from
-        return [
-            f"{answer.location}: query {answer.query_id!r} and document {answer.doc_id!r}: judged irrelevant, but the "
-            f"qrels call it relevant ({qrels[query][document]}); correct either"
-            for query, own in self.answers.items()
-            for document, answer in own.items()
-            if answer.judgement == IRRELEVANT and qrels[query].get(document, relevant_from - 1) >= relevant_from
-        ]
-
-    def apply(self, qrels: list[dict[int, int]]) -> None:
+    def apply(self, qrels: list[dict[int, int]], problems: Problems) -> None:
         """Apply the judgements to the qrels of each query row, in place.
 
-        Irrelevant documents become judged negatives. Relevant ones become positives with `input.judged_positives`;
-        without it they are only removed from the judged negatives.
+        Irrelevant documents become judged negatives; that the qrels call one relevant is a problem. Relevant ones
+        become positives with `input.judged_positives`; without it they are only removed from the judged negatives.
         """
         relevant_from = self.config.relevant_from
-        for query in self.answers:
+        for query, answers in self.answers.items():
             own = qrels[query]
-            for document in self.rows(query, IRRELEVANT):
-                own.setdefault(document, relevant_from - 1)
-            for document in self.rows(query, RELEVANT):
-                if self.config.judged_positives:
+            for document, answer in answers.items():
+                level = own.get(document)
+                if answer.judgement == IRRELEVANT:
+                    if own.setdefault(document, relevant_from - 1) >= relevant_from:
+                        problems.add(
+                            f"{answer.location}: query {answer.query_id!r} and document {answer.doc_id!r}: judged "
+                            f"irrelevant, but the qrels call it relevant ({level}); correct either"
+                        )
+                elif answer.judgement == RELEVANT and self.config.judged_positives:
                     own[document] = max(relevant_from, own.get(document, relevant_from))
-                elif own.get(document, relevant_from) < relevant_from:
+                elif answer.judgement == RELEVANT and level is not None and level < relevant_from:
                     del own[document]

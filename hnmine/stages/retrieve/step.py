@@ -114,6 +114,7 @@ def _setup(context: RunContext) -> _State:
 
 
 def _open_index(context: RunContext) -> Any:
+    """Return the proposer of inverted lists, a faiss index, or None where search is exact."""
     folder = context.reading("index")
     choice = read_table(folder / "choice.parquet").to_pylist()[0]
     if not choice["file"]:
