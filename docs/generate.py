@@ -15,8 +15,8 @@ import pyarrow as pa
 import typer
 
 from hnmine.cli.app import app
-from hnmine.config import Config
 from hnmine.config.section import Section, choices, has_no_effect, settings, tables, toml_value
+from hnmine.config.tables import Config
 from hnmine.storage.schemas import embed, emit, filter, index, ingest, report, rescore, retrieve
 
 ROOT = Path(__file__).parents[1]

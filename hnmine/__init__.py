@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from hnmine.config import Config
     from hnmine.config.file import load_config
+    from hnmine.config.tables import Config
     from hnmine.errors import HnmineError
     from hnmine.pipeline.run import run
     from hnmine.stages.emit.batches.sampler import row_batches
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "HnmineError", "__version__", "load_config", "row_batches", "run"]
 
 _HOME = {
-    "Config": "hnmine.config",
+    "Config": "hnmine.config.tables",
     "HnmineError": "hnmine.errors",
     "load_config": "hnmine.config.file",
     "row_batches": "hnmine.stages.emit.batches.sampler",

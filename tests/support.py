@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hnmine.config import Config
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config
 
 ROOT = Path(__file__).parents[1]
 """The checkout."""

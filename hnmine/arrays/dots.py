@@ -5,11 +5,12 @@ scores that are compared, sorted and stored must not, so these functions compute
 than a matrix product, and meant for the few pairs that a search has found.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-
-from hnmine.arrays.single_thread import faiss_single_thread
+from threadpoolctl import threadpool_limits
 
 # Pairs that `dots` computes at once.
 _PAIRS = 1 << 20
@@ -107,3 +108,23 @@ def error_bound(dim: int, left: float, right: float) -> float:
     lengths |q| and |x| of the vectors.
     """
     return float(2 * dim * 2.0**-24 * left * right)
+
+
+@contextmanager
+def faiss_single_thread() -> Iterator[None]:
+    """Run faiss calls of this thread on one OpenMP thread, and restore the number afterwards."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run faiss and the process' BLAS and OpenMP libraries on one thread, and restore the numbers afterwards."""
+    with faiss_single_thread(), threadpool_limits(1):
+        yield

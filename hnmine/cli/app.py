@@ -12,7 +12,7 @@ import typer
 from hnmine.pipeline.stage_names import SUMMARIES
 
 if TYPE_CHECKING:
-    from hnmine.config import Config
+    from hnmine.config.tables import Config
 
 
 def _path(given: str) -> Path:
@@ -272,7 +272,7 @@ def compare(
     """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.compare.compare import compare as compare_sets
-    from hnmine.commands.compare.page import compare_page
+    from hnmine.commands.compare.compare import compare_page
     from hnmine.storage.store import write_text
 
     found = compare_sets(sets, source, examples)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hnmine.cli.terminal import draw_table, say, warn
-from hnmine.commands.compare.page import labels
+from hnmine.commands.compare.compare import labels
 from hnmine.config.section import toml_value
 from hnmine.display import MISSING, format_size, interval, number, one_line, percent, shorten, signed
 from hnmine.stages.report.headline import NUMBERS

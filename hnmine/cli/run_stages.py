@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.cli.terminal import draw_table, print_result, progress_on, say, warn
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.display import interval, number, percent
 from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.source_labels import shares_line
+from hnmine.stages.emit.negative_columns import shares_line
 from hnmine.stages.report.headline import NUMBERS, agreement_lines
 from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from hnmine.runtime import progress
+from hnmine.runtime import engines
 
 
 def print_result(result: Any) -> None:
@@ -64,7 +64,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="dim")
 
 
-class Bars(progress.Progress):
+class Bars(engines.Progress):
     """Draws a bar for each step."""
 
     def __init__(self, bars: Progress) -> None:
@@ -90,10 +90,10 @@ class Bars(progress.Progress):
 
 
 @contextmanager
-def progress_on() -> Iterator[progress.Progress]:
+def progress_on() -> Iterator[engines.Progress]:
     """Yield bars if stderr is a terminal, else a progress that shows nothing."""
     if not sys.stderr.isatty():
-        yield progress.Progress()
+        yield engines.Progress()
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())

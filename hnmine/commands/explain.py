@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.commands.finished_run import finished_run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen, rows_of

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
-from hnmine.config import Config, FilterConfig
+from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judgements import EMPTY
 from hnmine.runtime.stage import RunContext

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.store import MANIFEST, read_json

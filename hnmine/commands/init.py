@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from hnmine.config import Config
 from hnmine.config.section import choices, settings, tables, toml_value
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.storage.store import write_text
 

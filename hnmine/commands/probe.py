@@ -13,10 +13,10 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.commands.finished_run import finished_run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import HnmineError
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.adapter import Adam, adapted, info_nce
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.ranking_metrics import ndcg, reciprocal_rank

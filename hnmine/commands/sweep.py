@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.commands.finished_run import finished_run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.stages.emit.choose import teacher_vectors
 from hnmine.stages.filter.calibration import CachedScorer, calibrate

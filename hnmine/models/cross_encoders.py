@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hnmine.config import RescoreConfig
+from hnmine.config.tables import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
 

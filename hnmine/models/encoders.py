@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.config.tables import Kind
+from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised

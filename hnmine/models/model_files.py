@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hnmine.config import EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.config.tables import EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache

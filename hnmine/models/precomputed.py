@@ -9,16 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.config import Columns, Config, TeacherTable
+from hnmine.config.tables import Columns, Config, TeacherTable
 from hnmine.errors import InputError, few, reason
 from hnmine.models.encoders import vector_faults
 from hnmine.readers.columns import COLUMNS
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources
-from hnmine.storage.keys import recorded
 from hnmine.storage.schemas.ingest import QUERIES
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, recorded
 from hnmine.storage.vectors import SpilledVectors
 
 # Vectors read at a time.

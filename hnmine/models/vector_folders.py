@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from hnmine.config import Config, TeacherTable
-from hnmine.config.tables import MAX_SOURCES, teacher_table
+from hnmine.config.tables import MAX_SOURCES, Config, TeacherTable, teacher_table
 
 FOLDERS: dict[TeacherTable, dict[str, str]] = {
     "embed": {"corpus": "corpus", "queries": "queries"},

@@ -11,8 +11,7 @@ from typing import Any
 
 from hnmine.errors import IncompleteStage, OutputError, StaleOutput
 from hnmine.runtime.stage import RunContext, Stage
-from hnmine.storage.keys import digest, is_done, recorded
-from hnmine.storage.store import STARTED, remove_folder
+from hnmine.storage.store import STARTED, digest, is_done, recorded, remove_folder
 
 Expected = dict[str, dict[str, Any]]
 """By stage: its `key`, its `parts` (settings and files) and, as `upstream`, the keys of the stages that it reads."""

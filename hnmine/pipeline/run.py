@@ -8,20 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, HnmineError, OutputError
 from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime.engines import Engine, PoolEngine
-from hnmine.runtime.progress import Progress
+from hnmine.runtime.engines import Engine, PoolEngine, Progress
 from hnmine.runtime.stage import TIMINGS, Item, RunContext, Stage, Step, Tick
 from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.storage.digest_cache import DigestCache
-from hnmine.storage.keys import is_done, recorded
 from hnmine.storage.lock import lock_folder
 from hnmine.storage.paths import map_paths
-from hnmine.storage.store import MANIFEST, STARTED, read_json, read_key, write_json
+from hnmine.storage.store import MANIFEST, STARTED, is_done, read_json, read_key, recorded, write_json
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from hnmine.config import Config, InputConfig
+from hnmine.config.tables import Config, InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader
 from hnmine.readers.judgements import FileJudgement, Qrel, read_file_judgements, read_qrels

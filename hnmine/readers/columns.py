@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hnmine.config import Columns, InputConfig
+from hnmine.config.tables import Columns, InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout
 from hnmine.storage.input_files import Source

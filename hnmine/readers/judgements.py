@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from hnmine.config import InputConfig
+from hnmine.config.tables import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import COLUMNS, TableReader, as_float, as_relevance
 from hnmine.readers.tables import ABSENT, RowLocation, read_chunks, read_layout, read_lines

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems
 from hnmine.readers.collection import PAIR, input_sources
 from hnmine.readers.columns import TableReader, as_text

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from hnmine.config import InputConfig
+from hnmine.config.tables import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader, as_number
 from hnmine.readers.tables import CHUNK_ROWS, RowLocation, read_lines

@@ -84,7 +84,12 @@ class Cluster:
         import ray
 
         nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        counts = {name: _tasks_at_once(node["Resources"], cpus, gpus) for name, node in nodes.items()}
+        asked = [(name, n) for name, n in (("CPU", cpus), ("GPU", gpus)) if n]
+        counts = {
+            # tasks that fit on the node at once; 1 where a task needs nothing
+            name: int(min((node["Resources"].get(kind, 0.0) / n for kind, n in asked), default=1.0) + 1e-9)
+            for name, node in nodes.items()
+        }
         if any(counts.values()):
             self._lacking_since = None
             new = {name: nodes[name] for name, count in counts.items() if count and name not in self._checked}
@@ -227,11 +232,6 @@ def _advice(address: str, error: Exception) -> str:
         f"the Ray cluster {address!r} cannot be used: {lines[0][:300]}; run the command on a node of the cluster, "
         "or through `ray job submit`; if the cluster requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
     )
-
-
-def _tasks_at_once(offer: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Return how many tasks fit on a node with these resources; 1 for a task that needs none."""
-    return int(min((offer.get(name, 0.0) / n for name, n in (("CPU", cpus), ("GPU", gpus)) if n), default=1.0) + 1e-9)
 
 
 @contextmanager

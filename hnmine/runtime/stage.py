@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.storage.digest_cache import DigestCache
-from hnmine.storage.keys import item_key
-from hnmine.storage.store import MANIFEST, Shards, part_name, write_table
+from hnmine.storage.store import MANIFEST, Shards, item_key, part_name, write_table
 
 TIMINGS = "timings.json"
 

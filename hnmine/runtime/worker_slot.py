@@ -1,7 +1,21 @@
-"""A worker's slot: its index among the workers, its share of the cores, and its GPU."""
+"""A worker's slot: its index among the workers, and its share of the cores, the GPUs and the memory."""
 
 import os
 from dataclasses import dataclass
+
+from hnmine.config.tables import Config
+from hnmine.display import parse_size
+
+BASE_BYTES = 350_000_000
+"""Python with numpy, pyarrow, scikit-learn and faiss."""
+MODEL_BYTES = 900_000_000
+"""A small model, with torch."""
+TORCH_BYTES = 250_000_000
+"""Torch alone, if a search uses it for its products."""
+WORKING_BYTES = 350_000_000
+"""A search or report without its caches: the current blocks of vectors, scores and candidates."""
+CHOOSING_THREADS = 4
+"""Threads that choose negatives; each holds a shard of queries."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +72,13 @@ def cores() -> int:
     if _slot.shared_cores is not None:
         return _slot.shared_cores
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def kept_texts(config: Config) -> int:
+    """Return how many bytes of documents' texts the stage emit may keep from one shard of queries to the next."""
+    return cache_bytes(config) // 4
+
+
+def cache_bytes(config: Config) -> int:
+    """Return how many bytes of vectors a worker may keep: its share of `memory` minus what it needs in any case."""
+    return max(0, parse_size(config.memory) // config.workers - BASE_BYTES - WORKING_BYTES)

@@ -15,10 +15,10 @@ import numpy as np
 from hnmine.arrays.dots import error_bound, norms
 from hnmine.arrays.quantisation import LIMIT, product_error, rounding_loss, step_for, to_bytes
 from hnmine.arrays.topk import NOTHING, last_score, rows_of, unpack
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
-from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.threads import in_threads
+from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
 from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, MatrixProducts, Proposer, query_parts, scan_products
 from hnmine.search.pair_scores import VectorBlocks
 from hnmine.storage.vectors import Block

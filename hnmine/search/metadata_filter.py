@@ -16,16 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import WhereConfig
+from hnmine.config.tables import WhereConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.metadata import order_of, read_fields, wanted_fields
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.imported_run import rows_by_id
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.retrieve import FIELD_VALUES
-from hnmine.storage.store import Shards, read_table
+from hnmine.storage.store import Shards, item_key, read_table
 
 SIDES = ("corpus", "queries")
 # Memory for masks, in bytes.

@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack
-from hnmine.config import Config, TeacherTable
-from hnmine.config.tables import SourceConfig
+from hnmine.config.tables import Config, SourceConfig, TeacherTable
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.bm25 import BM25Index, build_index, stems
@@ -21,10 +20,9 @@ from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.imported_run import ImportedRun, import_run, run_files
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import pair_scores
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.retrieve import SOURCES
-from hnmine.storage.store import Shards, write_table
+from hnmine.storage.store import Shards, item_key, write_table
 from hnmine.storage.vectors import VectorStore
 
 

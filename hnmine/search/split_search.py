@@ -15,21 +15,19 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, within
-from hnmine.config import Config, TeacherTable
-from hnmine.config.tables import MAX_SPLITS, teacher_table
+from hnmine.config.tables import MAX_SPLITS, Config, TeacherTable, teacher_table
 from hnmine.errors import ConfigError
 from hnmine.models.vector_folders import vector_folder
-from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items, write_plain
+from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.dense_search import ExactSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.metadata_filter import MetadataFilter
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import SPLIT_KEYS
-from hnmine.storage.store import Shards, part_name, read_key, read_table, remove_folder
+from hnmine.storage.store import Shards, item_key, part_name, read_key, read_table, remove_folder
 from hnmine.storage.vectors import VectorRange, VectorStore
 
 FOLDER = "splits"

@@ -6,11 +6,12 @@ key; there is no other marker that could disagree.
 """
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -318,3 +319,30 @@ class TextReader:
                     self._number, self._texts = number, self._shards.read(number, ["text"]).column(0).to_pylist()
                 found += self._texts[max(0, first - start) : last - start]
         return found
+
+
+def digest(data: Any) -> str:
+    """Return the sha256 of a value's canonical JSON, as hex digits.
+
+    Raises:
+        ValueError: it holds a number that is not finite.
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def item_key(stage_key: str, name: str, first: int, rows: int) -> str:
+    """Return the key of a shard: a hash of the stage's key, the shard's table and the rows that it covers."""
+    return digest([stage_key, name, first, rows])
+
+
+def recorded(folder: Path) -> Mapping[str, Any] | None:
+    """Return a stage's manifest, or the note that it was started, or None."""
+    found: Mapping[str, Any] | None = read_json(folder / MANIFEST) or read_json(folder / STARTED)
+    return found
+
+
+def is_done(folder: Path, key: str) -> bool:
+    """Return whether a stage's folder is complete under this key."""
+    manifest = read_json(folder / MANIFEST)
+    return bool(manifest) and manifest["key"] == key

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.config import Config
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.candidates import Batch

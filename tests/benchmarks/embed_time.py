@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from hnmine.config import EmbedConfig
+from hnmine.config.tables import EmbedConfig
 from hnmine.models.encoders import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE

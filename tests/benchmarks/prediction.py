@@ -16,7 +16,7 @@ import numpy as np
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.probe import TrainingSet, quality, train
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.calibration import Calibration, calibrate
 from hnmine.stages.filter.candidates import Cells

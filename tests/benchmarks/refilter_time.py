@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config
 from hnmine.pipeline.run import run
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards

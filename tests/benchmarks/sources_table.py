@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.probe import TooFewQueries, probe
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.pipeline.stages import STAGES
@@ -99,7 +99,7 @@ def train_cross_encoder(pairs: list[tuple[str, str, float]], folder: Path) -> No
     import torch
     from sentence_transformers import CrossEncoder
 
-    from hnmine.config import EmbedConfig
+    from hnmine.config.tables import EmbedConfig
 
     torch.manual_seed(0)
     encoder = CrossEncoder(find_model(EmbedConfig(model=TEACHER)), num_labels=1, max_length=LONGEST, device="cpu")

@@ -10,8 +10,8 @@ import pytest
 
 from hnmine import __version__
 from hnmine.cli.app import app
-from hnmine.config import Config
 from hnmine.config.file import load_config
+from hnmine.config.tables import Config
 from hnmine.pipeline.stage_names import SUMMARIES
 from hnmine.pipeline.stages import STAGES
 from tests.cli.support import hnmine

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import hnmine.stages.filter.calibration
 from hnmine import run
 from hnmine.commands.export_judgements import _LIMITS, ExportOptions, _limit, export_judgements
-from hnmine.config import Config, FilterConfig
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hnmine.commands.init import starter
-from hnmine.config import Config
 from hnmine.config.file import load_config
 from hnmine.config.section import choices, settings, tables
+from hnmine.config.tables import Config
 
 GIVEN = {"corpus": "c.jsonl", "queries": "q.jsonl", "qrels": "r.tsv"}
 TEXT = starter(GIVEN)

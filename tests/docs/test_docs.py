@@ -5,8 +5,8 @@ import tomllib
 
 import pytest
 
-from hnmine.config import Config
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config
 from hnmine.errors import HnmineError
 from tests.support import ROOT
 
@@ -66,7 +66,7 @@ def test_every_error_class_is_in_the_tree_drawn_in_its_module():
 
 
 def test_quickstart_gives_the_names_of_columns_in_the_order_of_the_code():
-    from hnmine.config import Columns
+    from hnmine.config.tables import Columns
     from hnmine.readers.columns import COLUMNS
 
     page = (ROOT / "docs" / "quickstart.md").read_text()

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hnmine.config import Config
 from hnmine.config.file import check_config
+from hnmine.config.tables import Config
 from tests.support import write_collection
 
 SCORES = ("positive_score", "negative_score", "anchor_score")

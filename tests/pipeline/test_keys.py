@@ -11,8 +11,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config import Config, EmbedConfig, SourceConfig, WhereConfig
-from hnmine.config.tables import SELECTION
+from hnmine.config.tables import SELECTION, Config, EmbedConfig, SourceConfig, WhereConfig
 from hnmine.errors import InputError, ModelError
 from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
 from hnmine.pipeline.stages import STAGES

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from tests.pipeline.helpers import emitted, table, vectors
 from tests.support import ROOT, config_for
 

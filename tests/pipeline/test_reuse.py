@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hnmine import load_config, run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES

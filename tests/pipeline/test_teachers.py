@@ -14,15 +14,14 @@ from hnmine.arrays.dots import pair_dots
 from hnmine.arrays.ragged import Ragged
 from hnmine.cli.run_stages import draw_report, draw_stages
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config import Config
-from hnmine.config.tables import SourceConfig
+from hnmine.config.tables import Config, SourceConfig
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.science.ensembling import random_source
 from hnmine.search.bm25 import words_of
 from hnmine.stages.emit.chosen import anchor_seeds, read_chosen
-from hnmine.stages.emit.source_labels import shares_line
+from hnmine.stages.emit.negative_columns import shares_line
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, report, rows, table, vectors
 from tests.support import config_for, make_collection, tree

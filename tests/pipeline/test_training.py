@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ModelError, StaleOutput
 from hnmine.models.model_files import fingerprint
 from hnmine.storage.digest_cache import DigestCache

@@ -10,8 +10,7 @@ import pytest
 from hnmine import run
 from hnmine.errors import HnmineError, InputError, WorkerDied
 from hnmine.pipeline.run import ShardWorker, make_engine
-from hnmine.runtime.engines import Engine, PoolEngine
-from hnmine.runtime.progress import Progress
+from hnmine.runtime.engines import Engine, PoolEngine, Progress
 from hnmine.runtime.ray_engine import RayEngine
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import BackgroundWriter

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hnmine import run
 from hnmine.arrays.topk import NOTHING, merge, pack, unpack, within
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, OutputError
 from hnmine.search import search_plan, split_search
 from hnmine.search.dense_search import ExactSearch

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hnmine.storage.keys import digest, is_done, item_key, recorded
+from hnmine.storage.store import digest, is_done, item_key, recorded
 
 
 def test_digests() -> None:

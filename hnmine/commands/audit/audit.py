@@ -15,11 +15,11 @@ from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
 from hnmine.commands.audit.scores import score_distributions, score_findings
 from hnmine.commands.audit.shapes import Shape
 from hnmine.commands.audit.texts import biases, copies, judged_relevant, queries_served, text_findings, usual_number
-from hnmine.config import Config, EmbedConfig
+from hnmine.config.tables import Config, EmbedConfig
 from hnmine.errors import ConfigError, InputError, ModelError, Problems
 from hnmine.models.encoders import Encoder, HashEncoder, make_encoder
 from hnmine.models.model_files import HASH_WARNING
-from hnmine.runtime.progress import Progress
+from hnmine.runtime.engines import Progress
 from hnmine.science.eci import capacity
 from hnmine.stages.report.quality import mean_by_group
 from hnmine.stages.report.statistics import hub_statistics, share

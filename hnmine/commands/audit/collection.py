@@ -9,7 +9,7 @@ import numpy as np
 
 from hnmine.arrays.text_hashes import copy_key
 from hnmine.commands.audit.mined import Mined, text_hashes
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, Problems, few
 from hnmine.readers.collection import Collection
 from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, find_sources

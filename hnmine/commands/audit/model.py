@@ -14,7 +14,7 @@ from hnmine.commands.audit.mined import Mined, contains_pairs, text_hashes
 from hnmine.commands.audit.scores import above_positive, contradictions
 from hnmine.config.tables import NEAR_COPY, Kind
 from hnmine.models.encoders import Encoder, check_vectors
-from hnmine.runtime.progress import Progress
+from hnmine.runtime.engines import Progress
 from hnmine.science.z_scores import at_background, background
 from hnmine.stages.report.quality import anchor_quality, mean_by_group
 from hnmine.stages.report.statistics import distribution, mean

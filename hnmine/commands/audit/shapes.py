@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from hnmine.config import ExtraColumn
+from hnmine.config.tables import ExtraColumn
 from hnmine.errors import InputError
 from hnmine.readers.columns import COLUMNS
 from hnmine.readers.tables import Layout, read_layout
@@ -108,7 +108,8 @@ def recognise(names: Sequence[str], source: str) -> Shape:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{source}: column {twice[0]!r} is there {names.count(twice[0])} times; rename all but one")
-    fits = [shape for shape in (_bge(names), _with_negatives(names), _labeled(names), _ids(names)) if shape is not None]
+    bge = Shape("bge", "query", "pos", ("neg",)) if {"query", "pos", "neg"} <= set(names) else None
+    fits = [shape for shape in (bge, _with_negatives(names), _labeled(names), _ids(names)) if shape is not None]
     if len(fits) > 1:
         which = " and ".join(shape.name for shape in fits)
         raise InputError(f"{source}: mixed shapes: the columns fit {which} ({', '.join(names)}); keep those of one")
@@ -118,10 +119,6 @@ def recognise(names: Sequence[str], source: str) -> Shape:
             "where an anchor or a positive is not found, name the columns anchor and positive"
         )
     return replace(fits[0], scores=_scores(fits[0], names))
-
-
-def _bge(names: Sequence[str]) -> Shape | None:
-    return Shape("bge", "query", "pos", ("neg",)) if {"query", "pos", "neg"} <= set(names) else None
 
 
 def _with_negatives(names: Sequence[str]) -> Shape | None:

@@ -1,7 +1,7 @@
 """Compares mined sets with a first one: headline numbers, common negatives, shifts of scores and ranks, differences."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.commands.compare.matching import Match, MatchedSet, match
-from hnmine.commands.compare.sets import MinedSet, is_run, read_file, read_run
+from hnmine import display
+from hnmine.commands.compare.sets import Match, MatchedSet, MinedSet, is_run, match, read_file, read_run
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import shift
 from hnmine.science.statistics import bootstrap_ratios, percentile_interval
+from hnmine.stages.report.html.page import render_template
 from hnmine.stages.report.quality import HEADLINE
 from hnmine.stages.report.statistics import mean
 from hnmine.storage.paths import path_of
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"
 SEED = 0
+LONGEST = 400
+"""Characters shown of a text on the page."""
 _KNOWN = ("scores", "ranks")
 
 
@@ -239,3 +242,17 @@ def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
         here, there = _same_queries(*match([left, right]).sets)
         if moved := int((left.query_keys[here] != right.query_keys[there]).sum()):
             yield f"{left.name} and {right.name}: {moved:,} query ids stand for another text in each"
+
+
+def compare_page(data: dict[str, Any]) -> str:
+    """Return the result of `compare` as one HTML file that loads nothing else; texts are escaped and cut."""
+    filters: dict[str, Callable[..., Any]] = {
+        "number": display.number, "signed": display.signed, "percent": display.percent,
+        "interval": display.interval, "cut": lambda text: display.shorten(display.one_line(text), LONGEST),
+    }  # fmt: skip
+    return render_template("compare.html.j2", filters, **data, labels=labels(len(data["sets"])))
+
+
+def labels(count: int) -> list[str]:
+    """Return a short name for each of `count` sets: A, B, ...; numbers where there are more than 26."""
+    return [chr(ord("A") + i) if count <= 26 else str(i + 1) for i in range(count)]

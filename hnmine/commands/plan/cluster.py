@@ -2,7 +2,6 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -63,14 +62,11 @@ def load_cluster(path: Path) -> ClusterConfig:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; see docs/scale.md for an example") from None
     except ValidationError as error:
-        lines = (f"{path}: {'.'.join(map(str, item['loc']))}: {_message(item)}" for item in error.errors())
+        known = f"unknown key; known keys: {', '.join(ClusterConfig.model_fields)}, and those of [collection]"
+        lines = []
+        for item in error.errors():
+            text = known if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+            lines.append(f"{path}: {'.'.join(map(str, item['loc']))}: {text[:1].lower()}{text[1:]}")
         raise ConfigError("\n".join(lines)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-
-
-def _message(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key; known keys: {', '.join(ClusterConfig.model_fields)}, and those of [collection]"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]}"

@@ -12,9 +12,9 @@ from hnmine.arrays.kmeans import ROUNDS
 from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.display import format_size, parse_size
-from hnmine.runtime.memory import cache_bytes, kept_texts
+from hnmine.runtime.worker_slot import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, default_list_count
 from hnmine.search.search_plan import MAKING, SMALL, choose_index

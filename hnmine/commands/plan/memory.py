@@ -4,8 +4,8 @@ The constants are fitted to the runs of docs/benchmarks.md ("Predicted memory").
 """
 
 from hnmine.commands.plan.workload import Workload
-from hnmine.config import TeacherTable
-from hnmine.runtime.memory import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
+from hnmine.config.tables import TeacherTable
+from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
 from hnmine.search.byte_products import byte_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS

@@ -8,7 +8,7 @@ from hnmine.commands.plan.cost_model import cluster_plan
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import STORED_INPUT, Workload, counted_workload
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
@@ -20,8 +20,8 @@ from hnmine.search.split_search import split_bytes
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
-from hnmine.storage.keys import is_done, recorded
 from hnmine.storage.paths import disk_free
+from hnmine.storage.store import is_done, recorded
 
 
 def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem

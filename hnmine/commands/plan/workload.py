@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.commands.plan.cluster import CollectionTable
-from hnmine.config import Config, TeacherTable
+from hnmine.config.tables import Config, TeacherTable
 from hnmine.models.encoders import HASH_DIM
 from hnmine.models.model_files import find_model
 from hnmine.models.precomputed import vector_sources
@@ -16,7 +16,7 @@ from hnmine.readers.collection import input_sources
 from hnmine.readers.tables import read_lines
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.input_files import Source
-from hnmine.storage.keys import recorded
+from hnmine.storage.store import recorded
 
 STORED_TEXT, STORED_WORDS, STORED_REST = 0.37, 0.2, 0.08
 """Bytes on disk per byte of document text: the text itself, its hashed words, its ids and keys (all zstd). Measured on

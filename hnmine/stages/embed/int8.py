@@ -9,16 +9,15 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import indexed_cosines, unit
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config import Config, EmbedConfig, TeacherTable
+from hnmine.config.tables import Config, EmbedConfig, TeacherTable
 from hnmine.models.encoders import ModelEncoder, make_encoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup, write_plain
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import AGREEMENT, QUANTISED
 from hnmine.storage.schemas.ingest import CORPUS
-from hnmine.storage.store import Shards, read_table
+from hnmine.storage.store import Shards, item_key, read_table
 from hnmine.storage.vectors import VectorStore
 
 EXAMPLE = ("one", "a longer text of some words")

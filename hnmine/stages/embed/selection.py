@@ -12,8 +12,8 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.errors import IncompleteStage
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup, shard_items
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.metadata_filter import MetadataFilter, plan_field_values, read_field_values
@@ -25,11 +25,10 @@ from hnmine.search.sources import (
     plan_sources,
     source_key_parts,
 )
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import FOUND, SELECTED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, read_table
+from hnmine.storage.store import Shards, item_key, read_table
 
 SELECTED_FILE = "selected.parquet"
 _SALT = 0x73616D70  # makes the sample independent of the background documents

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import EmbedConfig, TeacherTable
-from hnmine.config.tables import Kind
+from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.encoders import Encoder, EncodeTexts, check_vectors, largest_cell_rows, make_encoder
 from hnmine.models.model_files import HASH_WARNING, fingerprint
@@ -20,9 +19,8 @@ from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
 from hnmine.stages.embed.int8 import agreements, int8_steps, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, TextReader, part_name
+from hnmine.storage.store import Shards, TextReader, item_key, part_name
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}

@@ -9,11 +9,11 @@ import pyarrow as pa
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
-from hnmine.config import Config, EmitConfig
+from hnmine.config.tables import Config, EmitConfig
 from hnmine.errors import IncompleteStage
-from hnmine.runtime.memory import CHOOSING_THREADS, cache_bytes
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.runtime.threads import in_threads
+from hnmine.runtime.worker_slot import CHOOSING_THREADS, cache_bytes
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.ensembling import random_source, round_robin
 from hnmine.science.sampling import choose, choose_capped, count_used, judged_first, select_capped, simans_priority

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
-from hnmine.runtime.memory import cache_bytes
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.random_documents import draw_documents
 from hnmine.science.sampling import count_used, first_refused
 from hnmine.search.metadata_filter import MetadataFilter

@@ -10,29 +10,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
-from hnmine.runtime.memory import kept_texts
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
+from hnmine.runtime.worker_slot import kept_texts
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.percentiles import positive_weight
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
-from hnmine.stages.emit.filter_columns import EmittedNegatives, filter_columns
 from hnmine.stages.emit.formats import FORMATS, Examples, gets_rows
+from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
 from hnmine.stages.emit.random_negatives import count_random
-from hnmine.stages.emit.source_labels import source_labels
 from hnmine.stages.filter.bad_positives import count_treated, is_emitted
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import rescore_column
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
-from hnmine.storage.store import Shards, count_rows, write_table, write_text
+from hnmine.storage.store import Shards, count_rows, item_key, write_table, write_text
 
 _WRITE_COLUMNS = [
     "positive_rows", "positive_scores", "anchor_scores", "positive_standing", "doc_rows", "ranks", "source_ranks",

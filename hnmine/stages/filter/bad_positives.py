@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.threads import in_threads
 from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.percentiles import is_suspected, positive_percentile

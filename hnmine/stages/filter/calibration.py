@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import Config, FilterConfig
+from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.sampling import choose

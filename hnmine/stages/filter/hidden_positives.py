@@ -13,7 +13,7 @@ import numpy as np
 from hnmine.arrays.groups import count_before
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_share
-from hnmine.config import Config, FilterConfig
+from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.hidden_positives import pick_known
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch

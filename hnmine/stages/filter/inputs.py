@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.search.metadata_filter import MetadataFilter

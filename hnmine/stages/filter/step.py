@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array
-from hnmine.config import FilterConfig
+from hnmine.config.tables import FilterConfig
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
@@ -18,10 +18,9 @@ from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
 from hnmine.stages.filter.verdicts import CODES, TextKeys, give_verdicts, rule_names, verdict_codes
 from hnmine.stages.rescore.rescored import uses_rescored
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.filter import CALIBRATION, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, item_key
 
 
 def _parts(context: RunContext) -> dict[str, Any]:

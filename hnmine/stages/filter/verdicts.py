@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import FilterConfig
+from hnmine.config.tables import FilterConfig
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
 from hnmine.stages.filter.candidates import Batch, Cells

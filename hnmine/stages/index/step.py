@@ -6,19 +6,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from hnmine.arrays.dots import single_thread
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.arrays.single_thread import single_thread
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
 from hnmine.search.search_plan import choose_index, choose_lists
 from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage
 from hnmine.search.split_search import split_problem
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.index import INDEX
-from hnmine.storage.store import read_table, write_atomic
+from hnmine.storage.store import item_key, read_table, write_atomic
 from hnmine.storage.vectors import VectorStore
 
 CHOICE_FILE, HNSW_FILE = "choice.parquet", "index.faiss"

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.text_hashes import BUCKETS, hash_texts, same_text_key
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.collection import Collection, Entry
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel

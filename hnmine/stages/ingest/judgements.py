@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hnmine.config import InputConfig
+from hnmine.config.tables import InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE, FileJudgement
 

@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from hnmine.runtime.threads import BackgroundWriter
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.base import conform
-from hnmine.storage.store import part_name, write_table
+from hnmine.storage.store import item_key, part_name, write_table
 
 Columns = dict[str, Sequence[Any]]
 

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import HnmineError, Problems
 from hnmine.readers.collection import input_sources
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
 from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.ingest.canonical import CanonicalInput
 from hnmine.stages.ingest.shard_writer import ShardWriter
-from hnmine.storage.keys import item_key
 from hnmine.storage.paths import remove_tree
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS
-from hnmine.storage.store import STARTED, read_json, write_json, write_table
+from hnmine.storage.store import STARTED, item_key, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.recall_estimate import KNOWN, NOWHERE, Ranking
 from hnmine.science.statistics import basic_interval
 from hnmine.search.dense_search import DenseSearch

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.calibration import calibration_error, reliability
 from hnmine.science.statistics import wilson_interval

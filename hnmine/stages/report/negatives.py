@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from hnmine.arrays.histogram import bins, borders, counts, tally
 from hnmine.arrays.ragged import Ragged, single_array
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, cells_of
-from hnmine.stages.emit.source_labels import shares, source_sets
+from hnmine.stages.emit.negative_columns import shares, source_sets
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.statistics import mean, share
@@ -51,7 +51,7 @@ class Negatives:
         similarity: cosine to the most similar positive; NaN for a document that is no candidate.
         overlap: share of the query's word weight that it holds; NaN for a document that is no candidate.
         probability: P(false negative); NaN where it has none.
-        found_by: the sources that found it, int64: see `hnmine.stages.emit.source_labels`.
+        found_by: the sources that found it, int64: see `hnmine.stages.emit.negative_columns`.
     """
 
     anchor: np.ndarray

@@ -21,12 +21,11 @@ from hnmine.stages.report.negatives import hardness_by_place, histograms, near_c
 from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
 from hnmine.stages.report.statistics import distribution, hub_statistics, share
-from hnmine.storage.keys import recorded
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import BAD_POSITIVES, QUERY_REPORT
-from hnmine.storage.store import Shards, read_json, read_table
+from hnmine.storage.store import Shards, read_json, read_table, recorded
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
 _WARNING = ("embed", "index", "retrieve", "rescore", "filter")

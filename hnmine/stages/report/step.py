@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, single_array
-from hnmine.config import Config
-from hnmine.runtime.memory import cache_bytes
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.stages.emit.chosen import cells_of, read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
@@ -18,11 +18,10 @@ from hnmine.stages.report.examples import texts_of
 from hnmine.stages.report.html.page import render
 from hnmine.stages.report.quality import per_query, to_table
 from hnmine.stages.report.report import build_report
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.report import QUERY_REPORT
-from hnmine.storage.store import Shards, write_json, write_text
+from hnmine.storage.store import Shards, item_key, write_json, write_text
 from hnmine.storage.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, single_array
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.percentiles import ecdf, percentile_background
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES

@@ -9,16 +9,15 @@ import pyarrow as pa
 from hnmine.arrays.groups import first_n
 from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.arrays.random_numbers import random_pairs
-from hnmine.config import RescoreConfig
+from hnmine.config.tables import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
 from hnmine.models.model_files import fingerprint
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
-from hnmine.storage.keys import item_key
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, part_name
+from hnmine.storage.store import Shards, item_key, part_name
 
 CELL_ROWS = 32
 """Consecutive queries whose pairs are batched together; 256 is a multiple of it.

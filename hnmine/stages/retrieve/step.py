@@ -10,10 +10,10 @@ import pyarrow as pa
 from hnmine.arrays.dots import dots, indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config import TeacherTable
-from hnmine.runtime.memory import TORCH_BYTES, cache_bytes
+from hnmine.config.tables import TeacherTable
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import run_concurrently
+from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
 from hnmine.science.z_scores import background
 from hnmine.search.byte_products import byte_budget
 from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns

@@ -9,7 +9,7 @@ import pytest
 
 from hnmine import run
 from hnmine.cli.run_stages import draw_stages
-from hnmine.config import EmbedConfig
+from hnmine.config.tables import EmbedConfig
 from hnmine.errors import ConfigError, MissingExtra, ModelError
 from hnmine.models import quantised
 from hnmine.models.encoders import ModelEncoder

@@ -14,7 +14,7 @@ import pytest
 from hnmine import run
 from hnmine.cli.run_stages import draw_report
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.pipeline.stages import STAGES
 from hnmine.stages.embed.selection import read_selection

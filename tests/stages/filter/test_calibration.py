@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.stages.filter.calibration import KeptCells, set_threshold
 from hnmine.stages.filter.hidden_positives import HiddenRows
 from hnmine.stages.filter.verdicts import AUTO_RATE, give_verdicts

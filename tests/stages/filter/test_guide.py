@@ -12,7 +12,7 @@ from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import GUIDED, sweep
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage, InputError, StaleOutput
 from tests.pipeline.helpers import by_vectors, emitted, plane, report, table, vectors
 from tests.support import config_for, make_collection, tree

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.config import FilterConfig
+from hnmine.config.tables import FilterConfig
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, anchor_scores, give_verdicts, rule_names
 from hnmine.storage.schemas.filter import VERDICTS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import EmitConfig, FilterConfig
+from hnmine.config.tables import EmitConfig, FilterConfig
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.verdicts import anchor_scores, give_verdicts

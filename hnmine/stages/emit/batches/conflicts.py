@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import FilterConfig
-from hnmine.runtime.memory import cache_bytes
+from hnmine.config.tables import FilterConfig
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.batch_packing import conflicts
 from hnmine.science.lexical import weighted_jaccard, word_coverage
 from hnmine.science.margins import below

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from hnmine.arrays.dots import dots
 from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.ragged import Ragged
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean

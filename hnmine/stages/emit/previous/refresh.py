@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged, list_array
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.eci import hardness
 from hnmine.science.sampling import best_kept, is_easy

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.runtime.memory import cache_bytes
 from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
 from hnmine.search.word_overlap import CorpusWords

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.config import EmitConfig
+from hnmine.config.tables import EmitConfig
 from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import emitted, table
 from tests.pipeline.test_resume import kill_at, settings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, IncompleteStage, InputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit.chosen import read_chosen

@@ -15,7 +15,7 @@ import pytest
 from hnmine import run
 from hnmine.commands.compare.compare import compare
 from hnmine.commands.explain import explain_query
-from hnmine.config import Config
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError
 from hnmine.pipeline.keys import expected_keys
 from hnmine.pipeline.stages import STAGES
