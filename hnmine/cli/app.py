@@ -33,7 +33,7 @@ Out = Annotated[Path | None, _option("--out", "Output folder or URL, in place of
 AuditOut = Annotated[Path | None, _option("--out", "Folder or URL to write audit.json to.", "PATH")]
 Override = Annotated[list[str] | None, _option("--set", "Change one setting; may be repeated.", "TABLE.KEY=VALUE")]
 Source = Annotated[
-    Path | None, _option("--from", "Folder or URL of another run, whose stages are read where they fit.", "PATH")
+    Path | None, _option("--from", "Folder or URL of another run, to reuse its stages with the same keys.", "PATH")
 ]
 Model = Annotated[str | None, _option("--model", "The model, in place of embed.model.", "NAME_OR_PATH")]
 Previous = Annotated[
@@ -160,7 +160,7 @@ def plan(
     cluster: Cluster = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run would do: rows, memory, disk, finished stages; on given machines also hours. Loads no model."""
+    """Estimate a run without loading a model: rows, memory, disk, finished stages; with --cluster also hours."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.plan.cluster import load_cluster
     from hnmine.commands.plan.plan import make_plan
@@ -196,7 +196,7 @@ def sweep(
     target: Annotated[
         float | None,
         typer.Option(
-            "--target-false-negative-rate", help="Print the setting that meets this rate.", show_default=False
+            "--target-false-negative-rate", help="Print the best setting (ECI) within this rate.", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,
@@ -289,7 +289,7 @@ def audit(
     queries: Queries = None,
     qrels: Qrels = None,
     model: Annotated[
-        str | None, typer.Option(help="A sentence-transformers model that scores; without it there are no scores.")
+        str | None, typer.Option(help="A sentence-transformers model to compute scores with (default: no scores).")
     ] = None,
     query_prompt: Annotated[str, typer.Option(help="Text put before every query for the model.")] = "",
     document_prompt: Annotated[str, typer.Option(help="Text put before every document for the model.")] = "",

@@ -1,4 +1,4 @@
-"""Tables of the commands beside a run: plan, explain, sweep, probe, export-judgements, compare and audit."""
+"""Draws the results of plan, explain, sweep, probe, export-judgements, compare and audit as terminal tables."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -50,7 +50,7 @@ def _scale(data: dict[str, Any]) -> None:
     limits = data["limits"][:PLAN_LIMITS]
     rows = ((one["name"], f"{one['use']:.2f}", one["value"], one["bound"], one["then"]) for one in limits)
     styles = ("bold yellow" if one["use"] > 1 else "" for one in limits)
-    draw_table("\nWhat breaks first (above 1 it does)", ("limit", "use", "needs", "has", "then"), rows, styles)
+    draw_table("\nLimits (exceeded where use is above 1)", ("limit", "use", "needs", "has", "then"), rows, styles)
     warn(data["warnings"], "yellow")
 
 
@@ -71,7 +71,7 @@ def draw_explanation(data: dict[str, Any]) -> None:
         columns = ("rank", "score", *sources, *guide, "sim", "verdict", "doc_id", "text")
         draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows))
     say("* chosen as a negative; sim: cosine to the most similar positive")
-    say("standing: share of the candidates, positives apart, that the positive outscores")
+    say("standing: share of the candidates, positives not counted, that score below the positive")
 
 
 def _candidates(anchor: dict[str, Any], sources: list[str], guided: bool) -> Iterator[tuple[tuple[object, ...], str]]:
@@ -135,7 +135,7 @@ def draw_probe(data: dict[str, Any]) -> None:
     tested = data["gain_over_untrained"]["test_queries"]
     say(
         f"\n{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits, {tested:,} queries "
-        "tested. A linear map on frozen vectors: use it to compare sets; a fine-tuned model gains another amount."
+        "tested. A linear map on frozen vectors: use it to compare sets; the gain of a fine-tuned model differs."
     )
 
 

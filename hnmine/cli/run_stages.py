@@ -40,7 +40,7 @@ _BAD_POSITIVES = {
 def option_settings(
     engine: str | None, ray_address: str | None, model: str | None, previous: Path | None
 ) -> Iterator[str]:
-    """Yield the settings that options of their own stand for, as `--set` takes them.
+    """Yield --engine, --ray-address, --model and --previous as settings, in the form of `--set`.
 
     Paths start at the working directory, as that of --out does.
     """
@@ -114,7 +114,7 @@ def _result(r: StageResult) -> str:
 
 
 def draw_report(data: dict[str, Any], path: Path) -> None:
-    """Draw a report: numbers, conclusion, scores, verdicts, findings; `path`, its file, and the page beside it."""
+    """Draw a report: numbers, conclusion, scores, verdicts, findings, paths of its files; `path` is report.json."""
     warn(data["warnings"])
     draw_table("\nReport", ("number", "value", "95% interval", "meaning"), _headline(data))
     conclusion = data["conclusion"]
@@ -169,9 +169,9 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         scores = f"{number(batches['score'])}, at random {number(batches['random_score'])}"
         note = f"{batches['full']:,} full; mean score to the others' positives {scores}"
         yield "batches", number(batches["count"]), note
-        yield "pairs of examples kept apart", number(batches["conflicts"]), "one's document false for the other"
-    busiest = f"the busiest document: {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
-    yield "most often that one document serves", number(hubs["most_served"]), busiest
+        yield "pairs of examples kept apart", number(batches["conflicts"]), "possible false negatives of one another"
+    busiest = f"document {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
+    yield "most uses of one document as a negative", number(hubs["most_served"]), busiest
     judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
     if judged.get("rate") is not None:
         low, high = map(percent, judged["interval"])
@@ -206,4 +206,4 @@ def _draw_previous(data: dict[str, Any]) -> None:
     say(f"{data['queries']:,} queries in {data['rows']:,} rows compared: {shares}")
     say(f"of its negatives: {', '.join(f'{count:,} {name}' for name, count in data['fates'].items())}")
     if data["replace"] == "easy":
-        say(f"{data['stayed']:,} stayed; {data['no_room']:,} hard ones found no room")
+        say(f"{data['stayed']:,} stayed; {data['no_room']:,} hard ones left out (row full or document used up)")

@@ -63,7 +63,7 @@ def _input_kind(config: Config) -> Iterator[str]:
     if given.beir and (given.corpus or apart or given.pairs):
         yield "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"
     elif given.pairs and apart:
-        yield f"input.pairs: pairs carry their own queries and positives; leave out input.{apart[0]}"
+        yield f"input.pairs: pairs already have queries and positives; leave out input.{apart[0]}"
     elif given.pairs and given.split:
         yield "input.split: pairs have no splits; leave it out, or keep the pairs of one split in a file of its own"
     elif not given.beir and not given.pairs:
@@ -114,7 +114,7 @@ def _guide_is_another_teacher(config: Config) -> Iterator[str]:
     execution = {"batch_tokens", "batch_size", "device", *SELECTION}
     guide, embed = config.guide, config.embed
     if guide is not None and guide.model_dump(exclude=execution) == embed.model_dump(exclude=execution):
-        yield "guide: the same model and settings as [embed], so it can only agree; name another teacher"
+        yield "guide: the same model and settings as [embed], so it gives the same scores; name another teacher"
 
 
 @_reads("embed", "retrieve")
@@ -143,7 +143,7 @@ def _candidates_only(config: Config) -> Iterator[str]:
         return
     if not any(source.precedes_embed for source in config.retrieve.source):
         yield (
-            'embed.documents: "candidates" embeds what other sources find, and there is none; add for example '
+            'embed.documents: "candidates" embeds the documents of other sources, and there are none; add for example '
             '[[retrieve.source]] with kind = "bm25"'
         )
     if config.previous is not None:
@@ -178,8 +178,8 @@ def _sources(config: Config) -> Iterator[str]:
         yield f"retrieve.source: {names.count(name)} sources are called {name!r}; give each a name of its own"
     if sum(not source.precedes_embed for source in retrieve.source) > 1:
         yield (
-            'retrieve.source: several sources have kind = "dense" and no teacher of their own, but [embed] is one '
-            "teacher; leave all but one out, or give the others a table teacher"
+            'retrieve.source: several sources have kind = "dense" and no teacher of their own, so all would '
+            "search by [embed]; leave all but one out, or give the others a table teacher"
         )
     for number, source in enumerate(retrieve.source):
         yield from _source(f"retrieve.source.{number}", source)
@@ -256,7 +256,7 @@ def _enough_candidates(config: Config) -> Iterator[str]:
             'the best; set emit.choose to "top" or "mixed", or emit.ensemble to "cross"'
         )
     if emit.ensemble == "intra" and emit.prefer_judged:
-        yield 'emit.prefer_judged: emit.ensemble = "intra" has an order of its own; leave out one of the two'
+        yield 'emit.prefer_judged: emit.ensemble = "intra" orders candidates in its own way; leave out one of the two'
 
 
 @_reads("emit")
@@ -269,7 +269,7 @@ def _emit_settings(config: Config) -> Iterator[str]:
             f"raise emit.num_negatives, or set {1 if rounded else 0} if that is meant"
         )
     if emit.prefer_judged and emit.choose == "diverse":
-        yield 'emit.prefer_judged: emit.choose = "diverse" has an order of its own; leave out one of the two'
+        yield 'emit.prefer_judged: emit.choose = "diverse" orders candidates in its own way; leave out one of the two'
     if emit.soft_labels and emit.format not in LABELED:
         yield (
             f"emit.soft_labels: rows of shape {emit.format!r} have no labels; set emit.format to "

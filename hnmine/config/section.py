@@ -1,4 +1,4 @@
-"""Base class of the config file's tables, and how their settings are read: meaning, allowed values, tables inside."""
+"""Base class of the config file's tables, and functions that list their tables, settings and allowed values."""
 
 import json
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def _table_of(annotation: Any) -> type[Section] | None:
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
-    """Return the values that a setting may take where its type names them (`Literal`), in their order; else ()."""
+    """Return the values that a `Literal` type allows, in order, also inside unions and lists; else ()."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return tuple(dict.fromkeys(value for part in get_args(annotation) for value in choices(part)))

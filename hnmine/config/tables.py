@@ -306,21 +306,21 @@ class FilterConfig(Section):
     easiest: float = setting(
         0.0,
         "margin, percent, adaptive: share of a query's candidates, lowest scores first, that these rules never reject; "
-        'rule = "auto" takes 0.2 whatever this says',
+        'rule = "auto" always uses 0.2',
         ge=0,
         le=1,
     )
     two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim: highest similarity to a positive")
     max_false_negative_rate: float | None = setting(
         None,
-        "calibrated, auto: share of hidden positives, as measured, to tolerate among the negatives (default: the share "
+        "calibrated, auto: highest measured share of hidden positives among the negatives (default: the share "
         "at which the negatives are as hard as those of a 95% margin; in auto at most 0.1)",
         gt=0,
         lt=1,
     )
     probabilities: bool = setting(False, "give every candidate P(false negative) even if no rule needs it")
     judged_negatives: Literal["judge", "keep"] = setting(
-        "judge", "candidates judged irrelevant: apply the rules as to any other, or keep them against rules and ranks"
+        "judge", "candidates judged irrelevant: apply the rules as to any other, or exempt them from rules and ranks"
     )
     guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, g the scores of the second teacher", ge=0)
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
@@ -396,7 +396,7 @@ class EmitConfig(Section):
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row: a list")
     batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
     batch_by: Literal["clusters", "random"] = setting(
-        "clusters", "examples that share a batch: of queries near one another, or drawn at random"
+        "clusters", "how examples are grouped: by similarity of their queries, or at random"
     )
 
     def semantic(self) -> dict[str, Any]:
@@ -436,7 +436,7 @@ class PreviousConfig(Section):
     easy_ratio: float = setting(
         1.15, "easy: a negative is easy if its score now, times this, is below its score when it was chosen", ge=1
     )
-    easy_below: float = setting(0.8, "easy: and if its score now is below this")
+    easy_below: float = setting(0.8, "easy: an easy negative must also score below this now")
 
     def part(self) -> dict[str, Any]:
         """Return what determines the files written, for content keys: with `replace = "all"` no other setting does."""
@@ -571,7 +571,7 @@ class Config(Section):
         return self.embed.documents == "candidates"
 
     def max_embedded(self, documents: int, queries: int) -> int:
-        """Return how many of so many documents the teacher of [embed] may embed at most; positives are not counted."""
+        """Return the highest number of documents that [embed] may give a vector; positives are not counted."""
         if not self.embeds_candidates_only:
             return documents
         pairs = zip(self.retrieve.source, self.retrieve.depths, strict=True)

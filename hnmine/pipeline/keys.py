@@ -34,7 +34,7 @@ def expected_keys(stages: Sequence[Stage], context: RunContext) -> Expected:
 
 
 def check_upstream(stages: Sequence[Stage], context: RunContext, expected: Expected) -> None:
-    """Check that every stage which these read, and which is not one of them, is complete and of this config.
+    """Check that all other stages that the given stages read are complete and have the expected keys.
 
     Raises:
         StaleOutput: one has another key.

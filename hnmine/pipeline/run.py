@@ -177,10 +177,10 @@ class ShardWorker:
     A process loads the step's state once.
 
     Attributes:
-        stage: its name, as for the step.
+        stage: name of the stage; likewise for the step.
         key: of the stage.
         tick: counts rows while an item is computed; only in the process of the run.
-        run: random, distinguishes maps: worker processes may outlive a run, but not its state.
+        run: random id of the map; a worker process that outlives it drops its state.
         writer: writes an item while the next is computed; only in the process of the run.
     """
 

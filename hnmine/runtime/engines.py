@@ -1,6 +1,6 @@
 """Engines: `map` over shards in this process or in a pool of worker processes. `ray_engine` has one for clusters.
 
-An engine knows nothing of stages, and stages nothing of engines; data passes through files.
+Engines and stages do not depend on each other; data is passed in files.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Engine:
-    """Maps in this process, one item after another. Base of the engines that map elsewhere.
+    """Engine that maps in this process, one item at a time; base class of the other engines.
 
     Attributes:
         inline: functions are called in this process, on one item after another.
@@ -51,7 +51,7 @@ class Engine:
 
 
 class PoolEngine(Engine):
-    """Maps in several processes, which stay for the next map.
+    """Engine that maps in a pool of worker processes, kept for the next map.
 
     Args:
         workers: maximum number of processes. One is started when an item finds no idle process.
@@ -143,7 +143,7 @@ def _start_worker(parent: int, taken: Any) -> None:
 
 
 class Progress:
-    """Shows nothing; base of what shows how far a step is, such as the bars of `hnmine.cli.terminal`."""
+    """Progress of a step, not shown; base class of displays such as the bars of `hnmine.cli.terminal`."""
 
     def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
         """Begin a step of `total` rows, of which `done` were finished by an earlier run."""

@@ -111,7 +111,7 @@ class Cluster:
             return
         found = "; ".join(f"{o.get('CPU', 0):g} CPU, {o.get('GPU', 0):g} GPU" for o in offers) or "no live node"
         raise ClusterError(
-            f"no node of the Ray cluster offers what a task asks for, {task} (waited {wait:g} s); "
+            f"no node of the Ray cluster has the resources of a task, {task} (waited {wait:g} s); "
             f"the nodes have: {found}; lower task_cpus or task_gpus, or add such a node"
         )
 
@@ -134,7 +134,7 @@ class Cluster:
                 self._checked.add(name)
 
     def _check_shared(self, node: str, marker: Path, answer: Mapping[str, Any]) -> None:
-        fault = answer["fault"] or "what it writes there is not seen here"
+        fault = answer["fault"] or "files that it writes there do not appear here"
         deadline = time.monotonic() + SHARED_SECONDS
         while not (answer["reply"] and marker.with_name(answer["reply"]).exists()):
             if not answer["reply"] or time.monotonic() > deadline:

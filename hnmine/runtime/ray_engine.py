@@ -19,17 +19,17 @@ TICK = 2.0
 """Seconds between two looks at the cluster's nodes."""
 
 TRIES = 4
-"""How often an item is sent whose worker or node dies every time."""
+"""Maximum number of times that an item is sent, if its worker or node dies each time."""
 
 QUEUED = 2
-"""Submitted tasks for each that can run: a worker that has finished finds the next one waiting."""
+"""Submitted tasks per task that can run at once, so that a worker does not wait for its next one."""
 
 MIN_QUEUED = 8
 """Minimum number of submitted tasks: an autoscaler that starts without a node sees the demand and grows."""
 
 
 class RayEngine(Engine):
-    """Maps in worker processes that a Ray cluster starts on its nodes, and ends when it needs their resources."""
+    """Engine that maps in worker processes on the nodes of a Ray cluster; Ray starts and ends them."""
 
     inline = False
 

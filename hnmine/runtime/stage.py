@@ -40,7 +40,7 @@ class RunContext:
     def reading(self, stage: str) -> Path:
         """Return the folder that a stage is read from: the run's own if complete, else the source run's.
 
-        The stage ingest may also be that of the earlier run of the config, see `hnmine.config.previous`.
+        The stage ingest may also be that of the earlier run in the table [previous].
         """
         for root in (self.out, self.source, self.config.previous_folder if stage == "ingest" else None):
             if root is not None and (root / stage / MANIFEST).exists():
@@ -81,8 +81,8 @@ class Step:
         setup: loads the state that a process needs for its items.
         process: returns an item's table from that state; calls the tick with the number of rows as they are finished.
         write: writes the table.
-        runs_model: it may use a GPU, which its tasks on a cluster ask for if the config says so. Worker processes then
-            end with the stage: a model takes more memory than other stages are given.
+        runs_model: whether it runs a model: its tasks may get a GPU on a cluster, and worker processes end with the
+            stage, since a model takes more memory than other stages are given.
     """
 
     name: str

@@ -48,7 +48,7 @@ def current_slot() -> WorkerSlot:
 
 
 def choose_device(requested: str | None, slot: WorkerSlot, gpus: int) -> str | None:
-    """Return the torch device of a worker of a machine with some `gpus`: several workers take them in turn.
+    """Return the torch device of a worker on a machine with `gpus` GPUs, assigned to its workers in turn.
 
     `requested` is the config's device; None for the best one available.
     """

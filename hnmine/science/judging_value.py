@@ -1,4 +1,4 @@
-"""The value of having a candidate judged: its uncertainty times the effect of a judgement."""
+"""The value of having a candidate judged: its uncertainty times a given effect of the judgement."""
 
 import numpy as np
 

@@ -61,7 +61,7 @@ def _split(stop: frozenset[str], text: str) -> list[str]:
 def build_index(texts: Iterable[list[str]], source: SourceConfig, path: Path, tick: Callable[[int], None]) -> pa.Table:
     """Return the index' table of words (`schemas.BM25`), and write its arrays beside `path`, where the table belongs.
 
-    The arrays are, word by word, the documents that hold it (int32, ascending) and the score it gives them (float32).
+    The arrays are, word by word, the documents with the word (int32, ascending) and its score in each (float32).
     A document's score for a query is the sum of its scores over the query's words:
     ln(1 + (N - n + 0.5) / (n + 0.5)) * tf / (tf + k1 (1 - b + b length / mean length)), "lucene" of bm25s.
 

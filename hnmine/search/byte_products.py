@@ -1,7 +1,7 @@
 """Exact search by matrix products of bytes, where the CPU multiplies those several times as fast as floats.
 
 Documents and queries are rounded to 8 bits, and the effect of rounding on a score is bounded. More documents are
-proposed than by products of floats, among them all that could be among the k best, and their exact scores decide: the
+proposed than by products of floats, including all that could be among the k best, and then ranked by exact scores: the
 result is the same, bit for bit.
 """
 
@@ -35,8 +35,8 @@ _LEAST_WORK = 1e12
 _LEAST_NUMBERS = 2e7
 # Rows rounded at a time: what fits into a core's cache.
 _ROWS = 1024
-# The first _TRIAL queries are proposed 1 + _MORE times the documents wanted. Afterwards the proposed number is what
-# would have settled the share _SETTLED of the queries, times _SPARE.
+# The first _TRIAL queries are proposed 1 + _MORE times the documents wanted. Afterwards it is the number that
+# was enough for the share _SETTLED of these queries, times _SPARE.
 _TRIAL, _MORE, _SETTLED, _SPARE = 64, 0.5, 0.95, 1.1
 # Where more than this many times the documents wanted are needed, floats are faster.
 _MOST = 8

@@ -14,7 +14,7 @@ from hnmine.storage.schemas.retrieve import CANDIDATES
 
 @dataclass(frozen=True)
 class Hits:
-    """What one source found: rows of documents for each query, best first, and the source's score of each (float32)."""
+    """Hits of one source: rows of documents for each query, best first, and the source's score of each (float32)."""
 
     rows: Ragged
     scores: np.ndarray

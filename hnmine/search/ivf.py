@@ -37,7 +37,7 @@ class InvertedLists:
         centroids: float32, shape (lists, dim).
         starts: int64, shape (lists + 1,): list i holds the documents `starts[i]` to `starts[i + 1]` - 1.
         places: int64, shape (n,): list by list, the place of each document in the corpus.
-        vectors: float32 or float16, shape (n, dim): theirs, in the same order, maybe on disk; empty in `build_lists`.
+        vectors: float32 or float16, shape (n, dim), in the order of `places`, maybe on disk; empty in `build_lists`.
         longest: length of the longest of them.
     """
 

@@ -50,7 +50,7 @@ class FieldCondition:
 
     @cached_property
     def compared(self) -> Ragged:
-        """The values of each query that decide: all of them, or the one that allows most where sizes are compared."""
+        """The values of each query that are compared: all, or the one that allows most for before and after."""
         if self.config.must not in ("before", "after"):
             return self.queries
         some = self.queries.lengths > 0

@@ -41,7 +41,7 @@ def choose_index(config: Config, documents: int, queries: int, dim: int) -> tupl
 
 
 def speedup(share: float, documents: int, dim: int) -> float:
-    """Return the estimated speed of search in a share of the documents, by lists once built, over exact search's."""
+    """Return the estimated speed of searching lists that hold a share of the documents, over that of exact search."""
     exact = 2.0 * documents * dim / FLOPS
     return (exact + DECIDING) / (exact * share / SMALL + LISTING)
 

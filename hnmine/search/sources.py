@@ -1,4 +1,4 @@
-"""Sources of candidates: building what they need, opening them, and pooling what they find for some queries."""
+"""Sources of candidates: builds their files, opens them, and pools their hits for some queries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

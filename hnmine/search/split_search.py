@@ -205,7 +205,7 @@ def plan_level(level: int, context: RunContext, key: str) -> list[Item]:
 
 
 class _State:
-    """What the tasks of a worker share: the queries, the metadata filter and the part that is searched."""
+    """State shared by the tasks of a worker: the queries, the metadata filter and the part that is searched."""
 
     def __init__(self, context: RunContext) -> None:
         self.context = context

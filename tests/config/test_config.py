@@ -83,7 +83,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     (f'{INPUT}beir = "b"\n', "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"),
     (
         '[input]\npairs = "p"\nqrels = "r"\n',
-        "input.pairs: pairs carry their own queries and positives; leave out input.qrels",
+        "input.pairs: pairs already have queries and positives; leave out input.qrels",
     ),
     (
         '[input]\npairs = "p"\nsplit = "train"\n',
@@ -107,7 +107,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f"{INPUT}[guide]\nbatch_size = 8\n",
-        "guide: the same model and settings as [embed], so it can only agree; name another teacher",
+        "guide: the same model and settings as [embed], so it gives the same scores; name another teacher",
     ),
     (
         f'{INPUT}[filter]\nrule = ["percent", "guide"]\n',

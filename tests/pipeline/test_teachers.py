@@ -258,7 +258,7 @@ def test_a_local_model_is_looked_for_beside_the_config(tmp_path: Path, monkeypat
             "source.0.teacher.query_vectors: given, but",
         ),
         ([{**SHORT, "teacher": {"modell": "hash"}}], "source.0.teacher.modell: unknown key; did you mean model"),
-        ([{"kind": "dense"}, {"kind": "dense", "name": "b"}, SHORT], r"\[embed\] is one teacher"),
+        ([{"kind": "dense"}, {"kind": "dense", "name": "b"}, SHORT], r"all would search by \[embed\]"),
     ],
 )
 def test_teachers_that_make_no_sense(base: Path, source: list[Any], said: str) -> None:

@@ -318,7 +318,7 @@ def test_what_is_wrong_with_a_run_is_said_at_once(base: Path) -> None:
     ("retrieve", "said"),
     [
         ({"source": [{"kind": "bm25"}, {"kind": "bm25", "k1": 2.0}]}, "2 sources are called 'bm25'"),
-        ({"source": [{"kind": "dense"}, {"kind": "dense", "name": "two"}]}, "but .embed. is one teacher"),
+        ({"source": [{"kind": "dense"}, {"kind": "dense", "name": "two"}]}, "so all would search by .embed."),
         ({"source": [{"kind": "run"}]}, r"retrieve.source.0.path: needed"),
         ({"source": [{"kind": "dense", "k1": 1.0}]}, r"retrieve.source.0.k1: only a source of kind 'bm25'"),
         ({"source": [{"kind": "bm25", "name": "random"}]}, "a meaning of its own"),

@@ -1,4 +1,4 @@
-"""The table of chosen negatives (`emit/chosen`), and what its positions and rows refer to."""
+"""Reader of the chosen negatives (`emit/chosen`), with the indices and seeds of their queries, anchors and documents."""
 
 import hashlib
 from collections.abc import Iterable

@@ -41,7 +41,7 @@ _WRITE_COLUMNS = [
 def _one_item(
     step: str, path: str, process: Callable[[RunContext, Tick], pa.Table], applies: Callable[[Config], bool]
 ) -> Step:
-    """Return a step that writes one file for all queries, where a config has it."""
+    """Return a step that writes one file for all queries, if `applies` is true of the config."""
 
     def plan(context: RunContext, key: str) -> list[Item]:
         rows = Shards(context.reading("filter"), JUDGED).rows

@@ -35,8 +35,8 @@ def is_emitted(table: pa.Table, config: Config) -> np.ndarray:
 def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
     """Return whether each anchor of a filter table needs negatives, bool.
 
-    The anchor of one positive does where that positive is emitted; the anchor of a whole query does where any positive
-    of the query is.
+    The anchor of one positive needs them if that positive is emitted, the anchor of a whole query if any positive of
+    the query is.
     """
     anchors = Ragged.from_arrow(table.column("anchor_scores"))
     positives = Ragged.from_arrow(table.column("positive_rows"))

@@ -122,7 +122,7 @@ class Batch(Scores):
 
     @property
     def hideable(self) -> np.ndarray:
-        """Whether each candidate is a positive that would still be allowed if only another one were known, bool."""
+        """Whether each candidate is a positive, and allowed if another positive were the only known one, bool."""
         if self.permitted is None:
             return self.is_positive
         widths = self.positives.lengths[self.owners]

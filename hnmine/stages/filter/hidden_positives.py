@@ -1,7 +1,7 @@
 """The hidden-positive protocol: candidates of queries with one positive known and their other positives hidden.
 
-A query with two or more labelled positives is its own test. One positive stays known, the others become unlabelled
-candidates like any other. Each of them that a filter keeps and that is chosen is a measured false negative.
+The protocol uses queries with two or more labelled positives. One positive stays known, the others become unlabelled
+candidates like any other. Each of these that a filter keeps and that is chosen is a measured false negative.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,9 @@ from hnmine.stages.rescore.rescored import uses_rescored
 HIDINGS = 3
 """How many times a query is used at most, each time with another positive known."""
 ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
-"""With fewer queries or hidden positives than these, neither a fit nor a rate is meaningful."""
+"""Minimum numbers of queries and of hidden positives for a meaningful fit and rate."""
 MOST_QUERIES = 2000
-"""More queries change neither fit nor rate; the limit bounds memory and time."""
+"""Approximate maximum of sampled queries, to bound memory and time; more change neither fit nor rate."""
 
 QueryFilter = Callable[[np.ndarray], np.ndarray]
 """Query rows, int64 -> whether each is wanted, bool."""

@@ -30,7 +30,7 @@ CALIBRATION_FILE = "models.parquet"
 
 @dataclass(frozen=True)
 class FilterInputs:
-    """The candidates of a run, and what their verdicts depend on besides them.
+    """The candidates of a run, with the other data that their verdicts depend on.
 
     Attributes:
         config: the whole config.

@@ -1,4 +1,4 @@
-"""The stage index: an approximate index of the corpus if asked for or cheaper, and what sources prepare beforehand."""
+"""The stage index: an approximate index of the corpus, if configured or cheaper, and files of BM25 and run sources."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class _State:
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
-    # an index asked for as flat stays as it is where conditions come or go
+    # conditions do not change an index of kind "flat"
     exact = {"exact_for_where": True} if context.config.retrieve.where and context.config.index.kind != "flat" else {}
     return {"index": context.config.index.semantic(), **exact, **source_key_parts(context)}
 

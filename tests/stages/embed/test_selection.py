@@ -228,7 +228,7 @@ def test_the_plan_says_how_many_would_be_embedded_at_most(base: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "tables", "said"),
     [
-        ([DENSE], {}, "embeds what other sources find, and there is none"),
+        ([DENSE], {}, "embeds the documents of other sources, and there are none"),
         ([], {}, r"add for example \[\[retrieve.source\]\]"),
         ([BM25], {"guide": {"model": "hash", "max_length": 9, "documents": "candidates"}}, "guide.documents: only"),
         (
