@@ -125,7 +125,7 @@ def test_a_query_finds_the_same_in_any_batch_and_with_any_threads(case, probe, d
         np.testing.assert_array_equal(found(case._replace(queries=case.queries[part]), probe), together[part])
     try:
         for cores in (1, 3):
-            set_slot(WorkerSlot(), cores)
+            set_slot(WorkerSlot(shared_cores=cores))
             np.testing.assert_array_equal(found(case, probe), together)
     finally:
         set_slot(WorkerSlot())

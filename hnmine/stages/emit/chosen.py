@@ -1,4 +1,4 @@
-"""Reader of the chosen negatives (`emit/chosen`), with the indices and seeds of their queries, anchors and documents."""
+"""Reader of the chosen negatives (`emit/chosen`), with indices and seeds of their queries, anchors and documents."""
 
 import hashlib
 from collections.abc import Iterable

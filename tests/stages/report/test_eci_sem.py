@@ -117,7 +117,7 @@ def test_every_headline_number_lies_in_its_interval(base: Path) -> None:
 
 
 def test_intervals_of_fill_and_hardness_are_those_of_plain_loops(base: Path) -> None:
-    from tests.science.test_intervals import draws
+    from tests.science.test_statistics import draws
 
     out = mine(base, "loops", filter={"percent": 0.45})
     queries, picked = rows(out / "report/queries"), draws(40, 0, 1000)
