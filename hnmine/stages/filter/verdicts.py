@@ -20,13 +20,13 @@ from hnmine.storage.schemas.filter import KEEP, NOT_RESCORED, VERDICTS
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
 AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
-"""The settings that rule = "auto" stands for. docs/calibration.md says how they were picked."""
+"""The settings of rule = "auto". docs/calibration.md says how they were picked."""
 AUTO_RATE = 0.1
 """The highest false-negative rate that rule = "auto" tolerates."""
 
 
 def resolve_auto(config: FilterConfig) -> FilterConfig:
-    """Return the filter with rule "auto" replaced by the settings it stands for; any other filter unchanged."""
+    """Return the filter with rule "auto" replaced by its settings; any other filter unchanged."""
     if config.rule != "auto":
         return config
     return config.model_copy(update=AUTO | {"max_false_negative_rate": config.max_false_negative_rate or AUTO_RATE})

@@ -50,7 +50,7 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packin
     """Return batches of at most `size` examples without conflicts.
 
     First-fit makes full batches within each cluster. The rest of all clusters is packed in the same way, up to `most`
-    examples at a time: full batches are kept, and what is left joins the next portion. The first sweep goes by cluster,
+    examples at a time: full batches are kept, and what is left joins the next portion. The first sweep is by cluster,
     so that similar examples come together; where conflicts leave too many over, these are set aside. A second sweep
     packs them in the order given, which mixes clusters. Only what is left then makes batches that are not full.
 
