@@ -138,6 +138,56 @@ for _name, _summary in SUMMARIES.items():
     _add_run_command(_name, (_name,), _summary, _example, _without)
 
 
+@app.command(epilog="Example: hnmine mine pairs.jsonl --model BAAI/bge-small-en-v1.5 -n 5 --out mined")
+def mine(
+    pairs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILES]...",
+            help="Files of (anchor, positive) pairs: files, folders, globs, URLs.",
+            show_default=False,
+        ),
+    ] = None,
+    beir: Annotated[str | None, _option("--beir", "A BEIR folder, in place of pairs.", "FOLDER")] = None,
+    model: Annotated[
+        str | None, _option("--model", "Name or local path of the model (default: all-MiniLM-L6-v2).", "NAME_OR_PATH")
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option("-n", "--num-negatives", help="Negatives for each pair (default: 5).", show_default=False),
+    ] = None,
+    out: Annotated[str, typer.Option("--out", help="Output folder; the config is written there, too.")] = "runs/first",
+    corpus: Corpus = None,
+    rule: Annotated[
+        list[str] | None,
+        _option("--rule", "The rule against false negatives (default: auto); may be repeated.", "NAME"),
+    ] = None,
+    shape: Annotated[list[str] | None, _option("--format", "Shape of the rows (default: triplet).", "NAME")] = None,
+    query_prompt: Annotated[str | None, _option("--query-prompt", "Text put before every query.")] = None,
+    document_prompt: Annotated[str | None, _option("--document-prompt", "Text put before every document.")] = None,
+    override: Override = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a config with other settings; recompute what changed.")
+    ] = False,
+    wait: Wait = False,
+    fail_under: FailUnder = None,
+    fail_over: FailOver = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mine hard negatives for a file of pairs, without a config file; the one it runs is written to OUT/hnmine.toml."""
+    from hnmine.cli.run_stages import run_stages
+    from hnmine.commands.mine import MineRequest, prepare, written
+    from hnmine.pipeline.run import RunOptions
+
+    request = MineRequest(
+        pairs or [], beir, out, corpus or [], model, rule or [], shape or [], number,
+        {"query_prompt": query_prompt, "document_prompt": document_prompt}, override or [],
+    )  # fmt: skip
+    options, limits = RunOptions(overwrite=overwrite, wait=wait), (fail_under or [], fail_over or [])
+    with written(prepare(request, overwrite=overwrite)) as config:
+        run_stages(config, tuple(SUMMARIES), options, as_json, limits)
+
+
 @app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml")
 def init(
     path: Annotated[Path, typer.Option(help="The config file to write.")] = Path("hnmine.toml"),

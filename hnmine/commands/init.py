@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from hnmine.config.section import choices, settings, tables, toml_value
+from hnmine.config.section import Table, choices, settings, tables, toml_value
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.storage.store import write_text
@@ -16,6 +16,10 @@ _HEAD = """# hnmine config. A line with "#" shows a setting and its default: rem
 # `hnmine plan` checks the file; `hnmine run` runs it.
 """
 _SHOWN = {"seed": 0, "out": "runs/first"}
+
+
+Given = Mapping[str, Any]
+"""Settings as nested mappings, as tomllib gives them: tables hold their keys, `[[tables]]` are lists of mappings."""
 
 
 def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: bool) -> str:
@@ -29,31 +33,62 @@ def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: boo
         raise ConfigError(f"{path}: exists already; choose another --path, or pass --force to replace it")
     if beir and pairs:
         raise ConfigError("init: --beir and --pairs exclude each other")
-    write_text(starter(_input(path.absolute().parent, beir, pairs)), path)
+    write_text(starter({**_SHOWN, "input": _input(path.absolute().parent, beir, pairs)}), path)
     return str(path)
 
 
 def _input(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:
     """Return the settings of [input]: as asked for, else a BEIR folder if it is one, else the usual three files."""
     if beir or pairs:
-        value = beir or str(pairs)
-        return {"beir" if beir else "pairs": value if "://" in value else str(Path(value).absolute())}
+        return {"beir" if beir else "pairs": absolute(beir or str(pairs))}
     if (folder / "qrels").is_dir() and any(folder.glob("corpus.jsonl*")):
         return {"beir": "."}
     return {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"}
 
 
-def starter(given: dict[str, str]) -> str:
-    """Return a config whose table [input] holds `given`; every other setting is a comment, as are optional tables."""
-    parts = [_HEAD, *_lines(settings(Config), _SHOWN)]
+def absolute(path: str) -> str:
+    """Return a path that the user gave, from the working directory on; a URL as it is."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def starter(given: Given) -> str:
+    """Return a config that holds the given settings; every other setting is a comment, as are optional tables."""
+    parts = [_HEAD, *_lines(settings(Config), given)]
     for table in tables(Config):
-        optional, mark = ("Optional: ", "# ") if table.optional else ("", "")
-        parts.append(f"\n# {optional}{table.field.description}\n{mark}{table.header}\n")
-        parts.extend(_lines(settings(table.model), given if table.path == "input" else {}))
+        if any(table.path.startswith(f"{outer}.") for outer in _lists(given)):
+            continue  # written with the outer table
+        found = _at(given, table.path)
+        for own in found if isinstance(found, list) else [found]:
+            parts.extend(_table(table, own))
     return "".join(parts)
 
 
-def _lines(fields: Mapping[str, FieldInfo], given: Mapping[str, Any]) -> Iterator[str]:
+def _table(table: Table, own: Given | None) -> Iterator[str]:
+    """Yield the lines of a table that holds the settings `own`; as a comment if it is optional and they are None."""
+    optional = "Optional: " if table.optional else ""
+    mark = "# " if table.optional and own is None else ""
+    yield f"\n# {optional}{table.field.description}\n{mark}{table.header}\n"
+    yield from _lines(settings(table.model), own or {})
+    if table.header.startswith("[["):
+        for inner in tables(table.model, f"{table.path}.", table.optional):
+            if own is not None:
+                yield from _table(inner, own.get(inner.path.removeprefix(f"{table.path}.")))
+
+
+def _lists(given: Given) -> Iterator[str]:
+    """Yield the paths of the `[[tables]]` that are given."""
+    return (table.path for table in tables(Config) if isinstance(_at(given, table.path), list))
+
+
+def _at(given: Given, path: str) -> Any:
+    """Return what is given at dotted keys; None for nothing."""
+    found: Any = given
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _lines(fields: Mapping[str, FieldInfo], given: Given) -> Iterator[str]:
     """Yield a line for each setting: its value, meaning and allowed values; a comment unless its value is given."""
     for name, field in fields.items():
         allowed = choices(field.annotation)

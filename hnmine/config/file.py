@@ -1,6 +1,7 @@
 """Reads a config file: TOML, `--set` overrides, and a report of every problem at once with file and key."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Pa
     raw = _read_toml(file)
     problems = Problems()
     for text in overrides:
-        _override(raw, text, problems)
+        override(raw, text, problems)
     if out is not None:
         raw["out"] = str(path_of(out).absolute())
     return check_config(raw, str(file), file.absolute().parent, problems)
@@ -47,8 +48,11 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
     try:
         checked = Config.model_validate(raw)
     except ValidationError as error:
-        seen = set()
-        for item in error.errors():
+        seen, items = set(), error.errors()
+        inside = {item["loc"][:-2] for item in items}  # of the values in lists
+        for item in items:
+            if isinstance(item["input"], list) and item["type"] == "literal_error" and item["loc"][:-1] in inside:
+                continue  # the branch of a union that takes no list
             keys = [str(part) for part in item["loc"]]
             bad.add(keys[0])
             mistake = (*_keys_of(keys), repr(item["input"]))
@@ -84,7 +88,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _override(raw: dict[str, Any], text: str, problems: Problems) -> None:
+def override(raw: dict[str, Any], text: str, problems: Problems) -> None:
+    """Change nested mappings by a `table.key=value`; the value is TOML, else a string. A fault becomes a problem."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -113,6 +118,9 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
         return f"{'.'.join(keys[: len(known) + 1])}: unknown key; {hint}"
     shown = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        near = difflib.get_close_matches(item["input"], re.findall("'([^']*)'", item["ctx"]["expected"]), n=1)
+        shown += f"; did you mean {near[0]!r}?" if near else ""
     return f"{'.'.join(known) or keys[0]}: {item['msg'][:1].lower()}{item['msg'][1:]}{shown}"
 
 

@@ -14,6 +14,8 @@ from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, Source, fin
 
 PAIR = ("anchor", "positive")
 """The columns of a table of pairs."""
+_COLUMNS = {"corpus": ("doc_id", "text", "title"), "queries": ("query_id", "query"), "pairs": PAIR}
+"""The columns of the tables with texts; a title is optional."""
 
 
 class Entry(NamedTuple):
@@ -41,12 +43,12 @@ class Collection:
 
     def documents(self) -> Iterator[Entry]:
         """Yield documents in input order; positives of pairs come after a corpus."""
-        yield from self._entries("corpus", "doc_id", "text")
+        yield from self._entries("corpus")
         yield from _distinct((f"positive-{number}", text, location) for number, _, text, location in self._pairs())
 
     def queries(self) -> Iterator[Entry]:
         """Yield queries in input order; pairs with the same anchor are one query."""
-        yield from self._entries("queries", "query_id", "query")
+        yield from self._entries("queries")
         yield from _distinct((f"anchor-{number}", anchor, location) for number, anchor, _, location in self._pairs())
 
     def qrels(self) -> Iterator[Qrel]:
@@ -68,8 +70,9 @@ class Collection:
             except InputError as error:
                 self.problems.add(str(error))
 
-    def _entries(self, role: str, id_name: str, text_name: str) -> Iterator[Entry]:
-        wanted = [id_name, text_name, *(["title"] if role == "corpus" else [])]
+    def _entries(self, role: str) -> Iterator[Entry]:
+        wanted = _COLUMNS[role]
+        id_name, text_name = wanted[:2]
         for source in self.sources.get(role, ()):
             for chunk, columns in TableReader(source, wanted, self.config, self.problems, {"title"}).chunks():
                 titles = columns.get("title") or [""] * len(chunk.lines)
@@ -126,6 +129,21 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
             problems.add(str(error))
     problems.raise_if_any()
     return found
+
+
+def check_columns(config: Config, problems: Problems) -> None:
+    """Note the columns that the files of documents, queries and pairs lack; only their first rows are read.
+
+    Raises:
+        InputError: files do not exist; all of them are named.
+    """
+    sources = input_sources(config)
+    for role, wanted in _COLUMNS.items():
+        for source in sources.get(role, ()):
+            try:
+                TableReader(source, wanted, config.input, problems, {"title"})
+            except InputError as error:
+                problems.add(str(error))
 
 
 def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | None]:

@@ -74,7 +74,12 @@ def test_a_wrong_value_of_several_possible_types_is_one_problem(tmp_path: Path) 
     assert len(lines) == 2
     assert lines[0] == "FILE input.corpus: input should be a valid string (given: 5)"
     assert lines[1].startswith("FILE filter.rule: input should be 'auto', 'none', 'absolute', 'margin'")
-    assert lines[1].endswith("(given: 'percnt')")
+    assert lines[1].endswith("(given: 'percnt'); did you mean 'percent'?")
+
+
+def test_a_wrong_value_in_a_list_is_one_problem_with_the_nearest_value(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, INPUT + '[filter]\nrule = ["percent", "two-sided"]\n')
+    assert line.endswith("(given: 'two-sided'); did you mean 'two_sided'?")
 
 
 CONTRADICTIONS: list[tuple[str, str]] = [

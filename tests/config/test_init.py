@@ -12,7 +12,7 @@ from hnmine.config.section import choices, settings, tables
 from hnmine.config.tables import Config
 
 GIVEN = {"corpus": "c.jsonl", "queries": "q.jsonl", "qrels": "r.tsv"}
-TEXT = starter(GIVEN)
+TEXT = starter({"seed": 0, "out": "runs/first", "input": GIVEN})
 TABLES = [("", settings(Config)), *((table.header, settings(table.model)) for table in tables(Config))]
 
 
