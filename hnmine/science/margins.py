@@ -22,6 +22,12 @@ def absolute(s: np.ndarray, lowest: float | None, highest: float | None) -> np.n
     return keep
 
 
+def at_or_above(s: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Return whether s >= s+, where s+ is the score of the positive; False where one of the two is not finite."""
+    real = np.isfinite(s) & np.isfinite(positive)
+    return np.asarray(real & (s >= positive))
+
+
 def margin(s: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
     """Keep s <= s+ - m, with m >= 0 in units of the score.
 

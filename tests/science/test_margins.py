@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
+from hnmine.science.margins import absolute, adaptive, at_or_above, below, easiest, guide, margin, percent, rank_window
 from tests import oracles
 from tests.strategies import f32, grid, quick, scores
 
@@ -25,6 +25,14 @@ def columns(rows):
 def test_margin_is_the_double_loop(rows, m):
     s, anchor = columns(rows)
     assert margin(s, anchor, m).tolist() == [oracles.keeps_margin(a, b, m) for a, b in rows]
+
+
+@quick
+@given(st.lists(st.tuples(*[st.floats(-1, 1, width=32) | st.sampled_from([math.nan, math.inf, -math.inf])] * 2)))
+def test_at_or_above_is_the_double_loop(rows):
+    s, positive = columns(rows)
+    expected = [math.isfinite(a) and math.isfinite(b) and a >= b for a, b in rows]
+    assert at_or_above(s, positive).tolist() == expected
 
 
 @quick

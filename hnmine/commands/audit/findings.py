@@ -8,13 +8,15 @@ import numpy as np
 from hnmine.commands.audit.mined import Mined
 from hnmine.config.tables import NEAR_COPY
 from hnmine.display import shorten
+from hnmine.stages.report.headline import AT_OR_ABOVE, MOST_AT_OR_ABOVE
 
 EXAMPLES = 10
 """Examples listed for a finding, at most."""
 TEXT = 300
 """Characters listed of a text, at most."""
 
-HUB_QUERIES, HUB_SHARE = 20, 0.02
+HUB_QUERIES, HUB_SHARE = 20, 0.05
+"""A document is a hub from here on; on five public collections none was a negative of more than 2.3% of the queries."""
 LARGE_EFFECT, LARGEST_USUAL_EFFECT = 0.8, 2.5
 """Cohen's d: large by convention; and the largest of shared words, below 0, that is usual for good sets."""
 
@@ -51,10 +53,10 @@ KINDS = (
     Kind("copy_of_query", "negatives", 0, "the query itself but for case, punctuation or spacing", "remove them"),
     Kind("near_copy_of_positive", "negatives", 0, f"cosine above {NEAR_COPY} to the row's positive", _FALSE, "model"),
     Kind("near_copy_of_query", "negatives", 0, f"cosine above {NEAR_COPY} to the query", "remove them", "model"),
-    Kind("scores_at_or_above_positive", "negatives", 0.01, "the file's score is no lower than the positive's",
+    Kind(AT_OR_ABOVE, "negatives", MOST_AT_OR_ABOVE, "the file's score is no lower than the positive's",
          _FILTER, "scores"),
-    Kind("model_at_or_above_positive", "negatives", 0.05, "the model's score is no lower than the positive's",
-         _FILTER, "model"),
+    Kind("model_at_or_above_positive", "negatives", MOST_AT_OR_ABOVE,
+         "the model's score is no lower than the positive's", _FILTER, "model"),
     Kind("scores_not_finite", "scores", 0, "NaN or infinite scores",
          "remove the rows: some tools give -inf to candidates that they rejected", "scores"),
     Kind("scores_contradict_model", "scores", 0.1, "the file's scores and the model's disagree",
@@ -66,7 +68,7 @@ KINDS = (
     Kind("without_negatives", "examples", 0, "no negative", "remove them, or mine with a looser filter"),
     Kind("fewer_negatives", "examples", 0.1, "fewer negatives than most examples have",
          "mine with a larger top k; shapes with a fixed number of negatives lose these rows"),
-    Kind("duplicate_row", "rows", 0, "the same row again", "remove them: they count twice"),
+    Kind("duplicate_row", "rows", 0.01, "the same row again", "remove them: they count twice"),
     Kind("repeated_negative", "negatives", 0, "the same negative again in one example", "remove them"),
     Kind("hub", "documents", 0, f"negative of over {HUB_SHARE:.0%} of the queries, and of at least {HUB_QUERIES}",
          "limit how often a document may serve (emit.max_per_document)"),

@@ -6,6 +6,8 @@ import numpy as np
 
 from hnmine.commands.audit.findings import EXAMPLES, Hits, json_number, location, of_negatives
 from hnmine.commands.audit.mined import Mined
+from hnmine.science.margins import at_or_above
+from hnmine.stages.report.headline import AT_OR_ABOVE
 from hnmine.stages.report.statistics import distribution
 
 TOLERANCE = 0.02
@@ -21,7 +23,7 @@ def score_findings(mined: Mined) -> dict[str, Hits]:
         return {}
     found = {"scores_not_finite": _not_finite(mined)}
     if negatives.given.any() and positives.given.any():
-        found["scores_at_or_above_positive"] = above_positive(mined, negatives.scores, positives.scores)
+        found[AT_OR_ABOVE] = above_positive(mined, negatives.scores, positives.scores)
     return found
 
 
@@ -40,9 +42,9 @@ def above_positive(mined: Mined, negatives: np.ndarray, positives: np.ndarray) -
     Scores that are not finite are left out.
     """
     anchor = _lowest_positive(mined, positives)
-    real = np.isfinite(negatives) & np.isfinite(anchor)
-    over = np.where(real, negatives, 0.0) - np.where(real, anchor, 0.0)
-    return of_negatives(mined, real & (over >= 0), over, positive_score=anchor, negative_score=negatives)
+    over = at_or_above(negatives, anchor)
+    excess = np.where(over, negatives, 0.0) - np.where(over, anchor, 0.0)
+    return of_negatives(mined, over, excess, positive_score=anchor, negative_score=negatives)
 
 
 def _lowest_positive(mined: Mined, scores: np.ndarray) -> np.ndarray:

@@ -6,13 +6,16 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.eci import capacity, eci, hardness, safety
+from hnmine.science.margins import at_or_above
 from hnmine.science.statistics import bootstrap_ratios, percentile_interval
 from hnmine.stages.filter.candidates import Batch, Cells
+from hnmine.stages.report.headline import AT_OR_ABOVE
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import Shards
 
-HEADLINE = ("coverage", "fill", "hardness", "safety", "capacity", "eci", "eci_sem")
+HEADLINE = ("coverage", "fill", "hardness", "safety", "capacity", "eci", "eci_sem", AT_OR_ABOVE)
 """The headline numbers that are ratios of sums over queries, and so have bootstrap intervals."""
 
 
@@ -91,6 +94,30 @@ def per_query(
     }
 
 
+def count_at_or_above(batch: Batch, cells: Cells, chosen: Ragged, emitted: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how many (emitted positive, negative) pairs each query has, and in how many the negative is not below.
+
+    Args:
+        batch: candidates.
+        cells: its cells.
+        chosen: scores of the negatives, one list per anchor.
+        emitted: bool, one per positive.
+
+    Returns:
+        pairs and at_or_above, int64, one per query: columns of `QUERY_REPORT`.
+    """
+    positives = np.flatnonzero(emitted)
+    lists = chosen.take(anchor_of_positive(cells.anchors, batch.positives)[positives])
+    own = batch.positive_scores.values[positives][lists.owners]
+    queries = batch.positives.owners[positives][lists.owners]
+    over = at_or_above(lists.values, own)
+    count = len(batch)
+    return {
+        "pairs": np.bincount(queries, minlength=count),
+        "at_or_above": np.bincount(queries[over], minlength=count),
+    }
+
+
 def mean_by_group(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """Return the mean of each group's values.
 
@@ -131,7 +158,8 @@ def headline_parts(report: Path, chosen: pa.Table) -> tuple[np.ndarray, np.ndarr
     rows, lengths = chosen.column("query_row").to_numpy(), Ragged.from_arrow(chosen.column("positions")).lengths
     top[:, 1] = np.bincount(rows, weights=lengths, minlength=n)
     bottom[:, 1] = np.bincount(rows, weights=chosen.column("wanted").to_numpy(), minlength=n)
-    for place, name in enumerate(HEADLINE[2:], start=2):
+    top[:, -1], bottom[:, -1] = queries.column("at_or_above").to_numpy(), queries.column("pairs").to_numpy()
+    for place, name in enumerate(HEADLINE[2:-1], start=2):
         values = queries.column(name).to_numpy().astype(np.float64)  # null becomes NaN
         bottom[:, place] = ~np.isnan(values)
         top[:, place] = np.nan_to_num(values)

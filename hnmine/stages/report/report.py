@@ -16,7 +16,7 @@ from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
 from hnmine.stages.report.false_negatives import false_negatives
-from hnmine.stages.report.headline import conclude
+from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
 from hnmine.stages.report.negatives import hardness_by_place, histograms, near_copies, read_negatives, sources
 from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
@@ -63,6 +63,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **{
             name: pc.mean(queries.column(name)).as_py() for name in ("capacity", "hardness", "safety", "eci", "eci_sem")
         },
+        AT_OR_ABOVE: _share_at_or_above(queries),
         "intervals": between,
         **rate,
         "verdicts": verdicts,
@@ -85,6 +86,12 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
     return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
+
+
+def _share_at_or_above(queries: Shards) -> float | None:
+    """Return the share of the negatives that score at or above their positive; None without negatives."""
+    pairs, over = (int(pc.sum(queries.column(name)).as_py() or 0) for name in ("pairs", "at_or_above"))
+    return over / pairs if pairs else None
 
 
 def _counts(context: RunContext) -> dict[str, Any]:

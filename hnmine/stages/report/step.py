@@ -16,7 +16,7 @@ from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.examples import texts_of
 from hnmine.stages.report.html.page import render
-from hnmine.stages.report.quality import per_query, to_table
+from hnmine.stages.report.quality import count_at_or_above, per_query, to_table
 from hnmine.stages.report.report import build_report
 from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
@@ -55,6 +55,7 @@ def _process(state: tuple[Config, Shards, pa.Table, VectorStore], item: Item, ti
         probabilities = Ragged.from_arrow(single_array(piece.column("probabilities")).flatten())
         weight = weights(batch, cells, chosen, probabilities)
         of_positives = is_emitted(piece, config)
+        values |= count_at_or_above(batch, cells, chosen.scores, of_positives)
         values["eci_sem"] = eci_sem_of_queries(batch, cells, chosen, weight, of_positives, vectors)
         parts.append(to_table(values, piece.column("query_id")))
         tick(piece.num_rows)
@@ -85,7 +86,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="report",
-    version=4,
+    version=5,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
     parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},

@@ -26,4 +26,6 @@ QUERY_REPORT = schema(
     field("safety", pa.float32(), "max-margin safety; null without any chosen", nullable=True),
     field("eci", pa.float32(), "capacity times the harmonic mean of hardness and safety; 0 without any"),
     field("eci_sem", pa.float32(), "log-determinant of the weighted residuals of the chosen; 0 without any"),
+    field("pairs", pa.int32(), "negatives of its emitted positives; one of two positives counts twice"),
+    field("at_or_above", pa.int32(), "of them, scored at or above their positive"),
 )

@@ -123,10 +123,10 @@ def near_copy_of_query(rows: list[Row]) -> int:
 
 
 def model_at_or_above_positive(rows: list[Row]) -> int:
-    for i, row in enumerate(rows[:10]):
-        row["pos"] = [" ".join([*_own(i) * 2, *_fill(7)])]
-        row["neg"][:2] = positive(i), positive(i)
-    return 20
+    for i, row in enumerate(rows):
+        row["pos"] = [negative(i)]
+        row["neg"][:3] = (" ".join([*_own(i) * 2, *_fill(7)]) for _ in range(3))
+    return 3 * len(rows)
 
 
 def random_padding(rows: list[Row]) -> int:

@@ -91,5 +91,5 @@ def test_its_scores_are_those_of_its_model(mine: Any, tiny: Path, tmp_path: Path
     contradicting = report["findings"]["scores_contradict_model"]
     assert (contradicting["count"], contradicting["limit"]) == (0, 0)
     # without a margin it mines what scores above the positive: the file and the model must agree on which
-    above = report["findings"]["scores_at_or_above_positive"]["count"]
+    above = report["findings"]["negatives_at_or_above_positive"]["count"]
     assert above == report["findings"]["model_at_or_above_positive"]["count"] > 0

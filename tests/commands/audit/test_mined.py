@@ -170,7 +170,7 @@ def test_hnmines_own_formats_are_read_as_what_they_are(runs: Path, name: str) ->
     assert report["shape"] == name.removesuffix("-scores")
     assert report["findings"]["scores_contradict_model"]["count"] == 0
     assert report["findings"]["scores_contradict_model"]["limit"] == 0
-    for fault in ("positive_as_negative", "sibling_positive", "scores_at_or_above_positive", "without_negatives"):
+    for fault in ("positive_as_negative", "sibling_positive", "negatives_at_or_above_positive", "without_negatives"):
         assert report["findings"][fault]["count"] == 0
     if name == "bge":
         triplets = audit(Request((str(runs / "triplet"),), model="hash"))

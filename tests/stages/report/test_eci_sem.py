@@ -16,7 +16,9 @@ from tests import oracles
 from tests.pipeline.helpers import report, rows, vectors
 from tests.support import config_for, make_collection, tree
 
-NAMES = ("coverage", "fill", "hardness", "safety", "capacity", "eci", "eci_sem")
+NAMES = (
+    "coverage", "fill", "hardness", "safety", "capacity", "eci", "eci_sem", "negatives_at_or_above_positive",
+)  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     "each": {},
     "min": {"filter": {"anchor": "min"}},

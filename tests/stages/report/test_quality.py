@@ -12,7 +12,7 @@ from hnmine.config.tables import EmitConfig, FilterConfig
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.verdicts import anchor_scores, give_verdicts
-from hnmine.stages.report.quality import per_anchor, per_query, to_table
+from hnmine.stages.report.quality import count_at_or_above, per_anchor, per_query, to_table
 from hnmine.storage.schemas.report import QUERY_REPORT
 from tests import oracles
 from tests.strategies import World, filter_configs, make_query, quick, worlds
@@ -135,6 +135,7 @@ def test_a_negative_above_its_anchor_makes_the_anchor_unsafe_and_its_eci_0():
 def test_the_table_has_nulls_where_there_is_nothing_to_measure():
     batch, cells, keep, chosen = by_hand()
     values = per_query(batch, cells, keep, chosen, 2) | {"eci_sem": np.array([0.5, 0])}
+    values |= count_at_or_above(batch, cells, chosen, np.ones(3, dtype=bool))
     table = to_table(values, pa.array(["a", "b"]))
     table.validate(full=True)
     assert table.schema.names == QUERY_REPORT.names
@@ -149,6 +150,31 @@ def test_the_table_has_nulls_where_there_is_nothing_to_measure():
 
 def test_no_queries_make_an_empty_table():
     values, _ = measure(World([1], []), FilterConfig(rule="percent"), 3)
-    table = to_table(values | {"eci_sem": np.zeros(0)}, pa.array([], pa.string()))
+    table = to_table(
+        values | dict.fromkeys(("eci_sem", "pairs", "at_or_above"), np.zeros(0)), pa.array([], pa.string())
+    )
     assert table.num_rows == 0
     assert table.schema.equals(QUERY_REPORT)
+
+
+@quick
+@given(worlds(), filter_configs(), st.integers(1, 4), st.data())
+def test_pairs_at_or_above_are_those_of_the_double_loop(world, config, n, data):
+    batch = world.batch()
+    judged = give_verdicts(batch, config, world.keys())
+    ids = [str(row) for row in batch.query_rows]
+    chosen = Chooser(EmitConfig(num_negatives=n), 0).choose(batch, judged.cells, judged.keep, ids)
+    scores = scores_of(batch, judged.cells, chosen)
+    count = len(batch.positives.values)
+    emitted = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=bool)
+    found = count_at_or_above(batch, judged.cells, scores, emitted)
+    lists, positive = scores.to_arrow(pa.float32()).to_pylist(), 0
+    for place, positives in enumerate(batch.positive_scores.to_arrow(pa.float32()).to_pylist()):
+        pairs = above = 0
+        first, width = judged.cells.anchors.offsets[place], judged.cells.anchors.lengths[place]
+        for number, own in enumerate(positives):
+            for score in lists[first + (number if width > 1 else 0)] if emitted[positive] else ():
+                pairs += 1
+                above += score >= own
+            positive += 1
+        assert (found["pairs"][place], found["at_or_above"][place]) == (pairs, above)
