@@ -8,6 +8,8 @@ from hnmine.display import parse_size
 
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
+_EXECUTION = {"batch_tokens", "batch_size", "device", *SELECTION}
+"""Settings of a teacher that give no other scores."""
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -111,20 +113,18 @@ def _precision(config: Config) -> Iterator[str]:
 
 @_reads("embed", "guide")
 def _guide_is_another_teacher(config: Config) -> Iterator[str]:
-    execution = {"batch_tokens", "batch_size", "device", *SELECTION}
     guide, embed = config.guide, config.embed
-    if guide is not None and guide.model_dump(exclude=execution) == embed.model_dump(exclude=execution):
+    if guide is not None and guide.model_dump(exclude=_EXECUTION) == embed.model_dump(exclude=_EXECUTION):
         yield "guide: the same model and settings as [embed], so it gives the same scores; name another teacher"
 
 
 @_reads("embed", "retrieve")
 def _teachers_differ(config: Config) -> Iterator[str]:
-    execution = {"batch_size", "device", *SELECTION}
-    known = [("[embed]", config.embed.model_dump(exclude=execution))]
+    known = [("[embed]", config.embed.model_dump(exclude=_EXECUTION))]
     for table, teacher in config.teachers.items():
         if table in ("embed", "guide"):
             continue
-        settings = teacher.model_dump(exclude=execution)
+        settings = teacher.model_dump(exclude=_EXECUTION)
         same = next((name for name, other in known if other == settings), None)
         if same == "[embed]":
             yield f"{table}: the same model and settings as [embed]; leave it out, and the source uses that teacher"

@@ -115,6 +115,11 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "guide: the same model and settings as [embed], so it gives the same scores; name another teacher",
     ),
     (
+        f'{INPUT}[[retrieve.source]]\nkind = "dense"\nname = "other"\nteacher = {{ batch_tokens = 512 }}\n',
+        "retrieve.source.0.teacher: the same model and settings as [embed]; leave it out, and the source uses that "
+        "teacher",
+    ),
+    (
         f'{INPUT}[filter]\nrule = ["percent", "guide"]\n',
         'filter.rule: "guide" needs a second teacher; add a table [guide] with its model',
     ),

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine import display
+from hnmine.arrays.ragged import single_array
 from hnmine.commands.compare.sets import Match, MatchedSet, MinedSet, is_run, match, read_file, read_run
+from hnmine.commands.compare.settings import consequences, differing
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import shift
 from hnmine.science.statistics import bootstrap_ratios, percentile_interval
@@ -18,6 +21,7 @@ from hnmine.stages.report.html.page import render_template
 from hnmine.stages.report.quality import HEADLINE
 from hnmine.stages.report.statistics import mean
 from hnmine.storage.paths import path_of
+from hnmine.storage.store import Shards
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"
 SEED = 0
@@ -43,12 +47,14 @@ def compare(given: Sequence[str], source: Path | None = None, examples: int = 5)
         raise ConfigError("compare needs two sets or more: output folders of runs, or files with mined negatives")
     sets = _read_all(given, source)
     matched = match(sets)
+    settings = differing([mined.run.recorded if mined.run else None for mined in sets])
     return {
         "sets": [_described(mined) for mined in sets],
+        "settings": settings,
         "comparisons": [_against(sets[0], other) for other in sets[1:]],
         "only": _only(matched.sets),
         "most_different": list(_most_different(matched, examples)),
-        "warnings": list(_warnings(sets)),
+        "warnings": [*consequences(settings), *_warnings(sets)],
     }
 
 
@@ -233,15 +239,39 @@ def _listed(mined: MinedSet, at: np.ndarray) -> list[dict[str, Any]]:
 
 def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
     """Yield the reasons why numbers of sets cannot be compared."""
-    runs = [mined for mined in sets if mined.run is not None]
-    if len({mined.run.teacher for mined in runs if mined.run}) > 1:
-        yield "the runs' vectors differ (teacher, corpus or queries): hardness, safety and eci_sem cannot be compared"
-    if len({mined.run.wanted for mined in runs if mined.run}) > 1:
-        yield "the runs want different numbers of negatives: capacity, eci and eci_sem grow with it"
+    runs = list({mined.name: mined for mined in sets if mined.run is not None}.values())
     for left, right in pairwise(runs):
         here, there = _same_queries(*match([left, right]).sets)
         if moved := int((left.query_keys[here] != right.query_keys[there]).sum()):
             yield f"{left.name} and {right.name}: {moved:,} query ids stand for another text in each"
+        yield from _other_documents(left, right)
+    for mined in runs:
+        if mined.run is not None and mined.run.unknown:
+            stages = ", ".join(mined.run.unknown)
+            yield f"{mined.name}: settings of {stages} are not known; name the run that it was made from too"
+
+
+def _other_documents(left: MinedSet, right: MinedSet) -> Iterator[str]:
+    """Yield how the corpora of two runs differ, if they do."""
+    if left.run is None or right.run is None or left.run.ingest == right.run.ingest:
+        return
+    ids, keys = zip(*(_documents(one.run.corpus) for one in (left, right) if one.run), strict=True)
+    places = pc.index_in(ids[0], value_set=ids[1])
+    common = places.is_valid().to_numpy(zero_copy_only=False)
+    moved = int((keys[0][common] != keys[1][places.drop_null().to_numpy()]).sum())
+    if moved:
+        yield f"{left.name} and {right.name}: {moved:,} document ids stand for another text in each"
+    alone = [len(own) - int(common.sum()) for own in ids]
+    if any(alone):
+        yield (
+            f"{left.name} and {right.name}: {alone[0]:,} documents are only in the first corpus, {alone[1]:,} only in "
+            "the second; hardness is measured from other random documents"
+        )
+
+
+def _documents(corpus: Shards) -> tuple[pa.Array, np.ndarray]:
+    """Return the ids and the copy keys of all documents."""
+    return single_array(corpus.column("doc_id")), corpus.column("text_key").to_numpy()
 
 
 def compare_page(data: dict[str, Any]) -> str:

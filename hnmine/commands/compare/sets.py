@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
+from hnmine.commands.compare.settings import Recorded, recorded_values
 from hnmine.errors import IncompleteStage, InputError, Problems
 from hnmine.pipeline.stages import STAGES
 from hnmine.science.agreement import agreement, jaccard
@@ -34,8 +35,9 @@ class RunFacts:
         doc_ids: one per negative.
         report: its report.json.
         parts: numerators and denominators of the headline numbers, see `hnmine.stages.report.quality.headline_parts`.
-        teacher: the key of its vectors.
-        wanted: negatives wanted for each anchor.
+        recorded: its settings, input files and models, by name.
+        ingest: the key of its input.
+        unknown: stages whose settings are not known, since their folder was not given.
         judged: its judged candidates.
         corpus: its documents.
     """
@@ -44,8 +46,9 @@ class RunFacts:
     doc_ids: pa.Array
     report: dict[str, Any]
     parts: tuple[np.ndarray, np.ndarray]
-    teacher: str
-    wanted: int
+    recorded: dict[str, Recorded]
+    ingest: str
+    unknown: tuple[str, ...]
     judged: Shards
     corpus: Shards
 
@@ -169,7 +172,8 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
         IncompleteStage: see `_folders`.
     """
     folders = _folders(name, others)
-    report, manifest = path_of(name) / "report", read_json(path_of(name) / "report" / MANIFEST)
+    report = path_of(name) / "report"
+    manifests = {stage: read_json(folder / MANIFEST) for stage, folder in folders.items()}
     chosen, judged = read_chosen(folders["emit"]), Shards(folders["filter"], JUDGED)
     corpus, queries = Shards(folders["ingest"] / "corpus", CORPUS), Shards(folders["ingest"] / "queries", QUERIES)
     rows, scores = (Ragged.from_arrow(chosen.column(part)) for part in ("doc_rows", "scores"))
@@ -182,8 +186,9 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
         single_array(ids.column("doc_id")),
         read_json(report / "report.json"),
         headline_parts(report, chosen),
-        manifest["upstream"]["embed"],
-        int(read_json(folders["emit"] / MANIFEST)["parts"]["emit"]["num_negatives"]),
+        recorded_values(manifests),
+        manifests["ingest"]["key"],
+        tuple(sorted({name for one in manifests.values() for name in one["upstream"]} - folders.keys())),
         judged,
         corpus,
     )
@@ -202,10 +207,10 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
 
 
 def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
-    """Return the folders of the stages that the run's report was made from.
+    """Return the folders of the stages that the run was made by, without those whose folder was not given.
 
     Raises:
-        IncompleteStage: stages that are missing or were replaced since; all of them are named.
+        IncompleteStage: stages that are needed are missing or were replaced since; all of them are named.
     """
     manifest = read_json(path_of(name) / "report" / MANIFEST)
     if manifest is None:
@@ -214,13 +219,19 @@ def _folders(name: str, others: Sequence[Path]) -> dict[str, Path]:
         raise IncompleteStage(
             f"{name}: its report was written by another version of hnmine; run `hnmine report --overwrite`"
         )
-    problems, found = Problems(), {}
-    for stage in _READS:
-        key = manifest["upstream"][stage]
+    problems, found = Problems(), {"report": path_of(name) / "report"}
+    keys: dict[str, str] = dict(manifest["upstream"])
+    for stage in reversed([other for other in STAGES if other != "report"]):
+        if stage not in keys:
+            continue
         places = [root / stage for root in (path_of(name), *others)]
-        fitting = [place for place in places if (read_json(place / MANIFEST) or {}).get("key") == key]
+        read = ((place, read_json(place / MANIFEST) or {}) for place in places)
+        fitting = [(place, made) for place, made in read if made.get("key") == keys[stage]]
         if fitting:
-            found[stage] = fitting[0]
+            found[stage], made = fitting[0]
+            keys |= made["upstream"]
+        elif stage not in _READS:
+            continue  # nothing but its settings is read
         elif (path_of(name) / stage / MANIFEST).exists():
             problems.add(f"{name}: {stage} was run again after the report; run `hnmine report --overwrite`")
         else:

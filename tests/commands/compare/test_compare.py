@@ -210,7 +210,8 @@ def test_two_files_and_a_run_are_compared_by_their_texts(runs: Path, tmp_path: P
 
 
 def test_other_teachers_and_wishes_are_warned_of(runs: Path, tmp_path: Path) -> None:
-    assert any("vectors differ" in one for one in compare(names(runs, "one", "half"))["warnings"])
+    warned = compare(names(runs, "one", "half"))["warnings"]
+    assert any("vectors differ (embed.query_prompt)" in one for one in warned)
     run(config_for(runs, "five", emit={"num_negatives": 5}), options=RunOptions(runs / "one"))
     assert any("different numbers" in one for one in compare(names(runs, "one", "five"))["warnings"])
     other = make_collection(tmp_path, 80, 40)
@@ -220,6 +221,47 @@ def test_other_teachers_and_wishes_are_warned_of(runs: Path, tmp_path: Path) -> 
     moved = sum("walnut" in line for line in text.splitlines())
     warned = compare([*names(runs, "one"), str(other / "out")])["warnings"]
     assert any(f"{moved} query ids stand for another text" in one for one in warned)
+
+
+def test_only_what_differs_between_runs_is_named(runs: Path, tmp_path: Path) -> None:
+    def settings(*parts: str) -> dict[str, list[Any]]:
+        found = compare(names(runs, *parts))
+        assert all(len(one["values"]) == len(parts) for one in found["settings"])
+        return {one["name"]: one["values"] for one in found["settings"]}
+
+    assert settings("one", "loose", "strict") == {"filter.percent": [0.7, 0.9, 0.6]}
+    judged = [{"query_id": "q1", "doc_id": "d7", "judgement": "irrelevant"}]
+    write_jsonl(runs / "judged.jsonl", judged)
+    wanted = {"emit": {"extra_columns": EXTRA, "num_negatives": 3}, "filter": {"percent": 0.7}}
+    run(config_for(runs, "judged", input={"judgements": "judged.jsonl"}, **wanted))
+    found = compare(names(runs, "one", "judged"))
+    assert [(one["name"], one["kind"]) for one in found["settings"]] == [("input.judgements", "file")]
+    assert found["settings"][0]["values"][0] is None
+    assert found["settings"][0]["values"][1].startswith("judged.jsonl (")
+    assert found["warnings"] == [
+        "the runs' labels differ (input.judgements): false negatives are counted by other labels in each"
+    ]
+    for kind in ("corpus", "queries"):  # only names and places differ
+        shutil.copy(runs / f"{kind}.jsonl", runs / f"renamed-{kind}.jsonl")
+    renamed = {"corpus": "renamed-corpus.jsonl", "queries": "renamed-queries.jsonl"}
+    run(config_for(runs, "renamed", input=renamed, **wanted))
+    found = compare(names(runs, "one", "renamed"))
+    assert (found["settings"], found["warnings"]) == ([], [])
+    assert settings("one", "half").keys() == {"input.queries", "input.unknown_ids", "embed.query_prompt"}
+
+
+def test_other_documents_are_counted(runs: Path, tmp_path: Path) -> None:
+    other = make_collection(tmp_path, 80, 40)
+    lines = (other / "corpus.jsonl").read_text().splitlines()
+    assert "amber" not in lines[0].split('"text"')[0]
+    own = json.loads(lines[0])
+    changed = [json.dumps(own | {"text": "a quite different text"}), *lines[1:], json.dumps(own | {"doc_id": "new"})]
+    (other / "corpus.jsonl").write_text("\n".join(changed) + "\n")
+    run(config_for(other, "out"))
+    warned = "\n".join(compare([*names(runs, "one"), str(other / "out")])["warnings"])
+    assert "1 document ids stand for another text in each" in warned
+    assert "0 documents are only in the first corpus, 1 only in the second" in warned
+    assert "vectors differ" not in warned
 
 
 def test_everything_wrong_is_named_at_once(runs: Path, tmp_path: Path) -> None:
