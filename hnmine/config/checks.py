@@ -262,6 +262,10 @@ def _enough_candidates(config: Config) -> Iterator[str]:
 @_reads("emit")
 def _emit_settings(config: Config) -> Iterator[str]:
     emit = config.emit
+    if not emit.formats:
+        yield 'emit.format: an empty list; name a shape of training rows, for example "triplet"'
+    for name in sorted({name for name in emit.formats if emit.formats.count(name) > 1}):
+        yield f"emit.format: {name!r} is there {emit.formats.count(name)} times; leave one"
     if emit.choose == "mixed" and 0 < emit.random_share < 1 and not 0 < emit.random_negatives < emit.num_negatives:
         rounded = emit.random_negatives
         yield (
@@ -270,9 +274,9 @@ def _emit_settings(config: Config) -> Iterator[str]:
         )
     if emit.prefer_judged and emit.choose == "diverse":
         yield 'emit.prefer_judged: emit.choose = "diverse" orders candidates in its own way; leave out one of the two'
-    if emit.soft_labels and emit.format not in LABELED:
+    if emit.soft_labels and not set(emit.formats) & set(LABELED):
         yield (
-            f"emit.soft_labels: rows of shape {emit.format!r} have no labels; set emit.format to "
+            f"emit.soft_labels: rows of shape {', '.join(map(repr, emit.formats))} have no labels; set emit.format to "
             f"{' or '.join(map(repr, LABELED))}"
         )
     if emit.bad_positives == "down_weight" and "positive_weight" not in emit.extra_columns:

@@ -364,7 +364,9 @@ class FilterConfig(Section):
 class EmitConfig(Section):
     """`[emit]`: the training files."""
 
-    format: FormatName = setting("triplet", "shape of the training rows")
+    format: FormatName | list[FormatName] = setting(
+        "triplet", "shape of the training rows; or a list of shapes, each in a folder of its own"
+    )
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: ChoiceName = setting(
         "top",
@@ -402,11 +404,18 @@ class EmitConfig(Section):
     def semantic(self) -> dict[str, Any]:
         """Return the settings for content keys; newer ones only if they are used, as in keys of older runs."""
         kept = super().semantic()
+        if len(self.formats) == 1:
+            kept["format"] = self.formats[0]
         if self.ensemble == "none":
             del kept["ensemble"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"]
         return kept
+
+    @property
+    def formats(self) -> list[FormatName]:
+        """The shapes of training rows as a list."""
+        return [self.format] if isinstance(self.format, str) else self.format
 
     @property
     def random_negatives(self) -> int:

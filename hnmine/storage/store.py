@@ -109,7 +109,13 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
     elif lists:
         strings = leaves(table.schema, pa.types.is_string)
         options = {"compression": "lz4", "use_dictionary": strings, "write_statistics": False}
-    write_atomic(path, lambda temporary: pq.write_table(keyed, temporary, **options))
+
+    def fill(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, keyed.schema, **options) as writer:
+            if keyed.num_rows:  # `datasets` reads files without a row group, but none whose row group is empty
+                writer.write_table(keyed)
+
+    write_atomic(path, fill)
 
 
 def write_text(text: str, path: Path, key: str | None = None) -> None:

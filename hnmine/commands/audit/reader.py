@@ -17,12 +17,17 @@ from hnmine.commands.audit.shapes import Shape, layout_of
 from hnmine.errors import HnmineError, InputError, Problems, reason
 from hnmine.readers.columns import as_id, as_text
 from hnmine.readers.tables import ABSENT, CHUNK_ROWS, Chunk, Layout, read_chunks
+from hnmine.stages.emit.batches.step import BATCHES_PATH
+from hnmine.stages.emit.chosen import CHOSEN_PATH
+from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH
 from hnmine.storage.input_files import TABLE_ENDINGS, Source, find_sources
 from hnmine.storage.paths import path_of
+from hnmine.storage.store import MANIFEST, read_json
 
 # A quoted text inside a list, as Python, numpy and JSON write it.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
+_RECORDS = rf"(^|/)(_keys/[^/]+|{'|'.join(map(re.escape, (CHOSEN_PATH, BATCHES_PATH, PREVIOUS_PATH)))})$"
 Row = tuple[str, list[str | None], list[float | None], list[bool]]
 """One row: its anchor; and of each document the text (None for none), the score (likewise), and if it is a positive."""
 
@@ -64,9 +69,13 @@ def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") ->
         InputError: entries without a file, all of them.
     """
     given = [f"{e.rstrip('/')}/emit" if _is_run(path_of(e, base)) else e for e in entries]
+    for entry in given:
+        if len(names := _formats(path_of(entry, base))) > 1:
+            folders = ", ".join(f"{entry.rstrip('/')}/{name}" for name in names)
+            raise InputError(f"{command}: {entry}: holds the same examples in several formats; name one of {folders}")
     found = find_sources(given, base, command, TABLE_ENDINGS)
     # an emit folder also has hnmine's own records, which are no training files
-    kept = [s for s in found if not re.search(r"(^|/)(_keys/[^/]+|chosen/chosen\.parquet)$", s.path)]
+    kept = [s for s in found if not re.search(_RECORDS, s.path)]
     if not kept:
         raise InputError(f"{command}: {', '.join(entries)}: no training file there")
     return kept
@@ -77,6 +86,15 @@ def _is_run(folder: Path) -> bool:
         return (folder / "emit" / "_manifest.json").is_file()
     except HnmineError:  # a store that is not supported; opening the file reports it
         return False
+
+
+def _formats(emit: Path) -> list[str]:
+    """Return the formats in a run's emit folder, if it has several; none for another folder."""
+    try:
+        manifest = read_json(emit / MANIFEST) or {}
+    except HnmineError:  # as in `_is_run`
+        return []
+    return list(manifest.get("counts", {}).get("formats", {})) if manifest.get("stage") == "emit" else []
 
 
 def read_shapes(sources: Sequence[Source], command: str = "audit") -> tuple[list[Layout], Shape]:

@@ -108,7 +108,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
         "rescore": rescored,
         "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}",
-        "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {emit.format}{bad}",
+        "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}",
         "report": "report.json",
     }
 

@@ -75,7 +75,7 @@ class Workload:
         self.stored_verdicts = self.stored_candidates + self.scored * anchors * verdict
         # the training rows
         texts = self.negatives + 2 * self.queries * self.positives
-        self.emitted_bytes = texts * self.document_bytes * STORED_TEXT
+        self.emitted_bytes = len(config.emit.formats) * texts * self.document_bytes * STORED_TEXT
 
     @classmethod
     def of(cls, config: Config, collection: CollectionTable) -> "Workload":

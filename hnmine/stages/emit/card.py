@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
+from hnmine.config.tables import EmitConfig
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.formats import ending, format_folders
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.store import write_text
 
@@ -28,7 +31,6 @@ SOFT_LOSSES = {
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
     """Write emit/README.md from the stage's counts. Its front matter lets `datasets.load_dataset` find the files."""
     config = context.config
-    ending, builder = ("jsonl", "json") if config.emit.format == "bge" else ("parquet", "parquet")
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
     rescore = config.rescore if uses_rescored(config) or "rescore_score" in config.emit.extra_columns else None
     if rescore is not None:
@@ -38,22 +40,16 @@ def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
     warning = f"\n> **Warning:** {HASH_WARNING}.\n" if config.uses_hash else ""
     if rescore is not None and rescore.model == "hash":
         warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
-    losses = SOFT_LOSSES if config.emit.soft_labels else LOSSES
+    formats = _formats(config.emit, counts)
     # the fence is longer than any run of backticks in the settings: a model's name must not become markup
     settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
     fence = "`" * (max((len(run) for run in re.findall("`+", settings_text)), default=2) + 3)
     text = f"""---
 configs:
-- config_name: default
-  data_files: "part-*.{ending}"
----
+{formats.front_matter}---
 # Mined training data
 {warning}
-Rows in the format `{config.emit.format}`, for {losses[config.emit.format]}.
-
-    from datasets import load_dataset
-    rows = load_dataset("{builder}", data_files="part-*.{ending}", split="train")
-
+{formats.text}
 | what | count |
 |---|---|
 {_count_rows(counts)}
@@ -70,10 +66,43 @@ The input files, the teacher's fingerprint and the content keys are in the `_man
     write_text(text, context.folder("emit") / "README.md")
 
 
+class _Formats(NamedTuple):
+    """The formats of the training files, as the card's front matter and as its text."""
+
+    front_matter: str
+    text: str
+
+
+def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
+    names, losses = emit.formats, LOSSES | (SOFT_LOSSES if emit.soft_labels else {})
+    files = {
+        name: str(folder / f"part-*.{ending(name)}") for name, folder in format_folders(PurePosixPath(), names).items()
+    }
+    in_card = [name for name in names if len(names) == 1 or ending(name) == "parquet"]  # one file type a card
+    front_matter = "".join(
+        f'- config_name: {name if len(names) > 1 else "default"}\n  data_files: "{files[name]}"\n' for name in in_card
+    )
+    load = "".join(
+        f'    rows = load_dataset("{"json" if ending(name) == "jsonl" else "parquet"}", '
+        f'data_files="{files[name]}", split="train")\n'
+        for name in names
+    )
+    load = f"    from datasets import load_dataset\n{load}"
+    if len(names) == 1:
+        return _Formats(front_matter, f"Rows in the format `{names[0]}`, for {losses[names[0]]}.\n\n{load}")
+    rows = "".join(
+        f"| `{name}` | {counts['formats'][name]['rows']:,} | {counts['formats'][name]['examples_left_out']:,} "
+        f"| {losses[name]} |\n"
+        for name in names
+    )
+    table = f"| format | rows | examples with too few negatives for it | losses |\n|---|---|---|---|\n{rows}"
+    return _Formats(front_matter, f"The same examples in {len(names)} formats, each in a folder:\n\n{table}\n{load}")
+
+
 def _count_rows(counts: Mapping[str, Any]) -> str:
     """Return the rows of the table of counts; rows on suspected positives only where their count is not 0."""
     meanings = {
-        "rows": "rows",
+        "rows": "rows, of all formats" if len(counts.get("formats", {})) > 1 else "rows",
         "examples": "examples (query, anchor)",
         "examples_full": "with all negatives wanted",
         "examples_short": "with fewer",

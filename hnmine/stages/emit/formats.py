@@ -5,8 +5,10 @@ that have fewer; the others leave out examples without any.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array, single_array
 
+PathT = TypeVar("PathT", bound=PurePath)
 FULL_ONLY = ("n-tuple", "n-tuple-scores")
 """Formats that leave out examples with fewer negatives than wanted."""
 PER_NEGATIVE = (
@@ -23,9 +26,19 @@ PER_NEGATIVE = (
 """Extra columns that have one value per negative; the others have one per example."""
 
 
-def gets_rows(name: str, lengths: np.ndarray, wanted: int) -> np.ndarray:
-    """Return whether each example gets rows in a format, bool, given its number of negatives (int64)."""
-    return np.asarray(lengths == wanted if name in FULL_ONLY else lengths > 0)
+def gets_rows(names: Sequence[str], lengths: np.ndarray, wanted: int) -> np.ndarray:
+    """Return whether each example gets rows in any of the formats, bool, given its number of negatives (int64)."""
+    return np.asarray(lengths == wanted if set(names) <= set(FULL_ONLY) else lengths > 0)
+
+
+def format_folders(emit: PathT, names: Sequence[str]) -> dict[str, PathT]:
+    """Return the folder of each format's files: the stage's own; with several formats one inside it for each."""
+    return {name: emit / name if len(names) > 1 else emit for name in names}
+
+
+def ending(name: str) -> str:
+    """Return the ending of the files of a format."""
+    return "jsonl" if name == "bge" else "parquet"
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Examples:
 
     def emitted(self, name: str) -> "Examples":
         """Return the examples that get rows in a format."""
-        keep = gets_rows(name, self.lengths, self.wanted)
+        keep = gets_rows([name], self.lengths, self.wanted)
         if keep.all():
             return self
         columns = {key: column.filter(pa.array(keep)) for key, column in self.columns.items()}

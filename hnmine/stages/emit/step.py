@@ -1,6 +1,6 @@
 """The stage emit: chooses negatives over all queries, then writes the training files shard by shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
-from hnmine.stages.emit.formats import FORMATS, Examples, gets_rows
+from hnmine.stages.emit.formats import FORMATS, Examples, ending, format_folders, gets_rows
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
@@ -52,8 +52,9 @@ def _one_item(
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
-    ending = "jsonl" if context.config.emit.format == "bge" else "parquet"
-    return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("emit"), key, ending)
+    judged = Shards(context.reading("filter"), JUDGED)
+    folders = format_folders(context.folder("emit"), context.config.emit.formats).items()
+    return [item for name, folder in folders for item in shard_items(judged, folder, key, ending(name))]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
     extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]  # none if no example gets rows
-    return FORMATS[state.config.emit.format](examples, extra)
+    names = state.config.emit.formats
+    return FORMATS[item.output.parent.name if len(names) > 1 else names[0]](examples, extra)
 
 
 def _examples(state: _WriteState, item: Item) -> Examples:
@@ -111,7 +113,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     )
     batch_ids = {}
     if state.batches is not None:  # only examples that get rows have a batch
-        has = gets_rows(config.emit.format, lengths, config.emit.num_negatives)
+        has = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
         own = rows_of(state.batches, item.first, end).column("batch_id")
         batch_ids = {"batch_id": own.take(pa.array(np.cumsum(has) - 1, mask=~has))}
     rules = pa.array(["+".join(rule_names(config.filter)) or "none"])  # random documents have passed none
@@ -153,8 +155,10 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     lengths = Ragged.from_arrow(chosen.column("positions")).lengths
     wanted, queries = (chosen.column(name).to_numpy() for name in ("wanted", "query_row"))
     previous = read_previous(emit).column("stays") if config.previous is not None else None
+    folders = format_folders(emit, config.emit.formats)
+    rows = {name: sum(map(_count_rows, folder.glob("part-*"))) for name, folder in folders.items()}
     counts = {
-        "rows": sum(_count_rows(path) for path in emit.glob("part-*")),
+        "rows": sum(rows.values()),
         "examples": len(lengths),
         "examples_full": int((lengths == wanted).sum()),
         "examples_short": int(((lengths > 0) & (lengths < wanted)).sum()),
@@ -165,10 +169,22 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         **count_random(chosen, config),
         **({} if previous is None else {"negatives_previous": pc.sum(pc.list_flatten(previous)).as_py() or 0}),
         **count_treated(Shards(context.reading("filter"), JUDGED), config),
+        **({"formats": _count_formats(rows, lengths, config)} if len(rows) > 1 else {}),
         **(count_batches(read_batches(emit), batch_size) if batch_size is not None else {}),
     }
     write_card(context, counts)
     return counts
+
+
+def _count_formats(rows: Mapping[str, int], lengths: np.ndarray, config: Config) -> dict[str, dict[str, int]]:
+    """Return the rows of each of several formats, and the examples with negatives that get none in it.
+
+    Negatives of each anchor are given by `lengths`, int64.
+    """
+    left_out = {
+        name: int(((lengths > 0) & ~gets_rows([name], lengths, config.emit.num_negatives)).sum()) for name in rows
+    }
+    return {name: {"rows": count, "examples_left_out": left_out[name]} for name, count in rows.items()}
 
 
 def _count_rows(path: Path) -> int:
@@ -198,7 +214,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 STAGE = Stage(
     name="emit",
-    version=2,
+    version=3,
     reads=("ingest", "filter"),
     also_reads=_also_reads,
     parts=_parts,

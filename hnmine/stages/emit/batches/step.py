@@ -69,7 +69,7 @@ def read_examples(context: RunContext) -> Examples:
         positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
         which = np.flatnonzero(is_emitted(table, config))
         anchor = first + anchor_of_positive(anchors, positives)[which]
-        has = gets_rows(config.emit.format, negatives.lengths[anchor], config.emit.num_negatives)
+        has = gets_rows(config.emit.formats, negatives.lengths[anchor], config.emit.num_negatives)
         which, anchor = which[has], anchor[has]
         parts.append((table.column("query_row").to_numpy()[positives.owners[which]], positives.values[which], anchor))
         first += len(anchors.values)
