@@ -1,4 +1,4 @@
-"""Write the generated pages: docs/cli.md, docs/config.md, docs/data-format.md, and the package's tree in README.md.
+"""Write the generated pages: cli, config, data-format and recipes in docs, and the package's tree in README.md.
 
 `python docs/generate.py` writes them; `python docs/generate.py --check` exits 1 if one is out of date.
 """
@@ -7,7 +7,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import typer
 
 from hnmine.cli.app import app
+from hnmine.commands.recipes import RECIPES
 from hnmine.config.section import Section, choices, has_no_effect, settings, tables, toml_value
 from hnmine.config.tables import Config
 from hnmine.storage.schemas import embed, emit, filter, index, ingest, report, rescore, retrieve
@@ -151,6 +152,26 @@ def _type(kind: pa.DataType) -> str:
     return f"list of {_type(kind.value_type)}" if pa.types.is_list(kind) else str(kind)
 
 
+def recipes_page() -> str:
+    """Return the page of all recipes."""
+    parts = ["# Recipes\n\n", NOTE]
+    parts.append(
+        "A recipe is a published way of mining as settings. `hnmine mine pairs.jsonl --recipe NAME` mines with it;\n"
+        "other options and `--set` change its settings. `hnmine init --recipe NAME` writes it into a config, and\n"
+        "`hnmine init --list-recipes` prints all recipes. What a source does not state is at its default.\n"
+        "The [checks](mining.md#checks-that-always-run) for positives and copies apply to every recipe.\n"
+    )
+    for name, recipe in RECIPES.items():
+        text = f"{recipe.is_} Not covered: {recipe.lacks}" if recipe.lacks else recipe.is_
+        toml = "\n".join(_toml_table(table, values) for table, values in recipe.settings.items())
+        parts.append(f"\n## {name}\n\n{text}\n\n```toml\n{toml}```\n\nSource: {recipe.source}\n")
+    return "".join(parts)
+
+
+def _toml_table(name: str, values: Mapping[str, Any]) -> str:
+    return f"[{name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in values.items())
+
+
 def readme() -> str:
     """Return README.md with the tree of the package between its two markers."""
     before, rest = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- tree -->\n")
@@ -184,6 +205,7 @@ PAGES = {
     "docs/cli.md": cli_page,
     "docs/config.md": config_page,
     "docs/data-format.md": data_page,
+    "docs/recipes.md": recipes_page,
 }
 
 

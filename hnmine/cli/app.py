@@ -46,6 +46,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing file."
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Engine = Annotated[str | None, _option("--engine", "Where shards are processed: inline, pool or ray.", "NAME")]
 RayAddress = Annotated[str | None, _option("--ray-address", "Ray cluster: auto, local or host:port.", "ADDRESS")]
+Recipe = Annotated[
+    str | None, _option("--recipe", "Settings of a published way of mining: see `init --list-recipes`.", "NAME")
+]
 Cluster = Annotated[
     Path | None, _option("--cluster", "TOML file with the machines, and optionally a collection, to plan for.")
 ]
@@ -163,6 +166,7 @@ def mine(
         _option("--rule", "The rule against false negatives (default: auto); may be repeated.", "NAME"),
     ] = None,
     shape: Annotated[list[str] | None, _option("--format", "Shape of the rows (default: triplet).", "NAME")] = None,
+    recipe: Recipe = None,
     query_prompt: Annotated[str | None, _option("--query-prompt", "Text put before every query.")] = None,
     document_prompt: Annotated[str | None, _option("--document-prompt", "Text put before every document.")] = None,
     override: Override = None,
@@ -180,7 +184,7 @@ def mine(
     from hnmine.pipeline.run import RunOptions
 
     request = MineRequest(
-        pairs or [], beir, out, corpus or [], model, rule or [], shape or [], number,
+        pairs or [], beir, out, corpus or [], model, rule or [], shape or [], number, recipe,
         {"query_prompt": query_prompt, "document_prompt": document_prompt}, override or [],
     )  # fmt: skip
     options, limits = RunOptions(overwrite=overwrite, wait=wait), (fail_under or [], fail_over or [])
@@ -193,12 +197,20 @@ def init(
     path: Annotated[Path, typer.Option(help="The config file to write.")] = Path("hnmine.toml"),
     beir: Annotated[str | None, typer.Option(help="A BEIR folder to use as the input.")] = None,
     pairs: Annotated[str | None, typer.Option(help="A file of (anchor, positive) pairs to use as the input.")] = None,
+    recipe: Recipe = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="Print all recipes with their settings and sources, and stop.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write a config file with every setting, its default and its meaning."""
+    from hnmine.commands import recipes
     from hnmine.commands.init import write_starter
 
-    typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force))
+    if list_recipes:
+        typer.echo(recipes.list_recipes(), nl=False)
+        return
+    typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force, recipe=recipe))
 
 
 @app.command(epilog="Example: hnmine plan hnmine.toml --cluster cluster.toml")

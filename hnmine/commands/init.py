@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from hnmine.commands.recipes import RECIPES, recipe_settings
 from hnmine.config.section import Table, choices, settings, tables, toml_value
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
@@ -22,18 +23,20 @@ Given = Mapping[str, Any]
 """Settings as nested mappings, as tomllib gives them: tables hold their keys, `[[tables]]` are lists of mappings."""
 
 
-def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: bool) -> str:
+def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: bool, recipe: str | None = None) -> str:
     """Write a commented config and return its path; `beir` (a folder) or `pairs` (a file) becomes its input.
 
     Raises:
-        ConfigError: the file exists and `force` is not set, or both `beir` and `pairs` are given.
+        ConfigError: the file exists and `force` is not set, both `beir` and `pairs` are given, or there is no such
+            recipe.
         OutputError: the file cannot be written.
     """
     if path.exists() and not force:
         raise ConfigError(f"{path}: exists already; choose another --path, or pass --force to replace it")
     if beir and pairs:
         raise ConfigError("init: --beir and --pairs exclude each other")
-    write_text(starter({**_SHOWN, "input": _input(path.absolute().parent, beir, pairs)}), path)
+    given = {**_SHOWN, "input": _input(path.absolute().parent, beir, pairs)}
+    write_text(starter({**given, **(recipe_settings(recipe) if recipe else {})}, recipe), path)
     return str(path)
 
 
@@ -51,9 +54,13 @@ def absolute(path: str) -> str:
     return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
-def starter(given: Given) -> str:
-    """Return a config that holds the given settings; every other setting is a comment, as are optional tables."""
-    parts = [_HEAD, *_lines(settings(Config), given)]
+def starter(given: Given, recipe: str | None = None) -> str:
+    """Return a config that holds the given settings; every other setting is a comment, as are optional tables.
+
+    A recipe is named at the top, with its source; its settings are among the given ones.
+    """
+    note = f"# Recipe {recipe}: {RECIPES[recipe].is_}\n# {RECIPES[recipe].source}\n" if recipe else ""
+    parts = [_HEAD, note, *_lines(settings(Config), given)]
     for table in tables(Config):
         if any(table.path.startswith(f"{outer}.") for outer in _lists(given)):
             continue  # written with the outer table

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.commands.init import absolute, starter
+from hnmine.commands.recipes import recipe_settings
 from hnmine.config.file import check_config, load_config, override
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError, Problems, StaleOutput
@@ -38,6 +39,7 @@ class MineRequest:
         rules: `filter.rule`; several must all keep a candidate.
         formats: `emit.format`.
         num_negatives: `emit.num_negatives`.
+        recipe: name of a recipe, whose settings the other options change.
         prompts: `embed.query_prompt` and `embed.document_prompt`.
         overrides: values of --set, which go before all others.
     """
@@ -50,6 +52,7 @@ class MineRequest:
     rules: Sequence[str] = ()
     formats: Sequence[str] = ()
     num_negatives: int | None = None
+    recipe: str | None = None
     prompts: Mapping[str, str | None] = field(default_factory=dict)
     overrides: Sequence[str] = ()
 
@@ -95,7 +98,7 @@ def prepare(request: MineRequest, *, overwrite: bool = False) -> Mining:
                 f"{path} has other settings:\n{differences}\nrun `hnmine run {path}` to use it as it is; pass "
                 "--overwrite to replace it and recompute what changed; or choose another --out"
             )
-    return Mining(config, path, starter(given))
+    return Mining(config, path, starter(given, request.recipe))
 
 
 @contextmanager
@@ -125,6 +128,11 @@ def _settings(request: MineRequest, problems: Problems) -> dict[str, Any]:
         "emit": {"format": _one_or_list(request.formats), "num_negatives": request.num_negatives},
     }
     given: dict[str, Any] = {"seed": 0}
+    if request.recipe is not None:
+        try:
+            given |= {table: dict(values) for table, values in recipe_settings(request.recipe).items()}
+        except ConfigError as error:
+            problems.add(f"{_COMMAND}: {error}")
     for table, values in found.items():
         if kept := {key: value for key, value in values.items() if value is not None}:
             given.setdefault(table, {}).update(kept)
