@@ -9,6 +9,7 @@ import numpy as np
 
 from hnmine.config.tables import Columns, InputConfig
 from hnmine.errors import Problems
+from hnmine.readers.json_rows import JSON_ENDINGS
 from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout
 from hnmine.storage.input_files import Source
 
@@ -111,8 +112,12 @@ class TableReader:
     def __init__(
         self, source: Source, wanted: Sequence[str], config: InputConfig, problems: Problems, optional: Set[str] = _NONE
     ) -> None:
-        self.source, self.problems = source, problems
+        self.source, self.problems, self.optional = source, problems, optional
+        self.options = {name: _options(name, config.columns) for name in wanted}
         self.layout = read_layout(source, config.quoting)
+        lacking = [name for name in wanted if name not in optional and not self._present(name)]
+        if lacking and self.layout.open:
+            self.layout = read_layout(source, config.quoting, whole=True)
         self.columns: dict[str, str] = {}
         """The name in the file of each column that was found."""
         for name in wanted:
@@ -121,14 +126,15 @@ class TableReader:
                 self.columns[name] = found
         self.complete = set(wanted) - optional <= self.columns.keys()
 
+    def _present(self, name: str) -> list[str]:
+        """Return the names in the file that a column may have, the one that is taken first."""
+        return [option for option in self.options[name] if option in self.layout.names]
+
     def _find(self, name: str, mapping: Columns, optional: bool) -> str | None:
         """Return the name of a column in the file, None if it lacks it; repeated columns are a problem."""
         names, usual = self.layout.names, COLUMNS[name].names
         mapped: str | None = getattr(mapping, name, None)
-        found = next((option for option in ((mapped,) if mapped else usual) if option in names), None)
-        if found is None and mapped and name in ("doc_id", "query_id"):
-            # ids are in two files, which may name them differently: the mapping need fit only one of them
-            found = next((option for option in usual if option in names), None)
+        found = next(iter(self._present(name)), None)
         if found is not None and (count := names.count(found)) > 1:
             self.problems.add(f"{self.source.name}: column {found!r} is there {count} times; rename all but one")
             return None
@@ -155,6 +161,56 @@ class TableReader:
         """
         if not self.complete:
             return
-        for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*self.columns.values(), *raw]))):
+        some = [option for options in self.options.values() for option in options]
+        # a JSON row may have any field; of another file the columns are known
+        names = some if self.source.ending in JSON_ENDINGS else self.columns.values()
+        for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*names, *raw]))):
+            if self.source.ending in JSON_ENDINGS:
+                self._watch(chunk)
             columns = self.columns.items()
             yield chunk, {n: chunk.convert(chunk.columns[c], *COLUMNS[n][1:], self.problems) for n, c in columns}
+
+    def _watch(self, chunk: Chunk) -> None:
+        """Find columns that first appear in a chunk; rows with the text under another name than the rest are problems.
+
+        A column that rows may lack is taken from the row on that first has it. One that every row needs once any has it
+        becomes a problem.
+        """
+        for name, options in self.options.items():
+            own = self.columns.get(name)
+            others = [option for option in options if option != own and _first(chunk.columns[option]) is not None]
+            if own is None and others:
+                own = self.columns[name] = others[0]
+                place = _first(chunk.columns[own])
+                if chunk.lines[0] > 1 and (name == "split" or COLUMNS[name].convert(ABSENT) is None):
+                    self.problems.add(
+                        f"{chunk.location(place or 0)}: the first with {own!r}, which the rows before it lack; give it "
+                        "to all rows of the file, or to none"
+                    )
+            elif own is not None and COLUMNS[name].convert(ABSENT) is not None:
+                self._refuse_other_names(chunk, name, others)
+
+    def _refuse_other_names(self, chunk: Chunk, name: str, others: list[str]) -> None:
+        """Add a problem for each row that lacks a column and has one of its other usual names."""
+        own = self.columns[name]
+        for other in others:
+            for index, value in enumerate(chunk.columns[own]):
+                if value is ABSENT and chunk.columns[other][index] is not ABSENT:
+                    self.problems.add(
+                        f"{chunk.location(index)}: has {other!r} and no {own!r}, which the file has elsewhere; name "
+                        f"one of them in input.columns.{name}, or rename it"
+                    )
+
+
+def _options(name: str, mapping: Columns) -> tuple[str, ...]:
+    """Return the names that a column may have in a file, the one that is taken first."""
+    mapped: str | None = getattr(mapping, name, None)
+    if not mapped:
+        return COLUMNS[name].names
+    # ids are in two files, which may name them differently: the mapping need fit only one of them
+    return (mapped, *COLUMNS[name].names) if name in ("doc_id", "query_id") else (mapped,)
+
+
+def _first(values: list[Any]) -> int | None:
+    """Return the place of the first value that is there."""
+    return next((index for index, value in enumerate(values) if value is not ABSENT), None)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from hnmine.config.tables import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import COLUMNS, TableReader, as_float, as_relevance
-from hnmine.readers.tables import ABSENT, RowLocation, read_chunks, read_layout, read_lines
+from hnmine.readers.lines import read_lines
+from hnmine.readers.tables import ABSENT, RowLocation, read_chunks, read_layout
 from hnmine.storage.input_files import TABLE_ENDINGS, Source
 
 RELEVANT, IRRELEVANT, UNSURE, EMPTY = "relevant", "irrelevant", "unsure", ""
@@ -63,7 +64,7 @@ def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Itera
 
 def _headerless_width(source: Source) -> int:
     """Return the number of fields of a file without a header; 0 for any other."""
-    if source.ending in (".parquet", ".pq", ".jsonl", ".ndjson", ".csv"):
+    if source.ending in TABLE_ENDINGS and source.ending != ".tsv":
         return 0
     line = next((line for _, line in read_lines(source) if line.strip()), None)
     if line is None:
@@ -89,7 +90,7 @@ def read_file_judgements(source: Source, config: InputConfig, problems: Problems
     """Yield the judgements of a completed file; lines that cannot be read as such become problems."""
     layout = read_layout(source, config.quoting)
     missing = [name for name in _FIELDS if name not in layout.names]
-    if missing:
+    if missing and not layout.open:
         problems.add(
             f"{source.name}: no field {', '.join(missing)}; it has: {', '.join(layout.names)}; "
             "`hnmine export-judgements` writes a file with all that is needed"

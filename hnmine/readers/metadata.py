@@ -34,12 +34,16 @@ def wanted_fields(config: Config) -> dict[str, dict[str, bool]]:
 
 
 def check_fields(config: Config, problems: Problems) -> None:
-    """Add a problem for every field that a file has no column for, judged by the first lines of the files."""
+    """Add a problem for every field that a file has no column for.
+
+    A JSON file is judged by its first rows, if it has no more than these.
+    """
     sources = input_sources(config)
     for side, fields in wanted_fields(config).items():
         for source in [*sources.get(side, ()), *sources.get("pairs", ())] if fields else ():
             try:
-                _field_columns(fields, read_layout(source, config.input.quoting), source, problems)
+                if not (layout := read_layout(source, config.input.quoting)).open:
+                    _field_columns(fields, layout, source, problems)
             except InputError:
                 continue  # unreadable files are reported by their reader
 
@@ -73,14 +77,21 @@ def _chunks_with_fields(
     those that must be numbers or dates.
     """
     reader = TableReader(source, wanted, config.input, problems)
-    columns_of = _field_columns(fields, reader.layout, source, problems)
-    unseen = {field for field, column in columns_of.items() if column != field}
-    for chunk, columns in reader.chunks(columns_of.values()):
+    # further rows of a JSON file may have further columns
+    is_open = reader.layout.open
+    columns_of = (
+        {field: field for field in fields} if is_open else _field_columns(fields, reader.layout, source, problems)
+    )
+    unseen = {field for field, column in columns_of.items() if is_open or column != field}
+    for chunk, columns in reader.chunks([*columns_of.values(), *([NESTED] if is_open else [])]):
         values = {}
         for field, column in columns_of.items():
             given = chunk.columns[column]
-            if column != field:
-                given = [value.get(field, ABSENT) if isinstance(value, dict) else ABSENT for value in given]
+            if column == NESTED != field:
+                given = [_inside(value, field) for value in given]
+            elif is_open:
+                nested = zip(given, chunk.columns[NESTED], strict=True)
+                given = [_inside(value, field) if own is ABSENT else own for own, value in nested]
             if any(value is not ABSENT for value in given):
                 unseen.discard(field)
             kind, expected = _KINDS[fields[field]]
@@ -92,6 +103,11 @@ def _chunks_with_fields(
             problems.add(
                 f"{source.name}: no column {field!r} (retrieve.where), and no {field!r} in the objects of {NESTED!r}"
             )
+
+
+def _inside(value: Any, field: str) -> Any:
+    """Return a field of an object; `ABSENT` if it is none, or lacks it."""
+    return value.get(field, ABSENT) if isinstance(value, dict) else ABSENT
 
 
 def _field_columns(fields: dict[str, bool], layout: Layout, source: Source, problems: Problems) -> dict[str, str]:

@@ -8,7 +8,8 @@ import pyarrow as pa
 from hnmine.config.tables import InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader, as_number
-from hnmine.readers.tables import CHUNK_ROWS, RowLocation, read_lines
+from hnmine.readers.lines import read_lines
+from hnmine.readers.tables import CHUNK_ROWS, RowLocation
 from hnmine.storage.input_files import TABLE_ENDINGS, Source
 
 RUN_ENDINGS = (*TABLE_ENDINGS, ".txt", ".run", ".trec", ".res")

@@ -1,11 +1,6 @@
-"""Table formats (Parquet, JSONL, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
+"""Table formats (Parquet, JSON, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
 
 import csv
-import io
-import itertools
-import json
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hnmine.errors import InputError, Problems, reason
+from hnmine.readers.json_rows import JSON_ENDINGS, json_rows
+from hnmine.readers.lines import read_lines
 from hnmine.storage.input_files import Source
 
 CHUNK_ROWS = 8192
@@ -22,7 +19,10 @@ _FIELD_LIMIT = 1 << 30
 
 
 class RowLocation(NamedTuple):
-    """The file and number of a row, from 1; as text `corpus.jsonl line 17`, or `row` for `line` in Parquet."""
+    """The file and number of a row, from 1; as text `corpus.jsonl line 17`.
+
+    In Parquet the word is `row`, in an array of JSON objects `item`.
+    """
 
     file: str
     word: str
@@ -77,25 +77,37 @@ class Layout:
         quoting: CSV and TSV: whether double quotes enclose fields.
         header: CSV and TSV: whether the first line has the names.
         separator: CSV and TSV: the character between fields.
+        open: JSON: whether rows beyond those that were looked at may have more columns.
     """
 
     names: list[str]
     quoting: bool = True
     header: bool = True
     separator: str = ","
+    open: bool = False
 
 
-def read_layout(source: Source, quoting: bool | None) -> Layout:
-    """Return the layout of a file from its ending and its first lines; `quoting` None: true for CSV, false for TSV."""
+def read_layout(source: Source, quoting: bool | None, *, whole: bool = False) -> Layout:
+    """Return the layout of a file from its ending and its first rows.
+
+    Args:
+        source: the file.
+        quoting: whether double quotes enclose fields; None: true for CSV, false for TSV.
+        whole: of a JSON file look at all rows; otherwise at the first `CHUNK_ROWS`.
+    """
     ending = source.ending
     if ending in (".parquet", ".pq"):
         return Layout(_parquet(source).schema_arrow.names)
-    if ending in (".jsonl", ".ndjson"):
-        # a line may lack fields that are empty, so the first line does not show all
-        seen = {name: None for _, record in itertools.islice(_jsonl(source), CHUNK_ROWS) for name in record}
+    if ending in JSON_ENDINGS:
+        # a row may lack fields that are empty, so the first row does not show all
+        seen, more = dict[str, None](), False
+        for count, (_, record) in enumerate(json_rows(source)[1]):
+            if more := count >= CHUNK_ROWS and not whole:
+                break
+            seen.update(dict.fromkeys(record))
         if not seen:
             raise InputError(f"{source.name}: the file is empty")
-        return Layout(list(seen))
+        return Layout(list(seen), open=more)
     if ending in (".csv", ".tsv"):
         separator = "," if ending == ".csv" else "\t"
         quoted = quoting if quoting is not None else ending == ".csv"
@@ -105,27 +117,39 @@ def read_layout(source: Source, quoting: bool | None) -> Layout:
         return Layout(header[1], quoted, True, separator)
     raise InputError(
         f"{source.name}: format not known from {repr(ending) if ending else 'a name without an ending'}; "
-        "known: .parquet, .jsonl, .csv, .tsv (and .gz of the last three)"
+        "known: .parquet, .jsonl, .json, .csv, .tsv (and .gz of the last four)"
     )
 
 
 def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
-    """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns."""
+    """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns.
+
+    Of a JSON file `columns` may name fields that only some rows have, or none.
+    """
     if source.ending in (".parquet", ".pq"):
         yield from _parquet_chunks(source, columns)
         return
-    rows = _jsonl(source) if source.ending in (".jsonl", ".ndjson") else _records(source, layout)
+    is_json = source.ending in JSON_ENDINGS
+    word, rows = json_rows(source) if is_json else ("line", _records(source, layout))
+    known = set(layout.names)
     lines: list[int] = []
-    values: dict[str, list[Any]] = {name: [] for name in columns}
+    values: dict[str, list[Any]] = {name: [] for name in columns if name in known}
     for line, record in rows:
+        if is_json and not record.keys() <= known:
+            known |= record.keys()
+            values |= {name: [ABSENT] * len(lines) for name in columns if name in known and name not in values}
         lines.append(line)
-        for name in columns:
-            values[name].append(record.get(name, ABSENT))
+        for name, column in values.items():
+            column.append(record.get(name, ABSENT))
         if len(lines) == CHUNK_ROWS:
-            yield Chunk(source, values, lines, "line")
-            lines, values = [], {name: [] for name in columns}
+            yield Chunk(source, _with_absent(columns, values, len(lines)), lines, word)
+            lines, values = [], {name: [] for name in values}
     if lines:
-        yield Chunk(source, values, lines, "line")
+        yield Chunk(source, _with_absent(columns, values, len(lines)), lines, word)
+
+
+def _with_absent(columns: list[str], values: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+    return {name: values[name] if name in values else [ABSENT] * rows for name in columns}
 
 
 def _parquet(source: Source) -> pq.ParquetFile:
@@ -144,33 +168,6 @@ def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
             row += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: damaged after row {row:,}: {reason(error)}") from None
-
-
-def read_lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its line end) of a UTF-8 file."""
-    number = 0
-    try:
-        with source.open() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n") as text:
-            for line in text:
-                number += 1
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source.name}: not UTF-8 after line {number:,}: {error.reason}") from None
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{source.name}: damaged after line {number:,}: {reason(error)}") from None
-
-
-def _jsonl(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in read_lines(source):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{source.name} line {number:,}: not valid JSON: {error}") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{source.name} line {number:,}: a JSON object was expected, not {type(record).__name__}")
-        yield number, record
 
 
 def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -10,7 +10,7 @@ import fsspec
 
 from hnmine.errors import InputError, reason
 
-TABLE_ENDINGS = (".parquet", ".pq", ".jsonl", ".ndjson", ".csv", ".tsv")
+TABLE_ENDINGS = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 QRELS_ENDINGS = (*TABLE_ENDINGS, ".txt", ".qrel", ".qrels", ".trec")
 VECTOR_ENDINGS = (".parquet", ".pq", ".npy")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -67,6 +67,8 @@ class Source:
 def find_sources(given: str | Sequence[str], base: Path, key: str, endings: Sequence[str]) -> list[Source]:
     """Return the files that a config entry names: entries in order, the files of a folder or glob by name.
 
+    Of a folder, .json files count only where it has no file of another format.
+
     Args:
         given: a file, folder, glob or URL, or a list of them.
         base: folder that relative paths start at.
@@ -98,6 +100,8 @@ def _expand(entry: str, base: Path, endings: Sequence[str]) -> list[Source]:
         paths = sorted(p for p in system.glob(path) if system.isfile(p))
     elif system.isdir(path):
         paths = sorted(p for p in system.find(path) if _has_ending(p, endings))
+        # beside tables, a .json file usually describes them
+        paths = [p for p in paths if not _has_ending(p, (".json",))] or paths
     else:
         paths = [path] if system.isfile(path) else []
     return [Source(entry if p == path else f"{entry} ({PurePosixPath(p).name})", system, p) for p in paths]

@@ -13,7 +13,8 @@ from hnmine.models.model_files import find_model
 from hnmine.models.precomputed import vector_sources
 from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
-from hnmine.readers.tables import read_lines
+from hnmine.readers.json_rows import json_rows
+from hnmine.readers.lines import read_lines
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import recorded
@@ -134,6 +135,8 @@ def _rows(source: Source) -> int:
     if source.ending in PARQUET:
         with source.open() as file:
             return int(pq.read_metadata(file).num_rows)
+    if source.ending == ".json":
+        return sum(1 for _ in json_rows(source)[1])
     return sum(1 for _, line in read_lines(source) if line.strip())
 
 
