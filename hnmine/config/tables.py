@@ -334,7 +334,11 @@ class FilterConfig(Section):
         None, "keep first <= rank <= last, written [first, last]; rank 1 is the highest score", strict=False
     )
     bad_positive_quantile: float = setting(
-        0.5, "a positive that scores below this quantile of its query's candidates is suspected to be wrong", ge=0, le=1
+        0.5,
+        "a positive that scores no higher than random documents do (s+ <= s0 + sd), and below this quantile of its "
+        "query's candidates, is suspected to be wrong; 0 suspects none",
+        ge=0,
+        le=1,
     )
     max_positive_similarity: float | None = setting(
         NEAR_COPY, "keep if the cosine to every positive document is at most this", gt=-1, le=1

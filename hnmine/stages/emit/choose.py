@@ -21,7 +21,7 @@ from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.emit.chosen import anchor_seeds, cells_of, rows_of
 from hnmine.stages.emit.previous.refresh import KeptNegatives
 from hnmine.stages.emit.random_negatives import RandomNegatives
-from hnmine.stages.filter.bad_positives import needs_negatives
+from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, needs_negatives
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.storage.schemas.emit import CHOSEN
@@ -32,8 +32,8 @@ from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
 _IN_CACHE = 1024
 _CHOOSE_COLUMNS = [
-    "query_id", "query_row", "positive_rows", "doc_rows", "scores", "background_std", "anchor_scores", "verdicts",
-    "judged_negatives", "positive_standing", "source_ranks",
+    *SUSPECT_COLUMNS, "query_id", "query_row", "positive_rows", "doc_rows", "scores", "anchor_scores", "verdicts",
+    "judged_negatives", "source_ranks",
 ]  # fmt: skip
 _RANDOM_COLUMNS = ["query_id", "query_row", "doc_rows", "positive_rows", "anchor_scores", "background_mean"]
 

@@ -14,7 +14,6 @@ from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.runtime.worker_slot import kept_texts
 from hnmine.science.anchors import anchor_of_positive
-from hnmine.science.percentiles import positive_weight
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
@@ -24,7 +23,7 @@ from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
 from hnmine.stages.emit.random_negatives import count_random
-from hnmine.stages.filter.bad_positives import count_treated, is_emitted
+from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, count_treated, is_emitted, weights_of_positives
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import rescore_column
 from hnmine.storage.schemas.filter import JUDGED
@@ -33,8 +32,8 @@ from hnmine.storage.schemas.rescore import RESCORES
 from hnmine.storage.store import Shards, count_rows, item_key, write_table, write_text
 
 _WRITE_COLUMNS = [
-    "positive_rows", "positive_scores", "anchor_scores", "positive_standing", "doc_rows", "ranks", "source_ranks",
-    "probabilities", "guide_scores",
+    *SUSPECT_COLUMNS, "positive_rows", "anchor_scores", "doc_rows", "ranks", "source_ranks", "probabilities",
+    "guide_scores",
 ]  # fmt: skip
 
 
@@ -108,9 +107,7 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])
-    weights = positive_weight(
-        Ragged.from_arrow(table.column("positive_standing")).values, config.filter.bad_positive_quantile
-    )
+    weights = weights_of_positives(table, config.filter.bad_positive_quantile)
     batch_ids = {}
     if state.batches is not None:  # only examples that get rows have a batch
         has = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)

@@ -1,4 +1,4 @@
-"""Suspected bad positives: labelled positives that score below most of their query's other candidates."""
+"""Suspected bad positives: labelled positives that score no higher than random documents do."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +8,15 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.threads import in_threads
 from hnmine.science.anchors import positive_of_anchor
-from hnmine.science.percentiles import is_suspected, positive_percentile
+from hnmine.science.percentiles import is_suspected, positive_percentile, positive_weight
+from hnmine.science.z_scores import at_background
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.report import BAD_POSITIVES
 from hnmine.storage.store import Shards
 
 BAD_POSITIVES_FILE = "bad_positives.parquet"
+SUSPECT_COLUMNS = ("positive_scores", "positive_standing", "background_mean", "background_std")
+"""The columns of a filter table that `suspected` reads."""
 _COLUMNS = ["query_id", "query_row", "positive_rows", "positive_scores", "positive_standing"]
 
 
@@ -24,12 +27,29 @@ def positive_percentiles(batch: Batch) -> Ragged:
     return own.with_values(positive_percentile(own.values, own.owners, batch.scores[others], batch.owners[others]))
 
 
+def suspected(table: pa.Table, quantile: float) -> np.ndarray:
+    """Return whether each positive of a filter table is suspected to be wrong, bool.
+
+    It scores no higher than a random document may well do (see `hnmine.science.z_scores.at_background`), and below the
+    quantile of its query's candidates.
+    """
+    scores = Ragged.from_arrow(table.column("positive_scores"))
+    mean, std = (table.column(name).to_numpy()[scores.owners] for name in ("background_mean", "background_std"))
+    percentiles = Ragged.from_arrow(table.column("positive_standing")).values
+    return is_suspected(percentiles, quantile) & at_background(scores.values, mean, std)
+
+
+def weights_of_positives(table: pa.Table, quantile: float) -> np.ndarray:
+    """Return the weight of each positive of a filter table, float32: below 1 for suspected ones only."""
+    percentiles = Ragged.from_arrow(table.column("positive_standing")).values
+    return np.where(suspected(table, quantile), positive_weight(percentiles, quantile), np.float32(1))
+
+
 def is_emitted(table: pa.Table, config: Config) -> np.ndarray:
     """Return whether each positive of a filter table gets training rows, bool: all that are not left out."""
-    percentiles = Ragged.from_arrow(table.column("positive_standing")).values
     if config.emit.bad_positives != "leave_out":
-        return np.ones(len(percentiles), dtype=bool)
-    return ~is_suspected(percentiles, config.filter.bad_positive_quantile)
+        return np.ones(len(Ragged.from_arrow(table.column("positive_standing")).values), dtype=bool)
+    return ~suspected(table, config.filter.bad_positive_quantile)
 
 
 def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
@@ -50,11 +70,11 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
     """Return how many positives emit left out or weighted down, and how many queries lost their last positive."""
 
     def of_shard(number: int) -> tuple[int, int, int]:
-        table = judged.read(number, ["positive_standing"])
+        table = judged.read(number, list(SUSPECT_COLUMNS))
         lists = Ragged.from_arrow(table.column("positive_standing"))
         emitted, down = is_emitted(table, config), config.emit.bad_positives == "down_weight"
         lost = int((np.bincount(lists.owners[emitted], minlength=len(lists)) == 0).sum())
-        weighted = int(is_suspected(lists.values, config.filter.bad_positive_quantile).sum()) if down else 0
+        weighted = int(suspected(table, config.filter.bad_positive_quantile).sum()) if down else 0
         return int((~emitted).sum()), lost, weighted
 
     names = ("positives_left_out", "queries_left_out", "positives_down_weighted")
@@ -64,7 +84,8 @@ def count_treated(judged: Shards, config: Config) -> dict[str, int]:
 
 def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
     """Return the suspected positives of all filter tables, in order of percentile, score, query and document."""
-    found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, _COLUMNS), quantile), range(len(judged))))
+    columns = [*_COLUMNS, "background_mean", "background_std"]
+    found = pa.concat_tables(in_threads(lambda n: _suspected(judged.read(n, columns), quantile), range(len(judged))))
     keys = [(name, "ascending") for name in ("standing", "score", "query_row", "doc_row")]
     found = found.take(pc.sort_indices(found, sort_keys=keys))
     names = corpus.take(found.column("doc_row").to_numpy(), ["doc_id"]).column("doc_id")
@@ -73,7 +94,7 @@ def list_suspected(judged: Shards, corpus: Shards, quantile: float) -> pa.Table:
 
 def _suspected(table: pa.Table, quantile: float) -> pa.Table:
     lists = {name: Ragged.from_arrow(table.column(name)) for name in _COLUMNS[2:]}
-    at = np.flatnonzero(is_suspected(lists["positive_standing"].values, quantile))
+    at = np.flatnonzero(suspected(table, quantile))
     owners = pa.array(lists["positive_rows"].owners[at])
     numbers = {
         name: pa.array(own.values[at])

@@ -80,10 +80,10 @@ NUMBERS = (
 """In the order in which they are shown."""
 
 OTHER_NUMBERS = {
-    "suspected_bad_positives.share": Number("suspected bad positives",
-        "share of the positives that most of their query's candidates outscore", "up to 0.1",
-        "read them below; correct the labels, take a better teacher, or set `emit.bad_positives`", flaw=0.1,
-        low_is_bad=False),
+    "suspected_bad_positives.untreated_share": Number("suspected bad positives",
+        "share of the positives that score no higher than random documents do, and are neither left out nor weighted "
+        "down", "up to 0.07", "read them below; correct the labels, take a better teacher, or set "
+        "`emit.bad_positives`", flaw=0.07, low_is_bad=False),
     "hubs.top_percent_share": Number("negatives given by the busiest documents",
         "share of the negatives that 1% of the serving documents give",
         "up to 0.25, where at least 100 documents serve", "`emit.max_per_document`", flaw=0.25, low_is_bad=False),

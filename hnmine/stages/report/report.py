@@ -149,9 +149,11 @@ def _bad_positives(context: RunContext, positives: int, emitted: dict[str, Any])
     """Return the suspected bad positives: their number, the worst by name, and what emit did with them."""
     table = read_table(context.folder("report") / BAD_POSITIVES_FILE)
     found = conform(table, BAD_POSITIVES, f"report/{BAD_POSITIVES_FILE}")
+    treated = emitted["positives_left_out"] + emitted["positives_down_weighted"]
     return {
         "count": found.num_rows,
         "share": share(found.num_rows, positives),
+        "untreated_share": share(found.num_rows - treated, positives),
         "quantile": context.config.filter.bad_positive_quantile,
         "treatment": context.config.emit.bad_positives,
         "left_out": emitted["positives_left_out"],

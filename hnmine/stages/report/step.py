@@ -10,7 +10,7 @@ from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.stages.emit.chosen import cells_of, read_chosen
-from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, is_emitted, list_suspected
+from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, SUSPECT_COLUMNS, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
@@ -26,8 +26,8 @@ from hnmine.storage.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"
 _MEASURING = [
-    "query_id", "query_row", "positive_rows", "positive_scores", "doc_rows", "scores", "query_overlaps",
-    "background_mean", "anchor_scores", "verdicts", "probabilities", "positive_standing",
+    *SUSPECT_COLUMNS, "query_id", "query_row", "positive_rows", "doc_rows", "scores", "query_overlaps",
+    "anchor_scores", "verdicts", "probabilities",
 ]  # fmt: skip
 
 

@@ -53,7 +53,9 @@ def by_loops(base: Path, out: Path, leave_out: float | None) -> list[float]:
     for q in rows(out / "filter"):
         values = []
         for place, positive in enumerate(q["positive_rows"]):
-            if leave_out is not None and q["positive_standing"][place] < leave_out:
+            reach = q["background_mean"] + q["background_std"]
+            low = q["positive_scores"][place] <= reach
+            if leave_out is not None and low and q["positive_standing"][place] < leave_out:
                 continue
             anchor = place if len(q["anchor_scores"]) > 1 else 0
             own = chosen[q["query_row"], anchor]

@@ -132,7 +132,7 @@ def fine(tmp_path):
     good = {"coverage": 1.0, "fill": 1.0, "hardness": 0.7, "safety": 1.0, "false_negative_rate": 0.01, "warnings": []}
     found = report(tmp_path / "out") | good
     found["biases"] = {name: {"effect": 0.0} for name in ("length", "query_overlap")}
-    found["suspected_bad_positives"]["share"] = 0.0
+    found["suspected_bad_positives"]["untreated_share"] = 0.0
     found["near_copies"]["chosen_share"] = 0.0
     return found
 

@@ -19,7 +19,7 @@ from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples
 from hnmine.stages.emit.batches.packing import clusters, pack, target_size
 from hnmine.stages.emit.chosen import read_chosen, text_seeds
 from hnmine.stages.emit.formats import gets_rows
-from hnmine.stages.filter.bad_positives import is_emitted
+from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import BATCHES
 from hnmine.storage.schemas.filter import JUDGED
@@ -65,7 +65,7 @@ def read_examples(context: RunContext) -> Examples:
     parts = [(np.zeros(0, dtype=np.int64),) * 3]
     first = 0
     for number in range(len(judged)):
-        table = judged.read(number, ["query_row", "positive_rows", "anchor_scores", "positive_standing"])
+        table = judged.read(number, [*SUSPECT_COLUMNS, "query_row", "positive_rows", "anchor_scores"])
         positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
         which = np.flatnonzero(is_emitted(table, config))
         anchor = first + anchor_of_positive(anchors, positives)[which]

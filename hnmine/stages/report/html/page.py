@@ -21,7 +21,7 @@ KINDS = {
     "lowest_eci": ("Lowest ECI", "Queries whose negatives are easiest, or nearest to their positive."),
     "missing": ("Missing negatives", "Queries that got the fewest of the negatives wanted."),
     "suspicious": ("Most suspicious negatives", "Negatives that are most likely to be unlabelled positives."),
-    "bad_positives": ("Suspected bad positives", "Labelled positives that most candidates outscore."),
+    "bad_positives": ("Suspected bad positives", "Labelled positives that score no higher than random documents do."),
 }
 _LONGEST_ID = 80
 
