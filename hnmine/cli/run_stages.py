@@ -11,7 +11,7 @@ from hnmine.display import interval, number, percent
 from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.negative_columns import shares_line
-from hnmine.stages.report.headline import NUMBERS, agreement_lines
+from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line
 from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json
 
@@ -175,11 +175,8 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "pairs of examples kept apart", number(batches["conflicts"]), "possible false negatives of one another"
     busiest = f"document {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     yield "most uses of one document as a negative", number(hubs["most_served"]), busiest
-    judged = data.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
-    if judged.get("rate") is not None:
-        low, high = map(percent, judged["interval"])
-        of = f"{percent(judged['rate'])} of {judged['chosen']:,} ({low}-{high}), by hidden positives"
-        yield "false negatives among judged negatives", number(judged["hidden"]), of
+    if line := judged_line(data):
+        yield JUDGED, number(data["hidden_positives"]["this_filter"]["judged"]["hidden"]), line
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     yield "suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"
     yield from ((meaning, number(bad[name]), "") for name, meaning in _BAD_POSITIVES.items() if bad[name])

@@ -36,7 +36,8 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
 
     Kinds: `lowest_eci` (queries with negatives whose ECI is lowest), `missing` (queries with the fewest of the
     negatives wanted), `suspicious` (negatives with the highest P(false negative), or with the smallest margin where
-    there are no probabilities), `bad_positives` (labelled positives that score no higher than random documents do: the first of `bad`).
+    there are no probabilities), `bad_positives` (labelled positives that score no higher than random documents do: the
+    first of `bad`).
     Ties go by row.
     """
     table = Shards(context.folder("report") / "queries", QUERY_REPORT)

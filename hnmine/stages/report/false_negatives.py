@@ -34,6 +34,7 @@ from hnmine.stages.report.quality import per_anchor
 from hnmine.storage.vectors import VectorStore
 
 NOTHING_RETRIEVED = "emit.random_share leaves no negative to retrieval, and random documents are not measured"
+CHOSEN_FOR_JUDGING = "input.judgements holds what was picked for judging because it is doubtful"
 GRID_CANDIDATES = 400_000
 """The grid of settings is tried on about this many candidates at most, to bound the time of a large run's report."""
 GRID_NUMBERS = ("queries", "chosen", "rate", "interval", "hardness", "fill", "eci")
@@ -97,7 +98,11 @@ def measure(
             f"candidates; {ENOUGH_QUERIES} and {ENOUGH_HIDDEN} are needed"
         )
         return {"rate": None, "reason": reason}
-    return outcome(protocol.rows, _with_filter(config, {"anchor": "each"}), scorer, vectors, reliable=True)
+    found = outcome(protocol.rows, _with_filter(config, {"anchor": "each"}), scorer, vectors, reliable=True)
+    if config.input.judgements is not None and found["judged"]["rate"] is not None:
+        counts = {name: found["judged"][name] for name in ("chosen", "hidden")}
+        found["judged"] = counts | {"rate": None, "reason": CHOSEN_FOR_JUDGING}
+    return found
 
 
 def outcome(

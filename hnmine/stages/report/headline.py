@@ -9,6 +9,8 @@ from functools import reduce
 from operator import getitem
 from typing import Any, cast
 
+from hnmine.display import percent
+
 AT_OR_ABOVE = "negatives_at_or_above_positive"
 """The share of the negatives that score at or above their positive, by its name in report and audit."""
 MOST_AT_OR_ABOVE = 0.5
@@ -107,16 +109,19 @@ OTHER_NUMBERS = {
 
 GOOD, USABLE, STOP = "good", "usable", "do_not_train"
 LINES = {
-    GOOD: "Good: every number is within its limit.",
-    USABLE: "Usable, with {flaws}.",
+    GOOD: "Good: every {measured}number is within its limit{unmeasured}.",
+    USABLE: "Usable, with {flaws}{unmeasured}.",
     STOP: "Do not train on this set as it is.",
 }
+UNMEASURED = "; the false-negative rate could not be measured ({reason})"
 ENOUGH_DOCUMENTS = 100
 """With fewer documents that serve as negatives, the share of the busiest hundredth has no limit."""
 
 
 def conclude(report: dict[str, Any], tolerated: float | None = None) -> dict[str, Any]:
     """Return the conclusion of a report: a level, a sentence, and the reasons, the worst first.
+
+    A false-negative rate that could not be measured lowers no level; the sentence says it, and why.
 
     Args:
         report: with the headline numbers, the warnings and the numbers of `OTHER_NUMBERS`.
@@ -126,7 +131,10 @@ def conclude(report: dict[str, Any], tolerated: float | None = None) -> dict[str
     reasons = sorted([*reasons, *_flaws(report, tolerated)], key=lambda reason: reason["level"] != STOP)
     level = GOOD if not reasons else STOP if reasons[0]["level"] == STOP else USABLE
     count = "one flaw" if len(reasons) == 1 else f"{len(reasons)} flaws"
-    return {"level": level, "line": LINES[level].format(flaws=count), "reasons": reasons}
+    reason = report["false_negative_rate_reason"] if report["false_negative_rate"] is None else None
+    unmeasured = UNMEASURED.format(reason=reason) if reason else ""
+    line = LINES[level].format(flaws=count, measured="measured " if reason else "", unmeasured=unmeasured)
+    return {"level": level, "line": line, "reasons": reasons}
 
 
 def _flaws(report: dict[str, Any], tolerated: float | None) -> Iterator[dict[str, Any]]:
@@ -134,11 +142,6 @@ def _flaws(report: dict[str, Any], tolerated: float | None) -> Iterator[dict[str
         value, flaw = report[number.name], number.flaw
         if number.name == "false_negative_rate":
             flaw = flaw if tolerated is None else tolerated
-            if value is None:
-                text = f"the false-negative rate could not be measured: {report['false_negative_rate_reason']}"
-                yield _reason(
-                    USABLE, number.name, text, "label several positives for some queries, or read the examples"
-                )
         if value is not None:
             yield from _beyond(number, value, flaw)
     for path, number in OTHER_NUMBERS.items():
@@ -166,6 +169,19 @@ def _beyond(number: Number, value: float, flaw: float | None) -> Iterator[dict[s
 
 def _reason(level: str, name: str, text: str, change: str) -> dict[str, Any]:
     return {"level": level, "number": name, "text": text, "change": change}
+
+
+JUDGED = "hidden positives among the negatives that were judged"
+JUDGED_NOTE = "documents are judged because they are doubtful, so this is not the set's rate"
+
+
+def judged_line(report: Mapping[str, Any]) -> str:
+    """Return how many of the judged negatives are hidden positives, and of what this is the share; "" without any."""
+    judged = report.get("hidden_positives", {}).get("this_filter", {}).get("judged", {})
+    if judged.get("rate") is None:
+        return ""
+    low, high = (percent(end) for end in judged["interval"])
+    return f"{percent(judged['rate'])} of {judged['chosen']:,} ({low}-{high}); {JUDGED_NOTE}"
 
 
 def agreement_lines(embed: Mapping[str, Any]) -> list[str]:

@@ -200,3 +200,43 @@ def test_another_treatment_needs_no_other_filter(base: Path) -> None:
     config = settings(base, "next", emit={"bad_positives": "leave_out"})
     results = run(config, options=RunOptions(source=base / "out"))
     assert [result.stage for result in results if result.ran] == ["emit", "report"]
+
+
+def labelled(folder: Path, wrong: int, **tables: Any) -> Path:
+    """Mine 100 queries near one document each, `wrong` of them labelled with a random document instead."""
+    draw = np.random.default_rng(5)
+    documents = draw.normal(size=(300, 16)).astype(np.float32)
+    queries = documents[:100] + 0.5 * draw.normal(size=(100, 16)).astype(np.float32)
+    positives = [[i + 150 if i < wrong else i] for i in range(100)]
+    run(by_vectors(folder, documents, queries, positives, retrieve={"top_k": 50}, **tables))
+    return folder / "out"
+
+
+def bad_positives_are_a_flaw(out: Path) -> bool:
+    return "suspected bad positives" in [reason["number"] for reason in report(out)["conclusion"]["reasons"]]
+
+
+@pytest.mark.parametrize(("wrong", "flaw"), [(0, False), (10, True), (20, True), (30, True)])
+def test_wrong_labels_are_a_flaw_and_right_ones_are_not(tmp_path: Path, wrong: int, flaw: bool) -> None:
+    out = labelled(tmp_path, wrong)
+    found = report(out)["suspected_bad_positives"]
+    assert 0.7 * wrong <= found["count"] <= wrong
+    assert found["untreated_share"] == found["share"] == found["count"] / 100
+    assert bad_positives_are_a_flaw(out) == flaw
+
+
+@pytest.mark.parametrize("treatment", ["leave_out", "down_weight"])
+def test_the_flaw_clears_once_they_are_treated(tmp_path: Path, treatment: str) -> None:
+    out = labelled(tmp_path, 20, emit={"bad_positives": treatment, "extra_columns": EXTRA})
+    assert report(out)["suspected_bad_positives"]["count"] > 10
+    assert report(out)["suspected_bad_positives"]["untreated_share"] == 0
+    assert not bad_positives_are_a_flaw(out)
+
+
+def test_a_low_standing_alone_is_not_suspected(tmp_path: Path) -> None:
+    """Most candidates outscore the positive at 60 degrees, but it is far above what random documents reach."""
+    documents = plane(60, *range(10, 50, 4), *range(100, 260, 4))
+    run(by_vectors(tmp_path, documents, plane(0), [[0]], filter={"rule": "none"}))
+    (row,) = rows(tmp_path / "out/filter")
+    assert row["positive_standing"][0] < 0.5
+    assert report(tmp_path / "out")["suspected_bad_positives"]["count"] == 0

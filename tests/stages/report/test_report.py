@@ -10,7 +10,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.examples import EACH, pick_examples, texts_of
 from hnmine.stages.report.false_negatives import mark_front
-from hnmine.stages.report.headline import GOOD, NUMBERS, OTHER_NUMBERS, STOP, USABLE, conclude
+from hnmine.stages.report.headline import GOOD, NUMBERS, OTHER_NUMBERS, STOP, USABLE, conclude, judged_line
 from hnmine.stages.report.negatives import read_negatives
 from tests.pipeline.helpers import report, rows, table
 from tests.stages.report.html.test_page import several_positives
@@ -176,8 +176,25 @@ def test_a_rate_that_is_tolerated_takes_the_limits_place(fine):
     assert conclude(found)["level"] == USABLE
     assert conclude(found, 0.2)["level"] == GOOD
     assert conclude(fine | {"false_negative_rate": 0.04}, 0.02)["level"] == USABLE
-    unmeasured = conclude(fine | {"false_negative_rate": None, "false_negative_rate_reason": "too few"})
-    assert (unmeasured["level"], unmeasured["line"]) == (USABLE, "Usable, with one flaw.")
+
+
+def test_a_rate_that_was_not_measured_is_named_and_no_flaw(fine):
+    unmeasured = {"false_negative_rate": None, "false_negative_rate_reason": "too few"}
+    found = conclude(fine | unmeasured)
+    line = "Good: every measured number is within its limit; the false-negative rate could not be measured (too few)."
+    assert found == {"level": GOOD, "line": line, "reasons": []}
+    flawed = conclude(fine | unmeasured | {"fill": 0.8})
+    assert flawed["line"] == "Usable, with one flaw; the false-negative rate could not be measured (too few)."
+    assert flawed["level"] == USABLE
+    assert conclude(fine | unmeasured | {"fill": 0.1})["level"] == STOP
+
+
+def test_what_was_judged_is_named_as_such_and_left_out_where_it_was_picked(mined):
+    counts = {"chosen": 45, "hidden": 44, "rate": 44 / 45, "interval": [0.88, 1.0]}
+    line = judged_line({"hidden_positives": {"this_filter": {"judged": counts}}})
+    assert line.startswith("97.8% of 45 (88.0%-100.0%); documents are judged because they are doubtful")
+    assert judged_line({"hidden_positives": {"this_filter": {"judged": counts | {"rate": None}}}}) == ""
+    assert judged_line({}) == ""
 
 
 def test_a_warning_stops(fine):
