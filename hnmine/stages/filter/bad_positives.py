@@ -36,7 +36,7 @@ def suspected(table: pa.Table, quantile: float) -> np.ndarray:
     scores = Ragged.from_arrow(table.column("positive_scores"))
     mean, std = (table.column(name).to_numpy()[scores.owners] for name in ("background_mean", "background_std"))
     percentiles = Ragged.from_arrow(table.column("positive_standing")).values
-    return is_suspected(percentiles, quantile) & at_background(scores.values, mean, std)
+    return np.asarray(is_suspected(percentiles, quantile) & at_background(scores.values, mean, std))
 
 
 def weights_of_positives(table: pa.Table, quantile: float) -> np.ndarray:
