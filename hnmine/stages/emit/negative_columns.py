@@ -79,12 +79,13 @@ def source_labels(table: pa.Table, negatives: EmittedNegatives, config: Config) 
     positions, candidates = negatives.positions, negatives.candidates
     sets = np.append(source_sets(source_ranks(table)), 0)  # one more, for an index where there are no candidates
     found = np.where(positions < 0, positions, sets[candidates.fill_null(len(sets) - 1).to_numpy()])
-    names = [source.label for source in config.retrieve.source]
     unique, inverse = np.unique(found, return_inverse=True)
-    return pa.array([_label(int(bits), names) for bits in unique], pa.string()).take(pa.array(inverse))
+    return pa.array([source_label(int(bits), config) for bits in unique], pa.string()).take(pa.array(inverse))
 
 
-def _label(bits: int, names: list[str]) -> str:
+def source_label(bits: int, config: Config) -> str:
+    """Return the label of a set of sources, or of a position below 0 of a negative that is no candidate."""
+    names = [source.label for source in config.retrieve.source]
     if bits < 0:
         return "random" if bits == RANDOM_DOCUMENT else "previous"
     return "+".join(name for place, name in enumerate(names) if bits >> place & 1) or "retrieved"

@@ -1,4 +1,4 @@
-"""The report's examples: the queries, negatives and positives that are worst by several criteria, and their texts."""
+"""The report's examples and their texts: random rows, then the worst queries, negatives and positives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,25 +8,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import sample_rows
 from hnmine.arrays.text_hashes import bucket, words
 from hnmine.display import one_line, shorten
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
-from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
+from hnmine.stages.emit.negative_columns import source_label, source_sets
+from hnmine.stages.filter.candidates import source_ranks
 from hnmine.stages.report.negatives import Negatives
+from hnmine.storage.schemas.filter import JUDGED, KEEP
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import Shards
 
-_SOURCES = {RANDOM_DOCUMENT: "random", PREVIOUS_NEGATIVE: "previous"}
+_OF_CANDIDATES = ["doc_rows", "scores", "anchor_scores", "verdicts", "probabilities", "source_ranks"]
 _NUMBERS = ("score", "margin", "hardness", "similarity", "probability")
+
+_SIDES = ("positives", "negatives", "rejected")
 
 EACH = 15
 """Examples of each kind, at most."""
 POSITIVES, NEGATIVES = 2, 3
 """Documents shown in an example, at most."""
+NEGATIVES_OF_ROW, REJECTED_OF_ROW = 8, 3
+"""Negatives and rejected candidates shown of a random row, at most."""
 LONGEST = 400
 """Characters shown of a text."""
+_SALT = 0x726F7773
 _COMMON = 0.25
 """Words that a larger share of the documents hold are not marked."""
 
@@ -34,11 +42,11 @@ _COMMON = 0.25
 def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, bad: list[dict[str, Any]]) -> Any:
     """Return the examples of each kind, without texts.
 
-    Kinds: `lowest_eci` (queries with negatives whose ECI is lowest), `missing` (queries with the fewest of the
-    negatives wanted), `suspicious` (negatives with the highest P(false negative), or with the smallest margin where
-    there are no probabilities), `bad_positives` (labelled positives that score no higher than random documents do: the
-    first of `bad`).
-    Ties go by row.
+    Kinds: `random` (rows drawn at random, with the highest-scored candidates that were rejected), `lowest_eci` (queries
+    with negatives whose ECI is lowest), `missing` (queries with the fewest of the negatives wanted), `suspicious`
+    (negatives with the highest P(false negative), or with the smallest margin where there are no probabilities),
+    `bad_positives` (labelled positives that score no higher than random documents do: the first of `bad`). Ties go by
+    row.
     """
     table = Shards(context.folder("report") / "queries", QUERY_REPORT)
     facts = {name: table.column(name).to_numpy() for name in ("eci", "chosen", "wanted")}
@@ -47,13 +55,18 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
     given = ~np.isnan(negatives.probability)
     doubt = np.where(given, -negatives.probability, 0.0) if given.any() else negatives.margin
     real = np.flatnonzero(given if given.any() else ~negatives.random)
+    drawn = _random_rows(chosen, context.config.seed)
     picked: dict[str, list[tuple[int, np.ndarray]]] = {
+        "random": [_row(negatives, anchor) for anchor in drawn],
         "lowest_eci": [(row, _hardest(negatives, row)) for row in _lowest(rows[some], facts["eci"][some])],
         "missing": [(row, _hardest(negatives, row)) for row in _lowest(rows[short], facts["chosen"][short])],
         "suspicious": [(int(negatives.query[at]), np.array([at])) for at in _lowest(real, doubt[real])],
     }
     writer = _Writer(context, chosen, negatives, facts)
-    return {kind: writer.examples(entries) for kind, entries in picked.items()} | {
+    found = {kind: writer.examples(entries) for kind, entries in picked.items()}
+    for one, rejected in zip(found["random"], writer.rejected(drawn), strict=True):
+        one["rejected"] = rejected
+    return found | {
         "bad_positives": [
             {
                 "query_id": one["query_id"],
@@ -63,6 +76,18 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
             for one in bad[:EACH]
         ]
     }
+
+
+def _random_rows(chosen: pa.Table, seed: int) -> list[int]:
+    """Return `EACH` random rows of the chosen table that have a negative, ascending."""
+    some = np.flatnonzero(Ragged.from_arrow(chosen.column("doc_rows")).lengths)
+    return [int(row) for row in some[sample_rows(len(some), EACH, seed, _SALT)]]
+
+
+def _row(negatives: Negatives, anchor: int) -> tuple[int, np.ndarray]:
+    """Return the query row of a row of the chosen table, and the positions of its first negatives."""
+    own = np.arange(*np.searchsorted(negatives.anchor, [anchor, anchor + 1]))
+    return int(negatives.query[own[0]]), own[:NEGATIVES_OF_ROW]
 
 
 def _lowest(rows: np.ndarray, values: np.ndarray) -> list[int]:
@@ -87,49 +112,84 @@ class _Writer:
     def __init__(
         self, context: RunContext, chosen: pa.Table, negatives: Negatives, facts: dict[str, np.ndarray]
     ) -> None:
-        self.negatives, self.facts = negatives, facts
-        self.queries = Shards(context.reading("ingest") / "queries", QUERIES)
+        self.config, self.chosen, self.negatives, self.facts = context.config, chosen, negatives, facts
+        self.judged = Shards(context.reading("filter"), JUDGED)
         self.corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
         self.place = chosen.column("anchor").to_numpy()
-        self.anchors = np.bincount(chosen.column("query_row").to_numpy(), minlength=self.queries.rows)
+        self.anchors = np.bincount(chosen.column("query_row").to_numpy(), minlength=self.judged.rows)
 
     def examples(self, entries: list[tuple[int, np.ndarray]]) -> list[dict[str, Any]]:
         """Return an example for each (query row, positions of its negatives among the facts)."""
-        table = self.queries.take(np.array([row for row, _ in entries], dtype=np.int64), ["query_id", "positive_rows"])
-        lists = Ragged.from_arrow(table[1])
+        columns = ["query_id", "positive_rows", "positive_scores"]
+        table = self.judged.take(np.array([row for row, _ in entries], dtype=np.int64), columns)
+        lists, scores = Ragged.from_arrow(table[1]), Ragged.from_arrow(table[2]).values
         positives = [
-            self._shown(lists.values[low:high], own)
+            self._shown(np.arange(low, high), own)
             for low, high, (_, own) in zip(lists.offsets[:-1], lists.offsets[1:], entries, strict=True)
         ]
-        documents = [[p, self.negatives.document[own]] for p, (_, own) in zip(positives, entries, strict=True)]
+        documents = [
+            [lists.values[at], self.negatives.document[own]] for at, (_, own) in zip(positives, entries, strict=True)
+        ]
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *(part for parts in documents for part in parts)])
         names = iter(self.corpus.take(rows, ["doc_id"]).column(0).to_pylist())
         return [
             {
                 "query_id": query_id,
                 **{name: float(values[row]) for name, values in self.facts.items()},
-                "positives": [{"doc_id": next(names)} for _ in shown],
+                "positives": [{"doc_id": next(names), "score": _finite(scores[at])} for at in shown],
                 "negatives": [{"doc_id": next(names), **self._numbers(at)} for at in own.tolist()],
             }
             for query_id, (row, own), shown in zip(table[0].to_pylist(), entries, positives, strict=True)
         ]
 
     def _shown(self, positives: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """Return the rows of the positives to show: that of the negatives' anchor, or the query's first ones."""
+        """Return which of a query's positives to show: that of the negatives' anchor, or the first ones."""
         if len(own) and self.anchors[self.negatives.query[own[0]]] == len(positives):
             anchor = int(self.place[self.negatives.anchor[own[0]]])
             return positives[anchor : anchor + 1]
         return positives[:POSITIVES]
 
     def _numbers(self, at: int) -> dict[str, Any]:
-        values = {name: float(getattr(self.negatives, name)[at]) for name in _NUMBERS}
-        kept = {name: None if np.isnan(value) else value for name, value in values.items()}
-        return kept | {"source": _SOURCES.get(int(self.negatives.found_by[at]), "retrieved")}
+        values = {name: _finite(getattr(self.negatives, name)[at]) for name in _NUMBERS}
+        return values | {"source": source_label(int(self.negatives.found_by[at]), self.config)}
+
+    def rejected(self, anchors: list[int]) -> list[list[dict[str, Any]]]:
+        """Return, for rows of the chosen table, the rejected candidates with the highest scores, the highest first."""
+        rows = self.chosen.column("query_row").to_numpy()[anchors]
+        table = self.judged.take(rows, _OF_CANDIDATES)
+        sets = source_sets(source_ranks(table))
+        first, found = 0, []
+        for anchor, row in zip(anchors, table.to_pylist(), strict=True):
+            place = int(self.place[anchor])
+            verdicts, probabilities = row["verdicts"][place], row["probabilities"][place]
+            scores = np.array(row["scores"], dtype=np.float64)
+            out = [i for i, verdict in enumerate(verdicts) if verdict not in (KEEP, "positive")]
+            best = sorted((i for i in out if np.isfinite(scores[i])), key=lambda i: (-scores[i], i))[:REJECTED_OF_ROW]
+            ids = self.corpus.take(np.array(row["doc_rows"], dtype=np.int64)[best], ["doc_id"]).column(0).to_pylist()
+            found.append(
+                [
+                    {
+                        "doc_id": name,
+                        "score": float(scores[i]),
+                        "margin": row["anchor_scores"][place] - float(scores[i]),
+                        "probability": _finite(probabilities[i]) if probabilities else None,
+                        "verdict": verdicts[i],
+                        "source": source_label(int(sets[first + i]), self.config),
+                    }
+                    for i, name in zip(best, ids, strict=True)
+                ]
+            )
+            first += len(scores)
+        return found
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of the examples.
+    """Texts that the page shows.
 
     Attributes:
         queries: text by query_id, cut to `LONGEST` characters.
@@ -142,11 +202,12 @@ class Texts:
     words: dict[str, set[str]]
 
 
-def texts_of(context: RunContext, examples: dict[str, list[dict[str, Any]]]) -> Texts:
-    """Return the texts of the examples."""
-    every = [one for group in examples.values() for one in group]
+def texts_of(context: RunContext, report: dict[str, Any]) -> Texts:
+    """Return the texts of a report's examples and of its busiest documents."""
+    every = [one for group in report["examples"].values() for one in group]
     queries = {one["query_id"] for one in every}
-    documents = {d["doc_id"] for one in every for side in ("positives", "negatives") for d in one[side]}
+    documents = {d["doc_id"] for one in every for side in _SIDES for d in one.get(side, ())}
+    documents |= {hub["doc_id"] for hub in report["hubs"]["top"]}
     ingest = context.reading("ingest")
     idf, least = CorpusWords(ingest).idf, np.log1p(1 / _COMMON)
     asked = _texts(Shards(ingest / "queries", QUERIES), "query_id", queries)

@@ -80,7 +80,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     report = build_report(context)
     write_json(report, context.folder("report") / REPORT)
     if context.config.report.html:
-        write_text(render(report, texts_of(context, report["examples"])), context.folder("report") / PAGE)
+        write_text(render(report, texts_of(context, report)), context.folder("report") / PAGE)
     return {"numbers": len(report)}
 
 
