@@ -22,6 +22,7 @@ from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
 from hnmine.science.statistics import randomisation_test
 from hnmine.stages.emit.chosen import read_chosen
+from hnmine.stages.report.step import keep_probe
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import Shards
 from hnmine.storage.vectors import VectorStore
@@ -78,7 +79,8 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
 
     Returns:
         queries, documents, seeds and examples; for untrained, without_mined and with_mined nDCG@10 and MRR@10, means
-        over the test queries; and the gains of with_mined over the two others, with p-values.
+        over the test queries; and the gains of with_mined over the two others, with p-values. It is also written to
+        `probe.json` in the output folder, and shown on the run's report page.
 
     Raises:
         IncompleteStage: embed, filter or emit is not done.
@@ -105,12 +107,14 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
                 adapter, _ = train(corpus, training_set, LabelledQueries(queries[dev], positives.take(dev)), seed)
             parts.append(quality(corpus, LabelledQueries(queries[test], positives.take(test)), adapter))
     rows = np.concatenate(tested)
-    return {
+    result = {
         "queries": len(queries), "documents": len(corpus), "seeds": seeds, "examples": len(positives.values),
         **{name: _means(parts) for name, parts in found.items()},
         "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
         "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
     }  # fmt: skip
+    keep_probe(context, result)
+    return result
 
 
 def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:

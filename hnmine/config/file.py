@@ -34,7 +34,8 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = (), out: str | Pa
         override(raw, text, problems)
     if out is not None:
         raw["out"] = str(path_of(out).absolute())
-    return check_config(raw, str(file), file.absolute().parent, problems)
+    folder = file.absolute().parent
+    return check_config(raw, str(file), folder, problems).at(folder, str(file))
 
 
 def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Problems | None = None) -> Config:

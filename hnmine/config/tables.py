@@ -531,11 +531,17 @@ class Config(Section):
     report: ReportConfig = setting(ReportConfig(), "the report's page and its limits")
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
+    _file: str = PrivateAttr("")
 
     @property
     def base(self) -> Path:
         """The folder that relative paths start at."""
         return self._base
+
+    @property
+    def file(self) -> str:
+        """The config file's name, as the user gave it; empty for a config that was not read from a file."""
+        return self._file
 
     @property
     def out_folder(self) -> Path:
@@ -591,8 +597,8 @@ class Config(Section):
         found = queries * sum(depth for source, depth in pairs if source.precedes_embed)
         return min(documents, found + self.embed.sample + self.retrieve.background)
 
-    def at(self, base: Path) -> "Config":
-        """Return the same config with relative paths starting at `base`."""
+    def at(self, base: Path, file: str = "") -> "Config":
+        """Return the same config, read from a file of that name, with relative paths starting at `base`."""
         update: dict[str, Any] = {
             name: _placed(model, base) for name in ("embed", "guide", "rescore") if (model := getattr(self, name))
         }
@@ -602,7 +608,7 @@ class Config(Section):
         ]
         update["retrieve"] = self.retrieve.model_copy(update={"source": sources})
         copy = self.model_copy(update=update)
-        copy._base = base
+        copy._base, copy._file = base, file
         return copy
 
 

@@ -40,6 +40,12 @@ def path_of(given: str | Path, base: Path | None = None) -> Path:
     )
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as text, relative to the working directory if it is inside."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
 def opened(path: Path, whole: bool = False) -> Any:
     """Return what pyarrow reads a file from: the path, or the opened object. With `whole` an object is fetched at once.
 

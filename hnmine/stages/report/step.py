@@ -1,5 +1,6 @@
 """The stage report: measures how hard, safe and complete the mined set is, from stored scores and without training."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.examples import texts_of
-from hnmine.stages.report.html.page import render
+from hnmine.stages.report.html.page import render, with_probe
+from hnmine.stages.report.probe_result import emit_key, read_probe, write_probe
 from hnmine.stages.report.quality import count_at_or_above, per_query, to_table
 from hnmine.stages.report.report import build_report
+from hnmine.storage.paths import shown_path
 from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.report import QUERY_REPORT
-from hnmine.storage.store import Shards, item_key, write_json, write_text
+from hnmine.storage.store import MANIFEST, Shards, item_key, read_json, write_json, write_text
 from hnmine.storage.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"
@@ -80,8 +83,31 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     report = build_report(context)
     write_json(report, context.folder("report") / REPORT)
     if context.config.report.html:
-        write_text(render(report, texts_of(context, report)), context.folder("report") / PAGE)
+        page = render(report, texts_of(context, report), context.config, _run_facts(context), read_probe(context))
+        write_text(page, context.folder("report") / PAGE)
     return {"numbers": len(report)}
+
+
+def _run_facts(context: RunContext) -> dict[str, str]:
+    """Return what says on the page which run it is: folders, config file, teacher, and the time of writing."""
+    config = context.config
+    facts = {"run": shown_path(context.out)}
+    if context.source is not None:
+        facts["other stages from"] = shown_path(context.source)
+    if config.file:
+        facts["config"] = config.file
+    facts["teacher"] = config.embed.model
+    if config.filter.score == "rescored" and config.rescore is not None:
+        facts["rescored by"] = config.rescore.model
+    return facts | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+
+
+def keep_probe(context: RunContext, result: dict[str, Any]) -> None:
+    """Store the result of `hnmine probe`, and show it on the report page of the same negatives, if there is one."""
+    write_probe(context, result)
+    page, manifest = context.folder("report") / PAGE, read_json(context.folder("report") / MANIFEST)
+    if manifest is not None and manifest["upstream"]["emit"] == emit_key(context) and page.exists():
+        write_text(with_probe(page.read_text(encoding="utf-8"), result), page)
 
 
 STAGE = Stage(

@@ -10,35 +10,63 @@ from typing import TYPE_CHECKING, Any
 
 from hnmine import __version__, display
 from hnmine.config.section import toml_value
+from hnmine.config.tables import Config, FilterConfig
+from hnmine.stages.filter.verdicts import resolve_auto, rule_names
 from hnmine.stages.report.examples import Texts
-from hnmine.stages.report.headline import NUMBERS, Number, agreement_lines
+from hnmine.stages.report.headline import AT_OR_ABOVE, NUMBERS, Number, agreement_lines
 from hnmine.stages.report.html.plots import PLOTS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 KINDS = {
+    "random": (
+        "Random rows",
+        "Rows of the set drawn at random, each with its highest-scored rejected candidates.",
+    ),
     "lowest_eci": ("Lowest ECI", "Queries whose negatives are easiest, or nearest to their positive."),
     "missing": ("Missing negatives", "Queries that got the fewest of the negatives wanted."),
     "suspicious": ("Most suspicious negatives", "Negatives that are most likely to be unlabelled positives."),
     "bad_positives": ("Suspected bad positives", "Labelled positives that score no higher than random documents do."),
 }
-_LONGEST_ID = 80
+_SECTIONS = {
+    "verdict": "Verdict", "numbers": "Numbers", "eci-parts": "ECI", "distributions": "Scores",
+    "false-negatives": "False negatives", "verdicts": "Candidates", "previous": "Earlier run", "biases": "Biases",
+    "batches": "Batches", "documents": "Documents", "probe": "Probe", "examples": "Examples",
+}  # fmt: skip
+"""Titles of the sections in the table of contents, by id; those in `_OPTIONAL` are there if the report has them."""
+_OPTIONAL = ("previous", "batches")
+_PROBE = re.compile(r'<section id="probe">.*?</section>', re.DOTALL)
+_LONGEST_ID, _LONGEST_HUB = 80, 160
 
 
-def render(report: dict[str, Any], texts: Texts) -> str:
-    """Return report.html: one file that loads nothing else, the same for the same report; timings are not shown."""
+def render(
+    report: dict[str, Any], texts: Texts, config: Config, run: dict[str, str], probe: dict[str, Any] | None = None
+) -> str:
+    """Return report.html: one file that loads nothing else, the same for the same report and texts.
+
+    Args:
+        report: content of report.json; its timings are not shown.
+        texts: of the examples and the busiest documents.
+        config: the run's.
+        run: which run it is, as labels and values. They make one line of the file, the only one with paths and times.
+        probe: result of `hnmine probe` for the same negatives.
+    """
     from markupsafe import Markup
 
     emitted, script = report["counts"]["emit"], _asset("search.js.j2").strip()
-    filters: dict[str, Callable[..., Any]] = {
-        "number": number, "percent": percent, "count": display.number, "marked": marked, "code": code, "short": short,
-        "setting": setting,
-    }  # fmt: skip
+    formats = config.emit.format
     return render_template(
         "report.html.j2",
-        filters,
+        _FILTERS,
         report=report,
+        run={name: display.one_line(value) for name, value in run.items()},
+        rule=rule_text(config.filter),
+        emit=config.emit,
+        formats=formats if isinstance(formats, str) else ", ".join(formats),
+        share=AT_OR_ABOVE,
+        sections={name: title for name, title in _SECTIONS.items() if name not in _OPTIONAL or report.get(name)},
+        probe=Markup(_probe_section(probe)),
         texts=texts,
         plots={name: Markup(draw(report)) for name, draw in PLOTS.items()},
         numbers=[_card(one, report) for one in NUMBERS],
@@ -51,6 +79,29 @@ def render(report: dict[str, Any], texts: Texts) -> str:
         most_capacity=math.log1p(emitted["negatives_wanted"] / max(1, emitted["examples"])),
         anything=any(report["examples"].values()),
     )
+
+
+def with_probe(page: str, probe: dict[str, Any]) -> str:
+    """Return a page of `render` with the result of `hnmine probe` in place of the one that it has, if any."""
+    return _PROBE.sub(lambda found: _probe_section(probe), page, count=1)
+
+
+def _probe_section(probe: dict[str, Any] | None) -> str:
+    return render_template("probe.html.j2", _FILTERS, probe=probe).strip()
+
+
+def rule_text(config: FilterConfig) -> str:
+    """Return a filter's rules with their settings, then other settings that are not the default, as a short text."""
+    resolved, default = resolve_auto(config), FilterConfig()
+    names = rule_names(config)
+    values = {name: getattr(resolved, name, None) for name in names}
+    text = " + ".join(name if value is None else f"{name} {toml_value(value)}" for name, value in values.items())
+    changed = [
+        f"{name} = {toml_value(value)}"
+        for name, value in config.semantic().items()
+        if name != "rule" and name not in names and value != default.semantic()[name]
+    ]
+    return "; ".join([f"auto ({text})" if config.rule == "auto" else text or "none", *changed])
 
 
 def render_template(name: str, filters: dict[str, Callable[..., Any]], **data: Any) -> str:
@@ -109,6 +160,24 @@ def short(text: str) -> str:
     return display.shorten(text, _LONGEST_ID, "…")
 
 
+def brief(text: str) -> str:
+    """Return a text cut to 160 characters."""
+    return display.shorten(text, _LONGEST_HUB, "…")
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign, typographic if it is a minus; an en dash for None."""
+    text = display.signed(value)
+    return "–" if text == display.MISSING else text.replace("-", "−")
+
+
+def breakable(name: str) -> "Markup":
+    """Return a name, escaped, that may be broken into lines after each underscore."""
+    from markupsafe import Markup
+
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 def code(text: str) -> "Markup":
     """Return one of the package's own texts with its `words in backticks` as code, escaped."""
     from markupsafe import Markup, escape
@@ -126,3 +195,10 @@ def marked(text: str, words: set[str]) -> "Markup":
         Markup("<mark>{}</mark>").format(p) if i % 2 and p.casefold() in words else escape(p)
         for i, p in enumerate(parts)
     )
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "number": number, "percent": percent, "count": display.number, "marked": marked, "code": code, "short": short,
+    "breakable": breakable,
+    "brief": brief, "setting": setting, "signed": signed,
+}  # fmt: skip

@@ -21,6 +21,9 @@ SERIES = {
 }
 """Label and colour of each series of a histogram."""
 
+_ROOM = 0.3
+"""Share of a figure's width that a label needs to the left of a vertical line."""
+
 
 def _steps(axes: "Axes", histogram: dict[str, Any], names: tuple[str, ...]) -> float:
     """Draw histograms as shares of their own totals, and return the highest share."""
@@ -82,9 +85,13 @@ def margins(axes: "Axes", report: dict[str, Any]) -> bool:
     histogram = report["histograms"]["margin"]
     if not sum(histogram["chosen"]):
         return False
-    axes.set_ylim(0, 1.15 * _steps(axes, histogram, ("chosen",)))
-    if histogram["edges"][0] <= 0 <= histogram["edges"][-1]:
+    highest, (low, *_, high) = _steps(axes, histogram, ("chosen",)), histogram["edges"]
+    axes.set_ylim(0, 1.15 * highest)
+    if low <= 0 <= high and -low >= _ROOM * (high - low):
         _vertical_line(axes, 0, "scores above\nits positive ", "right")
+    elif low <= 0 <= high:
+        axes.set_ylim(0, 1.4 * highest)
+        _vertical_line(axes, 0, " further left: scores\n above its positive", "left")
     _finish(axes, "margin: positive minus negative", "share of the negatives")
     return True
 
