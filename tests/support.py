@@ -1,6 +1,7 @@
 """Helpers of many tests: small collections on disk, configs for them, and the content of output folders."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,15 @@ RUN_SPECIFIC = (".lock", ".digests.json", "timings.json")
 """Files of a run with wall-clock times or stamps of input files."""
 
 
+_RUN_LINE = re.compile(r'^<dl class="facts" id="run">.*$', re.MULTILINE)
+
+
+def without_run_line(page: str) -> str:
+    """Return report.html without its line with the run's folder, config file, teacher and time."""
+    assert len(_RUN_LINE.findall(page)) == 1
+    return _RUN_LINE.sub("", page)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return the content of every file below a folder that must be equal from run to run, see `comparable`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -91,7 +101,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def comparable(files: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-    """Return the content of a run's files by name, without the lock, input digests and wall-clock times."""
+    """Return the content of a run's files by name, without lock, input digests, times and names of folders."""
     found = {}
     for name, content in files:
         if name in RUN_SPECIFIC:
@@ -100,5 +110,7 @@ def comparable(files: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
             report = json.loads(content)
             del report["timings"]
             content = json.dumps(report, sort_keys=True).encode()
+        if name == "report/report.html":
+            content = without_run_line(content.decode()).encode()
         found[name] = content
     return found

@@ -101,7 +101,7 @@ def test_examples_are_the_worst_and_few(mined):
     assert worst == sorted(worst, reverse=True)
     assert worst[0] == np.nanmax(facts.probability)
     assert all(len(group) <= EACH for group in found.values())
-    texts = texts_of(mined, found)
+    texts = texts_of(mined, {"examples": found, "hubs": {"top": []}})
     for one in found["lowest_eci"]:
         assert texts.queries[one["query_id"]]
         assert all(texts.documents[d["doc_id"]] for side in ("positives", "negatives") for d in one[side])

@@ -55,7 +55,6 @@ def render(
     from markupsafe import Markup
 
     emitted, script = report["counts"]["emit"], _asset("search.js.j2").strip()
-    formats = config.emit.format
     return render_template(
         "report.html.j2",
         _FILTERS,
@@ -63,7 +62,7 @@ def render(
         run={name: display.one_line(value) for name, value in run.items()},
         rule=rule_text(config.filter),
         emit=config.emit,
-        formats=formats if isinstance(formats, str) else ", ".join(formats),
+        formats=", ".join(config.emit.formats),
         share=AT_OR_ABOVE,
         sections={name: title for name, title in _SECTIONS.items() if name not in _OPTIONAL or report.get(name)},
         probe=Markup(_probe_section(probe)),

@@ -94,3 +94,111 @@ def test_without_scripts_everything_but_the_search_is_there(browser, path):
     assert sum("example" in one.get("class", "").split() for one in found) > 10
     assert not any("example" in one.get("class", "").split() and "hidden" in one for one in found)
     assert [one for one in found if one.get("class") == "search"] == [{"class": "search", "hidden": ""}]
+
+
+SHOWN = "[...document.querySelectorAll(%r)].filter((node) => node.offsetHeight > 0)"
+SET = "(() => { const i = document.querySelector(%r); i.value = %r; i.dispatchEvent(new Event('input')); })()"
+VERDICTS, SOURCES = "select[name=verdict]", "select[name=source]"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_first_screen_says_which_run_it_is_and_the_verdict(browser, path, width, dark):
+    browser.open(path, width, dark)
+    assert browser.run("document.documentElement.scrollWidth") == width
+    shown = browser.run(
+        "[...document.querySelectorAll('header dd, #verdict, #verdict strong')]"
+        ".filter((node) => node.offsetHeight > 0 && node.getBoundingClientRect().top < innerHeight)"
+        ".map((node) => node.textContent).join(' | ')"
+    )
+    for part in (
+        "out |",
+        "hash |",
+        "UTC |",
+        "auto (percent 0.95 + calibrated)",
+        "n = 3,",
+        "at or above their positive",
+    ):
+        assert part in shown, part
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_table_of_contents_stays_and_leads_to_every_section(browser, path, width):
+    browser.open(path, width)
+    links = browser.run("[...document.querySelectorAll('nav a')].map((link) => link.hash)")
+    assert len(links) > 8
+    for link in links:
+        browser.run(f"document.querySelector('nav a[href=\"{link}\"]').click()")
+        section = browser.run(f"document.querySelector({link!r}).getBoundingClientRect().top")
+        bar = browser.run("(b => [b.top, b.bottom])(document.querySelector('nav').getBoundingClientRect())")
+        assert section < 900, link
+        if link != "#verdict":  # above the bar
+            assert bar[0] == 0, link
+            assert section >= bar[1] - 1, link
+    browser.run("document.querySelector('nav a').focus()")
+    for _ in links[1:]:
+        for kind in ("keyDown", "keyUp"):
+            browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.run("document.activeElement.hash") == links[-1]
+    place = "(b => [b.left, b.right])(document.activeElement.getBoundingClientRect())"
+    assert any(0 <= left < right <= width for left, right in (browser.run(place) for _ in range(500)))
+
+
+def test_filters_show_documents_of_a_verdict_a_source_and_a_score(browser, path):
+    browser.open(path)
+    every = browser.run(VISIBLE)
+    verdicts = browser.run(f"[...document.querySelectorAll('{VERDICTS} option')].map((one) => one.value)")
+    assert verdicts[:1] == [""]
+    assert "chosen" in verdicts
+    assert len(verdicts) > 2
+    for verdict in verdicts[1:]:
+        browser.run(SET % (VERDICTS, verdict))
+        seen = browser.run(SHOWN % "[data-verdict]" + ".map((node) => node.dataset.verdict)")
+        assert set(seen) == {verdict}
+        assert 0 < browser.run(VISIBLE) <= every
+        assert browser.run(f"{SHOWN % '.example'}.every((node) => node.querySelector('.doc:not([hidden])'))")
+    browser.run(SET % (VERDICTS, ""))
+    browser.run(SET % (SOURCES, "retrieved"))
+    assert set(browser.run(SHOWN % "[data-verdict]" + ".map((node) => node.dataset.source)")) == {"retrieved"}
+    scores = sorted(browser.run(SHOWN % "[data-score]" + ".map((node) => Number(node.dataset.score))"))
+    low, high = scores[len(scores) // 4], scores[-len(scores) // 4]
+    browser.run(SET % ("input[name=low]", str(low)))
+    browser.run(SET % ("input[name=high]", str(high)))
+    seen = browser.run(SHOWN % "[data-score]" + ".map((node) => Number(node.dataset.score))")
+    assert sorted(seen) == [score for score in scores if low <= score <= high]
+    assert 0 < len(seen) < len(scores)
+    browser.run("document.querySelector('.search button').click()")
+    assert browser.run(VISIBLE) == every
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_texts_have_enough_contrast(browser, path, dark):
+    browser.open(path, 1280, dark)
+    worst = browser.run(CONTRAST)
+    assert worst["ratio"] >= 4.5, worst
+
+
+CONTRAST = """(() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const even = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const [r, g, b] = parts(colour).map((v) => even(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const paper = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = getComputedStyle(node).backgroundColor;
+      if ((parts(colour)[3] ?? 1) === 1) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  let worst = { ratio: 99 };
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+    if (!own || !node.offsetHeight) continue;
+    const [a, b] = [light(getComputedStyle(node).color), light(paper(node))].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < worst.ratio) worst = { ratio, text: node.textContent.slice(0, 60), tag: node.tagName };
+  }
+  return worst;
+})()"""
