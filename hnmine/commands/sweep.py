@@ -87,8 +87,8 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
 
 def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
     """Yield the settings to try, the config's own first, and those of the rule guide where there are scores for it."""
-    own = config.filter.semantic()
     keys = ("rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin")
-    given = {key: own[key] for key in keys if key == "rule" or key in config.filter.model_fields_set}
+    own = config.filter.chosen()
+    given = {key: own[key] for key in keys if key in own}
     yield given
     yield from (settings for settings in (*GRID, *(GUIDED if guided else ())) if settings != given)

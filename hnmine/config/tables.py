@@ -354,6 +354,12 @@ class FilterConfig(Section):
             del found["score"]
         return found
 
+    def chosen(self) -> dict[str, Any]:
+        """Return the rule, and the settings that are not at their defaults, as JSON values."""
+        plain = type(self)().model_dump(mode="json")
+        given = self.model_dump(mode="json").items()
+        return {name: value for name, value in given if name == "rule" or value != plain[name]}
+
     @property
     def rules(self) -> list[RuleName]:
         """The rules as a list."""

@@ -75,7 +75,7 @@ def run(
         if config.previous is not None and "emit" in expected:
             check_previous(context, expected["ingest"]["key"])
         check_upstream([STAGES[name] for name in stages], context, expected)
-        refuse_stale(stages, context, expected, overwrite=options.overwrite)
+        refuse_stale([STAGES[name] for name in stages], context, expected, overwrite=options.overwrite)
         with closing(make_engine(context, progress)) as engine:
             return [_run_stage(STAGES[name], context, expected[name], engine, progress) for name in stages]
 
@@ -124,7 +124,7 @@ def _run_stage(
     counts = stage.finish(context, expected["key"])
     seconds = time.perf_counter() - began
     _write_timing(context.out, stage.name, seconds)
-    write_json({**expected, "stage": stage.name, "version": stage.version, "counts": counts}, folder / MANIFEST)
+    write_json({**expected, "stage": stage.name, "counts": counts}, folder / MANIFEST)
     return StageResult(stage.name, True, seconds, counts)
 
 

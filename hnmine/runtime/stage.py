@@ -101,12 +101,16 @@ class Stage:
     Attributes:
         name: of the stage, its command, its config table and its folder.
         version: increased when the same settings write other bytes than before.
-        reads: stages that it reads under every config.
+        reads: what it reads under every config: stages, or parts of their output, such as `ingest.corpus`.
         parts: returns everything else that determines its output, as JSON values.
         steps: in order.
         finish: writes the files that are no shards, and returns counts for the manifest.
-        also_reads: returns stages that it reads under some configs only.
+        also_reads: returns what it reads under some configs only.
         applies: returns whether a config has this stage; if not, it has no folder and no key.
+        outputs: returns, for parts of its output with a key of their own, what determines that part alone; given the
+            context and `parts`.
+        reusable: returns the folders, relative to its own, whose shards may fit although the stage's key has changed:
+            the keys of these shards do not depend on that of the stage.
     """
 
     name: str
@@ -117,10 +121,17 @@ class Stage:
     finish: Callable[[RunContext, str], dict[str, Any]]
     also_reads: Callable[[RunContext], tuple[str, ...]] = lambda context: ()
     applies: Callable[[Config], bool] = lambda config: True
+    outputs: Callable[[RunContext, dict[str, Any]], dict[str, Any]] = lambda context, parts: {}
+    reusable: Callable[[RunContext], tuple[str, ...]] = lambda context: ()
 
     def reading(self, context: RunContext) -> tuple[str, ...]:
-        """Return all stages that it reads under the context's config."""
+        """Return all stages, and parts of their output, that it reads under the context's config."""
         return (*self.reads, *self.also_reads(context))
+
+
+def stage_of(name: str) -> str:
+    """Return the stage whose output, or a part of it, has this name: ingest for `ingest.corpus`."""
+    return name.partition(".")[0]
 
 
 def no_setup(context: RunContext) -> RunContext:

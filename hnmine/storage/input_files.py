@@ -16,6 +16,12 @@ VECTOR_ENDINGS = (".parquet", ".pq", ".npy")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
+def format_ending(path: str) -> str:
+    """Return the ending of a file's format, without that of a compression: `.jsonl` for corpus.jsonl.gz."""
+    kept = [suffix for suffix in PurePosixPath(path.lower()).suffixes if suffix not in COMPRESSED]
+    return kept[-1] if kept else ""
+
+
 @dataclass(frozen=True)
 class Source:
     """One input file: its name in messages, its fsspec file system and its path there."""
@@ -27,9 +33,7 @@ class Source:
     @property
     def ending(self) -> str:
         """The ending of the format, without that of a compression: `.jsonl` for corpus.jsonl.gz."""
-        suffixes = PurePosixPath(self.path.lower()).suffixes
-        kept = [suffix for suffix in suffixes if suffix not in COMPRESSED]
-        return kept[-1] if kept else ""
+        return format_ending(self.path)
 
     def open(self) -> IO[bytes]:
         """Open the file for reading bytes, decompressed if its name ends in that of a compression.

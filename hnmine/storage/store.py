@@ -11,7 +11,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -222,13 +223,25 @@ def clear_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_folder(folder: Path) -> None:
+def remove_folder(folder: Path, keep: Collection[str] = ()) -> None:
     """Remove a stage's folder, if it exists. It is renamed first, so a kill leaves nothing under its name.
+
+    With `keep`, folders inside of it by their relative paths, these stay, as does the note of the key: what is left is
+    an incomplete stage. The note then stays as it was until the stage is begun again.
 
     An object store cannot rename folders. There the manifest is removed first and the note of the key last: what a kill
     leaves is an incomplete stage of a known key.
     """
     if not folder.exists():
+        return
+    kept = [folder / name for name in keep if (folder / name).exists()]
+    if kept:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        found = [path for path in folder.rglob("*") if not any(one == path or one in path.parents for one in kept)]
+        map_paths(lambda path: path.unlink(missing_ok=True), [p for p in found if p.is_file() and p.name != STARTED])
+        for path in [] if isinstance(folder, RemotePath) else reversed(found):  # folders after what is in them
+            with suppress(OSError):  # one that holds what is kept
+                path.rmdir()
         return
     if not isinstance(folder, RemotePath):
         folder = folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}"))
@@ -335,6 +348,15 @@ def digest(data: Any) -> str:
     """
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_texts(texts: Iterable[str]) -> str:
+    """Return the blake2b of texts in their order, as hex digits; no two lists of texts share one."""
+    total = hashlib.blake2b()
+    for text in texts:
+        encoded = text.encode()
+        total.update(len(encoded).to_bytes(8, "little") + encoded)
+    return total.hexdigest()
 
 
 def item_key(stage_key: str, name: str, first: int, rows: int) -> str:

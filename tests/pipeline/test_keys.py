@@ -1,6 +1,7 @@
 """Keys change with what determines the output, and with nothing else; what changed is said in words."""
 
 import os
+import re
 import shutil
 import types
 import typing
@@ -15,7 +16,7 @@ from hnmine.config.tables import SELECTION, Config, EmbedConfig, SourceConfig, W
 from hnmine.errors import InputError, ModelError
 from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
 from hnmine.pipeline.stages import STAGES
-from hnmine.runtime.stage import RunContext
+from hnmine.runtime.stage import RunContext, stage_of
 from tests.support import config_for, make_collection, write_jsonl
 
 # The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
@@ -31,6 +32,8 @@ OTHER: dict[str, Any] = {
     "retrieve.source": [SourceConfig(kind="dense")],
     "retrieve.where": [WhereConfig(field="lang")],
 }
+# that decide neither which documents there are nor which queries
+LABELS_ONLY = {"input.unknown_ids", "input.judged_positives"}
 # settings that mean something only beside another
 BESIDE: dict[str, tuple[str, Any]] = {
     "emit.batch_by": ("emit.batch_size", 8),
@@ -100,10 +103,11 @@ def changed(before: Expected, after: Expected) -> set[str]:
     return {name for name in before if before[name]["key"] != after[name]["key"]}
 
 
-def downstream(stage: str) -> set[str]:
+def downstream(stage: str, *unmoved: str) -> set[str]:
+    """Return a stage and all that read it, or what reads it; `unmoved` are parts of its output that stay the same."""
     found = {stage}
     for name, other in APPLYING.items():
-        if found & set(other.reads):
+        if found & {stage_of(read) for read in other.reads if read not in unmoved}:
             found.add(name)
     return found
 
@@ -142,7 +146,8 @@ def test_a_setting_changes_the_keys_that_it_should(base: Config, name: str) -> N
     assert stage in moved
     assert moved <= downstream(stage), "no stage before it changes"
     if stage != "report":
-        assert moved == downstream(stage), "and all that read it do"
+        unmoved = ("ingest.corpus", "ingest.queries") if name in LABELS_ONLY else ()
+        assert moved == downstream(stage, *unmoved), "and all that read it do"
 
 
 @pytest.mark.parametrize("name", sorted(EmbedConfig.model_fields))
@@ -211,16 +216,67 @@ def test_one_byte_of_any_file_changes_every_key_and_is_named(
     assert changed(before, after) == set(APPLYING)
     (line,) = changes(before["ingest"], after["ingest"])
     assert line.startswith(f"files.{name.split('.')[0]} was [")
-    assert list(changes(before["embed"], after["embed"])) == ["reads ingest, which changed"]
+    parts = ["ingest.queries"] if name != "corpus.jsonl" else ["ingest.corpus", "ingest.queries"]
+    assert list(changes(before["embed"], after["embed"])) == [f"reads {', '.join(parts)}, which changed"]
 
 
-def test_another_judgement_changes_every_key(folder: Path, base: Config, tmp_path: Path) -> None:
-    found = [keys(base)]
+@pytest.mark.parametrize("more", [{}, {"judged_positives": True}], ids=["beside the qrels", "as positives"])
+def test_another_judgement_changes_the_keys_of_what_reads_it(
+    folder: Path, base: Config, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    found = [keys(config_for(folder, input=more))]
     shutil.copytree(folder, tmp_path / "new")
     for said in ("relevant", "unsure"):
         write_jsonl(tmp_path / "new/judge.jsonl", [{"query_id": "q0", "doc_id": "d0", "judgement": said}])
-        found.append(keys(config_for(tmp_path / "new", input={"judgements": "judge.jsonl"})))
-    assert changed(found[0], found[1]) == changed(found[1], found[2]) == set(APPLYING)
+        found.append(keys(config_for(tmp_path / "new", input={"judgements": "judge.jsonl", **more})))
+    concerned = set(APPLYING) if more else {"ingest", "filter", "emit", "report"}
+    assert changed(found[0], found[1]) == changed(found[1], found[2]) == concerned
+    by_words = {"documents": "candidates", "model": "hash"}, {"top_k": 10, "source": [{"kind": "bm25"}]}
+    first, second = (
+        keys(config_for(tmp_path / "new", input=given, embed=by_words[0], retrieve=by_words[1]))
+        for given in ({"judgements": "judge.jsonl"}, {})
+    )
+    assert "embed" in changed(first, second), "documents that are judged are embedded"
+
+
+def test_another_name_of_a_file_changes_no_key_and_another_format_does(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "new")
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"):
+        (tmp_path / "new" / name).rename(tmp_path / "new" / f"my-{name}")
+    names = {role: f"my-{role}.{'tsv' if role == 'qrels' else 'jsonl'}" for role in ("corpus", "queries", "qrels")}
+    before, after = keys(config_for(folder)), keys(config_for(tmp_path / "new", input=names))
+    assert changed(before, after) == set()
+    (tmp_path / "new/my-qrels.tsv").rename(tmp_path / "new/my-qrels.csv")
+    other = keys(config_for(tmp_path / "new", input={**names, "qrels": "my-qrels.csv"}))
+    assert "ingest" in changed(before, other), "the same bytes are other rows"
+
+
+def test_changes_name_the_files_that_differ(tmp_path: Path) -> None:
+    make_collection(tmp_path, 3, 2)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus.jsonl").rename(tmp_path / "corpus/a.jsonl")
+    write_jsonl(tmp_path / "corpus/b.jsonl", [{"doc_id": "x", "text": "x"}])
+    before = keys(config_for(tmp_path, input={"corpus": "corpus"}))
+    (tmp_path / "corpus/a.jsonl").rename(tmp_path / "corpus/renamed.jsonl")
+    swapped = keys(config_for(tmp_path, input={"corpus": "corpus"}))
+    (line,) = changes(before["ingest"], swapped["ingest"])
+    assert re.fullmatch(
+        r"files\.corpus was \[a\.jsonl \([\d,]+ bytes, [0-9a-f]{8}\), b\.jsonl \(.*\)\], "
+        r"now \[b\.jsonl \(.*\), renamed\.jsonl \(.*\)\]", line
+    )  # fmt: skip
+    (tmp_path / "corpus/renamed.jsonl").rename(tmp_path / "corpus/a.jsonl")
+    write_jsonl(tmp_path / "corpus/b.jsonl", [{"doc_id": "x", "text": "y"}])
+    (line,) = changes(before["ingest"], keys(config_for(tmp_path, input={"corpus": "corpus"}))["ingest"])
+    assert re.fullmatch(
+        r"files\.corpus was \[b\.jsonl \(29 bytes, [0-9a-f]{8}\), 1 as before\], "
+        r"now \[b\.jsonl \(29 bytes, [0-9a-f]{8}\), 1 as before\]", line
+    )  # fmt: skip
+
+
+def test_a_run_of_another_version_says_so(base: Config) -> None:
+    now = keys(base)["ingest"]
+    old = {**now, "version": now["version"] - 1, "key": "other"}
+    assert list(changes(old, now)) == ["written by another version of hnmine"]
 
 
 def test_a_missing_file_is_said_before_anything_is_made(tmp_path: Path) -> None:

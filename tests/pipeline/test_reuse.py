@@ -14,8 +14,9 @@ from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
+from hnmine.runtime.stage import stage_of
 from hnmine.storage.lock import lock_folder
-from tests.support import RUN_SPECIFIC, config_for, make_collection, tree
+from tests.support import RUN_SPECIFIC, config_for, make_collection, tree, write_jsonl
 
 ALL = [name for name, stage in STAGES.items() if stage.applies(Config())]
 OVERWRITE = RunOptions(overwrite=True)
@@ -49,29 +50,71 @@ def add_a_judgement(base: Path) -> None:
         file.write("q0\td7\t0\n")
 
 
+def add_a_positive(base: Path) -> None:
+    with (base / "qrels.tsv").open("a") as file:
+        file.write("q0\td7\t1\n")
+
+
+def drop_a_query(base: Path) -> None:
+    lines = (base / "qrels.tsv").read_text().splitlines(keepends=True)
+    (base / "qrels.tsv").write_text("".join(line for line in lines if not line.startswith("q0\t")))
+
+
+def judge(base: Path) -> None:
+    write_jsonl(base / "judge.jsonl", [{"query_id": "q0", "doc_id": "d7", "judgement": "irrelevant"}])
+
+
 def nothing(base: Path) -> None:
     pass
 
 
-CHANGES: list[tuple[str, Callable[[Path], None], dict[str, Any], str, str]] = [
-    ("percent", nothing, {"filter": {"percent": 0.9}}, "filter", "filter: filter.percent was 0.95, now 0.9"),
-    ("top_k", nothing, {"retrieve": {"top_k": 9}}, "retrieve", "retrieve: retrieve.top_k was 10, now 9"),
-    ("kind", nothing, {"index": {"kind": "hnsw"}}, "index", 'index: index.kind was "auto", now "hnsw"'),
-    ("format", nothing, {"emit": {"format": "bge"}}, "emit", 'emit: emit.format was "triplet", now "bge"'),
-    ("seed", nothing, {"seed": 1}, "retrieve", "retrieve: seed was 0, now 1"),
-    ("dtype", nothing, {"embed": {"dtype": "float16"}}, "embed", 'embed.dtype was "float32", now "float16"'),
-    ("quantile", nothing, {"filter": {"bad_positive_quantile": 0.2}}, "filter", "positive_quantile was 0.5, now 0.2"),
-    ("relevance", nothing, {"input": {"relevant_from": 0}}, "ingest", "ingest: input.relevant_from was 1, now 0"),
-    ("corpus", add_a_word, {}, "ingest", "ingest: files.corpus was "),
-    ("qrels", add_a_judgement, {}, "ingest", "ingest: files.qrels was "),
+VECTORS = {"embed/corpus", "embed/queries"}
+"""Vectors of texts that are the same as before: the shards stay, while the stage is made anew around them."""
+CHANGES: list[tuple[str, Callable[[Path], None], dict[str, Any], str, str, set[str]]] = [
+    ("percent", nothing, {"filter": {"percent": 0.9}}, "filter", "filter: filter.percent was 0.95, now 0.9", set()),
+    ("top_k", nothing, {"retrieve": {"top_k": 9}}, "retrieve", "retrieve: retrieve.top_k was 10, now 9", set()),
+    ("kind", nothing, {"index": {"kind": "hnsw"}}, "index", 'index: index.kind was "auto", now "hnsw"', set()),
+    ("format", nothing, {"emit": {"format": "bge"}}, "emit", 'emit: emit.format was "triplet", now "bge"', set()),
+    ("seed", nothing, {"seed": 1}, "retrieve", "retrieve: seed was 0, now 1", set()),
+    ("dtype", nothing, {"embed": {"dtype": "float16"}}, "embed", 'embed.dtype was "float32", now "float16"', set()),
+    (
+        "quantile",
+        nothing,
+        {"filter": {"bad_positive_quantile": 0.2}},
+        "filter",
+        "positive_quantile was 0.5, now 0.2",
+        set(),
+    ),
+    (
+        "relevance",
+        nothing,
+        {"input": {"relevant_from": 0}},
+        "ingest",
+        "ingest: input.relevant_from was 1, now 0",
+        VECTORS,
+    ),
+    ("corpus", add_a_word, {}, "ingest", "ingest: files.corpus was ", {"embed/queries"}),
+    ("fewer queries", drop_a_query, {}, "ingest", "ingest: files.qrels was ", {"embed/corpus"}),
+    ("qrels", add_a_judgement, {}, "ingest", "ingest: files.qrels was ", VECTORS),
+    ("positive", add_a_positive, {}, "ingest", "ingest: files.qrels was ", VECTORS),
+    (
+        "judgement",
+        judge,
+        {"input": {"judgements": "judge.jsonl"}},
+        "ingest",
+        "ingest: files.judgements was null, now [",
+        {"embed", "index", "retrieve"},
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("change", "tables", "stage", "message"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES]
+    ("change", "tables", "stage", "message", "spared"),
+    [case[1:] for case in CHANGES],
+    ids=[case[0] for case in CHANGES],
 )
 def test_a_change_is_refused_and_overwrite_does_only_what_it_concerns(
-    base: Path, change: Callable[[Path], None], tables: dict[str, Any], stage: str, message: str
+    base: Path, change: Callable[[Path], None], tables: dict[str, Any], stage: str, message: str, spared: set[str]
 ) -> None:
     change(base)
     before = identity(base / "out")
@@ -80,10 +123,10 @@ def test_a_change_is_refused_and_overwrite_does_only_what_it_concerns(
     assert message in str(caught.value)
     assert "--overwrite" in str(caught.value)
     assert identity(base / "out") == before
-    concerned = ALL[ALL.index(stage) :]
+    concerned = [name for name in ALL[ALL.index(stage) :] if name not in spared]
     assert ran(base, options=OVERWRITE, **tables) == concerned
     after = identity(base / "out")
-    kept = [name for name in before if name.partition("/")[0] not in concerned]
+    kept = [name for name in before if name.partition("/")[0] not in concerned or name.startswith((*spared, "-"))]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert not before.items() & {name: after[name] for name in after if name not in kept}.items()
     run(config_for(base, "fresh", **tables))
@@ -162,7 +205,7 @@ def test_a_stage_whose_input_is_not_there(tmp_path: Path, stage: str) -> None:
     with pytest.raises(IncompleteStage, match="run `hnmine ingest` first"):
         run(config, [stage])
     run(config)
-    for upstream in STAGES[stage].reads:
+    for upstream in dict.fromkeys(map(stage_of, STAGES[stage].reads)):
         manifest = tmp_path / "out" / upstream / "_manifest.json"
         kept = manifest.read_bytes()
         manifest.unlink()
@@ -247,6 +290,52 @@ def test_an_overwrite_that_dies_while_it_removes_is_resumed(base: Path, monkeypa
     run(config_for(base, "fresh", filter={"percent": 0.9}))
     assert tree(base / "out") == tree(base / "fresh")
     assert not list((base / "out").glob(".tmp-*"))
+
+
+@pytest.mark.parametrize("when", ["removing", "embedding"])
+def test_vectors_that_stay_survive_a_stop_and_never_serve_other_texts(
+    base: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Two changes after each other, the first stopped half-way: what stays is judged by its own key alone."""
+
+    class Died(BaseException):
+        pass
+
+    def die(*args: Any, **kwargs: Any) -> None:
+        raise Died
+
+    drop_a_query(base)
+    corpus = {name: value for name, value in identity(base / "out").items() if name.startswith("embed/corpus/")}
+    stops = {"removing": "hnmine.storage.store.map_paths", "embedding": "hnmine.stages.embed.step.check_vectors"}
+    with monkeypatch.context() as patch:
+        patch.setattr(stops[when], die)
+        with pytest.raises(Died):
+            run(config_for(base), options=OVERWRITE)
+    run(config_for(base), options=OVERWRITE)
+    assert corpus.items() <= identity(base / "out").items()
+    run(config_for(base, "fresh"))
+    assert tree(base / "out") == tree(base / "fresh")
+    (base / "queries.jsonl").write_text((base / "queries.jsonl").read_text().replace("amber", "umber"))
+    add_a_word(base)
+    run(config_for(base), options=OVERWRITE)
+    run(config_for(base, "fresh2"))
+    assert tree(base / "out") == tree(base / "fresh2")
+
+
+def test_a_teacher_that_is_added_leaves_the_other_teachers_vectors(base: Path) -> None:
+    before = identity(base / "out/embed/corpus")
+    tables = {"guide": {"model": "hash", "max_length": 8}}
+    assert "embed" in ran(base, options=OVERWRITE, **tables)
+    assert identity(base / "out/embed/corpus") == before
+    run(config_for(base, "fresh", **tables))
+    assert tree(base / "out") == tree(base / "fresh")
+    assert "embed" in ran(base, options=OVERWRITE)
+    assert not (base / "out/embed/guide-corpus").exists()
+
+
+def test_a_renamed_input_file_recomputes_nothing(base: Path) -> None:
+    (base / "corpus.jsonl").rename(base / "documents.jsonl")
+    assert ran(base, input={"corpus": "documents.jsonl"}) == []
 
 
 def test_a_folder_in_use_is_refused(base: Path) -> None:

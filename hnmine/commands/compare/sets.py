@@ -15,6 +15,7 @@ from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
 from hnmine.commands.compare.settings import Recorded, recorded_values
 from hnmine.errors import IncompleteStage, InputError, Problems
 from hnmine.pipeline.stages import STAGES
+from hnmine.runtime.stage import stage_of
 from hnmine.science.agreement import agreement, jaccard
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.quality import headline_parts
@@ -188,7 +189,7 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
         headline_parts(report, chosen),
         recorded_values(manifests),
         manifests["ingest"]["key"],
-        tuple(sorted({name for one in manifests.values() for name in one["upstream"]} - folders.keys())),
+        tuple(sorted({stage_of(name) for one in manifests.values() for name in one["upstream"]} - folders.keys())),
         judged,
         corpus,
     )

@@ -20,7 +20,7 @@ from hnmine.runtime.worker_slot import current_slot
 from hnmine.stages.embed.int8 import agreements, int8_steps, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, TextReader, item_key, part_name
+from hnmine.storage.store import Shards, TextReader, digest, digest_of_texts, item_key, part_name, recorded
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
@@ -110,12 +110,38 @@ def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list
     chosen = _chosen(context, table, side, shards)
     if config.model == "precomputed" and chosen is None:
         return shard_items(shards, folder, key)
+    key = _vectors_key(table, side, context, key)
     total = shards.rows if chosen is None else len(chosen)
     # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
     cell = largest_cell_rows(config)
     size = -(-context.config.shard_rows // cell) * cell
     parts = ((number, first, min(size, total - first)) for number, first in enumerate(range(0, max(total, 1), size)))
     return [Item(folder / part_name(part[0]), *part, item_key(key, folder.name, *part[1:])) for part in parts]
+
+
+def _has_own_keys(table: TeacherTable, context: RunContext) -> bool:
+    """Return whether the vectors of a teacher depend on nothing but its weights, its settings and the texts."""
+    config = context.config.teachers[table]
+    partial_corpus = table == "embed" and context.config.embeds_candidates_only
+    return config.model != "precomputed" and config.precision != "int8" and not partial_corpus
+
+
+def _vectors_key(table: TeacherTable, side: str, context: RunContext, key: str) -> str:
+    """Return the key of a teacher's vectors of one side: that of what determines them, whatever else has changed.
+
+    The texts of documents are known by the key of ingest's corpus, those of queries by their content. `key` is that of
+    the stage, and returned where the vectors have none of their own.
+    """
+    started = recorded(context.folder("embed"))
+    if started is None or not _has_own_keys(table, context):
+        return key
+    if side == "corpus":
+        texts = started["upstream"]["ingest.corpus"]
+    else:
+        column = Shards(context.reading("ingest") / "queries", QUERIES).column("text")
+        texts = digest_of_texts(text for chunk in column.chunks for text in chunk.to_pylist())
+    teacher = _teacher_parts(table, context, ("settings", "teacher", "files"))
+    return digest({"version": STAGE.version, "teacher": teacher, "side": side, "texts": texts})
 
 
 def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards) -> np.ndarray | None:
@@ -213,6 +239,23 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     return counts
 
 
+def _also_reads(context: RunContext) -> tuple[str, ...]:
+    """Return what else decides which documents are embedded: those that are judged, where not all are."""
+    return ("ingest",) if context.config.embeds_candidates_only else ()
+
+
+def _reusable(context: RunContext) -> tuple[str, ...]:
+    teachers = [table for table in context.config.teachers if _has_own_keys(table, context)]
+    return tuple(vector_folder(context.config, table, side) for table in teachers for side in SIDES)
+
+
 STAGE = Stage(
-    name="embed", version=2, reads=("ingest",), parts=_parts, steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS), finish=_finish
+    name="embed",
+    version=3,
+    reads=("ingest.corpus", "ingest.queries"),
+    also_reads=_also_reads,
+    parts=_parts,
+    steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS),
+    finish=_finish,
+    reusable=_reusable,
 )

@@ -38,7 +38,11 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
-    return ("ingest",) if any(source.kind != "dense" for source in context.config.retrieve.source) else ()
+    return (
+        ("ingest.corpus", "ingest.queries")
+        if any(source.kind != "dense" for source in context.config.retrieve.source)
+        else ()
+    )
 
 
 def _plan_sources(context: RunContext, key: str) -> list[Item]:

@@ -30,6 +30,27 @@ def _parts(context: RunContext) -> dict[str, Any]:
     return {"input": context.config.input.semantic(), "files": digests}
 
 
+def _outputs(context: RunContext, parts: dict[str, Any]) -> dict[str, Any]:
+    """Return what determines the documents, and what determines the queries with their positives.
+
+    Judgements beside the qrels decide neither, unless they add positives; nor does what becomes of unknown ids.
+    """
+    given, files = parts["input"], parts["files"]
+    adds_positives = given["judged_positives"] and "judgements" in files
+    columns = {name: given["columns"][name] for name in ("doc_id", "text", "title", "anchor", "positive")}
+    documents = {
+        "files": {role: files[role] for role in ("corpus", "pairs") if role in files},
+        "columns": columns,
+        "quoting": given["quoting"],
+    }
+    queries = {
+        "files": {role: own for role, own in files.items() if role != "judgements" or adds_positives},
+        "input": {name: value for name, value in given.items() if name not in ("unknown_ids", "judged_positives")},
+        "adds_positives": adds_positives,
+    }
+    return {"corpus": documents, "queries": queries}
+
+
 def _plan(context: RunContext, key: str) -> list[Item]:
     return [Item(context.folder("ingest") / "left_out.parquet", key=item_key(key, "left_out", 0, 0))]
 
@@ -72,9 +93,10 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="ingest",
-    version=3,
+    version=4,
     reads=(),
     parts=_parts,
     steps=(Step("read", "documents", _plan, no_setup, _process),),
     finish=_finish,
+    outputs=_outputs,
 )

@@ -232,9 +232,9 @@ def tradeoff(
     grid, scorer = GRID, None
     if calibration is not None:
         grid, scorer = (*GRID, *CALIBRATED_GRID), CachedScorer.of(protocol.rows, calibration.out_of_fold())
-    keys: dict[str, Any] = {"rule": config.filter.rule}
-    keys |= config.filter.model_dump(mode="json", include=config.filter.model_fields_set)
-    found = [(keys, own)] + [(tried, try_setting(tried, protocol, config, (scorer, vectors))) for tried in grid]
+    found = [(config.filter.chosen(), own)] + [
+        (tried, try_setting(tried, protocol, config, (scorer, vectors))) for tried in grid
+    ]
     front = mark_front([(numbers["rate"], numbers["hardness"]) for _, numbers in found])
     settings = [
         {"settings": keys, "own": not place, "front": best, **{name: numbers[name] for name in GRID_NUMBERS}}

@@ -146,7 +146,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 STAGE = Stage(
     name="rescore",
     version=1,
-    reads=("ingest", "retrieve"),
+    reads=("ingest.corpus", "ingest.queries", "retrieve"),
     parts=_parts,
     steps=(
         Step("score", "queries", _plan, _setup, _process, runs_model=True),

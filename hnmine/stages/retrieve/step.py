@@ -241,7 +241,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 STAGE = Stage(
     name="retrieve",
     version=6,
-    reads=("ingest", "embed", "index"),
+    reads=("ingest.corpus", "ingest.queries", "embed", "index"),
     parts=_parts,
     steps=(
         Step("fields", "rows", plan_field_values, no_setup, read_field_values),

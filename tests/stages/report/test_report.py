@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 
+from hnmine.commands.sweep import sweep
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
@@ -205,3 +206,21 @@ def test_a_warning_stops(fine):
 def test_the_front_is_what_nothing_beats():
     assert mark_front([(0.1, 0.5), (0.2, 0.5), (0.2, 0.6), (0.1, 0.5)]) == [True, False, True, True]
     assert mark_front([]) == []
+
+
+def test_a_default_that_is_written_out_changes_neither_the_key_nor_the_report(tmp_path):
+    folder = several_positives(tmp_path, 60)
+    written = config_for(folder).filter.model_dump() | {"rule": "percent", "percent": 0.95, "margin": 0.05}
+    short, long = (
+        config_for(folder, out, filter=given)
+        for out, given in (("short", {"rule": "percent"}), ("long", {**written, "ranks": None}))
+    )
+    assert short.filter.model_fields_set != long.filter.model_fields_set
+    run(short)
+    run(long)
+    first, second = report(folder / "short"), report(folder / "long")
+    assert first["tradeoff"]["settings"][0]["settings"] == {"rule": "percent"}
+    assert first == second
+    keys = [(folder / out / "report/_started.json").read_bytes() for out in ("short", "long")]
+    assert keys[0] == keys[1]
+    assert sweep(short)["settings"] == sweep(long)["settings"]
