@@ -27,10 +27,15 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in ("arrays", "science")], ids=name_of)
 def test_formulas_import_numpy_alone(path):
     # numpy has no product of listed pairs that copies no vector, and no k-means
-    allowed = {"faiss"} if path.name in ("dots.py", "kmeans.py", "single_thread.py") else set()
+    allowed = {"faiss"} if path.name in ("dots.py", "kmeans.py") else set()
     allowed |= {"pyarrow"} if path.parent.name == "arrays" else set()
     others = {"pyarrow", "faiss", "torch", "pydantic", "typer"} - allowed
     assert not {name.split(".")[0] for name in imports(path)} & others
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_numbers_of_threads_are_limited_in_one_place(path):
+    assert "threadpoolctl" not in imports(path) or path.name == "single_thread.py"  # overlapping limits need a lock
 
 
 def test_no_circle_between_files():

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 # Pairs that `dots` computes at once.
 _PAIRS = 1 << 20
@@ -121,10 +120,3 @@ def faiss_single_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Run faiss and the process' BLAS and OpenMP libraries on one thread, and restore the numbers afterwards."""
-    with faiss_single_thread(), threadpool_limits(1):
-        yield

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.arrays.dots import single_thread
+from hnmine.arrays.single_thread import single_thread
 
 ROUNDS = 10
 

@@ -8,9 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.groups import in_sorted, ranges
+from hnmine.errors import ConfigError
 
 # Lists up to this length are compared value by value, longer ones by binary search.
 _SHORT = 8
+
+MOST_VALUES = 2**31 - 1
+"""Most values of one Arrow list array, whose offsets are int32."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,25 @@ def list_array(offsets: np.ndarray, values: pa.Array, nullable: bool = False) ->
     """Return a list array in which row i holds values[offsets[i]:offsets[i + 1]].
 
     Offsets are any integers; values may be lists themselves. `nullable` lists have a type that allows null values.
+
+    Raises:
+        ConfigError: as `list_offsets`.
     """
     item = pa.field("item", values.type, nullable=nullable)
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, type=pa.list_(item))
+    return pa.ListArray.from_arrays(list_offsets(offsets), values, type=pa.list_(item))
+
+
+def list_offsets(offsets: np.ndarray) -> pa.Array:
+    """Return the offsets of a list array, any integers from 0 on and ascending, as Arrow's int32.
+
+    Raises:
+        ConfigError: there are more values than one list array can hold. Their number is set by shard_rows, top_k and
+            the number of positives, so the message names these settings.
+    """
+    values = int(offsets[-1])
+    if values > MOST_VALUES:
+        raise ConfigError(
+            f"a shard has lists of {values:,} values in all, and one column of a file holds at most {MOST_VALUES:,}: "
+            "lower shard_rows, or retrieve.top_k"
+        )
+    return pa.array(offsets.astype(np.int32))

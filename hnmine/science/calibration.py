@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hnmine.arrays.single_thread import single_thread
+
 
 @dataclass(frozen=True)
 class Logistic:
@@ -52,7 +54,6 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
         ValueError: all labels are the same.
     """
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     if not labels.any() or labels.all():
         raise ValueError("both hidden positives and other candidates are needed to fit")
@@ -61,7 +62,7 @@ def fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = N
     scale = np.sqrt(np.average((features - mean) ** 2, axis=0, weights=total))
     scale = np.where(scale > 1e-9, scale, 1.0)
     model = LogisticRegression(solver="newton-cholesky", C=1.0, max_iter=1000)
-    with threadpool_limits(1):  # other orders of summing would change the last bits
+    with single_thread():  # other orders of summing would change the last bits
         model.fit((features - mean) / scale, labels, sample_weight=weights)
     return Logistic(mean[None], scale[None], model.coef_.astype(np.float64), model.intercept_.astype(np.float64))
 

@@ -21,6 +21,7 @@ from hnmine.runtime.threads import in_threads
 from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
 from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, MatrixProducts, Proposer, query_parts, scan_products
 from hnmine.search.pair_scores import VectorBlocks
+from hnmine.search.torch_settings import one_torch_thread
 from hnmine.storage.vectors import Block
 
 # CPU flags of instructions that add products of bytes in 32 bits; without them bytes are no faster, or not exact.
@@ -224,8 +225,6 @@ class ByteProposer(Proposer):
 
         Where bytes would have to propose too many documents, products of floats are used.
         """
-        import torch
-
         if self._share > _MOST or k > _MOST * (self._wanted + SLACK):
             self._last = (which[:0], np.zeros((0, 1), dtype=np.uint64))
             return self._floats.propose(queries, which, k)
@@ -236,16 +235,12 @@ class ByteProposer(Proposer):
             products = ByteProducts(documents, rounded, part, queries.shape[1])
             best[part] = scan_products(products, block.first + documents.order, best[part])
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # each product runs in the thread that asks for it: there are as many as cores
-        try:
+        with one_torch_thread():  # there are as many threads as cores
             for block in self.corpus.blocks():
                 documents = self._kept.get(block.first) or ByteVectors.of(block.vectors, TILE_ROWS)
                 size = int(documents.numbers.numel()) + documents.order.nbytes
                 if block.first not in self._kept and size <= self.room:
                     self._kept[block.first], self.room = documents, self.room - size
                 in_threads(lambda part, b=block, d=documents: scan(b, d, part), query_parts(len(queries)))  # type: ignore[misc]
-        finally:
-            torch.set_num_threads(threads)
         self._last = (which, best)
         return np.where(best == NOTHING, -1, rows_of(best)), last_score(best)

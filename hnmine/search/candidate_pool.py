@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, list_offsets
 from hnmine.config.tables import RetrieveConfig
 from hnmine.science.fusion import Fuse, first_counted, reciprocal_ranks, within_depth
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -43,7 +43,7 @@ class CandidatePool:
     def columns(self, queries: int) -> dict[str, pa.Array]:
         """Return the columns of scores and ranks: for each candidate a value a source, or null."""
         lengths = np.bincount(self.owners, minlength=queries) * self.ranks.shape[1]
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        offsets = list_offsets(np.concatenate([[0], np.cumsum(lengths)]))
         absent = (self.ranks == 0).ravel()
         values = {"source_scores": self.scores, "source_ranks": self.ranks}
         lists = {name: pa.array(own.ravel(), mask=absent) for name, own in values.items()}

@@ -11,14 +11,15 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import error_bound, max_norm
+from hnmine.arrays.single_thread import single_thread
 from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, last_score, pack, rows_of
 from hnmine.errors import ConfigError
 from hnmine.runtime.threads import in_threads
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
+from hnmine.search.torch_settings import full_float32
 from hnmine.storage.vectors import Block
 
 # Documents proposed beyond k.
@@ -135,7 +136,7 @@ class ExactProposer(Proposer):
             rows = block.first + np.arange(len(block.vectors))
             best[part] = scan_products(MatrixProducts(block.vectors, queries[part]), rows, best[part])
 
-        with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
+        with single_thread():  # a thread for each part is faster than one product in several threads
             for block in self.corpus.blocks():
                 in_threads(lambda part, block=block: scan(block, part), parts)  # type: ignore[misc]  # for this block
                 self.longest.see(block)
@@ -209,7 +210,7 @@ class TorchProposer(Proposer):
 
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
         asked = torch.from_numpy(queries).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             for block in self.corpus.blocks():
                 self.longest.see(block)
                 vectors = self._on_device(block)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
 from hnmine.arrays.kmeans import spherical_kmeans
+from hnmine.arrays.single_thread import single_thread
 from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of
 from hnmine.runtime.threads import in_threads
 from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
@@ -79,7 +79,7 @@ class IVFProposer(Proposer):
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the k best documents of the lists that each query looks at."""
         parts = [queries[part] for part in query_parts(len(queries))]
-        with threadpool_limits(1):  # a thread for each part is faster than one product in several threads
+        with single_thread():  # a thread for each part is faster than one product in several threads
             found = in_threads(lambda part: search_lists(self.lists, part, self.probe, k), parts)
         rows, bound = as_proposal(np.concatenate(found), queries, self.lists.longest)
         return np.where(rows < 0, -1, self.lists.places[rows]), bound
@@ -144,7 +144,7 @@ def build_lists(corpus: VectorStore, count: int, tick: Callable[[int], None]) ->
     centroids = spherical_kmeans(unit(corpus.gather(corpus.row_of(sample))), count, POINTS, SEED)
     lists = InvertedLists(centroids, np.zeros(count + 1, np.int64), np.zeros(0, np.int64), centroids[:0], 0.0)
     number, length = np.empty(corpus.rows, dtype=np.int64), 0.0
-    with threadpool_limits(1):  # a thread for each part
+    with single_thread():  # a thread for each part
         for block in corpus.blocks():
             parts = [block.vectors[first : first + _ASSIGNED] for first in range(0, len(block.vectors), _ASSIGNED)]
             found = in_threads(lambda part: lists.nearest(part, 1)[:, 0], parts)

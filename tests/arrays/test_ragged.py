@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.groups import ranges
-from hnmine.arrays.ragged import Ragged, list_array, list_maxima, single_array
+from hnmine.arrays.ragged import Ragged, list_array, list_maxima, list_offsets, single_array
+from hnmine.errors import ConfigError
 from tests.strategies import flat, quick, ragged, worlds
 
 KIND = pa.list_(pa.int64())
@@ -170,3 +171,16 @@ def test_lists_of_lists_go_to_arrow_and_a_column_of_chunks_is_one_array():
     chunks = [pa.array([1, 2]), pa.array([3])]
     for column in (pa.chunked_array(chunks), pa.chunked_array(chunks[:1]), pa.chunked_array([], pa.int64()), chunks[0]):
         assert single_array(column).equals(pa.array(column.to_pylist(), pa.int64()))
+
+
+@pytest.mark.parametrize("total", [2**31, 5 * 10**9])
+def test_more_values_than_an_arrow_list_holds_are_refused_and_not_wrapped(total):
+    offsets = np.array([0, 7, total], dtype=np.int64)  # as int32 the last would be negative, or too small
+    with pytest.raises(ConfigError, match=rf"{total:,} values.*at most 2,147,483,647.*lower shard_rows"):
+        list_array(offsets, pa.array([], pa.int64()))
+    with pytest.raises(ConfigError, match="lower shard_rows"):
+        Ragged(np.zeros(0), offsets).to_arrow(pa.float32())
+
+
+def test_the_most_values_that_an_arrow_list_holds_are_taken():
+    assert list_offsets(np.array([0, 2**31 - 1])).to_pylist() == [0, 2**31 - 1]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from hnmine.arrays.dots import single_thread
 from hnmine.arrays.random_numbers import sample_rows
+from hnmine.arrays.single_thread import single_thread
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup

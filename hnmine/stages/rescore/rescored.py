@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.arrays.ragged import Ragged, list_offsets, single_array
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.percentiles import ecdf, percentile_background
@@ -102,7 +102,7 @@ def reorder_candidates(table: pa.Table, order: np.ndarray) -> pa.Table:
             continue
         each = len(values) // len(order)
         at = pairs if name in _EACH_PAIR else (order[:, None] * each + np.arange(each)).ravel()
-        offsets = pa.array(Ragged.from_arrow(column).offsets.astype(np.int32))
+        offsets = list_offsets(Ragged.from_arrow(column).offsets)
         moved = pa.ListArray.from_arrays(offsets, values.take(pa.array(at)), type=column.type)
         table = table.set_column(table.column_names.index(name), table.schema.field(name), moved)
     return table

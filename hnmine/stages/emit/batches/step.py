@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
 
 from hnmine.arrays.dots import dots
 from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.single_thread import single_thread
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
@@ -94,7 +94,7 @@ def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
         tick(compared * rows // len(ordered) - before * rows // len(ordered))
         return finder.conflicts(ordered.take(members))
 
-    with threadpool_limits(1):  # sums in another order would change the last bits
+    with single_thread():  # sums in another order would change the last bits
         found = pack(cluster[order], size, 2 * target_size(size), compare)
     batch, conflicts, random = (np.empty_like(order) for _ in range(3))
     batch[order], conflicts[order], random[order] = found.batch, found.conflicts, np.arange(len(order)) // size
