@@ -13,8 +13,9 @@ from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError, Problems, StaleOutput
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.keys import changes
+from hnmine.pipeline.stages import STAGES
 from hnmine.readers.collection import check_columns
-from hnmine.storage.store import write_text
+from hnmine.storage.store import STARTED, write_text
 
 CONFIG_FILE = "hnmine.toml"
 """The config beside the output, in the output folder."""
@@ -103,23 +104,35 @@ def prepare(request: MineRequest, *, overwrite: bool = False) -> Mining:
 
 @contextmanager
 def written(mining: Mining) -> Iterator[Config]:
-    """Yield the config with its file written; where existing output is then refused, the file is removed again."""
-    if mining.text is not None:
-        write_text(mining.text, mining.path)
+    """Yield the config with its file written; if the run fails before it writes any result, the file is as before."""
+    if mining.text is None:
+        yield mining.config
+        return
+    before, results = _read(mining.path), _results(mining.path.parent)
+    write_text(mining.text, mining.path)
     try:
         yield mining.config
-    except StaleOutput:
-        if mining.text is not None:
-            mining.path.unlink(missing_ok=True)
+    except HnmineError:
+        if _results(mining.path.parent) == results:
+            mining.path.unlink()
+            if before is not None:
+                write_text(before, mining.path)
         raise
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _results(out: Path) -> set[tuple[Path, int]]:
+    """Return the files that stages have written to an output folder, with the times of their last change."""
+    files = (path for stage in STAGES for path in (out / stage).rglob("*") if path.is_file() and path.name != STARTED)
+    return {(path, path.stat().st_mtime_ns) for path in files}
 
 
 def _settings(request: MineRequest, problems: Problems) -> dict[str, Any]:
     """Return the settings of a request, as nested mappings with absolute paths."""
-    if request.beir and request.pairs:
-        problems.add(f"{_COMMAND}: --beir is in place of files of pairs; leave out {request.pairs[0]!r}")
-    if not request.beir and not request.pairs:
-        problems.add(f"{_COMMAND}: name a file of pairs, or a BEIR folder with --beir")
+    _check_files(request, problems)
     source = {"beir": request.beir} if request.beir else {"pairs": _one_or_list(request.pairs)}
     found: dict[str, dict[str, Any]] = {
         "input": {**source, "corpus": _one_or_list(request.corpus)},
@@ -156,6 +169,16 @@ def _placed(given: Mapping[str, Any]) -> dict[str, Any]:
             is_path = isinstance(value, str) and (key in PATHS or (key == "model" and _is_path(value)))
             found[key] = absolute(value) if is_path else value
     return found
+
+
+def _check_files(request: MineRequest, problems: Problems) -> None:
+    if request.beir and request.pairs:
+        problems.add(f"{_COMMAND}: --beir is in place of files of pairs; leave out {request.pairs[0]!r}")
+    if not request.beir and not request.pairs:
+        problems.add(f"{_COMMAND}: name a file of pairs, or a BEIR folder with --beir")
+    for entry in request.pairs:
+        if (Path(entry) / "qrels").is_dir():
+            problems.add(f"{_COMMAND}: {entry}: is a BEIR folder, not pairs; pass it as --beir {entry}")
 
 
 def _one_or_list(values: Sequence[str]) -> str | list[str] | None:

@@ -99,6 +99,18 @@ def test_where_output_of_other_settings_is_refused_no_config_is_left(base: Path)
     assert not (base / "own/hnmine.toml").exists()
 
 
+def test_where_nothing_could_be_computed_the_folder_is_free_for_other_options(base: Path) -> None:
+    (base / "empty.jsonl").write_text('{"anchor": "", "positive": ""}\n')
+    failed = hnmine("mine", base / "empty.jsonl", "--model", "hash", "--out", base / "free")
+    assert failed.returncode == 3, failed.stderr
+    assert not (base / "free/hnmine.toml").exists()
+    assert hnmine("mine", base / "pairs.jsonl", "--model", "hash", "--out", base / "free").returncode == 0
+    before = (base / "free/hnmine.toml").read_text()
+    failed = hnmine("mine", base / "pairs.jsonl", "--model", "no/such-model", "--out", base / "free", "--overwrite")
+    assert failed.returncode == 6, failed.stderr
+    assert (base / "free/hnmine.toml").read_text() == before
+
+
 def test_all_problems_are_reported_at_once_and_nothing_is_written(base: Path) -> None:
     write_jsonl(base / "wrong.jsonl", [{"question_text": "a", "positive": "b"}])
     done = hnmine("mine", base / "wrong.jsonl", "--model", "./nowhere", "-n", 0, "--rule", "percnt",
@@ -122,12 +134,17 @@ def test_all_problems_are_reported_at_once_and_nothing_is_written(base: Path) ->
         ({"pairs": ["none.jsonl", "nor.csv"]}, InputError, r"none.jsonl: no such file\n.*nor.csv: no such file"),
         ({"pairs": []}, ConfigError, "mine: name a file of pairs, or a BEIR folder with --beir"),
         ({"beir": "folder"}, ConfigError, "mine: --beir is in place of files of pairs"),
+        ({"pairs": ["beir-folder"]}, ConfigError, "mine: beir-folder: is a BEIR folder, not pairs; pass it as --beir"),
         ({"overrides": ["out=x"]}, ConfigError, "--set out: .*name the folder with --out"),
         ({"out": "s3://bucket/run"}, ConfigError, "must be a folder of this machine"),
         ({"corpus": ["none.jsonl"]}, InputError, "input.corpus: .*none.jsonl: no such file"),
     ],
 )
-def test_wrong_options(base: Path, options: dict[str, Any], error: type[HnmineError], message: str) -> None:
+def test_wrong_options(
+    base: Path, options: dict[str, Any], error: type[HnmineError], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base)
+    (base / "beir-folder/qrels").mkdir(parents=True, exist_ok=True)
     with pytest.raises(error, match=message):
         prepare(replace(asked(base, "never"), **options))
 
