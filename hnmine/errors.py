@@ -11,7 +11,8 @@
     ├── ModelError              6   a model cannot be loaded, or gives unusable vectors
     ├── GateFailed              7   the report crossed a --fail-under or --fail-over limit
     ├── WorkerDied              8   a worker process ended without a result
-    └── ClusterError            9   the Ray cluster cannot be used
+    ├── ClusterError            9   the Ray cluster cannot be used
+    └── EmptySet               10   no training row came out
 
 A message says what is wrong, where (file, line, column, key) and what to do. The command line catches
 `HnmineError` in one place; anything else is a bug and keeps its traceback.
@@ -86,6 +87,12 @@ class ClusterError(HnmineError):
     """The Ray cluster cannot be reached, or its nodes cannot do the work."""
 
     exit_code = 9
+
+
+class EmptySet(HnmineError):
+    """The run is complete, and its training files have no row."""
+
+    exit_code = 10
 
 
 class Problems:

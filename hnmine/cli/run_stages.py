@@ -8,9 +8,11 @@ from typing import Any
 from hnmine.cli.terminal import draw_table, print_result, progress_on, say, warn
 from hnmine.config.tables import Config
 from hnmine.display import interval, number, percent
+from hnmine.errors import EmptySet
 from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.negative_columns import shares_line
+from hnmine.stages.report.empty_set import why_empty
 from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line
 from hnmine.stages.report.limits import check_limits, parse_limits
 from hnmine.storage.store import read_json
@@ -59,10 +61,13 @@ def option_settings(
 def run_stages(
     config: Config, stages: tuple[str, ...], options: RunOptions, as_json: bool, limits: tuple[list[str], list[str]]
 ) -> None:
-    """Run stages, draw their summary, print the result and check the limits of a report.
+    """Run stages, draw their summary, print the result, and check that there are rows and the limits of a report.
 
     The result is the path of the output, or stages and report as JSON; `limits` has the values of --fail-under and of
     --fail-over.
+
+    Raises:
+        EmptySet: there is no training row; the result has been printed.
     """
     under, over = parse_limits(limits[0], "--fail-under"), parse_limits(limits[1], "--fail-over")
     with progress_on() as progress:
@@ -79,8 +84,20 @@ def run_stages(
         print_result({"out": str(config.out_folder), "stages": ran, "report": report})
     else:
         print_result(str(config.out_folder if len(stages) > 1 else config.out_folder / stages[0]))
+    if "emit" in stages or "report" in stages:
+        refuse_empty(RunContext(config, config.out_folder, options.source))
     if report is not None:
         check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})
+
+
+def refuse_empty(context: RunContext) -> None:
+    """Check that a run has training rows.
+
+    Raises:
+        EmptySet: it has none; with the reason, and what would give some.
+    """
+    if why := why_empty(context):
+        raise EmptySet(why)
 
 
 def draw_stages(results: Sequence[StageResult]) -> None:

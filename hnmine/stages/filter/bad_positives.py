@@ -33,10 +33,20 @@ def suspected(table: pa.Table, quantile: float) -> np.ndarray:
     It scores no higher than a random document may well do (see `hnmine.science.z_scores.at_background`), and below the
     quantile of its query's candidates.
     """
-    scores = Ragged.from_arrow(table.column("positive_scores"))
-    mean, std = (table.column(name).to_numpy()[scores.owners] for name in ("background_mean", "background_std"))
-    percentiles = Ragged.from_arrow(table.column("positive_standing")).values
-    return np.asarray(is_suspected(percentiles, quantile) & at_background(scores.values, mean, std))
+    scores, percentiles = (Ragged.from_arrow(table.column(name)) for name in SUSPECT_COLUMNS[:2])
+    mean, std = (table.column(name).to_numpy() for name in SUSPECT_COLUMNS[2:])
+    return _suspicious(scores, percentiles, mean, std, quantile)
+
+
+def suspected_of_batch(batch: Batch, quantile: float) -> np.ndarray:
+    """Return `suspected` of the positives of candidates that have no standings yet."""
+    mean, std = batch.background_mean, batch.background_std
+    return _suspicious(batch.positive_scores, positive_percentiles(batch), mean, std, quantile)
+
+
+def _suspicious(scores: Ragged, percentiles: Ragged, mean: np.ndarray, std: np.ndarray, quantile: float) -> np.ndarray:
+    low = at_background(scores.values, mean[scores.owners], std[scores.owners])
+    return np.asarray(is_suspected(percentiles.values, quantile) & low)
 
 
 def weights_of_positives(table: pa.Table, quantile: float) -> np.ndarray:
@@ -58,9 +68,12 @@ def needs_negatives(table: pa.Table, config: Config) -> np.ndarray:
     The anchor of one positive needs them if that positive is emitted, the anchor of a whole query if any positive of
     the query is.
     """
-    anchors = Ragged.from_arrow(table.column("anchor_scores"))
-    positives = Ragged.from_arrow(table.column("positive_rows"))
-    emitted = is_emitted(table, config)
+    anchors, positives = (Ragged.from_arrow(table.column(name)) for name in ("anchor_scores", "positive_rows"))
+    return anchors_needed(anchors, positives, is_emitted(table, config))
+
+
+def anchors_needed(anchors: Ragged, positives: Ragged, emitted: np.ndarray) -> np.ndarray:
+    """Return `needs_negatives`, given the anchors and the positives of each query and which positives are emitted."""
     any_emitted = np.bincount(positives.owners[emitted], minlength=len(positives)) > 0
     own = positive_of_anchor(anchors, positives)
     return np.asarray(np.where(own >= 0, emitted[own], any_emitted[anchors.owners]))

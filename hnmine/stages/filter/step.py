@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array
-from hnmine.config.tables import FilterConfig
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
@@ -18,7 +17,15 @@ from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
 from hnmine.stages.filter.verdicts import CODES, TextKeys, give_verdicts, rule_names, verdict_codes
 from hnmine.stages.rescore.rescored import uses_rescored
-from hnmine.storage.schemas.filter import CALIBRATION, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED, VERDICTS
+from hnmine.storage.schemas.filter import (
+    BY_LABEL_OR_COPY,
+    CALIBRATION,
+    JUDGED,
+    JUDGED_CODED,
+    KEEP,
+    NOT_RESCORED,
+    VERDICTS,
+)
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards, item_key
 
@@ -95,7 +102,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     }
     if not uses_rescored(context.config):
         del counts["verdicts"][NOT_RESCORED]
-    warning = empty_rows(counts, context.config.filter)
+    warning = empty_rows(counts)
     return counts | ({"warning": warning} if warning else {})
 
 
@@ -109,40 +116,20 @@ def _counts(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
     return np.bincount(codes, minlength=len(VERDICTS)), len(ends), empty
 
 
-_REMEDIES = {
-    "near_copy_of_positive": "raise filter.max_positive_similarity",
-    "near_copy_of_query": "raise filter.max_query_similarity",
-    "outside_ranks": "widen filter.ranks",
-    "absolute": 'limits on scores differ from teacher to teacher: use filter.rule = "auto", or see `hnmine sweep`',
-}
-_NOT_BY_SETTINGS = (
-    "keep", "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
-)  # fmt: skip
-"""Verdicts that no setting changes."""
+def empty_rows(counts: Mapping[str, Any]) -> str | None:
+    """Return how many anchors have no candidate left and which verdict did most; None where most anchors have one.
 
-
-def empty_rows(counts: Mapping[str, Any], config: FilterConfig) -> str | None:
-    """Return which setting to change where most anchors have no candidate left; None where most have one.
-
-    `counts` are those of the manifest of filter.
+    `counts` are those of the manifest of filter. What would help is found by the report, which tries settings.
     """
     empty, anchors = counts["anchors_without_candidates"], counts["anchors"]
     if not anchors or empty <= anchors / 2:
         return None
-    rejected = {name: count for name, count in counts["verdicts"].items() if name not in _NOT_BY_SETTINGS}
+    rejected = {name: count for name, count in counts["verdicts"].items() if name not in BY_LABEL_OR_COPY}
     worst = max(rejected, key=lambda name: rejected[name], default=None)
     text = f"the filter leaves {empty:,} of {anchors:,} rows without a candidate"
     if worst is None or not rejected[worst]:
-        return f"{text}; raise retrieve.top_k"
-    return f"{text}, most of them by {worst}; {_remedy(worst, config)}"
-
-
-def _remedy(worst: str, config: FilterConfig) -> str:
-    if worst in ("margin", "percent", "adaptive") and not config.easiest:
-        return 'set filter.easiest = 0.2, raise retrieve.top_k, or use filter.rule = "auto"'
-    if worst == "calibrated" and config.max_false_negative_rate is not None:
-        return f"raise filter.max_false_negative_rate from {config.max_false_negative_rate:g}"
-    return _REMEDIES.get(worst, 'use filter.rule = "auto", or see `hnmine sweep` for what other settings keep')
+        return f"{text}: all candidates are positives or copies"
+    return f"{text}, most of them by {worst}"
 
 
 STAGE = Stage(

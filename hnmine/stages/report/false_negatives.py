@@ -226,9 +226,7 @@ def tradeoff(
         is the run's) and front (see `mark_front`).
     """
     pieces, protocol = source
-    at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
-    if at_most < MOST_QUERIES:
-        protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
+    protocol, at_most = bounded_rows(pieces, protocol, config)
     grid, scorer = GRID, None
     if calibration is not None:
         grid, scorer = (*GRID, *CALIBRATED_GRID), CachedScorer.of(protocol.rows, calibration.out_of_fold())
@@ -242,6 +240,14 @@ def tradeoff(
         if numbers["chosen"]
     ]
     return {"settings": settings, "queries_at_most": at_most}
+
+
+def bounded_rows(pieces: CandidateReader, protocol: ProtocolRows, config: Config) -> tuple[ProtocolRows, int]:
+    """Return the protocol with fewer rows where they have more than `GRID_CANDIDATES`, and their highest number."""
+    at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
+    if at_most < MOST_QUERIES and protocol.measured:
+        protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
+    return protocol, at_most
 
 
 def try_setting(

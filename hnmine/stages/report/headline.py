@@ -25,7 +25,8 @@ class Number:
         name: its name in report.json, or in words where it is not in the headline.
         meaning: its definition in a few words.
         good: the values that are good.
-        change: what to change where the value is not good.
+        change: what to change where the value is not good, if that is no setting; settings are tried, see
+            `hnmine.stages.report.advice`.
         flaw: a value beyond this is a flaw; None for no limit.
         stop: with a value beyond this the set is not to be trained on; None for no limit.
         low_is_bad: whether a value below a limit is beyond it; else one above it is.
@@ -37,12 +38,17 @@ class Number:
     name: str
     meaning: str
     good: str
-    change: str
+    change: str = ""
     flaw: float | None = None
     stop: float | None = None
     low_is_bad: bool = True
     signed: tuple[str, str] | None = None
     stored_meaning: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ").replace("false negative rate", "false-negative rate")
 
     def beyond(self, value: float, limit: float | None) -> bool:
         """Return whether a value is beyond a limit; never beyond None."""
@@ -50,51 +56,41 @@ class Number:
 
 
 NUMBERS = (
-    Number("coverage", "queries with at least one negative", "1, or near it",
-           "the rules are too strict, or positives score low: a looser setting, `anchor` other than `min`, see the "
-           "suspected bad positives", flaw=0.95, stop=0.5),
-    Number("fill", "wanted negatives that were found", "above 0.9",
-           "as for coverage; a larger `retrieve.top_k`; a smaller `num_negatives`; a higher `max_per_document`",
-           flaw=0.9, stop=0.25),
+    Number("coverage", "queries with at least one negative", "1, or near it", flaw=0.95, stop=0.5),
+    Number("fill", "wanted negatives that were found", "above 0.9", flaw=0.9, stop=0.25),
     Number("hardness",
            "how near the negatives are to the positive: 0 = a random document, 1 = as near as the positive",
-           "as high as the false negatives allow", '`choose = "top"`, a looser margin, no rank window',
-           flaw=0.4, stop=0.15, stored_meaning="0 a random document, 1 as near as the positive"),
+           "as high as the false negatives allow", flaw=0.4, stop=0.15,
+           stored_meaning="0 a random document, 1 as near as the positive"),
     Number("safety", "gap between the positive and the nearest negative; 1 = at least the wanted gap",
-           "above 0.5: most rows have all their negatives below the positive",
-           "add `percent` or `margin` to the rules, or lower `easiest`", flaw=0.5, stop=0.3,
+           "above 0.5: most rows have all their negatives below the positive", flaw=0.5, stop=0.3,
            stored_meaning="distance kept from the positive; 0 none, 1 enough"),
     Number(AT_OR_ABOVE, "negatives that score at or above their positive", "up to 0.5; a margin alone makes it 0",
-           "as for safety", flaw=MOST_AT_OR_ABOVE, stop=0.6, low_is_bad=False),
-    Number("capacity", "ln(1 + number of negatives), mean over queries", "near ln(1 + `num_negatives`)",
-           "as for fill"),
+           flaw=MOST_AT_OR_ABOVE, stop=0.6, low_is_bad=False),
+    Number("capacity", "ln(1 + number of negatives), mean over queries", "near ln(1 + `num_negatives`)"),
     Number("eci", "capacity x harmonic mean of hardness and safety, mean over queries",
-           "no fixed value: of two settings, the higher", "see which of capacity, hardness and safety is low"),
+           "no fixed value: of two settings, the higher"),
     Number("eci_sem", "how much the negatives differ from the positive and from one another",
-           "no fixed value: of two settings, the higher",
-           "copies and near-copies among the negatives, or negatives that are hard by shared words alone: "
-           '`choose = "diverse"`, `retrieve.top_k`'),
+           "no fixed value: of two settings, the higher"),
     Number("false_negative_rate", "share of the negatives that are hidden positives: a lower bound",
-           "what you can tolerate: up to `max_false_negative_rate`, else 0.1",
-           "`two_sided` or `calibrated`, a lower `max_false_negative_rate`; `hnmine sweep`", flaw=0.1, stop=0.3,
-           low_is_bad=False, stored_meaning="negatives that are hidden positives: a lower bound"),
+           "what you can tolerate: up to `max_false_negative_rate`, else 0.1", flaw=0.1, stop=0.3, low_is_bad=False,
+           stored_meaning="negatives that are hidden positives: a lower bound"),
 )  # fmt: skip
 """In the order in which they are shown."""
 
 OTHER_NUMBERS = {
     "suspected_bad_positives.untreated_share": Number("suspected bad positives",
         "share of the positives that score no higher than random documents do, and are neither left out nor weighted "
-        "down", "up to 0.07", "read them below; correct the labels, take a better teacher, or set "
-        "`emit.bad_positives`", flaw=0.07, low_is_bad=False),
+        "down", "up to 0.07", "read them in report/bad_positives.parquet and correct the labels", flaw=0.07,
+        low_is_bad=False),
     "hubs.top_percent_share": Number("negatives given by the busiest documents",
         "share of the negatives that 1% of the serving documents give",
-        "up to 0.25, where at least 100 documents serve", "`emit.max_per_document`", flaw=0.25, low_is_bad=False),
+        "up to 0.25, where at least 100 documents serve", flaw=0.25, low_is_bad=False),
     "near_copies.chosen_share": Number("negatives that nearly copy a positive",
-        "share of the negatives with a cosine of at least 0.95 to a positive", "up to 0.05",
-        "a lower `filter.max_positive_similarity`", flaw=0.05, low_is_bad=False),
+        "share of the negatives with a cosine of at least 0.95 to a positive", "up to 0.05", flaw=0.05,
+        low_is_bad=False),
     "sources.random.share": Number("random documents among the negatives",
-        "share of the negatives that were not retrieved", "up to 0.5",
-        "a larger `retrieve.top_k`, a looser setting, a lower `emit.random_share`", flaw=0.5, low_is_bad=False),
+        "share of the negatives that were not retrieved", "up to 0.5", flaw=0.5, low_is_bad=False),
     "biases.length.effect": Number("difference in length",
         "how far negatives differ from positives in log length, in standard deviations", "between -0.8 and 0.8",
         "cut long documents into passages, or mine from documents of the positives' kind", flaw=0.8, low_is_bad=False,
@@ -161,9 +157,8 @@ def _beyond(number: Number, value: float, flaw: float | None) -> Iterator[dict[s
     stop = number.beyond(value, number.stop)
     limit = number.stop if stop else flaw
     if number.beyond(value, limit):
-        name = number.name.replace("_", " ").replace("false negative rate", "false-negative rate")
         side, meaning = "below" if number.low_is_bad else "above", number.stored_meaning or number.meaning
-        text = f"{name}: {value:.3g}, {side} {limit:g} ({meaning})"
+        text = f"{number.label}: {value:.3g}, {side} {limit:g} ({meaning})"
         yield _reason(STOP if stop else USABLE, number.name, text, number.change)
 
 

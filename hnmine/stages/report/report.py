@@ -12,6 +12,7 @@ from hnmine.runtime.threads import run_concurrently
 from hnmine.stages.emit.batches.step import summary
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
+from hnmine.stages.report.advice import with_advice
 from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
@@ -85,7 +86,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
-    return report | {"conclusion": conclude(report, context.config.filter.max_false_negative_rate)}
+    report["conclusion"] = conclude(report, context.config.filter.max_false_negative_rate)
+    return report | {"conclusion": with_advice(context, report)}
 
 
 def _share_at_or_above(queries: Shards) -> float | None:

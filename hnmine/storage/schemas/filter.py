@@ -27,6 +27,10 @@ VERDICTS: dict[str, str] = {
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
+BY_LABEL_OR_COPY = (
+    KEEP, "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
+)  # fmt: skip
+"""Verdicts that no setting changes."""
 JUDGED = schema(
     *CANDIDATES,
     field("anchor_scores", FLOATS, "score that margins start from: one, or one a positive (anchor = each)"),

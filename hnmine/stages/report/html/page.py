@@ -129,6 +129,7 @@ def _card(one: Number, report: dict[str, Any]) -> dict[str, Any]:
         "value": value,
         "level": levels.get(one.name, "plain" if one.flaw is None or value is None else "good"),
         "interval": interval,
+        "change": next((r["change"] for r in report["conclusion"]["reasons"] if r["number"] == one.name), ""),
         "reason": report.get(f"{one.name}_reason"),
         "bar": value if one.name in ("coverage", "fill", "hardness", "safety") else None,
     }

@@ -1,0 +1,135 @@
+"""Advice on a mined set: settings that were tried on its stored candidates and improve what is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hnmine.config.tables import MAX_DEPTH, Config
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.report.changes import Change, as_text, candidates
+from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, Number
+from hnmine.stages.report.trials import Numbers, Trials
+from hnmine.storage.store import recorded
+
+SHOWN = 3
+"""Suggestions for one number, at most."""
+LEAST = 0.01
+"""A smaller improvement is none."""
+_BY_NAME = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
+_DEEPER = ("coverage", "fill", "sources.random.share")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A change of settings that was tried, with the number that it improves.
+
+    Attributes:
+        change: the settings.
+        before, after: the number on the queries tried, without and with the change.
+        within: whether the number comes within its limit.
+    """
+
+    change: Change
+    before: float
+    after: float
+    within: bool
+
+
+def with_advice(context: RunContext, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report's conclusion, each reason with the changes of settings that improve its number.
+
+    A reason gets `suggestions` (settings, before and after), `tried` (how many changes were tried, on how many queries)
+    and `change`, the same as text. Changes that cannot be tried are named where their precondition holds.
+    """
+    conclusion, trials = dict(report["conclusion"]), None
+    reasons = []
+    for reason in conclusion["reasons"]:
+        path = _path(reason["number"])
+        if path is not None and (candidates(path, context.config) or path in _DEEPER):
+            trials = trials or Trials(context)
+            reason = reason | _advice(path, trials, context) | {"text": reason["text"]}
+        reasons.append(reason)
+    return conclusion | {"reasons": reasons}
+
+
+def _path(name: str) -> str | None:
+    """Return the name in report.json of the number of a reason; None for a warning."""
+    return next((path for path, number in _BY_NAME.items() if number.name == name), None)
+
+
+def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
+    tried = candidates(path, context.config)
+    found = suggestions(path, trials, tried)
+    shown = [
+        {"settings": one.change, "number": path, "before": one.before, "after": one.after, "within": one.within}
+        for one in found
+    ]
+    name = _BY_NAME[path].label
+    texts = [f"{as_text(one.change)}: {name} {one.before:.2f} -> {one.after:.2f}" for one in found]
+    if path in _DEEPER and (deeper := deeper_search(trials, context)):
+        texts.append(deeper)
+    if _BY_NAME[path].change:
+        texts.append(_BY_NAME[path].change)
+    if tried and not found:
+        texts.append(f"none of {len(tried)} changed settings that were tried improves it")
+    counts = {"settings": len(tried), "queries": trials.queries}
+    return {"change": "; ".join(texts), "suggestions": shown, "tried": counts}
+
+
+def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggestion]:
+    """Return the best changes for a number: at most `SHOWN`, only those that bring it within its limit if some do.
+
+    A change counts if it improves the number by `LEAST` and puts no other number beyond a limit. Of the changes of one
+    setting the smallest that reaches the limit is taken, else the best.
+    """
+    limits = _limits(trials.config)
+    number, before = limits[path], trials.numbers({})
+    value = before[path]
+    if value is None:
+        return []
+    sign = 1 if number.low_is_bad else -1
+    best: dict[tuple[str, ...], Suggestion] = {}
+    for change in tried:
+        after = trials.numbers(change)
+        new = after[path]
+        if new is None or sign * (new - value) < LEAST or _harms(before, after, limits, path):
+            continue
+        one = Suggestion(change, value, new, not number.beyond(new, number.flaw))
+        known = best.get(tuple(change))
+        if known is None or (not known.within and sign * (new - known.after) > 0):
+            best[tuple(change)] = one
+    found = [one for one in best.values() if one.within]
+    return (found or sorted(best.values(), key=lambda one: -sign * one.after))[:SHOWN]
+
+
+def _limits(config: Config) -> dict[str, Number]:
+    """Return the numbers with their limits by path; a tolerated false-negative rate does not lower that rate's."""
+    tolerated = config.filter.max_false_negative_rate or 0.0
+    rate = _BY_NAME["false_negative_rate"]
+    return _BY_NAME | {rate.name: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
+
+
+def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: str) -> bool:
+    """Return whether a change puts a number beyond a limit that it was not beyond, apart from the one at `path`."""
+    for name, number in limits.items():
+        old, new = before.get(name), after.get(name)
+        if name == path or new is None:
+            continue
+        for limit in (number.flaw, number.stop):
+            if number.beyond(new, limit) and (old is None or not number.beyond(old, limit)):
+                return True
+    return False
+
+
+def deeper_search(trials: Trials, context: RunContext) -> str:
+    """Return the advice to retrieve more, where lists end at their limit and the corpus has more; else ""."""
+    short, cut = trials.short_lists()
+    top_k = trials.config.retrieve.top_k
+    documents = (recorded(context.reading("ingest")) or {})["counts"]["documents"]
+    deeper = min(2 * top_k, MAX_DEPTH, documents)
+    if not cut or deeper <= top_k:
+        return ""
+    return (
+        f"retrieve.top_k = {deeper} (not tried: {cut:,} of {short:,} rows with too few negatives have a list that ends "
+        "there, and the corpus has more)"
+    )

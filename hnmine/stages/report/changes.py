@@ -1,0 +1,193 @@
+"""Changes of settings that may help a number of a mined set: candidates, which `hnmine.stages.report.trials` tries."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hnmine.config.section import toml_value
+from hnmine.config.tables import Config
+from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE, rule_names
+
+Change = dict[str, Any]
+"""Settings by `table.key`, with their new values."""
+
+RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+"""Values of `filter.max_false_negative_rate` that are tried."""
+_MARGINS = ("margin", "percent", "adaptive")
+
+
+def candidates(number: str, config: Config) -> list[Change]:
+    """Return the changes to try for a number that is beyond its limit, the smallest of each kind first.
+
+    No change sets what a config has already, and none sets what its rule ignores: `auto` ignores `rule`'s own settings.
+
+    Args:
+        number: name of the number, as in `hnmine.stages.report.headline`.
+        config: the run's.
+    """
+    ways = {
+        "coverage": (_keep_more, _keep_easiest, _drop_copy_checks),
+        "fill": (_keep_more, _keep_easiest, _drop_copy_checks, _want_fewer),
+        "sources.random.share": (_keep_more, _keep_easiest, _draw_fewer),
+        "hardness": (_keep_more, _keep_less_easy, _choose_top, _draw_fewer),
+        "safety": (_keep_fewer, _keep_less_easy, _leave_out),
+        "negatives_at_or_above_positive": (_keep_fewer, _keep_less_easy, _leave_out),
+        "false_negative_rate": (_keep_fewer, _keep_less_easy, _check_document_side),
+        "suspected_bad_positives.untreated_share": (_leave_out,),
+        "hubs.top_percent_share": (_cap_documents,),
+        "near_copies.chosen_share": (_reject_near_copies,),
+    }
+    found = [change for way in ways.get(number, ()) for change in way(config)]
+    return [change for change in found if any(value != setting(config, key) for key, value in change.items())]
+
+
+def setting(config: Config, key: str) -> Any:
+    """Return the value of a setting given as `table.key`."""
+    table, name = key.split(".")
+    return getattr(getattr(config, table), name)
+
+
+def changed(config: Config, change: Change) -> Config:
+    """Return the config with some settings changed."""
+    tables: dict[str, Change] = {}
+    for key, value in change.items():
+        table, name = key.split(".")
+        tables.setdefault(table, {})[name] = tuple(value) if name == "ranks" else value
+    return config.model_copy(
+        update={table: getattr(config, table).model_copy(update=own) for table, own in tables.items()}
+    )
+
+
+def as_text(change: Change) -> str:
+    """Return a change as settings in TOML: `filter.percent = 0.9, filter.easiest = 0.1`."""
+    return ", ".join(f"{key} = {toml_value(value)}" for key, value in change.items())
+
+
+def _rate(config: Config) -> float | None:
+    """Return the false-negative rate that the filter may have at most, as far as the config says it."""
+    rate = config.filter.max_false_negative_rate
+    return AUTO_RATE if rate is None and config.filter.rule == "auto" else rate
+
+
+def _rules(config: Config, *, without: str = "", added: str = "") -> str | list[str]:
+    """Return a config's rules with one left out or added, as the setting `filter.rule`."""
+    names = [str(name) for name in config.filter.rules if name not in ("none", without)]
+    names += [added] if added and added not in names else []
+    return names if len(names) > 1 else names[0] if names else "none"
+
+
+def _keep_more(config: Config) -> Iterator[Change]:
+    own, names = config.filter, rule_names(config.filter)
+    if own.rule != "auto":
+        yield from _looser_rules(config)
+        yield {"filter.rule": "auto"}
+    if "calibrated" in names and (rate := _rate(config)) is not None:
+        yield from ({"filter.max_false_negative_rate": value} for value in RATES if value > rate)
+    if own.anchor in ("min", "mean", "quantile"):
+        yield {"filter.anchor": "each"}
+    if own.ranks is not None:
+        first, last = own.ranks
+        yield from ({"filter.ranks": [low, last]} for low in (max(1, first // 2), 1) if low < first)
+        if last < config.retrieve.max_candidates:
+            yield {"filter.ranks": [first, config.retrieve.max_candidates]}
+
+
+def _looser_rules(config: Config) -> Iterator[Change]:
+    own = config.filter
+    looser: dict[str, tuple[str, tuple[float, ...]]] = {
+        "percent": ("percent", ((1 + own.percent) / 2, 1.0)),
+        "margin": ("margin", (own.margin / 2, 0.0)),
+        "adaptive": ("adaptive", (own.adaptive / 2, 0.0)),
+        "two_sided": ("two_sided", (own.two_sided + 0.5, own.two_sided + 1.0, own.two_sided + 2.0)),
+        "guide": ("guide_margin", (own.guide_margin / 2, 0.0)),
+    }
+    for rule in rule_names(own):
+        name, values = looser.get(rule, ("", ()))
+        yield from ({f"filter.{name}": round(value, 4)} for value in values)
+    if "absolute" in rule_names(own):
+        yield {"filter.rule": _rules(config, without="absolute")}
+
+
+def _keep_easiest(config: Config) -> Iterator[Change]:
+    if config.filter.rule != "auto" and not set(_MARGINS).isdisjoint(rule_names(config.filter)):
+        yield from ({"filter.easiest": value} for value in (0.2, 0.5) if value > config.filter.easiest)
+
+
+def _drop_copy_checks(config: Config) -> Iterator[Change]:
+    for name in ("max_positive_similarity", "max_query_similarity"):
+        value = getattr(config.filter, name)
+        if value is not None and value < 1:
+            yield from ({f"filter.{name}": higher} for higher in (0.98, 1.0) if higher > value)
+
+
+def _want_fewer(config: Config) -> Iterator[Change]:
+    n = config.emit.num_negatives
+    yield from (
+        {"emit.num_negatives": value} for value in sorted({n * 3 // 4, n // 2, n // 4, 1}, reverse=True) if value
+    )
+    if config.emit.max_per_document is not None:
+        yield from ({"emit.max_per_document": config.emit.max_per_document * more} for more in (2, 4))
+
+
+def _draw_fewer(config: Config) -> Iterator[Change]:
+    if config.emit.choose == "mixed":
+        yield from ({"emit.random_share": round(config.emit.random_share * part, 4)} for part in (0.5, 0.25, 0.0))
+
+
+def _choose_top(config: Config) -> Iterator[Change]:
+    if config.emit.ensemble == "none":
+        yield {"emit.choose": "top"}
+
+
+def _keep_fewer(config: Config) -> Iterator[Change]:
+    names = rule_names(config.filter)
+    if config.filter.rule != "auto":
+        yield from _stricter_rules(config)
+        if set(_MARGINS).isdisjoint(names):
+            yield {"filter.rule": _rules(config, added="percent")}
+        yield {"filter.rule": "auto"}
+    if "calibrated" in names:
+        rate = _rate(config)
+        yield from ({"filter.max_false_negative_rate": v} for v in reversed(RATES) if v < (1 if rate is None else rate))
+
+
+def _stricter_rules(config: Config) -> Iterator[Change]:
+    own = config.filter
+    stricter: dict[str, list[float]] = {
+        "percent": [own.percent - less for less in (0.05, 0.1, 0.2) if own.percent > less],
+        "margin": [own.margin + more for more in (0.05, 0.1, 0.2)],
+        "adaptive": [own.adaptive + more for more in (0.05, 0.1, 0.2) if own.adaptive + more < 1],
+        "two_sided": [own.two_sided - less for less in (0.5, 1.0)],
+    }
+    for name in rule_names(own):
+        yield from ({f"filter.{name}": round(value, 4)} for value in stricter.get(name, ()))
+
+
+def _keep_less_easy(config: Config) -> Iterator[Change]:
+    """Yield lower shares of the easiest candidates; of `auto`, which has its own, by naming its rules."""
+    own = config.filter
+    if own.rule == "auto":
+        named = {"filter.rule": AUTO["rule"], "filter.max_false_negative_rate": _rate(config)}
+        if own.percent != AUTO["percent"]:
+            named["filter.percent"] = AUTO["percent"]
+        yield from (named | {"filter.easiest": value} for value in (AUTO["easiest"] / 2, AUTO["easiest"] / 4, 0.0))
+    elif own.easiest > 0 and not set(_MARGINS).isdisjoint(rule_names(own)):
+        yield from ({"filter.easiest": round(value, 4)} for value in (own.easiest / 2, own.easiest / 4, 0.0))
+
+
+def _check_document_side(config: Config) -> Iterator[Change]:
+    if config.filter.rule != "auto" and "two_sided" not in rule_names(config.filter):
+        yield {"filter.rule": _rules(config, added="two_sided")}
+
+
+def _leave_out(config: Config) -> Iterator[Change]:
+    yield {"emit.bad_positives": "leave_out"}
+
+
+def _cap_documents(config: Config) -> Iterator[Change]:
+    most = config.emit.max_per_document
+    yield from ({"emit.max_per_document": value} for value in (50, 20, 10, 5, 2, 1) if most is None or value < most)
+
+
+def _reject_near_copies(config: Config) -> Iterator[Change]:
+    limit = config.filter.max_positive_similarity
+    yield from ({"filter.max_positive_similarity": v} for v in (0.95, 0.9) if limit is None or v < limit)

@@ -1,0 +1,94 @@
+"""Why a run has no training row, and which changes of its settings were found to give some."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.chosen import read_chosen
+from hnmine.stages.emit.formats import FULL_ONLY
+from hnmine.stages.report.advice import deeper_search
+from hnmine.stages.report.changes import RATES, Change, as_text, candidates
+from hnmine.stages.report.trials import Trials
+from hnmine.storage.schemas.filter import BY_LABEL_OR_COPY, KEEP
+from hnmine.storage.store import recorded
+
+SHOWN = 4
+"""Changes named, at most."""
+
+
+def why_empty(context: RunContext) -> str | None:
+    """Return why a run's training files have no row and what would give some; None where they have rows.
+
+    The changes named were tried on the stored candidates, or hold by their precondition.
+    """
+    counts = {name: (recorded(context.reading(name)) or {})["counts"] for name in ("ingest", "filter", "emit")}
+    if counts["emit"]["rows"]:
+        return None
+    trials = Trials(context)
+    helps = [f"{as_text(change)}: {_rows(count, trials)}" for change, count in _with_rows(trials, context)]
+    if deeper := deeper_search(trials, context):
+        helps.append(deeper)
+    elif not helps:
+        helps.append(_more_documents(trials, counts))
+    lines = [f"no training row came out: {_reason(context, counts)}", *(f"  {text}" for text in helps if text)]
+    return "\n".join(lines)
+
+
+def _rows(count: int, trials: Trials) -> str:
+    of = "" if trials.whole else f" for the {trials.queries:,} queries it was tried on"
+    return f"{count:,} examples get rows{of}"
+
+
+def _reason(context: RunContext, counts: Mapping[str, Any]) -> str:
+    emitted, verdicts = counts["emit"], counts["filter"]["verdicts"]
+    if not emitted["examples"]:
+        left = emitted["positives_left_out"]
+        return f'all {left:,} positives are suspected to be wrong, and emit.bad_positives = "leave_out" leaves them out'
+    if emitted["negatives"]:
+        most = int(Ragged.from_arrow(read_chosen(context.reading("emit")).column("positions")).lengths.max())
+        names, n = " and ".join(context.config.emit.formats), context.config.emit.num_negatives
+        return f"{names} needs {n} negatives an example, and the fullest example has {most}"
+    rejected = {name: count for name, count in verdicts.items() if name not in BY_LABEL_OR_COPY and count}
+    settled = {name: count for name, count in verdicts.items() if name in BY_LABEL_OR_COPY and name != KEEP and count}
+    if not rejected:
+        found = ", ".join(f"{count:,} {name}" for name, count in settled.items())
+        return f"no candidate can be a negative ({found or 'nothing was retrieved'})"
+    total = sum(rejected.values())
+    named = ", ".join(f"{count:,} by {name}" for name, count in sorted(rejected.items(), key=lambda one: -one[1]))
+    rate = context.config.filter.max_false_negative_rate
+    at = f" at filter.max_false_negative_rate = {rate:g}" if rate is not None and rejected.get("calibrated") else ""
+    return f"the filter rejects all {total:,} candidates that are not positives or copies ({named}{at})"
+
+
+def _with_rows(trials: Trials, context: RunContext) -> list[tuple[Change, int]]:
+    """Return the changes that give rows with how many examples get some: of each setting the smallest that does."""
+    best: dict[tuple[str, ...], tuple[Change, int]] = {}
+    for change in _to_try(context):
+        count = int(trials.numbers(change)["examples_with_rows"] or 0)
+        if count and tuple(change) not in best:
+            best[tuple(change)] = (change, count)
+    return sorted(best.values(), key=lambda one: -one[1])[:SHOWN]
+
+
+def _to_try(context: RunContext) -> list[Change]:
+    config = context.config
+    emit, rate = config.emit, config.filter.max_false_negative_rate
+    found: list[Change] = []
+    if emit.bad_positives == "leave_out":
+        found.append({"emit.bad_positives": "keep"})
+    if set(emit.formats) <= set(FULL_ONLY):
+        found += [{"emit.num_negatives": n} for n in range(emit.num_negatives - 1, 0, -1)]
+        found += [{"emit.format": name} for name in ("triplet", "labeled-list")]
+    if rate is not None:
+        found += [{"filter.max_false_negative_rate": value} for value in RATES if value > rate]
+    return [*found, *(change for change in candidates("fill", config) if "emit.num_negatives" not in change)]
+
+
+def _more_documents(trials: Trials, counts: Mapping[str, Any]) -> str:
+    """Return the advice to add documents, where every query's list holds all that the corpus has for it."""
+    short, cut = trials.short_lists()
+    if cut or not short:
+        return ""
+    documents = counts["ingest"]["documents"]
+    return f"add documents to the corpus (input.corpus): all of its {documents:,} documents were retrieved already"
