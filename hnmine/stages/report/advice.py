@@ -16,6 +16,8 @@ SHOWN = 3
 LEAST = 0.01
 """A smaller improvement is none."""
 _BY_NAME = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
+CAP = "emit.max_per_document"
+"""A setting that can be tried on all queries only."""
 _DEEPER = ("coverage", "fill", "sources.random.share")
 
 
@@ -58,7 +60,7 @@ def _path(name: str) -> str | None:
 
 
 def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
-    tried = candidates(path, context.config)
+    tried = [one for one in candidates(path, context.config) if trials.whole or CAP not in one]
     found = suggestions(path, trials, tried)
     shown = [
         {"settings": one.change, "number": path, "before": one.before, "after": one.after, "within": one.within}
@@ -66,7 +68,7 @@ def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
     ]
     name = _BY_NAME[path].label
     texts = [f"{as_text(one.change)}: {name} {one.before:.2f} -> {one.after:.2f}" for one in found]
-    if path in _DEEPER and (deeper := deeper_search(trials, context)):
+    if path in _DEEPER and not any(one.within for one in found) and (deeper := deeper_search(trials, context)):
         texts.append(deeper)
     if _BY_NAME[path].change:
         texts.append(_BY_NAME[path].change)

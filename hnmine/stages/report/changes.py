@@ -26,9 +26,9 @@ def candidates(number: str, config: Config) -> list[Change]:
     """
     ways = {
         "coverage": (_keep_more, _keep_easiest, _drop_copy_checks),
-        "fill": (_keep_more, _keep_easiest, _drop_copy_checks, _want_fewer),
+        "fill": (_keep_more, _keep_easiest, _drop_copy_checks, _want_fewer, _raise_cap),
         "sources.random.share": (_keep_more, _keep_easiest, _draw_fewer),
-        "hardness": (_keep_more, _keep_less_easy, _choose_top, _draw_fewer),
+        "hardness": (_keep_more, _keep_less_easy, _choose_top, _draw_fewer, _want_fewer),
         "safety": (_keep_fewer, _keep_less_easy, _leave_out),
         "negatives_at_or_above_positive": (_keep_fewer, _keep_less_easy, _leave_out),
         "false_negative_rate": (_keep_fewer, _keep_less_easy, _check_document_side),
@@ -124,6 +124,9 @@ def _want_fewer(config: Config) -> Iterator[Change]:
     yield from (
         {"emit.num_negatives": value} for value in sorted({n * 3 // 4, n // 2, n // 4, 1}, reverse=True) if value
     )
+
+
+def _raise_cap(config: Config) -> Iterator[Change]:
     if config.emit.max_per_document is not None:
         yield from ({"emit.max_per_document": config.emit.max_per_document * more} for more in (2, 4))
 

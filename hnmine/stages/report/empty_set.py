@@ -7,7 +7,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.formats import FULL_ONLY
-from hnmine.stages.report.advice import deeper_search
+from hnmine.stages.report.advice import CAP, deeper_search
 from hnmine.stages.report.changes import RATES, Change, as_text, candidates
 from hnmine.stages.report.trials import Trials
 from hnmine.storage.schemas.filter import BY_LABEL_OR_COPY, KEEP
@@ -65,6 +65,8 @@ def _with_rows(trials: Trials, context: RunContext) -> list[tuple[Change, int]]:
     """Return the changes that give rows with how many examples get some: of each setting the smallest that does."""
     best: dict[tuple[str, ...], tuple[Change, int]] = {}
     for change in _to_try(context):
+        if CAP in change and not trials.whole:
+            continue
         count = int(trials.numbers(change)["examples_with_rows"] or 0)
         if count and tuple(change) not in best:
             best[tuple(change)] = (change, count)
