@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hnmine.arrays.ragged import Ragged
+from hnmine.display import percent
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.formats import FULL_ONLY
@@ -27,10 +28,8 @@ def why_empty(context: RunContext) -> str | None:
         return None
     trials = Trials(context)
     helps = [f"{as_text(change)}: {_rows(count, trials)}" for change, count in _with_rows(trials, context)]
-    if deeper := deeper_search(trials, context):
-        helps.append(deeper)
-    elif not helps:
-        helps.append(_more_documents(trials, counts))
+    if not helps:
+        helps.append(deeper_search(trials, context) or _more_documents(trials, counts))
     lines = [f"no training row came out: {_reason(context, counts)}", *(f"  {text}" for text in helps if text)]
     return "\n".join(lines)
 
@@ -50,15 +49,15 @@ def _reason(context: RunContext, counts: Mapping[str, Any]) -> str:
         names, n = " and ".join(context.config.emit.formats), context.config.emit.num_negatives
         return f"{names} needs {n} negatives an example, and the fullest example has {most}"
     rejected = {name: count for name, count in verdicts.items() if name not in BY_LABEL_OR_COPY and count}
-    settled = {name: count for name, count in verdicts.items() if name in BY_LABEL_OR_COPY and name != KEEP and count}
     if not rejected:
-        found = ", ".join(f"{count:,} {name}" for name, count in settled.items())
-        return f"no candidate can be a negative ({found or 'nothing was retrieved'})"
+        found = [name for name in BY_LABEL_OR_COPY if name != KEEP and verdicts[name]]
+        return f"no candidate can be a negative (verdicts: {', '.join(found) or 'none, as nothing was retrieved'})"
     total = sum(rejected.values())
-    named = ", ".join(f"{count:,} by {name}" for name, count in sorted(rejected.items(), key=lambda one: -one[1]))
+    ordered = sorted(rejected.items(), key=lambda one: -one[1])
+    named = ", ".join(f"{percent(count / total)} by {name}" for name, count in ordered)
     rate = context.config.filter.max_false_negative_rate
     at = f" at filter.max_false_negative_rate = {rate:g}" if rate is not None and rejected.get("calibrated") else ""
-    return f"the filter rejects all {total:,} candidates that are not positives or copies ({named}{at})"
+    return f"the filter rejects every candidate that is no positive and no copy ({named}{at})"
 
 
 def _with_rows(trials: Trials, context: RunContext) -> list[tuple[Change, int]]:

@@ -1,0 +1,54 @@
+"""A run without a training row ends with an exit code of its own, after its report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import hnmine
+from tests.support import make_collection
+
+CONFIG = """
+out = "out"
+[input]
+corpus = "corpus.jsonl"
+queries = "queries.jsonl"
+qrels = "qrels.tsv"
+[embed]
+model = "hash"
+[retrieve]
+top_k = 10
+[filter]
+rule = "two_sided"
+two_sided = -9.0
+[report]
+html = false
+"""
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_collection(tmp_path_factory.mktemp("empty"))
+    (folder / "mine.toml").write_text(CONFIG)
+    done = hnmine("run", folder / "mine.toml")
+    assert done.returncode == 10
+    assert done.stdout.strip() == str(folder / "out")
+    assert "no training row came out" in done.stderr
+    assert "coverage" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (folder / "out/report/report.json").exists()
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["run", "emit", "report"])
+def test_a_finished_run_without_rows_ends_in_the_same_way(empty: Path, stage: str) -> None:
+    done = hnmine(stage, empty / "mine.toml", "--json")
+    assert done.returncode == 10
+    assert not any(one["ran"] for one in json.loads(done.stdout)["stages"])
+    assert 'filter.rule = "auto": ' in done.stderr
+
+
+def test_stages_before_emit_and_runs_with_rows_end_with_0(empty: Path) -> None:
+    assert hnmine("filter", empty / "mine.toml").returncode == 0
+    changed = ("--set", 'filter.rule="auto"', "--out", empty / "rows")
+    assert hnmine("run", empty / "mine.toml", *changed).returncode == 0
