@@ -1,19 +1,27 @@
 """The page: what is on it, that nothing leaves it, that texts stay texts, and that its bytes are the report's."""
 
 import copy
+import html
 import json
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from hnmine.cli.run_stages import draw_report
+from hnmine.commands.probe import probe
+from hnmine.config.file import load_config
+from hnmine.config.tables import FilterConfig
 from hnmine.pipeline.run import RunOptions, run
-from hnmine.stages.report.examples import EACH, LONGEST, Texts, cut
+from hnmine.stages.report.examples import EACH, LONGEST, REJECTED_OF_ROW, Texts, cut
 from hnmine.stages.report.headline import NUMBERS
-from hnmine.stages.report.html.page import marked, render
-from hnmine.stages.report.html.plots import PLOTS, funnel_rows
+from hnmine.stages.report.html.page import marked, percent, render, rule_text
+from hnmine.stages.report.html.plots import PLOTS, funnel_rows, margins
+from hnmine.stages.report.html.svg import resize
+from tests.pipeline.helpers import rows
 from tests.support import WORDS, config_for, make_collection, tree, with_page, without_run_line, write_collection
 
 EVIL = '<script>alert(1)</script> & "quoted" <img src=x onerror=alert(2)>'
@@ -270,3 +278,116 @@ def test_the_terminal_names_the_page_only_where_there_is_one(tmp_path, capsys):
         said = "".join(capsys.readouterr())
         assert str(path) in said
         assert ("report.html" in said) is named
+
+
+def test_the_first_lines_name_run_config_teacher_rule_n_and_time(tmp_path, monkeypatch):
+    make_collection(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        'out = "runs/one"\n[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
+        '[embed]\nmodel = "hash"\n[filter]\nrule = "percent"\nanchor = "min"\n[emit]\nnum_negatives = 4\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    run(load_config("mine.toml"))
+    first = page(tmp_path / "runs" / "one").split("<main>")[0]
+    facts = dict(re.findall(r"<dt>(.*?)</dt> <dd>(.*?)</dd>", first))
+    assert facts["run"] == "runs/one"
+    assert facts["config"] == "mine.toml"
+    assert facts["teacher"] == "hash"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", facts["made"])
+    assert html.unescape(facts["rule"]) == 'percent 0.95; anchor = "min"'
+    assert facts["negatives"] == "n = 4, choose = top, format = triplet"
+    found = numbers(tmp_path / "runs" / "one")
+    assert f"{percent(found['negatives_at_or_above_positive'])} of the negatives score at or above" in first
+    assert found["conclusion"]["line"] in html.unescape(first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({}, "auto (percent 0.95 + calibrated)"),
+        ({"rule": "none"}, "none"),
+        ({"rule": ["percent", "two_sided"], "percent": 0.8}, "percent 0.8 + two_sided 0.5"),
+        ({"rule": "absolute", "min_score": 0.2}, "absolute; min_score = 0.2"),
+        ({"rule": "calibrated", "max_false_negative_rate": 0.05}, "calibrated; max_false_negative_rate = 0.05"),
+    ],
+)
+def test_a_rule_is_named_with_its_settings(settings, text):
+    assert rule_text(FilterConfig(**settings)) == text
+
+
+def test_random_rows_come_first_with_what_was_rejected(measured):
+    found, text = numbers(measured)["examples"], page(measured)
+    assert re.findall(r'data-kind="(\w+)"', text)[0] == "random"
+    assert len(found["random"]) == EACH
+    assert any(one["rejected"] for one in found["random"])
+    judged = {row["query_id"]: row for row in rows(measured / "filter")}
+    ids = [row["doc_id"] for row in rows(measured / "ingest" / "corpus")]
+    for one in found["random"]:
+        row = judged[one["query_id"]]
+        scores = {ids[doc]: score for doc, score in zip(row["doc_rows"], row["scores"], strict=True)}
+        verdicts = [dict(zip((ids[doc] for doc in row["doc_rows"]), own, strict=True)) for own in row["verdicts"]]
+        assert any(
+            all(own[d["doc_id"]] == "keep" for d in one["negatives"])
+            and sorted(
+                (s for name, s in scores.items() if own[name] not in ("keep", "positive")), reverse=True
+            )[:REJECTED_OF_ROW] == [d["score"] for d in one["rejected"]]
+            and all(own[d["doc_id"]] == d["verdict"] for d in one["rejected"])
+            for own in verdicts
+        )  # fmt: skip
+        assert all(scores[d["doc_id"]] == pytest.approx(d["score"]) for d in one["negatives"])
+        assert all(d["score"] is not None for d in one["positives"])
+
+
+def test_the_busiest_documents_are_shown_with_their_texts(measured):
+    texts = {row["doc_id"]: row["text"] for row in rows(measured / "ingest" / "corpus")}
+    hubs = numbers(measured)["hubs"]["top"]
+    section = page(measured).split("The busiest documents")[1].split("</table>")[0]
+    assert hubs
+    for hub in hubs:
+        assert f"<small>{hub['doc_id']}</small>{texts[hub['doc_id']]}" in section
+
+
+def test_batches_have_a_section_where_there_are_batches(measured, tmp_path):
+    assert 'id="batches"' not in page(measured)
+    assert 'href="#batches"' not in page(measured)
+    folder = several_positives(tmp_path)
+    run(with_page(folder, emit={"num_negatives": 2, "batch_size": 8, "format": "n-tuple"}))
+    found, text = numbers(folder / "out")["batches"], page(folder / "out")
+    assert 'href="#batches"' in text
+    section = text.split('<h2 id="batches">')[1].split("<h2")[0]
+    assert f"<td>full</td><td>{found['full']} " in section
+    assert percent(found["examples"] / (8 * found["count"])) in section
+
+
+def test_a_page_shows_the_probe_of_its_negatives_whichever_is_first(tmp_path):
+    folder = several_positives(tmp_path)
+    config = with_page(folder)
+    run(config)
+    before = page(folder / "out")
+    assert "Not measured. <code>hnmine probe</code>" in before
+    result = probe(config, seeds=1)
+    after = page(folder / "out")
+    gain = f"{result['with_mined']['ndcg_at_10']:.3f}"
+    assert "Not measured. <code>hnmine probe</code>" not in after
+    assert f"<td>trained with the mined negatives as well</td><td>{gain}</td>" in after
+    assert before.split('<section id="probe">')[0] == after.split('<section id="probe">')[0]
+    (folder / "out" / "report" / "_manifest.json").unlink()
+    run(config, ["report"], RunOptions(overwrite=True))
+    assert without_run_line(page(folder / "out")) == without_run_line(after)
+    run(with_page(folder, filter={"percent": 0.7}), options=RunOptions(overwrite=True))
+    assert "Not measured. <code>hnmine probe</code>" in page(folder / "out")
+
+
+@pytest.mark.parametrize("low", [0.0, -0.02, -0.5])
+def test_the_label_of_the_margins_lies_inside_the_figure(low):
+    edges = np.linspace(low, 0.5, 41)
+    shares = {"edges": edges.tolist(), "chosen": [0, *range(1, 40)]}
+    figure = Figure(figsize=(5, 220 / 72))
+    axes = figure.add_subplot()
+    resize(axes)
+    assert margins(axes, {"histograms": {"margin": shares}})
+    FigureCanvasAgg(figure).draw()
+    label = next(one for one in axes.texts if "above" in one.get_text())
+    box, inside = label.get_window_extent(), axes.get_window_extent()
+    assert inside.x0 <= box.x0
+    assert box.x1 <= inside.x1
