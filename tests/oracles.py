@@ -508,3 +508,21 @@ def recall_by_lists(ranks, lists):
                 shares.append(sum(rank < p for rank in real) / len(real))
         out.append(sum(shares) / len(shares) if shares else math.nan)
     return out
+
+
+def clustered_upper_bound(hits, trials, z=1.644854):
+    """Wilson's upper bound of a share with the trials divided by Kish's design effect, cluster by cluster."""
+    n, k = sum(trials), len(trials)
+    if not n:
+        return 1.0
+    p = sum(hits) / n
+    effect = 1.0
+    if 0 < p < 1 and k > 1:
+        squares = 0.0
+        for h, t in zip(hits, trials, strict=True):
+            squares += (h - p * t) ** 2
+        effect = max(1.0, k / (k - 1) * squares / (n * n) / (p * (1 - p) / n))
+    m = n / effect
+    if p == 1:
+        return 1.0
+    return (p + z * z / (2 * m) + z * math.sqrt(p * (1 - p) / m + z * z / (4 * m * m))) / (1 + z * z / m)

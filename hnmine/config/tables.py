@@ -313,8 +313,9 @@ class FilterConfig(Section):
     two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim: highest similarity to a positive")
     max_false_negative_rate: float | None = setting(
         None,
-        "calibrated, auto: highest measured share of hidden positives among the negatives (default: the share "
-        "at which the negatives are as hard as those of a 95% margin; in auto at most 0.1)",
+        "calibrated, auto: highest share of hidden positives among the negatives, kept to by the 95% upper bound of "
+        "the measured share where there are enough of them (default: the share at which the negatives are as hard as "
+        "those of a 95% margin; in auto half of that margin's share, at most 0.1)",
         gt=0,
         lt=1,
     )

@@ -98,13 +98,44 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96 for 95 %
     """
+    return _wilson(hits, trials, trials, z)
+
+
+def _wilson(hits: int, trials: int, n: float, z: float) -> tuple[float, float]:
+    """Return Wilson's interval of hits / trials for n independent trials."""
     if trials == 0:
         return 0.0, 1.0
-    p, w = hits / trials, z * z / trials
-    centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / trials + w / (4 * trials))
+    p, w = hits / trials, z * z / n
+    centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / n + w / (4 * n))
     low, high = float((centre - spread) / (1 + w)), float((centre + spread) / (1 + w))
     # rounding would miss the exact ends of p = 0 and p = 1
     return (max(0.0, low) if hits else 0.0), (min(1.0, high) if hits < trials else 1.0)
+
+
+def clustered_upper_bound(hits: np.ndarray, trials: np.ndarray, z: float = 1.644854) -> float:
+    """Return the one-sided upper bound of a share whose trials come in clusters, by Wilson's interval; 1 for no trials.
+
+    Trials of one cluster are alike, so n of them tell less than n independent ones. Wilson's formula is given n / deff
+    trials, where deff is the design effect, the variance of the ratio estimate over that of independent trials and at
+    least 1 (Kish, Survey Sampling, 1965, section 8.2; its use in Wilson's interval: Korn and Graubard, Survey
+    Methodology 24, 1998):
+
+        p = sum h / sum t,  deff = k / (k - 1) sum (h - p t)^2 / (p (1 - p) sum t)
+
+    With k < 2 clusters, or p = 0 or 1, deff is unknown and taken as 1. It is never below Wilson's bound for independent
+    trials, nor below p.
+
+    Args:
+        hits: h, the hits of each cluster, int64, shape (k,).
+        trials: t >= h, the trials of each cluster, at least 1, int64, shape (k,).
+        z: 1.64 for 95 %, one-sided.
+    """
+    h, n, k = int(hits.sum()), int(trials.sum()), len(hits)
+    effect = 1.0
+    if 0 < h < n and k > 1:
+        p = h / n
+        effect = max(1.0, k / (k - 1) * float(((hits - p * trials) ** 2).sum()) / (p * (1 - p) * n))
+    return _wilson(h, n, n / effect, z)[1]
 
 
 def cohens_d(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -10,6 +10,7 @@ from hnmine.science import statistics
 from hnmine.science.statistics import (
     basic_interval,
     bootstrap_ratios,
+    clustered_upper_bound,
     cohens_d,
     percentile_interval,
     randomisation_test,
@@ -166,6 +167,35 @@ def test_wilson_holds_the_share_and_stays_in_0_1(hits, extra):
     trials = hits + extra
     low, high = wilson_interval(hits, trials)
     assert 0 <= low <= hits / trials <= high <= 1
+
+
+clusters = st.lists(
+    st.integers(1, 6).flatmap(lambda t: st.tuples(st.integers(0, t), st.just(t))), min_size=1, max_size=12
+)
+
+
+@quick
+@given(clusters)
+def test_the_clustered_bound_is_the_double_loop_and_never_below_that_of_independent_trials(values):
+    hits, trials = np.array(values).T
+    found = clustered_upper_bound(hits, trials)
+    assert found == pytest.approx(oracles.clustered_upper_bound(*zip(*values, strict=True)), abs=1e-12)
+    assert wilson_interval(int(hits.sum()), int(trials.sum()), z=1.644854)[1] - 1e-12 <= found <= 1
+    assert found >= hits.sum() / trials.sum() - 1e-12
+    again = np.random.default_rng(0).permutation(len(values))
+    assert clustered_upper_bound(hits[again], trials[again]) == pytest.approx(found, abs=1e-12)
+
+
+def test_the_clustered_bound_of_known_clusters():
+    one = np.ones(100, dtype=np.int64)
+    # clusters of one trial are independent trials: 0 of 100, and 10 of 100
+    assert clustered_upper_bound(0 * one, one) == pytest.approx(2.7055 / 102.7055, abs=1e-4)
+    ten = (np.arange(100) < 10).astype(np.int64)
+    assert clustered_upper_bound(ten, one) == pytest.approx(wilson_interval(10, 100, z=1.644854)[1], abs=2e-3)
+    # five trials that are all alike count about as one
+    assert clustered_upper_bound(5 * ten, 5 * one) == pytest.approx(clustered_upper_bound(ten, one), abs=2e-3)
+    assert clustered_upper_bound(one[:0], one[:0]) == 1.0
+    assert clustered_upper_bound(one, one) == 1.0
 
 
 numbers = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=1, max_size=7)

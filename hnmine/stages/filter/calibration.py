@@ -1,8 +1,9 @@
 """Calibration: the models of P(false negative), fitted on hidden positives out of fold, and the threshold on them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.sampling import choose
+from hnmine.science.statistics import clustered_upper_bound
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
@@ -23,6 +25,8 @@ FOLDS = 5
 OWN, OTHERS = "own labels", "other collections"
 STEPS = 32
 """Quantiles of P(false negative) that are tried as thresholds before the grid is refined."""
+NOTHING = 0.0
+"""A threshold that rejects every candidate that the rule may reject: every P(false negative) is above 0."""
 _ARRAYS = ("mean", "scale", "weights", "bias")
 
 
@@ -155,13 +159,17 @@ class Outcome(NamedTuple):
     """The negatives that a threshold leads to.
 
     Attributes:
+        chosen: number of them.
         rate: share of hidden positives among the chosen.
+        bound: 95% upper bound of the rate, with queries as clusters.
         expected: mean P(false negative) of the chosen.
         score: mean score of the chosen.
         fill: chosen over wanted.
     """
 
+    chosen: int
     rate: float
+    bound: float
     expected: float
     score: float
     fill: float
@@ -172,14 +180,14 @@ class KeptCells:
     """The cells that a filter keeps of the protocol's rows, best first within each anchor.
 
     Attributes:
-        anchors: number of anchors, including those without a kept cell.
+        queries: row of each anchor's query, int64, also of anchors without a kept cell; hidings of a query share it.
         anchor: the anchor of each cell, ascending.
         probability: P(false negative) of each cell; 0 without a scorer, and where no threshold may reject the cell.
         score: score of each cell's candidate.
         is_hidden: whether each candidate is a hidden positive.
     """
 
-    anchors: int
+    queries: np.ndarray
     anchor: np.ndarray
     probability: np.ndarray
     score: np.ndarray
@@ -189,6 +197,7 @@ class KeptCells:
     def of(cls, rows: Sequence[HiddenRows], config: FilterConfig, scorer: Scorer | None) -> "KeptCells":
         """Return the cells that a filter keeps."""
         parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool))]
+        queries = [np.zeros(0, np.int64)]
         anchors = 0
         for hidden in rows:
             found = hidden.verdicts(config, scorer)
@@ -198,42 +207,58 @@ class KeptCells:
             p = np.where(is_exempt(hidden.batch, config, hidden.keys)[at], 0.0, p)
             parts.append((found.cells.anchor[keep] + anchors, p, hidden.batch.scores[at], hidden.is_hidden[at]))
             anchors += len(found.cells.anchors.values)
-        return cls(anchors, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+            queries.append(hidden.batch.query_rows[found.cells.anchors.owners])
+        return cls(np.concatenate(queries), *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     def outcome(self, threshold: float, n: int) -> Outcome:
         """Return the outcome of choosing the n best cells of each anchor that do not exceed a threshold."""
         below = np.flatnonzero(self.probability <= threshold)
         chosen = below[choose(self.anchor[below], None, n)]
         if not len(chosen):
-            return Outcome(0.0, 0.0, 0.0, 0.0)
+            return Outcome(0, 0.0, 1.0, 0.0, 0.0, 0.0)
         rate, expected, score = (float(part[chosen].mean()) for part in (self.is_hidden, self.probability, self.score))
-        return Outcome(rate, expected, score, len(chosen) / max(1, n * self.anchors))
+        clusters = self._clusters[self.anchor[chosen]]
+        trials = np.bincount(clusters)
+        hits = np.bincount(clusters[self.is_hidden[chosen]], minlength=len(trials))
+        bound = clustered_upper_bound(hits[trials > 0], trials[trials > 0])
+        return Outcome(len(chosen), rate, bound, expected, score, len(chosen) / max(1, n * len(self.queries)))
+
+    @cached_property
+    def _clusters(self) -> np.ndarray:
+        """The query of each anchor, numbered from 0, int64."""
+        return np.unique(self.queries, return_inverse=True)[1]
 
 
 def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *, measured: bool) -> tuple[float, str]:
     """Return the threshold that a config asks for, and how it was set as text for the report.
 
-    With `max_false_negative_rate` it is the highest threshold whose rate is within that. Without it, `calibrated` takes
-    the threshold whose negatives are as hard as those of a 95% margin. `auto` takes half of that margin's rate, at
-    most `AUTO_RATE`, unless this would fill fewer rows than the margin does.
+    With `max_false_negative_rate` it is the highest threshold that keeps to it: see `threshold_within`. Without it,
+    `calibrated` takes the threshold whose negatives are as hard as those of a 95% margin. `auto` takes half of that
+    margin's rate, at most `AUTO_RATE`. This rate is compared with another of the same rows, so it is not bounded from
+    above. Under `auto` a rate gives way where it would fill fewer rows than the margin does.
 
     The scorer is out of fold. `measured` is whether the rows have hidden positives; otherwise the rate is the mean
     P(false negative).
     """
     n, asked, auto = config.emit.num_negatives, resolve_auto(config.filter), config.filter.rule == "auto"
     margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
-    rate = asked.max_false_negative_rate
+    rate, stated = asked.max_false_negative_rate, config.filter.max_false_negative_rate is not None
     if rate is None:
         kept = KeptCells.of(rows, _with(asked, rule="none"), scorer)
         return threshold_as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
-    if auto and config.filter.max_false_negative_rate is None:
+    if not stated:
         rate = min(rate, (margin.rate if measured else margin.expected) / 2)
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = KeptCells.of(rows, _with(asked, rule=others or "none"), scorer)
-    threshold, how = _threshold_within(kept, rate, n, measured=measured)
+    threshold, how = threshold_within(kept, rate, n, measured=measured, bounded=stated)
     if auto and kept.outcome(threshold, n).fill < margin.fill:
-        how = f"threshold that fills as many rows as a 95% margin ({margin.fill:.2f})"
-        return _threshold_as_full(kept, margin.fill, n), how
+        threshold = _threshold_as_full(kept, margin.fill, n)
+        found = kept.outcome(threshold, n)
+        name, reached = ("measured", found.rate) if measured else ("expected", found.expected)
+        return threshold, (
+            f"threshold that fills as many rows as a 95% margin ({margin.fill:.2f}); its {name} rate is {reached:.3g}, "
+            f"{rate:.3g} would fill fewer"
+        )
     return threshold, how
 
 
@@ -248,23 +273,68 @@ def _grid(kept: KeptCells) -> np.ndarray:
     return np.unique(np.quantile(kept.probability, np.linspace(0, 1, STEPS + 1)))
 
 
-def _threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool) -> tuple[float, str]:
-    """Return the highest threshold whose rate is at most `rate`; the grid is refined above it."""
-    name = "measured" if measured else "expected"
+def threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool, bounded: bool) -> tuple[float, str]:
+    """Return the threshold with the fullest rows whose rate is at most `rate`, and how it was found.
 
-    def is_within(step: float) -> bool:
-        found = kept.outcome(step, n)
-        return (found.rate if measured else found.expected) <= rate
+    The rate is no monotone function of the threshold, so the whole grid is searched. A higher threshold never fills
+    fewer rows, so the fullest is the highest. With `bounded` the 95% upper bound of a measured rate must be within
+    `rate`; where no threshold's is, the rate itself; where none that keeps anything is, `NOTHING`.
 
-    steps = _grid(kept)
-    found = float(steps[0])
-    if not is_within(found):
-        return found, f"no threshold has a {name} rate within {rate:.3g}; the strictest one was taken"
+    Args:
+        kept: cells of the protocol.
+        rate: above 0.
+        n: negatives wanted for each anchor.
+        measured: whether the rate is that of hidden positives; else the mean P(false negative), which has no bound.
+        bounded: whether to bound a measured rate.
+    """
+    name = "a measured" if measured else "an expected"
+    if measured and bounded:
+        found = _highest(kept, n, lambda one: one.bound <= rate)
+        if found is not None:
+            one = kept.outcome(found, n)
+            return found, (
+                f"highest threshold with {name} rate of at most {rate:.3g} by its 95% upper bound "
+                f"({one.rate:.3g}, bound {one.bound:.3g})"
+            )
+    found = _highest(kept, n, lambda one: (one.rate if measured else one.expected) <= rate)
+    if found is not None:
+        how = f"highest threshold with {name} rate of at most {rate:.3g}"
+        if measured and bounded:
+            one = kept.outcome(found, n)
+            how += (
+                f" ({one.rate:.3g} of {one.chosen:,} negatives); no threshold has a 95% upper bound within it, "
+                f"this one's is {one.bound:.3g}"
+            )
+        return found, how
+    outcomes = [one for step in _fine_grid(kept) if (one := kept.outcome(step, n)).chosen]
+    if not outcomes:
+        return NOTHING, "the other checks and rules keep no candidate"
+    lowest = min(one.rate if measured else one.expected for one in outcomes)
+    return NOTHING, (
+        f"no threshold has {name} rate of at most {rate:.3g}, the lowest found is {lowest:.3g}: every candidate is "
+        "rejected"
+    )
+
+
+def _highest(kept: KeptCells, n: int, fits: Callable[[Outcome], bool]) -> float | None:
+    """Return the highest threshold that keeps something and fits; the grid is refined above it. None if none fits."""
+    steps, found = _fine_grid(kept), None
     for _ in range(3):
-        last = int(np.flatnonzero([is_within(step) for step in steps])[-1])
+        fitting = [place for place, step in enumerate(steps) if (one := kept.outcome(step, n)).chosen and fits(one)]
+        if not fitting:
+            break
+        last = fitting[-1]
         found = float(steps[last])
         steps = np.linspace(found, steps[min(last + 1, len(steps) - 1)], STEPS // 4 + 1)
-    return found, f"highest threshold with a {name} rate of at most {rate:.3g}"
+    return found
+
+
+def _fine_grid(kept: KeptCells) -> np.ndarray:
+    """Return the quantiles of `_grid` and more among the lowest, where few are kept of each row."""
+    if not len(kept.probability):
+        return np.ones(1)
+    shares = np.concatenate([np.linspace(0, 1, 2 * STEPS + 1), np.geomspace(1 / (2 * STEPS), 1e-4, STEPS // 2)])
+    return np.unique(np.quantile(kept.probability, shares))
 
 
 def _threshold_as_full(kept: KeptCells, fill: float, n: int) -> float:

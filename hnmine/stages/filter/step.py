@@ -134,7 +134,7 @@ def empty_rows(counts: Mapping[str, Any]) -> str | None:
 
 STAGE = Stage(
     name="filter",
-    version=3,
+    version=4,
     reads=("ingest", "retrieve"),
     parts=_parts,
     also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
