@@ -146,7 +146,7 @@ def mine(
     pairs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILES]...",
+            metavar="FILES",
             help="Files of (anchor, positive) pairs: files, folders, globs, URLs.",
             show_default=False,
         ),
@@ -159,13 +159,20 @@ def mine(
         int | None,
         typer.Option("-n", "--num-negatives", help="Negatives for each pair (default: 5).", show_default=False),
     ] = None,
-    out: Annotated[str, typer.Option("--out", help="Output folder; the config is written there, too.")] = "runs/first",
-    corpus: Corpus = None,
+    out: Annotated[
+        str, typer.Option("--out", help="Output folder; the config is written there, too.", metavar="FOLDER")
+    ] = "runs/first",
+    corpus: Annotated[
+        list[str] | None,
+        _option("--corpus", "More documents, beside the positives, for negatives; may be repeated.", "FILES"),
+    ] = None,
     rule: Annotated[
         list[str] | None,
         _option("--rule", "The rule against false negatives (default: auto); may be repeated.", "NAME"),
     ] = None,
-    shape: Annotated[list[str] | None, _option("--format", "Shape of the rows (default: triplet).", "NAME")] = None,
+    shape: Annotated[
+        list[str] | None, _option("--format", "Shape of the rows (default: triplet); may be repeated.", "NAME")
+    ] = None,
     recipe: Recipe = None,
     query_prompt: Annotated[str | None, _option("--query-prompt", "Text put before every query.")] = None,
     document_prompt: Annotated[str | None, _option("--document-prompt", "Text put before every document.")] = None,

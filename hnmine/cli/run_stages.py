@@ -116,7 +116,7 @@ def _result(r: StageResult) -> str:
     parts = [_RESULTS.get(r.stage, "").format(**r.counts)]
     for name, own in r.counts.get("formats", {}).items():
         left_out = f" (too few negatives in {own['examples_left_out']:,} examples)" if own["examples_left_out"] else ""
-        parts.append(f"{own['rows']:,} {name}{left_out}")
+        parts.append(f"{own['rows']:,} {name} rows{left_out}")
     if "documents_in_all" in r.counts:
         parts.append(f"of {r.counts['documents_in_all']:,} documents")
     if r.stage == "embed" and "guide_dim" in r.counts:
