@@ -28,6 +28,7 @@ _RESULTS = {
 _IF_ANY = {
     "ingest": (
         "collapsed_copies", "empty_documents", "empty_queries", "queries_without_positive", "judgements_skipped",
+        "eval_queries_left_out", "eval_positives_left_out",
     ),
     "emit": ("positives_left_out", "queries_left_out", "positives_down_weighted"),
 }  # fmt: skip
@@ -105,7 +106,8 @@ def draw_stages(results: Sequence[StageResult]) -> None:
     rows = ((r.stage, f"{r.seconds:.1f}" if r.ran else "kept", _result(r)) for r in results)
     draw_table("Stages", ("stage", "seconds", "result"), rows)
     if "report" not in [r.stage for r in results]:  # the report repeats these warnings
-        warn(r.counts["warning"] for r in results if "warning" in r.counts and r.stage in ("retrieve", "filter"))
+        stages = ("ingest", "retrieve", "filter")
+        warn(r.counts["warning"] for r in results if "warning" in r.counts and r.stage in stages)
 
 
 def _result(r: StageResult) -> str:
@@ -128,7 +130,7 @@ def _result(r: StageResult) -> str:
     if r.stage == "emit" and r.counts["negatives_random"]:
         filled_up = r.counts["negatives_filled_up"]
         parts.append(f"{r.counts['negatives_random']:,} random negatives ({filled_up:,} to fill up)")
-    shown = (name for name in _IF_ANY.get(r.stage, ()) if r.counts[name])
+    shown = (name for name in _IF_ANY.get(r.stage, ()) if r.counts.get(name))
     parts += [f"{r.counts[name]:,} {name.replace('_', ' ')}" for name in shown]
     return ", ".join(parts)
 
@@ -185,6 +187,11 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "of these, filled up", number(shortage["negatives_filled_up"]), note
     share = f"{percent(data['negatives_positive_elsewhere_share'])} of the negatives"
     yield "negatives that are another query's positive", number(data["negatives_positive_elsewhere"]), share
+    if (kept_out := data.get("evaluation")) is not None:
+        note = f"{number(kept_out['queries'])} queries and {number(kept_out['documents'])} documents belong to it"
+        yield "queries left out, as the evaluation set has them", number(kept_out["queries_left_out"]), note
+        yield "positives left out, likewise", number(kept_out["positives_left_out"]), ""
+        yield "candidates rejected, likewise", number(kept_out["candidates_rejected"]), ""
     if (batches := data.get("batches")) is not None:
         scores = f"{number(batches['score'])}, at random {number(batches['random_score'])}"
         note = f"{batches['full']:,} full; mean score to the others' positives {scores}"

@@ -71,6 +71,11 @@ class InputConfig(Section):
     )
     pairs: Paths | None = setting(None, "a table of (anchor, positive) texts; in place of the three", no_effect=True)
     judgements: Paths | None = setting(None, "completed files of `hnmine export-judgements`", no_effect=True)
+    eval_qrels: Paths | None = setting(
+        None,
+        "qrels of an evaluation set: its queries and the documents relevant to them get into no training row",
+        no_effect=True,
+    )
     judged_positives: bool = setting(False, "use documents judged relevant in input.judgements as positives")
     split: Name | None = setting(None, "the split of the qrels to use (default: all; BEIR: train, or the only one)")
     relevant_from: int = setting(1, "lowest relevance of a positive")

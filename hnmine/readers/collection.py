@@ -62,6 +62,12 @@ class Collection:
             document = documents.setdefault(text, f"positive-{number}")
             yield Qrel(query, document, max(1, self.config.relevant_from), location)
 
+    def evaluation(self) -> Iterator[Qrel]:
+        """Yield the qrels of `input.eval_qrels` in input order, whatever their split."""
+        config = self.config.model_copy(update={"split": None})
+        for source in self.sources.get("eval_qrels", ()):
+            yield from read_qrels(source, config, self.problems)
+
     def file_judgements(self) -> Iterator[FileJudgement]:
         """Yield the judgements of `input.judgements` in input order; an unreadable file becomes a problem."""
         for source in self.sources.get("judgements", ()):
@@ -109,7 +115,7 @@ def _with_title(title: str, text: str) -> str:
 
 
 def input_sources(config: Config) -> dict[str, list[Source]]:
-    """Return the files of a config's table [input], by setting: corpus, queries, qrels, pairs, judgements.
+    """Return the files of a config's table [input], by setting, such as corpus and queries.
 
     Raises:
         InputError: files do not exist; all of them are named.
@@ -118,12 +124,13 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
     found: dict[str, list[Source]] = {}
     roles = ("corpus", "queries", "qrels", "pairs")
     entries = beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in roles}
-    for role, entry in (entries | {"judgements": given.judgements}).items():
+    further = {"judgements": given.judgements, "eval_qrels": given.eval_qrels}
+    for role, entry in (entries | further).items():
         if entry is None:
             continue
         try:
-            key = "beir" if given.beir and role != "judgements" else role
-            endings = QRELS_ENDINGS if role == "qrels" else TABLE_ENDINGS
+            key = "beir" if given.beir and role not in further else role
+            endings = QRELS_ENDINGS if role in ("qrels", "eval_qrels") else TABLE_ENDINGS
             found[role] = find_sources(entry, config.base, f"input.{key}", endings)
         except InputError as error:
             problems.add(str(error))
@@ -144,6 +151,25 @@ def check_columns(config: Config, problems: Problems) -> None:
                 TableReader(source, wanted, config.input, problems, {"title"})
             except InputError as error:
                 problems.add(str(error))
+
+
+def split_warning(config: Config) -> str | None:
+    """Return a warning if the split that is mined of a BEIR folder is its test split; None otherwise.
+
+    Raises:
+        InputError: as `input_sources`.
+    """
+    given = config.input
+    if not given.beir:
+        return None
+    (file,) = input_sources(config)["qrels"]
+    if file.path.rsplit("/", 1)[-1].split(".")[0] != "test":
+        return None
+    chosen = "as input.split says" if given.split else "the only split there is"
+    return (
+        f"input.beir: the test split of {given.beir} is mined, {chosen}: a model trained on these rows must not be "
+        "evaluated on it; if there are qrels of another split, set input.split to it and input.eval_qrels to the test's"
+    )
 
 
 def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | None]:

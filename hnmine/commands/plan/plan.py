@@ -12,6 +12,7 @@ from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
+from hnmine.readers.collection import split_warning
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
@@ -54,6 +55,8 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     tasks = _work(work, f"{kind} ({why})")
     disk, free, memory = _disk(work), disk_free(config.out_folder), peaks(work, kind, _threads(work))
     warnings = list(warnings_of(config, work.documents, kind))
+    if collection is None and (warning := split_warning(config)):
+        warnings.append(warning)
     if free is not None and disk > free and collection is None:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     names = [stage.name for stage in STAGES.values() if stage.applies(config)]

@@ -12,6 +12,7 @@ from hnmine.science.sampling import count_used, first_refused
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import pair_scores
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, anchor_seeds
+from hnmine.stages.ingest.evaluation import read_evaluation
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -41,7 +42,7 @@ class RandomNegatives:
     """Draws random documents for anchors, under the run's cap on documents.
 
     An anchor never draws a copy of its query, or of a document that is labelled, judged relevant, a candidate, or a
-    kept negative of a previous run.
+    kept negative of a previous run, nor a document of the evaluation set.
 
     Args:
         context: the run.
@@ -58,6 +59,7 @@ class RandomNegatives:
         self.corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
         self.query_vectors = VectorStore(embed / "queries")
         self.where = MetadataFilter.open(context, context.reading("retrieve"))
+        self.evaluation = read_evaluation(ingest) if self.config.input.eval_qrels else _NOTHING[0]
 
     def add(self, table: pa.Table, chosen: pa.Table) -> pa.Table:
         """Return the chosen negatives of some queries with random documents added at the end of each list.
@@ -127,6 +129,9 @@ class RandomNegatives:
         if self.corpus.rows < len(self.text_numbers):  # some documents have no vector
             free = np.zeros(len(self.text_numbers), dtype=bool)
             free[self.corpus.row_of(np.arange(self.corpus.rows))] = True
+        if len(self.evaluation):
+            free = np.ones(len(self.text_numbers), dtype=bool) if free is None else free
+            free[self.evaluation] = False
         if cap is None:
             return self._draw_allowed(seeds, wanted, excluded, classes, free)
         free = np.ones(len(self.text_numbers), dtype=bool) if free is None else free

@@ -16,6 +16,7 @@ from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.hidden_positives import QueryFilter
 from hnmine.stages.filter.verdicts import Scorer, TextKeys
+from hnmine.stages.ingest.evaluation import read_evaluation
 from hnmine.stages.rescore.rescored import Rescored
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.filter import CALIBRATION
@@ -41,6 +42,7 @@ class FilterInputs:
         scorer: gives P(false negative); None where no rule needs it.
         where: the metadata filter; None without conditions.
         rescored: the cross-encoder's scores; None where rules use the teacher's.
+        evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class FilterInputs:
     scorer: Scorer | None
     where: MetadataFilter | None
     rescored: Rescored | None
+    evaluation: np.ndarray | None
 
     @classmethod
     def open(cls, context: RunContext, scorer: Scorer | None = None) -> "FilterInputs":
@@ -60,8 +63,11 @@ class FilterInputs:
         documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
         shared, where = counts[inverse] > 1, MetadataFilter.open(context, retrieve)
-        rescored = Rescored.open(context)
-        return cls(context.config, candidates, queries, documents, shared, scorer, where, rescored)
+        rescored, evaluation = Rescored.open(context), None
+        if context.config.input.eval_qrels:
+            evaluation = np.zeros(len(documents), dtype=bool)
+            evaluation[read_evaluation(ingest)] = True
+        return cls(context.config, candidates, queries, documents, shared, scorer, where, rescored, evaluation)
 
     def read(self, number: int, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a shard of candidates with the scores that the filter uses; see `batches` for the arguments."""
@@ -99,7 +105,9 @@ class FilterInputs:
         siblings, negatives, relevant = (Ragged.from_arrow(table.column(name)) for name in lists)
         text_keys = table.column("text_key").to_numpy()
         is_cosine = self.config.embed.similarity == "cosine"
-        return TextKeys(self.documents, self.shared, text_keys, siblings, negatives, relevant, is_cosine)
+        return TextKeys(
+            self.documents, self.shared, text_keys, siblings, negatives, relevant, is_cosine, self.evaluation
+        )
 
 
 def read_calibration(folder: Path, seed: int) -> Calibration | None:

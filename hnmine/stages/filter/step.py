@@ -20,6 +20,7 @@ from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.filter import (
     BY_LABEL_OR_COPY,
     CALIBRATION,
+    EVALUATED,
     JUDGED,
     JUDGED_CODED,
     KEEP,
@@ -102,6 +103,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     }
     if not uses_rescored(context.config):
         del counts["verdicts"][NOT_RESCORED]
+    if not context.config.input.eval_qrels:
+        del counts["verdicts"][EVALUATED]
     warning = empty_rows(counts)
     return counts | ({"warning": warning} if warning else {})
 

@@ -15,7 +15,7 @@ from hnmine.science.anchors import reduce_anchor
 from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import two_sided
-from hnmine.storage.schemas.filter import KEEP, NOT_RESCORED, VERDICTS
+from hnmine.storage.schemas.filter import EVALUATED, KEEP, NOT_RESCORED, VERDICTS
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
@@ -51,6 +51,7 @@ class TextKeys:
         judged: for each query, rows that are judged irrelevant.
         relevant: for each query, rows that are judged relevant and are no labelled positives.
         cosine: whether scores are cosines, so that a high score means a near-copy of the query.
+        evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
     """
 
     documents: np.ndarray
@@ -60,6 +61,7 @@ class TextKeys:
     judged: Ragged
     relevant: Ragged
     cosine: bool = True
+    evaluation: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "TextKeys":
         """Return the keys for the given queries of the batch (int64, repeats are fine)."""
@@ -171,6 +173,8 @@ def _checks(batch: Batch, config: FilterConfig, keys: TextKeys) -> Iterator[tupl
     """Yield (verdict, whether each candidate is rejected) in the order of the verdicts."""
     owners, documents = batch.owners, batch.candidates.values
     yield "positive", batch.is_positive
+    if keys.evaluation is not None:
+        yield EVALUATED, keys.evaluation[documents]
     yield "sibling_positive", keys.siblings.contains(owners, documents)
     yield "judged_relevant", keys.copies(keys.relevant, batch)
     yield "copy_of_positive", keys.copies(batch.positives, batch)

@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.text_hashes import BUCKETS, hash_texts, same_text_key
+from hnmine.arrays.text_hashes import BUCKETS, TextHashes, hash_texts, same_text_key
 from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.collection import Collection, Entry
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
+from hnmine.stages.ingest.evaluation import EvaluationSet
 from hnmine.stages.ingest.judgements import FileJudgements, InputIds
 from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
 
@@ -29,6 +30,7 @@ class CanonicalInput:
         left_out: (kind, id, reason) of everything that was left out.
         counts: counts for the manifest.
         documents_with: int64, shape (BUCKETS,): documents that hold each hashed word.
+        evaluation: the evaluation set; empty without one.
     """
 
     config: Config
@@ -37,7 +39,10 @@ class CanonicalInput:
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
+    evaluation: EvaluationSet = field(default_factory=EvaluationSet)
     _ids: InputIds = field(default_factory=InputIds)
+    # text keys of the documents of each shard, where there is an evaluation set
+    _document_keys: list[np.ndarray] = field(default_factory=list)
     # the queries in input order, empty ones too: text, position in the input, relevance by document row
     _query_texts: list[str] = field(default_factory=list)
     _query_sources: list[int] = field(default_factory=list)
@@ -65,14 +70,20 @@ class CanonicalInput:
                 read()
             except InputError as error:
                 self.problems.add(str(error))
+        hashes = hash_texts(self._query_texts)
+        if self.config.input.eval_qrels:
+            corpus.finish()
+            self._read_evaluation(collection.evaluation(), hashes.keys)
         self.problems.raise_if_any()
-        self._write_queries(queries)
+        self._write_queries(queries, hashes)
         self.problems.raise_if_any()
 
     def keys_and_terms(self, columns: Columns) -> dict[str, pa.Array]:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
         hashes = hash_texts(columns["text"])
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
+        if self.config.input.eval_qrels:
+            self._document_keys.append(hashes.keys)
         terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
         return {"text_key": pa.array(hashes.keys), "terms": terms}
 
@@ -164,20 +175,62 @@ class CanonicalInput:
             self.counts |= {f"file_judgements_{name or 'empty'}": count for name, count in found.counts.items()}
             self.counts["file_judgements_skipped"] = len(found.skipped)
 
-    def _write_queries(self, writer: ShardWriter) -> None:
-        """Write the queries that have a text and a positive."""
+    def _read_evaluation(self, judged: Iterable[Qrel], query_keys: np.ndarray) -> None:
+        """Find the rows of the evaluation set; `query_keys` are the text keys of the queries."""
+        given = self.config.input
+        keys = query_keys, np.concatenate([np.zeros(0, dtype=np.uint64), *self._document_keys])
+        strict = given.unknown_ids == "error" and not self.problems.messages
+        try:
+            found = EvaluationSet.read(judged, self._ids, keys, given.relevant_from, self.problems if strict else None)
+        except InputError as error:
+            self.problems.add(str(error))
+            return
+        self.evaluation = found
+        self.counts |= {
+            "eval_queries": len(found.queries),
+            "eval_queries_unknown": len(found.unknown),
+            "eval_documents": len(found.documents),
+        }
+
+    def _leave_out_evaluation(self, positives: list[list[int]]) -> None:
+        """Take the evaluation set out of each query's positives, and count what would have got into training rows."""
+        if not self.config.input.eval_qrels:
+            return
+        documents = set(self.evaluation.documents.tolist())
+        names = {row: id_ for id_, row in reversed(self._ids.documents.items()) if row in documents}
+        queries = taken = 0
+        for id_, row in self._ids.queries.items():
+            if not positives[row] or not self._query_texts[row]:
+                continue
+            if row in self.evaluation.queries:
+                queries += 1
+                positives[row] = []
+                self.left_out.append(("query", id_, "in the evaluation set"))
+                continue
+            of_set = [document for document in positives[row] if document in documents]
+            taken += len(of_set)
+            positives[row] = [document for document in positives[row] if document not in documents]
+            pairs = (f"{id_} {names[document]}" for document in of_set)
+            self.left_out.extend(("positive", pair, "in the evaluation set") for pair in pairs)
+        self.counts |= {"eval_queries_left_out": queries, "eval_positives_left_out": taken}
+
+    def _write_queries(self, writer: ShardWriter, hashes: TextHashes) -> None:
+        """Write the queries that have a text and a positive, given the hashes of all texts of queries."""
         relevant = self.config.input.relevant_from
-        hashes = hash_texts(self._query_texts)
         keys, words = hashes.keys.tolist(), np.split(hashes.terms, np.cumsum(hashes.lengths)[:-1])
         positives = [sorted(d for d, level in qrels.items() if level >= relevant) for qrels in self._qrels]
+        labelled = sum(map(len, positives))
+        judged_negatives = sum(map(len, self._qrels)) - labelled
+        self._leave_out_evaluation(positives)
         extra = [self._judged.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
         siblings: dict[int, set[int]] = {}
         for key, rows, more in zip(keys, positives, extra, strict=True):
             siblings.setdefault(key, set()).update(rows, more)
         without = 0
+        named = {(kind, id_) for kind, id_, _ in self.left_out if kind == "query"}
         for id_, row in self._ids.queries.items():
             rows, qrels, text = positives[row], self._qrels[row], self._query_texts[row]
-            if not rows and text:
+            if not rows and text and ("query", id_) not in named:
                 without += 1
                 self.left_out.append(("query", id_, "no positive"))
             if not rows or not text:
@@ -186,19 +239,19 @@ class CanonicalInput:
             lists = (
                 rows,
                 [qrels[document] for document in rows],
-                sorted(qrels.keys() - set(rows)),
+                sorted(document for document, level in qrels.items() if level < relevant),
                 sorted(extra[row]),
                 sorted(unsure),
                 sorted(siblings[keys[row]] - set(rows) - extra[row]),
             )
             writer.add((id_, text, keys[row], self._query_sources[row], *lists, words[row]))
         writer.close()
-        labelled = sum(map(len, positives))
         self.counts |= {
             "queries": writer.written,
             "queries_without_positive": without,
-            "positives": labelled,
-            "judged_negatives": sum(map(len, self._qrels)) - labelled,
+            "positives": sum(map(len, positives)),
+            "judged_negatives": judged_negatives,
         }
         if not writer.written and not self.problems.messages:
-            self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant})")
+            outside = " that is outside input.eval_qrels" if self.config.input.eval_qrels and labelled else ""
+            self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant}){outside}")

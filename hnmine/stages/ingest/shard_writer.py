@@ -54,6 +54,11 @@ class ShardWriter:
         if self._rows or not self.written:
             self._flush()
 
+    def finish(self) -> None:
+        """Write the remaining rows and wait until all are written; raise as `add` does."""
+        self.close()
+        self.writer.wait()
+
     def _flush(self) -> None:
         rows, first = self._rows, self.written
         self._rows, self.written = [], first + len(rows)

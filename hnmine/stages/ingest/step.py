@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from hnmine.config.tables import Config
 from hnmine.errors import HnmineError, Problems
-from hnmine.readers.collection import input_sources
+from hnmine.readers.collection import input_sources, split_warning
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup
 from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.ingest.canonical import CanonicalInput
+from hnmine.stages.ingest.evaluation import EVALUATION_FILE
 from hnmine.stages.ingest.shard_writer import ShardWriter
 from hnmine.storage.paths import remove_tree
-from hnmine.storage.schemas.ingest import ALIASES, CORPUS, LEFT_OUT, QUERIES, TERMS
+from hnmine.storage.schemas.ingest import ALIASES, CORPUS, EVALUATION, LEFT_OUT, QUERIES, TERMS
 from hnmine.storage.store import STARTED, item_key, read_json, write_json, write_table
 
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
@@ -82,13 +83,29 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     used = np.flatnonzero(canonical.documents_with)
     terms = pa.Table.from_arrays([pa.array(used, pa.int32()), canonical.documents_with[used]], schema=TERMS)
     write_table(terms, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
+    if config.input.eval_qrels:
+        rows = canonical.evaluation.documents
+        evaluation = pa.Table.from_arrays([pa.array(rows, pa.int64())], schema=EVALUATION)
+        write_table(evaluation, folder / EVALUATION_FILE, item_key(key, "evaluation", 0, len(rows)))
     write_json(canonical.counts, folder / COUNTS)
     left_out = list(zip(*canonical.left_out, strict=True)) or [(), (), ()]
     return pa.Table.from_arrays([pa.array(column, pa.string()) for column in left_out], schema=LEFT_OUT)
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    return dict(read_json(context.folder("ingest") / COUNTS))
+    counts = dict(read_json(context.folder("ingest") / COUNTS))
+    warnings = [warning for warning in (split_warning(context.config), _unknown_queries(counts)) if warning]
+    return counts | ({"warning": "; ".join(warnings)} if warnings else {})
+
+
+def _unknown_queries(counts: dict[str, Any]) -> str | None:
+    """Return a warning if the input has none of the evaluation set's queries, so that only documents are known."""
+    if counts.get("eval_queries") == 0 and counts["eval_queries_unknown"]:
+        return (
+            f"input.eval_qrels: none of its {counts['eval_queries_unknown']:,} queries is in the input, so training "
+            "queries with the text of one cannot be found; add them to the queries if they should be"
+        )
+    return None
 
 
 STAGE = Stage(

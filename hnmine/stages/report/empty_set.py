@@ -50,7 +50,7 @@ def _reason(context: RunContext, counts: Mapping[str, Any]) -> str:
         return f"{names} needs {n} negatives an example, and the fullest example has {most}"
     rejected = {name: count for name, count in verdicts.items() if name not in BY_LABEL_OR_COPY and count}
     if not rejected:
-        found = [name for name in BY_LABEL_OR_COPY if name != KEEP and verdicts[name]]
+        found = [name for name in BY_LABEL_OR_COPY if name != KEEP and verdicts.get(name)]
         return f"no candidate can be a negative (verdicts: {', '.join(found) or 'none, as nothing was retrieved'})"
     total = sum(rejected.values())
     ordered = sorted(rejected.items(), key=lambda one: -one[1])

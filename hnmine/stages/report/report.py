@@ -23,13 +23,13 @@ from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
 from hnmine.stages.report.statistics import distribution, hub_statistics, share
 from hnmine.storage.schemas.base import conform
-from hnmine.storage.schemas.filter import JUDGED
+from hnmine.storage.schemas.filter import EVALUATED, JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import BAD_POSITIVES, QUERY_REPORT
 from hnmine.storage.store import Shards, read_json, read_table, recorded
 
 STAGES_BEFORE = ("ingest", "embed", "index", "retrieve", "filter", "emit")
-_WARNING = ("embed", "index", "retrieve", "rescore", "filter")
+_WARNING = ("ingest", "embed", "index", "retrieve", "rescore", "filter")
 WORST_LISTED = 20
 SHORTAGE = (
     "examples", "examples_full", "examples_short", "examples_without_negatives",
@@ -68,6 +68,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "intervals": between,
         **rate,
         "verdicts": verdicts,
+        **_evaluation(counts["ingest"], verdicts),
         "counts": counts,
         "shortage": {name: emitted[name] for name in SHORTAGE},
         "distributions": distributions,
@@ -100,6 +101,20 @@ def _counts(context: RunContext) -> dict[str, Any]:
     """Return the counts of every earlier stage, by its name."""
     before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
     return {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
+
+
+def _evaluation(ingest: dict[str, Any], verdicts: dict[str, int]) -> dict[str, Any]:
+    """Return what was kept out of the training rows as part of the evaluation set; nothing where there is none."""
+    if EVALUATED not in verdicts:
+        return {}
+    names = {
+        "queries": "eval_queries",
+        "documents": "eval_documents",
+        "queries_left_out": "eval_queries_left_out",
+        "positives_left_out": "eval_positives_left_out",
+    }
+    counted = {name: ingest[count] for name, count in names.items()}
+    return {"evaluation": counted | {"candidates_rejected": verdicts[EVALUATED]}}
 
 
 def _distributions(context: RunContext, chosen: pa.Table) -> dict[str, Any]:

@@ -5,10 +5,11 @@ import pyarrow as pa
 from hnmine.storage.schemas.base import FLOATS, STRINGS, field, list_of, schema
 from hnmine.storage.schemas.retrieve import CANDIDATES
 
-KEEP, NOT_RESCORED = "keep", "not_rescored"
+KEEP, NOT_RESCORED, EVALUATED = "keep", "not_rescored", "evaluation"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
+    EVALUATED: "relevant to a query of input.eval_qrels, or the same text as such a document",
     "sibling_positive": "a positive of another query with the same text",
     "judged_relevant": "judged relevant in input.judgements, without being a labelled positive; or a copy of such",
     "copy_of_positive": "the same text as a positive, apart from case, punctuation and spacing",
@@ -28,7 +29,8 @@ VERDICTS: dict[str, str] = {
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""
 BY_LABEL_OR_COPY = (
-    KEEP, "positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query", "copy_of_negative",
+    KEEP, "positive", EVALUATED, "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query",
+    "copy_of_negative",
 )  # fmt: skip
 """Verdicts that no setting changes."""
 JUDGED = schema(

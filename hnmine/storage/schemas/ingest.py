@@ -33,8 +33,11 @@ QUERIES = schema(
     field("sibling_rows", INT64S, "positives of other queries with the same text, ascending"),
     field("terms", INTS, "its distinct words, hashed, ascending"),
 )
+EVALUATION = schema(
+    field("doc_row", pa.int64(), "a row relevant to a query of input.eval_qrels, or the same text as one, ascending"),
+)
 LEFT_OUT = schema(
-    field("kind", pa.string(), "document, query, qrel or judgement"),
-    field("id", pa.string(), "its id (for a qrel or judgement: query_id and doc_id)"),
-    field("reason", pa.string(), "empty text, no positive, unknown document, unknown query"),
+    field("kind", pa.string(), "document, query, positive, qrel or judgement"),
+    field("id", pa.string(), "its id (for a positive, qrel or judgement: query_id and doc_id)"),
+    field("reason", pa.string(), "empty text, no positive, unknown document, unknown query, in the evaluation set"),
 )
