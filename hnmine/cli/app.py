@@ -187,6 +187,7 @@ def mine(
 ) -> None:
     """Mine hard negatives for a file of pairs, without a config file; the one it runs is written to OUT/hnmine.toml."""
     from hnmine.cli.run_stages import run_stages
+    from hnmine.cli.terminal import say
     from hnmine.commands.mine import MineRequest, prepare, written
     from hnmine.pipeline.run import RunOptions
 
@@ -195,8 +196,10 @@ def mine(
         {"query_prompt": query_prompt, "document_prompt": document_prompt}, override or [],
     )  # fmt: skip
     options, limits = RunOptions(overwrite=overwrite, wait=wait), (fail_under or [], fail_over or [])
-    with written(prepare(request, overwrite=overwrite)) as config:
+    mining = prepare(request, overwrite=overwrite)
+    with written(mining) as config:
         run_stages(config, tuple(SUMMARIES), options, as_json, limits)
+    say(f"training rows: {config.out_folder / 'emit'}; config: {mining.path}", soft_wrap=True)
 
 
 @app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml")

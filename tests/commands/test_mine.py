@@ -39,6 +39,7 @@ def test_the_config_it_writes_runs_from_anywhere_and_everything_is_kept(base: Pa
     out = (base / "runs/mined").resolve()
     assert done.stdout == f"{out}\n"
     assert "coverage" in done.stderr
+    assert f"training rows: {out / 'emit'}; config: {out / 'hnmine.toml'}" in done.stderr
     rows = pq.read_table(out / "emit/part-00000.parquet")
     assert rows.column_names == ["anchor", "positive", "negative_1", "negative_2"]
     assert json.loads((out / "ingest/_manifest.json").read_text())["counts"]["documents"] == 60
@@ -170,6 +171,16 @@ def test_paths_of_set_start_at_the_working_directory_and_tables_in_lists_are_wri
     loaded = load_config(mining.path)
     assert loaded.model_dump() == mining.config.model_dump()
     assert loaded.retrieve.source[1].path == str(base / "run.trec")
+
+
+def test_formats_and_rules_given_several_times_are_lists(base: Path) -> None:
+    mining = prepare(asked(base, "several", formats=["triplet", "labeled-list"], rules=["percent", "two_sided"]))
+    assert mining.config.emit.format == ["triplet", "labeled-list"]
+    assert mining.config.filter.rule == ["percent", "two_sided"]
+    assert mining.text is not None
+    assert '\nformat = ["triplet", "labeled-list"]' in mining.text
+    by_set = prepare(asked(base, "several", overrides=['emit.format=["triplet","labeled-list"]']))
+    assert by_set.config.emit.format == ["triplet", "labeled-list"]
 
 
 def test_every_setting_that_holds_files_is_known() -> None:
