@@ -68,12 +68,14 @@ def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
     ]
     name = _BY_NAME[path].label
     texts = [f"{as_text(one.change)}: {name} {one.before:.2f} -> {one.after:.2f}" for one in found]
+    if tried and not found:
+        texts.append(
+            f"none of {len(tried)} settings that were tried improves it and keeps the others within their limits"
+        )
     if path in _DEEPER and not any(one.within for one in found) and (deeper := deeper_search(trials, context)):
         texts.append(deeper)
     if _BY_NAME[path].change:
         texts.append(_BY_NAME[path].change)
-    if tried and not found:
-        texts.append(f"none of {len(tried)} changed settings that were tried improves it")
     counts = {"settings": len(tried), "queries": trials.queries}
     return {"change": "; ".join(texts), "suggestions": shown, "tried": counts}
 

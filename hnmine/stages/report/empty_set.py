@@ -16,6 +16,8 @@ from hnmine.storage.store import recorded
 
 SHOWN = 4
 """Changes named, at most."""
+LEAST = 0.01
+"""Verdicts with a smaller share of the rejected candidates are not named, apart from the first."""
 
 
 def why_empty(context: RunContext) -> str | None:
@@ -54,10 +56,11 @@ def _reason(context: RunContext, counts: Mapping[str, Any]) -> str:
         return f"no candidate can be a negative (verdicts: {', '.join(found) or 'none, as nothing was retrieved'})"
     total = sum(rejected.values())
     ordered = sorted(rejected.items(), key=lambda one: -one[1])
-    named = ", ".join(f"{percent(count / total)} by {name}" for name, count in ordered)
     rate = context.config.filter.max_false_negative_rate
-    at = f" at filter.max_false_negative_rate = {rate:g}" if rate is not None and rejected.get("calibrated") else ""
-    return f"the filter rejects every candidate that is no positive and no copy ({named}{at})"
+    at = {} if rate is None else {"calibrated": f" at filter.max_false_negative_rate = {rate:g}"}
+    shown = [one for one in ordered if one[1] >= LEAST * total] or ordered[:1]
+    named = ", ".join(f"{percent(count / total)} by {name}{at.get(name, '')}" for name, count in shown)
+    return f"the filter rejects every candidate that is no positive and no copy ({named})"
 
 
 def _with_rows(trials: Trials, context: RunContext) -> list[tuple[Change, int]]:
