@@ -91,14 +91,13 @@ def _probe_section(probe: dict[str, Any] | None) -> str:
 
 def rule_text(config: FilterConfig) -> str:
     """Return a filter's rules with their settings, then other settings that are not the default, as a short text."""
-    resolved, default = resolve_auto(config), FilterConfig()
-    names = rule_names(config)
+    resolved, names = resolve_auto(config), rule_names(config)
     values = {name: getattr(resolved, name, None) for name in names}
     text = " + ".join(name if value is None else f"{name} {toml_value(value)}" for name, value in values.items())
     changed = [
         f"{name} = {toml_value(value)}"
-        for name, value in config.semantic().items()
-        if name != "rule" and name not in names and value != default.semantic()[name]
+        for name, value in config.chosen().items()
+        if name != "rule" and name not in names
     ]
     return "; ".join([f"auto ({text})" if config.rule == "auto" else text or "none", *changed])
 
