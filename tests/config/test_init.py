@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,29 @@ def test_every_line_of_a_table_that_is_not_optional_can_be_uncommented(tmp_path:
     text = "".join(re.sub(r"(?m)^# (?=\w+ = )", "", b) for b in blocks if not b.startswith("# ["))
     (tmp_path / "all.toml").write_text(re.sub(r'(?m)^\w+ = "\.\.\." .*\n', "", text))
     assert load_config(tmp_path / "all.toml").filter.percent == 0.95
+
+
+SOURCES = [
+    {"kind": "dense", "name": "small", "teacher": {"model": "m/one", "query_prompt": 'say "query: "'}},
+    {"kind": "bm25", "k1": 1.2},
+    {"kind": "dense", "name": "other", "top_k": 7, "teacher": {"model": "m/two"}},
+]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"seed": 7, "workers": 2, "input": {"columns": {"anchor": "question"}}},
+        {"guide": {"model": "m/guide", "similarity": "dot"}, "filter": {"rule": ["percent", "guide"], "percent": 0.9}},
+        {"retrieve": {"top_k": 50, "source": SOURCES, "where": [{"field": "lang", "with": "positive"}]}},
+        {"rescore": {"model": "m/cross"}, "emit": {"format": ["triplet", "bge"], "extra_columns": ["query_id"]}},
+        {"previous": {"run": "runs/before"}, "report": {"fail_under": {"eci": 0.5, "hidden_positives.rate": 0.1}}},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_given_settings_are_written_in_place_and_all_others_stay_comments(tmp_path: Path, given: dict[str, Any]):
+    given = {**given, "input": GIVEN | given.get("input", {})}
+    text = starter(given)
+    (tmp_path / "hnmine.toml").write_text(text)
+    assert load_config(tmp_path / "hnmine.toml").model_dump() == Config.model_validate(given).at(tmp_path).model_dump()
+    assert {key: value for key, value in tomllib.loads(text).items() if value}.keys() == given.keys()
