@@ -106,7 +106,7 @@ def draw_stages(results: Sequence[StageResult]) -> None:
     rows = ((r.stage, f"{r.seconds:.1f}" if r.ran else "kept", _result(r)) for r in results)
     draw_table("Stages", ("stage", "seconds", "result"), rows)
     if "report" not in [r.stage for r in results]:  # the report repeats these warnings
-        stages = ("ingest", "retrieve", "filter")
+        stages = ("ingest", "retrieve", "filter", "emit")
         warn(r.counts["warning"] for r in results if "warning" in r.counts and r.stage in stages)
 
 
@@ -137,7 +137,7 @@ def _result(r: StageResult) -> str:
 
 def draw_report(data: dict[str, Any], path: Path) -> None:
     """Draw a report: numbers, conclusion, scores, verdicts, findings, paths of its files; `path` is report.json."""
-    warn(data["warnings"])
+    warn([*data["warnings"], *filter(None, [data.get("batches", {}).get("warning")])])
     draw_table("\nReport", ("number", "value", "95% interval", "meaning"), _headline(data))
     conclusion = data["conclusion"]
     styles = {"good": "bold green", "usable": "bold yellow"}
@@ -193,10 +193,17 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "positives left out, likewise", number(kept_out["positives_left_out"]), ""
         yield "candidates rejected, likewise", number(kept_out["candidates_rejected"]), ""
     if (batches := data.get("batches")) is not None:
-        scores = f"{number(batches['score'])}, at random {number(batches['random_score'])}"
-        note = f"{batches['full']:,} full; mean score to the others' positives {scores}"
+        scores = f"{number(batches['random_score'])} in random batches"
+        note = f"{batches['full']:,} full; {percent(batches['fill'])} of all places filled"
         yield "batches", number(batches["count"]), note
-        yield "pairs of examples kept apart", number(batches["conflicts"]), "possible false negatives of one another"
+        yield "mean score to the batch's other positives", number(batches["score"]), scores
+        kept_apart = number(batches["conflicts"] - batches["conflicts_within"])
+        yield "pairs of examples kept apart", kept_apart, "possible false negatives of one another"
+        if batches["conflicts_within"]:
+            note = f"by emit.batch_leftover; {number(batches['same_query'])} examples share a batch with their query's"
+            yield "such pairs that share a batch", number(batches["conflicts_within"]), note
+        if batches["examples_left_out"]:
+            yield "examples without a full batch", number(batches["examples_left_out"]), "get no rows"
     busiest = f"document {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
     yield "most uses of one document as a negative", number(hubs["most_served"]), busiest
     if line := judged_line(data):

@@ -416,6 +416,11 @@ class EmitConfig(Section):
     batch_by: Literal["clusters", "random"] = setting(
         "clusters", "how examples are grouped: by similarity of their queries, or at random"
     )
+    batch_leftover: Literal["keep", "drop", "merge"] = setting(
+        "keep",
+        "batches that conflicts keep from being filled: stay short; their examples get no rows; or are merged into "
+        "full ones with as few conflicts as possible",
+    )
 
     def semantic(self) -> dict[str, Any]:
         """Return the settings for content keys; newer ones only if they are used, as in keys of older runs."""
@@ -425,7 +430,7 @@ class EmitConfig(Section):
         if self.ensemble == "none":
             del kept["ensemble"]
         if self.batch_size is None:
-            del kept["batch_size"], kept["batch_by"]
+            del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
         return kept
 
     @property

@@ -43,7 +43,8 @@ def _unused(config: Config) -> Iterator[str]:
             needs[f"filter.{name}"] = (False, f"filter.rule is 'auto', which always takes {AUTO[name]}")
     needs["filter.anchor_quantile"] = (filter_.anchor == "quantile", f"filter.anchor is {filter_.anchor!r}")
     needs["embed.sample"] = (config.embeds_candidates_only, "embed.documents is 'all'")
-    needs["emit.batch_by"] = (emit.batch_size is not None, "emit.batch_size is not set")
+    for name in ("batch_by", "batch_leftover"):
+        needs[f"emit.{name}"] = (emit.batch_size is not None, "emit.batch_size is not set")
     needs |= {f"emit.{name}": (emit.choose == way, f"emit.choose is {emit.choose!r}") for name, way in _CHOICES.items()}
     for name, (used, why) in needs.items():
         table, key = name.split(".")

@@ -117,6 +117,7 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
         "positives_down_weighted": "suspected positives weighted down",
         "batches": "batches (column `batch_id`)",
         "batches_full": "of which full",
+        "examples_unbatched": "(query, positive) pairs left out, as their batches were short",
     }
     suspected = ("positives_left_out", "queries_left_out", "positives_down_weighted")
     named = [name for name in meanings if name in counts and (counts[name] or name not in suspected)]

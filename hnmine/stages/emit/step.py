@@ -85,7 +85,7 @@ def _setup_write(context: RunContext) -> _WriteState:
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches else [])]  # none if no example gets rows
+    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches is not None else [])]
     names = state.config.emit.formats
     return FORMATS[item.output.parent.name if len(names) > 1 else names[0]](examples, extra)
 
@@ -97,9 +97,17 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     previous = None if state.previous is None else rows_of(state.previous, item.first, end)
     positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
     which = np.flatnonzero(is_emitted(table, config))
-    owners, served_by = positives.owners[which], anchor_of_positive(anchors, positives)[which]
+    served_by = anchor_of_positive(anchors, positives)[which]
     lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
-    lengths, spread = lists["doc_rows"].lengths[served_by], lists["doc_rows"].places(served_by)
+    lengths, batch_ids = lists["doc_rows"].lengths[served_by], {}
+    if state.batches is not None:  # only examples that get rows have a place in the table
+        batch = np.zeros(len(which), dtype=np.int32)
+        has = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
+        batch[has] = rows_of(state.batches, item.first, end).column("batch_id").to_numpy()
+        kept = np.flatnonzero(batch >= 0)
+        which, served_by, lengths = which[kept], served_by[kept], lengths[kept]
+        batch_ids = {"batch_id": pa.array(batch[kept], mask=~has[kept])}
+    owners, spread = positives.owners[which], lists["doc_rows"].places(served_by)
     positions, rows = (lists[name].values[spread] for name in ("positions", "doc_rows"))
     of_negatives, ranks = np.repeat(owners, lengths), Ragged.from_arrow(table.column("ranks"))
     at = pa.array(ranks.starts[of_negatives] + positions, mask=positions < 0)
@@ -108,11 +116,6 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])
     weights = weights_of_positives(table, config.filter.bad_positive_quantile)
-    batch_ids = {}
-    if state.batches is not None:  # only examples that get rows have a batch
-        has = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
-        own = rows_of(state.batches, item.first, end).column("batch_id")
-        batch_ids = {"batch_id": own.take(pa.array(np.cumsum(has) - 1, mask=~has))}
     rules = pa.array(["+".join(rule_names(config.filter)) or "none"])  # random documents have passed none
     return Examples(
         wanted=config.emit.num_negatives,

@@ -28,6 +28,8 @@ def why_empty(context: RunContext) -> str | None:
     counts = {name: (recorded(context.reading(name)) or {})["counts"] for name in ("ingest", "filter", "emit")}
     if counts["emit"]["rows"]:
         return None
+    if counts["emit"].get("examples_unbatched"):  # the warning of batches has the reason and what would help
+        return f"no training row came out: {counts['emit']['warning']}"
     trials = Trials(context)
     helps = [f"{as_text(change)}: {_rows(count, trials)}" for change, count in _with_rows(trials, context)]
     if not helps:

@@ -8,18 +8,24 @@ CHOSEN = schema(
     field("query_row", pa.int64(), "the query's row"),
     field("anchor", pa.int32(), "which of the query's anchor scores the negatives were chosen by, from 0"),
     field("wanted", pa.int32(), "negatives wanted; 0 where emit.bad_positives leaves all its positives out"),
-    field("positions", INTS, "positions of the chosen among the query's candidates; -1: a random document"),
+    field(
+        "positions",
+        INTS,
+        "positions of the chosen among the query's candidates; -1: a random document; -2: a negative of the earlier "
+        "run that is not among them",
+    ),
     field("doc_rows", INT64S, "their rows"),
     field("scores", FLOATS, "their scores"),
 )
 BATCHES = schema(
     field("query_row", pa.int64(), "the query's row"),
     field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
-    field("batch_id", pa.int32(), "the batch that the example belongs to, from 0"),
+    field("batch_id", pa.int32(), "the batch of the example, from 0; -1: none, by emit.batch_leftover"),
     field("cluster", pa.int32(), "the cluster of its query; 0 for all where emit.batch_by is random"),
     field("score", pa.float32(), "mean score of the query to its batch's other positives", nullable=True),
     field("random_score", pa.float32(), "the same in a random batch of emit.batch_size", nullable=True),
-    field("conflicts", pa.int32(), "examples that it was compared with and kept apart from"),
+    field("conflicts", pa.int32(), "examples that it was compared with and must not share a batch with"),
+    field("conflicts_within", pa.int32(), "of these, examples of its batch; above 0 only where short ones are merged"),
 )
 PREVIOUS = schema(
     field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),

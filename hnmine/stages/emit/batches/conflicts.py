@@ -136,6 +136,10 @@ class ConflictFinder:
             judged = Shards(context.reading("filter"), JUDGED)
             self.rejected = _rejected_candidates(judged, self.scorer.threshold, spare_judged=spare)
 
+    def text_groups(self, query_rows: np.ndarray) -> np.ndarray:
+        """Return a number for each query (int64 rows), the same for queries with the same text."""
+        return distinct(self.query_keys[query_rows])[1]
+
     def conflicts(self, examples: Examples) -> np.ndarray:
         """Return which pairs of examples must not share a batch, bool, shape (n, n), symmetric.
 

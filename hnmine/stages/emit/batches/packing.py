@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hnmine.arrays.dots import dots, unit
+from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
-from hnmine.science.batch_packing import first_fit, nearest_neighbour_tour
+from hnmine.science.batch_packing import exchange, first_fit_decreasing, nearest_neighbour_tour
 
 # More points for a centroid change it little and take longer.
 POINTS = 64
+MIXED = 4
+"""Examples of full batches that are packed anew, for each one in a batch that is not full, when these are merged."""
 
 Compare = Callable[[np.ndarray], np.ndarray]
 """Returns the conflicts among some examples: int64 (m,) to bool (m, m)."""
@@ -69,10 +72,46 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packin
         packing.group[members] = number
         conflict = compare(members)
         packing.conflicts[members] += conflict.sum(axis=1)
-        left.append(packing.keep(members, first_fit(conflict, size), size))
+        left.append(packing.keep(members, first_fit_decreasing(conflict, size), size))
     aside = packing.sweep(np.concatenate(left), last=False)
     packing.sweep(np.sort(aside), last=True)
     return packing
+
+
+def drop_short(packing: "Packing") -> None:
+    """Take the examples of batches that are not full out of their batches: they get the number -1."""
+    packing.batch[packing.short] = -1
+    packing.renumber()
+
+
+def merge_short(packing: "Packing", query: np.ndarray) -> np.ndarray:
+    """Merge the batches that are not full into full ones with few conflicts; only the last one may stay short.
+
+    Examples of some full batches are packed anew among them. Up to `most` are compared at a time, those of one query
+    spread evenly over the portions.
+
+    Args:
+        packing: as `pack` returns it; changed in place.
+        query: int64, one per example: equal for examples of one query, which are kept apart before others.
+
+    Returns:
+        int64, one per example: number of examples of its batch that it is in conflict with.
+    """
+    within = np.zeros(len(packing.batch), dtype=np.int64)
+    if len(np.unique(packing.batch[packing.short])) < 2:
+        return within
+    pool, size = packing.dissolve(), packing.size
+    _, own, counts = np.unique(query[pool], return_inverse=True, return_counts=True)
+    pool = pool[np.argsort((rank_in_group(own) + 0.5) / counts[own], kind="stable")]
+    portion = max(packing.most // size, 1) * size
+    for first in range(0, len(pool), portion):
+        members = pool[first : first + portion]
+        conflict = packing.compare(members)
+        batch = exchange(conflict, query[members], size)
+        within[members] = (conflict & (batch[:, None] == batch)).sum(axis=1)
+        packing.keep(members, batch, least=1)
+    packing.renumber()
+    return within
 
 
 @dataclass
@@ -97,6 +136,31 @@ class Packing:
     compare: Compare
     next: int = 0
 
+    @property
+    def short(self) -> np.ndarray:
+        """Whether each example is in a batch that is not full, bool."""
+        placed = self.batch >= 0
+        sizes = np.bincount(self.batch[placed], minlength=1)
+        return np.asarray(placed & (sizes[self.batch] < self.size))
+
+    def dissolve(self) -> np.ndarray:
+        """Take the examples of all batches that are not full, and of some that are, out of their batches; return them.
+
+        There are `MIXED` times as many of full batches, which are evenly spread; the result is in ascending order.
+        """
+        sizes = np.bincount(self.batch, minlength=1)
+        full, wanted = np.flatnonzero(sizes == self.size), MIXED * int(self.short.sum())
+        places = np.linspace(0, max(len(full) - 1, 0), min(len(full), -(-wanted // self.size))).astype(np.int64)
+        found = np.flatnonzero(self.short | np.isin(self.batch, full[places]))
+        self.batch[found] = -1
+        return found
+
+    def renumber(self) -> None:
+        """Number the batches without gaps, in their order."""
+        placed = self.batch >= 0
+        labels, number = np.unique(self.batch[placed], return_inverse=True)
+        self.batch[placed], self.next = number, len(labels)
+
     def sweep(self, pool: np.ndarray, *, last: bool) -> np.ndarray:
         """Make full batches of examples in their order, some at a time, and return those that are set aside.
 
@@ -113,11 +177,11 @@ class Packing:
                 known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
                 self.conflicts[members] += (conflict & ~known).sum(axis=1)
             first += taken
-            rest = self.keep(members, first_fit(conflict, self.size), self.size)
+            rest = self.keep(members, first_fit_decreasing(conflict, self.size), self.size)
             if first >= len(pool) or len(rest) > self.most // 2:
                 if last:
                     which = np.isin(members, rest)
-                    self.keep(members[which], first_fit(conflict[np.ix_(which, which)], self.size), least=1)
+                    self.keep(members[which], first_fit_decreasing(conflict[np.ix_(which, which)], self.size), least=1)
                 else:
                     aside.append(rest)
                 rest = rest[:0]

@@ -16,7 +16,8 @@ from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.batch_packing import off_diagonal_mean
 from hnmine.stages.emit.batches.conflicts import ConflictFinder, Examples
-from hnmine.stages.emit.batches.packing import clusters, pack, target_size
+from hnmine.stages.emit.batches.fill import short_batches
+from hnmine.stages.emit.batches.packing import clusters, drop_short, merge_short, pack, target_size
 from hnmine.stages.emit.chosen import read_chosen, text_seeds
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
@@ -33,10 +34,17 @@ def read_batches(folder: Path) -> pa.Table:
     return conform(read_table(folder / BATCHES_PATH), BATCHES, "emit/batches")
 
 
-def count_batches(table: pa.Table, size: int) -> dict[str, int]:
-    """Return the number of batches, and of batches with `size` examples, in a table of `read_batches`."""
-    sizes = np.bincount(table.column("batch_id").to_numpy())
-    return {"batches": len(sizes), "batches_full": int((sizes == size).sum())}
+def count_batches(table: pa.Table, size: int) -> dict[str, Any]:
+    """Return counts of the batches in a table of `read_batches` for emit's manifest, and a warning if many are short.
+
+    Counted are batches, batches with `size` examples, and examples that are left out since their batch was short.
+    """
+    batch, query = (table.column(name).to_numpy() for name in ("batch_id", "query_row"))
+    sizes = np.bincount(batch[batch >= 0])
+    warning = short_batches(sizes, np.unique(query, return_counts=True)[1], size)
+    counts = {"batches": len(sizes), "batches_full": int((sizes == size).sum())}
+    left_out = int((batch < 0).sum())
+    return counts | ({"examples_unbatched": left_out} if left_out else {}) | ({"warning": warning} if warning else {})
 
 
 def summary(context: RunContext) -> dict[str, Any]:
@@ -46,14 +54,22 @@ def summary(context: RunContext) -> dict[str, Any]:
         return {}
     table = read_batches(context.reading("emit"))
     counts = count_batches(table, size)
+    batched = table.filter(pc.greater_equal(table.column("batch_id"), 0))
+    places, full = counts["batches"] * size, counts["batches_full"] * size
     found = {
         "count": counts["batches"],
         "full": counts["batches_full"],
-        "examples": table.num_rows,
+        "examples": batched.num_rows,
+        "fill": batched.num_rows / places if places else None,
+        "examples_in_full": full,
+        "examples_left_out": counts.get("examples_unbatched", 0),
         "clusters": len(pc.unique(table.column("cluster"))),
-        "score": pc.mean(table.column("score")).as_py(),
+        "score": pc.mean(batched.column("score")).as_py(),
         "random_score": pc.mean(table.column("random_score")).as_py(),
         "conflicts": (pc.sum(table.column("conflicts")).as_py() or 0) // 2,
+        "conflicts_within": (pc.sum(table.column("conflicts_within")).as_py() or 0) // 2,
+        "same_query": batched.num_rows - batched.group_by(["batch_id", "query_row"]).aggregate([]).num_rows,
+        "warning": counts.get("warning"),
     }
     return {"batches": found}
 
@@ -96,8 +112,14 @@ def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
 
     with single_thread():  # sums in another order would change the last bits
         found = pack(cluster[order], size, 2 * target_size(size), compare)
-    batch, conflicts, random = (np.empty_like(order) for _ in range(3))
-    batch[order], conflicts[order], random[order] = found.batch, found.conflicts, np.arange(len(order)) // size
+        inside = np.zeros(len(order), dtype=np.int64)
+        if config.emit.batch_leftover == "drop":
+            drop_short(found)
+        elif config.emit.batch_leftover == "merge":
+            inside = merge_short(found, finder.text_groups(ordered.query_row))
+    batch, conflicts, within, random = (np.empty_like(order) for _ in range(4))
+    batch[order], conflicts[order], within[order] = found.batch, np.maximum(found.conflicts, inside), inside
+    random[order] = np.arange(len(order)) // size
     columns = {
         "query_row": examples.query_row,
         "positive_row": examples.positive_row,
@@ -106,6 +128,7 @@ def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
         "score": pa.array(mean_scores(batch, finder, examples), from_pandas=True),
         "random_score": pa.array(mean_scores(random, finder, examples), from_pandas=True),
         "conflicts": conflicts,
+        "conflicts_within": within,
     }
     return pa.table(columns, schema=BATCHES)
 
@@ -139,14 +162,15 @@ def _query_numbers(finder: ConflictFinder, seed: int) -> np.ndarray:
 
 
 def mean_scores(batch: np.ndarray, finder: ConflictFinder, examples: Examples) -> np.ndarray:
-    """Return each query's mean score to the other positives of its batch, float32; NaN in batches of one.
+    """Return each query's mean score to the other positives of its batch, float32; NaN in batches of one and in none.
 
-    The batch is int64, one per example; vectors are the finder's.
+    The batch is int64, one per example, -1 for none; vectors are the finder's.
     """
     query, document = finder.queries.at(examples.query_row), finder.documents.at(examples.positive_row)
     found = np.empty(len(batch), dtype=np.float32)
-    order = np.argsort(batch, kind="stable")
+    order = np.argsort(batch, kind="stable")[int((batch < 0).sum()) :]
     for members in np.split(order, np.flatnonzero(np.diff(batch[order])) + 1):
         scores = dots(finder.queries.vectors[query[members]], finder.documents.vectors[document[members]])
         found[members] = off_diagonal_mean(scores)
+    found[batch < 0] = np.nan
     return found

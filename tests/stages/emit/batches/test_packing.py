@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.groups import rank_in_group
-from hnmine.science.batch_packing import conflicts, first_fit, nearest_neighbour_tour, off_diagonal_mean
-from hnmine.stages.emit.batches.packing import pack
+from hnmine.science.batch_packing import (
+    conflicts,
+    exchange,
+    first_fit,
+    first_fit_decreasing,
+    nearest_neighbour_tour,
+    off_diagonal_mean,
+)
+from hnmine.stages.emit.batches.packing import drop_short, merge_short, pack
 from tests.strategies import quick
 
 
@@ -61,6 +68,69 @@ def test_packing_places_every_example_once_and_no_conflict_together(conflict, si
     assert ((sizes > 0) & (sizes <= size)).all()
     assert not (conflict & (found.batch[:, None] == found.batch)).any()
     assert (found.conflicts <= conflict.sum(axis=1)).all()
+
+
+@quick
+@given(graphs(), st.integers(1, 5))
+def test_decreasing_first_fit_places_those_with_most_conflicts_first(conflict, size):
+    order = sorted(range(len(conflict)), key=lambda i: -int(conflict[i].sum()))
+    turned = first_fit(conflict[np.ix_(order, order)], size)
+    assert first_fit_decreasing(conflict, size)[order].tolist() == turned.tolist()
+
+
+def cost(conflict, group, batch):
+    """Return the pairs of a group that share a batch, and the conflicts within batches."""
+    pairs = [(i, j) for i in range(len(batch)) for j in range(i) if batch[i] == batch[j]]
+    return sum(group[i] == group[j] for i, j in pairs), sum(bool(conflict[i, j]) for i, j in pairs)
+
+
+@quick
+@given(graphs(), st.integers(1, 5), st.data())
+def test_exchanged_batches_are_full_and_no_single_exchange_is_better(conflict, size, data):
+    n = len(conflict)
+    group = np.array(data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n)), dtype=np.int64)
+    batch = exchange(conflict, group, size)
+    count = -(-n // size)
+    assert np.bincount(batch, minlength=count).tolist() == [size] * (count - 1) + [n - (count - 1) * size] * (n > 0)
+    found = cost(conflict, group, batch)
+    for i in range(n):
+        for j in range(i):
+            turned = batch.copy()
+            turned[[i, j]] = turned[[j, i]]
+            assert cost(conflict, group, turned) >= found
+    if n and np.bincount(group).max() < count:  # dealt apart, and never brought together
+        assert found[0] == 0
+
+
+@quick
+@given(graphs(), st.integers(1, 4), st.data())
+def test_short_batches_are_dropped_or_merged(conflict, size, data):
+    n = len(conflict)
+    cluster, query = (
+        np.array(data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n)), dtype=np.int64) for _ in range(2)
+    )
+    conflict |= (query[:, None] == query) & ~np.eye(n, dtype=bool)
+    kept, dropped, merged = (pack(cluster, size, 2 * size + 1, lambda m: conflict[np.ix_(m, m)]) for _ in range(3))
+    drop_short(dropped)
+    full = np.bincount(kept.batch, minlength=1)[kept.batch] == size
+    assert ((dropped.batch >= 0) == full).all()
+    assert np.unique(dropped.batch[full]).tolist() == list(range(int(full.sum()) // size))
+    within = merge_short(merged, query)
+    sizes = np.bincount(merged.batch) if n else np.zeros(0, dtype=np.int64)
+    assert np.sort(sizes).tolist() == sorted([size] * (n // size) + [n % size] * (n % size > 0))
+    assert within.tolist() == (conflict & (merged.batch[:, None] == merged.batch)).sum(axis=1).tolist()
+
+
+def test_examples_with_most_conflicts_first_fill_more_batches():
+    # two of the first three examples go with no other but one another
+    conflict = np.zeros((6, 6), dtype=bool)
+    conflict[:2, 2:4] = conflict[2:4, :2] = True
+    conflict[:2, 4] = conflict[4, :2] = True
+    assert np.bincount(first_fit(conflict[np.ix_([5, 0, 2, 1, 3, 4], [5, 0, 2, 1, 3, 4])], 3)).tolist() == [3, 3]
+    order = [5, 2, 3, 0, 1, 4]
+    turned = conflict[np.ix_(order, order)]
+    assert np.bincount(first_fit(turned, 3)).tolist() == [3, 2, 1]
+    assert np.bincount(first_fit_decreasing(turned, 3)).tolist() == [3, 3]
 
 
 def test_small_functions():
