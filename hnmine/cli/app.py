@@ -344,7 +344,7 @@ def compare(
     """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.compare.compare import compare as compare_sets
-    from hnmine.commands.compare.compare import compare_page
+    from hnmine.commands.compare.page import compare_page
     from hnmine.storage.store import write_text
 
     found = compare_sets(sets, source, examples)

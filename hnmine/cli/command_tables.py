@@ -5,6 +5,7 @@ from typing import Any
 
 from hnmine.cli.terminal import draw_table, say, warn
 from hnmine.commands.compare.compare import labels
+from hnmine.commands.compare.verdict import NOTE
 from hnmine.config.section import toml_value
 from hnmine.display import MISSING, format_size, interval, number, one_line, percent, shorten, signed
 from hnmine.stages.report.headline import NUMBERS
@@ -155,7 +156,13 @@ def draw_comparison(data: dict[str, Any]) -> None:
     sets, names = data["sets"], labels(len(data["sets"]))
     for label, one in zip(names, sets, strict=True):
         say(f"{label} = {one['name']} ({one['kind']})", soft_wrap=True)
+    for pair in data["comparisons"]:
+        say(f"\n{pair['verdict']['line']}", "bold")
+    say(NOTE, "dim")
     warn(data["warnings"])
+    if data["settings"]:
+        differing = ((one["name"], *(_setting(value) for value in one["values"]), "") for one in data["settings"])
+        draw_table("\nWhat differs in settings", ("setting", *names, ""), differing)
     counts = ("queries", "queries_with_negatives", "examples", "negatives", "documents")
     rows = [(name.replace("_", " "), *(number(one[name]) for one in sets), "") for name in counts]
     for name in next((one["numbers"] for one in sets if one["numbers"]), ()):
@@ -177,6 +184,10 @@ def draw_comparison(data: dict[str, Any]) -> None:
                 rank = None if one["rank"] is None else int(one["rank"])
                 cells.append((name, number(one["score"]), number(rank), _short(one["text"])))
         draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), cells)
+
+
+def _setting(value: Any) -> str:
+    return MISSING if value is None else value if isinstance(value, str) else toml_value(value)
 
 
 def _pair(pair: dict[str, Any], here: str, there: str) -> None:

@@ -138,6 +138,26 @@ def clustered_upper_bound(hits: np.ndarray, trials: np.ndarray, z: float = 1.644
     return _wilson(h, n, n / effect, z)[1]
 
 
+def newcombe_interval(
+    hits: int, trials: int, other_hits: int, other_trials: int, z: float = 1.959964
+) -> tuple[float, float]:
+    """Return an interval of the difference q - p of two shares, p = hits / n first, of independent trials.
+
+    With the Wilson intervals (l, u) of p and (l', u') of q it is d - sqrt((q - l')^2 + (u - p)^2) to
+    d + sqrt((u' - q)^2 + (p - l)^2), where d = q - p: Newcombe, Statistics in Medicine 17, 1998, method 10. It is
+    (-1, 1) where either share has no trials.
+    """
+    if not trials or not other_trials:
+        return -1.0, 1.0
+    p, q = hits / trials, other_hits / other_trials
+    (low, high), (other_low, other_high) = (
+        wilson_interval(hits, trials, z),
+        wilson_interval(other_hits, other_trials, z),
+    )
+    d = q - p
+    return d - float(np.hypot(q - other_low, high - p)), d + float(np.hypot(other_high - q, p - low))
+
+
 def cohens_d(a: np.ndarray, b: np.ndarray) -> float | None:
     """Return Cohen's d = (mean(a) - mean(b)) / s, where s is the pooled standard deviation.
 

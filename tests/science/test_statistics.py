@@ -12,6 +12,7 @@ from hnmine.science.statistics import (
     bootstrap_ratios,
     clustered_upper_bound,
     cohens_d,
+    newcombe_interval,
     percentile_interval,
     randomisation_test,
     wilson_interval,
@@ -259,3 +260,29 @@ def test_nothing_that_varies_has_no_effect_size():
     assert cohens_d(np.ones(3), np.ones(4)) == 0
     assert cohens_d(np.ones(3), np.zeros(4)) is None
     assert cohens_d(np.ones(1), np.zeros(0)) is None
+
+
+def test_newcombe_is_the_published_interval():
+    # Newcombe, Statistics in Medicine 17, 1998, table II, method 10; shares in the order p1 - p2
+    for (hits, trials), (other, others), low, high in (
+        ((48, 80), (56, 70), 0.0524, 0.3339),
+        ((3, 10), (9, 10), 0.1705, 0.8090),
+        ((2, 7), (6, 7), 0.0582, 0.8062),
+        ((0, 29), (5, 56), -0.0381, 0.1926),
+        ((0, 20), (0, 10), -0.1611, 0.2775),
+    ):
+        assert newcombe_interval(hits, trials, other, others) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.tuples(*[st.integers(0, 40)] * 4))
+def test_newcombe_holds_the_difference_and_turns_with_the_sets(counts):
+    hits, more, other, other_more = counts
+    trials, others = hits + more, other + other_more
+    low, high = newcombe_interval(hits, trials, other, others)
+    assert -1 <= low <= high <= 1
+    back = newcombe_interval(other, others, hits, trials)
+    assert (low, high) == pytest.approx((-back[1], -back[0]))
+    if trials and others:
+        assert low - 1e-12 <= other / others - hits / trials <= high + 1e-12
+    else:
+        assert (low, high) == (-1, 1)

@@ -1,7 +1,7 @@
 """Compares mined sets with a first one: headline numbers, common negatives, shifts of scores and ranks, differences."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine import display
 from hnmine.arrays.ragged import single_array
 from hnmine.commands.compare.sets import Match, MatchedSet, MinedSet, is_run, match, read_file, read_run
-from hnmine.commands.compare.settings import consequences, differing
+from hnmine.commands.compare.settings import consequences, differing, of_labels, of_vectors
+from hnmine.commands.compare.verdict import measured, verdict
 from hnmine.errors import ConfigError, HnmineError, IncompleteStage, InputError, few
 from hnmine.science.agreement import shift
 from hnmine.science.statistics import bootstrap_ratios, percentile_interval
-from hnmine.stages.report.html.page import render_template
 from hnmine.stages.report.quality import HEADLINE
 from hnmine.stages.report.statistics import mean
 from hnmine.storage.paths import path_of
@@ -25,8 +24,6 @@ from hnmine.storage.store import Shards
 
 NO_NUMBERS = "plain files have no report: only the sets are compared"
 SEED = 0
-LONGEST = 400
-"""Characters shown of a text on the page."""
 _KNOWN = ("scores", "ranks")
 
 
@@ -48,10 +45,14 @@ def compare(given: Sequence[str], source: Path | None = None, examples: int = 5)
     sets = _read_all(given, source)
     matched = match(sets)
     settings = differing([mined.run.recorded if mined.run else None for mined in sets])
+    names = labels(len(sets))
     return {
         "sets": [_described(mined) for mined in sets],
         "settings": settings,
-        "comparisons": [_against(sets[0], other) for other in sets[1:]],
+        "comparisons": [
+            _against(sets[0], other, (names[0], name)) for other, name in zip(sets[1:], names[1:], strict=True)
+        ],
+        "tradeoff": sets[0].run.report["tradeoff"]["settings"] if sets[0].run is not None else [],
         "only": _only(matched.sets),
         "most_different": list(_most_different(matched, examples)),
         "warnings": [*consequences(settings), *_warnings(sets)],
@@ -102,16 +103,17 @@ def _described(mined: MinedSet) -> dict[str, Any]:
         "negatives": len(mined.owners),
         "documents": len(np.unique(mined.doc_keys)),
         "numbers": numbers,
+        "hidden_positives": measured(mined.run.report if mined.run is not None else None),
     }
 
 
-def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
-    """Return how a set differs from the first one, over the queries in both."""
+def _against(base: MinedSet, other: MinedSet, names: tuple[str, str]) -> dict[str, Any]:
+    """Return how a set differs from the first one, over the queries in both; `names` are short ones for the verdict."""
     matched = match([base, other])
     left, right = matched.sets
     queries, shared, union = matched.queries, matched.shared, matched.union
     here, there = (one.at[one.sets == 2] for one in matched.sets)  # pairs of both sets are in the same order
-    return {
+    pair = {
         "base": base.name,
         "other": other.name,
         "matched_by": "ids" if matched.by_ids else "texts",
@@ -135,6 +137,9 @@ def _against(base: MinedSet, other: MinedSet) -> dict[str, Any]:
         "only_other": _alone(right, left),
         **_differences(left, right),
     }
+    settings = differing([mined.run.recorded if mined.run else None for mined in (base, other)])
+    rates = tuple(measured(mined.run.report if mined.run else None) for mined in (base, other))
+    return {"verdict": verdict(names, pair, rates, (bool(of_vectors(settings)), bool(of_labels(settings)))), **pair}
 
 
 def _means(mined: MinedSet, at: np.ndarray) -> dict[str, Any]:
@@ -272,15 +277,6 @@ def _other_documents(left: MinedSet, right: MinedSet) -> Iterator[str]:
 def _documents(corpus: Shards) -> tuple[pa.Array, np.ndarray]:
     """Return the ids and the copy keys of all documents."""
     return single_array(corpus.column("doc_id")), corpus.column("text_key").to_numpy()
-
-
-def compare_page(data: dict[str, Any]) -> str:
-    """Return the result of `compare` as one HTML file that loads nothing else; texts are escaped and cut."""
-    filters: dict[str, Callable[..., Any]] = {
-        "number": display.number, "signed": display.signed, "percent": display.percent,
-        "interval": display.interval, "cut": lambda text: display.shorten(display.one_line(text), LONGEST),
-    }  # fmt: skip
-    return render_template("compare.html.j2", filters, **data, labels=labels(len(data["sets"])))
 
 
 def labels(count: int) -> list[str]:

@@ -117,13 +117,23 @@ def differing(runs: Sequence[Mapping[str, Recorded] | None]) -> list[dict[str, A
     return found
 
 
+def of_vectors(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the values in which runs differ that make other vectors; see `differing`."""
+    names = [one["name"] for one in settings if one["kind"] != "version"]
+    return [name for name in names if name.startswith("embed.") and not name.startswith("embed.documents.")]
+
+
+def of_labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the values in which runs differ that make other labels; see `differing`."""
+    return [one["name"] for one in settings if one["kind"] != "version" and one["name"] in _LABELS]
+
+
 def consequences(settings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield which numbers cannot be compared because of the values in which runs differ; see `differing`."""
     names = [one["name"] for one in settings if one["kind"] != "version"]
-    vectors = [name for name in names if name.startswith("embed.") and not name.startswith("embed.documents.")]
-    if vectors:
+    if vectors := of_vectors(settings):
         yield f"the runs' vectors differ ({', '.join(vectors)}): hardness, safety and eci_sem cannot be compared"
-    if labels := [name for name in names if name in _LABELS]:
+    if labels := of_labels(settings):
         yield f"the runs' labels differ ({', '.join(labels)}): false negatives are counted by other labels in each"
     if "emit.num_negatives" in names:
         yield "the runs want different numbers of negatives: capacity, eci and eci_sem grow with it"

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.commands.compare.compare import NO_NUMBERS, compare, compare_page
+from hnmine.commands.compare.compare import NO_NUMBERS, compare
+from hnmine.commands.compare.page import compare_page
 from hnmine.errors import ConfigError, IncompleteStage, InputError
 from hnmine.pipeline.run import RunOptions
 from tests.pipeline.helpers import report, rows

@@ -51,7 +51,7 @@ def _vertical_line(axes: "Axes", x: float, label: str, side: str) -> None:
     axes.annotate(label, (x, 0.99), xycoords=("data", "axes fraction"), ha=side, va="top")
 
 
-def _finish(axes: "Axes", x: str, y: str, legend: int = 0, *, percent: bool = True) -> None:
+def finish(axes: "Axes", x: str, y: str, legend: int = 0, *, percent: bool = True) -> None:
     """Label the axes, draw a legend of that many columns above them, and write the y axis in percent."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -76,7 +76,7 @@ def scores(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the scores of positives and of kept, rejected and chosen candidates."""
     histogram = report["histograms"]["score"]
     _steps(axes, histogram, ("rejected", "kept", "chosen", "positive"))
-    _finish(axes, "score by the teacher", "share of each group", 4)
+    finish(axes, "score by the teacher", "share of each group", 4)
     return True
 
 
@@ -92,7 +92,7 @@ def margins(axes: "Axes", report: dict[str, Any]) -> bool:
     elif low <= 0 <= high:
         axes.set_ylim(0, 1.4 * highest)
         _vertical_line(axes, 0, " further left: scores\n above its positive", "left")
-    _finish(axes, "margin: positive minus negative", "share of the negatives")
+    finish(axes, "margin: positive minus negative", "share of the negatives")
     return True
 
 
@@ -103,7 +103,7 @@ def eci(axes: "Axes", report: dict[str, Any]) -> bool:
     if mean is not None:
         side = "left" if mean < histogram["edges"][-1] / 2 else "right"
         _vertical_line(axes, mean, f" mean {mean:.2f} ", side)
-    _finish(axes, "ECI of a query, in nats", "share of the queries")
+    finish(axes, "ECI of a query, in nats", "share of the queries")
     return True
 
 
@@ -117,7 +117,7 @@ def places(axes: "Axes", report: dict[str, Any]) -> bool:
     axes.set_ylim(0, 1)
     if few:
         axes.set_xticks(x)
-    _finish(axes, "place among the chosen, the hardest first", "mean hardness", percent=False)
+    finish(axes, "place among the chosen, the hardest first", "mean hardness", percent=False)
     return True
 
 
@@ -141,7 +141,7 @@ def tradeoff(axes: "Axes", report: dict[str, Any]) -> bool:
             axes.scatter(x, y, s=size, marker=shape, color=colour, zorder=3, label=label)
     _label_settings(axes, rows)
     axes.set_ylim(bottom=0)
-    _finish(axes, "hardness", "false-negative rate", 3)
+    finish(axes, "hardness", "false-negative rate", 3)
     axes.margins(x=0.08)
     return True
 
@@ -206,7 +206,7 @@ def length(axes: "Axes", report: dict[str, Any]) -> bool:
     axes.set_xticks([tick for tick in ticks if low <= tick <= high] or [low, high])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.minorticks_off()
-    _finish(axes, "length in characters", "share of each group", 2)
+    finish(axes, "length in characters", "share of each group", 2)
     return True
 
 
@@ -214,7 +214,7 @@ def overlap(axes: "Axes", report: dict[str, Any]) -> bool:
     """Draw the shares of the query's word weight that positives and negatives hold."""
     histogram = report["biases"]["query_overlap"]["histogram"]
     _steps(axes, histogram, ("positive", "negative"))
-    _finish(axes, "share of the query's words, by weight", "share of each group", 2)
+    finish(axes, "share of the query's words, by weight", "share of each group", 2)
     _percent(axes.xaxis)
     return True
 
@@ -231,7 +231,7 @@ def hubs(axes: "Axes", report: dict[str, Any]) -> bool:
     axes.set_xticks(x, labels)
     axes.set_ylim(0, 1.1 * max(documents))
     axes.set_yticks([])
-    _finish(axes, "times that a document serves", "documents", percent=False)
+    finish(axes, "times that a document serves", "documents", percent=False)
     return True
 
 
