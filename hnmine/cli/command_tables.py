@@ -98,7 +98,7 @@ def _short(text: str, width: int = TEXT_WIDTH) -> str:
 
 
 def draw_sweep(data: dict[str, Any]) -> None:
-    """Draw a line for each setting; * marks those that no other beats in rate and hardness at once."""
+    """Draw a line for each setting; * marks those that no other beats in rate, hardness and fill at once."""
     measured = data["measured_on_hidden_positives"]
     title = "Settings, the config's own first (hidden positives)" if measured else "Settings, the config's own first"
     columns = ("", "false negatives", "95% interval", "hardness", "fill", "eci", "setting")
@@ -107,15 +107,21 @@ def draw_sweep(data: dict[str, Any]) -> None:
             "*" if one["front"] else "",
             *((percent(one["rate"]), "-".join(map(percent, one["interval"]))) if measured else (MISSING, "")),
             *(number(one["hardness"]), f"{one['fill']:.2f}", number(one["eci"])),
-            ", ".join(f"{key} = {toml_value(value)}" for key, value in one["settings"].items()),
+            _filter_table(one["settings"]),
         )
         for one in data["settings"]
     )
     draw_table(title, columns, rows)
     if not measured:
         say(f"false negatives could not be measured: {data['reason']}")
-    if data["target"] is not None and data["recommended"] is None:
-        say(f"no setting is known to meet a rate of {data['target']:g}")
+    if data["recommended"] is not None:
+        say(f"recommended, {_filter_table(data['recommended'])}: {data['recommended_reason']}", soft_wrap=True)
+    elif data["target"] is not None:
+        say(f"none recommended: {data['recommended_reason']}", soft_wrap=True)
+
+
+def _filter_table(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {toml_value(value)}" for key, value in settings.items())
 
 
 def draw_probe(data: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """`hnmine sweep`: the false-negative rate and hardness of many filter settings, on stored candidates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,15 @@ GRID: tuple[dict[str, Any], ...] = (
 )
 """Settings tried by default: every rule alone over its range, and useful combinations."""
 
+_AUTO = {"rule": "auto"}
+
 GUIDED: tuple[dict[str, Any], ...] = (
     *({"rule": "guide", "guide_margin": m} for m in (0.0, 0.02, 0.05, 0.1)),
     {"rule": ["percent", "guide"], "percent": 0.95, "guide_margin": 0.0},
 )
 """Further settings where a guide scored the candidates."""
 
+UNMEASURED = "false negatives could not be measured, so no setting is known to meet it"
 _OF_HIDDEN = ("rate", "interval", "judged")
 """Numbers of a setting that exist only where they were measured on hidden positives."""
 
@@ -44,13 +47,13 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     Args:
         config: the whole config; its retrieve stage must be done.
         source: output folder of another run to read finished stages from.
-        target: highest acceptable false-negative rate. The setting with the highest ECI of those that keep to it is
-            recommended.
+        target: highest acceptable false-negative rate; see `recommend`.
 
     Returns:
         measured_on_hidden_positives, and the reason where it is false; settings, a list of the keys of the filter
-        table, whether no other setting is both harder and safer (front), and the numbers of `try_setting`;
-        recommended (a filter table, or None without a target or a setting that keeps to it) and target.
+        table, whether it is on the front of rate, hardness and fill (see `mark_front`), and the numbers of
+        `try_setting`; target; recommended (a filter table, or None without a target or a setting that keeps to it) and
+        recommended_reason (None without a target).
 
     Raises:
         IncompleteStage: retrieve is not done, or embed where choosing needs its vectors.
@@ -70,19 +73,54 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     names = [name for name in numbers[0] if name not in ("hidden", *_OF_HIDDEN)]
     if protocol.measured:
         names += _OF_HIDDEN
-        front = mark_front([(one["rate"], one["hardness"]) for one in numbers])
+        front = mark_front(numbers)
     rows: list[dict[str, Any]] = [
-        {"settings": settings, "front": best and one["chosen"] > 0} | {name: one[name] for name in names}
+        {"settings": settings, "front": best} | {name: one[name] for name in names}
         for settings, one, best in zip(tried, numbers, front, strict=True)
     ]
-    met = [] if target is None or not protocol.measured else [r for r in rows if r["chosen"] and r["rate"] <= target]
+    best, why = None, None
+    if target is not None:
+        best, why = recommend(rows, target) if protocol.measured else (None, UNMEASURED)
     return {
         "measured_on_hidden_positives": protocol.measured,
         "reason": protocol.why,
         "settings": rows,
-        "recommended": max(met, key=lambda row: float(row["eci"]))["settings"] if met else None,
+        "recommended": best["settings"] if best is not None else None,
+        "recommended_reason": why,
         "target": target,
     }
+
+
+def recommend(rows: Sequence[dict[str, Any]], target: float) -> tuple[dict[str, Any] | None, str]:
+    """Return the best setting whose rate is at most `target`, and why it is; None where there is none.
+
+    It is the one with the highest ECI of those on the front, of auto and of the run's own. The last two count although
+    off the front, because ECI also contains safety, which the front does not; but neither where the other beats it. So
+    the result has no lower ECI than auto or the run's own, and neither beats it in rate, hardness and fill.
+
+    Args:
+        rows: settings with front, rate, hardness, fill, chosen and eci, the run's own first.
+        target: highest acceptable rate.
+    """
+    auto = next((row for row in rows if row["settings"] == _AUTO), rows[0])
+    named = {"the run's own": rows[0]} | ({"auto": auto} if auto is not rows[0] else {})
+    fair = [row for row, best in zip(named.values(), mark_front([*named.values()]), strict=True) if best]
+    usable = [row for row in rows if row["front"] or any(row is one for one in fair)]
+    met = [row for row in usable if row["rate"] <= target]
+    if not met:
+        lowest = f"the lowest is {min(row['rate'] for row in usable):.3g}" if usable else "none has true negatives"
+        return None, f"no setting has a measured rate of at most {target:g}; {lowest}"
+    best = max(met, key=lambda row: float(row["eci"]))
+    why = f"best ECI ({_numbers(best)}) of the {len(met):,} within {target:g} of those marked *, auto and the run's own"
+    for name, row in named.items():
+        if row is not best:
+            why += f"; {name}: {_numbers(row)}"
+    return best, why
+
+
+def _numbers(row: dict[str, Any]) -> str:
+    eci, rate, hardness, fill = (row[name] for name in ("eci", "rate", "hardness", "fill"))
+    return f"ECI {eci:.3f}, false negatives {rate:.3f}, hardness {hardness:.3f}, fill {fill:.2f}"
 
 
 def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ one that is chosen is a measured false negative.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -233,7 +233,7 @@ def tradeoff(
     found = [(config.filter.chosen(), own)] + [
         (tried, try_setting(tried, protocol, config, (scorer, vectors))) for tried in grid
     ]
-    front = mark_front([(numbers["rate"], numbers["hardness"]) for _, numbers in found])
+    front = mark_front([numbers for _, numbers in found])
     settings = [
         {"settings": keys, "own": not place, "front": best, **{name: numbers[name] for name in GRID_NUMBERS}}
         for place, ((keys, numbers), best) in enumerate(zip(found, front, strict=True))
@@ -278,10 +278,14 @@ def _with_filter(config: Config, keys: dict[str, Any]) -> Config:
     return config.model_copy(update={"filter": config.filter.model_copy(update=keys)})
 
 
-def mark_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Return for each (rate, hardness) whether no other point has a lower rate and a higher hardness (Pareto front).
+def mark_front(numbers: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Return which settings are on the Pareto front of (rate, hardness, fill), given numbers as of `try_setting`.
 
-    A point that is equal in one of the two and better in the other beats as well.
+    A setting is on it if no other is at least as good in all three (a lower rate, a higher hardness, a higher fill) and
+    better in one. One that chose nothing, or nothing but hidden positives, is neither on it nor beats another.
     """
-    costs = np.array([[rate, -hardness] for rate, hardness in points])
-    return [not ((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
+    usable = np.array([one["chosen"] > 0 and one["rate"] < 1 for one in numbers], dtype=bool)
+    costs = np.array([[one["rate"], -one["hardness"], -one["fill"]] for one in numbers])[usable]
+    front = np.zeros(len(numbers), dtype=bool)
+    front[usable] = [not ((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
+    return [bool(one) for one in front]

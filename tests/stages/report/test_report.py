@@ -203,9 +203,22 @@ def test_a_warning_stops(fine):
     assert conclude(fine | {"warnings": ["the hash encoder"]})["level"] == STOP
 
 
-def test_the_front_is_what_nothing_beats():
-    assert mark_front([(0.1, 0.5), (0.2, 0.5), (0.2, 0.6), (0.1, 0.5)]) == [True, False, True, True]
-    assert mark_front([]) == []
+def front_of(*settings):
+    names = ("rate", "hardness", "fill", "chosen")
+    return mark_front([dict(zip(names, one, strict=True)) for one in settings])
+
+
+def test_the_front_is_what_nothing_beats_in_rate_hardness_and_fill():
+    assert front_of((0.1, 0.5, 1, 9), (0.2, 0.5, 1, 9), (0.2, 0.6, 1, 9), (0.1, 0.5, 1, 9)) == [True, False, True, True]
+    # safer and harder, but most rows are empty
+    assert front_of((0.1, 0.5, 1.0, 9), (0.05, 0.6, 0.1, 1)) == [True, True]
+    assert front_of() == []
+
+
+def test_what_chose_nothing_or_only_hidden_positives_is_not_on_the_front_and_beats_nothing():
+    assert front_of((0.0, 0.0, 0.0, 0), (0.3, 0.4, 0.5, 5)) == [False, True]
+    assert front_of((1.0, 0.9, 1.0, 9), (0.3, 0.4, 0.5, 5)) == [False, True]
+    assert front_of((0.0, 0.9, 1.0, 0), (1.0, 0.9, 1.0, 9)) == [False, False]
 
 
 def test_a_default_that_is_written_out_changes_neither_the_key_nor_the_report(tmp_path):

@@ -128,7 +128,9 @@ def tradeoff(axes: "Axes", report: dict[str, Any]) -> bool:
         return False
     resize(axes, 290)
     front = sorted((row["hardness"], row["rate"]) for row in rows if row["front"])
-    axes.plot(*zip(*front, strict=True), color=KEPT, linewidth=1.2, label="best trade-offs")
+    if front:
+        x, y = (list(values) for values in zip(*front, strict=True))
+        axes.scatter(x, y, s=120, facecolors="none", edgecolors=KEPT, linewidths=1.2, label="best trade-offs")
     for own, colour, shape, size, label in (
         (False, REJECTED, "o", 26, "other settings"), (True, CHOSEN, "D", 70, "this run"),
     ):  # fmt: skip

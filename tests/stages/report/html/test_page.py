@@ -128,10 +128,11 @@ def test_the_tradeoff_marks_the_runs_own_setting_with_its_own_rate(measured):
     rates = {row["settings"]["rule"]: row["rate"] for row in found["tradeoff"]["settings"] if len(row["settings"]) == 1}
     assert rates["none"] == max(row["rate"] for row in found["tradeoff"]["settings"])
     assert rates["none"] > own[0]["rate"]
-    points = [(row["rate"], -row["hardness"], row["front"]) for row in found["tradeoff"]["settings"]]
-    for rate, cost, front in points:
-        beaten = any(r <= rate and c <= cost and (r < rate or c < cost) for r, c, _ in points)
-        assert front is not beaten
+    rows = found["tradeoff"]["settings"]
+    points = [(row["rate"], -row["hardness"], -row["fill"]) for row in rows]
+    for own, row in zip(points, rows, strict=True):
+        beaten = any(all(a <= b for a, b in zip(p, own, strict=True)) and p != own for p in points)
+        assert row["front"] is not beaten
 
 
 def test_two_runs_and_other_shards_write_the_same_page(measured, tmp_path):
