@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from hnmine import run
 from hnmine.commands.sweep import sweep
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.hidden_positives import hidden_rows
+from hnmine.stages.filter.hidden_positives import ProtocolRows, hidden_rows
 from hnmine.stages.filter.inputs import FilterInputs
+from hnmine.stages.report.false_negatives import measure
+from hnmine.stages.report.headline import JUDGED, JUDGED_NOTE, judged_line
 from tests.pipeline.helpers import doc_ids, emitted, report, rows, table
 from tests.support import config_for, make_collection
 
@@ -155,3 +158,21 @@ def test_where_qrels_judge_no_negatives_the_rate_is_null_with_a_reason(base: Pat
 def test_a_sweep_shows_the_same_rate(base: Path) -> None:
     found = sweep(settings(base, "judged"))["settings"][0]
     assert found["judged"] == report(base / "judged")["hidden_positives"]["this_filter"]["judged"]
+
+
+def test_terminal_and_page_say_what_the_rate_is_of(base: Path) -> None:
+    out = mine(base, "page", report={"html": True})
+    found = report(out)
+    line, hidden = judged_line(found), found["hidden_positives"]["this_filter"]["judged"]["hidden"]
+    assert JUDGED_NOTE in line
+    assert f"<tr><td>{JUDGED}</td><td>{hidden}: {escape(line)}</td></tr>" in (out / "report/report.html").read_text()
+
+
+def test_no_rate_is_given_of_what_was_picked_for_judging(base: Path) -> None:
+    made = settings(base, "judged")
+    made = made.model_copy(update={"input": made.input.model_copy(update={"judgements": "judged.jsonl"})})
+    inputs = FilterInputs.open(RunContext(made, made.out_folder))
+    found = measure(ProtocolRows.of(inputs.batches, made), made, None)["judged"]
+    assert found["hidden"] > 0
+    assert found["rate"] is None
+    assert "picked for judging" in found["reason"]

@@ -13,7 +13,7 @@ from hnmine.config.section import toml_value
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.stages.filter.verdicts import resolve_auto, rule_names
 from hnmine.stages.report.examples import Texts
-from hnmine.stages.report.headline import AT_OR_ABOVE, NUMBERS, Number, agreement_lines
+from hnmine.stages.report.headline import AT_OR_ABOVE, JUDGED, NUMBERS, Number, agreement_lines, judged_line
 from hnmine.stages.report.html.plots import PLOTS
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def render(
         texts=texts,
         plots={name: Markup(draw(report)) for name, draw in PLOTS.items()},
         numbers=[_card(one, report) for one in NUMBERS],
+        judged_name=JUDGED,
+        judged=judged_line(report),
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
         style=Markup(_asset("style.css.j2")),
