@@ -1,6 +1,7 @@
 """The command line: commands, their options and their tables; the only package with typer and rich.
 
-stdout carries the result (a path, or JSON under `--json`), stderr everything else.
+stdout carries a command's answer: a table, a path, or JSON under `--json`. stderr carries progress, warnings and hints,
+and the summary of a run.
 """
 
 import os
@@ -15,7 +16,10 @@ class Stopped(SystemExit):
 
 def main() -> None:
     """Run the command line and exit with the code of `hnmine.errors`; 130 for Ctrl-C, 143 for SIGTERM."""
+    from hnmine.cli.streams import accept_closed_pipes
+
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    accept_closed_pipes()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.exit(_run())
@@ -37,7 +41,4 @@ def _run() -> int:
     except Stopped as stop:
         sys.stderr.write("stopped; finished shards are kept: run the same command again to continue\n")
         return int(str(stop.code))
-    except BrokenPipeError:
-        # the reader of stdout closed it, as `| head` does: no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -244,19 +244,39 @@ def plan(
 @app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")
 def explain(
     config: ConfigPath,
-    query_id: Annotated[str, typer.Option("--query-id", help="The query to explain.")],
+    query_id: Annotated[str | None, _option("--query-id", "The query to explain.", "ID")] = None,
+    top: Annotated[
+        int,
+        typer.Option(min=1, help="Candidates to show: the negatives chosen, and those with the highest ranks."),
+    ] = 20,
+    every: Annotated[bool, typer.Option("--all", help="Show all candidates.")] = False,
+    number: Annotated[
+        int | None,
+        typer.Option("--random", min=1, help="Show this many random rows of the set instead.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With --random: other rows for each seed.")] = 0,
     out: Out = None,
     override: Override = None,
     source: Source = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every candidate of one query: score, rank, verdict, text."""
+    """Show the candidates of one query with score, rank, verdict and text; or random rows of the set."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.explain import explain_query
+    from hnmine.commands.random_rows import random_rows
+    from hnmine.errors import ConfigError
 
-    terminal.show(
-        explain_query(_load(config, override, out), query_id, source), as_json, command_tables.draw_explanation
-    )
+    if (query_id is None) == (number is None):
+        raise ConfigError("explain: give --query-id ID for one query, or --random N for rows of the set, not both")
+    made = _load(config, override, out)
+    if number is not None:
+        found = random_rows(made, number, seed, source)
+        terminal.show(found, as_json, command_tables.draw_random_rows)
+    else:
+        assert query_id is not None
+        found = explain_query(made, query_id, source, None if every else top)
+        terminal.show(found, as_json, command_tables.draw_explanation)
+    terminal.tell_differences(found)
 
 
 @app.command(epilog="Example: hnmine sweep hnmine.toml --target-false-negative-rate 0.05")
@@ -282,7 +302,8 @@ def sweep(
     terminal.show(found, as_json, command_tables.draw_sweep)
     if found["recommended"] is not None and not as_json:
         lines = (f"{key} = {toml_value(value)}" for key, value in found["recommended"].items())
-        terminal.print_result("\n".join(["[filter]", *lines]))
+        terminal.print_result("\n".join(["", "[filter]", *lines]))
+    terminal.tell_differences(found)
 
 
 @app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
@@ -305,9 +326,10 @@ def export_judgements(
     from hnmine.commands.export_judgements import export_judgements as export
 
     found = export(_load(config, override, out), path, ExportOptions(number, per_query, force), source)
-    terminal.show(found, as_json, command_tables.draw_judgements)
     if not as_json:
-        terminal.print_result(found["path"])
+        command_tables.draw_judgements(found)
+    terminal.print_result(found if as_json else found["path"])
+    terminal.tell_differences(found)
 
 
 @app.command(epilog="Example: hnmine probe hnmine.toml --seeds 5")
@@ -325,7 +347,9 @@ def probe(
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.probe import probe as run_probe
 
-    terminal.show(run_probe(_load(config, override, out), source, seeds), as_json, command_tables.draw_probe)
+    found = run_probe(_load(config, override, out), source, seeds)
+    terminal.show(found, as_json, command_tables.draw_probe)
+    terminal.tell_differences(found)
 
 
 @app.command(epilog="Example: hnmine compare runs/first runs/second --html difference.html")
@@ -350,7 +374,7 @@ def compare(
     found = compare_sets(sets, source, examples)
     if html is not None:
         write_text(compare_page(found), html)
-        terminal.say(f"written: {html}", soft_wrap=True)
+        terminal.hint(f"written: {html}")
     terminal.show(found, as_json, command_tables.draw_comparison)
 
 
@@ -384,6 +408,6 @@ def audit(
     if out is not None:
         write_json(report, out / AUDIT_FILE)
     terminal.show(report, as_json, command_tables.draw_audit)
-    if out is not None and not as_json:
-        terminal.print_result(str(out / AUDIT_FILE))
+    if out is not None:
+        terminal.hint(f"written: {out / AUDIT_FILE}")
     check_limits(report, under, over)

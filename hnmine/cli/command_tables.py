@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hnmine.cli.terminal import draw_table, say, warn
+from hnmine.cli.terminal import draw_table, hint, say, warn
 from hnmine.commands.compare.compare import labels
 from hnmine.commands.compare.verdict import NOTE
 from hnmine.config.section import toml_value
@@ -56,7 +56,7 @@ def _scale(data: dict[str, Any]) -> None:
 
 
 def draw_explanation(data: dict[str, Any]) -> None:
-    """Draw every candidate of a query."""
+    """Draw the candidates of a query, and hint at those that are not shown."""
     say(f"{data['query_id']}: {data['query']}", "bold")
     guided = any(positive["guide_score"] is not None for positive in data["positives"])
     guide = ("guide",) if guided else ()
@@ -73,6 +73,22 @@ def draw_explanation(data: dict[str, Any]) -> None:
         draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows))
     say("* chosen as a negative; sim: cosine to the most similar positive")
     say("standing: share of the candidates, positives not counted, that score below the positive")
+    if hidden := sum(anchor["not_shown"] for anchor in data["anchors"]):
+        hint(f"{hidden:,} more candidates are not shown: --all shows them, --top N shows more")
+
+
+def draw_random_rows(data: dict[str, Any]) -> None:
+    """Draw rows of the set: query, positive and negatives."""
+    for row in data["rows"]:
+        say(f"{row['query_id']}: {row['query']}", "bold")
+        one = row["positive"]
+        texts = [("positive", number(one["score"]), "", MISSING, one["doc_id"], _short(one["text"]))]
+        for c in row["negatives"]:
+            p = number(c["p_false_negative"])
+            texts.append((c["verdict"], number(c["score"]), number(c["rank"]), p, c["doc_id"], _short(c["text"])))
+        draw_table("", ("verdict", "score", "rank", "P(false negative)", "doc_id", "text"), texts)
+        say("")
+    hint(f"{len(data['rows']):,} of {data['rows_in_all']:,} rows; --seed N draws others")
 
 
 def _candidates(anchor: dict[str, Any], sources: list[str], guided: bool) -> Iterator[tuple[tuple[object, ...], str]]:

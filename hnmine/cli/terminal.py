@@ -1,9 +1,13 @@
-"""The terminal: tables, lines and progress bars on stderr, results on stdout. Text is never read as markup."""
+"""The terminal: answers on stdout; progress, warnings, hints and a run's summary on stderr.
+
+Text is never read as markup. Tables have the width of the terminal, and a fixed one in a pipe or file.
+"""
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
@@ -11,38 +15,79 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from hnmine.config.section import toml_value
+from hnmine.display import shorten
 from hnmine.runtime import engines
+
+PIPE_WIDTH = 120
+"""Characters of a line where there is no terminal."""
+VALUE_WIDTH = 60
+"""Characters shown of a setting's value."""
+_is_answer: ContextVar[bool] = ContextVar("_is_answer", default=False)
 
 
 def print_result(result: Any) -> None:
     """Print a command's result on stdout: a text as it is, anything else as JSON."""
-    sys.stdout.write((result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)) + "\n")
+    letters = sys.stdout.encoding.lower().startswith("utf")  # JSON has escapes of its own for others
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=not letters)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def show(data: dict[str, Any], as_json: bool, draw: Callable[[dict[str, Any]], None]) -> None:
-    """Print a result as JSON on stdout, or draw it as tables on stderr."""
+    """Print a command's answer on stdout: as JSON, or by `draw`, whose tables and lines then go there."""
     if as_json:
         print_result(data)
-    else:
+        return
+    before = _is_answer.set(True)
+    try:
         draw(data)
+    finally:
+        _is_answer.reset(before)
 
 
 def say(text: str, style: str = "", *, soft_wrap: bool = False) -> None:
-    """Print a text on stderr; `soft_wrap` leaves long lines to the terminal, so that paths can be copied."""
-    _console().print(Text(text, style=style), soft_wrap=soft_wrap)
+    """Print a text: on stdout while an answer is shown, else on stderr.
+
+    `soft_wrap` leaves long lines to the terminal, so that paths can be copied.
+    """
+    _console(_is_answer.get()).print(Text(text, style=style), soft_wrap=soft_wrap)
+
+
+def hint(text: str, style: str = "") -> None:
+    """Print a text that is no part of an answer, on stderr."""
+    _console(False).print(Text(text, style=style), soft_wrap=not sys.stderr.isatty())
 
 
 def warn(warnings: Iterable[str], style: str = "bold yellow") -> None:
     """Print each warning on a line of its own on stderr."""
     for warning in warnings:
-        say(f"warning: {warning}", style)
+        hint(f"warning: {warning}", style)
+
+
+def tell_differences(data: dict[str, Any]) -> None:
+    """Warn of settings in which a run differs from the config, and of what could not be compared: `FinishedRun.told`.
+
+    Called after the answer, so that a long one does not push the warning out of sight.
+    """
+    if data["other_settings"]:
+        changes = (
+            f"{one['name']} was {_value(one['was'])}, now {_value(one['now'])}" for one in data["other_settings"]
+        )
+        warn([f"this run was made with other settings: {'; '.join(changes)}"])
+    if data["not_compared"]:
+        reasons = "\n".join(f"  {line}" for line in data["not_compared"])
+        warn([f"whether these settings and inputs are still those of the run could not be told:\n{reasons}"])
+
+
+def _value(value: Any) -> str:
+    return "not set" if value is None else shorten(value if isinstance(value, str) else toml_value(value), VALUE_WIDTH)
 
 
 def draw_table(
     title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], styles: Iterable[str] = ()
 ) -> None:
-    """Print a table on stderr; all columns but the first and the last are aligned to the right.
+    """Print a table where `say` prints; all columns but the first and the last are aligned to the right.
 
     `styles` has a style for each row; rows beyond its end have none.
     """
@@ -52,11 +97,12 @@ def draw_table(
         table.add_column(name, justify="left" if number in (0, len(names) - 1) else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row), style=next(given, ""))
-    _console().print(table)
+    _console(_is_answer.get()).print(table)
 
 
-def _console() -> Console:
-    return Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False, markup=False)
+def _console(stdout: bool) -> Console:
+    width = None if (sys.stdout if stdout else sys.stderr).isatty() else PIPE_WIDTH
+    return Console(stderr=not stdout, width=width, highlight=False, markup=False)
 
 
 class _Rate(ProgressColumn):

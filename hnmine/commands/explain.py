@@ -1,6 +1,7 @@
 """Everything that a run knows of one query: its positives, and each candidate with score, rank, verdict and text."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +17,51 @@ from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_c
 from hnmine.stages.filter.candidates import Batch
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
-from hnmine.storage.store import MANIFEST, Shards, read_json, read_table
+from hnmine.storage.store import Shards, read_table
+
+SHOWN = 20
+"""Candidates shown of an anchor score, unless more are asked for."""
 
 
-def explain_query(config: Config, query_id: str, source: Path | None = None) -> dict[str, Any]:
+def explain_query(config: Config, query_id: str, source: Path | None = None, top: int | None = SHOWN) -> dict[str, Any]:
     """Return what the stages of a run stored of one query; no model is loaded.
 
     Before emit is complete, no candidate is marked as chosen.
+
+    Args:
+        config: the whole config.
+        query_id: the query.
+        source: output folder of another run to read finished stages from.
+        top: most candidates of each anchor score: its chosen negatives, and those with the highest ranks. None for all.
+
+    Returns:
+        query_id, query, background_score, positives, and for each anchor score its candidates by rank, how many are
+        `not_shown`, and its random negatives; with what `FinishedRun.told` says.
 
     Raises:
         IncompleteStage: the run is not complete as far as filter.
         InputError: the query does not exist, or was left out; the message says why.
     """
-    context = finished_run(config, source, ("ingest", "retrieve", "filter"))
+    run = finished_run(config, source, ("ingest", "retrieve", "filter"), ("emit",))
+    context = run.context
     table, row = _find(context, query_id)
     batch = Batch.from_table(table)
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
-    documents = corpus.take(batch.candidates.values, ["doc_id", "text"]).to_pylist()
     positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
     percentiles = table.column("positive_standing")[0].as_py()
     positive_guide_scores = batch.guide_positive_scores.values.tolist() or [None] * len(positives)
-    guide_scores = batch.guide_scores.tolist() or [None] * len(documents)
-    names = [one.label for one in config.retrieve.source]
+    guide_scores = batch.guide_scores.tolist() or [None] * len(batch.candidates.values)
+    names = [one.label for one in context.config.retrieve.source]
     anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
     chosen: dict[int, dict[str, Any]] = {}
-    if read_json(context.reading("emit") / MANIFEST) is not None:
+    if "emit" in run.stages:
         own_rows = rows_of(read_chosen(context.reading("emit")), row, row + 1)
         chosen = {entry["anchor"]: entry for entry in own_rows.to_pylist()}
     anchors = []
     for number, (anchor_score, own_verdicts) in enumerate(zip(anchor_scores, verdicts, strict=True)):
         own = chosen.get(number, {"positions": [], "doc_rows": [], "scores": []})
+        at = shown(len(own_verdicts), own["positions"], top)
+        documents = corpus.take(batch.candidates.values[at], ["doc_id", "text"]).to_pylist()
         candidates = [
             {
                 "rank": int(batch.ranks[i]),
@@ -53,15 +69,21 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
                 "similarity": float(batch.similarity[i]),
                 "guide_score": guide_scores[i],
                 "source_ranks": {name: int(batch.source_ranks[i, at]) or None for at, name in enumerate(names)},
-                "verdict": verdict,
+                "verdict": own_verdicts[i],
                 "chosen": i in own["positions"],
-                **documents[i],
+                **document,
             }
-            for i, verdict in enumerate(own_verdicts)
+            for i, document in zip(at.tolist(), documents, strict=True)
         ]
-        random = _negatives_at(corpus, own, RANDOM_DOCUMENT)
-        anchors.append({"anchor_score": anchor_score, "candidates": candidates, "random": random})
-        if config.previous is not None:
+        anchors.append(
+            {
+                "anchor_score": anchor_score,
+                "candidates": candidates,
+                "not_shown": len(own_verdicts) - len(at),
+                "random": _negatives_at(corpus, own, RANDOM_DOCUMENT),
+            }
+        )
+        if config.previous is not None or PREVIOUS_NEGATIVE in own["positions"]:
             anchors[-1]["previous"] = _negatives_at(corpus, own, PREVIOUS_NEGATIVE)
     query = Shards(context.reading("ingest") / "queries", QUERIES).take(np.array([row]), ["text"])
     return {
@@ -75,7 +97,23 @@ def explain_query(config: Config, query_id: str, source: Path | None = None) -> 
             )
         ],
         "anchors": anchors,
+        **run.told,
     }
+
+
+def shown(count: int, chosen: Sequence[int], top: int | None) -> np.ndarray:
+    """Return the positions of the candidates to show, ascending: the chosen ones, then those from the first on.
+
+    Args:
+        count: number of candidates; positions count from 0, the best first.
+        chosen: positions of the chosen; negative ones are no candidates.
+        top: number of positions to return, of which there are more only if more are chosen; None for all.
+    """
+    if top is None:
+        return np.arange(count)
+    own = np.unique([place for place in chosen if place >= 0]).astype(np.int64)
+    others = np.setdiff1d(np.arange(count), own)
+    return np.union1d(own, others[: max(0, top - len(own))])
 
 
 def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:

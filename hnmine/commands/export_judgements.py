@@ -67,7 +67,8 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
     """
     if path.exists() and not options.replace:
         raise OutputError(f"{path}: the file exists and may hold judgements; choose another --path, or pass --force")
-    context = finished_run(config, source, ("ingest", "filter", "emit"))
+    run = finished_run(config, source, ("ingest", "filter", "emit"))
+    context = run.context
     queue = judging_queue(context, options)
     if not len(queue):
         why = "all are labelled, judged or rejected by checks"
@@ -82,6 +83,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         "chosen": int(queue["chosen"].sum()),
         "verdicts": {name: verdicts[name] for name in VERDICTS if verdicts[name]},
         "uncertainty": "closeness to the margin" if np.isnan(queue["probability"]).all() else "P(false negative)",
+        **run.told,
     }
 
 

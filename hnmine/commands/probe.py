@@ -79,14 +79,15 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
 
     Returns:
         queries, documents, seeds and examples; for untrained, without_mined and with_mined nDCG@10 and MRR@10, means
-        over the test queries; and the gains of with_mined over the two others, with p-values. It is also written to
-        `probe.json` in the output folder, and shown on the run's report page.
+        over the test queries; the gains of with_mined over the two others, with p-values; and what `FinishedRun.told`
+        says of the run. It is also written to `probe.json` in the output folder, and shown on the run's report page.
 
     Raises:
         IncompleteStage: embed, filter or emit is not done.
         TooFewQueries: fewer than 40 queries have a negative.
     """
-    context = finished_run(config, source, ("embed", "filter", "emit"))
+    run = finished_run(config, source, ("embed", "filter", "emit"))
+    context, config = run.context, run.context.config
     corpus, (queries, positives), negatives = _read(context)
     found: dict[str, list[dict[str, np.ndarray]]] = {"untrained": [], "without_mined": [], "with_mined": []}
     tested = []
@@ -112,6 +113,7 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
         **{name: _means(parts) for name, parts in found.items()},
         "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
         "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
+        **run.told,
     }  # fmt: skip
     keep_probe(context, result)
     return result

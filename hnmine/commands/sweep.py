@@ -52,8 +52,8 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     Returns:
         measured_on_hidden_positives, and the reason where it is false; settings, a list of the keys of the filter
         table, whether it is on the front of rate, hardness and fill (see `mark_front`), and the numbers of
-        `try_setting`; target; recommended (a filter table, or None without a target or a setting that keeps to it) and
-        recommended_reason (None without a target).
+        `try_setting`; target; recommended (a filter table, or None without a target or a setting that keeps to it),
+        recommended_reason (None without a target), and what `FinishedRun.told` says of the stored candidates.
 
     Raises:
         IncompleteStage: retrieve is not done, or embed where choosing needs its vectors.
@@ -61,7 +61,9 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
     """
     if not config.emit.retrieved_negatives:
         raise ConfigError(f"{NOTHING_RETRIEVED}; lower it")
-    context = finished_run(config, source, ("retrieve",))
+    run = finished_run(config, source, ("retrieve",))
+    context = run.context
+    config = context.config  # with the sources and top_k that the candidates were found with
     protocol, vectors = ProtocolRows.of(FilterInputs.open(context).batches, config), teacher_vectors(context)
     guided = any(part.batch.has_guide for part in protocol.rows)
     if "guide" in rule_names(config.filter) and not guided:
@@ -88,6 +90,7 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
         "recommended": best["settings"] if best is not None else None,
         "recommended_reason": why,
         "target": target,
+        **run.told,
     }
 
 

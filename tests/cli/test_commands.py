@@ -203,7 +203,7 @@ def test_text_from_data_is_never_markup(tmp_path):
     assert hnmine("run", folder / "c.toml").returncode == 0
     with_markup = next(json.loads(line)["query_id"] for line in text.splitlines() if "[bold red]" in line)
     shown = hnmine("explain", folder / "c.toml", "--query-id", with_markup)
-    assert "[bold red]{amber}[/] %s $(touch x)" in shown.stderr
+    assert "[bold red]{amber}[/] %s $(touch x)" in shown.stdout
 
 
 def test_plan_loads_no_model_and_tells_what_is_done(run_folder, tmp_path):

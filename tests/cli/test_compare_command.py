@@ -17,9 +17,9 @@ def test_compare_draws_for_people_and_prints_json_only_when_asked(tmp_path):
     assert hnmine("run", "hnmine.toml", *other, cwd=tmp_path).returncode == 0
 
     shown = hnmine("compare", "one", "two", "--examples", 1, "--html", "page.html", cwd=tmp_path)
-    assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr
-    for part in ("A = one (run)", "B against A", "95% interval, paired", "eci_sem", "Jaccard", "page.html"):
-        assert part in shown.stderr
+    assert (shown.returncode, shown.stderr) == (0, "written: page.html\n")
+    for part in ("A = one (run)", "B against A", "95% interval, paired", "eci_sem", "Jaccard"):
+        assert part in shown.stdout
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
     data = json.loads(hnmine("compare", "one", "two", "--json", cwd=tmp_path).stdout)
@@ -39,9 +39,9 @@ def test_compare_takes_texts_as_they_are(tmp_path):
     write_jsonl(tmp_path / "b.jsonl", rows[1:])
     shown = hnmine("compare", "a.jsonl", "b.jsonl", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    assert "[bold red]q[/] %s" in shown.stderr
-    assert "[link=x]n[/]" in shown.stderr
-    assert "plain files have no report: only the sets are compared" in shown.stderr
+    assert "[bold red]q[/] %s" in shown.stdout
+    assert "[link=x]n[/]" in shown.stdout
+    assert "plain files have no report: only the sets are compared" in shown.stdout
     one = hnmine("compare", "a.jsonl", cwd=tmp_path)
     assert one.returncode == 2
     assert "two sets or more" in one.stderr
