@@ -113,10 +113,9 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
         **{name: _means(parts) for name, parts in found.items()},
         "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
         "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
-        **run.told,
     }  # fmt: skip
     keep_probe(context, result)
-    return result
+    return result | run.told
 
 
 def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:

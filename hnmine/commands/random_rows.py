@@ -14,7 +14,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen
 from hnmine.stages.emit.formats import gets_rows
-from hnmine.stages.filter.bad_positives import is_emitted
+from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
@@ -55,7 +55,7 @@ def _rows_of_set(context: RunContext) -> np.ndarray:
     has_rows = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
     parts, before = [np.zeros((0, 3), dtype=np.int64)], 0
     for shard, first in enumerate(judged.offsets[:-1].tolist()):
-        table = judged.read(shard, ["positive_rows", "anchor_scores", "positive_standing"])
+        table = judged.read(shard, ["positive_rows", "anchor_scores", *SUSPECT_COLUMNS])
         positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
         serving = before + anchor_of_positive(anchors, positives)
         places = np.stack([first + positives.owners, positives.positions, serving], axis=1)

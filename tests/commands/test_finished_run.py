@@ -132,7 +132,9 @@ def emitted(folder):
     return {(row["query_id"], row["positive_id"], row["negative_id"], round(row["negative_score"], 6)) for row in rows}
 
 
-@pytest.mark.parametrize("emit", [{}, {"choose": "mixed", "random_share": 0.7}, {"bad_positives": "leave_out", "format": "n-tuple"}])
+@pytest.mark.parametrize(
+    "emit", [{}, {"choose": "mixed", "random_share": 0.7}, {"bad_positives": "leave_out", "format": "n-tuple"}]
+)
 def test_random_rows_are_rows_of_the_set_and_all_of_them_are_the_set(tmp_path, emit):
     make_collection(tmp_path)
     extra = ["query_id", "positive_id", "negative_id", "negative_score"] if "format" not in emit else []
