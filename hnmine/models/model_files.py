@@ -21,20 +21,49 @@ _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*",
 _HASHED = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
 
 
+def local_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> Path | None:
+    """Return the folder of a model on this machine: a local path, a packaged model, or one in the hub's cache.
+
+    The network is not used; None if the model would have to be fetched.
+
+    Raises:
+        ModelError: the name is a path, and there is no such folder; or the weights are not in safetensors.
+    """
+    found = _own_folder(config, table)
+    if found is None:
+        import huggingface_hub
+
+        try:
+            found = Path(
+                huggingface_hub.snapshot_download(config.model, revision=config.revision, local_files_only=True)
+            )
+        except (OSError, ValueError):  # not in the cache, or no name that the hub could have
+            return None
+    return _refuse_unsafe(found)
+
+
+def _own_folder(config: EmbedConfig | RescoreConfig, table: TeacherTable) -> Path | None:
+    """Return the folder of a model that is a local path or packaged; None for one of the hub."""
+    local = Path(config.model).expanduser()
+    if local.is_dir():
+        return local
+    package = importlib.util.find_spec(PACKAGED[config.model]) if config.model in PACKAGED else None
+    if package is not None and package.origin:
+        return Path(package.origin).parent / "model"
+    if config.model.startswith((".", "/", "~")):
+        raise ModelError(f"{table}.model: no folder {config.model}")
+    return None
+
+
 def find_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> str:
     """Return the folder of a model: a local path, a packaged model, or the hub's cache (fetched if need be).
 
     Raises:
         ModelError: there is no such model, or its weights are not in safetensors.
     """
-    local = Path(config.model).expanduser()
-    if local.is_dir():
-        return str(_refuse_unsafe(local))
-    package = importlib.util.find_spec(PACKAGED[config.model]) if config.model in PACKAGED else None
-    if package is not None and package.origin:
-        return str(_refuse_unsafe(Path(package.origin).parent / "model"))
-    if config.model.startswith((".", "/", "~")):
-        raise ModelError(f"{table}.model: no folder {config.model}")
+    own = _own_folder(config, table)
+    if own is not None:
+        return str(_refuse_unsafe(own))
     import huggingface_hub
 
     try:
@@ -96,16 +125,19 @@ def load_model(
 
 
 def fingerprint(
-    config: EmbedConfig | RescoreConfig, digests: DigestCache, table: TeacherTable = "embed"
+    config: EmbedConfig | RescoreConfig, digests: DigestCache, table: TeacherTable = "embed", *, local: bool = False
 ) -> dict[str, Any]:
     """Return what identifies a model in content keys: a hash over its files, so that a new checkpoint is a new model.
+
+    `local`: nothing is fetched if the model is on this machine.
 
     Raises:
         ModelError: there is no such model.
     """
     if config.model == "hash":
         return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
-    folder = Path(find_model(config, table))
+    found = local_model(config, table) if local else None
+    folder = found or Path(find_model(config, table))
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in _HASHED and p.is_file()):
         inside = path.relative_to(folder)

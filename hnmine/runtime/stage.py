@@ -26,12 +26,14 @@ class RunContext:
         out: the output folder.
         source: folder of another run, whose finished stages are read if this run has none of its own.
         digests: digests of the files that the config names.
+        local_models: a model that is on this machine is not looked for on the hub.
     """
 
     config: Config
     out: Path
     source: Path | None = None
     digests: DigestCache = field(default_factory=DigestCache, compare=False, repr=False)
+    local_models: bool = field(default=False, compare=False, repr=False)
 
     def folder(self, stage: str) -> Path:
         """Return the folder that a stage writes to."""

@@ -65,7 +65,7 @@ def test_searches_that_overlap_restore_what_was_allowed_before_both(first_leaves
 @pytest.mark.parametrize("allow", ALLOW)
 def test_a_gpu_search_finds_the_same_documents_where_tf32_is_allowed(allow, restored, monkeypatch):
     """A CPU stands for a GPU: its product cuts numbers to TF32's ten bits of mantissa while TF32 is allowed."""
-    corpus, queries = random_vectors(400, 16, 1), random_vectors(5, 16, 2)
+    corpus, queries = random_vectors(4000, 16, 1), random_vectors(60, 16, 2)
     allow()
     before, products = precision(), torch.Tensor.__matmul__
 

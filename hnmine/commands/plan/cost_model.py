@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hnmine.arrays.kmeans import ROUNDS
 from hnmine.commands.plan.cluster import ClusterConfig
+from hnmine.commands.plan.disk import BM25_BYTES
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
 from hnmine.config.tables import Config
@@ -34,6 +35,9 @@ FIT_SECONDS = 20.0
 """Fitting and measuring the calibrated rule, on at most 2,000 queries of any collection."""
 KEYS_SECONDS_A_DOCUMENT = 3e-7
 """Sorting the text keys of all documents, which every process that judges does: 0.29 microseconds a document."""
+WORDS_SECONDS_A_BYTE, QUERY_SECONDS, QUERY_SECONDS_A_DOCUMENT = 1.3e-7, 1e-4, 5e-9
+"""BM25. Building its index, for each byte of text: 1.2e-7 to 1.9e-7 (SciFact, Vaswani, Perspectrum). A query, and a
+query for each document: 1.2e-4 s with 5,000 documents, 2.7e-4 to 3.2e-4 with 31,000 and 69,000."""
 HNSW_SECONDS_A_DOCUMENT = 5.4e-4
 """One thread, 384 numbers, 100,000 documents; grows with the logarithm of the number of documents."""
 PASSES, PASSES_A_TEACHER = 4, 2
@@ -105,8 +109,13 @@ def _embed(work: Workload) -> Iterator[Step]:
 
 
 def _index(work: Workload, kind: str) -> Iterator[Step]:
-    """Yield the row of building an index, which one process does in one thread; none for exact search."""
+    """Yield the rows of building indexes, each in one process and thread; exact search has none."""
     settings, documents, vectors = work.config.index, work.documents, work.stored_vectors()
+    for label in _word_sources(work.config):
+        yield Step(
+            "index", f"words of {label}", single=WORDS_SECONDS_A_BYTE * work.text_bytes,
+            read=STORED_TEXT * work.text_bytes, written=BM25_BYTES * work.text_bytes, files=work.corpus_shards,
+        )  # fmt: skip
     if kind == "hnsw":
         growth = max(1.0, math.log(documents) / math.log(1e5))
         seconds = HNSW_SECONDS_A_DOCUMENT * documents * growth * work.dim / 384
@@ -116,6 +125,11 @@ def _index(work: Workload, kind: str) -> Iterator[Step]:
         compared = (documents + ROUNDS * min(documents, POINTS * lists)) * lists / MAKING
         flops = 2.0 * (compared + documents * settings.recall_sample) * work.dim
         yield Step("index", "lists, their recall", flops=flops, read=3 * vectors, written=vectors)
+
+
+def _word_sources(config: Config) -> list[str]:
+    """Return the labels of the sources of kind bm25."""
+    return [source.label for source in config.retrieve.source if source.kind == "bm25"]
 
 
 def _retrieve(work: Workload, kind: str) -> Iterator[Step]:
@@ -143,6 +157,9 @@ def _retrieve(work: Workload, kind: str) -> Iterator[Step]:
     passes = {table: (PASSES if table == "embed" else PASSES_A_TEACHER) - done for table in held}
     words = (work.held_terms, STORED_WORDS * work.text_bytes, blocks)
     once, again = _reread(cache, [*((held[t], stored[t], blocks * passes[t]) for t in held), words])
+    for label in _word_sources(config):
+        seconds, index = QUERY_SECONDS + QUERY_SECONDS_A_DOCUMENT * work.documents, BM25_BYTES * work.text_bytes
+        yield Step("retrieve", f"words of {label}", tasks, single=work.queries * seconds, once_read=index)
     yield Step(
         "retrieve", f"search ({kind})", tasks, flops=flops * (splits == 1), read=again, written=work.stored_candidates,
         threaded=rows * (SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * work.dim),

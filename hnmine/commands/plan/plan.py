@@ -1,15 +1,18 @@
 """`hnmine plan`: what a run would do and need, without doing it; for a cluster also hours and limits."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.cost_model import cluster_plan
+from hnmine.commands.plan.disk import disk_of_stages
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
-from hnmine.commands.plan.workload import STORED_INPUT, Workload, counted_workload
-from hnmine.config.tables import Config
+from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
+from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import InputError, Problems
+from hnmine.models.model_files import local_model
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
 from hnmine.readers.collection import split_warning
@@ -17,7 +20,6 @@ from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
-from hnmine.search.split_search import split_bytes
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
@@ -26,7 +28,9 @@ from hnmine.storage.store import is_done, recorded
 
 
 def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig | None = None) -> dict[str, Any]:
-    """Return what a run of this config would do. Reads input sizes and the manifests of stages; loads no model.
+    """Return what a run of this config would do. Reads input sizes and the manifests of stages.
+
+    Loads no model, and does not use the network for one.
 
     Args:
         config: the whole config.
@@ -36,11 +40,12 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
 
     Raises:
         InputError: input files, or columns named in `retrieve.where`, are missing.
-        ModelError: the model cannot be found.
+        ModelError: a model's folder does not exist.
     """
     collection = cluster.collection if cluster is not None else None
     digests = DigestCache.read(config.out_folder) if collection is None else DigestCache()
-    context = RunContext(config, config.out_folder, source.resolve() if source else None, digests)
+    folder = source.resolve() if source else None
+    context = RunContext(config, config.out_folder, folder, digests, local_models=True)
     if collection is not None:
         work, counted = Workload.of(config, collection), "by the cluster file"
     else:
@@ -51,10 +56,12 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if cluster is not None and not (work.documents and work.queries and work.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
-    expected = {} if collection is not None else expected_keys(list(STAGES.values()), context)
+    absent = models_to_fetch(config)
+    expected = {} if collection is not None else _expected(context, absent)
     tasks = _work(work, f"{kind} ({why})")
-    disk, free, memory = _disk(work), disk_free(config.out_folder), peaks(work, kind, _threads(work))
-    warnings = list(warnings_of(config, work.documents, kind))
+    stored, free, memory = disk_of_stages(work, kind), disk_free(config.out_folder), peaks(work, kind, _threads(work))
+    disk = round(sum(stored.values()))
+    warnings = [*_of_absent(absent, work), *warnings_of(config, work.documents, kind)]
     if collection is None and (warning := split_warning(config)):
         warnings.append(warning)
     if free is not None and disk > free and collection is None:
@@ -68,6 +75,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "counted": counted,
         "stages": [{"stage": name, "state": _state(name, context, expected), "work": tasks[name]} for name in names],
         "disk_bytes": disk,
+        "disk_of_stages": {stage: round(value) for stage, value in stored.items()},
         "disk_free_bytes": free,
         "memory_bytes": round(max(memory.values()) + (0 if work.pooled else LEFT_BEHIND)),
         "memory_of_stages": {stage: round(value) for stage, value in memory.items()},
@@ -77,11 +85,49 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     }
 
 
+def models_to_fetch(config: Config) -> dict[TeacherTable, str]:
+    """Return the models that are not on this machine, by their tables. The network is not used.
+
+    Raises:
+        ModelError: a name is that of a folder, and there is none.
+    """
+    tables: dict[TeacherTable, EmbedConfig | RescoreConfig] = {**config.teachers}
+    if config.rescore is not None:
+        tables["rescore"] = config.rescore
+    made = ("hash", "precomputed")
+    wanted = {table: one for table, one in tables.items() if one.model not in made}
+    return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
+
+
+def _expected(context: RunContext, absent: dict[TeacherTable, str]) -> dict[str, Any]:
+    """Return the keys of the stages before the first whose model is absent, as its key is a hash of the weights."""
+    first = "rescore" if absent.keys() == {"rescore"} else "embed" if absent else None
+    names = list(STAGES)
+    return expected_keys([STAGES[name] for name in names[: names.index(first) if first else None]], context)
+
+
+def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]:
+    """Yield a warning for each model that is not on this machine."""
+    for table, model in absent.items():
+        line = f"{table}.model {model!r} is not downloaded yet: "
+        if table == "rescore":
+            yield f"{line}its size is unknown, so memory is estimated with that of a small model"
+        elif work.dims[table] == UNKNOWN_DIM:
+            yield (
+                f"{line}its size and dimension are unknown, so disk and memory are estimated with vectors of "
+                f"{UNKNOWN_DIM} numbers and a small model"
+            )
+        else:
+            yield f"{line}its size is unknown, so memory is estimated with that of a small model"
+
+
 def _state(name: str, context: RunContext, expected: dict[str, Any]) -> str:
-    """Return the state of a stage: done, begun, stale (and why) or to do, as is one without an expected key."""
+    """Return the state of a stage: done, begun, stale (and why) or to do; one without a key cannot be compared."""
+    folder, own = context.reading(name), context.folder(name)
     if name not in expected:
-        return "to do"
-    folder, own, keys = context.reading(name), context.folder(name), expected[name]
+        kept = expected and recorded(folder) is not None
+        return "done before; whether it still fits is known once the models are downloaded" if kept else "to do"
+    keys = expected[name]
     if is_done(folder, keys["key"]):
         return "done" if folder == own else f"done in {folder.parent}"
     old = recorded(own)
@@ -134,16 +180,6 @@ def _sought(config: Config) -> str:
     parts = zip(retrieve.source, retrieve.depths, strict=True)
     fused = f", the best {retrieve.top_k} by rrf" if retrieve.fuse == "rrf" else ""
     return " and ".join(f"top {depth} by {source.label}" for source, depth in parts) + fused
-
-
-def _disk(work: Workload) -> int:
-    """Return about how many bytes all stages write."""
-    config = work.config
-    vectors = sum(work.stored_vectors(table) + work.queries * (8 + 4 * work.dims[table]) for table in config.teachers)
-    words = work.text_bytes * sum(source.kind == "bm25" for source in config.retrieve.source)  # 8 bytes a word
-    candidates = work.stored_candidates + work.stored_verdicts
-    splits = split_bytes(config, work.queries)
-    return int(STORED_INPUT * work.text_bytes + vectors + words + candidates + work.emitted_bytes + splits)
 
 
 def _threads(work: Workload) -> int:

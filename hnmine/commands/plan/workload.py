@@ -1,7 +1,6 @@
 """The workload of a run: sizes of its collection, counted or given, and the bytes on disk and in memory they imply."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -9,7 +8,7 @@ import pyarrow.parquet as pq
 from hnmine.commands.plan.cluster import CollectionTable
 from hnmine.config.tables import Config, TeacherTable
 from hnmine.models.encoders import HASH_DIM
-from hnmine.models.model_files import find_model
+from hnmine.models.model_files import local_model
 from hnmine.models.precomputed import vector_sources
 from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
@@ -83,7 +82,7 @@ class Workload:
         """Return the workload of a collection that a cluster file describes.
 
         Raises:
-            ModelError: the table gives no dimension, and the model cannot be found.
+            ModelError: the table gives no dimension, and a model's folder does not exist.
         """
         return cls(config, collection, {t: collection.dim or _dims(config, {})[t] for t in config.teachers})
 
@@ -106,7 +105,7 @@ def counted_workload(context: RunContext) -> tuple[Workload, str]:
 
     Raises:
         InputError: input files are missing.
-        ModelError: the model cannot be found.
+        ModelError: a model's folder does not exist.
     """
     sources = input_sources(context.config)
     ingest = (recorded(context.reading("ingest")) or {}).get("counts")
@@ -169,8 +168,8 @@ def _dim(config: Config, table: TeacherTable) -> int:
         with source.open() as file:
             sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
         return int(sizes[0]) if sizes else UNKNOWN_DIM
-    folder = Path(find_model(teacher, table))
+    folder = local_model(teacher, table)
     for name in ("config.json", "0_Transformer/config.json"):
-        if (folder / name).exists():
+        if folder is not None and (folder / name).exists():
             return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))
     return UNKNOWN_DIM

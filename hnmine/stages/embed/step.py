@@ -50,7 +50,7 @@ def _teacher_parts(table: TeacherTable, context: RunContext, names: tuple[str, s
         return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
-    return {names[0]: kept, names[1]: fingerprint(config, context.digests, table)}
+    return {names[0]: kept, names[1]: fingerprint(config, context.digests, table, local=context.local_models)}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
         del kept[name]  # the fingerprint says which weights these are
     model: dict[str, Any] = {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
     if config.model != "hash":
-        files = fingerprint(config, context.digests, "rescore")["files_sha256"]
+        files = fingerprint(config, context.digests, "rescore", local=context.local_models)["files_sha256"]
         model = {"cross_encoder": "sentence-transformers", "files_sha256": files}
     return {"rescore": kept, "rescore_model": model, "seed": context.config.seed}
 

@@ -125,3 +125,16 @@ def test_a_step_of_one_process_is_no_shorter_on_more_nodes(tmp_path: Path) -> No
 def test_shards_are_counted_as_they_are_cut() -> None:
     assert [shard_count(rows, 256) for rows in (0, 1, 256, 257)] == [1, 1, 1, 2]
     assert math.isclose(model.touched(1, 5), 1.0)
+
+
+def test_words_cost_hours_when_their_index_is_built_and_searched(tmp_path: Path) -> None:
+    source = [{"kind": "dense"}, {"kind": "bm25", "name": "words"}]
+    plain, with_words = (workload(tmp_path, **tables) for tables in ({}, {"retrieve": {"source": source}}))
+    assert not rows("index", plain)
+    [built] = rows("index", with_words)
+    assert built.single == model.WORDS_SECONDS_A_BYTE * with_words.text_bytes > 0
+    searched = [one for one in rows("retrieve", with_words) if one.name == "words of words"]
+    assert [one.single for one in searched] == [
+        1e6 * (model.QUERY_SECONDS + model.QUERY_SECONDS_A_DOCUMENT * 1e8)  # each query looks at every document
+    ]
+    assert searched[0].tasks == with_words.query_shards

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from hnmine.commands.plan.cost_model import cluster_plan
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.plan.workload import Workload
 from hnmine.config.file import check_config, load_config
-from hnmine.errors import ConfigError
+from hnmine.errors import ConfigError, ModelError
+from hnmine.pipeline.run import run
 from tests.support import ROOT, config_for, make_collection
 
 PAGE = (ROOT / "docs" / "scale.md").read_text()
@@ -118,3 +120,74 @@ def test_the_examples_are_whole_and_json_has_every_limit(monkeypatch: pytest.Mon
     scale = json.loads(done.stdout)["scale"]
     assert scale["hours"] == pytest.approx(sum(step["hours"] for step in scale["steps"]))
     assert len(scale["limits"]) > 8
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache of the hub, and a network that must not be used although the hub's client may use it."""
+
+    def refused(*given: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def cached_model(hub: Path, name: str, dim: int) -> None:
+    folder = hub / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    (folder / "snapshots" / ("0" * 40) / "config.json").write_text(json.dumps({"hidden_size": dim}))
+
+
+def test_a_model_that_is_not_downloaded_is_said_and_not_fetched(tmp_path: Path, no_network: Path) -> None:
+    base = make_collection(tmp_path, documents=60, queries=20)
+    config = config_for(base, embed={"model": "some/teacher"}, rescore={"model": "some/cross-encoder"})
+    found = make_plan(config)
+    assert found["dim"] == 768
+    assert [line for line in found["warnings"] if "not downloaded yet" in line] == [
+        "embed.model 'some/teacher' is not downloaded yet: its size and dimension are unknown, so disk and memory are "
+        "estimated with vectors of 768 numbers and a small model",
+        "rescore.model 'some/cross-encoder' is not downloaded yet: its size is unknown, so memory is estimated with "
+        "that of a small model",
+    ]
+    assert {stage["state"] for stage in found["stages"]} == {"to do"}
+    done = CliRunner().invoke(app, ["plan", str(write_config(tmp_path, "some/teacher")), "--json"])
+    assert done.exit_code == 0, done.output
+
+
+def write_config(folder: Path, model: str) -> Path:
+    path = folder / "plan.toml"
+    names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"}
+    lines = [f'{key} = "{folder / name}"' for key, name in names.items()]
+    path.write_text("\n".join(["[input]", *lines, "[embed]", f'model = "{model}"']))
+    return path
+
+
+def test_a_model_of_the_hubs_cache_gives_its_dimension_without_the_network(tmp_path: Path, no_network: Path) -> None:
+    cached_model(no_network, "some/teacher", 48)
+    base = make_collection(tmp_path, documents=60, queries=20)
+    found = make_plan(config_for(base, embed={"model": "some/teacher"}))
+    assert found["dim"] == 48
+    assert not any("downloaded" in line for line in found["warnings"])
+
+
+def test_stages_of_a_run_whose_model_is_gone_are_not_called_stale(tmp_path: Path, no_network: Path) -> None:
+    base = make_collection(tmp_path, documents=60, queries=20)
+    run(config_for(base))
+    found = {
+        one["stage"]: one["state"] for one in make_plan(config_for(base, embed={"model": "some/teacher"}))["stages"]
+    }
+    assert found["ingest"] == "done"
+    assert found["embed"] == "done before; whether it still fits is known once the models are downloaded"
+
+
+def test_a_folder_that_is_no_model_is_an_error_as_in_a_run(tmp_path: Path, no_network: Path) -> None:
+    base = make_collection(tmp_path, documents=60, queries=20)
+    with pytest.raises(ModelError, match=r"embed.model: no folder"):
+        make_plan(config_for(base, embed={"model": "./nowhere"}))
