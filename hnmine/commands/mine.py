@@ -238,7 +238,7 @@ def _differences(path: Path, config: Config) -> str:
         old = load_config(path)
     except ConfigError as error:
         return str(error)
-    before, after = ({"parts": one.model_dump(mode="json", exclude={"out"}), "upstream": {}} for one in (old, config))
-    if before == after and old.out_folder == config.out_folder:
-        return ""
-    return "\n".join(f"  {line}" for line in changes(before, after))
+    before, after = (
+        {"parts": one.model_dump(mode="json") | {"out": str(one.out_folder)}, "upstream": {}} for one in (old, config)
+    )
+    return "\n".join(f"  {line}" for line in changes(before, after)) if before != after else ""

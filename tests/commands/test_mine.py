@@ -86,6 +86,9 @@ def test_a_config_that_was_edited_is_not_replaced(base: Path) -> None:
     with pytest.raises(StaleOutput, match=r"filter.percent was 0.9, now 0.95\nrun `hnmine run .*edited/hnmine.toml`"):
         prepare(request)
     assert prepare(request, overwrite=True).text == mining.text
+    mining.path.write_text(mining.text.replace('out = "."', 'out = "elsewhere"'))
+    with pytest.raises(StaleOutput, match=r"out was .*edited/elsewhere\"?, now"):
+        prepare(request)
     mining.path.write_text("no toml")
     with pytest.raises(StaleOutput, match="not valid TOML"):
         prepare(request)
