@@ -82,7 +82,7 @@ def layout_of(source: Source) -> tuple[Layout, Shape]:
     Raises:
         InputError: it is unreadable, or its columns fit no shape or several.
     """
-    layout = read_layout(source, None)
+    layout = read_layout(source, None, whole=True)  # a column that only later rows have is part of the shape
     headerless = source.ending == ".tsv" and len(layout.names) == 3 and not _is_header(layout.names)
     if headerless:
         names = ["query", "positive", "negative"]

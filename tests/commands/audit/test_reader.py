@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from hnmine.commands.audit.audit import Request, audit
+from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
 from hnmine.commands.audit.shapes import recognise
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError
+from hnmine.readers.tables import CHUNK_ROWS
 from tests.commands.audit import made
 from tests.support import write_jsonl
 
@@ -81,6 +83,14 @@ def test_values_of_the_wrong_kind_are_named_with_their_places(tmp_path: Path) ->
     for number, part in enumerate(("anchor: text", "positive: text", "1 scores for 2", "'high'")):
         assert f"line {number + 1}:" in message[number]
         assert part in message[number]
+
+
+def test_a_column_that_only_the_last_line_has_is_part_of_the_shape(tmp_path: Path) -> None:
+    rows = [{"anchor": f"a{n}", "positive": f"p{n}", "negative_1": f"n{n}"} for n in range(CHUNK_ROWS)]
+    write_jsonl(tmp_path / "m.jsonl", [*rows, {"anchor": "a", "positive": "p", "negative_1": "n", "negative_2": "m"}])
+    layouts, shape = read_shapes(mined_sources(["m.jsonl"], tmp_path))
+    assert shape.negatives == ("negative_1", "negative_2")
+    assert read_rows(mined_sources(["m.jsonl"], tmp_path), layouts, shape).negatives.documents.lengths[-1] == 2
 
 
 def test_labels_must_be_numbers_and_as_many_as_documents(tmp_path: Path) -> None:
