@@ -6,7 +6,7 @@ import pytest
 
 from hnmine.pipeline.run import run
 from hnmine.stages.report.html.plots import PLOTS
-from tests.stages.report.html.browser import Browser, find_browser
+from tests.stages.report.html.browser import CONTRAST, Browser, find_browser
 from tests.stages.report.html.test_page import several_positives
 from tests.support import with_page
 
@@ -176,29 +176,3 @@ def test_texts_have_enough_contrast(browser, path, dark):
     browser.open(path, 1280, dark)
     worst = browser.run(CONTRAST)
     assert worst["ratio"] >= 4.5, worst
-
-
-CONTRAST = """(() => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const even = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-    const [r, g, b] = parts(colour).map((v) => even(v / 255));
-    return .2126 * r + .7152 * g + .0722 * b;
-  };
-  const paper = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = getComputedStyle(node).backgroundColor;
-      if ((parts(colour)[3] ?? 1) === 1) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  let worst = { ratio: 99 };
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
-    if (!own || !node.offsetHeight) continue;
-    const [a, b] = [light(getComputedStyle(node).color), light(paper(node))].sort((x, y) => y - x);
-    const ratio = (a + .05) / (b + .05);
-    if (ratio < worst.ratio) worst = { ratio, text: node.textContent.slice(0, 60), tag: node.tagName };
-  }
-  return worst;
-})()"""
