@@ -1,9 +1,12 @@
 """Recipes: each is a config that runs, and says where it is from."""
 
 import tomllib
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from hnmine import load_config, run
@@ -45,6 +48,35 @@ def test_it_runs_on_the_sample_and_gives_the_number_of_negatives_that_it_says(ba
     assert counts["negatives_wanted"] == counts["examples"] * used.emit.num_negatives
     suffix = "jsonl" if name == "bge" else "parquet"
     assert (base / name / f"emit/part-00000.{suffix}").exists()
+
+
+HOLDS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "nv-retriever": lambda row: row["negative_score"] <= row["positive_score"] - 0.05 * abs(row["positive_score"]),
+    "topk-margin": lambda row: row["negative_score"] <= row["positive_score"] - 0.05,
+    "topk-abs": lambda row: row["negative_score"] <= 0.7,
+    "nemotron": lambda row: row["negative_score"] <= row["anchor_score"] - 0.05 * abs(row["anchor_score"]),
+    "sentence-transformers": lambda row: row["anchor_score"] <= row["positive_score"],
+    "bge": lambda row: 11 <= row["rank"] <= 210,
+    "simans": lambda row: row["source"] == "retrieved",
+    "star": lambda row: row["source"] == "retrieved",
+    "ance": lambda row: row["source"] == "retrieved",
+    "dpr": lambda row: row["source"] == "bm25",
+}
+"""What a recipe says of each of its rows."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_rows_are_what_it_says(base: Path, name: str) -> None:
+    settings = RECIPES[name].settings
+    extra = ["rank", "positive_score", "negative_score", "anchor_score", "source", "query_id", "positive_id"]
+    emit = {**settings["emit"], "format": "triplet", "extra_columns": extra, "fallback": "none"}
+    run(config(base, f"{name}-rows", {**settings, "emit": emit}), options=RunOptions(source=base / "first"))
+    rows = [
+        row for part in sorted((base / f"{name}-rows/emit").glob("part-*")) for row in pq.read_table(part).to_pylist()
+    ]
+    assert all(map(HOLDS[name], rows))
+    examples = Counter((row["query_id"], row["positive_id"]) for row in rows)
+    assert max(examples.values()) == settings["emit"].get("num_negatives", 5)
 
 
 @pytest.mark.parametrize("name", RECIPES)
