@@ -205,7 +205,7 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         if batches["examples_left_out"]:
             yield "examples without a full batch", number(batches["examples_left_out"]), "get no rows"
     busiest = f"document {hubs['top'][0]['doc_id']}" if hubs["top"] else ""
-    yield "most uses of one document as a negative", number(hubs["most_served"]), busiest
+    yield "most queries of which one document is a negative", number(hubs["most_served"]), busiest
     if line := judged_line(data):
         yield JUDGED, number(data["hidden_positives"]["this_filter"]["judged"]["hidden"]), line
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])

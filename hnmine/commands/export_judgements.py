@@ -17,6 +17,7 @@ from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judgements import EMPTY
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
+from hnmine.science.margins import adaptive_limit, margin_limit, percent_limit
 from hnmine.stages.emit.chosen import read_chosen, rows_of
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
@@ -136,16 +137,15 @@ def _unjudged(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, c
 
 
 _LIMITS: dict[str, Callable[[np.ndarray, np.ndarray, FilterConfig], np.ndarray]] = {
-    "margin": lambda anchor, floor, c: anchor - c.margin,
-    "percent": lambda anchor, floor, c: anchor - (1.0 - c.percent) * np.abs(anchor),
-    "adaptive": lambda anchor, floor, c: anchor - c.adaptive * np.maximum(anchor - floor, 0.0),
+    "margin": lambda anchor, floor, c: margin_limit(anchor, c.margin),
+    "percent": lambda anchor, floor, c: percent_limit(anchor, c.percent),
+    "adaptive": lambda anchor, floor, c: adaptive_limit(anchor, floor, c.adaptive),
 }
 
 
 def _limit(batch: Batch, cells: Cells, config: FilterConfig) -> np.ndarray:
     """Return the score above which a margin rejects each cell: the lowest of the config's margins, or percent's."""
-    anchor = cells.scores.astype(np.float64)
-    floor = batch.background_mean[cells.anchors.owners[cells.anchor]].astype(np.float64)
+    anchor, floor = cells.scores, batch.background_mean[cells.anchors.owners[cells.anchor]]
     names = [name for name in rule_names(config) if name in _LIMITS] or ["percent"]
     return np.asarray(np.min([_LIMITS[name](anchor, floor, config) for name in names], axis=0))
 

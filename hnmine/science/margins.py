@@ -33,7 +33,12 @@ def margin(s: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
 
     TopK-MarginPos of NV-Retriever (arXiv 2407.15831, section 3.2).
     """
-    return np.asarray(s <= anchor - np.float32(m))
+    return np.asarray(s <= margin_limit(anchor, m))
+
+
+def margin_limit(anchor: np.ndarray, m: float) -> np.ndarray:
+    """Return the highest score that `margin` keeps: s+ - m."""
+    return np.asarray(anchor - np.float32(m))
 
 
 def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
@@ -42,7 +47,12 @@ def percent(s: np.ndarray, anchor: np.ndarray, p: float) -> np.ndarray:
     TopK-PercPos of NV-Retriever (arXiv 2407.15831, section 3.2) is s <= p s+. For a negative s+ that limit lies
     above the positive. A margin measured by |s+| lies below it for every sign, and is the same for s+ > 0.
     """
-    return np.asarray(s <= anchor - np.float32(1 - p) * np.abs(anchor))
+    return np.asarray(s <= percent_limit(anchor, p))
+
+
+def percent_limit(anchor: np.ndarray, p: float) -> np.ndarray:
+    """Return the highest score that `percent` keeps: s+ - (1 - p) |s+|."""
+    return np.asarray(anchor - np.float32(1 - p) * np.abs(anchor))
 
 
 def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> np.ndarray:
@@ -53,7 +63,12 @@ def adaptive(s: np.ndarray, anchor: np.ndarray, floor: np.ndarray, m: float) -> 
     m serves teachers whose cosines are all high or all low. A positive that scores no better than random documents
     leaves no margin.
     """
-    return np.asarray(s <= anchor - np.float32(m) * np.maximum(anchor - floor, np.float32(0)))
+    return np.asarray(s <= adaptive_limit(anchor, floor, m))
+
+
+def adaptive_limit(anchor: np.ndarray, floor: np.ndarray, m: float) -> np.ndarray:
+    """Return the highest score that `adaptive` keeps: s+ - m max(0, s+ - s0)."""
+    return np.asarray(anchor - np.float32(m) * np.maximum(anchor - floor, np.float32(0)))
 
 
 def easiest(s: np.ndarray, groups: np.ndarray, counted: np.ndarray, share: float) -> np.ndarray:

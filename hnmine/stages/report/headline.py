@@ -32,7 +32,6 @@ class Number:
         low_is_bad: whether a value below a limit is beyond it; else one above it is.
         signed: of a number that is bad at both ends, the texts for a value above `flaw` and below -`flaw`; an empty
             text where that end is no flaw.
-        stored_meaning: the meaning as the reasons in report.json word it, where that differs.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Number:
     stop: float | None = None
     low_is_bad: bool = True
     signed: tuple[str, str] | None = None
-    stored_meaning: str = ""
 
     @property
     def label(self) -> str:
@@ -60,11 +58,9 @@ NUMBERS = (
     Number("fill", "wanted negatives that were found", "above 0.9", flaw=0.9, stop=0.25),
     Number("hardness",
            "how near the negatives are to the positive: 0 = a random document, 1 = as near as the positive",
-           "as high as the false negatives allow", flaw=0.4, stop=0.15,
-           stored_meaning="0 a random document, 1 as near as the positive"),
+           "as high as the false negatives allow", flaw=0.4, stop=0.15),
     Number("safety", "gap between the positive and the nearest negative; 1 = at least the wanted gap",
-           "above 0.5: most rows have all their negatives below the positive", flaw=0.5, stop=0.3,
-           stored_meaning="distance kept from the positive; 0 none, 1 enough"),
+           "above 0.5: most rows have all their negatives below the positive", flaw=0.5, stop=0.3),
     Number(AT_OR_ABOVE, "negatives that score at or above their positive", "up to 0.5; a margin alone makes it 0",
            flaw=MOST_AT_OR_ABOVE, stop=0.6, low_is_bad=False),
     Number("capacity", "ln(1 + number of negatives), mean over queries", "near ln(1 + `num_negatives`)"),
@@ -73,8 +69,7 @@ NUMBERS = (
     Number("eci_sem", "how much the negatives differ from the positive and from one another",
            "no fixed value: of two settings, the higher"),
     Number("false_negative_rate", "share of the negatives that are hidden positives: a lower bound",
-           "what you can tolerate: up to `max_false_negative_rate`, else 0.1", flaw=0.1, stop=0.3, low_is_bad=False,
-           stored_meaning="negatives that are hidden positives: a lower bound"),
+           "what you can tolerate: up to `max_false_negative_rate`, else 0.1", flaw=0.1, stop=0.3, low_is_bad=False),
 )  # fmt: skip
 """In the order in which they are shown."""
 
@@ -157,8 +152,8 @@ def _beyond(number: Number, value: float, flaw: float | None) -> Iterator[dict[s
     stop = number.beyond(value, number.stop)
     limit = number.stop if stop else flaw
     if number.beyond(value, limit):
-        side, meaning = "below" if number.low_is_bad else "above", number.stored_meaning or number.meaning
-        text = f"{number.label}: {value:.3g}, {side} {limit:g} ({meaning})"
+        side = "below" if number.low_is_bad else "above"
+        text = f"{number.label}: {value:.3g}, {side} {limit:g} ({number.meaning})"
         yield _reason(STOP if stop else USABLE, number.name, text, number.change)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import TIMINGS, RunContext
 from hnmine.runtime.threads import run_concurrently
@@ -130,8 +131,13 @@ def _distributions(context: RunContext, chosen: pa.Table) -> dict[str, Any]:
 
 
 def _hubs(context: RunContext, chosen: pa.Table) -> dict[str, Any]:
-    """Return how unevenly documents serve as negatives, the ten that serve most, and a histogram of the counts."""
-    unique, counts = np.unique(Ragged.from_arrow(chosen.column("doc_rows")).values, return_counts=True)
+    """Return how unevenly documents serve as negatives, the ten that serve most, and a histogram of the counts.
+
+    A document serves once for each query of which it is a negative, whatever the number of the query's anchors.
+    """
+    rows = Ragged.from_arrow(chosen.column("doc_rows"))
+    once = distinct_pairs(chosen.column("query_row").to_numpy()[rows.owners], rows.values)
+    unique, counts = np.unique(rows.values[once], return_counts=True)
     top = np.lexsort((unique, -counts))[:10]
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     names = corpus.take(unique[top], ["doc_id"]).column(0).to_pylist()

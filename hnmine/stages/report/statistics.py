@@ -31,11 +31,11 @@ def hub_statistics(counts: np.ndarray) -> dict[str, Any]:
     """Return how unevenly documents serve as negatives.
 
     Args:
-        counts: int64 >= 1, shape (documents,): how often each document serves.
+        counts: int64 >= 1, shape (documents,): of how many queries each document is a negative.
 
     Returns:
         documents: how many documents serve; most_served: the largest count; top_percent_share: the share of the
-        negatives that the busiest 1% of the documents (at least one) provide.
+        negatives of all queries that the busiest 1% of the documents (at least one) provide.
     """
     if not len(counts):
         return {"documents": 0, "most_served": 0, "top_percent_share": 0.0}

@@ -196,7 +196,7 @@ class Trials:
             above = count_at_or_above(batch, one.cells, scores, one.emitted)
             for name, parts in means.items():
                 parts.append(values[name][~np.isnan(values[name])])
-            documents.append(batch.candidates.values[at])
+            documents.append(batch.candidates.values[np.unique(at)])  # once a query
             sums["served"] += int((values["chosen"] > 0).sum())
             sums["negatives"] += len(scores.values)
             sums["random"] += random

@@ -1,5 +1,6 @@
 """Report and audit of one run agree on the share of negatives at or above their positive, and on its limit."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hnmine.commands.audit.audit import Request, audit
 from hnmine.commands.audit.findings import KINDS
 from hnmine.pipeline.run import run
 from hnmine.stages.report.headline import AT_OR_ABOVE, NUMBERS
-from tests.pipeline.helpers import report
+from tests.pipeline.helpers import emitted, report
 from tests.support import config_for, make_collection
 
 EXTRA = ["query_id", "positive_id", "positive_score", "negative_score"]
@@ -35,6 +36,17 @@ def test_report_and_audit_show_the_same_share(tmp_path: Path, case: str) -> None
     assert (found[AT_OR_ABOVE] > 0) == (case not in ("margin", "left-out"))
     faulted = AT_OR_ABOVE in [reason["number"] for reason in found["conclusion"]["reasons"]]
     assert entry["fault"] == faulted
+
+
+@pytest.mark.parametrize("anchor", ["each", "max"])
+def test_a_document_serves_once_a_query_in_both(tmp_path: Path, anchor: str) -> None:
+    run(config_for(make_collection(tmp_path), filter={"rule": "none", "anchor": anchor}))
+    found, audited = report(tmp_path / "out")["hubs"], audit(Request((str(tmp_path / "out"),)))["hubs"]
+    pairs = {(row["anchor"], row["negative"]) for row in emitted(tmp_path / "out")}
+    served = Counter(negative for _, negative in pairs)
+    assert found["most_served"] == max(served.values())
+    assert found["documents"] == len(served)
+    assert {name: found[name] for name in audited} == audited
 
 
 def test_both_have_one_limit() -> None:

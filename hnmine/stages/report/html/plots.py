@@ -233,7 +233,7 @@ def hubs(axes: "Axes", report: dict[str, Any]) -> bool:
     axes.set_xticks(x, labels)
     axes.set_ylim(0, 1.1 * max(documents))
     axes.set_yticks([])
-    finish(axes, "times that a document serves", "documents", percent=False)
+    finish(axes, "queries of which a document is a negative", "documents", percent=False)
     return True
 
 
