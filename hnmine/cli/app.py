@@ -298,7 +298,9 @@ def sweep(
     from hnmine.commands.sweep import sweep as sweep_settings
     from hnmine.config.section import toml_value
 
-    found = sweep_settings(_load(config, override, out), source, target)
+    made = _load(config, override, out)
+    with terminal.working("sweep"):
+        found = sweep_settings(made, source, target)
     terminal.show(found, as_json, command_tables.draw_sweep)
     if found["recommended"] is not None and not as_json:
         lines = (f"{key} = {toml_value(value)}" for key, value in found["recommended"].items())
@@ -347,7 +349,9 @@ def probe(
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.probe import probe as run_probe
 
-    found = run_probe(_load(config, override, out), source, seeds)
+    made = _load(config, override, out)
+    with terminal.working("probe"):
+        found = run_probe(made, source, seeds)
     terminal.show(found, as_json, command_tables.draw_probe)
     terminal.tell_differences(found)
 
@@ -371,7 +375,8 @@ def compare(
     from hnmine.commands.compare.page import compare_page
     from hnmine.storage.store import write_text
 
-    found = compare_sets(sets, source, examples)
+    with terminal.working("compare"):
+        found = compare_sets(sets, source, examples)
     if html is not None:
         write_text(compare_page(found), html)
         terminal.hint(f"written: {html}")

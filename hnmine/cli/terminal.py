@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from hnmine.cli.progress_lines import Lines
 from hnmine.config.section import toml_value
 from hnmine.display import shorten
 from hnmine.runtime import engines
@@ -119,7 +120,7 @@ class Bars(engines.Progress):
 
     def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
         """Begin a step of `total` rows, `done` of which exist already."""
-        name = stage if step in stage else f"{stage} {step}"
+        name = engines.step_label(stage, step)
         self.task = self.bars.add_task(f"{name} ({unit})", total=total or None, completed=done)
 
     def advance(self, rows: int) -> None:
@@ -137,11 +138,29 @@ class Bars(engines.Progress):
 
 @contextmanager
 def progress_on() -> Iterator[engines.Progress]:
-    """Yield bars if stderr is a terminal, else a progress that shows nothing."""
+    """Yield bars if stderr is a terminal, else a progress that prints lines."""
     if not sys.stderr.isatty():
-        yield engines.Progress()
+        with Lines(_write_line) as lines:
+            yield lines
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         yield Bars(bars)
+
+
+@contextmanager
+def working(command: str) -> Iterator[None]:
+    """Show that a command without steps of its own is at work: a line now and then, or a moving sign on a terminal."""
+    if sys.stderr.isatty():
+        with _console(False).status(command):
+            yield
+        return
+    with Lines(_write_line) as lines:
+        lines.working(command)
+        yield
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

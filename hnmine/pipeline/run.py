@@ -113,9 +113,11 @@ def _run_stage(
     """Run one stage unless it is done, here or in the source run. Its manifest is written last."""
     reading, folder = context.reading(stage.name), context.folder(stage.name)
     if is_done(reading, expected["key"]):
+        progress.stage_end(stage.name, None)
         return StageResult(stage.name, False, 0.0, (recorded(reading) or {})["counts"])
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(expected, folder / STARTED)
+    progress.stage_start(stage.name)
     began = time.perf_counter()
     for step in stage.steps:
         _run_step(stage, step, context, expected["key"], engine, progress)
@@ -125,6 +127,7 @@ def _run_stage(
     seconds = time.perf_counter() - began
     _write_timing(context.out, stage.name, seconds)
     write_json({**expected, "stage": stage.name, "counts": counts}, folder / MANIFEST)
+    progress.stage_end(stage.name, seconds)
     return StageResult(stage.name, True, seconds, counts)
 
 

@@ -143,7 +143,13 @@ def _start_worker(parent: int, taken: Any) -> None:
 
 
 class Progress:
-    """Progress of a step, not shown; base class of displays such as the bars of `hnmine.cli.terminal`."""
+    """Progress of stages and steps, not shown; base class of displays such as the bars of `hnmine.cli.terminal`."""
+
+    def stage_start(self, stage: str) -> None:
+        """Begin a stage that has something to do."""
+
+    def stage_end(self, stage: str, seconds: float | None) -> None:
+        """End a stage; `seconds` is None where its results of an earlier run were kept."""
 
     def start(self, stage: str, step: str, unit: str, total: int, done: int) -> None:
         """Begin a step of `total` rows, of which `done` were finished by an earlier run."""
@@ -156,3 +162,8 @@ class Progress:
 
     def end(self) -> None:
         """End the step."""
+
+
+def step_label(stage: str, step: str) -> str:
+    """Return the name of a step for people: that of its stage alone where it says the same."""
+    return stage if step in stage else f"{stage} {step}"
