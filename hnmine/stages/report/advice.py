@@ -114,14 +114,14 @@ def _limits(config: Config) -> dict[str, Number]:
 
 
 def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: str) -> bool:
-    """Return whether a change puts a number beyond a limit that it was not beyond, apart from the one at `path`."""
+    """Return whether a change puts a number other than `path` beyond its limit, or further beyond by `LEAST`."""
     for name, number in limits.items():
         old, new = before.get(name), after.get(name)
-        if name == path or new is None:
+        if name == path or new is None or not number.beyond(new, number.flaw):
             continue
-        for limit in (number.flaw, number.stop):
-            if number.beyond(new, limit) and (old is None or not number.beyond(old, limit)):
-                return True
+        worse = 1.0 if old is None else (old - new if number.low_is_bad else new - old)
+        if old is None or not number.beyond(old, number.flaw) or worse >= LEAST:
+            return True
     return False
 
 

@@ -27,7 +27,7 @@ from hnmine.stages.report.quality import count_at_or_above, per_query
 from hnmine.stages.report.statistics import hub_statistics, share
 from hnmine.storage.store import recorded
 
-MOST_QUERIES, MOST_CELLS = 1000, 2_000_000
+MOST_QUERIES, MOST_CELLS = 1000, 1_000_000
 """Settings are tried on about this many queries, and (anchor, candidate) cells, at most."""
 
 Numbers = dict[str, float | None]
