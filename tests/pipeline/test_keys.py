@@ -37,6 +37,7 @@ LABELS_ONLY = {"input.unknown_ids", "input.judged_positives"}
 # settings that mean something only beside another
 BESIDE: dict[str, tuple[str, Any]] = {
     "emit.batch_by": ("emit.batch_size", 8),
+    "emit.batch_leftover": ("emit.batch_size", 8),
     "embed.sample": ("embed.documents", "candidates"),
 }
 
@@ -56,7 +57,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 
 
 FIELDS = leaves(Config)
-PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements")}
+PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements", "eval_qrels")}
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
 # tables that are a stage, or name a run: see test_rescore.py and test_remining.py
 PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore", "previous"})
