@@ -266,6 +266,18 @@ def test_a_stage_is_removed_from_its_manifest_to_its_key(folder: RemotePath, rem
     remove_folder(folder / "gone")
 
 
+def test_folders_that_are_kept_stay_with_the_key_and_the_manifest_goes_first(
+    folder: RemotePath, removed: list[str]
+) -> None:
+    names = ("_manifest.json", "_started.json", "a", "corpus/part-00000.parquet", "corpus-int8.parquet", "b/corpus/x")
+    for name in names:
+        (folder / "embed" / name).write_text("x")
+    remove_folder(folder / "embed", keep=("corpus", "gone"))
+    assert removed[0] == "_manifest.json"
+    left = {str(path)[len(str(folder)) + 1 :] for path in folder.rglob("*")}
+    assert left == {"embed/_started.json", "embed/corpus/part-00000.parquet"}
+
+
 def test_what_a_dead_run_left_half_written_is_removed(folder: RemotePath) -> None:
     for name in (".tmp-one", "emit/.tmp-two", "emit/part-00000.parquet"):
         (folder / name).write_text("x")

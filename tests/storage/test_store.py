@@ -217,6 +217,18 @@ def test_temporaries_of_a_killed_run_are_removed_and_nothing_else(tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["notes.tmp-"]
 
 
+def test_folders_that_are_kept_stay_with_the_key(tmp_path: Path) -> None:
+    names = ("_manifest.json", "_started.json", "a", "corpus/part-00000.parquet", "corpus-int8.parquet", "b/corpus/x")
+    for name in names:
+        (tmp_path / "embed" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "embed" / name).write_text("x")
+    remove_folder(tmp_path / "embed", keep=("corpus", "gone"))
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {"embed", "embed/_started.json", "embed/corpus", "embed/corpus/part-00000.parquet"}
+    remove_folder(tmp_path / "embed", keep=("gone",))
+    assert not (tmp_path / "embed").exists()
+
+
 SIZES = (4, 0, 1, 7, 3)
 
 
