@@ -28,7 +28,7 @@ TABLES = (
     ("ingest/aliases", "ALIASES"),
     ("ingest/queries", "QUERIES"),
     ("ingest/left_out.parquet", "LEFT_OUT"),
-    ("ingest/evaluation.parquet, where there is input.eval_qrels", "EVALUATION"),
+    ("ingest/evaluation.parquet, where there is an evaluation set", "EVALUATION"),
     (
         "embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries; with teachers of sources "
         "embed/sources/NAME/corpus, embed/sources/NAME/queries",

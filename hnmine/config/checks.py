@@ -66,6 +66,10 @@ def _input_kind(config: Config) -> Iterator[str]:
         yield "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"
     elif given.pairs and apart:
         yield f"input.pairs: pairs already have queries and positives; leave out input.{apart[0]}"
+    elif given.pairs and given.eval_split and not given.eval_qrels:
+        yield "input.eval_split: pairs have no splits; name qrels in input.eval_qrels, or leave it out"
+    elif given.eval_split and given.eval_split == given.split and not given.eval_qrels:
+        yield f"input.eval_split: {given.eval_split!r} is also input.split, so nothing would be left; name another"
     elif given.pairs and given.split:
         yield "input.split: pairs have no splits; leave it out, or keep the pairs of one split in a file of its own"
     elif not given.beir and not given.pairs:

@@ -76,6 +76,9 @@ class InputConfig(Section):
         "qrels of an evaluation set: its queries and the documents relevant to them get into no training row",
         no_effect=True,
     )
+    eval_split: Name | None = setting(
+        None, "the split of input.eval_qrels to use (default: all); without these, the split of the qrels to keep out"
+    )
     judged_positives: bool = setting(False, "use documents judged relevant in input.judgements as positives")
     split: Name | None = setting(None, "the split of the qrels to use (default: all; BEIR: train, or the only one)")
     relevant_from: int = setting(1, "lowest relevance of a positive")
@@ -86,6 +89,11 @@ class InputConfig(Section):
         None, "whether double quotes enclose fields (default: true for .csv, false for .tsv, as in BEIR and MS MARCO)"
     )
     columns: Columns = setting(Columns(), "column names, only where they differ from the usual")
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether an evaluation set is kept out of the training rows."""
+        return self.eval_qrels is not None or self.eval_split is not None
 
 
 class EmbedConfig(Section):

@@ -63,10 +63,10 @@ class Collection:
             yield Qrel(query, document, max(1, self.config.relevant_from), location)
 
     def evaluation(self) -> Iterator[Qrel]:
-        """Yield the qrels of `input.eval_qrels` in input order, whatever their split."""
-        config = self.config.model_copy(update={"split": None})
+        """Yield the qrels of the evaluation set in input order."""
+        config = self.config.model_copy(update={"split": self.config.eval_split})
         for source in self.sources.get("eval_qrels", ()):
-            yield from read_qrels(source, config, self.problems)
+            yield from read_qrels(source, config, self.problems, "input.eval_split")
 
     def file_judgements(self) -> Iterator[FileJudgement]:
         """Yield the judgements of `input.judgements` in input order; an unreadable file becomes a problem."""
@@ -124,7 +124,11 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
     found: dict[str, list[Source]] = {}
     roles = ("corpus", "queries", "qrels", "pairs")
     entries = beir_files(given, config.base) if given.beir else {role: getattr(given, role) for role in roles}
-    further = {"judgements": given.judgements, "eval_qrels": given.eval_qrels}
+    evaluation = given.eval_qrels
+    if evaluation is None and given.eval_split is not None:
+        of_split = given.model_copy(update={"split": given.eval_split})
+        evaluation = beir_files(of_split, config.base, "eval_split")["qrels"] if given.beir else given.qrels
+    further = {"judgements": given.judgements, "eval_qrels": evaluation}
     for role, entry in (entries | further).items():
         if entry is None:
             continue
@@ -168,14 +172,14 @@ def split_warning(config: Config) -> str | None:
     chosen = "as input.split says" if given.split else "the only split there is"
     return (
         f"input.beir: the test split of {given.beir} is mined, {chosen}: a model trained on these rows must not be "
-        "evaluated on it; if there are qrels of another split, set input.split to it and input.eval_qrels to the test's"
+        'evaluated on it; if there are qrels of another split, set input.split to it and input.eval_split = "test"'
     )
 
 
-def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | None]:
+def beir_files(given: InputConfig, base: Path, setting: str = "split") -> dict[str, str | list[str] | None]:
     """Return the globs of a BEIR folder's corpus and queries, and the file of one split of its qrels.
 
-    The split is `input.split`; else train; else the only one.
+    The split is `input.split`; else train; else the only one. `setting` is where the split is from, for messages.
 
     Raises:
         InputError: there are no qrels, or the split cannot be determined.
@@ -189,7 +193,7 @@ def beir_files(given: InputConfig, base: Path) -> dict[str, str | list[str] | No
     if split not in splits:
         have = ", ".join(sorted(splits))
         raise InputError(
-            f"input.split: {folder}/qrels has {have}; " + (f"not {split}" if split else "name one of them")
+            f"input.{setting}: {folder}/qrels has {have}; " + (f"not {split}" if split else "name one of them")
         )
     return {
         "corpus": f"{folder}/corpus.jsonl*",

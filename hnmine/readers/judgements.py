@@ -34,17 +34,18 @@ class FileJudgement(NamedTuple):
     location: RowLocation
 
 
-def read_qrels(source: Source, config: InputConfig, problems: Problems) -> Iterator[Qrel]:
+def read_qrels(source: Source, config: InputConfig, problems: Problems, setting: str = "input.split") -> Iterator[Qrel]:
     """Yield the qrels of a file; lines that cannot be read as such become problems.
 
     A file without a header has the four fields of TREC (query, iteration, document, relevance), or three (query,
-    document, relevance); it is recognised by a first line that ends in a whole number.
+    document, relevance); it is recognised by a first line that ends in a whole number. `setting` is where
+    `config.split` is from, for messages.
     """
     width = _headerless_width(source)
     if width and config.split and not config.beir:
         raise InputError(
-            f"{source.name}: has no header, so no column to compare with input.split = {config.split!r}; "
-            "leave input.split out"
+            f"{source.name}: has no header, so no column to compare with {setting} = {config.split!r}; "
+            f"leave {setting} out"
         )
     if width:
         yield from _headerless(source, width, problems)

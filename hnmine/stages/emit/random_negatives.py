@@ -59,7 +59,7 @@ class RandomNegatives:
         self.corpus = VectorStore(embed / "corpus", cache_bytes(context.config))
         self.query_vectors = VectorStore(embed / "queries")
         self.where = MetadataFilter.open(context, context.reading("retrieve"))
-        self.evaluation = read_evaluation(ingest) if self.config.input.eval_qrels else _NOTHING[0]
+        self.evaluation = read_evaluation(ingest) if self.config.input.has_evaluation else _NOTHING[0]
 
     def add(self, table: pa.Table, chosen: pa.Table) -> pa.Table:
         """Return the chosen negatives of some queries with random documents added at the end of each list.

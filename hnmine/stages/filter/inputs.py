@@ -64,7 +64,7 @@ class FilterInputs:
         _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
         shared, where = counts[inverse] > 1, MetadataFilter.open(context, retrieve)
         rescored, evaluation = Rescored.open(context), None
-        if context.config.input.eval_qrels:
+        if context.config.input.has_evaluation:
             evaluation = np.zeros(len(documents), dtype=bool)
             evaluation[read_evaluation(ingest)] = True
         return cls(context.config, candidates, queries, documents, shared, scorer, where, rescored, evaluation)

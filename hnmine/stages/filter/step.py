@@ -103,7 +103,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     }
     if not uses_rescored(context.config):
         del counts["verdicts"][NOT_RESCORED]
-    if not context.config.input.eval_qrels:
+    if not context.config.input.has_evaluation:
         del counts["verdicts"][EVALUATED]
     warning = empty_rows(counts)
     return counts | ({"warning": warning} if warning else {})

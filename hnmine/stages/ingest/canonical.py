@@ -71,7 +71,7 @@ class CanonicalInput:
             except InputError as error:
                 self.problems.add(str(error))
         hashes = hash_texts(self._query_texts)
-        if self.config.input.eval_qrels:
+        if self.config.input.has_evaluation:
             corpus.finish()
             self._read_evaluation(collection.evaluation(), hashes.keys)
         self.problems.raise_if_any()
@@ -82,7 +82,7 @@ class CanonicalInput:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
         hashes = hash_texts(columns["text"])
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
-        if self.config.input.eval_qrels:
+        if self.config.input.has_evaluation:
             self._document_keys.append(hashes.keys)
         terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
         return {"text_key": pa.array(hashes.keys), "terms": terms}
@@ -185,6 +185,9 @@ class CanonicalInput:
         except InputError as error:
             self.problems.add(str(error))
             return
+        if not found.judgements:
+            split = f" in split {given.eval_split!r}" if given.eval_split else ""
+            self.problems.add(f"input: the evaluation set has no judgements to read{split}")
         self.evaluation = found
         self.counts |= {
             "eval_queries": len(found.queries),
@@ -194,7 +197,7 @@ class CanonicalInput:
 
     def _leave_out_evaluation(self, positives: list[list[int]]) -> None:
         """Take the evaluation set out of each query's positives, and count what would have got into training rows."""
-        if not self.config.input.eval_qrels:
+        if not self.config.input.has_evaluation:
             return
         documents = set(self.evaluation.documents.tolist())
         names = {row: id_ for id_, row in reversed(self._ids.documents.items()) if row in documents}
@@ -253,5 +256,5 @@ class CanonicalInput:
             "judged_negatives": judged_negatives,
         }
         if not writer.written and not self.problems.messages:
-            outside = " that is outside input.eval_qrels" if self.config.input.eval_qrels and labelled else ""
+            outside = " that is outside the evaluation set" if self.config.input.has_evaluation and labelled else ""
             self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant}){outside}")

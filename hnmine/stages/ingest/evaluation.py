@@ -1,4 +1,4 @@
-"""The evaluation set (`input.eval_qrels`): its queries and relevant documents, copies of them included, by row."""
+"""The evaluation set of `input.eval_qrels` or `input.eval_split`: its queries and documents, with copies, by row."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,11 +24,13 @@ class EvaluationSet:
         queries: rows of the input's queries that it judges, or that have the text of one.
         documents: int64, ascending: rows that are relevant to one of its queries, or have the text of such a document.
         unknown: its queries that are not in the input.
+        judgements: number of lines that describe it.
     """
 
     queries: set[int] = field(default_factory=set)
     documents: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     unknown: set[str] = field(default_factory=set)
+    judgements: int = 0
 
     @classmethod
     def read(
@@ -50,6 +52,7 @@ class EvaluationSet:
         """
         found, relevant, missing = cls(), set[int](), dict[str, Qrel]()
         for one in judged:
+            found.judgements += 1
             if one.query_id in ids.queries:
                 found.queries.add(ids.queries[one.query_id])
             else:
@@ -62,8 +65,9 @@ class EvaluationSet:
                 missing.setdefault(one.doc_id, one)
         if missing and problems is not None:
             problems.add(
-                f"{next(iter(missing.values())).location}: input.eval_qrels names {len(missing):,} relevant documents "
-                f'that are not in the input ({few(list(missing))}); set input.unknown_ids = "skip" to leave them out'
+                f"{next(iter(missing.values())).location}: the evaluation set names {len(missing):,} relevant "
+                f'documents that are not in the input ({few(list(missing))}); set input.unknown_ids = "skip" to leave '
+                "them out"
             )
         of_queries, of_documents = keys
         found.queries = set(np.flatnonzero(np.isin(of_queries, of_queries[sorted(found.queries)])).tolist())

@@ -83,7 +83,7 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
     used = np.flatnonzero(canonical.documents_with)
     terms = pa.Table.from_arrays([pa.array(used, pa.int32()), canonical.documents_with[used]], schema=TERMS)
     write_table(terms, folder / TERMS_FILE, item_key(key, "terms", 0, len(used)))
-    if config.input.eval_qrels:
+    if config.input.has_evaluation:
         rows = canonical.evaluation.documents
         evaluation = pa.Table.from_arrays([pa.array(rows, pa.int64())], schema=EVALUATION)
         write_table(evaluation, folder / EVALUATION_FILE, item_key(key, "evaluation", 0, len(rows)))
@@ -102,8 +102,8 @@ def _unknown_queries(counts: dict[str, Any]) -> str | None:
     """Return a warning if the input has none of the evaluation set's queries, so that only documents are known."""
     if counts.get("eval_queries") == 0 and counts["eval_queries_unknown"]:
         return (
-            f"input.eval_qrels: none of its {counts['eval_queries_unknown']:,} queries is in the input, so training "
-            "queries with the text of one cannot be found; add them to the queries if they should be"
+            f"input.eval_qrels: none of the {counts['eval_queries_unknown']:,} queries of the evaluation set is in the "
+            "input, so training queries with the text of one cannot be found; add them to the queries if they should be"
         )
     return None
 

@@ -9,7 +9,7 @@ KEEP, NOT_RESCORED, EVALUATED = "keep", "not_rescored", "evaluation"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
-    EVALUATED: "relevant to a query of input.eval_qrels, or the same text as such a document",
+    EVALUATED: "relevant to a query of the evaluation set, or the same text as such a document",
     "sibling_positive": "a positive of another query with the same text",
     "judged_relevant": "judged relevant in input.judgements, without being a labelled positive; or a copy of such",
     "copy_of_positive": "the same text as a positive, apart from case, punctuation and spacing",

@@ -34,7 +34,7 @@ QUERIES = schema(
     field("terms", INTS, "its distinct words, hashed, ascending"),
 )
 EVALUATION = schema(
-    field("doc_row", pa.int64(), "a row relevant to a query of input.eval_qrels, or the same text as one, ascending"),
+    field("doc_row", pa.int64(), "a row relevant to a query of the evaluation set, or the same text as one, ascending"),
 )
 LEFT_OUT = schema(
     field("kind", pa.string(), "document, query, positive, qrel or judgement"),

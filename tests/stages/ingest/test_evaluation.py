@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from hnmine import run
 from hnmine.arrays.text_hashes import copy_key
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config.tables import Config
+from hnmine.errors import ConfigError
 from hnmine.pipeline.run import RunOptions
 from tests.pipeline.helpers import report, rows
-from tests.readers.helpers import ingest, refused
+from tests.readers.helpers import ONLY_PAIRS, ingest, refused
 from tests.support import ROOT, config_for, make_collection, write_collection, write_jsonl
 
 SAMPLE = ROOT / "sample_data"
@@ -155,7 +157,7 @@ def test_an_id_that_is_not_in_the_input(tmp_path: Path) -> None:
     copies(tmp_path)
     (tmp_path / "test.tsv").write_text("test 0 d0 1\ntest 0 nowhere 1\nelsewhere 0 gone 0\n")
     assert refused(tmp_path, input={"eval_qrels": "test.tsv"}) == [
-        "test.tsv line 2: input.eval_qrels names 1 relevant documents that are not in the input ('nowhere'); "
+        "test.tsv line 2: the evaluation set names 1 relevant documents that are not in the input ('nowhere'); "
         'set input.unknown_ids = "skip" to leave them out'
     ]
     assert ingest(tmp_path, input={"eval_qrels": "test.tsv", "unknown_ids": "skip"}).counts["eval_queries_unknown"] == 1
@@ -167,13 +169,13 @@ def test_queries_that_are_all_unknown_are_warned_of(tmp_path: Path) -> None:
     config = config_for(tmp_path, input={"eval_qrels": "test.tsv"}, retrieve={"top_k": 4}, filter={"rule": "none"})
     run(config)
     (warning,) = [line for line in report(tmp_path / "out")["warnings"] if "eval_qrels" in line]
-    assert warning.startswith("input.eval_qrels: none of its 1 queries is in the input")
+    assert warning.startswith("input.eval_qrels: none of the 1 queries of the evaluation set is in the input")
 
 
 def test_a_set_that_is_everything_leaves_nothing(tmp_path: Path) -> None:
     copies(tmp_path)
     assert refused(tmp_path, input={"eval_qrels": "qrels.tsv"}) == [
-        "input: no query has a text and a positive (relevance >= 1) that is outside input.eval_qrels"
+        "input: no query has a text and a positive (relevance >= 1) that is outside the evaluation set"
     ]
 
 
@@ -222,13 +224,42 @@ def test_the_test_split_of_a_beir_folder_is_warned_of(
     assert any(line.startswith(start) for line in report(tmp_path / "out")["warnings"])
 
 
-def test_another_split_of_a_beir_folder_is_not_and_its_test_split_is_kept_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [{"eval_qrels": "set/qrels/test.tsv"}, {"eval_split": "test"}], ids=["file", "split"])
+def test_another_split_of_a_beir_folder_is_not_and_its_test_split_is_kept_out(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
     beir(tmp_path / "set", "train", "test")
     (tmp_path / "set/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td5\t1\n")
     apart = {"corpus": None, "queries": None, "qrels": None}
-    given = {**apart, "beir": "set", "eval_qrels": "set/qrels/test.tsv"}
-    config = config_for(tmp_path, input=given, filter={"rule": "none"})
+    config = config_for(tmp_path, input={**apart, "beir": "set", **given}, filter={"rule": "none"})
     assert not any("test split" in line for line in make_plan(config)["warnings"])
     run(config)
     assert report(tmp_path / "out")["evaluation"]["documents"] == 1
     assert report(tmp_path / "out")["warnings"] == [w for w in report(tmp_path / "out")["warnings"] if "input" not in w]
+
+
+def test_a_split_of_one_table_of_qrels_is_the_evaluation_set(tmp_path: Path) -> None:
+    copies(tmp_path)
+    rows = [{"query_id": q, "doc_id": d, "score": r, "split": "test" if q == "test" else "train"} for q, d, r in QRELS]
+    write_jsonl(tmp_path / "qrels.jsonl", rows)
+    for number, given in enumerate(({"split": "train"}, {})):
+        found = ingest(tmp_path, f"out{number}", input={"qrels": "qrels.jsonl", "eval_split": "test", **given})
+        assert found.positives == {"both": ["d2"], "far": ["d3"]}
+    assert refused(tmp_path, input={"qrels": "qrels.jsonl", "split": "train", "eval_split": "dev"}) == [
+        "input: the evaluation set has no judgements to read in split 'dev'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"split": "test", "eval_split": "test"}, "input.eval_split: 'test' is also input.split, so nothing would be"),
+        (
+            {**ONLY_PAIRS, "pairs": "p.jsonl", "eval_split": "test"},
+            "input.eval_split: pairs have no splits; name qrels",
+        ),
+    ],
+)
+def test_splits_that_cannot_be_kept_out(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config_for(tmp_path, input=given)
