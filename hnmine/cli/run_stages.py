@@ -28,7 +28,7 @@ _RESULTS = {
 _IF_ANY = {
     "ingest": (
         "collapsed_copies", "empty_documents", "empty_queries", "queries_without_positive", "judgements_skipped",
-        "eval_queries_left_out", "eval_positives_left_out",
+        "eval_queries_left_out", "eval_positives_left_out", "eval_queries_without_positive",
     ),
     "emit": ("positives_left_out", "queries_left_out", "positives_down_weighted"),
 }  # fmt: skip
@@ -190,7 +190,8 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     if (kept_out := data.get("evaluation")) is not None:
         note = f"{number(kept_out['queries'])} queries and {number(kept_out['documents'])} documents belong to it"
         yield "queries left out, as the evaluation set has them", number(kept_out["queries_left_out"]), note
-        yield "positives left out, likewise", number(kept_out["positives_left_out"]), ""
+        emptied = f"{number(kept_out['queries_without_positive'])} queries are left without a positive as a result"
+        yield "positives left out, likewise", number(kept_out["positives_left_out"]), emptied
         yield "candidates rejected, likewise", number(kept_out["candidates_rejected"]), ""
     if (batches := data.get("batches")) is not None:
         scores = f"{number(batches['random_score'])} in random batches"

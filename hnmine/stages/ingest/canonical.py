@@ -201,7 +201,7 @@ class CanonicalInput:
             return
         documents = set(self.evaluation.documents.tolist())
         names = {row: id_ for id_, row in reversed(self._ids.documents.items()) if row in documents}
-        queries = taken = 0
+        queries = taken = emptied = 0
         for id_, row in self._ids.queries.items():
             if not positives[row] or not self._query_texts[row]:
                 continue
@@ -215,7 +215,14 @@ class CanonicalInput:
             positives[row] = [document for document in positives[row] if document not in documents]
             pairs = (f"{id_} {names[document]}" for document in of_set)
             self.left_out.extend(("positive", pair, "in the evaluation set") for pair in pairs)
-        self.counts |= {"eval_queries_left_out": queries, "eval_positives_left_out": taken}
+            if not positives[row]:
+                emptied += 1
+                self.left_out.append(("query", id_, "all positives in the evaluation set"))
+        self.counts |= {
+            "eval_queries_left_out": queries,
+            "eval_positives_left_out": taken,
+            "eval_queries_without_positive": emptied,
+        }
 
     def _write_queries(self, writer: ShardWriter, hashes: TextHashes) -> None:
         """Write the queries that have a text and a positive, given the hashes of all texts of queries."""

@@ -113,6 +113,7 @@ def _evaluation(ingest: dict[str, Any], verdicts: dict[str, int]) -> dict[str, A
         "documents": "eval_documents",
         "queries_left_out": "eval_queries_left_out",
         "positives_left_out": "eval_positives_left_out",
+        "queries_without_positive": "eval_queries_without_positive",
     }
     counted = {name: ingest[count] for name, count in names.items()}
     return {"evaluation": counted | {"candidates_rejected": verdicts[EVALUATED]}}

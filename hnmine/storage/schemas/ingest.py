@@ -39,5 +39,10 @@ EVALUATION = schema(
 LEFT_OUT = schema(
     field("kind", pa.string(), "document, query, positive, qrel or judgement"),
     field("id", pa.string(), "its id (for a positive, qrel or judgement: query_id and doc_id)"),
-    field("reason", pa.string(), "empty text, no positive, unknown document, unknown query, in the evaluation set"),
+    field(
+        "reason",
+        pa.string(),
+        "empty text, no positive, unknown document, unknown query, in the evaluation set, all positives in the "
+        "evaluation set",
+    ),
 )

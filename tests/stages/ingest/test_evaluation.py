@@ -90,6 +90,8 @@ def test_nothing_of_the_evaluation_set_is_in_a_row(tmp_path: Path, emit: dict[st
     assert data["evaluation"]["candidates_rejected"] == data["verdicts"]["evaluation"] > 0
     left_out = [row for row in rows_of_left_out(tmp_path / "out") if row["reason"] == "in the evaluation set"]
     assert {row["id"] for row in left_out if row["kind"] == "query"} <= without.queries
+    emptied = {query for query, _ in taken_out} - {query for query, _ in labelled - taken_out}
+    assert data["evaluation"]["queries_without_positive"] == len(emptied)
     assert len([row for row in left_out if row["kind"] == "positive"]) == data["evaluation"]["positives_left_out"]
 
 
@@ -141,7 +143,7 @@ def test_copies_by_text_belong_to_the_set(tmp_path: Path) -> None:
         ("query", "copy", "in the evaluation set"),
         ("positive", "both d0", "in the evaluation set"),
         ("positive", "only d1", "in the evaluation set"),
-        ("query", "only", "no positive"),
+        ("query", "only", "all positives in the evaluation set"),
     }
     counted = {name: count for name, count in found.counts.items() if name.startswith("eval_")}
     assert counted == {
@@ -150,6 +152,7 @@ def test_copies_by_text_belong_to_the_set(tmp_path: Path) -> None:
         "eval_documents": 2,
         "eval_queries_left_out": 2,
         "eval_positives_left_out": 2,
+        "eval_queries_without_positive": 1,
     }
 
 
