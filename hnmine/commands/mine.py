@@ -89,8 +89,8 @@ def prepare(request: MineRequest, *, overwrite: bool = False) -> Mining:
             "for another place write a config with `hnmine init` and run it with --out"
         )
     folder = Path(request.out).expanduser().absolute()
-    config = _checked(given, folder, problems)
     path = folder / CONFIG_FILE
+    config = _checked(given, folder, problems).at(folder, str(path))
     if path.exists():
         differences = _differences(path, config)
         if not differences:

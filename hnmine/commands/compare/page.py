@@ -46,8 +46,9 @@ def tradeoff(axes: "Axes", data: dict[str, Any]) -> bool:
     if others:
         x, y = [row["hardness"] for row in others], [row["rate"] for row in others]
         axes.scatter(x, y, s=22, color=REJECTED, label="other settings of A")
-        front = sorted((row["hardness"], row["rate"]) for row in data["tradeoff"] if row["front"])
-        axes.plot(*zip(*front, strict=True), color=KEPT, linewidth=1.2, label="best of A")
+    if best := [row for row in data["tradeoff"] if row["front"]]:
+        x, y = [row["hardness"] for row in best], [row["rate"] for row in best]
+        axes.scatter(x, y, s=120, facecolors="none", edgecolors=KEPT, linewidths=1.2, label="best of A")
     at: dict[tuple[float, float], list[str]] = {}
     for label, found in points:
         at.setdefault((found["hardness"], found["rate"]), []).append(label)

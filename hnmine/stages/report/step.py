@@ -1,6 +1,7 @@
 """The stage report: measures how hard, safe and complete the mined set is, from stored scores and without training."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,11 @@ def _run_facts(context: RunContext) -> dict[str, str]:
     if context.source is not None:
         facts["other stages from"] = shown_path(context.source)
     if config.file:
-        facts["config"] = config.file
+        facts["config"] = shown_path(Path(config.file))
     facts["teacher"] = config.embed.model
+    if config.embed.model == "precomputed":
+        given = config.embed.corpus_vectors
+        facts["teacher"] = f"precomputed vectors ({given if isinstance(given, str) else ', '.join(given or [])})"
     if config.filter.score == "rescored" and config.rescore is not None:
         facts["rescored by"] = config.rescore.model
     return facts | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
