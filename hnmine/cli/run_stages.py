@@ -14,7 +14,8 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.negative_columns import shares_line
 from hnmine.stages.report.empty_set import why_empty
 from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line
-from hnmine.stages.report.limits import check_limits, parse_limits
+from hnmine.stages.report.limits import check_limits, check_names, parse_limits
+from hnmine.stages.report.number_names import number_names
 from hnmine.storage.store import read_json
 
 _RESULTS = {
@@ -71,6 +72,10 @@ def run_stages(
         EmptySet: there is no training row; the result has been printed.
     """
     under, over = parse_limits(limits[0], "--fail-under"), parse_limits(limits[1], "--fail-over")
+    names = number_names(config) if "report" in stages else set()
+    if "report" in stages:
+        own = {"report.fail_under": config.report.fail_under, "report.fail_over": config.report.fail_over}
+        check_names({"--fail-under": under, "--fail-over": over, **own}, names)
     with progress_on() as progress:
         results = run(config, stages, options, progress)
     report = None
@@ -88,7 +93,7 @@ def run_stages(
     if "emit" in stages or "report" in stages:
         refuse_empty(RunContext(config, config.out_folder, options.source))
     if report is not None:
-        check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over})
+        check_limits(report, {**config.report.fail_under, **under}, {**config.report.fail_over, **over}, names)
 
 
 def refuse_empty(context: RunContext) -> None:

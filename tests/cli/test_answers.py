@@ -137,3 +137,13 @@ def test_sweep_is_told_of_what_it_reads_alone(folder):
     assert own.stderr == ""
     other = hnmine(*ANSWERS["sweep"], "--set", "retrieve.top_k=7", cwd=folder)
     assert "warning: this run was made with other settings: retrieve.top_k was 40, now 7\n" in other.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--fail-under", "ecii=1"), ("--set", "report.fail_over={ecii=1}"), ("--fail-over", "eci=nan")]
+)
+def test_a_limit_that_cannot_be_checked_is_refused_before_the_run(folder, tmp_path, wrong):
+    done = hnmine("run", "hnmine.toml", "--out", tmp_path / "out", *wrong, cwd=folder)
+    assert done.returncode == 2
+    assert "did you mean eci?" in done.stderr or "NAME=NUMBER" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,8 @@
 """Limits on the numbers of a report, on which a CI job can fail: `--fail-under` and `--fail-over`."""
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hnmine.errors import ConfigError, GateFailed, Problems
@@ -20,28 +21,47 @@ def report_numbers(report: dict[str, Any]) -> dict[str, float | None]:
     return dict(sorted(found.items()))
 
 
-def check_limits(report: dict[str, Any], under: Mapping[str, float], over: Mapping[str, float]) -> None:
+def check_names(limits: Mapping[str, Iterable[str]], known: Collection[str]) -> None:
+    """Check the names of limits before the numbers exist.
+
+    Args:
+        limits: names by the flag or setting that gives them, for messages.
+        known: the names that numbers can have.
+
+    Raises:
+        ConfigError: names that no number has, all of them.
+    """
+    unknown = Problems()
+    for flag, names in limits.items():
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(known), n=1)
+                hint = f"did you mean {near[0]}?" if near else "the numbers of a finished run's report.json have names"
+                unknown.add(f"{flag} {name}: no such number in the report; {hint}")
+    unknown.raise_if_any(ConfigError)
+
+
+def check_limits(
+    report: dict[str, Any], under: Mapping[str, float], over: Mapping[str, float], possible: Collection[str] = ()
+) -> None:
     """Check that a report's numbers are within limits: the lowest and the highest values allowed, by name.
+
+    `possible` has names of numbers that the report lacks because they could not be measured.
 
     Raises:
         ConfigError: a name that is no number of the report.
         GateFailed: a number is beyond its limit, or was not measured; one line for each.
     """
-    known = report_numbers(report)
-    unknown, failed = Problems(), Problems()
+    found = report_numbers(report)
+    check_names({"--fail-under": under, "--fail-over": over}, found.keys() | {*possible})
+    failed = Problems()
     for word, limits in (("under", under), ("over", over)):
         for name, limit in limits.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else "see report.json for the names"
-                unknown.add(f"--fail-{word} {name}: no such number in the report; {hint}")
-                continue
-            value = known[name]
+            value = found.get(name)
             if value is None:
                 failed.add(f"{name} could not be measured ({_reason(report, name)}), limit {limit:g}")
             elif value < limit if word == "under" else value > limit:
                 failed.add(f"{name} = {value:.4g} is {word} the limit {limit:g}")
-    unknown.raise_if_any(ConfigError)
     failed.raise_if_any(GateFailed)
 
 
@@ -50,7 +70,10 @@ def _reason(report: dict[str, Any], name: str) -> str:
     *path, last = name.split(".")
     entry = report
     for part in path:
-        entry = entry.get(part, {})
+        below = entry.get(part)
+        if not isinstance(below, dict):
+            break
+        entry = below
     return str(entry.get(f"{last}_reason") or entry.get("reason") or "the report does not say why")
 
 
@@ -64,8 +87,12 @@ def parse_limits(texts: list[str], flag: str) -> dict[str, float]:
     for text in texts:
         name, _, number = text.partition("=")
         try:
-            found[name.strip()] = float(number)
+            value = float(number)
         except ValueError:
+            value = math.nan
+        if math.isfinite(value) and name.strip():
+            found[name.strip()] = value
+        else:
             problems.add(f"{flag} {text}: write it as NAME=NUMBER, for example {flag} eci=0.5")
     problems.raise_if_any(ConfigError)
     return found

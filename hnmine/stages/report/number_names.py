@@ -1,0 +1,104 @@
+"""The names that numbers of a report can have, known before a report is made: `--fail-under` and `--fail-over`.
+
+A test compares them with the numbers of reports made under many configs, in both directions.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from hnmine.config.tables import Config
+from hnmine.stages.report.headline import NUMBERS
+from hnmine.storage.schemas.filter import VERDICTS
+
+_SUMMARY = "count mean std min p05 p25 p50 p75 p95 max"
+_HIDDEN = "rate queries hidden chosen hardness score eci fill calibration_error judged.rate judged.hidden judged.chosen"
+_SOURCE = "share negatives hardness"
+_ALWAYS = {
+    "": "negatives_judged negatives_positive_elsewhere negatives_positive_elsewhere_share",
+    "biases.length": "effect negative positive",
+    "biases.query_overlap": "effect negative positive queries",
+    "calibration": "threshold",
+    "counts.embed": "dim documents queries",
+    "counts.emit": "rows examples examples_filled_up examples_full examples_short examples_without_negatives "
+    "negatives negatives_filled_up negatives_random negatives_wanted positives_down_weighted positives_left_out "
+    "queries_left_out queries_with_negatives",
+    "counts.filter": "anchors anchors_without_candidates queries",
+    "counts.index": "documents lists probe recall recall_depth recall_sample share",
+    "counts.ingest": "collapsed_copies documents documents_read empty_documents empty_queries judged_negatives "
+    "judgements_read judgements_skipped positives queries queries_read queries_without_positive",
+    "counts.retrieve": "candidates queries queries_with_fewer_than_top_k",
+    "distributions.positive_score": _SUMMARY,
+    "distributions.negative_score": _SUMMARY,
+    "distributions.margin": _SUMMARY,
+    "hidden_positives.this_filter": _HIDDEN,
+    "hidden_positives.margin_95": _HIDDEN,
+    "hubs": "documents most_served top_percent_share",
+    "near_copies": "chosen chosen_share similarity",
+    "near_copies.taken_out": "copy_of_negative copy_of_positive copy_of_query near_copy_of_positive near_copy_of_query",
+    "shortage": "examples examples_filled_up examples_full examples_short examples_without_negatives "
+    "negatives_filled_up negatives_random",
+    "sources.random": _SOURCE,
+    "sources.retrieved": _SOURCE,
+    "suspected_bad_positives": "count share quantile left_out queries_left_out down_weighted untreated_share",
+    "timings": "ingest embed index retrieve filter emit report",
+    "tradeoff": "queries_at_most",
+}
+"""Groups of numbers that any report may have; the names inside a group follow it after a dot."""
+_WITH_BATCHES = {
+    "batches": "clusters conflicts conflicts_within count examples examples_in_full examples_left_out fill full "
+    "random_score same_query score",
+    "counts.emit": "batches batches_full examples_unbatched",
+}
+_WITH_PREVIOUS = {
+    "counts.emit": "negatives_previous",
+    "previous": "queries rows rows_changed churn overlap stayed no_room",
+    "previous.fates": "barred easy gone hard random rejected",
+    "previous.negatives": "before now shared",
+    **dict.fromkeys(("previous.then", "previous.now", "previous.new"), "score hardness"),
+    "sources.previous": _SOURCE,
+}
+_WITH_RESCORE = {"counts.rescore": "scored not_rescored positives queries random_pairs", "timings": "rescore"}
+_WITH_CANDIDATES_ONLY = {
+    "counts.embed": "documents_in_all documents_by_chance",
+    "embedding": "documents embedded by_chance weight",
+    "embedding.recall": "value top_k queries",
+}
+_WITH_EVALUATION = {
+    "counts.ingest": "eval_queries eval_queries_unknown eval_documents eval_queries_left_out eval_positives_left_out",
+    "evaluation": "queries documents queries_left_out positives_left_out candidates_rejected",
+}
+
+
+def number_names(config: Config) -> set[str]:
+    """Return the names that numbers of the config's report can have, nested ones dotted.
+
+    Not every report has all of them: some are measured only where there are enough labels.
+    """
+    return {*(number.name for number in NUMBERS), *_named(_groups(config))}
+
+
+def _named(groups: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for group, names in groups:
+        yield from (f"{group}.{name}" if group else name for name in names.split())
+
+
+def _groups(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield each group with its names, those that only some configs have included."""
+    yield from _ALWAYS.items()
+    for applies, groups in (
+        (config.emit.batch_size is not None, _WITH_BATCHES),
+        (config.previous is not None, _WITH_PREVIOUS),
+        (config.rescore is not None, _WITH_RESCORE),
+        (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
+        (bool(config.input.eval_qrels), _WITH_EVALUATION),
+        (config.guide is not None, {"counts.embed": "guide_dim"}),
+    ):
+        yield from groups.items() if applies else ()
+    verdicts = " ".join(VERDICTS)
+    yield from (("verdicts", verdicts), ("counts.filter.verdicts", verdicts))
+    for source in config.retrieve.source:
+        yield f"sources.{source.label}", f"{_SOURCE} alone"
+        yield from [("counts.embed.source_dims", source.label)] if source.teacher is not None else []
+    for name in config.emit.formats:
+        yield f"counts.emit.formats.{name}", "rows examples_left_out"
+    for table in config.teachers:
+        yield f"counts.embed.int8_agreement.{table}", "documents mean least"
