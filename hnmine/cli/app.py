@@ -369,7 +369,7 @@ def compare(
     source: Source = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show mined sets side by side: numbers, overlap, shifts, and the queries that differ most."""
+    """Show mined sets side by side: a verdict, settings, numbers, overlap, and the queries that differ most."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.compare.compare import compare as compare_sets
     from hnmine.commands.compare.page import compare_page

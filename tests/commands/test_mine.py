@@ -40,6 +40,9 @@ def test_the_config_it_writes_runs_from_anywhere_and_everything_is_kept(base: Pa
     assert done.stdout == f"{out}\n"
     assert "coverage" in done.stderr
     assert f"training rows: {out / 'emit'}; config: {out / 'hnmine.toml'}" in done.stderr
+    page = (out / "report/report.html").read_text()
+    assert "<dt>run</dt> <dd>runs/mined</dd>" in page
+    assert "<dt>config</dt> <dd>runs/mined/hnmine.toml</dd>" in page
     rows = pq.read_table(out / "emit/part-00000.parquet")
     assert rows.column_names == ["anchor", "positive", "negative_1", "negative_2"]
     assert json.loads((out / "ingest/_manifest.json").read_text())["counts"]["documents"] == 60
