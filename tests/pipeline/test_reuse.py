@@ -186,6 +186,15 @@ def test_another_run_with_other_inputs_serves_nothing(base: Path) -> None:
     assert ran(base, "next", RunOptions(source=base / "out")) == ALL
 
 
+def test_another_run_serves_vectors_and_candidates_where_a_judgement_is_new(base: Path) -> None:
+    judge(base)
+    tables = {"input": {"judgements": "judge.jsonl"}}
+    assert ran(base, "next", RunOptions(source=base / "out"), **tables) == ["ingest", "filter", "emit", "report"]
+    run(config_for(base, "fresh", **tables))
+    fresh = tree(base / "fresh")
+    assert tree(base / "next") == {name: fresh[name] for name in fresh if not name.startswith(("embed", "ind", "retr"))}
+
+
 def test_another_run_that_is_not_finished_serves_its_finished_stages(base: Path) -> None:
     (base / "out/retrieve/_manifest.json").unlink()
     assert ran(base, "next", RunOptions(source=base / "out")) == ["retrieve"]
