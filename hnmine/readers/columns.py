@@ -115,7 +115,8 @@ class TableReader:
         self.source, self.problems, self.optional = source, problems, optional
         self.options = {name: _options(name, config.columns) for name in wanted}
         self.layout = read_layout(source, config.quoting)
-        lacking = [name for name in wanted if name not in optional and not self._present(name)]
+        needed = [name for name in wanted if name not in optional or getattr(config.columns, name, None)]
+        lacking = [name for name in needed if not self._present(name)]
         if lacking and self.layout.open:
             self.layout = read_layout(source, config.quoting, whole=True)
         self.columns: dict[str, str] = {}

@@ -30,6 +30,12 @@ def test_a_title_that_only_the_last_line_has(tmp_path: Path, count: int) -> None
     assert found.texts["d0"] == "text 0"
 
 
+def test_a_mapped_title_that_only_the_last_line_has(tmp_path: Path) -> None:
+    small(tmp_path)
+    write_jsonl(tmp_path / "corpus.jsonl", corpus({"doc_id": "last", "headline": "Reef", "text": "amber"}))
+    assert ingest(tmp_path, input={"columns": {"title": "headline"}}).texts["last"] == "Reef amber"
+
+
 def test_a_title_that_begins_in_the_second_block(tmp_path: Path) -> None:
     small(tmp_path)
     rows = [{"doc_id": f"d{n}", "text": f"text {n}"} for n in range(3 * CHUNK_ROWS)]
