@@ -7,9 +7,11 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from hnmine.commands.recipes import RECIPES, recipe_settings
+from hnmine.config.file import check_config
 from hnmine.config.section import Table, choices, settings, tables, toml_value
 from hnmine.config.tables import Config
-from hnmine.errors import ConfigError
+from hnmine.errors import ConfigError, InputError
+from hnmine.readers.collection import input_sources
 from hnmine.storage.store import write_text
 
 _HEAD = """# hnmine config. A line with "#" shows a setting and its default: remove the "#" and change the value.
@@ -27,17 +29,35 @@ def write_starter(path: Path, *, beir: str | None, pairs: str | None, force: boo
     """Write a commented config and return its path; `beir` (a folder) or `pairs` (a file) becomes its input.
 
     Raises:
-        ConfigError: the file exists and `force` is not set, both `beir` and `pairs` are given, or there is no such
-            recipe.
+        ConfigError: the file exists and `force` is not set, its folder does not exist, both `beir` and `pairs` are
+            given, or there is no such recipe.
+        InputError: `beir` or `pairs` does not exist, or a BEIR folder lacks a file; all of them are named.
         OutputError: the file cannot be written.
     """
     if path.exists() and not force:
         raise ConfigError(f"{path}: exists already; choose another --path, or pass --force to replace it")
     if beir and pairs:
         raise ConfigError("init: --beir and --pairs exclude each other")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"init: --path {path}: there is no folder {path.parent}; make it first")
+    _check_input(path, beir, pairs)
     given = {**_SHOWN, "input": _input(path.absolute().parent, beir, pairs)}
     write_text(starter({**given, **(recipe_settings(recipe) if recipe else {})}, recipe), path)
     return str(path)
+
+
+def _check_input(path: Path, beir: str | None, pairs: str | None) -> None:
+    """Check that the files of a BEIR folder, or of pairs, exist."""
+    if beir is None and pairs is None:
+        return
+    for flag, given in (("--beir", beir), ("--pairs", pairs)):
+        if given is not None and not given:
+            raise ConfigError(f"init: {flag} needs a name")
+    where = absolute(beir or str(pairs))
+    if beir and "://" not in where and not Path(where).is_dir():
+        raise InputError(f"init: --beir {beir}: no such folder")
+    raw = {"input": _input(path.absolute().parent, beir, pairs)}
+    input_sources(check_config(raw, "init", path.absolute().parent))
 
 
 def _input(folder: Path, beir: str | None, pairs: str | None) -> dict[str, str]:

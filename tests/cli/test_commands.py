@@ -234,6 +234,7 @@ def test_init_offers_itself_for_a_beir_folder_and_for_pairs(tmp_path):
     (tmp_path / "corpus.jsonl").write_text("")
     hnmine("init", cwd=tmp_path)
     assert load_config(tmp_path / "hnmine.toml").input.beir == "."
+    (tmp_path / "pairs.parquet").write_bytes(b"")
     hnmine("init", "--pairs", "pairs.parquet", "--path", "p.toml", cwd=tmp_path)
     assert Path(load_config(tmp_path / "p.toml").input.pairs) == tmp_path / "pairs.parquet"
 

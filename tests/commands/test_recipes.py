@@ -80,8 +80,12 @@ def test_its_rows_are_what_it_says(base: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_init_writes_it_with_its_source_and_it_loads_as_these_settings(tmp_path: Path, name: str) -> None:
+def test_init_writes_it_with_its_source_and_it_loads_as_these_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     path = tmp_path / "hnmine.toml"
+    monkeypatch.chdir(tmp_path)
+    Path("pairs.jsonl").write_text("")
     write_starter(path, beir=None, pairs="pairs.jsonl", force=False, recipe=name)
     text = path.read_text()
     assert f"# Recipe {name}: " in text
