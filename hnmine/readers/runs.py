@@ -21,9 +21,11 @@ def read_run(source: Source, config: InputConfig, problems: Problems) -> pa.Tabl
     """Return the lines of a file as a table of `LINES`; those that cannot be read as such become problems.
 
     A TREC run has six fields: query, Q0, document, rank, score and name of the run. A table has the columns query_id
-    and doc_id (or those of `input.columns`), score, and optionally rank; without one all ranks are 0.
+    and doc_id (or those of `input.columns`), score, and optionally rank; without one all ranks are 0. A .tsv file
+    whose first line is one of a TREC run, which has no header, is read as such.
     """
-    rows = _table_rows(source, config, problems) if source.ending in TABLE_ENDINGS else _trec_rows(source, problems)
+    table = source.ending in TABLE_ENDINGS and not (source.ending == ".tsv" and _starts_as_trec(source))
+    rows = _table_rows(source, config, problems) if table else _trec_rows(source, problems)
     parts = [LINES.empty_table()]
     while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
         columns = zip(*chunk, strict=True)
@@ -32,6 +34,12 @@ def read_run(source: Source, config: InputConfig, problems: Problems) -> pa.Tabl
     if len(parts) == 1 and not problems.messages:
         raise InputError(f"{source.name}: the file holds no result")
     return pa.concat_tables(parts)
+
+
+def _starts_as_trec(source: Source) -> bool:
+    """Return whether a file's first line with text has the six fields of a TREC run, with a number as rank."""
+    fields = next((line.split() for _, line in read_lines(source) if line.strip()), [])
+    return len(fields) == 6 and as_number(fields[3]) is not None
 
 
 def _trec_rows(source: Source, problems: Problems) -> Iterator[Row]:
