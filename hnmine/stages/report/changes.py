@@ -32,7 +32,7 @@ def candidates(number: str, config: Config) -> list[Change]:
         "safety": (_keep_fewer, _keep_less_easy, _leave_out),
         "negatives_at_or_above_positive": (_keep_fewer, _keep_less_easy, _leave_out),
         "false_negative_rate": (_keep_fewer, _keep_less_easy, _check_document_side),
-        "suspected_bad_positives.untreated_share": (_leave_out,),
+        "suspected_bad_positives.untreated_share": (_leave_out, _down_weight),
         "hubs.top_percent_share": (_cap_documents,),
         "near_copies.chosen_share": (_reject_near_copies,),
     }
@@ -184,6 +184,13 @@ def _check_document_side(config: Config) -> Iterator[Change]:
 
 def _leave_out(config: Config) -> Iterator[Change]:
     yield {"emit.bad_positives": "leave_out"}
+
+
+def _down_weight(config: Config) -> Iterator[Change]:
+    columns = config.emit.extra_columns
+    if "positive_weight" not in columns:
+        columns = [*columns, "positive_weight"]
+    yield {"emit.bad_positives": "down_weight", "emit.extra_columns": columns}
 
 
 def _cap_documents(config: Config) -> Iterator[Change]:

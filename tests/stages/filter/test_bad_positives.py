@@ -16,6 +16,7 @@ from hnmine.stages.emit.chosen import read_chosen
 from tests.pipeline.helpers import by_vectors, doc_ids, emitted, plane, report, rows, table
 from tests.support import config_for, make_collection, tree
 
+OVERWRITE = RunOptions(overwrite=True)
 EXTRA = ["query_id", "positive_id", "negative_id", "positive_weight"]
 FILTER = {"rule": "margin", "margin": 0.01, "max_positive_similarity": None, "max_query_similarity": None}
 
@@ -208,7 +209,7 @@ def labelled(folder: Path, wrong: int, **tables: Any) -> Path:
     documents = draw.normal(size=(300, 16)).astype(np.float32)
     queries = documents[:100] + 0.5 * draw.normal(size=(100, 16)).astype(np.float32)
     positives = [[i + 150 if i < wrong else i] for i in range(100)]
-    run(by_vectors(folder, documents, queries, positives, retrieve={"top_k": 50}, **tables))
+    run(by_vectors(folder, documents, queries, positives, retrieve={"top_k": 50}, **tables), options=OVERWRITE)
     return folder / "out"
 
 

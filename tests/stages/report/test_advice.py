@@ -14,6 +14,7 @@ from hnmine.stages.report.advice import LEAST
 from hnmine.stages.report.changes import candidates
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, conclude
 from tests.pipeline.helpers import by_vectors, plane, report
+from tests.stages.filter.test_bad_positives import labelled
 from tests.stages.report.html.test_page import several_positives
 from tests.support import config_for
 
@@ -110,3 +111,16 @@ def test_a_deeper_search_is_named_only_where_the_corpus_has_more(tmp_path: Path,
     found = report(tmp_path / "out")["conclusion"]["reasons"]
     (text,) = [reason["change"] for reason in found if reason["number"] == "coverage"]
     assert ("retrieve.top_k = 20 (not tried: 1 of 1 rows" in text) == named, text
+
+
+def test_suspected_positives_may_be_left_out_or_weighted_down(tmp_path: Path) -> None:
+    before = report(labelled(tmp_path, 20))
+    (reason,) = [one for one in before["conclusion"]["reasons"] if one["number"] == "suspected bad positives"]
+    ways = {one["settings"]["emit.bad_positives"] for one in reason["suggestions"]}
+    assert "down_weight" in ways
+    for one in reason["suggestions"]:
+        emit = {key.removeprefix("emit."): value for key, value in one["settings"].items()}
+        after = report(labelled(tmp_path, 20, emit=emit))
+        for found, value in ((before, one["before"]), (after, one["after"])):
+            assert found["suspected_bad_positives"]["untreated_share"] == value
+        assert after["coverage"] >= min(0.95, before["coverage"] - LEAST)
