@@ -160,6 +160,8 @@ def draw_probe(data: dict[str, Any]) -> None:
         f"\n{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits, {tested:,} queries "
         "tested. A linear map on frozen vectors: use it to compare sets; the gain of a fine-tuned model differs."
     )
+    if "not_kept" in data:
+        warn([f"the result was not kept: {data['not_kept']}"])
 
 
 def draw_judgements(data: dict[str, Any]) -> None:

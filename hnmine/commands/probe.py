@@ -14,7 +14,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.commands.finished_run import finished_run
 from hnmine.config.tables import Config
-from hnmine.errors import HnmineError
+from hnmine.errors import HnmineError, OutputError
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.adapter import Adam, adapted, info_nce
@@ -80,7 +80,8 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
     Returns:
         queries, documents, seeds and examples; for untrained, without_mined and with_mined nDCG@10 and MRR@10, means
         over the test queries; the gains of with_mined over the two others, with p-values; and what `FinishedRun.told`
-        says of the run. It is also written to `probe.json` in the output folder, and shown on the run's report page.
+        says of the run. It is also written to `probe.json` in the output folder, and shown on the run's report page;
+        where that fails, not_kept says why.
 
     Raises:
         IncompleteStage: embed, filter or emit is not done.
@@ -114,8 +115,12 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
         "gain_over_untrained": _gain(found["with_mined"], found["untrained"], rows, config.seed),
         "gain_over_without_mined": _gain(found["with_mined"], found["without_mined"], rows, config.seed),
     }  # fmt: skip
-    keep_probe(context, result)
-    return result | run.told
+    kept: dict[str, Any] = {}
+    try:
+        keep_probe(context, result)
+    except OutputError as error:  # the answer is not lost with a folder that cannot be written to
+        kept = {"not_kept": str(error)}
+    return result | kept | run.told
 
 
 def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from hnmine.cli.run_stages import draw_report
 from hnmine.commands.probe import probe
 from hnmine.config.file import load_config
 from hnmine.config.tables import FilterConfig
+from hnmine.errors import OutputError
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.examples import EACH, LONGEST, REJECTED_OF_ROW, Texts, cut
 from hnmine.stages.report.headline import NUMBERS
@@ -377,6 +378,21 @@ def test_a_page_shows_the_probe_of_its_negatives_whichever_is_first(tmp_path):
     assert without_run_line(page(folder / "out")) == without_run_line(after)
     run(with_page(folder, filter={"percent": 0.7}), options=RunOptions(overwrite=True))
     assert "Not measured. <code>hnmine probe</code>" in page(folder / "out")
+
+
+def test_a_probe_that_cannot_be_kept_is_an_answer_all_the_same(tmp_path, monkeypatch):
+    folder = several_positives(tmp_path)
+    run(with_page(folder))
+    before = page(folder / "out")
+
+    def refused(*_):
+        raise OutputError("probe.json: cannot be written: read-only file system")
+
+    monkeypatch.setattr("hnmine.stages.report.probe_result.write_json", refused)
+    found = probe(with_page(folder), seeds=1)
+    assert found["not_kept"] == "probe.json: cannot be written: read-only file system"
+    assert found["with_mined"]
+    assert page(folder / "out") == before
 
 
 @pytest.mark.parametrize("low", [0.0, -0.02, -0.5])
