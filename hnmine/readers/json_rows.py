@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from hnmine.errors import InputError, reason
-from hnmine.readers.lines import DAMAGE, read_lines
+from hnmine.readers.lines import DAMAGE, not_utf8, read_lines
 from hnmine.storage.input_files import Source
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -72,7 +72,7 @@ def _items(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
             if window.peek():
                 raise window.fault("the file goes on after the end of its array")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source.name}: not UTF-8 after item {number:,}: {error.reason}") from None
+        raise not_utf8(source, f"item {number:,}", error) from None
     except _Fault as error:
         raise InputError(f"{source.name} {error.args[0]}, item {max(1, number):,}: {error.args[1]}") from None
     except DAMAGE as error:

@@ -12,6 +12,23 @@ DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """Errors of reading a damaged file, compressed or not."""
 
 
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "it is compressed by gzip: add .gz to its name",
+    b"PK\x03\x04": "it is a zip archive: extract its files",
+    b"\xff\xfe": "it is UTF-16: save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16: save it as UTF-8",
+}
+"""What a file is that is no UTF-8, by its first bytes."""
+
+
+def not_utf8(source: Source, after: str, error: UnicodeDecodeError) -> InputError:
+    """Return the error of a file that is no UTF-8 after a line or item, with what to do."""
+    with source.open() as raw:
+        first = raw.read(4)
+    advice = next((text for start, text in _OTHER_FORMATS.items() if first.startswith(start)), "save it as UTF-8")
+    return InputError(f"{source.name}: not UTF-8 after {after}: {error.reason}; {advice}")
+
+
 def read_lines(source: Source) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its line end) of a UTF-8 file."""
     number = 0
@@ -21,6 +38,6 @@ def read_lines(source: Source) -> Iterator[tuple[int, str]]:
                 number += 1
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source.name}: not UTF-8 after line {number:,}: {error.reason}") from None
+        raise not_utf8(source, f"line {number:,}", error) from None
     except DAMAGE as error:
         raise InputError(f"{source.name}: damaged after line {number:,}: {reason(error)}") from None

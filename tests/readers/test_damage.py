@@ -55,7 +55,16 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "deep JSON": ("c.jsonl", lambda f: LINES + b"[" * 100_000, "c.jsonl line 3,001: not valid JSON: "),
     "a JSON array of rows": ("c.jsonl", lambda f: b'[\n{"doc_id": 1}\n]', "c.jsonl line 1: not valid JSON: "),
     "Latin-1": ("c.jsonl", lambda f: LINES + "{'ä'}".encode("latin-1"), "c.jsonl: not UTF-8 after line "),
-    "UTF-16": ("c.csv", lambda f: "doc_id,text\nd0,a\n".encode("utf-16"), "c.csv: not UTF-8 after line 0: "),
+    "UTF-16": (
+        "c.csv",
+        lambda f: "doc_id,text\nd0,a\n".encode("utf-16"),
+        "c.csv: not UTF-8 after line 0: invalid start byte; it is UTF-16: save it as UTF-8",
+    ),
+    "gzip without its ending": (
+        "c.jsonl",
+        lambda f: gzip.compress(LINES),
+        "c.jsonl: not UTF-8 after line 0: invalid start byte; it is compressed by gzip: add .gz to its name",
+    ),
     "empty CSV": ("c.csv", lambda f: b"", "c.csv: the file is empty"),
     "CSV with an open quote": (
         "c.csv",
