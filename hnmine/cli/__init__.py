@@ -30,11 +30,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _run() -> int:
+    if os.environ.get("_HNMINE_COMPLETE"):
+        from hnmine.cli.completion import answer_bash, asks_bash
+
+        if asks_bash():
+            return answer_bash(_run_app)
+    return _run_app()
+
+
+def _run_app() -> int:
     from hnmine.cli.app import app
     from hnmine.errors import HnmineError
 
     try:
-        app()
+        app(prog_name="hnmine")
     except HnmineError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -21,17 +21,40 @@ def _path(given: str) -> Path:
     return path_of(given)
 
 
-def _option(name: str, text: str, metavar: str | None = None) -> Any:
-    """Return an option without a default; one whose metavar is PATH takes a local path or a URL."""
+def _completed(kind: str) -> Any:
+    """Return a function that completes a value by the function `kind` of `hnmine.cli.completion`."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from hnmine.cli import completion
+
+        # an option without its value ends the reading of the line, so that the config is not among the parameters
+        given = {**ctx.params, "config": ctx.params.get("config") or next(iter(ctx.args), None)}
+        try:
+            found: list[str] = getattr(completion, kind)(given, incomplete)
+        except Exception:  # a message would be printed into the line that the user types
+            found = []
+        return found
+
+    return complete
+
+
+def _option(name: str, text: str, metavar: str | None = None, complete: str | None = None) -> Any:
+    """Return an option without a default; one whose metavar is PATH takes a local path or a URL.
+
+    `complete` is the function of `hnmine.cli.completion` that completes its value.
+    """
     return typer.Option(
-        name, help=text, show_default=False, metavar=metavar, parser=_path if metavar == "PATH" else None
-    )
+        name, help=text, show_default=False, metavar=metavar, parser=_path if metavar == "PATH" else None,
+        autocompletion=None if complete is None else _completed(complete),
+    )  # fmt: skip
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
 Out = Annotated[Path | None, _option("--out", "Output folder or URL, in place of the config's.", "PATH")]
 AuditOut = Annotated[Path | None, _option("--out", "Folder or URL to write audit.json to.", "PATH")]
-Override = Annotated[list[str] | None, _option("--set", "Change one setting; may be repeated.", "TABLE.KEY=VALUE")]
+Override = Annotated[
+    list[str] | None, _option("--set", "Change one setting; may be repeated.", "TABLE.KEY=VALUE", "settings")
+]
 Source = Annotated[
     Path | None, _option("--from", "Folder or URL of another run, to reuse its stages with the same keys.", "PATH")
 ]
@@ -44,16 +67,23 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages m
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Engine = Annotated[str | None, _option("--engine", "Where shards are processed: inline, pool or ray.", "NAME")]
+Engine = Annotated[
+    str | None, _option("--engine", "Where shards are processed: inline, pool or ray.", "NAME", "engines")
+]
 RayAddress = Annotated[str | None, _option("--ray-address", "Ray cluster: auto, local or host:port.", "ADDRESS")]
 Recipe = Annotated[
-    str | None, _option("--recipe", "Settings of a published way of mining: see `init --list-recipes`.", "NAME")
+    str | None,
+    _option("--recipe", "Settings of a published way of mining: see `init --list-recipes`.", "NAME", "recipes"),
 ]
 Cluster = Annotated[
     Path | None, _option("--cluster", "TOML file with the machines, and optionally a collection, to plan for.")
 ]
-FailUnder = Annotated[list[str] | None, _option("--fail-under", "Exit with 7 if a number is below X.", "NAME=X")]
-FailOver = Annotated[list[str] | None, _option("--fail-over", "Exit with 7 if a number is above X.", "NAME=X")]
+FailUnder = Annotated[
+    list[str] | None, _option("--fail-under", "Exit with 7 if a number is below X.", "NAME=X", "numbers")
+]
+FailOver = Annotated[
+    list[str] | None, _option("--fail-over", "Exit with 7 if a number is above X.", "NAME=X", "numbers")
+]
 Corpus = Annotated[
     list[str] | None, _option("--corpus", "Documents that the negatives come from; may be repeated.", "FILES")
 ]
@@ -65,7 +95,6 @@ Qrels = Annotated[
 app = typer.Typer(
     name="hnmine",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -168,10 +197,11 @@ def mine(
     ] = None,
     rule: Annotated[
         list[str] | None,
-        _option("--rule", "The rule against false negatives (default: auto); may be repeated.", "NAME"),
+        _option("--rule", "The rule against false negatives (default: auto); may be repeated.", "NAME", "rules"),
     ] = None,
     shape: Annotated[
-        list[str] | None, _option("--format", "Shape of the rows (default: triplet); may be repeated.", "NAME")
+        list[str] | None,
+        _option("--format", "Shape of the rows (default: triplet); may be repeated.", "NAME", "formats"),
     ] = None,
     recipe: Recipe = None,
     query_prompt: Annotated[str | None, _option("--query-prompt", "Text put before every query.")] = None,
@@ -244,7 +274,7 @@ def plan(
 @app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")
 def explain(
     config: ConfigPath,
-    query_id: Annotated[str | None, _option("--query-id", "The query to explain.", "ID")] = None,
+    query_id: Annotated[str | None, _option("--query-id", "The query to explain.", "ID", "query_ids")] = None,
     top: Annotated[
         int,
         typer.Option(min=1, help="Candidates to show: the negatives chosen, and those with the highest ranks."),
