@@ -14,7 +14,7 @@ from hnmine.errors import ConfigError, HnmineError, InputError, ModelError, Prob
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.keys import changes
 from hnmine.pipeline.stages import STAGES
-from hnmine.readers.collection import check_columns
+from hnmine.readers.collection import check_files
 from hnmine.storage.store import STARTED, write_text
 
 CONFIG_FILE = "hnmine.toml"
@@ -208,7 +208,7 @@ def _checked(given: Mapping[str, Any], folder: Path, problems: Problems) -> Conf
     if only_input is not None:
         of_input = Problems()
         try:
-            check_columns(only_input, of_input)
+            check_files(only_input, of_input)
             of_input.raise_if_any()
         except InputError as error:
             kinds.append(InputError)

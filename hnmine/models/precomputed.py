@@ -1,8 +1,8 @@
 """Vectors that the user supplies: Parquet with ids, or .npy in the order of the input."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hnmine.config.tables import Columns, Config, TeacherTable
-from hnmine.errors import InputError, few, reason
+from hnmine.errors import InputError, Problems, few, reason
 from hnmine.models.encoders import vector_faults
 from hnmine.readers.columns import COLUMNS
 from hnmine.runtime.stage import RunContext
@@ -44,6 +44,59 @@ def vector_sources(config: Config, table: TeacherTable = "embed") -> dict[str, l
     return found
 
 
+def check_vector_files(config: Config, table: TeacherTable, problems: Problems) -> None:
+    """Note what the first vectors of a teacher's files say is wrong with them, and dimensions that differ.
+
+    Which vectors belong to the input, and whether any is missing, is seen by `Precomputed` alone.
+    """
+    try:
+        sources = vector_sources(config, table)
+        for own in sources.values():
+            _refuse_mixed(own)
+    except InputError as error:
+        problems.add(str(error))
+        return
+    dims: dict[str, list[int]] = {}
+    for side, own in sources.items():
+        found = set()
+        for source in own:
+            try:
+                found |= {part.shape[1] for part in islice(_parts_of(source, config.input.columns, side, []), 1)}
+            except InputError as error:
+                problems.add(str(error))
+        dims[side] = sorted(found)
+        if len(found) > 1:
+            problems.add(f"{_names(own)}: {_differ(found)}")
+    corpus, queries = (dims.get(side, []) for side in ("corpus", "queries"))
+    if len(corpus) == len(queries) == 1 and corpus != queries:
+        problems.add(_unlike(_names(sources["corpus"]), corpus[0], _names(sources["queries"]), queries[0]))
+
+
+def _differ(dims: Iterable[int]) -> str:
+    return f"vector files differ in dimension: {', '.join(map(str, sorted(dims)))}"
+
+
+def _unlike(name: str, dim: int, other: str, other_dim: int) -> str:
+    return f"{name}: vectors of {dim} numbers, but {other} has vectors of {other_dim}"
+
+
+def _refuse_mixed(sources: list[Source]) -> None:
+    endings = {source.ending for source in sources}
+    if ".npy" in endings and len(endings) > 1:
+        raise InputError(f"{_names(sources)}: give either Parquet with ids or .npy in input order, not both")
+
+
+def _names(sources: list[Source]) -> str:
+    return ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+
+
+def _parts_of(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
+    """Yield the vectors of a file, `_ROWS` at a time, in their float type; ids that it has are added to `ids`."""
+    if source.ending == ".npy":
+        return _npy_parts(source)
+    return _table_parts(source, columns, _ID_NAMES[side], ids)
+
+
 class Precomputed:
     """The user's vectors of one side (corpus or queries), in the order of the ingested rows.
 
@@ -61,27 +114,22 @@ class Precomputed:
     def __init__(self, context: RunContext, side: str, shards: Shards, table: TeacherTable = "embed") -> None:
         self.shards, self.side = shards, side
         sources = vector_sources(context.config, table)[side]
-        self.name = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
-        endings = {source.ending for source in sources}
-        if ".npy" in endings and len(endings) > 1:
-            raise InputError(f"{self.name}: give either Parquet with ids or .npy in input order, not both")
+        self.name = _names(sources)
+        _refuse_mixed(sources)
         ids: list[pa.Array] = []
         bad: dict[str, list[np.ndarray]] = {}
         columns = context.config.input.columns
-        parts = chain.from_iterable(
-            _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, _ID_NAMES[side], ids)
-            for source in sources
-        )
+        parts = chain.from_iterable(_parts_of(source, columns, side, ids) for source in sources)
         checked = self._checked(prefetched(parts), context.config.teachers[table].similarity, bad)
         self.vectors = SpilledVectors(context.folder("embed"), checked)
-        in_order = endings == {".npy"}
+        in_order = all(source.ending == ".npy" for source in sources)
         self.rows = self._rows_by_order(context) if in_order else self._rows_by_id(pa.chunked_array(ids, pa.string()))
         self._refuse(bad)
         if side == "corpus":
             queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), table)
             dim, other = self.vectors.shape[1], queries.vectors.shape[1]
             if dim != other:
-                raise InputError(f"{self.name}: vectors of {dim} numbers, but {queries.name} has vectors of {other}")
+                raise InputError(_unlike(self.name, dim, queries.name, other))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
@@ -95,8 +143,7 @@ class Precomputed:
         for part in parts:
             dim = part.shape[1] if dim is None else dim
             if part.shape[1] != dim:
-                dims = ", ".join(map(str, sorted((dim, part.shape[1]))))
-                raise InputError(f"{self.name}: vector files differ in dimension: {dims}")
+                raise InputError(f"{self.name}: {_differ((dim, part.shape[1]))}")
             with np.errstate(over="ignore"):
                 vectors = np.ascontiguousarray(part, dtype=np.float32)
             for rows, fault in vector_faults(vectors, similarity):

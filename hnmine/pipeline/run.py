@@ -10,6 +10,7 @@ from typing import Any
 
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, HnmineError, OutputError
+from hnmine.pipeline.inputs import refuse_late_faults
 from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.engines import Engine, PoolEngine, Progress
@@ -76,6 +77,9 @@ def run(
             check_previous(context, expected["ingest"]["key"])
         check_upstream([STAGES[name] for name in stages], context, expected)
         refuse_stale([STAGES[name] for name in stages], context, expected, overwrite=options.overwrite)
+        missing = {name for name in stages if not is_done(context.reading(name), expected[name]["key"])}
+        if missing & {"embed", "index"}:
+            refuse_late_faults(config, ingested="ingest" not in missing)
         with closing(make_engine(context, progress)) as engine:
             return [_run_stage(STAGES[name], context, expected[name], engine, progress) for name in stages]
 

@@ -1,15 +1,17 @@
 """The user's collection as streams of documents, queries and judgements, from any kind of input."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hnmine.config.tables import Config, InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader
 from hnmine.readers.judgements import FileJudgement, Qrel, read_file_judgements, read_qrels
-from hnmine.readers.tables import RowLocation
+from hnmine.readers.tables import CHUNK_ROWS, RowLocation
 from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 
 PAIR = ("anchor", "positive")
@@ -142,17 +144,26 @@ def input_sources(config: Config) -> dict[str, list[Source]]:
     return found
 
 
-def check_columns(config: Config, problems: Problems) -> None:
-    """Note the columns that the files of documents, queries and pairs lack; only their first rows are read.
+def check_files(config: Config, problems: Problems) -> None:
+    """Note what is wrong with the files of [input] as far as their first rows, at most `CHUNK_ROWS` of each, say it.
+
+    The messages are those of ingest, which reads all rows.
 
     Raises:
         InputError: files do not exist; all of them are named.
     """
-    sources = input_sources(config)
-    for role, wanted in _COLUMNS.items():
-        for source in sources.get(role, ()):
+
+    def rows(role: str, source: Source) -> Iterator[Any]:
+        if role in ("qrels", "eval_qrels"):
+            return islice(read_qrels(source, config.input, problems), CHUNK_ROWS)
+        if role == "judgements":
+            return islice(read_file_judgements(source, config.input, problems), CHUNK_ROWS)
+        return islice(TableReader(source, _COLUMNS[role], config.input, problems, {"title"}).chunks(), 1)
+
+    for role, sources in input_sources(config).items():
+        for source in sources:
             try:
-                TableReader(source, wanted, config.input, problems, {"title"})
+                deque(rows(role, source), maxlen=0)
             except InputError as error:
                 problems.add(str(error))
 

@@ -4,15 +4,17 @@ import datetime
 import decimal
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems
 from hnmine.readers.collection import PAIR, input_sources
 from hnmine.readers.columns import TableReader, as_text
-from hnmine.readers.tables import ABSENT, Layout, read_layout
+from hnmine.readers.tables import ABSENT, Layout
 from hnmine.storage.input_files import Source
 
 NESTED = "metadata"
@@ -34,16 +36,15 @@ def wanted_fields(config: Config) -> dict[str, dict[str, bool]]:
 
 
 def check_fields(config: Config, problems: Problems) -> None:
-    """Add a problem for every field that a file has no column for.
+    """Add a problem for every field that a file has no column for, and for values of a wrong kind in its first rows.
 
-    A JSON file is judged by its first rows, if it has no more than these.
+    Columns of a JSON file are judged by its first rows, if it has no more than these.
     """
     sources = input_sources(config)
     for side, fields in wanted_fields(config).items():
         for source in [*sources.get(side, ()), *sources.get("pairs", ())] if fields else ():
             try:
-                if not (layout := read_layout(source, config.input.quoting)).open:
-                    _field_columns(fields, layout, source, problems)
+                deque(islice(_chunks_with_fields(source, (), fields, config, problems), 1), maxlen=0)
             except InputError:
                 continue  # unreadable files are reported by their reader
 

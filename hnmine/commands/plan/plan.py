@@ -11,15 +11,16 @@ from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
 from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
-from hnmine.errors import InputError, Problems
+from hnmine.errors import InputError
 from hnmine.models.model_files import local_model
+from hnmine.pipeline.inputs import check_inputs
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
 from hnmine.readers.collection import split_warning
-from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
+from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
@@ -39,8 +40,9 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
             and no input file is read.
 
     Raises:
-        InputError: input files, or columns named in `retrieve.where`, are missing.
+        InputError: input files cannot be used, as far as their first rows show it; all problems are named.
         ModelError: a model's folder does not exist.
+        OutputError: the previous run cannot be read.
     """
     collection = cluster.collection if cluster is not None else None
     digests = DigestCache.read(config.out_folder) if collection is None else DigestCache()
@@ -49,15 +51,15 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if collection is not None:
         work, counted = Workload.of(config, collection), "by the cluster file"
     else:
-        problems = Problems()
-        check_fields(config, problems)
-        problems.raise_if_any()
+        check_inputs(config)
         work, counted = counted_workload(context)
     if cluster is not None and not (work.documents and work.queries and work.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
     absent = models_to_fetch(config)
     expected = {} if collection is not None else _expected(context, absent)
+    if config.previous is not None and "ingest" in expected:
+        check_previous(context, expected["ingest"]["key"])
     tasks = _work(work, f"{kind} ({why})")
     stored, free, memory = disk_of_stages(work, kind), disk_free(config.out_folder), peaks(work, kind, _threads(work))
     disk = round(sum(stored.values()))
