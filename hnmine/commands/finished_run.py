@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from hnmine.commands.compare.settings import differing, recorded_values
 from hnmine.config.section import Section, has_no_effect
-from hnmine.config.tables import Config
-from hnmine.errors import HnmineError, IncompleteStage
+from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.errors import HnmineError, IncompleteStage, ModelError
+from hnmine.models.model_files import local_model
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.digest_cache import DigestCache
@@ -61,7 +62,7 @@ def finished_run(
         IncompleteStage: with every stage that is not complete, or was made from other results than those that are read.
     """
     digests = DigestCache.read(config.out_folder)
-    context = RunContext(config, config.out_folder, source.resolve() if source else None, digests)
+    context = RunContext(config, config.out_folder, source.resolve() if source else None, digests, local_models=True)
     missing = [name for name in stages if read_json(context.reading(name) / MANIFEST) is None]
     if missing:
         lines = (
@@ -79,6 +80,7 @@ def finished_run(
     not_compared = []
     for name in manifests:
         try:
+            _check_models(name, config)
             now[name] = {"version": STAGES[name].version, "parts": STAGES[name].parts(context)}
         except HnmineError as error:
             not_compared.append(f"{name}: {'; '.join(str(error).splitlines())}")
@@ -89,6 +91,20 @@ def finished_run(
     ]
     made = replace(context, config=_as_made(config, manifests))
     return FinishedRun(made, frozenset(manifests), found, not_compared)
+
+
+def _check_models(stage: str, config: Config) -> None:
+    """Check that the models of a stage are on this machine: to compare a run, none is fetched.
+
+    Raises:
+        ModelError: one is not.
+    """
+    tables: dict[TeacherTable, EmbedConfig | RescoreConfig] = {**config.teachers} if stage == "embed" else {}
+    if stage == "rescore" and config.rescore is not None:
+        tables["rescore"] = config.rescore
+    for table, one in tables.items():
+        if one.model not in ("hash", "precomputed") and local_model(one, table) is None:
+            raise ModelError(f"{table}.model {one.model!r} is not on this machine")
 
 
 def _manifests(context: RunContext, stages: Iterable[str]) -> dict[str, Mapping[str, Any]]:

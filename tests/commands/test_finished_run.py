@@ -78,6 +78,16 @@ def test_a_model_that_is_gone_could_not_be_compared(base):
     assert found.not_compared == [f"embed: embed.model: no folder {base / 'gone'}"]
 
 
+def test_a_model_is_not_fetched_to_compare_it(base, monkeypatch):
+    def refuse(name, **settings):
+        assert settings.get("local_files_only")
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    found = finished_run(config_for(base, embed={"model": "some/model"}), None, STAGES)
+    assert found.not_compared == ["embed: embed.model 'some/model' is not on this machine"]
+
+
 def test_a_set_made_from_another_filter_is_no_part_of_a_run(tmp_path):
     make_collection(tmp_path)
     run(config_for(tmp_path))
