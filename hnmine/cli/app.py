@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def _path(given: str) -> Path:
     from hnmine.storage.paths import path_of
 
+    if not given:  # such as that of a variable that is not set; it would stand for the working directory
+        raise typer.BadParameter("an empty path")
     return path_of(given)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.config.tables import Config
-from hnmine.errors import ConfigError, HnmineError, OutputError
+from hnmine.errors import ConfigError, HnmineError, InputError, OutputError
 from hnmine.pipeline.inputs import refuse_late_faults
 from hnmine.pipeline.keys import check_upstream, expected_keys, refuse_stale
 from hnmine.pipeline.stages import STAGES
@@ -63,9 +63,12 @@ def run(
         progress: shows how far the run is; silent by default.
 
     Raises:
+        InputError: the source run of the options has no finished stage.
         HnmineError: see `hnmine.errors`. Finished shards are kept and the next run continues from them.
     """
     options, progress = options or RunOptions(), progress or Progress()
+    if options.source is not None and not any((options.source / name / MANIFEST).exists() for name in STAGES):
+        raise InputError(f"--from {options.source}: no such folder, or it holds no finished stage of a run")
     stages = applying(config, stages)
     with lock_folder(config.out_folder, wait=options.wait):
         context = RunContext(config, config.out_folder, options.source, DigestCache.read(config.out_folder))

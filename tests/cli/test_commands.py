@@ -34,6 +34,13 @@ def run_folder(tmp_path_factory):
     return folder
 
 
+def test_an_empty_path_is_refused(run_folder, tmp_path):
+    done = hnmine("run", run_folder / "hnmine.toml", "--out", "", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "an empty path" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys; from hnmine.cli.app import app; print([m for m in sys.modules if m in HEAVY])"
     heavy = {

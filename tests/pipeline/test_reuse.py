@@ -11,7 +11,7 @@ import pytest
 
 from hnmine import load_config, run
 from hnmine.config.tables import Config
-from hnmine.errors import IncompleteStage, LockedOutput, OutputError, StaleOutput
+from hnmine.errors import IncompleteStage, InputError, LockedOutput, OutputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import stage_of
@@ -32,6 +32,14 @@ def base(tmp_path: Path) -> Path:
 def ran(base: Path, out: str = "out", options: RunOptions | None = None, **tables: Any) -> list[str]:
     """Run, and return the stages that had to."""
     return [result.stage for result in run(config_for(base, out, **tables), options=options) if result.ran]
+
+
+def test_a_source_without_a_finished_stage_is_refused(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "mistyped"):
+        with pytest.raises(InputError, match=f"{name}: no such folder, or it holds no finished stage of a run"):
+            ran(base, "other", RunOptions(source=tmp_path / name))
+    assert not (base / "other").exists()
 
 
 def identity(folder: Path) -> dict[str, tuple[int, int]]:
