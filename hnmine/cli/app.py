@@ -435,10 +435,13 @@ def audit(
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.audit.audit import AUDIT_FILE, Request
     from hnmine.commands.audit.audit import audit as run_audit
-    from hnmine.stages.report.limits import check_limits, parse_limits
+    from hnmine.commands.audit.number_names import audit_number_names
+    from hnmine.stages.report.limits import check_limits, check_names, parse_limits
     from hnmine.storage.store import write_json
 
     under, over = parse_limits(fail_under or [], "--fail-under"), parse_limits(fail_over or [], "--fail-over")
+    names = audit_number_names()
+    check_names({"--fail-under": under, "--fail-over": over}, names)
     request = Request(tuple(files), corpus, queries, qrels, model, query_prompt, document_prompt)
     with terminal.progress_on() as progress:
         report = run_audit(request, progress)
@@ -447,4 +450,4 @@ def audit(
     terminal.show(report, as_json, command_tables.draw_audit)
     if out is not None:
         terminal.hint(f"written: {out / AUDIT_FILE}")
-    check_limits(report, under, over)
+    check_limits(report, under, over, names)

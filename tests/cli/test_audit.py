@@ -64,3 +64,9 @@ def test_what_cannot_be_read_ends_without_a_traceback(mined, tmp_path):
     assert not (tmp_path / "out").exists()
     assert hnmine("audit", mined, "--model", "./none").returncode == 6
     assert hnmine("audit").returncode == 2
+
+
+def test_a_limit_with_an_unknown_name_is_refused_before_the_files_are_read():
+    done = hnmine("audit", "no-such-file", "--fail-over", "fault=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean faults?" in done.stderr

@@ -9,7 +9,8 @@ from hnmine.config.tables import Config
 from hnmine.stages.report.headline import NUMBERS
 from hnmine.storage.schemas.filter import VERDICTS
 
-_SUMMARY = "count mean std min p05 p25 p50 p75 p95 max"
+SUMMARY = "count mean std min p05 p25 p50 p75 p95 max"
+"""Names of the numbers of a distribution."""
 _HIDDEN = "rate queries hidden chosen hardness score eci fill calibration_error judged.rate judged.hidden judged.chosen"
 _SOURCE = "share negatives hardness"
 _ALWAYS = {
@@ -26,9 +27,9 @@ _ALWAYS = {
     "counts.ingest": "collapsed_copies documents documents_read empty_documents empty_queries judged_negatives "
     "judgements_read judgements_skipped positives queries queries_read queries_without_positive",
     "counts.retrieve": "candidates queries queries_with_fewer_than_top_k",
-    "distributions.positive_score": _SUMMARY,
-    "distributions.negative_score": _SUMMARY,
-    "distributions.margin": _SUMMARY,
+    "distributions.positive_score": SUMMARY,
+    "distributions.negative_score": SUMMARY,
+    "distributions.margin": SUMMARY,
     "hidden_positives.this_filter": _HIDDEN,
     "hidden_positives.margin_95": _HIDDEN,
     "hubs": "documents most_served top_percent_share",
@@ -73,10 +74,11 @@ def number_names(config: Config) -> set[str]:
 
     Not every report has all of them: some are measured only where there are enough labels.
     """
-    return {*(number.name for number in NUMBERS), *_named(_groups(config))}
+    return {*(number.name for number in NUMBERS), *named(_groups(config))}
 
 
-def _named(groups: Iterable[tuple[str, str]]) -> Iterator[str]:
+def named(groups: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the dotted name of each of a group's names, which are separated by spaces."""
     for group, names in groups:
         yield from (f"{group}.{name}" if group else name for name in names.split())
 
