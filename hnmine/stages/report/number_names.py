@@ -64,8 +64,9 @@ _WITH_CANDIDATES_ONLY = {
     "embedding.recall": "value top_k queries",
 }
 _WITH_EVALUATION = {
-    "counts.ingest": "eval_queries eval_queries_unknown eval_documents eval_queries_left_out eval_positives_left_out",
-    "evaluation": "queries documents queries_left_out positives_left_out candidates_rejected",
+    "counts.ingest": "eval_queries eval_queries_unknown eval_documents eval_queries_left_out eval_positives_left_out "
+    "eval_queries_without_positive",
+    "evaluation": "queries documents queries_left_out positives_left_out candidates_rejected queries_without_positive",
 }
 
 
