@@ -119,7 +119,12 @@ def _result(r: StageResult) -> str:
     if r.stage == "filter":
         verdicts = r.counts["verdicts"]
         rejected = sum(verdicts.values()) - verdicts["keep"]
-        return f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
+        line = f"{verdicts['keep']:,} kept, {rejected:,} marked otherwise"
+        if deeper := r.counts.get("queries_searched_deeper"):
+            line += f"; {deeper:,} queries searched deeper, to at most {r.counts['deepest_list']:,} candidates"
+        if short := r.counts.get("queries_short_at_max_top_k"):
+            line += f"; {short:,} queries still short at retrieve.max_top_k"
+        return line
     parts = [_RESULTS.get(r.stage, "").format(**r.counts)]
     for name, own in r.counts.get("formats", {}).items():
         left_out = f" (too few negatives in {own['examples_left_out']:,} examples)" if own["examples_left_out"] else ""

@@ -261,6 +261,13 @@ class RetrieveConfig(Section):
     """`[retrieve]`: how many candidates a query gets, and from where."""
 
     top_k: int = setting(100, "candidates per query without positives", ge=1, le=MAX_DEPTH)
+    max_top_k: int = setting(
+        1000,
+        "where filter keeps too few of a query's top_k and rejects others as likely positives, it searches again, "
+        "twice as deep each time, up to this many candidates; top_k or less: never",
+        ge=1,
+        le=MAX_DEPTH,
+    )
     background: int = setting(256, "number of random documents that a query's background score is measured on", ge=8)
     fuse: Literal["union", "rrf", "quota"] = setting(
         "union",

@@ -78,15 +78,21 @@ def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Consecutive queries from row `first` on, as sources search for them, with the rows of their labelled positives.
+    """Queries as sources search for them, with the rows of their labelled positives.
 
-    `vectors` are those of the teacher of [embed], float32, shape (queries, dim).
+    `rows` are their rows among all queries, int64; consecutive, except where the teacher of [embed] alone searches.
+    `vectors` are those of that teacher, float32, shape (queries, dim).
     """
 
-    first: int
+    rows: np.ndarray
     texts: list[str]
     vectors: np.ndarray
     positives: Ragged
+
+    @property
+    def first(self) -> int:
+        """Row of the first query; no batch is empty."""
+        return int(self.rows[0])
 
 
 CandidateSource = Callable[[QueryBatch, int], Hits]
@@ -130,7 +136,7 @@ def open_sources(
 
 
 def _by_teacher(search: DenseSearch, queries: VectorStore, batch: QueryBatch, depth: int) -> Hits:
-    which = batch.first + np.arange(len(batch.positives))
+    which = batch.rows
     return search.find(queries.span(batch.first, batch.first + len(which)), which, batch.positives, depth)
 
 

@@ -7,7 +7,10 @@ from typing import Any
 from hnmine.pipeline.keys import flatten
 from hnmine.pipeline.stages import STAGES
 
-_RECORDED_ELSEWHERE = {"filter.top_k", "filter.num_negatives", "filter.teacher_is_cosine", "index.exact_for_where"}
+_RECORDED_ELSEWHERE = {
+    "filter.top_k", "filter.num_negatives", "filter.retrieved_negatives", "filter.teacher_is_cosine",
+    "index.exact_for_where",
+}  # fmt: skip
 """Parts of a stage's key that follow from another table."""
 _OF_MODELS = {"teacher": "embed.model", "guide_teacher": "guide.model", "rescore_model": "rescore.model"}
 _OF_VECTORS = {

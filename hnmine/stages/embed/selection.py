@@ -109,7 +109,9 @@ def _find(state: tuple[Shards, list[tuple[CandidateSource, int]]], item: Item, t
         part = table.slice(start, QUERY_BLOCK)
         texts = part.column("text").to_pylist()
         none = np.zeros((len(texts), 0), dtype=np.float32)
-        asked = QueryBatch(item.first + start, texts, none, Ragged.from_arrow(part.column("positive_rows")))
+        asked = QueryBatch(
+            item.first + start + np.arange(part.num_rows), texts, none, Ragged.from_arrow(part.column("positive_rows"))
+        )
         lists = [find(asked, depth).rows.values for find, depth in sources]
         found = np.unique(np.concatenate([found, *lists]))
         tick(part.num_rows)

@@ -1,21 +1,25 @@
 """The stage filter: a verdict for every candidate. No candidate is dropped, so other settings need no new retrieval."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
 from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.filter.deeper_search import DeeperSearch, max_depth, searches_deeper, short_anchors
 from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
-from hnmine.stages.filter.verdicts import CODES, TextKeys, give_verdicts, rule_names, verdict_codes
+from hnmine.stages.filter.verdicts import CODES, give_verdicts, rule_names, verdict_codes
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.filter import (
     BY_LABEL_OR_COPY,
@@ -38,7 +42,16 @@ def _parts(context: RunContext) -> dict[str, Any]:
         parts |= {"seed": config.seed, "top_k": config.retrieve.top_k}
     if "calibrated" in rule_names(config.filter):  # its threshold depends on how many are chosen
         parts["num_negatives"] = config.emit.num_negatives
+    if searches_deeper(config):  # so does whether a query has enough
+        parts["retrieve"] = {"max_top_k": config.retrieve.max_top_k}
+        parts["retrieved_negatives"] = config.emit.retrieved_negatives
     return parts
+
+
+def _also_reads(context: RunContext) -> tuple[str, ...]:
+    if uses_rescored(context.config):
+        return ("rescore",)
+    return ("embed", "index") if searches_deeper(context.config) else ()
 
 
 def _plan_calibrate(context: RunContext, key: str) -> list[Item]:
@@ -58,20 +71,38 @@ def _plan(context: RunContext, key: str) -> list[Item]:
     return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("filter"), key)
 
 
-def _setup(context: RunContext) -> FilterInputs:
-    return FilterInputs.open(context, read_calibration(context.folder("filter"), context.config.seed))
+@dataclass(frozen=True)
+class _State:
+    inputs: FilterInputs
+    deeper: DeeperSearch | None
 
 
-def _process(inputs: FilterInputs, item: Item, tick: Tick) -> pa.Table:
+def _setup(context: RunContext) -> _State:
+    inputs = FilterInputs.open(context, read_calibration(context.folder("filter"), context.config.seed))
+    deeper = DeeperSearch(context, len(inputs.documents)) if searches_deeper(context.config) else None
+    return _State(inputs, deeper)
+
+
+def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     parts = [JUDGED.empty_table()]
-    for piece in slices(inputs.read(item.number)):
-        parts.append(_with_verdicts(piece, inputs, inputs.keys(piece.column("query_row").to_numpy())))
+    for piece in slices(state.inputs.read(item.number)):
+        judged, short = _judge(piece, state.inputs)
+        if state.deeper is not None:
+            judged = state.deeper.extend(judged, short, partial(_judge_all, inputs=state.inputs))
+        parts.append(judged)
         tick(piece.num_rows)
     return pa.concat_tables(parts)
 
 
-def _with_verdicts(table: pa.Table, inputs: FilterInputs, keys: TextKeys) -> pa.Table:
-    batch = Batch.from_table(table)
+def _judge_all(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
+    """Return what `_judge` returns, for any number of candidates."""
+    found = [(JUDGED.empty_table(), np.zeros(0, dtype=bool)), *(_judge(piece, inputs) for piece in slices(table))]
+    return pa.concat_tables([judged for judged, _ in found]), np.concatenate([short for _, short in found])
+
+
+def _judge(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
+    """Return candidates with their verdicts, and which queries have a short anchor: see `short_anchors`."""
+    batch, keys = Batch.from_table(table), inputs.keys(table.column("query_row").to_numpy())
     found = give_verdicts(batch, inputs.config.filter, keys, inputs.scorer)
     cells, anchors = found.cells, found.cells.anchors
     names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
@@ -88,35 +119,73 @@ def _with_verdicts(table: pa.Table, inputs: FilterInputs, keys: TextKeys) -> pa.
         batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()),
         positive_percentiles(batch).to_arrow(pa.float32()),
     ]
-    return pa.Table.from_arrays(columns, schema=JUDGED)
+    wanted = inputs.config.emit.retrieved_negatives
+    short = short_anchors(found.codes, cells.anchor, len(anchors.values), wanted)
+    return pa.Table.from_arrays(columns, schema=JUDGED), np.bincount(anchors.owners[short], minlength=len(batch)) > 0
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    shards = Shards(context.folder("filter"), JUDGED_CODED)
-    found = in_threads(lambda number: _counts(shards, number), range(len(shards)))
-    totals = sum((total for total, _, _ in found), np.zeros(len(VERDICTS), dtype=np.int64))
+    config, shards = context.config, Shards(context.folder("filter"), JUDGED_CODED)
+    found = in_threads(lambda number: _counts(shards, number, config), range(len(shards)))
+    totals = sum((one.verdicts for one in found), np.zeros(len(VERDICTS), dtype=np.int64))
     counts: dict[str, Any] = {
         "queries": shards.rows,
-        "anchors": sum(anchors for _, anchors, _ in found),
-        "anchors_without_candidates": sum(empty for _, _, empty in found),
+        "anchors": sum(one.anchors for one in found),
+        "anchors_without_candidates": sum(one.empty for one in found),
         "verdicts": dict(zip(VERDICTS, totals.tolist(), strict=True)),
     }
-    if not uses_rescored(context.config):
+    if searches_deeper(config):
+        counts |= {
+            "queries_searched_deeper": sum(one.deeper for one in found),
+            "deepest_list": max((one.deepest for one in found), default=0),
+            "queries_short_at_max_top_k": sum(one.short for one in found),
+        }
+    if not uses_rescored(config):
         del counts["verdicts"][NOT_RESCORED]
-    if not context.config.input.has_evaluation:
+    if not config.input.has_evaluation:
         del counts["verdicts"][EVALUATED]
     warning = empty_rows(counts)
     return counts | ({"warning": warning} if warning else {})
 
 
-def _counts(shards: Shards, number: int) -> tuple[np.ndarray, int, int]:
-    """Return the counts of a shard: cells with each verdict, anchors, and anchors without a kept candidate."""
+class _Counts(NamedTuple):
+    """Counts of a shard.
+
+    Attributes:
+        verdicts: cells with each verdict, int64.
+        anchors: number of anchors.
+        empty: anchors without a kept candidate.
+        deeper: queries with more candidates than `retrieve.top_k`, positives not counted.
+        deepest: the most candidates of a query, likewise.
+        short: queries with a short anchor that have as many candidates as a query may get.
+    """
+
+    verdicts: np.ndarray
+    anchors: int
+    empty: int
+    deeper: int
+    deepest: int
+    short: int
+
+
+def _counts(shards: Shards, number: int, config: Config) -> _Counts:
     column = shards.read(number, ["verdicts"]).column(0)
     codes = verdict_codes(column)
     lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
-    before, ends = np.concatenate([[0], np.cumsum(codes == CODES[KEEP])]), np.cumsum(lengths)
-    empty = int((before[ends] == before[ends - lengths]).sum())
-    return np.bincount(codes, minlength=len(VERDICTS)), len(ends), empty
+    anchors_of = np.concatenate([pc.list_value_length(chunk) for chunk in column.chunks])  # one at least
+    anchor = np.repeat(np.arange(len(lengths)), lengths)
+    kept = np.bincount(anchor[codes == CODES[KEEP]], minlength=len(lengths))
+    starts = np.cumsum(anchors_of) - anchors_of
+    counted = np.bincount(anchor[codes != CODES["positive"]], minlength=len(lengths))[starts]
+    short = np.add.reduceat(short_anchors(codes, anchor, len(lengths), config.emit.retrieved_negatives), starts) > 0
+    return _Counts(
+        verdicts=np.bincount(codes, minlength=len(VERDICTS)),
+        anchors=len(lengths),
+        empty=int((kept == 0).sum()),
+        deeper=int((counted > config.retrieve.top_k).sum()),
+        deepest=int(counted.max(initial=0)),
+        short=int((short & (counted >= max_depth(config))).sum()),
+    )
 
 
 def empty_rows(counts: Mapping[str, Any]) -> str | None:
@@ -140,7 +209,7 @@ STAGE = Stage(
     version=4,
     reads=("ingest", "retrieve"),
     parts=_parts,
-    also_reads=lambda context: ("rescore",) if uses_rescored(context.config) else (),
+    also_reads=_also_reads,
     steps=(
         Step("calibrate", "queries", _plan_calibrate, no_setup, _calibrate),
         Step("judge", "queries", _plan, _setup, _process, write_lists),

@@ -1,0 +1,100 @@
+"""Deeper search: more candidates for queries that keep too few because theirs are likely positives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from hnmine.config.tables import Config
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.filter.verdicts import CODES, rule_names
+from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.retrieve.candidate_search import CandidateSearch
+from hnmine.storage.schemas.filter import KEEP
+
+_RULES = ("margin", "percent", "adaptive", "two_sided", "calibrated", "guide")
+"""The rules that reject a candidate for being a likely positive."""
+_LIKELY = [CODES[name] for name in ("copy_of_positive", "near_copy_of_positive", *_RULES)]
+_QUERY_COLUMNS = ["query_id", "text", "positive_rows", "terms"]
+
+Judge = Callable[[pa.Table], tuple[pa.Table, np.ndarray]]
+"""Returns candidates with their verdicts, and which queries are short (bool, shape (queries,))."""
+
+
+def searches_deeper(config: Config) -> bool:
+    """Return whether a filter may search deeper: the teacher alone finds candidates and gives the scores of a rule."""
+    return (
+        max_depth(config) > config.retrieve.top_k
+        and not config.retrieve.source
+        and not uses_rescored(config)
+        and not set(_RULES).isdisjoint(rule_names(config.filter))
+    )
+
+
+def max_depth(config: Config) -> int:
+    """Return how many candidates a query gets at most, positives not counted; none beyond the rank window."""
+    most = config.retrieve.max_top_k
+    return most if config.filter.ranks is None else min(most, config.filter.ranks[1])
+
+
+def short_anchors(codes: np.ndarray, anchor: np.ndarray, anchors: int, wanted: int) -> np.ndarray:
+    """Return which anchors keep fewer candidates than wanted and lost some as likely positives, bool, (anchors,).
+
+    Args:
+        codes: int8, the verdict of each cell: see `CODES`.
+        anchor: int64, the anchor of each cell.
+        anchors: number of anchors.
+        wanted: kept candidates that each needs.
+    """
+    kept = np.bincount(anchor[codes == CODES[KEEP]], minlength=anchors)
+    likely = np.bincount(anchor[np.isin(codes, _LIKELY)], minlength=anchors)
+    return np.asarray((kept < wanted) & (likely > 0))
+
+
+@dataclass(frozen=True)
+class DeeperSearch:
+    """Searches again, twice as deep each time, for queries that are short; the search is opened at the first of them.
+
+    What a query gets depends on its own candidates alone.
+    """
+
+    context: RunContext
+    documents: int
+
+    @cached_property
+    def _search(self) -> CandidateSearch:
+        return CandidateSearch.open(self.context, self.context.reading("retrieve"))
+
+    def extend(self, table: pa.Table, short: np.ndarray, judge: Judge) -> pa.Table:
+        """Return judged candidates, with a deeper list in the place of a short one where there is more to be found.
+
+        Args:
+            table: judged candidates of some queries, by the schema `JUDGED`.
+            short: bool, shape (queries,).
+            judge: gives verdicts.
+        """
+        config = self.context.config
+        depth, most, parts = config.retrieve.top_k, max_depth(config), [table]
+        source, places, latest = np.arange(table.num_rows), np.flatnonzero(short), table.filter(pa.array(short))
+        while len(places) and depth < most:
+            batch = Batch.from_table(latest)
+            counted = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
+            # a list that is not full, or that has all documents, has nothing below it
+            more = (counted >= depth) & (counted < self.documents - batch.positives.lengths)
+            if not more.any():
+                break
+            depth = min(2 * depth, most)
+            found = self._find(batch.query_rows[more], depth)
+            longer = Batch.from_table(found).candidates.lengths > batch.candidates.lengths[more]
+            latest, still_short = judge(found.filter(pa.array(longer)))
+            places = places[more][longer]
+            source[places] = sum(part.num_rows for part in parts) + np.arange(len(places))
+            parts.append(latest)
+            places, latest = places[still_short], latest.filter(pa.array(still_short))
+        return pa.concat_tables(parts).take(pa.array(source)) if len(parts) > 1 else table
+
+    def _find(self, rows: np.ndarray, depth: int) -> pa.Table:
+        return self._search.find(self._search.queries.take(rows, _QUERY_COLUMNS), rows, depth)
