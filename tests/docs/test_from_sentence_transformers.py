@@ -152,7 +152,7 @@ def translated(options: dict[str, Any], most_positives: int, documents: int) -> 
     if first:
         filters["ranks"] = [first + 2, documents]  # one positive, ahead of all
     emit = {"num_negatives": n, "format": options.get("output_format", "triplet")}
-    return {"retrieve": {"top_k": top_k}, "filter": filters, "emit": emit}
+    return {"retrieve": {"top_k": top_k, "max_top_k": top_k}, "filter": filters, "emit": emit}
 
 
 def theirs(collection: Collection, model: Any, options: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,14 @@ from tests.support import config_for, make_collection, write_jsonl
 # The teacher's files are hashed: where they come from does not matter, and no code of theirs runs while they are.
 BY_FINGERPRINT = {"embed.revision", "embed.trust_remote_code"}
 # conditions are held to by exact search alone, so they settle the kind of index too
-FIRST_STAGE = {"input": "ingest", "seed": "retrieve", "guide": "embed", "retrieve.where": "index"}
+FIRST_STAGE = {
+    "input": "ingest",
+    "seed": "retrieve",
+    "guide": "embed",
+    "retrieve.where": "index",
+    "retrieve.max_top_k": "filter",
+    "emit.num_negatives": "filter",  # in a deeper search they say whether a query has enough
+}
 APPLYING = {name: stage for name, stage in STAGES.items() if stage.applies(Config())}
 OTHER: dict[str, Any] = {
     "memory": "2GB",

@@ -21,6 +21,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
 from hnmine.stages.emit.previous.previous_run import check_previous
+from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.digest_cache import DigestCache
@@ -147,6 +148,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     ensemble = f" ({emit.ensemble}, {len(config.retrieve.source)} sources)" if emit.ensemble != "none" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     probable += ", by rescored percentiles" if uses_rescored(config) else ""
+    deeper = f", up to {max_depth(config):,} candidates where too few are kept" if searches_deeper(config) else ""
     in_parts = f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
     rescored, rules = "", " + ".join(rule_names(config.filter)) or "none"
     if config.rescore is not None:
@@ -158,7 +160,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         "index": index,
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
         "rescore": rescored,
-        "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}",
+        "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}{deeper}",
         "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}",
         "report": "report.json",
     }

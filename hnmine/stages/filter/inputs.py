@@ -17,7 +17,7 @@ from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.hidden_positives import QueryFilter
 from hnmine.stages.filter.verdicts import Scorer, TextKeys
 from hnmine.stages.ingest.evaluation import read_evaluation
-from hnmine.stages.rescore.rescored import Rescored
+from hnmine.stages.rescore.rescored import Rescored, uses_rescored
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.filter import CALIBRATION
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -35,7 +35,7 @@ class FilterInputs:
 
     Attributes:
         config: the whole config.
-        candidates: shards of retrieve.
+        candidates: shards of retrieve, or of filter.
         queries: shards of ingest.
         documents: uint64, text key of each row of the corpus.
         shared: bool, whether another row has the same key.
@@ -56,10 +56,15 @@ class FilterInputs:
     evaluation: np.ndarray | None
 
     @classmethod
-    def open(cls, context: RunContext, scorer: Scorer | None = None) -> "FilterInputs":
-        """Return the inputs of a run's filter."""
+    def open(cls, context: RunContext, scorer: Scorer | None = None, *, deeper: bool = False) -> "FilterInputs":
+        """Return the inputs of a run's filter.
+
+        With `deeper`, candidates are those that the finished filter judged, with the lists that it searched deeper,
+        instead of those of retrieve.
+        """
         ingest, retrieve = context.reading("ingest"), context.reading("retrieve")
-        candidates, queries = Shards(retrieve, CANDIDATES), Shards(ingest / "queries", QUERIES)
+        judged = context.reading("filter") if deeper and not uses_rescored(context.config) else retrieve
+        candidates, queries = Shards(judged, CANDIDATES), Shards(ingest / "queries", QUERIES)
         documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
         shared, where = counts[inverse] > 1, MetadataFilter.open(context, retrieve)
@@ -71,8 +76,8 @@ class FilterInputs:
 
     def read(self, number: int, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a shard of candidates with the scores that the filter uses; see `batches` for the arguments."""
-        # replacing scores needs all columns
-        names = list(columns) if columns is not None and self.rescored is None else None
+        # replacing scores needs all columns; a judged table has more than these
+        names = CANDIDATES.names if columns is None or self.rescored is not None else list(columns)
         table = self.candidates.read(number, names)
         if wanted is not None:
             table = table.filter(pa.array(wanted(table.column("query_row").to_numpy())))

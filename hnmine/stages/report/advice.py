@@ -6,6 +6,7 @@ from typing import Any
 
 from hnmine.config.tables import MAX_DEPTH, Config
 from hnmine.runtime.stage import RunContext
+from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.report.changes import Change, as_text, candidates
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, Number
 from hnmine.stages.report.trials import Numbers, Trials
@@ -128,12 +129,15 @@ def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: 
 def deeper_search(trials: Trials, context: RunContext) -> str:
     """Return the advice to retrieve more, where lists end at their limit and the corpus has more; else ""."""
     short, cut = trials.short_lists()
-    top_k = trials.config.retrieve.top_k
+    config, name = trials.config, "top_k"
+    limit = config.retrieve.top_k
+    if searches_deeper(config):
+        name, limit = "max_top_k", config.retrieve.max_top_k
     documents = (recorded(context.reading("ingest")) or {})["counts"]["documents"]
-    deeper = min(2 * top_k, MAX_DEPTH, documents)
-    if not cut or deeper <= top_k:
+    deeper = min(2 * limit, MAX_DEPTH, documents)
+    if not cut or deeper <= limit or (searches_deeper(config) and max_depth(config) < limit):
         return ""
     return (
-        f"retrieve.top_k = {deeper} (not tried: {cut:,} of {short:,} rows with too few negatives have a list that ends "
-        "there, and the corpus has more)"
+        f"retrieve.{name} = {deeper} (not tried: {cut:,} of {short:,} rows with too few negatives have a list that "
+        "ends there, and the corpus has more)"
     )

@@ -16,6 +16,7 @@ from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import anchors_needed, suspected_of_batch
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Batch, Cells
+from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration, slices
 from hnmine.stages.filter.verdicts import TextKeys, give_verdicts, rule_names
@@ -92,7 +93,8 @@ class Trials:
     """
 
     def __init__(self, context: RunContext) -> None:
-        self.config, self._inputs = context.config, FilterInputs.open(context)
+        self.config, self._inputs = context.config, FilterInputs.open(context, deeper=True)
+        self._retrieved = FilterInputs.open(context).batches
         self._fitted = read_calibration(context.reading("filter"), self.config.seed)
         self._vectors = teacher_vectors(context)
         counts = (recorded(context.reading("filter")) or {})["counts"]
@@ -113,7 +115,7 @@ class Trials:
 
     @cached_property
     def _protocol(self) -> ProtocolRows:
-        read = self._inputs.batches
+        read = self._retrieved
         return bounded_rows(read, ProtocolRows.of(read, self.config), self.config)[0]
 
     @cached_property
@@ -136,14 +138,15 @@ class Trials:
         return self._known[key]
 
     def short_lists(self) -> tuple[int, int]:
-        """Return how many anchors get too few negatives, and for how many of them retrieval stopped at its limit."""
+        """Return how many anchors get too few negatives, and for how many of them the search stopped at its limit."""
+        limit = max_depth(self.config) if searches_deeper(self.config) else self.config.retrieve.top_k
         short = cut = 0
         for one in self._choices(self.config, self._scorer(self.config)):
             batch, owners = one.piece.batch, one.cells.anchors.owners
             lacking = one.needed & (one.chosen.lengths < self.config.emit.retrieved_negatives)
             found = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
             short += int(lacking.sum())
-            cut += int((lacking & (found >= self.config.retrieve.top_k)[owners]).sum())
+            cut += int((lacking & (found >= limit)[owners]).sum())
         return short, cut
 
     def _scorer(self, config: Config) -> Calibration | None:
