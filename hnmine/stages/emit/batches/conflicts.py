@@ -19,6 +19,7 @@ from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch, Cells
+from hnmine.stages.filter.deeper_search import searches_deeper
 from hnmine.stages.filter.features import assemble_features
 from hnmine.stages.filter.inputs import read_calibration
 from hnmine.stages.filter.verdicts import rule_names
@@ -110,7 +111,9 @@ class ConflictFinder:
         self.filter = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
         self.scorer = scorer if self.filter.rule == "calibrated" else None
         self.cosine = config.embed.similarity == "cosine"
-        self.statistics = QueryStatistics.read(Shards(context.reading("retrieve"), CANDIDATES), config.filter)
+        # the lists that the filter judged, unless they have another model's scores
+        lists = context.reading("filter" if searches_deeper(config) else "retrieve")
+        self.statistics = QueryStatistics.read(Shards(lists, CANDIDATES), config.filter)
         asked, corpus = Shards(ingest / "queries", QUERIES), Shards(ingest / "corpus", CORPUS)
         siblings, relevant, irrelevant, terms = (
             Ragged.from_arrow(asked.column(name))

@@ -45,7 +45,7 @@ class QueryStatistics:
 
     @classmethod
     def read(cls, candidates: Shards, config: FilterConfig) -> "QueryStatistics":
-        """Return the statistics of all queries from the candidates of retrieve, with the teacher's scores."""
+        """Return the statistics of all queries from candidates with the teacher's scores."""
         arrays, lists = [], []
         for number in range(len(candidates)):
             for piece in slices(candidates.read(number, _COLUMNS)):

@@ -32,8 +32,8 @@ class Oracle:
         self.rule, config = rule, context.config
         folder = context.folder
         self.scorer = read_calibration(folder("filter"), config.seed)
-        self.state = FilterInputs.open(context, self.scorer)
-        self.table = self.state.candidates.read(0)
+        self.state = FilterInputs.open(context, self.scorer, deeper=True)
+        self.table = self.state.read(0)
         self.documents = VectorStore(folder("embed") / "corpus").gather(np.arange(self.state.documents.size))
         self.queries = VectorStore(folder("embed") / "queries").gather(np.arange(self.table.num_rows))
         self.unit = self.documents / np.linalg.norm(self.documents, axis=1, keepdims=True)
