@@ -33,7 +33,7 @@ def config(base: Path, out: str, previous: dict[str, Any] | None, **tables: Any)
     settings: dict[str, Any] = {
         "shard_rows": 256,
         "embed": NEW,
-        "retrieve": {"top_k": 12},
+        "retrieve": {"top_k": 12, "max_top_k": 1},  # earlier negatives must be beyond the lists
         "emit": {"num_negatives": N, "extra_columns": COLUMNS},
     }
     if previous is not None:
