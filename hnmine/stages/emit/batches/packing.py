@@ -8,7 +8,7 @@ import numpy as np
 from hnmine.arrays.dots import dots, unit
 from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
-from hnmine.science.batch_packing import exchange, first_fit_decreasing, nearest_neighbour_tour
+from hnmine.science.batch_packing import exchange, first_fit, first_fit_decreasing, nearest_neighbour_tour
 
 # More points for a centroid change it little and take longer.
 POINTS = 64
@@ -55,7 +55,8 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packin
     First-fit makes full batches within each cluster. The rest of all clusters is packed in the same way, up to `most`
     examples at a time: full batches are kept, and what is left joins the next portion. The first sweep is by cluster,
     so that similar examples come together; where conflicts leave too many over, these are set aside. A second sweep
-    packs them in the order given, which mixes clusters. Only what is left then makes batches that are not full.
+    packs them in the order given, which mixes clusters, those with most conflicts first. Only what is left then makes
+    batches that are not full.
 
     Args:
         cluster: int64, one per example, in the order in which examples are placed.
@@ -72,7 +73,7 @@ def pack(cluster: np.ndarray, size: int, most: int, compare: Compare) -> "Packin
         packing.group[members] = number
         conflict = compare(members)
         packing.conflicts[members] += conflict.sum(axis=1)
-        left.append(packing.keep(members, first_fit_decreasing(conflict, size), size))
+        left.append(packing.keep(members, first_fit(conflict, size), size))
     aside = packing.sweep(np.concatenate(left), last=False)
     packing.sweep(np.sort(aside), last=True)
     return packing
@@ -169,6 +170,7 @@ class Packing:
             last: put examples that would be set aside into batches that are not full.
         """
         rest, aside, first = pool[:0], [pool[:0]], 0
+        fit = first_fit_decreasing if last else first_fit
         while first < len(pool):
             taken = self.most - len(rest)
             members = np.concatenate([rest, pool[first : first + taken]])
@@ -177,11 +179,11 @@ class Packing:
                 known = (self.group[members][:, None] == self.group[members]) | (old[:, None] & old)
                 self.conflicts[members] += (conflict & ~known).sum(axis=1)
             first += taken
-            rest = self.keep(members, first_fit_decreasing(conflict, self.size), self.size)
+            rest = self.keep(members, fit(conflict, self.size), self.size)
             if first >= len(pool) or len(rest) > self.most // 2:
                 if last:
                     which = np.isin(members, rest)
-                    self.keep(members[which], first_fit_decreasing(conflict[np.ix_(which, which)], self.size), least=1)
+                    self.keep(members[which], fit(conflict[np.ix_(which, which)], self.size), least=1)
                 else:
                     aside.append(rest)
                 rest = rest[:0]
