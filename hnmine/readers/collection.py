@@ -66,9 +66,8 @@ class Collection:
 
     def evaluation(self) -> Iterator[Qrel]:
         """Yield the qrels of the evaluation set in input order."""
-        config = self.config.model_copy(update={"split": self.config.eval_split})
         for source in self.sources.get("eval_qrels", ()):
-            yield from read_qrels(source, config, self.problems, "input.eval_split")
+            yield from _evaluation_qrels(source, self.config, self.problems)
 
     def file_judgements(self) -> Iterator[FileJudgement]:
         """Yield the judgements of `input.judgements` in input order; an unreadable file becomes a problem."""
@@ -98,6 +97,11 @@ class Collection:
                 for index, (anchor, texts) in enumerate(rows):
                     for text in texts or [""]:
                         yield next(count), anchor or "", text, chunk.location(index)
+
+
+def _evaluation_qrels(source: Source, given: InputConfig, problems: Problems) -> Iterator[Qrel]:
+    """Yield the qrels of a file of the evaluation set, whose split is `input.eval_split`."""
+    return read_qrels(source, given.model_copy(update={"split": given.eval_split}), problems, "input.eval_split")
 
 
 def _distinct(entries: Iterator[tuple[str, str, RowLocation]]) -> Iterator[Entry]:
@@ -154,8 +158,10 @@ def check_files(config: Config, problems: Problems) -> None:
     """
 
     def rows(role: str, source: Source) -> Iterator[Any]:
-        if role in ("qrels", "eval_qrels"):
+        if role == "qrels":
             return islice(read_qrels(source, config.input, problems), CHUNK_ROWS)
+        if role == "eval_qrels":
+            return islice(_evaluation_qrels(source, config.input, problems), CHUNK_ROWS)
         if role == "judgements":
             return islice(read_file_judgements(source, config.input, problems), CHUNK_ROWS)
         return islice(TableReader(source, _COLUMNS[role], config.input, problems, {"title"}).chunks(), 1)

@@ -92,7 +92,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
-        (bool(config.input.eval_qrels), _WITH_EVALUATION),
+        (config.input.has_evaluation, _WITH_EVALUATION),
         (config.guide is not None, {"counts.embed": "guide_dim"}),
     ):
         yield from groups.items() if applies else ()

@@ -253,6 +253,17 @@ def test_a_split_of_one_table_of_qrels_is_the_evaluation_set(tmp_path: Path) -> 
     ]
 
 
+def test_a_file_of_the_set_needs_no_column_for_the_split_that_is_mined(tmp_path: Path) -> None:
+    copies(tmp_path)
+    labels = [{"query_id": q, "doc_id": d, "score": r, "split": "train"} for q, d, r in QRELS]
+    write_jsonl(tmp_path / "qrels.jsonl", labels)
+    given = {"qrels": "qrels.jsonl", "split": "train", "eval_qrels": "test.tsv"}
+    config = config_for(tmp_path, input=given, retrieve={"top_k": 3}, filter={"rule": "none"})
+    make_plan(config)
+    run(config, ("ingest",))
+    assert {row["query_id"] for row in rows(tmp_path / "out/ingest/queries")} == {"both", "far"}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
