@@ -124,7 +124,7 @@ def test_one_bad_label_does_not_take_its_query_with_it(tmp_path: Path) -> None:
 
 
 def test_where_one_bad_label_does_take_its_query_the_report_counts_it(tmp_path: Path) -> None:
-    out = noisy(tmp_path, filter={"anchor": "min"}, retrieve={"top_k": 9})
+    out = noisy(tmp_path, filter={"anchor": "min"}, retrieve={"top_k": 9, "max_top_k": 9})
     assert emitted(out) == []
     assert report(out)["coverage"] == 0
     assert report(out)["shortage"]["examples_without_negatives"] == 1

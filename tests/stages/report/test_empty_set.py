@@ -61,7 +61,7 @@ def test_where_all_documents_are_positives_documents_are_missing_and_not_depth(t
 
 def test_where_the_list_is_all_near_copies_depth_is_missing(tmp_path: Path) -> None:
     documents = plane(0, *(number / 3 for number in range(1, 13)), *range(200, 220))
-    text = why(by_vectors(tmp_path, documents, plane(40), [[0]], retrieve={"top_k": 10}))
+    text = why(by_vectors(tmp_path, documents, plane(40), [[0]], retrieve={"top_k": 10, "max_top_k": 10}))
     assert "retrieve.top_k = 20 (not tried: 1 of 1 rows" in text
     assert "add documents" not in text
 
