@@ -9,6 +9,9 @@ from hnmine.config.section import toml_value
 from hnmine.errors import ConfigError
 
 _NV_RETRIEVER = "NV-Retriever, https://arxiv.org/abs/2407.15831"
+# a published way of mining takes a fixed number of candidates: a query that keeps too few gets no more
+_TOP_100 = {"top_k": 100, "max_top_k": 100}
+_TOP_200 = {"top_k": 200, "max_top_k": 200}
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,19 @@ RECIPES = {
         _NV_RETRIEVER,
         "TopK-PercPos: the 4 highest scores of those below 95% of the positive's score; the best of the paper's rules.",
         "The paper's teacher was a large embedding model (embed.model).",
-        {"filter": {"rule": "percent", "percent": 0.95}, "emit": {"num_negatives": 4}},
+        {"retrieve": _TOP_100, "filter": {"rule": "percent", "percent": 0.95}, "emit": {"num_negatives": 4}},
     ),
     "topk-margin": Recipe(
         _NV_RETRIEVER,
         "TopK-MarginPos: the 4 highest scores of those at least 0.05 below the positive's score.",
         "The paper's teacher was a large embedding model (embed.model).",
-        {"filter": {"rule": "margin", "margin": 0.05}, "emit": {"num_negatives": 4}},
+        {"retrieve": _TOP_100, "filter": {"rule": "margin", "margin": 0.05}, "emit": {"num_negatives": 4}},
     ),
     "topk-abs": Recipe(
         _NV_RETRIEVER,
         "TopK-Abs: the 4 highest scores of those below 0.7, whatever the positive's score is.",
         "The limit is for the paper's teacher; other models have other scores.",
-        {"filter": {"rule": "absolute", "max_score": 0.7}, "emit": {"num_negatives": 4}},
+        {"retrieve": _TOP_100, "filter": {"rule": "absolute", "max_score": 0.7}, "emit": {"num_negatives": 4}},
     ),
     "nemotron": Recipe(
         "NVIDIA's mining for its Nemotron embedding models, https://github.com/NVIDIA-NeMo/Automodel "
@@ -53,20 +56,28 @@ RECIPES = {
         "The 5 highest scores of those below 95% of the lowest score of the query's positives.",
         "NVIDIA's tools differ in the number (20 in Automodel, 5 in its recipes); candidates of several teachers, as "
         "the models' own data had them, are sources (retrieve.source).",
-        {"filter": {"rule": "percent", "percent": 0.95, "anchor": "min"}, "emit": {"num_negatives": 5}},
+        {
+            "retrieve": _TOP_100,
+            "filter": {"rule": "percent", "percent": 0.95, "anchor": "min"},
+            "emit": {"num_negatives": 5},
+        },
     ),
     "sentence-transformers": Recipe(
         "The tip in the documentation of mine_hard_negatives, https://sbert.net",
-        "The 3 highest scores of those below 95% of the lowest score of the query's positives.",
+        "Of the best 31, the 3 highest scores of those below 95% of the lowest score of the query's positives.",
         "docs/from-sentence-transformers.md has every argument of the function.",
-        {"filter": {"rule": "percent", "percent": 0.95, "anchor": "min"}, "emit": {"num_negatives": 3}},
+        {
+            "retrieve": {"top_k": 31, "max_top_k": 31},
+            "filter": {"rule": "percent", "percent": 0.95, "anchor": "min"},
+            "emit": {"num_negatives": 3},
+        },
     ),
     "bge": Recipe(
         "FlagEmbedding, scripts/hn_mine.py, https://github.com/FlagOpen/FlagEmbedding",
         "15 documents drawn at random from the ranks 11 to 210, filled up with random documents; no rule.",
         "Checks for positives of the same query on other lines, copies and near-copies are added.",
         {
-            "retrieve": {"top_k": 210},
+            "retrieve": {"top_k": 210, "max_top_k": 210},
             "filter": {"rule": "none", "ranks": [11, 210]},
             "emit": {"format": "bge", "num_negatives": 15, "choose": "random", "fallback": "random"},
         },
@@ -76,7 +87,7 @@ RECIPES = {
         "15 documents drawn from the top 100, those that score near the positive being the most likely.",
         "Scores are in standard deviations of random documents' scores, so simans_a and simans_b are not the paper's; "
         "drawing anew in every epoch.",
-        {"filter": {"rule": "none"}, "emit": {"choose": "simans", "num_negatives": 15}},
+        {"retrieve": _TOP_100, "filter": {"rule": "none"}, "emit": {"choose": "simans", "num_negatives": 15}},
     ),
     "star": Recipe(
         "STAR, https://arxiv.org/abs/2104.08051, https://github.com/jingtaozhan/DRhard",
@@ -84,13 +95,13 @@ RECIPES = {
         "other positives of a training batch are the random negatives.",
         "One draw instead of a new one in every epoch; ADORE, the paper's second algorithm, searches at every step of "
         'training. emit.choose = "mixed" writes random documents into the rows for losses without in-batch negatives.',
-        {"retrieve": {"top_k": 200}, "filter": {"rule": "none"}, "emit": {"choose": "random"}},
+        {"retrieve": _TOP_200, "filter": {"rule": "none"}, "emit": {"choose": "random"}},
     ),
     "ance": Recipe(
         "ANCE, https://arxiv.org/abs/2007.00808, https://github.com/microsoft/ANCE",
         "20 documents drawn at random from the top 200 of the newest checkpoint (embed.model).",
         "Mining again while the model trains: run it with each new checkpoint (`hnmine run --model`).",
-        {"retrieve": {"top_k": 200}, "filter": {"rule": "none"}, "emit": {"choose": "random", "num_negatives": 20}},
+        {"retrieve": _TOP_200, "filter": {"rule": "none"}, "emit": {"choose": "random", "num_negatives": 20}},
     ),
     "dpr": Recipe(
         "Dense Passage Retrieval, https://arxiv.org/abs/2004.04906",

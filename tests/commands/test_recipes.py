@@ -18,6 +18,7 @@ from hnmine.config.section import tables
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.pipeline.run import RunOptions
+from hnmine.stages.filter.deeper_search import searches_deeper
 from tests.cli.support import hnmine
 from tests.support import ROOT
 
@@ -105,6 +106,11 @@ def test_it_names_its_source_and_only_settings_of_the_config(name: str) -> None:
     models = {table.path: table.model for table in tables(Config)}
     for table, values in recipe.settings.items():
         assert values.keys() <= models[table].model_fields.keys()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_searches_no_deeper_than_its_source_does(base: Path, name: str) -> None:
+    assert not searches_deeper(config(base, "depth", RECIPES[name].settings))
 
 
 def test_options_of_mine_change_the_settings_of_a_recipe(tmp_path: Path) -> None:

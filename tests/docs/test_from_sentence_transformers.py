@@ -262,7 +262,8 @@ def test_the_recipe_is_what_the_table_says_of_the_functions_tip() -> None:
     assert recipe["emit"]["num_negatives"] == found["emit"]["num_negatives"]
     assert [recipe["filter"]["rule"]] == found["filter"]["rule"]
     assert (recipe["filter"]["percent"], recipe["filter"]["anchor"]) == (found["filter"]["percent"], "min")
-    assert f"top_k = {found['retrieve']['top_k']}\n" in PAGE
+    assert recipe["retrieve"] == found["retrieve"]
+    assert f"\ntop_k = {found['retrieve']['top_k']}\nmax_top_k = {found['retrieve']['max_top_k']}\n" in PAGE
 
 
 @pytest.mark.model
