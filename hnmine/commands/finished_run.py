@@ -12,7 +12,7 @@ from hnmine.commands.compare.settings import differing, recorded_values
 from hnmine.config.section import Section, has_no_effect
 from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import HnmineError, IncompleteStage, ModelError
-from hnmine.models.model_files import local_model
+from hnmine.models.model_files import absent_models
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.digest_cache import DigestCache
@@ -102,9 +102,8 @@ def _check_models(stage: str, config: Config) -> None:
     tables: dict[TeacherTable, EmbedConfig | RescoreConfig] = {**config.teachers} if stage == "embed" else {}
     if stage == "rescore" and config.rescore is not None:
         tables["rescore"] = config.rescore
-    for table, one in tables.items():
-        if one.model not in ("hash", "precomputed") and local_model(one, table) is None:
-            raise ModelError(f"{table}.model {one.model!r} is not on this machine")
+    for table, model in absent_models(tables).items():
+        raise ModelError(f"{table}.model {model!r} is not on this machine")
 
 
 def _manifests(context: RunContext, stages: Iterable[str]) -> dict[str, Mapping[str, Any]]:

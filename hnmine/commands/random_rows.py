@@ -12,7 +12,7 @@ from hnmine.commands.finished_run import finished_run
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import anchor_of_positive
-from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen
+from hnmine.stages.emit.chosen import NO_CANDIDATE, read_chosen
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
 from hnmine.storage.schemas.filter import JUDGED
@@ -20,7 +20,6 @@ from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 
 _SALT = 0x726F7773
-_NO_CANDIDATE = {RANDOM_DOCUMENT: "random", PREVIOUS_NEGATIVE: "previous"}
 
 
 def random_rows(config: Config, number: int, seed: int = 0, source: Path | None = None) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def _shown(context: RunContext, places: np.ndarray) -> Iterator[dict[str, Any]]:
 def _facts(judged: dict[str, Any], anchor: int, position: int) -> dict[str, Any]:
     """Return rank, verdict and P(false negative) of a negative, given its position among the query's candidates."""
     if position < 0:
-        return {"rank": None, "verdict": _NO_CANDIDATE[position], "p_false_negative": None}
+        return {"rank": None, "verdict": NO_CANDIDATE[position], "p_false_negative": None}
     probabilities = judged["probabilities"][anchor]
     return {
         "rank": judged["ranks"][position],

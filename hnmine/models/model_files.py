@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def local_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embe
         except (OSError, ValueError):  # not in the cache, or no name that the hub could have
             return None
     return _refuse_unsafe(found)
+
+
+def absent_models(models: Mapping[TeacherTable, EmbedConfig | RescoreConfig]) -> dict[TeacherTable, str]:
+    """Return the names of the models that would have to be fetched, by their tables. The network is not used.
+
+    Raises:
+        ModelError: as `local_model`.
+    """
+    wanted = {table: one for table, one in models.items() if one.model not in ("hash", "precomputed")}
+    return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
 
 
 def _own_folder(config: EmbedConfig | RescoreConfig, table: TeacherTable) -> Path | None:

@@ -34,6 +34,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 10
     assert done.stdout.strip() == str(folder / "out")
     assert "no training row came out" in done.stderr
+    assert "ingest: started\ningest: done in " in done.stderr
     assert "coverage" in done.stderr
     assert "Traceback" not in done.stderr
     assert (folder / "out/report/report.json").exists()

@@ -10,9 +10,9 @@ from hnmine.commands.plan.disk import disk_of_stages
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
-from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.config.tables import Config, TeacherTable
 from hnmine.errors import InputError
-from hnmine.models.model_files import local_model
+from hnmine.models.model_files import absent_models
 from hnmine.pipeline.inputs import check_inputs
 from hnmine.pipeline.keys import changes, expected_keys
 from hnmine.pipeline.stages import STAGES
@@ -57,7 +57,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if cluster is not None and not (work.documents and work.queries and work.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
-    absent = models_to_fetch(config)
+    absent = absent_models({**config.teachers, **({} if config.rescore is None else {"rescore": config.rescore})})
     expected = {} if collection is not None else _expected(context, absent)
     if config.previous is not None and "ingest" in expected:
         check_previous(context, expected["ingest"]["key"])
@@ -88,20 +88,6 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     }
 
 
-def models_to_fetch(config: Config) -> dict[TeacherTable, str]:
-    """Return the models that are not on this machine, by their tables. The network is not used.
-
-    Raises:
-        ModelError: a name is that of a folder, and there is none.
-    """
-    tables: dict[TeacherTable, EmbedConfig | RescoreConfig] = {**config.teachers}
-    if config.rescore is not None:
-        tables["rescore"] = config.rescore
-    made = ("hash", "precomputed")
-    wanted = {table: one for table, one in tables.items() if one.model not in made}
-    return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
-
-
 def _expected(context: RunContext, absent: dict[TeacherTable, str]) -> dict[str, Any]:
     """Return the keys of the stages before the first whose model is absent, as its key is a hash of the weights."""
     first = "rescore" if absent.keys() == {"rescore"} else "embed" if absent else None
@@ -113,9 +99,7 @@ def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]
     """Yield a warning for each model that is not on this machine."""
     for table, model in absent.items():
         line = f"{table}.model {model!r} is not downloaded yet: "
-        if table == "rescore":
-            yield f"{line}its size is unknown, so memory is estimated with that of a small model"
-        elif work.dims[table] == UNKNOWN_DIM:
+        if table != "rescore" and work.dims[table] == UNKNOWN_DIM:
             yield (
                 f"{line}its size and dimension are unknown, so disk and memory are estimated with vectors of "
                 f"{UNKNOWN_DIM} numbers and a small model"

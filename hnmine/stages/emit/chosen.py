@@ -20,6 +20,8 @@ CHOSEN_PATH = "chosen/chosen.parquet"
 
 RANDOM_DOCUMENT, PREVIOUS_NEGATIVE = -1, -2
 """Positions of negatives that are no candidates of their query: random documents, and negatives of a previous run."""
+NO_CANDIDATE = {RANDOM_DOCUMENT: "random", PREVIOUS_NEGATIVE: "previous"}
+"""Their names, in place of a source or a verdict."""
 
 
 def read_chosen(folder: Path) -> pa.Table:

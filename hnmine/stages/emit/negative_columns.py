@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config.tables import Config
-from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT
+from hnmine.stages.emit.chosen import NO_CANDIDATE, PREVIOUS_NEGATIVE
 from hnmine.stages.filter.candidates import source_ranks
 
 
@@ -84,10 +84,10 @@ def source_labels(table: pa.Table, negatives: EmittedNegatives, config: Config) 
 
 
 def source_label(bits: int, config: Config) -> str:
-    """Return the label of a set of sources, or of a position below 0 of a negative that is no candidate."""
+    """Return the label of a set of sources, or of a position below 0: see `NO_CANDIDATE`."""
     names = [source.label for source in config.retrieve.source]
     if bits < 0:
-        return "random" if bits == RANDOM_DOCUMENT else "previous"
+        return NO_CANDIDATE[bits]
     return "+".join(name for place, name in enumerate(names) if bits >> place & 1) or "retrieved"
 
 

@@ -19,6 +19,7 @@ LEAST = 0.01
 _BY_NAME = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
 CAP = "emit.max_per_document"
 """A setting that can be tried on all queries only."""
+_RATE = "false_negative_rate"
 _DEEPER = ("coverage", "fill", "sources.random.share")
 
 
@@ -50,7 +51,7 @@ def with_advice(context: RunContext, report: Mapping[str, Any]) -> dict[str, Any
         path = _path(reason["number"])
         if path is not None and (candidates(path, context.config) or path in _DEEPER):
             trials = trials or Trials(context)
-            reason = reason | _advice(path, trials, context) | {"text": reason["text"]}
+            reason = reason | _advice(path, trials, context)
         reasons.append(reason)
     return conclusion | {"reasons": reasons}
 
@@ -87,8 +88,10 @@ def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggesti
     A change counts if it improves the number by `LEAST` and puts no other number beyond a limit. Of the changes of one
     setting the smallest that reaches the limit is taken, else the best.
     """
-    limits = _limits(trials.config)
-    number, before = limits[path], trials.numbers({})
+    tolerated, limits = trials.config.filter.max_false_negative_rate, _limits(trials.config)
+    number, before = _BY_NAME[path], trials.numbers({})
+    if path == _RATE and tolerated is not None:
+        number = replace(number, flaw=tolerated)
     value = before[path]
     if value is None:
         return []
@@ -108,10 +111,13 @@ def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggesti
 
 
 def _limits(config: Config) -> dict[str, Number]:
-    """Return the numbers with their limits by path; a tolerated false-negative rate does not lower that rate's."""
+    """Return the numbers by path with the limits that a change for another number must keep to.
+
+    A rate that is tolerated may raise the false-negative rate's limit, and does not lower it.
+    """
     tolerated = config.filter.max_false_negative_rate or 0.0
-    rate = _BY_NAME["false_negative_rate"]
-    return _BY_NAME | {rate.name: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
+    rate = _BY_NAME[_RATE]
+    return _BY_NAME | {_RATE: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
 
 
 def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: str) -> bool:

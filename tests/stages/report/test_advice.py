@@ -10,7 +10,7 @@ import pytest
 from hnmine.config.file import load_config
 from hnmine.config.section import toml_value
 from hnmine.pipeline.run import RunOptions, run
-from hnmine.stages.report.advice import LEAST
+from hnmine.stages.report.advice import LEAST, suggestions
 from hnmine.stages.report.changes import candidates
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, conclude
 from tests.pipeline.helpers import by_vectors, plane, report
@@ -88,6 +88,27 @@ def test_no_change_sets_what_auto_ignores_or_what_holds(tmp_path: Path, number: 
         config = config_for(tmp_path, **({"retrieve": {"top_k": 50}} | tables))
         for change in candidates(number, config):
             assert any(getattr(getattr(config, k.split(".")[0]), k.split(".")[1]) != v for k, v in change.items())
+
+
+class Made:
+    """Trials with made numbers."""
+
+    def __init__(self, config: Any, rates: dict[str, float]) -> None:
+        self.config, self.rates = config, rates
+
+    def numbers(self, change: dict[str, Any]) -> dict[str, float]:
+        return {"false_negative_rate": self.rates[str(change)]}
+
+
+def test_a_setting_is_within_a_tolerated_rate_if_it_keeps_to_that_and_not_to_the_usual_limit(tmp_path: Path) -> None:
+    several_positives(tmp_path, 4)
+    config = config_for(tmp_path, filter={"rule": "calibrated", "max_false_negative_rate": 0.02})
+    lower, other = {"filter.max_false_negative_rate": 0.01}, {"filter.rule": "auto"}
+    trials: Any = Made(config, {"{}": 0.05, str(lower): 0.035, str(other): 0.015})
+    found = suggestions("false_negative_rate", trials, [lower, other])
+    assert [(one.change, one.within) for one in found] == [(other, True)]
+    found = suggestions("false_negative_rate", trials, [lower])
+    assert [(one.change, one.within) for one in found] == [(lower, False)]
 
 
 def test_where_no_setting_helps_the_report_says_so(tmp_path: Path) -> None:
