@@ -5,6 +5,7 @@ from typing import Any
 
 from hnmine.cli.terminal import draw_table, hint, say, warn
 from hnmine.commands.compare.compare import labels
+from hnmine.commands.compare.settings import value_text
 from hnmine.commands.compare.verdict import NOTE
 from hnmine.config.section import toml_value
 from hnmine.display import MISSING, format_size, interval, number, one_line, percent, shorten, signed
@@ -185,7 +186,7 @@ def draw_comparison(data: dict[str, Any]) -> None:
     say(NOTE, "dim")
     warn(data["warnings"])
     if data["settings"]:
-        differing = ((one["name"], *(_setting(value) for value in one["values"]), "") for one in data["settings"])
+        differing = ((one["name"], *map(value_text, one["values"]), "") for one in data["settings"])
         draw_table("\nWhat differs in settings", ("setting", *names, ""), differing)
     counts = ("queries", "queries_with_negatives", "examples", "negatives", "documents")
     rows = [(name.replace("_", " "), *(number(one[name]) for one in sets), "") for name in counts]
@@ -208,10 +209,6 @@ def draw_comparison(data: dict[str, Any]) -> None:
                 rank = None if one["rank"] is None else int(one["rank"])
                 cells.append((name, number(one["score"]), number(rank), _short(one["text"])))
         draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), cells)
-
-
-def _setting(value: Any) -> str:
-    return MISSING if value is None else value if isinstance(value, str) else toml_value(value)
 
 
 def _pair(pair: dict[str, Any], here: str, there: str) -> None:

@@ -5,7 +5,8 @@ from tests.support import make_collection, write_jsonl
 
 TOML = (
     'out = "one"\n[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
-    '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\n[filter]\nrule = "percent"\n[emit]\nnum_negatives = 3\n'
+    '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\nmax_top_k = 10\n'
+    '[filter]\nrule = "percent"\n[emit]\nnum_negatives = 3\n'
 )
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from hnmine import display
 from hnmine.commands.compare.compare import labels
+from hnmine.commands.compare.settings import value_text
 from hnmine.commands.compare.verdict import NOTE
-from hnmine.config.section import toml_value
 from hnmine.stages.report.html.page import code, render_template
 from hnmine.stages.report.html.plots import finish
 from hnmine.stages.report.html.svg import CHOSEN, KEPT, REJECTED, resize, to_svg
@@ -26,7 +26,7 @@ def compare_page(data: dict[str, Any]) -> str:
     filters: dict[str, Callable[..., Any]] = {
         "number": display.number, "signed": display.signed, "percent": display.percent, "code": code,
         "interval": display.interval, "cut": lambda text: display.shorten(display.one_line(text), LONGEST),
-        "value": _value,
+        "value": value_text,
     }  # fmt: skip
     figure = Markup(to_svg(tradeoff, _TITLE, data))
     return render_template(
@@ -62,8 +62,3 @@ def tradeoff(axes: "Axes", data: dict[str, Any]) -> bool:
     finish(axes, "hardness", "false-negative rate", 3)
     axes.margins(x=0.1)
     return True
-
-
-def _value(value: Any) -> str:
-    """Return the value of a setting as a short text; a dash where a set has none."""
-    return display.MISSING if value is None else value if isinstance(value, str) else toml_value(value)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hnmine.config.section import toml_value
+from hnmine.display import MISSING
 from hnmine.pipeline.keys import flatten
 from hnmine.pipeline.stages import STAGES
 
@@ -21,8 +23,8 @@ _OF_VECTORS = {
 _LABELS = {
     f"input.{name}"
     for name in (
-        "qrels", "judgements", "pairs", "relevant_from", "judged_positives", "split", "columns.relevance",
-        "columns.split",
+        "qrels", "judgements", "eval_qrels", "eval_split", "pairs", "relevant_from", "judged_positives", "split",
+        "columns.relevance", "columns.split",
     )
 }  # fmt: skip
 
@@ -118,6 +120,11 @@ def differing(runs: Sequence[Mapping[str, Recorded] | None]) -> list[dict[str, A
             values = [None if cell is None else cell.shown for cell in cells]
             found.append({"name": name, "kind": kind, "values": values})
     return found
+
+
+def value_text(value: Any) -> str:
+    """Return one of the values of `differing` as a short text; a dash where a set has none."""
+    return MISSING if value is None else value if isinstance(value, str) else toml_value(value)
 
 
 def of_vectors(settings: Sequence[Mapping[str, Any]]) -> list[str]:

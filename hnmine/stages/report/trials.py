@@ -82,8 +82,9 @@ class _Choice:
 class Trials:
     """Tries changes of the settings of filter and emit on a run's candidates, of a sample of the queries.
 
-    The numbers are a report's, of the sampled queries, with two approximations: random documents are negatives with the
-    background's score, and negatives of an earlier run are left out. The threshold of the rule calibrated is set for
+    The numbers are a report's, of the sampled queries, with three approximations: random documents are negatives with
+    the background's score, negatives of an earlier run are left out, and candidates are those of the run, also where a
+    change would search deeper, or no longer. The threshold of the rule calibrated is set for
     each change as the stage filter sets it.
 
     Attributes:

@@ -242,6 +242,11 @@ def test_only_what_differs_between_runs_is_named(runs: Path, tmp_path: Path) -> 
     assert found["warnings"] == [
         "the runs' labels differ (input.judgements): false negatives are counted by other labels in each"
     ]
+    (runs / "evaluated.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td7\t1\n")
+    run(config_for(runs, "evaluated", input={"eval_qrels": "evaluated.tsv"}, **wanted))
+    found = compare(names(runs, "one", "evaluated"))
+    assert [one["name"] for one in found["settings"]] == ["input.eval_qrels"]
+    assert "the runs' labels differ (input.eval_qrels)" in found["warnings"][0]
     for kind in ("corpus", "queries"):  # only names and places differ
         shutil.copy(runs / f"{kind}.jsonl", runs / f"renamed-{kind}.jsonl")
     renamed = {"corpus": "renamed-corpus.jsonl", "queries": "renamed-queries.jsonl"}
