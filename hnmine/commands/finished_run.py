@@ -18,8 +18,8 @@ from hnmine.runtime.stage import RunContext
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.store import MANIFEST, read_json
 
-_STAGE_OF_TABLE = {"retrieve": "retrieve", "filter": "filter", "emit": "emit"}
-"""Tables of the config that stages record under the same name, and those stages."""
+_TABLES = ("retrieve", "filter", "emit")
+"""Tables of the config that the stages of the same names record."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +130,20 @@ def _mismatches(manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[st
 def _as_made(config: Config, manifests: Mapping[str, Mapping[str, Any]]) -> Config:
     """Return the config with the recorded tables in place of its own."""
     changed: dict[str, Any] = {}
-    for table, stage in _STAGE_OF_TABLE.items():
-        if stage in manifests:
-            changed[table] = _table(getattr(config, table), dict(_recorded(table, manifests[stage]["parts"])))
+    for table in _TABLES:
+        if table in manifests:
+            changed[table] = _table(getattr(config, table), dict(_recorded(table, manifests)))
     seed = next((one["parts"]["seed"] for one in manifests.values() if "seed" in one["parts"]), config.seed)
     return config.model_copy(update={**changed, "seed": seed})
 
 
-def _recorded(table: str, parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _recorded(table: str, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    parts = manifests[table]["parts"]
     yield from parts[table].items()
     if table == "retrieve":  # its sources stand beside it, each with the settings that its kind uses
         yield "source", parts.get("sources", [])
+        if "filter" in manifests:  # which searches deeper
+            yield from manifests["filter"]["parts"].get("retrieve", {}).items()
 
 
 def _table(own: Section, made: Mapping[str, Any]) -> Section:

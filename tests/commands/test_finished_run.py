@@ -44,6 +44,14 @@ def test_settings_without_effect_do_not_count_and_the_context_has_those_of_the_r
     assert (made.filter.rule, made.emit.num_negatives, made.workers) == ("percent", 3, 3)
 
 
+def test_how_deep_the_run_searched_is_that_of_the_run(tmp_path):
+    folder = make_collection(tmp_path)
+    run(config_for(folder, retrieve={"top_k": 10, "max_top_k": 20}))
+    changed = config_for(folder, retrieve={"top_k": 10, "max_top_k": 40})
+    assert differences(changed) == [("retrieve.max_top_k", 20, 40)]
+    assert finished_run(changed, None, STAGES).context.config.retrieve.max_top_k == 20
+
+
 def test_sources_of_candidates_are_those_of_the_run(tmp_path):
     make_collection(tmp_path)
     sources = [{"kind": "dense"}, {"kind": "bm25", "name": "words"}]

@@ -6,6 +6,7 @@ from hnmine.config.tables import Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
+from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import AUTO, rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 
@@ -45,11 +46,24 @@ def _unused(config: Config) -> Iterator[str]:
     needs["embed.sample"] = (config.embeds_candidates_only, "embed.documents is 'all'")
     for name in ("batch_by", "batch_leftover"):
         needs[f"emit.{name}"] = (emit.batch_size is not None, "emit.batch_size is not set")
+    never = config.retrieve.max_top_k <= config.retrieve.top_k
+    needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
     needs |= {f"emit.{name}": (emit.choose == way, f"emit.choose is {emit.choose!r}") for name, way in _CHOICES.items()}
     for name, (used, why) in needs.items():
         table, key = name.split(".")
         if not used and key in getattr(config, table).model_fields_set:
             yield f"{name} is set, but {why} and does not use it"
+
+
+def _not_deeper(config: Config) -> str:
+    """Return what keeps filter from searching deeper, where it is allowed to."""
+    if config.retrieve.source:
+        return "retrieve.source is given"
+    if uses_rescored(config):
+        return "filter.score is 'rescored'"
+    if max_depth(config) <= config.retrieve.top_k:
+        return "filter.ranks ends within top_k"
+    return f"filter.rule is {config.filter.rule!r}"
 
 
 def _of_retrieval(config: Config, documents: int, kind: str) -> Iterator[str]:

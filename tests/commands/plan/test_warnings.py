@@ -50,3 +50,22 @@ def test_batches_look_at_two_sided_under_any_rule(tmp_path: Path) -> None:
 def test_a_quantile_without_the_anchor_that_takes_it_is_named(tmp_path: Path) -> None:
     assert "filter.anchor_quantile is set" in warned(tmp_path, filter={"anchor_quantile": 0.1})
     assert "anchor_quantile" not in warned(tmp_path, filter={"anchor": "quantile", "anchor_quantile": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("tables", "why"),
+    [
+        ({"filter": {"rule": "none"}}, "filter.rule is 'none'"),
+        ({"filter": {"ranks": [1, 50]}}, "filter.ranks ends within top_k"),
+        ({"retrieve": {"source": [{"kind": "dense"}, {"kind": "bm25"}]}}, "retrieve.source is given"),
+        ({"rescore": {"model": "hash"}, "filter": {"score": "rescored"}}, "filter.score is 'rescored'"),
+    ],
+)
+def test_a_bound_of_a_deeper_search_that_there_is_not_is_named(
+    tmp_path: Path, tables: dict[str, dict[str, object]], why: str
+) -> None:
+    deep = {"top_k": 100, "max_top_k": 500}
+    given = tables | {"retrieve": tables.get("retrieve", {}) | deep}
+    assert f"retrieve.max_top_k is set, but {why} and does not use it" in warned(tmp_path, **given)
+    assert "max_top_k" not in warned(tmp_path, **(given | {"retrieve": given["retrieve"] | {"max_top_k": 100}}))
+    assert "max_top_k" not in warned(tmp_path, filter={"rule": "percent"}, retrieve=deep)
