@@ -66,7 +66,10 @@ def _schema(name: str) -> pa.Schema:
 def cli_page() -> str:
     """Return the reference of every command and option."""
     parts = ["# Command line\n\n", NOTE]
-    parts.append("stdout carries the result (a path, or JSON under `--json`), stderr everything meant for people.\n")
+    parts.append(
+        "stdout carries a command's answer: a table, a path, or JSON under `--json`. stderr carries progress,\n"
+        "warnings and hints, and the summary of a run.\n"
+    )
     for info in app.registered_commands:
         callback: Any = info.callback
         parts.append(f"\n## hnmine {info.name or callback.__name__}\n\n{inspect.getdoc(callback)}\n\n{info.epilog}\n\n")
