@@ -166,7 +166,7 @@ def recipes_page() -> str:
         "The [checks](mining.md#checks-that-always-run) for positives and copies apply to every recipe.\n"
     )
     for name, recipe in RECIPES.items():
-        text = f"{recipe.is_} Not covered: {recipe.lacks}" if recipe.lacks else recipe.is_
+        text = f"{recipe.does} Different here: {recipe.differs}" if recipe.differs else recipe.does
         toml = "\n".join(_toml_table(table, values) for table, values in recipe.settings.items())
         parts.append(f"\n## {name}\n\n{text}\n\n```toml\n{toml}```\n\nSource: {recipe.source}\n")
     return "".join(parts)

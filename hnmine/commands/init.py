@@ -79,7 +79,7 @@ def starter(given: Given, recipe: str | None = None) -> str:
 
     A recipe is named at the top, with its source; its settings are among the given ones.
     """
-    note = f"# Recipe {recipe}: {RECIPES[recipe].is_}\n# {RECIPES[recipe].source}\n" if recipe else ""
+    note = f"# Recipe {recipe}: {RECIPES[recipe].does}\n# {RECIPES[recipe].source}\n" if recipe else ""
     parts = [_HEAD, note, *_lines(settings(Config), given)]
     for table in tables(Config):
         if any(table.path.startswith(f"{outer}.") for outer in _lists(given)):

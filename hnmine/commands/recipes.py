@@ -1,4 +1,4 @@
-"""Published ways of mining as settings, each with its source and with what the settings do not cover."""
+"""Published ways of mining as settings, each with its source and with what is different here."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -20,14 +20,14 @@ class Recipe:
 
     Attributes:
         source: the paper or tool, with its address.
-        is_: what the source does, in a sentence.
-        lacks: what of it the settings do not cover; "" for nothing.
+        does: what the source does, in a sentence.
+        differs: where these settings, or what they lack, differ from it; "" for nowhere.
         settings: tables of the config with the settings that differ from the defaults.
     """
 
     source: str
-    is_: str
-    lacks: str
+    does: str
+    differs: str
     settings: Mapping[str, Mapping[str, Any]]
 
 
@@ -35,13 +35,13 @@ RECIPES = {
     "nv-retriever": Recipe(
         _NV_RETRIEVER,
         "TopK-PercPos: the 4 highest scores of those below 95% of the positive's score; the best of the paper's rules.",
-        "The paper's teacher was a large embedding model (embed.model).",
+        "The paper's teacher is a large embedding model; name one as embed.model.",
         {"retrieve": _TOP_100, "filter": {"rule": "percent", "percent": 0.95}, "emit": {"num_negatives": 4}},
     ),
     "topk-margin": Recipe(
         _NV_RETRIEVER,
         "TopK-MarginPos: the 4 highest scores of those at least 0.05 below the positive's score.",
-        "The paper's teacher was a large embedding model (embed.model).",
+        "The paper's teacher is a large embedding model; name one as embed.model.",
         {"retrieve": _TOP_100, "filter": {"rule": "margin", "margin": 0.05}, "emit": {"num_negatives": 4}},
     ),
     "topk-abs": Recipe(
@@ -65,7 +65,8 @@ RECIPES = {
     "sentence-transformers": Recipe(
         "The tip in the documentation of mine_hard_negatives, https://sbert.net",
         "Of the best 31, the 3 highest scores of those below 95% of the lowest score of the query's positives.",
-        "docs/from-sentence-transformers.md has every argument of the function.",
+        "Copies and near-copies of a positive or of the query are never negatives. docs/from-sentence-transformers.md "
+        "has every argument of the function.",
         {
             "retrieve": {"top_k": 31, "max_top_k": 31},
             "filter": {"rule": "percent", "percent": 0.95, "anchor": "min"},
@@ -85,8 +86,8 @@ RECIPES = {
     "simans": Recipe(
         "SimANS, https://arxiv.org/abs/2210.11773, https://github.com/microsoft/SimXNS",
         "15 documents drawn from the top 100, those that score near the positive being the most likely.",
-        "Scores are in standard deviations of random documents' scores, so simans_a and simans_b are not the paper's; "
-        "drawing anew in every epoch.",
+        "Scores are in standard deviations of random documents' scores, so simans_a and simans_b are not the paper's. "
+        "One draw instead of a new one in every epoch.",
         {"retrieve": _TOP_100, "filter": {"rule": "none"}, "emit": {"choose": "simans", "num_negatives": 15}},
     ),
     "star": Recipe(
@@ -100,7 +101,7 @@ RECIPES = {
     "ance": Recipe(
         "ANCE, https://arxiv.org/abs/2007.00808, https://github.com/microsoft/ANCE",
         "20 documents drawn at random from the top 200 of the newest checkpoint (embed.model).",
-        "Mining again while the model trains: run it with each new checkpoint (`hnmine run --model`).",
+        "Mining does not go on while the model trains: run it again with each new checkpoint (`hnmine run --model`).",
         {"retrieve": _TOP_200, "filter": {"rule": "none"}, "emit": {"choose": "random", "num_negatives": 20}},
     ),
     "dpr": Recipe(
@@ -127,15 +128,14 @@ def recipe_settings(name: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def list_recipes() -> str:
-    """Return all recipes as text: name, what it does, what is not covered, its settings and its source."""
+    """Return all recipes as text: name, what it does, what is different here, its settings and its source."""
     return "\n".join(_described(name, recipe) for name, recipe in RECIPES.items())
 
 
 def _described(name: str, recipe: Recipe) -> str:
-    not_covered = f"  not covered: {recipe.lacks}\n" if recipe.lacks else ""
+    differs = f"  different here: {recipe.differs}\n" if recipe.differs else ""
     return (
-        f"{name}\n  {recipe.is_}\n{not_covered}  settings: {', '.join(_assignments(recipe))}\n"
-        f"  source: {recipe.source}\n"
+        f"{name}\n  {recipe.does}\n{differs}  settings: {', '.join(_assignments(recipe))}\n  source: {recipe.source}\n"
     )
 
 

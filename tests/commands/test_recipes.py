@@ -102,7 +102,7 @@ def test_init_writes_it_with_its_source_and_it_loads_as_these_settings(
 def test_it_names_its_source_and_only_settings_of_the_config(name: str) -> None:
     recipe = RECIPES[name]
     assert "https://" in recipe.source
-    assert recipe.is_.endswith(".")
+    assert recipe.does.endswith(".")
     models = {table.path: table.model for table in tables(Config)}
     for table, values in recipe.settings.items():
         assert values.keys() <= models[table].model_fields.keys()
