@@ -27,7 +27,7 @@ def run_folder(tmp_path_factory):
     folder = make_collection(tmp_path_factory.mktemp("cli"))
     (folder / "hnmine.toml").write_text(
         'out = "out"\n[input]\ncorpus = "corpus.jsonl"\nqueries = "queries.jsonl"\nqrels = "qrels.tsv"\n'
-        '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\n[emit]\nnum_negatives = 3\n'
+        '[embed]\nmodel = "hash"\n[retrieve]\ntop_k = 10\nmax_top_k = 10\n[emit]\nnum_negatives = 3\n'
     )
     done = hnmine("run", folder / "hnmine.toml")
     assert done.returncode == 0, done.stderr

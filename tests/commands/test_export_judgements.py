@@ -144,7 +144,8 @@ def test_the_export_is_what_a_double_loop_finds(tmp_path: Path, probabilities: b
     folder = make_collection(tmp_path, 80, 40)
     with (folder / "qrels.tsv").open("a") as file:
         file.writelines(f"q{i}\td{(i * 7 + 11) % 80}\t0\n" for i in range(40))
-    config = config_for(folder, filter={"rule": ["percent", "two_sided"], "probabilities": probabilities})
+    rules = {"rule": ["percent", "two_sided"], "probabilities": probabilities}
+    config = config_for(folder, filter=rules, retrieve={"max_top_k": 10})
     run(config)
     expected = by_loops(folder / "out", config)
     found = export(config, tmp_path / "all.jsonl", ALL)

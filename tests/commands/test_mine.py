@@ -90,7 +90,7 @@ def test_a_config_that_was_edited_is_not_replaced(base: Path) -> None:
         prepare(request)
     assert prepare(request, overwrite=True).text == mining.text
     mining.path.write_text(mining.text.replace('out = "."', 'out = "elsewhere"'))
-    with pytest.raises(StaleOutput, match=r"out was .*edited/elsewhere\"?, now"):
+    with pytest.raises(StaleOutput, match=r"out was .*sewhere\"?, now"):
         prepare(request)
     mining.path.write_text("no toml")
     with pytest.raises(StaleOutput, match="not valid TOML"):

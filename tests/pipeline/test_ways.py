@@ -36,13 +36,17 @@ WAYS: dict[str, dict[str, Any]] = {
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a collection that is retrieved for, in `source`."""
     folder = make_collection(tmp_path_factory.mktemp("ways"), 150, QUERIES)
-    run(config_for(folder, "source", shard_rows=256), ["ingest", "embed", "index", "retrieve", "filter"])
+    run(
+        config_for(folder, "source", shard_rows=256, retrieve={"max_top_k": 10}),
+        ["ingest", "embed", "index", "retrieve", "filter"],
+    )
     return folder
 
 
 def settings(base: Path, out: str, emit: dict[str, Any], **tables: Any) -> Any:
     emit = {"num_negatives": WANTED, "extra_columns": ALL_EXTRA, **emit}
-    return config_for(base, out, emit=emit, **{"shard_rows": 256, **tables})
+    own = {"shard_rows": 256, "retrieve": {"max_top_k": 10}, **tables}  # short lists, to be filled up
+    return config_for(base, out, emit=emit, **own)
 
 
 def mine(base: Path, out: str, emit: dict[str, Any], **tables: Any) -> Path:

@@ -22,7 +22,7 @@ from hnmine.errors import ConfigError, OutputError
 from hnmine.search import search_plan, split_search
 from hnmine.search.dense_search import ExactSearch
 from hnmine.search.split_search import FOLDER, children, even_spans, tree_levels
-from hnmine.stages.retrieve import step as retrieve
+from hnmine.stages.retrieve import candidate_search
 from tests import oracles
 from tests.pipeline.forkserver import ForkServer, fork_server
 from tests.pipeline.helpers import by_vectors, table
@@ -202,7 +202,7 @@ def test_another_number_of_parts_goes_on_from_what_is_merged(
     base: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     calls, out = counted(monkeypatch), f"changed-{after}"
-    stop_at(retrieve, "_retrieve", config(base, out, 9))
+    stop_at(candidate_search, "_retrieve", config(base, out, 9))
     left = [path.relative_to(base / out / "retrieve").as_posix() for path in (base / out / "retrieve").rglob("part-*")]
     assert sorted(left) == [f"{FOLDER}/0/0-{DOCUMENTS}/part-0000{n}.parquet" for n in range(3)], "merged files are gone"
     assert len(calls) == 27

@@ -22,7 +22,8 @@ _ALWAYS = {
     "counts.emit": "rows examples examples_filled_up examples_full examples_short examples_without_negatives "
     "negatives negatives_filled_up negatives_random negatives_wanted positives_down_weighted positives_left_out "
     "queries_left_out queries_with_negatives",
-    "counts.filter": "anchors anchors_without_candidates queries",
+    "counts.filter": "anchors anchors_without_candidates queries queries_searched_deeper deepest_list "
+    "queries_short_at_max_top_k",
     "counts.index": "documents lists probe recall recall_depth recall_sample share",
     "counts.ingest": "collapsed_copies documents documents_read empty_documents empty_queries judged_negatives "
     "judgements_read judgements_skipped positives queries queries_read queries_without_positive",

@@ -159,7 +159,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with runs of one collection in every format."""
     folder = make_collection(tmp_path_factory.mktemp("formats"))
     for name in ("triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"):
-        run(config_for(folder, name, emit={"format": name, "extra_columns": ALL_EXTRA}))
+        emit = {"format": name, "extra_columns": ALL_EXTRA}
+        run(config_for(folder, name, emit=emit, retrieve={"max_top_k": 10}))
     return folder
 
 

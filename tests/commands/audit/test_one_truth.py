@@ -20,7 +20,7 @@ CASES = {
     "easiest": {"filter": {"rule": "percent", "easiest": 0.5}},
     "random": {"filter": {"rule": "none"}, "emit": {"choose": "mixed", "random_share": 0.5}},
     "left-out": {"filter": {"rule": "none", "bad_positive_quantile": 0.9}, "emit": {"bad_positives": "leave_out"}},
-    "margin": {"filter": {"rule": "percent", "percent": 0.95}},
+    "margin": {"filter": {"rule": "percent", "percent": 0.95}, "retrieve": {"max_top_k": 10}},
 }
 
 

@@ -37,6 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(base: Path, out: str, **tables: Any) -> Any:
     rules = {**FILTER, **tables.pop("filter", {})}
     emit = {"extra_columns": EXTRA, **tables.pop("emit", {})}
+    tables = {"retrieve": {"max_top_k": 1}, **tables}
     return by_vectors(base, DOCUMENTS, QUERIES, POSITIVES, out=out, filter=rules, emit=emit, **tables)
 
 

@@ -142,7 +142,7 @@ def test_another_guide_is_refused_and_named(base: Path, first: Path) -> None:
 
 
 def test_explain_shows_both_teachers_scores(base: Path, first: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = explain_query(config(base), "q1")
+    found = explain_query(config(base), "q1", top=None)
     (row,) = [row for row in table(first / "filter").to_pylist() if row["query_id"] == "q1"]
     assert [p["guide_score"] for p in found["positives"]] == row["guide_positive_scores"]
     for anchor in found["anchors"]:

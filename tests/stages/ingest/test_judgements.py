@@ -39,7 +39,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(base: Path, out: str, **tables: Any) -> Any:
     emit = {"extra_columns": EXTRA, **tables.pop("emit", {})}
-    return config_for(base, out, emit=emit, shard_rows=256, **tables)
+    return config_for(base, out, emit=emit, shard_rows=256, retrieve={"max_top_k": 10}, **tables)
 
 
 def mine(base: Path, out: str, **tables: Any) -> Path:

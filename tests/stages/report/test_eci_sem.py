@@ -123,7 +123,7 @@ def test_every_headline_number_lies_in_its_interval(base: Path) -> None:
 def test_intervals_of_fill_and_hardness_are_those_of_plain_loops(base: Path) -> None:
     from tests.science.test_statistics import draws
 
-    out = mine(base, "loops", filter={"percent": 0.45})
+    out = mine(base, "loops", filter={"percent": 0.45}, retrieve={"max_top_k": 10})
     queries, picked = rows(out / "report/queries"), draws(40, 0, 1000)
     per = {name: [[0.0] * 40, [0.0] * 40] for name in ("fill", "hardness", "coverage")}
     for row in pq.read_table(out / "emit/chosen").to_pylist():
