@@ -112,6 +112,18 @@ def test_the_result_does_not_depend_on_shards_workers_or_parts(crowded):
     assert tree(crowded / "small" / "filter") == tree(crowded / "workers" / "filter")
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_an_approximate_index_finds_the_same_deeper_lists_whatever_the_shards(crowded, kind):
+    table, counts = judged(crowded, kind, index={"kind": kind})
+    assert counts["queries_searched_deeper"] > 50
+    other, _ = judged(crowded, f"{kind}-shards", index={"kind": kind}, shard_rows=256)
+    assert other.equals(table)
+    wide, _ = judged(crowded, f"{kind}-wide", top_k=160, max_top_k=160, index={"kind": kind})
+    deeper = np.flatnonzero(lengths_of(table) == 160)
+    assert len(deeper) > 50
+    assert table.take(deeper).equals(wide.take(deeper))
+
+
 def test_a_stopped_filter_continues_with_the_same_bytes(crowded):
     judged(crowded, "again", shard_rows=256)
     folder = crowded / "again" / "filter"
