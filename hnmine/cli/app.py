@@ -118,7 +118,7 @@ def main(
 ) -> None:
     """Mine hard negatives for embedding models and rerankers.
 
-    Start with `hnmine init`, check with `hnmine plan`, then `hnmine run`.
+    Pairs or a BEIR folder: `hnmine mine`. Other input: `hnmine init`, then `hnmine plan` and `hnmine run`.
     """
 
 
@@ -160,16 +160,6 @@ def _add_run_command(
     kept = [parameter for key, parameter in signature.parameters.items() if key not in without]
     command.__dict__["__signature__"] = signature.replace(parameters=kept)
     app.command(name, epilog=f"Example: hnmine {name} hnmine.toml {example}")(command)
-
-
-_limits = "--fail-under eci=0.5"
-_add_run_command(
-    "run", tuple(SUMMARIES), "Run all seven stages; finished stages are kept.", f"--set emit.num_negatives=8 {_limits}"
-)
-for _name, _summary in SUMMARIES.items():
-    _without = ("model", "previous") if _name == "report" else ("model", "previous", "fail_under", "fail_over")
-    _example = f"{_limits} --fail-under coverage=0.9" if _name == "report" else "--out runs/first"
-    _add_run_command(_name, (_name,), _summary, _example, _without)
 
 
 @app.command(epilog="Example: hnmine mine pairs.jsonl --model BAAI/bge-small-en-v1.5 -n 5 --out mined")
@@ -217,7 +207,7 @@ def mine(
     fail_over: FailOver = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mine hard negatives for a file of pairs, without a config file; the one it runs is written to OUT/hnmine.toml."""
+    """Mine pairs or a BEIR folder without a config file; the one that it runs is written to OUT/hnmine.toml."""
     from hnmine.cli.run_stages import run_stages
     from hnmine.cli.terminal import say
     from hnmine.commands.mine import MineRequest, prepare, written
@@ -271,6 +261,16 @@ def plan(
 
     machines = load_cluster(cluster) if cluster is not None else None
     terminal.show(make_plan(_load(config, override, out), source, machines), as_json, command_tables.draw_plan)
+
+
+_limits = "--fail-under eci=0.5"
+_add_run_command(
+    "run", tuple(SUMMARIES), "Run all seven stages; finished stages are kept.", f"--set emit.num_negatives=8 {_limits}"
+)
+for _name, _summary in SUMMARIES.items():
+    _without = ("model", "previous") if _name == "report" else ("model", "previous", "fail_under", "fail_over")
+    _example = f"{_limits} --fail-under coverage=0.9" if _name == "report" else "--out runs/first"
+    _add_run_command(_name, (_name,), _summary, _example, _without)
 
 
 @app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")

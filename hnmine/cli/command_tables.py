@@ -21,7 +21,7 @@ AUDIT_EXAMPLES = 2
 def draw_plan(data: dict[str, Any]) -> None:
     """Draw a plan: stages, estimates, warnings, and on given machines hours and limits."""
     rows = ((stage["stage"], stage["state"], stage["work"]) for stage in data["stages"])
-    draw_table("Stages", ("stage", "state", "would do"), rows)
+    draw_table("Stages", ("stage", "state", "would do"), rows, texts=("state",))
     free = data["disk_free_bytes"]
     room = "in an object store" if free is None else f"free: {format_size(free)}"
     estimates = (
@@ -71,7 +71,7 @@ def draw_explanation(data: dict[str, Any]) -> None:
         rows = [*_candidates(anchor, sources, guided)]
         title = f"\nCandidates for anchor score {anchor['anchor_score']:.3f}"
         columns = ("rank", "score", *sources, *guide, "sim", "verdict", "doc_id", "text")
-        draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows))
+        draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows), ("verdict", "doc_id"))
     say("* chosen as a negative; sim: cosine to the most similar positive")
     say("standing: share of the candidates, positives not counted, that score below the positive")
     if hidden := sum(anchor["not_shown"] for anchor in data["anchors"]):
@@ -87,7 +87,7 @@ def draw_random_rows(data: dict[str, Any]) -> None:
         for c in row["negatives"]:
             p = number(c["p_false_negative"])
             texts.append((c["verdict"], number(c["score"]), number(c["rank"]), p, c["doc_id"], _short(c["text"])))
-        draw_table("", ("verdict", "score", "rank", "P(false negative)", "doc_id", "text"), texts)
+        draw_table("", ("verdict", "score", "rank", "P(false negative)", "doc_id", "text"), texts, texts=("doc_id",))
         say("")
     hint(f"{len(data['rows']):,} of {data['rows_in_all']:,} rows; --seed N draws others")
 
@@ -129,7 +129,9 @@ def draw_sweep(data: dict[str, Any]) -> None:
         for one in data["settings"]
     )
     draw_table(title, columns, rows)
-    if not measured:
+    if measured:
+        say("measured with all but one positive of each query hidden: hardness, fill and ECI differ from the report's")
+    else:
         say(f"false negatives could not be measured: {data['reason']}")
     if data["recommended"] is not None:
         say(f"recommended, {_filter_table(data['recommended'])}: {data['recommended_reason']}", soft_wrap=True)

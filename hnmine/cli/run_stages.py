@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.cli.terminal import draw_table, print_result, progress_on, say, warn
+from hnmine.commands.plan.warnings import unused_settings
 from hnmine.config.tables import Config
 from hnmine.display import interval, number, percent
 from hnmine.errors import EmptySet
@@ -76,6 +77,7 @@ def run_stages(
     if "report" in stages:
         own = {"report.fail_under": config.report.fail_under, "report.fail_over": config.report.fail_over}
         check_names({"--fail-under": under, "--fail-over": over, **own}, names)
+    warn(text for name, text in unused_settings(config).items() if name.split(".")[0] in stages)
     with progress_on() as progress:
         results = run(config, stages, options, progress)
     report = None

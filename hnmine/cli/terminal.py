@@ -5,7 +5,7 @@ Text is never read as markup. Tables have the width of the terminal, and a fixed
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -86,16 +86,21 @@ def _value(value: Any) -> str:
 
 
 def draw_table(
-    title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], styles: Iterable[str] = ()
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    styles: Iterable[str] = (),
+    texts: Collection[str] = (),
 ) -> None:
-    """Print a table where `say` prints; all columns but the first and the last are aligned to the right.
+    """Print a table where `say` prints; all columns but the first, the last and those in `texts` are aligned right.
 
     `styles` has a style for each row; rows beyond its end have none.
     """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     names, given = list(columns), iter(styles)
     for number, name in enumerate(names):
-        table.add_column(name, justify="left" if number in (0, len(names) - 1) else "right", overflow="fold")
+        is_text = number in (0, len(names) - 1) or name in texts
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row), style=next(given, ""))
     _console(_is_answer.get()).print(table)

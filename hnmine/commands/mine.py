@@ -8,6 +8,7 @@ from typing import Any
 
 from hnmine.commands.init import absolute, starter
 from hnmine.commands.recipes import recipe_settings
+from hnmine.config.checks import NOTHING_TO_READ
 from hnmine.config.file import check_config, load_config, override
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError, Problems, StaleOutput
@@ -228,8 +229,10 @@ def _checked(given: Mapping[str, Any], folder: Path, problems: Problems) -> Conf
 
 
 def _add(error: HnmineError, problems: Problems) -> None:
+    """Add an error's lines, but for that of a missing input, which `_check_files` says in terms of the command line."""
     for line in str(error).splitlines():
-        problems.add(line)
+        if not line.endswith(NOTHING_TO_READ):
+            problems.add(line)
 
 
 def _differences(path: Path, config: Config) -> str:

@@ -8,6 +8,7 @@ from hnmine.display import parse_size
 
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
+NOTHING_TO_READ = "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"
 _EXECUTION = {"batch_tokens", "batch_size", "device", *SELECTION}
 """Settings of a teacher that give no other scores."""
 
@@ -75,7 +76,7 @@ def _input_kind(config: Config) -> Iterator[str]:
     elif not given.beir and not given.pairs:
         missing = [name for name in ("corpus", "queries", "qrels") if not getattr(given, name)]
         if len(missing) == 3:
-            yield "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"
+            yield NOTHING_TO_READ
         elif missing:
             yield f"input: {' and '.join(missing)} missing (corpus, queries and qrels go together)"
 

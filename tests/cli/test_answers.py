@@ -147,3 +147,14 @@ def test_a_limit_that_cannot_be_checked_is_refused_before_the_run(folder, tmp_pa
     assert done.returncode == 2
     assert "did you mean eci?" in done.stderr or "NAME=NUMBER" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_says_that_its_numbers_are_not_those_of_the_report(folder):
+    shown, found = (hnmine(*ANSWERS["sweep"], *more, cwd=folder).stdout for more in ((), ("--json",)))
+    measured = json.loads(found)["measured_on_hidden_positives"]
+    assert ("hardness, fill and ECI differ from the report's" in shown) is measured
+
+
+def test_help_begins_with_the_commands_that_begin_a_run():
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert names[:4] == ["mine", "init", "plan", "run"]

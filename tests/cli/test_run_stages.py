@@ -53,3 +53,13 @@ def test_stages_before_emit_and_runs_with_rows_end_with_0(empty: Path) -> None:
     assert hnmine("filter", empty / "mine.toml").returncode == 0
     changed = ("--set", 'filter.rule="auto"', "--out", empty / "rows")
     assert hnmine("run", empty / "mine.toml", *changed).returncode == 0
+
+
+def test_a_setting_that_the_rule_does_not_use_is_named_before_the_run(empty: Path) -> None:
+    changed = ("--set", 'filter.rule="auto"', "--set", "filter.margin=0.2", "--out", empty / "unused")
+    text = "warning: filter.margin is set, but filter.rule is 'auto' and does not use it\n"
+    before, after = hnmine("run", empty / "mine.toml", *changed).stderr.split("ingest: started\n")
+    assert text in before
+    assert "filter.margin" not in after
+    assert text in hnmine("filter", empty / "mine.toml", *changed).stderr
+    assert text not in hnmine("embed", empty / "mine.toml", *changed).stderr

@@ -139,7 +139,7 @@ def test_all_problems_are_reported_at_once_and_nothing_is_written(base: Path) ->
     ("options", "error", "message"),
     [
         ({"pairs": ["none.jsonl", "nor.csv"]}, InputError, r"none.jsonl: no such file\n.*nor.csv: no such file"),
-        ({"pairs": []}, ConfigError, "mine: name a file of pairs, or a BEIR folder with --beir"),
+        ({"pairs": []}, ConfigError, "^mine: name a file of pairs, or a BEIR folder with --beir$"),
         ({"beir": "folder"}, ConfigError, "mine: --beir is in place of files of pairs"),
         ({"pairs": ["beir-folder"]}, ConfigError, "mine: beir-folder: is a BEIR folder, not pairs; pass it as --beir"),
         ({"overrides": ["out=x"]}, ConfigError, "--set out: .*name the folder with --out"),

@@ -1,4 +1,4 @@
-"""Warnings of `hnmine plan`: settings that are valid, but have no effect or hardly the intended one."""
+"""Warnings of settings that are valid, but have no effect or hardly the intended one."""
 
 from collections.abc import Iterator
 
@@ -23,15 +23,15 @@ _CHOICES = {"simans_a": "simans", "simans_b": "simans", "random_share": "mixed",
 
 def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
     """Yield the warnings of a run over a number of documents with an index of a kind: flat, hnsw or ivf."""
-    yield from _unused(config)
+    yield from unused_settings(config).values()
     yield from _of_retrieval(config, documents, kind)
     if config.guide is not None and "guide" not in rule_names(config.filter):
         yield "[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing"
     yield from _of_models(config)
 
 
-def _unused(config: Config) -> Iterator[str]:
-    """Yield the settings that are given but not used."""
+def unused_settings(config: Config) -> dict[str, str]:
+    """Return the settings that are given but not used, by name, each with a sentence that says why."""
     filter_, emit, rules = config.filter, config.emit, rule_names(config.filter)
     needs: dict[str, tuple[bool, str]] = {  # of each setting: whether it is used, and the setting that decides this
         f"filter.{name}": (bool(needed & set(rules)), f"filter.rule is {filter_.rule!r}")
@@ -49,10 +49,12 @@ def _unused(config: Config) -> Iterator[str]:
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
     needs |= {f"emit.{name}": (emit.choose == way, f"emit.choose is {emit.choose!r}") for name, way in _CHOICES.items()}
+    found = {}
     for name, (used, why) in needs.items():
         table, key = name.split(".")
         if not used and key in getattr(config, table).model_fields_set:
-            yield f"{name} is set, but {why} and does not use it"
+            found[name] = f"{name} is set, but {why} and does not use it"
+    return found
 
 
 def _not_deeper(config: Config) -> str:
