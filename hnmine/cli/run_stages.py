@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hnmine.cli.terminal import draw_table, print_result, progress_on, say, warn
+from hnmine.cli.terminal import draw_table, print_result, progress_on, say, say_item, warn
 from hnmine.commands.plan.warnings import unused_settings
 from hnmine.config.tables import Config
 from hnmine.display import interval, number, percent
@@ -155,7 +155,8 @@ def draw_report(data: dict[str, Any], path: Path) -> None:
     styles = {"good": "bold green", "usable": "bold yellow"}
     say(f"\n{conclusion['line']}", styles.get(conclusion["level"], "bold red"))
     for reason in conclusion["reasons"]:
-        say(f"- {reason['text']}" + (f"\n  to change it: {reason['change']}" if reason["change"] else ""))
+        change = "\n".join(f"  {text}" for text in reason["change"].split("; ") if text)
+        say_item(f"{reason['text']}\nto change it:\n{change}" if change else reason["text"])
     columns = ("count", "mean", "std", "min", "p25", "p50", "p75", "max")
     scores = data["distributions"].items()
     rows = ((name, *(number(values.get(column)) for column in columns), "") for name, values in scores)

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -53,6 +54,15 @@ def say(text: str, style: str = "", *, soft_wrap: bool = False) -> None:
     `soft_wrap` leaves long lines to the terminal, so that paths can be copied.
     """
     _console(_is_answer.get()).print(Text(text, style=style), soft_wrap=soft_wrap)
+
+
+def say_item(text: str) -> None:
+    """Print a text after a dash where `say` prints; its further lines are indented, those that are cut off likewise."""
+    item = Table.grid(padding=(0, 1))
+    for line in text.split("\n"):
+        own = line.lstrip()
+        item.add_row("" if item.rows else "-", Padding(Text(own), (0, 0, 0, len(line) - len(own))))
+    _console(_is_answer.get()).print(item)
 
 
 def hint(text: str, style: str = "") -> None:

@@ -1,8 +1,8 @@
-"""Tables: numbers are aligned to the right, texts to the left."""
+"""Tables align numbers to the right and texts to the left; the lines of an item are indented."""
 
 import pytest
 
-from hnmine.cli.terminal import draw_table
+from hnmine.cli.terminal import PIPE_WIDTH, draw_table, say_item
 
 
 def test_columns_of_texts_are_aligned_left_and_others_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,3 +17,11 @@ def test_a_number_between_is_aligned_right_though_the_last_column_has_its_name(
 ) -> None:
     draw_table("", ("over", "p", "gain", "p"), [("a", "1", "2", "3"), ("b", "100", "2", "3")])
     assert "a       1     2  3" in capsys.readouterr().err
+
+
+def test_the_lines_of_an_item_are_indented_as_they_are_given_also_where_they_are_cut(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_item("fill: 0\nto change it:\n  rule = 1\n  " + "x" * (PIPE_WIDTH - 5) + " y")
+    lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["- fill: 0", "  to change it:", "    rule = 1", "    " + "x" * (PIPE_WIDTH - 5), "    y"]
