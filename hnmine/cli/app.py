@@ -320,7 +320,9 @@ def sweep(
     target: Annotated[
         float | None,
         typer.Option(
-            "--target-false-negative-rate", help="Print the best setting (ECI) within this rate.", show_default=False
+            "--target-false-negative-rate",
+            help="Print the setting with the best ECI within this rate, of those marked *, auto and the run's own.",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,

@@ -14,6 +14,8 @@ from hnmine.stages.report.headline import NUMBERS
 TEXT_WIDTH, AUDIT_TEXT_WIDTH = 160, 100
 PLAN_LIMITS = 8
 """How many limits of a plan are drawn; --json has all."""
+COMPARED_NEGATIVES = 3
+"""How many negatives of a set are drawn for a query of a comparison; --json and --html have all."""
 AUDIT_EXAMPLES = 2
 """How many examples of a fault are drawn; --json has all."""
 
@@ -130,7 +132,10 @@ def draw_sweep(data: dict[str, Any]) -> None:
     )
     draw_table(title, columns, rows)
     if measured:
-        say("measured with all but one positive of each query hidden: hardness, fill and ECI differ from the report's")
+        say(
+            "measured on queries with several positives, all but one of them hidden; "
+            "so hardness, fill and ECI differ from the report's"
+        )
     else:
         say(f"false negatives could not be measured: {data['reason']}")
     if data["recommended"] is not None:
@@ -207,10 +212,12 @@ def draw_comparison(data: dict[str, Any]) -> None:
         say(f"\n{_short(title)} ({query['shared']:,} in all sets, Jaccard {query['jaccard']:.3f})", "bold")
         cells = []
         for name, negatives in zip(names, query["negatives"], strict=True):
-            for one in negatives:
+            for one in negatives[:COMPARED_NEGATIVES]:
                 rank = None if one["rank"] is None else int(one["rank"])
                 cells.append((name, number(one["score"]), number(rank), _short(one["text"])))
         draw_table("", ("set", "score", "rank", "negatives that are not in all sets"), cells)
+        if hidden := sum(map(len, query["negatives"])) - len(cells):
+            say(f"{hidden:,} more in --json and --html", "dim")
 
 
 def _pair(pair: dict[str, Any], here: str, there: str) -> None:

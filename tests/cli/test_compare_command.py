@@ -46,3 +46,13 @@ def test_compare_takes_texts_as_they_are(tmp_path):
     one = hnmine("compare", "a.jsonl", cwd=tmp_path)
     assert one.returncode == 2
     assert "two sets or more" in one.stderr
+
+
+def test_compare_draws_three_negatives_of_each_set_and_says_how_many_there_are(tmp_path):
+    for name, count in (("a", 5), ("b", 2)):
+        rows = [{"anchor": "q", "positive": "p", "negative": f"{name}{number}"} for number in range(count)]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    shown = hnmine("compare", "a.jsonl", "b.jsonl", cwd=tmp_path).stdout
+    drawn = [line.split()[-1] for line in shown.splitlines() if line.startswith(("A  ", "B  "))]
+    assert [text for text in drawn if text[0] in "ab"] == ["a0", "a1", "a2", "b0", "b1"]
+    assert "2 more in --json and --html\n" in shown
