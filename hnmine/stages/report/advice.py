@@ -9,7 +9,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.report.changes import Change, as_text, candidates
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, Number
-from hnmine.stages.report.trials import Numbers, Trials
+from hnmine.stages.report.trials import RATE, Numbers, Trials
 from hnmine.storage.store import recorded
 
 SHOWN = 3
@@ -19,7 +19,6 @@ LEAST = 0.01
 _BY_NAME = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
 CAP = "emit.max_per_document"
 """A setting that can be tried on all queries only."""
-_RATE = "false_negative_rate"
 _DEEPER = ("coverage", "fill", "sources.random.share")
 
 
@@ -89,23 +88,22 @@ def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggesti
     setting the smallest that reaches the limit is taken, else the best.
     """
     tolerated, limits = trials.config.filter.max_false_negative_rate, _limits(trials.config)
-    number, before = _BY_NAME[path], trials.numbers({})
-    if path == _RATE and tolerated is not None:
+    number, value = _BY_NAME[path], trials.number({}, path)
+    if path == RATE and tolerated is not None:
         number = replace(number, flaw=tolerated)
-    value = before[path]
     if value is None:
         return []
     sign = 1 if number.low_is_bad else -1
     best: dict[tuple[str, ...], Suggestion] = {}
     for change in tried:
-        after = trials.numbers(change)
-        new = after[path]
-        if new is None or sign * (new - value) < LEAST or _harms(before, after, limits, path):
-            continue
-        one = Suggestion(change, value, new, not number.beyond(new, number.flaw))
         known = best.get(tuple(change))
-        if known is None or (not known.within and sign * (new - known.after) > 0):
-            best[tuple(change)] = one
+        if known is not None and known.within:
+            continue
+        new = trials.number(change, path)
+        if new is None or sign * (new - value) < LEAST or (known is not None and sign * (new - known.after) <= 0):
+            continue
+        if not _harms(trials.numbers({}), trials.numbers(change), limits, path):
+            best[tuple(change)] = Suggestion(change, value, new, not number.beyond(new, number.flaw))
     found = [one for one in best.values() if one.within]
     return (found or sorted(best.values(), key=lambda one: -sign * one.after))[:SHOWN]
 
@@ -116,8 +114,8 @@ def _limits(config: Config) -> dict[str, Number]:
     A rate that is tolerated may raise the false-negative rate's limit, and does not lower it.
     """
     tolerated = config.filter.max_false_negative_rate or 0.0
-    rate = _BY_NAME[_RATE]
-    return _BY_NAME | {_RATE: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
+    rate = _BY_NAME[RATE]
+    return _BY_NAME | {RATE: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
 
 
 def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: str) -> bool:

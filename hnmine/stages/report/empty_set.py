@@ -69,10 +69,10 @@ def _with_rows(trials: Trials, context: RunContext) -> list[tuple[Change, int]]:
     """Return the changes that give rows with how many examples get some: of each setting the smallest that does."""
     best: dict[tuple[str, ...], tuple[Change, int]] = {}
     for change in _to_try(context):
-        if CAP in change and not trials.whole:
+        if tuple(change) in best or (CAP in change and not trials.whole):
             continue
-        count = int(trials.numbers(change)["examples_with_rows"] or 0)
-        if count and tuple(change) not in best:
+        count = int(trials.number(change, "examples_with_rows") or 0)
+        if count:
             best[tuple(change)] = (change, count)
     return sorted(best.values(), key=lambda one: -one[1])[:SHOWN]
 

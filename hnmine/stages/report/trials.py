@@ -31,6 +31,8 @@ from hnmine.storage.store import recorded
 MOST_QUERIES, MOST_CELLS = 1000, 1_000_000
 """Settings are tried on about this many queries, and (anchor, candidate) cells, at most."""
 
+RATE = "false_negative_rate"
+"""The number that is measured on rows of its own, those of the hidden-positive protocol."""
 Numbers = dict[str, float | None]
 """The numbers of a trial by their names in the report, and `examples_with_rows`: a count."""
 
@@ -105,6 +107,8 @@ class Trials:
         self.queries = sum(len(piece.batch) for piece in self._pieces)
         self.whole = self.queries == counts["queries"]
         self._known: dict[str, Numbers] = {}
+        self._rates: dict[str, float | None] = {}
+        self._thresholds: dict[str, float] = {}
 
     def _read(self, part: float) -> Iterator[_Piece]:
         inputs, seed, quantile = self._inputs, self.config.seed, self.config.filter.bad_positive_quantile
@@ -129,20 +133,31 @@ class Trials:
 
     def numbers(self, change: Change) -> Numbers:
         """Return the numbers with some settings changed; with none changed, those of the run."""
+        return self._of_change(change) | {RATE: self._rate_of_change(change)}
+
+    def number(self, change: Change, name: str) -> float | None:
+        """Return one of the numbers; without measuring the false-negative rate unless it is the one."""
+        return self._rate_of_change(change) if name == RATE else self._of_change(change)[name]
+
+    def _of_change(self, change: Change) -> Numbers:
+        """Return all numbers but the false-negative rate."""
         key = json.dumps(change, sort_keys=True)
         if key not in self._known:
             config = changed(self.config, change)
-            scorer = self._scorer(config)
-            found = self._of_choices(list(self._choices(config, scorer)), config)
-            found["false_negative_rate"] = self._false_negative_rate(config, scorer)
-            self._known[key] = found
+            self._known[key] = self._of_choices(list(self._choices(config, self._scorer(change))), config)
         return self._known[key]
+
+    def _rate_of_change(self, change: Change) -> float | None:
+        key = json.dumps(change, sort_keys=True)
+        if key not in self._rates:
+            self._rates[key] = self._false_negative_rate(changed(self.config, change), self._scorer(change))
+        return self._rates[key]
 
     def short_lists(self) -> tuple[int, int]:
         """Return how many anchors get too few negatives, and for how many of them the search stopped at its limit."""
         limit = max_depth(self.config) if searches_deeper(self.config) else self.config.retrieve.top_k
         short = cut = 0
-        for one in self._choices(self.config, self._scorer(self.config)):
+        for one in self._choices(self.config, self._scorer({})):
             batch, owners = one.piece.batch, one.cells.anchors.owners
             lacking = one.needed & (one.chosen.lengths < self.config.emit.retrieved_negatives)
             found = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
@@ -150,16 +165,18 @@ class Trials:
             cut += int((lacking & (found >= limit)[owners]).sum())
         return short, cut
 
-    def _scorer(self, config: Config) -> Calibration | None:
-        """Return the model with the threshold that a config leads to; None where its filter uses no model."""
-        own = self.config
+    def _scorer(self, change: Change) -> Calibration | None:
+        """Return the model with the threshold that a change leads to; None where its filter uses no model."""
+        own, config, key = self.config, changed(self.config, change), json.dumps(change, sort_keys=True)
         if not config.filter.gives_probabilities:
             return None
         same = config.filter == own.filter and config.emit.num_negatives == own.emit.num_negatives
         if same or "calibrated" not in rule_names(config.filter):
             return self._calibration
-        rows, measured = self._protocol.rows, self._protocol.measured
-        return replace(self._calibration, threshold=set_threshold(rows, self._cached, config, measured=measured)[0])
+        if key not in self._thresholds:
+            rows, measured = self._protocol.rows, self._protocol.measured
+            self._thresholds[key] = set_threshold(rows, self._cached, config, measured=measured)[0]
+        return replace(self._calibration, threshold=self._thresholds[key])
 
     def _false_negative_rate(self, config: Config, scorer: Calibration | None) -> float | None:
         if not config.emit.retrieved_negatives or not self._protocol.measured:

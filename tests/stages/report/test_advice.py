@@ -12,6 +12,7 @@ from hnmine.config.section import toml_value
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.advice import LEAST, suggestions
 from hnmine.stages.report.changes import candidates
+from hnmine.stages.report.false_negatives import outcome
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, conclude
 from tests.pipeline.helpers import by_vectors, plane, report
 from tests.stages.filter.test_bad_positives import labelled
@@ -99,6 +100,9 @@ class Made:
     def numbers(self, change: dict[str, Any]) -> dict[str, float]:
         return {"false_negative_rate": self.rates[str(change)]}
 
+    def number(self, change: dict[str, Any], name: str) -> float:
+        return self.numbers(change)[name]
+
 
 def test_a_setting_is_within_a_tolerated_rate_if_it_keeps_to_that_and_not_to_the_usual_limit(tmp_path: Path) -> None:
     several_positives(tmp_path, 4)
@@ -109,6 +113,23 @@ def test_a_setting_is_within_a_tolerated_rate_if_it_keeps_to_that_and_not_to_the
     assert [(one.change, one.within) for one in found] == [(other, True)]
     found = suggestions("false_negative_rate", trials, [lower])
     assert [(one.change, one.within) for one in found] == [(lower, False)]
+
+
+def test_the_rate_is_measured_only_of_changes_that_improve_a_number(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[dict[str, Any]] = []
+
+    def counted(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        measured.append(outcome(*args, **kwargs))
+        return measured[-1]
+
+    monkeypatch.setattr("hnmine.stages.report.trials.outcome", counted)
+    found = mine(base, "measured", {"filter": {"rule": "percent", "percent": 0.9, "ranks": [30, 40]}})
+    conclusion = found["conclusion"]["reasons"]
+    settings = {reason["number"]: reason["tried"]["settings"] for reason in conclusion if "tried" in reason}
+    assert settings["hardness"] > 0
+    assert 0 < len(measured) <= max(settings.values())
 
 
 def test_where_no_setting_helps_the_report_says_so(tmp_path: Path) -> None:
