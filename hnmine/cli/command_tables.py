@@ -243,9 +243,9 @@ def _pair(pair: dict[str, Any], here: str, there: str) -> None:
     same = f"{number(negatives['queries_alike'])} queries have the same in both"
     say(f"{overlap}; {same}, {number(negatives['queries_disjoint'])} none in common")
     for label, other, side in ((here, there, "only_base"), (there, here, "only_other")):
-        fates = ", ".join(f"{name} {count:,}" for name, count in pair[side].get("fates", {}).items())
+        fates = "; ".join(f"{count:,} {name}" for name, count in pair[side].get("fates", {}).items())
         if fates:
-            say(f"those in {label} alone are in {other}: {fates}")
+            say(f"those in {label} alone, in {other}: {fates}")
 
 
 def _side(title: str, one: dict[str, Any]) -> tuple[str, ...]:

@@ -21,7 +21,13 @@ def test_compare_draws_for_people_and_prints_json_only_when_asked(tmp_path):
     assert (shown.returncode, shown.stderr) == (0, "written: page.html\n")
     for part in ("A = one (run)", "B against A", "95% interval, paired", "eci_sem", "Jaccard"):
         assert part in shown.stdout
-    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+
+    fates = json.loads(hnmine("compare", "one", "two", "--json", cwd=tmp_path).stdout)["comparisons"][0]["only_base"]
+    listed = "; ".join(f"{count:,} {fate}" for fate, count in fates["fates"].items())
+    assert f"those in A alone, in B: {listed}\n" in shown.stdout
+    assert listed in page
 
     data = json.loads(hnmine("compare", "one", "two", "--json", cwd=tmp_path).stdout)
     assert [one["kind"] for one in data["sets"]] == ["run", "run"]
