@@ -321,7 +321,7 @@ def sweep(
         float | None,
         typer.Option(
             "--target-false-negative-rate",
-            help="Print the setting with the best ECI within this rate, of those marked *, auto and the run's own.",
+            help="Print the setting with the best ECI within this rate that neither auto nor the run's own beats.",
             show_default=False,
         ),
     ] = None,

@@ -97,9 +97,8 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
 def recommend(rows: Sequence[dict[str, Any]], target: float) -> tuple[dict[str, Any] | None, str]:
     """Return the best setting whose rate is at most `target`, and why it is; None where there is none.
 
-    It is the one with the highest ECI of those on the front, of auto and of the run's own. The last two count although
-    off the front, because ECI also contains safety, which the front does not; but neither where the other beats it. So
-    the result has no lower ECI than auto or the run's own, and neither beats it in rate, hardness and fill.
+    It is the one with the highest ECI of those that neither auto nor the run's own beats in rate, hardness and fill at
+    once. It may be off the front, because ECI also contains safety, which the front does not.
 
     Args:
         rows: settings with front, rate, hardness, fill, chosen and eci, the run's own first.
@@ -107,14 +106,14 @@ def recommend(rows: Sequence[dict[str, Any]], target: float) -> tuple[dict[str, 
     """
     auto = next((row for row in rows if row["settings"] == _AUTO), rows[0])
     named = {"the run's own": rows[0]} | ({"auto": auto} if auto is not rows[0] else {})
-    fair = [row for row, best in zip(named.values(), mark_front([*named.values()]), strict=True) if best]
-    usable = [row for row in rows if row["front"] or any(row is one for one in fair)]
+    usable = [row for row in rows if mark_front([row, *named.values()])[0]]
     met = [row for row in usable if row["rate"] <= target]
     if not met:
         lowest = f"the lowest is {min(row['rate'] for row in usable):.3g}" if usable else "none has true negatives"
         return None, f"no setting has a measured rate of at most {target:g}; {lowest}"
     best = max(met, key=lambda row: float(row["eci"]))
-    why = f"best ECI ({_numbers(best)}) of the {len(met):,} within {target:g} of those marked *, auto and the run's own"
+    unbeaten = "that neither the run's own nor auto beats" if len(named) > 1 else "that the run's own does not beat"
+    why = f"best ECI ({_numbers(best)}) of the {len(met):,} settings within {target:g} {unbeaten}"
     for name, row in named.items():
         if row is not best:
             why += f"; {name}: {_numbers(row)}"

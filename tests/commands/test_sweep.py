@@ -42,6 +42,15 @@ def test_what_auto_beats_is_not_recommended():
     assert "the run's own: ECI 1.100" in why
 
 
+def test_a_setting_with_a_higher_eci_is_recommended_although_another_beats_it_otherwise():
+    rows = rows_of(
+        own=(0.3, 0.7, 1.0, 1.1, 90), unsafe=(0.012, 0.69, 1.0, 0.88, 90), safe=(0.012, 0.67, 0.96, 1.35, 90),
+        auto=(0.029, 0.716, 1.0, 1.389, 90),
+    )  # fmt: skip
+    assert [row["front"] for row in rows] == [False, True, False, True]
+    assert recommend(rows, 0.02)[0]["settings"] == {"rule": "safe"}
+
+
 def test_an_empty_setting_or_one_with_hidden_positives_alone_is_never_recommended():
     rows = rows_of(none=(0.0, 0.0, 0.0, 9.0, 0), false=(1.0, 1.0, 1.0, 9.0, 50), auto=(0.2, 0.5, 0.5, 0.1, 30))
     assert [row["front"] for row in rows] == [False, False, True]
