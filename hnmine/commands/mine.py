@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from shlex import quote
+from typing import Any, TypeGuard
 
 from hnmine.commands.init import absolute, starter
 from hnmine.commands.recipes import recipe_settings
@@ -84,6 +85,8 @@ def prepare(request: MineRequest, *, overwrite: bool = False) -> Mining:
     """
     problems = Problems()
     given = _settings(request, problems)
+    if not request.out.strip():  # such as that of a variable that is not set
+        problems.add(f"{_COMMAND}: --out: an empty path")
     if "://" in request.out:
         problems.add(
             f"{_COMMAND}: --out {request.out}: the config is written there, so it must be a folder of this machine; "
@@ -98,8 +101,8 @@ def prepare(request: MineRequest, *, overwrite: bool = False) -> Mining:
             return Mining(config, path, None)
         if not overwrite:
             raise StaleOutput(
-                f"{path} has other settings:\n{differences}\nrun `hnmine run {path}` to use it as it is; pass "
-                "--overwrite to replace it and recompute what changed; or choose another --out"
+                f"{path} has other settings:\n{differences}\nrun `hnmine run {quote(str(path))}` to use it as it is; "
+                "pass --overwrite to replace it and recompute what changed; or choose another --out"
             )
     return Mining(config, path, starter(given, request.recipe))
 
@@ -159,16 +162,19 @@ def _settings(request: MineRequest, problems: Problems) -> dict[str, Any]:
 
 
 def _placed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings whose paths start at the working directory as absolute paths, at any depth."""
+    """Return nested settings whose paths start at the working directory as absolute paths, at any depth.
+
+    Empty ones stay, for the check of the config to refuse them.
+    """
     found: dict[str, Any] = {}
     for key, value in given.items():
         if isinstance(value, dict):
             found[key] = value if key == "columns" else _placed(value)
         elif isinstance(value, list):
             inner = [_placed(one) if isinstance(one, dict) else one for one in value]
-            found[key] = [absolute(one) if isinstance(one, str) else one for one in inner] if key in PATHS else inner
+            found[key] = [absolute(one) if key in PATHS and _is_text(one) else one for one in inner]
         else:
-            is_path = isinstance(value, str) and (key in PATHS or (key == "model" and _is_path(value)))
+            is_path = _is_text(value) and (key in PATHS or (key == "model" and _is_path(value)))
             found[key] = absolute(value) if is_path else value
     return found
 
@@ -185,6 +191,10 @@ def _check_files(request: MineRequest, problems: Problems) -> None:
 
 def _one_or_list(values: Sequence[str]) -> str | list[str] | None:
     return values[0] if len(values) == 1 else list(values) or None
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _is_path(model: str) -> bool:

@@ -144,6 +144,11 @@ def test_all_problems_are_reported_at_once_and_nothing_is_written(base: Path) ->
         ({"pairs": ["beir-folder"]}, ConfigError, "mine: beir-folder: is a BEIR folder, not pairs; pass it as --beir"),
         ({"overrides": ["out=x"]}, ConfigError, "--set out: .*name the folder with --out"),
         ({"out": "s3://bucket/run"}, ConfigError, "must be a folder of this machine"),
+        ({"out": ""}, ConfigError, "^mine: --out: an empty path$"),
+        ({"pairs": [""]}, ConfigError, "input.pairs: .* at least 1 character"),
+        ({"corpus": [""]}, ConfigError, "input.corpus: .* at least 1 character"),
+        ({"model": ""}, ConfigError, "embed.model: .* at least 1 character"),
+        ({"overrides": ['input.judgements=""']}, ConfigError, "input.judgements: .* at least 1 character"),
         ({"corpus": ["none.jsonl"]}, InputError, "input.corpus: .*none.jsonl: no such file"),
     ],
 )
@@ -154,6 +159,14 @@ def test_wrong_options(
     (base / "beir-folder/qrels").mkdir(parents=True, exist_ok=True)
     with pytest.raises(error, match=message):
         prepare(replace(asked(base, "never"), **options))
+
+
+def test_the_command_in_a_message_can_be_pasted_where_the_path_has_a_space(base: Path) -> None:
+    mining = prepare(asked(base, "two words"))
+    mining.path.parent.mkdir()
+    mining.path.write_text(str(mining.text))
+    with pytest.raises(StaleOutput, match=r"run `hnmine run '.*/two words/hnmine.toml'` to use it as it is"):
+        prepare(asked(base, "two words", num_negatives=3))
 
 
 def test_a_beir_folder_is_mined(tmp_path: Path) -> None:

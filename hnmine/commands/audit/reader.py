@@ -68,6 +68,8 @@ def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") ->
     Raises:
         InputError: entries without a file, all of them.
     """
+    if "" in entries:  # it would stand for the working directory
+        raise InputError(f"{command}: an empty path")
     given = [f"{e.rstrip('/')}/emit" if _is_run(path_of(e, base)) else e for e in entries]
     for entry in given:
         if len(names := _formats(path_of(entry, base))) > 1:

@@ -60,6 +60,8 @@ def compare(given: Sequence[str], source: Path | None = None, examples: int = 5)
 
 
 def _read_all(given: Sequence[str], source: Path | None) -> list[MinedSet]:
+    if "" in given:  # it would stand for the working directory
+        raise InputError("compare: an empty path")
     roots = [path_of(name) for name in given if is_run(path_of(name))] + ([source] if source else [])
     found: list[MinedSet] = []
     wrong: list[HnmineError] = []

@@ -8,6 +8,7 @@ import pytest
 from hnmine.commands.audit.audit import Request, audit
 from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
 from hnmine.commands.audit.shapes import recognise
+from hnmine.commands.compare.compare import compare
 from hnmine.errors import ConfigError, HnmineError, InputError, ModelError
 from hnmine.readers.tables import CHUNK_ROWS
 from tests.commands.audit import made
@@ -25,6 +26,12 @@ def test_missing_files_are_named_all_at_once(tmp_path: Path) -> None:
     for part in ("audit: no.parquet: no such file", "nor*.csv: no file matches", "--corpus: gone.jsonl: no such file",
                  "--queries", "--qrels: x.tsv: no such file"):  # fmt: skip
         assert part in message
+
+
+def test_an_empty_path_is_not_the_working_directory(tmp_path: Path) -> None:
+    assert refused("", str(tmp_path)) == "audit: an empty path"
+    with pytest.raises(InputError, match=r"^compare: an empty path$"):
+        compare(["", str(tmp_path)])
 
 
 def test_a_truncated_parquet_file(tmp_path: Path) -> None:
