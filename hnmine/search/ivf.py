@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
 from hnmine.arrays.kmeans import spherical_kmeans
@@ -165,7 +166,8 @@ def write_lists(lists: InvertedLists, corpus: VectorStore, folder: Path) -> None
     where[lists.places] = np.arange(corpus.rows)
 
     def write_vectors(path: Path) -> None:
-        dtype = corpus.shards.schema.field("vector").type.value_type.to_pandas_dtype()
+        stored = corpus.shards.schema.field("vector").type.value_type
+        dtype = pa.array([], stored).to_numpy(zero_copy_only=False).dtype
         out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(corpus.rows, corpus.dim))
         for block in corpus.blocks():
             mine = where[block.first : block.first + len(block.vectors)]

@@ -14,7 +14,7 @@ from hnmine.config.tables import EmbedConfig
 from hnmine.errors import ConfigError, ModelError
 from hnmine.models.encoders import CELL_ROWS, HashEncoder, ModelEncoder, cell_rows, check_precision, token_batches
 from tests.pipeline.helpers import table
-from tests.pipeline.tiny import save_tiny_bert
+from tests.pipeline.tiny import part_of_sentence_transformers, save_tiny_bert
 from tests.support import WORDS, config_for, make_collection
 
 pytestmark = pytest.mark.model
@@ -27,16 +27,16 @@ KINDS = ["mean", "cls", "dense", "no-prompt", "default-prompt", "left", "short",
 def save(kind: str, folder: Path) -> Path:
     """Save a tiny model of a kind."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Router
 
+    modules = part_of_sentence_transformers("modules")
     save_tiny_bert(folder / "tiny")
     model = SentenceTransformer(str(folder / "tiny"), device="cpu")
     if kind == "dense":
-        model = SentenceTransformer(modules=[*model, Dense(32, 8), Normalize()], device="cpu")
+        model = SentenceTransformer(modules=[*model, modules.Dense(32, 8), modules.Normalize()], device="cpu")
     elif kind == "cls":
-        model = SentenceTransformer(modules=[model[0], Pooling(32, pooling_mode="cls")], device="cpu")
+        model = SentenceTransformer(modules=[model[0], modules.Pooling(32, pooling_mode="cls")], device="cpu")
     elif kind == "no-prompt":
-        model = SentenceTransformer(modules=[model[0], Pooling(32, include_prompt=False)], device="cpu")
+        model = SentenceTransformer(modules=[model[0], modules.Pooling(32, include_prompt=False)], device="cpu")
     elif kind == "default-prompt":
         model.prompts = {"any": "amber basalt "}
         model.default_prompt_name = "any"
@@ -46,7 +46,7 @@ def save(kind: str, folder: Path) -> Path:
         model.truncate_dim = 12
     elif kind == "router":
         other = SentenceTransformer(str(folder / "tiny"), device="cpu")
-        routes = Router.for_query_document([model[0], model[1]], [other[0], other[1], Dense(32, 32)])
+        routes = modules.Router.for_query_document([model[0], model[1]], [other[0], other[1], modules.Dense(32, 32)])
         model = SentenceTransformer(modules=[routes], device="cpu")
     model.save(str(folder / kind), create_model_card=False)
     return folder / kind
@@ -79,11 +79,11 @@ def test_vectors_are_those_of_plain_encode(tmp_path: Path, kind: str, prompt: st
 
 def test_a_model_without_token_masks_is_left_to_itself(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
+    modules = part_of_sentence_transformers("modules")
     save_tiny_bert(tmp_path / "tiny")
     tokenizer = SentenceTransformer(str(tmp_path / "tiny"), device="cpu").tokenizer
-    static = StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
+    static = modules.StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
     encoder = ModelEncoder(EmbedConfig(model=str(tmp_path / "static"), device="cpu", query_prompt="opal "))
     assert encoder._features(TEXTS, "query") is None

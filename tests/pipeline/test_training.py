@@ -14,7 +14,7 @@ from hnmine.errors import ModelError, StaleOutput
 from hnmine.models.model_files import fingerprint
 from hnmine.storage.digest_cache import DigestCache
 from tests.pipeline.helpers import emitted, table, vectors
-from tests.pipeline.tiny import save_tiny_bert
+from tests.pipeline.tiny import part_of_sentence_transformers, save_tiny_bert
 from tests.support import config_for, make_collection, tree
 
 pytest.importorskip("sentence_transformers")
@@ -53,11 +53,7 @@ def train(base: Path, name: str) -> tuple[float, Any]:
     import datasets
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
-    try:
-        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    except ImportError:  # before sentence-transformers 6
-        from sentence_transformers.losses import MultipleNegativesRankingLoss
-
+    losses = part_of_sentence_transformers("losses")
     files = str(base / name / "emit/part-*.parquet")
     rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(base / "cache"))
     model = load(base / "model")
@@ -67,7 +63,7 @@ def train(base: Path, name: str) -> tuple[float, Any]:
         dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=rows, loss=MultipleNegativesRankingLoss(model)
+        model=model, args=arguments, train_dataset=rows, loss=losses.MultipleNegativesRankingLoss(model)
     )
     return trainer.train().training_loss, model
 

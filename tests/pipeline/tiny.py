@@ -1,9 +1,19 @@
 """A BERT of a few kilobytes, made on the spot, that loads as any sentence-transformers model does."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tests.support import WORDS
+
+
+def part_of_sentence_transformers(name: str) -> Any:
+    """Return its module `modules` or `losses`, which version 6 moved."""
+    before = {"modules": "models"}.get(name, name)
+    try:
+        return import_module(f"sentence_transformers.sentence_transformer.{name}")
+    except ImportError:
+        return import_module(f"sentence_transformers.{before}")
 
 
 def save_tiny_bert(folder: Path, seed: int = 0) -> None:
@@ -11,15 +21,11 @@ def save_tiny_bert(folder: Path, seed: int = 0) -> None:
     from sentence_transformers import SentenceTransformer
     from transformers import BertModel
 
-    try:
-        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    except ImportError:  # before sentence-transformers 6
-        from sentence_transformers.models import Pooling, Transformer
-
+    modules = part_of_sentence_transformers("modules")
     plain = folder.with_name(f"{folder.name}-plain")
     config = _save_plain(plain, BertModel, seed)
-    bert = Transformer(str(plain), max_seq_length=48)
-    pooling = Pooling(config.hidden_size)
+    bert = modules.Transformer(str(plain), max_seq_length=48)
+    pooling = modules.Pooling(config.hidden_size)
     SentenceTransformer(modules=[bert, pooling], device="cpu").save(str(folder), create_model_card=False)
     assert list(folder.glob("*.safetensors"))
 

@@ -15,6 +15,7 @@ from hnmine.models import quantised
 from hnmine.models.encoders import ModelEncoder
 from hnmine.storage.vectors import VectorStore
 from tests.models.test_encoders import save
+from tests.pipeline.tiny import part_of_sentence_transformers
 from tests.support import config_for, make_collection, tree
 
 LACKING = [name for name in ("torch", "openvino", "nncf") if importlib.util.find_spec(name) is None]
@@ -109,11 +110,10 @@ def test_a_model_that_cannot_be_quantised_is_named(tmp_path: Path, kind: str) ->
     make_collection(tmp_path)
     if kind == "static":
         from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
         save("mean", tmp_path)
         tokenizer = SentenceTransformer(str(tmp_path / "mean"), device="cpu").tokenizer
-        static = StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
+        static = part_of_sentence_transformers("modules").StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
         SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
     else:
         save(kind, tmp_path)

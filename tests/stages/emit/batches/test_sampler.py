@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hnmine import row_batches, run
-from tests.pipeline.tiny import save_tiny_bert
+from tests.pipeline.tiny import part_of_sentence_transformers, save_tiny_bert
 from tests.support import ROOT, config_for, make_collection
 
 
@@ -20,11 +20,7 @@ def test_the_trainers_batches_are_those_of_the_column(tmp_path, monkeypatch):
     import datasets
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
-    try:
-        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    except ImportError:  # before version 6
-        from sentence_transformers.losses import MultipleNegativesRankingLoss
-
+    losses = part_of_sentence_transformers("losses")
     make_collection(tmp_path)
     filter_ = {"rule": "none", "max_positive_similarity": None}
     run(config_for(tmp_path, emit={"format": "n-tuple", "batch_size": 4}, filter=filter_))
@@ -39,7 +35,10 @@ def test_the_trainers_batches_are_those_of_the_column(tmp_path, monkeypatch):
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
     names["arguments"].report_to = []
     trainer = SentenceTransformerTrainer(
-        model=model, args=names["arguments"], train_dataset=names["rows"], loss=MultipleNegativesRankingLoss(model)
+        model=model,
+        args=names["arguments"],
+        train_dataset=names["rows"],
+        loss=losses.MultipleNegativesRankingLoss(model),
     )
     found = list(trainer.get_train_dataloader().batch_sampler)
     expected = [[row for row, own in enumerate(ids) if own == number] for number in sorted(set(ids))]
