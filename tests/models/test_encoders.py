@@ -68,12 +68,14 @@ def test_vectors_are_those_of_plain_encode(tmp_path: Path, kind: str, prompt: st
     encoder = ModelEncoder(config)
     how = {"task": "query"} if kind == "router" else {}
     expected = plain(encoder, TEXTS, prompt, **how)
-    monkeypatch.setattr(encoder, "_plain", None)  # these all go by tokens
+    by_tokens = hasattr(encoder.model, "preprocess")  # sentence-transformers before 5.4 lacks it
+    if by_tokens:
+        monkeypatch.setattr(encoder, "_plain", None)  # these all go by tokens
     done: list[int] = []
     found = encoder.prepare(TEXTS, "query")(done.append)
     np.testing.assert_allclose(found, expected, atol=2e-6)
     assert sum(done) == len(TEXTS)
-    assert len(done) > 5
+    assert len(done) > 5 or not by_tokens
     assert found.dtype == np.float32
 
 
@@ -92,6 +94,8 @@ def test_a_model_without_token_masks_is_left_to_itself(tmp_path: Path) -> None:
 
 def test_padding_to_a_fixed_width_is_left_to_the_model(tmp_path: Path) -> None:
     encoder = ModelEncoder(EmbedConfig(model=str(save("mean", tmp_path)), device="cpu"))
+    if not hasattr(encoder.model, "preprocess"):
+        pytest.skip("this sentence-transformers has no preprocess")
     whole = encoder.model.preprocess(["opal", "reef sand"])
     encoder.model.preprocess = lambda texts, **how: {  # type: ignore[method-assign]
         name: np_pad(value) if name in ("input_ids", "attention_mask", "token_type_ids") else value

@@ -331,7 +331,8 @@ def test_scores_are_those_of_predict(tiny: Path) -> None:
     found = ModelCrossEncoder(RescoreConfig(model=str(tiny / "cross"), device="cpu")).score(pairs)
     model = CrossEncoder(str(tiny / "cross"), device="cpu")
     assert found == pytest.approx(model.predict(pairs, activation_fn=torch.nn.Identity()), abs=1e-5)
-    assert 1 / (1 + np.exp(-found)) == pytest.approx(model.predict(pairs), abs=1e-5)
+    again = CrossEncoder(str(tiny / "cross"), device="cpu")  # in version 5.0 an activation stays with its model
+    assert 1 / (1 + np.exp(-found)) == pytest.approx(again.predict(pairs), abs=1e-5)
     assert len(np.unique(found)) > 60
 
 
