@@ -57,7 +57,7 @@ def say(text: str, style: str = "", *, soft_wrap: bool = False) -> None:
 
 
 def say_item(text: str) -> None:
-    """Print a text after a dash where `say` prints; its further lines are indented, those that are cut off likewise."""
+    """Print a text after a dash where `say` prints. Its other lines, and parts of a wrapped one, are indented."""
     item = Table.grid(padding=(0, 1))
     for line in text.split("\n"):
         own = line.lstrip()
@@ -77,7 +77,9 @@ def warn(warnings: Iterable[str], style: str = "bold yellow") -> None:
 
 
 def tell_differences(data: dict[str, Any]) -> None:
-    """Warn of settings in which a run differs from the config, and of what could not be compared: `FinishedRun.told`.
+    """Warn of settings in which a run differs from the config, and of what could not be compared.
+
+    `data` contains `FinishedRun.differences`.
 
     Called after the answer, so that a long one does not push the warning out of sight.
     """
@@ -88,7 +90,7 @@ def tell_differences(data: dict[str, Any]) -> None:
         warn([f"this run was made with other settings: {'; '.join(changes)}"])
     if data["not_compared"]:
         reasons = "\n".join(f"  {line}" for line in data["not_compared"])
-        warn([f"whether these settings and inputs are still those of the run could not be told:\n{reasons}"])
+        warn([f"these could not be compared with the run:\n{reasons}"])
 
 
 def _value(value: Any) -> str:

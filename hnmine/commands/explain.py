@@ -36,7 +36,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
 
     Returns:
         query_id, query, background_score, positives, and for each anchor score its candidates by rank, how many are
-        `not_shown`, and its random negatives; with what `FinishedRun.told` says.
+        `not_shown`, and its random negatives; with what `FinishedRun.differences` says.
 
     Raises:
         IncompleteStage: the run is not complete as far as filter.
@@ -97,7 +97,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
             )
         ],
         "anchors": anchors,
-        **run.told,
+        **run.differences,
     }
 
 

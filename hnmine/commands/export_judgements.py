@@ -84,7 +84,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         "chosen": int(queue["chosen"].sum()),
         "verdicts": {name: verdicts[name] for name in VERDICTS if verdicts[name]},
         "uncertainty": "closeness to the margin" if np.isnan(queue["probability"]).all() else "P(false negative)",
-        **run.told,
+        **run.differences,
     }
 
 

@@ -40,8 +40,8 @@ class FinishedRun:
     not_compared: list[str]
 
     @property
-    def told(self) -> dict[str, Any]:
-        """The two lists, as a command's answer has them."""
+    def differences(self) -> dict[str, Any]:
+        """`other_settings` and `not_compared`, as part of a command's answer."""
         return {"other_settings": self.other_settings, "not_compared": self.not_compared}
 
 
@@ -140,7 +140,7 @@ def _as_made(config: Config, manifests: Mapping[str, Mapping[str, Any]]) -> Conf
 def _recorded(table: str, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     parts = manifests[table]["parts"]
     yield from parts[table].items()
-    if table == "retrieve":  # its sources stand beside it, each with the settings that its kind uses
+    if table == "retrieve":  # its sources are recorded apart, each with the settings that its kind uses
         yield "source", parts.get("sources", [])
         if "filter" in manifests:  # which searches deeper
             yield from manifests["filter"]["parts"].get("retrieve", {}).items()
@@ -149,7 +149,7 @@ def _recorded(table: str, manifests: Mapping[str, Mapping[str, Any]]) -> Iterato
 def _table(own: Section, made: Mapping[str, Any]) -> Section:
     """Return a table of the config with its recorded settings; those that change no file are the config's own.
 
-    A record that this version cannot read leaves the table as it is: the difference is told anyway.
+    A record that this version cannot read leaves the table as it is: the difference is reported all the same.
     """
     fields = type(own).model_fields
     kept = {name for name, field in fields.items() if has_no_effect(field) or name == "where"}

@@ -79,9 +79,9 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
 
     Returns:
         queries, documents, seeds and examples; for untrained, without_mined and with_mined nDCG@10 and MRR@10, means
-        over the test queries; the gains of with_mined over the two others, with p-values; and what `FinishedRun.told`
-        says of the run. It is also written to `probe.json` in the output folder, and shown on the run's report page;
-        where that fails, not_kept says why.
+        over the test queries; the gains of with_mined over the two others, with p-values; and what
+        `FinishedRun.differences` says of the run. It is also written to `probe.json` in the output folder, and shown on
+        the run's report page; where that fails, not_kept says why.
 
     Raises:
         IncompleteStage: embed, filter or emit is not done.
@@ -120,7 +120,7 @@ def probe(config: Config, source: Path | None = None, seeds: int = 3) -> dict[st
         keep_probe(context, result)
     except OutputError as error:  # the answer is not lost with a folder that cannot be written to
         kept = {"not_kept": str(error)}
-    return result | kept | run.told
+    return result | kept | run.differences
 
 
 def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -15,11 +15,10 @@ from hnmine.science.anchors import anchor_of_positive
 from hnmine.stages.emit.chosen import NO_CANDIDATE, read_chosen
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
+from hnmine.stages.report.examples import ROWS_SALT
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
-
-_SALT = 0x726F7773
 
 
 def random_rows(config: Config, number: int, seed: int = 0, source: Path | None = None) -> dict[str, Any]:
@@ -36,15 +35,15 @@ def random_rows(config: Config, number: int, seed: int = 0, source: Path | None 
     Returns:
         rows, in the order of the set: query_id, query, anchor_score, `positive` (doc_id, text, score, standing) and
         `negatives` (doc_id, text, score, rank, verdict, p_false_negative); verdict is random or previous where a
-        negative is no candidate of the query. rows_in_all, seed, and what `FinishedRun.told` says.
+        negative is no candidate of the query. rows_in_all, seed, and what `FinishedRun.differences` says.
 
     Raises:
         IncompleteStage: ingest, filter or emit is not complete.
     """
     run = finished_run(config, source, ("ingest", "filter", "emit"))
     places = _rows_of_set(run.context)
-    drawn = places[sample_rows(len(places), number, seed, _SALT)]
-    return {"rows": list(_shown(run.context, drawn)), "rows_in_all": len(places), "seed": seed, **run.told}
+    drawn = places[sample_rows(len(places), number, seed, ROWS_SALT)]
+    return {"rows": list(_shown(run.context, drawn)), "rows_in_all": len(places), "seed": seed, **run.differences}
 
 
 def _rows_of_set(context: RunContext) -> np.ndarray:

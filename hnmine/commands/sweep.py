@@ -53,7 +53,7 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
         measured_on_hidden_positives, and the reason where it is false; settings, a list of the keys of the filter
         table, whether it is on the front of rate, hardness and fill (see `mark_front`), and the numbers of
         `try_setting`; target; recommended (a filter table, or None without a target or a setting that keeps to it),
-        recommended_reason (None without a target), and what `FinishedRun.told` says of the stored candidates.
+        recommended_reason (None without a target), and what `FinishedRun.differences` says of the stored candidates.
 
     Raises:
         IncompleteStage: retrieve is not done, or embed where choosing needs its vectors.
@@ -90,7 +90,7 @@ def sweep(config: Config, source: Path | None = None, target: float | None = Non
         "recommended": best["settings"] if best is not None else None,
         "recommended_reason": why,
         "target": target,
-        **run.told,
+        **run.differences,
     }
 
 

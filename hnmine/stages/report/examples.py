@@ -34,7 +34,8 @@ NEGATIVES_OF_ROW, REJECTED_OF_ROW = 8, 3
 """Negatives and rejected candidates shown of a random row, at most."""
 LONGEST = 400
 """Characters shown of a text."""
-_SALT = 0x726F7773
+ROWS_SALT = 0x726F7773
+"""Sets the draw of random rows apart from other draws with the same seed."""
 _COMMON = 0.25
 """Words that a larger share of the documents hold are not marked."""
 
@@ -81,7 +82,7 @@ def pick_examples(context: RunContext, chosen: pa.Table, negatives: Negatives, b
 def _random_rows(chosen: pa.Table, seed: int) -> list[int]:
     """Return `EACH` random rows of the chosen table that have a negative, ascending."""
     some = np.flatnonzero(Ragged.from_arrow(chosen.column("doc_rows")).lengths)
-    return [int(row) for row in some[sample_rows(len(some), EACH, seed, _SALT)]]
+    return [int(row) for row in some[sample_rows(len(some), EACH, seed, ROWS_SALT)]]
 
 
 def _row(negatives: Negatives, anchor: int) -> tuple[int, np.ndarray]:

@@ -85,9 +85,9 @@ class Trials:
     """Tries changes of the settings of filter and emit on a run's candidates, of a sample of the queries.
 
     The numbers are a report's, of the sampled queries, with three approximations: random documents are negatives with
-    the background's score, negatives of an earlier run are left out, and candidates are those of the run, also where a
-    change would search deeper, or no longer. The threshold of the rule calibrated is set for
-    each change as the stage filter sets it.
+    the background's score, negatives of an earlier run are left out, and candidates are those of the run, even where a
+    change would make the search deeper or less deep. The threshold of the rule calibrated is set for each change as the
+    stage filter sets it.
 
     Attributes:
         config: the run's.
