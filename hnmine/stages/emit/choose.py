@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -54,16 +55,33 @@ def teacher_vectors(context: RunContext) -> VectorStore | None:
     return VectorStore(folder / "corpus", cache_bytes(context.config))
 
 
+class JudgedTables(Protocol):
+    """Judged candidates as tables, queries in the order of their rows: the shards of filter, or tables in memory."""
+
+    def __len__(self) -> int:
+        """Return the number of tables."""
+        ...
+
+    def read(self, number: int, columns: list[str]) -> pa.Table:
+        """Return some columns of a table."""
+        ...
+
+
 def choose_all(context: RunContext, tick: Tick) -> pa.Table:
-    """Return the chosen negatives of every (query, anchor), as the table `emit/chosen`.
+    """Return the chosen negatives of every (query, anchor), as the table `emit/chosen`."""
+    judged = Shards(context.reading("filter"), JUDGED_CODED)
+    return choose_negatives(context, judged, KeptNegatives.open(context), tick)
+
+
+def choose_negatives(context: RunContext, judged: JudgedTables, kept: KeptNegatives | None, tick: Tick) -> pa.Table:
+    """Return the chosen negatives of every (query, anchor) of judged candidates, as a table by the schema `CHOSEN`.
 
     Random documents are drawn after all candidates are chosen, so that a cap on documents serves candidates first,
-    however the queries are split into shards.
+    however the queries are split into tables. `kept` are the negatives kept of a previous run.
     """
-    config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
+    config = context.config
     cosine = config.embed.similarity == "cosine"
     chooser = Chooser(config.emit, config.seed, vectors=teacher_vectors(context), cosine=cosine)
-    kept = KeptNegatives.open(context)
     if kept is not None:
         count_used(kept.documents.values, chooser.used)
 

@@ -84,11 +84,18 @@ def _setup(context: RunContext) -> _State:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    return judge_candidates(state.inputs.read(item.number), state.inputs, state.deeper, tick)
+
+
+def judge_candidates(
+    table: pa.Table, inputs: FilterInputs, deeper: DeeperSearch | None = None, tick: Tick = lambda rows: None
+) -> pa.Table:
+    """Return candidates with their verdicts, by the schema `JUDGED`; `deeper` finds more for queries that are short."""
     parts = [JUDGED.empty_table()]
-    for piece in slices(state.inputs.read(item.number)):
-        judged, short = _judge(piece, state.inputs)
-        if state.deeper is not None:
-            judged = state.deeper.extend(judged, short, partial(_judge_all, inputs=state.inputs))
+    for piece in slices(table):
+        judged, short = _judge(piece, inputs)
+        if deeper is not None:
+            judged = deeper.extend(judged, short, partial(_judge_all, inputs=inputs))
         parts.append(judged)
         tick(piece.num_rows)
     return pa.concat_tables(parts)
