@@ -36,7 +36,7 @@ class ReadyVectors:
 
 
 def mine_with_sentence_transformers(
-    queries: np.ndarray, corpus: np.ndarray, positives: np.ndarray, top_k: int, n: int, relative_margin: float
+    queries: np.ndarray, corpus: np.ndarray, positives: np.ndarray, top_k: int, n: int, relative_margin: float | None
 ) -> Ragged:
     """Return the rows of the negatives that `mine_hard_negatives` chooses for each query, best first.
 

@@ -1,0 +1,148 @@
+"""The arms: ways of mining that are compared, as settings of hnmine or as functions for what is not hnmine's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hnmine.arrays.ragged import Ragged
+from hnmine.stages.filter.verdicts import give_verdicts
+from tests.benchmarks.peer import mine_with_sentence_transformers
+from tests.benchmarks.training.prepare import TOP_K, Prepared
+
+WANTED = 5
+SAFE_FROM = 31
+"""First rank of the safe hard negatives that false negatives are planted among."""
+Making = Callable[[Prepared], Ragged]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of mining.
+
+    Attributes:
+        filter, emit: tables of hnmine's config, where they differ from the benchmark's.
+        top_k: candidates retrieved for a query.
+        make: returns the corpus rows of each training query's negatives; None: hnmine mines them.
+        wanted: negatives wanted for a query.
+    """
+
+    filter: dict[str, Any] = field(default_factory=dict)
+    emit: dict[str, Any] = field(default_factory=dict)
+    top_k: int = TOP_K
+    make: Making | None = None
+    wanted: int = WANTED
+
+
+def none(prepared: Prepared) -> Ragged:
+    """No negatives: a query is told from the batch's other positives alone."""
+    return Ragged.from_lengths(np.zeros(0, dtype=np.int64), np.zeros(len(prepared.known), dtype=np.int64))
+
+
+def random_documents(prepared: Prepared) -> Ragged:
+    """Documents drawn uniformly, any but the known positive, no document twice for a query."""
+    rng, size = np.random.default_rng([prepared.seed, 0x72616E64]), len(prepared.corpus.texts)
+    rows = [rng.choice(size - 1, WANTED, replace=False) for _ in prepared.known]
+    drawn = np.array([own + (own >= known) for own, known in zip(rows, prepared.known, strict=True)], dtype=np.int64)
+    return Ragged.from_lengths(drawn.ravel(), np.full(len(prepared.known), WANTED))
+
+
+def true_negatives(prepared: Prepared, first: int = 1) -> Ragged:
+    """The best candidates from a rank on that no label calls relevant, hidden ones included: what an oracle mines."""
+    config = prepared.retrieved().config
+    config = config.model_copy(
+        update={"filter": config.filter.model_copy(update={"rule": "none", "ranks": (first, 10**6)})}
+    )
+    parts = []
+    for batch, keys in prepared.retrieved().pieces():
+        keep = give_verdicts(batch, config.filter, keys, None).keep
+        relevant = prepared.training.relevant.contains(
+            batch.query_rows[batch.candidates.owners], batch.candidates.values
+        )
+        parts.append(batch.candidates.filter(keep & ~relevant))
+    kept = Ragged.concatenate(parts)
+    return kept.filter(kept.positions < WANTED)
+
+
+def planted(share: float) -> Making:
+    """Return an arm's function: safe hard negatives, of which a share gives way to hidden positives of the query.
+
+    The negatives are true ones from rank 31 on. Which give way, and to which of the query's hidden positives, is drawn
+    at random.
+    """
+
+    def make(prepared: Prepared) -> Ragged:
+        base, relevant = true_negatives(prepared, SAFE_FROM), prepared.training.relevant
+        hidden = relevant.filter(relevant.values != prepared.known[relevant.owners])
+        rng = np.random.default_rng([prepared.seed, 0x706C616E])
+        shuffled = hidden.values[np.lexsort((rng.random(len(hidden.values)), hidden.owners))]
+        order = rng.random(len(base.values))
+        rank = np.empty(len(order), dtype=np.int64)  # a query's negatives in random order, the first can give way
+        rank[np.lexsort((order, base.owners))] = base.positions
+        able = np.flatnonzero(rank < hidden.lengths[base.owners])
+        chosen = rng.permutation(able)[: round(share * len(base.values))]
+        values = base.values.copy()
+        values[chosen] = shuffled[hidden.starts[base.owners[chosen]] + rank[chosen]]
+        return base.with_values(values)
+
+    return make
+
+
+def peer(n: int, relative_margin: float | None) -> Making:
+    """Return an arm's function: sentence-transformers' `mine_hard_negatives` on the same vectors."""
+
+    def make(prepared: Prepared) -> Ragged:
+        queries, corpus = prepared.vectors()
+        return mine_with_sentence_transformers(queries, corpus, prepared.known, TOP_K, n, relative_margin)
+
+    return make
+
+
+def _rule(rule: str | list[str], **settings: Any) -> Arm:
+    return Arm(filter={"rule": rule, **settings})
+
+
+def _window(first: int, last: int, top_k: int = TOP_K) -> Arm:
+    return Arm(filter={"rule": "none", "ranks": (first, last)}, top_k=top_k)
+
+
+CONTROLS: dict[str, Arm] = {
+    "in-batch": Arm(make=none),
+    "random": Arm(make=random_documents),
+    "unfiltered": _rule("none"),
+    "oracle": Arm(make=true_negatives),
+}
+PLANTED: dict[str, Arm] = {f"planted {share}%": Arm(make=planted(share / 100)) for share in (0, 10, 30, 50)}
+PEERS: dict[str, Arm] = {
+    "mine_hard_negatives": Arm(make=peer(3, None), wanted=3),
+    "mine_hard_negatives 0.05": Arm(make=peer(WANTED, 0.05)),
+}
+WINDOWS: dict[str, Arm] = {
+    "ranks 11-": _window(11, 10**6),
+    "ranks 31-": _window(31, 10**6),
+    "ranks 96-100": _window(96, 100),
+    "ranks 251-300": _window(251, 300, 1000),
+    "ranks 901-1000": _window(901, 1000, 1000),
+}
+RULES: dict[str, Arm] = {
+    **{f"percent {p}": _rule("percent", percent=p) for p in (0.8, 0.9, 0.95)},
+    **{f"margin {m}": _rule("margin", margin=m) for m in (0.05, 0.1, 0.2)},
+    **{f"adaptive {m}": _rule("adaptive", adaptive=m) for m in (0.05, 0.2, 0.4)},
+    **{f"two_sided {z}": _rule("two_sided", two_sided=float(z)) for z in (-1, 0, 1)},
+    **{f"calibrated {r}": _rule("calibrated", max_false_negative_rate=r) for r in (0.01, 0.02, 0.05)},
+    "calibrated": _rule("calibrated"),
+    "calibrated and percent 0.95": _rule(["calibrated", "percent"], percent=0.95),
+    "auto": _rule("auto"),
+}
+CHOICES: dict[str, Arm] = {
+    "auto, choose random": Arm({"rule": "auto"}, {"choose": "random"}),
+    "auto, choose mixed": Arm({"rule": "auto"}, {"choose": "mixed"}),
+    "percent 0.95, choose random": Arm({"rule": "percent"}, {"choose": "random"}),
+    "auto, 1 negative": Arm({"rule": "auto"}, {"num_negatives": 1}, wanted=1),
+    "auto, 10 negatives": Arm({"rule": "auto"}, {"num_negatives": 10}, wanted=10),
+    "percent 0.95, 10 negatives": Arm({"rule": "percent"}, {"num_negatives": 10}, wanted=10),
+    "percent 0.95, filled up": Arm({"rule": "percent"}, {"fallback": "random"}),
+    "auto, filled up": Arm({"rule": "auto"}, {"fallback": "random"}),
+}
+ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES

@@ -1,0 +1,160 @@
+"""The folders that the training benchmark prepares: what a user knows, what is held back, what the controls mine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hnmine.arrays.ragged import Ragged
+from tests.benchmarks.training.arms import ARMS, Arm
+from tests.benchmarks.training.mine import measure, mine, read_set, report_numbers
+from tests.benchmarks.training.prepare import Prepared, prepare, split_queries
+
+QUERIES, DOCUMENTS, WIDTH = 60, 240, 16
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A folder with one collection: every query has two positives, and every other one shares a third with the next."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("data") / "made"
+    folder.mkdir()
+    corpus = rng.standard_normal((DOCUMENTS, WIDTH)).astype(np.float16)
+    positives = rng.permutation(DOCUMENTS)[: QUERIES * 2].reshape(QUERIES, 2)
+    asked, labels = np.empty((QUERIES, WIDTH), dtype=np.float16), []
+    for query in range(QUERIES):
+        own = {*positives[query].tolist()} | ({int(positives[query - 1, 0])} if query % 2 else set())
+        near = corpus[positives[query, 0]] + 0.3 * rng.standard_normal(WIDTH).astype(np.float16)
+        asked[query] = near
+        labels += [(query, document) for document in sorted(own)]
+    doc_ids, query_ids = [f"d{row}" for row in range(DOCUMENTS)], [f"q{row}" for row in range(QUERIES)]
+    tables = {
+        "corpus": {"doc_id": doc_ids, "title": [""] * DOCUMENTS, "text": [f"text {name}" for name in doc_ids]},
+        "queries": {"query_id": query_ids, "text": [f"query {name}" for name in query_ids]},
+        "qrels": {
+            "query_id": [f"q{query}" for query, _ in labels], "doc_id": [f"d{row}" for _, row in labels],
+            "relevance": [1] * len(labels),
+        },
+        "vectors-corpus": {"doc_id": doc_ids, "vector": list(corpus)},
+        "vectors-queries": {"query_id": query_ids, "vector": list(asked)},
+    }  # fmt: skip
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def prepared(data, tmp_path_factory) -> Prepared:
+    return prepare(data, "made", 3, tmp_path_factory.mktemp("prepared") / "made-seed3")
+
+
+def pairs(folder: Path) -> set[tuple[str, str]]:
+    table = pq.read_table(folder / "qrels.parquet")
+    return set(zip(table.column("query_id").to_pylist(), table.column("doc_id").to_pylist(), strict=True))
+
+
+def queries_of(folder: Path, name: str = "queries") -> set[str]:
+    return set(pq.read_table(folder / f"{name}.parquet").column("query_id").to_pylist())
+
+
+def test_a_training_query_knows_one_label(prepared):
+    known = pairs(prepared.user)
+    assert len(known) == len(queries_of(prepared.user)) == len({query for query, _ in known})
+    assert known < pairs(prepared.folder / "hidden")
+
+
+def test_nothing_of_a_test_query_is_in_the_users_folder(prepared):
+    test = queries_of(prepared.folder / "test")
+    assert test
+    assert not test & queries_of(prepared.user)
+    assert not test & queries_of(prepared.user, "vectors-queries")
+    assert not {query for query, _ in pairs(prepared.user)} & test
+
+
+def test_every_label_is_known_held_back_or_tested(data, prepared):
+    everything = pairs(prepared.folder / "hidden") | pairs(prepared.folder / "test")
+    assert everything == pairs(data / "made")
+
+
+def test_queries_that_share_a_positive_are_on_one_side(prepared):
+    train, test = ({document for _, document in pairs(prepared.folder / side)} for side in ("hidden", "test"))
+    assert not train & test
+
+
+def test_the_corpus_is_whole(data, prepared):
+    assert pq.read_table(prepared.user / "corpus.parquet").equals(pq.read_table(data / "made" / "corpus.parquet"))
+
+
+def test_the_same_seed_prepares_the_same_and_another_seed_another_split(data, prepared, tmp_path):
+    again, other = (prepare(data, "made", seed, tmp_path / str(seed)) for seed in (3, 4))
+    assert pairs(again.user) == pairs(prepared.user) != pairs(other.user)
+    assert prepare(data, "made", 3, tmp_path / "3") == again
+    with pytest.raises(ValueError, match="prepared in another way"):
+        prepare(data, "made", 4, tmp_path / "3")
+
+
+def test_a_sample_has_at_most_so_many_queries(data, tmp_path):
+    few = prepare(data, "made", 3, tmp_path / "few", queries=(10, 5))
+    assert (len(few.training.ids), len(few.test.ids)) == (10, 5)
+    assert json.loads((few.folder / "prepared.json").read_text())["queries"] == [10, 5]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_split_gives_about_the_share(seed):
+    positives = Ragged.from_lengths(np.arange(300), np.full(100, 3))
+    trains = split_queries(positives, 0.7, seed)
+    assert trains.sum() == 70
+
+
+def test_split_keeps_a_chain_together():
+    chain = Ragged.from_lengths(np.array([0, 1, 1, 2, 2, 3, 9, 8, 7]), np.array([2, 2, 2, 1, 1, 1]))
+    for seed in range(10):
+        assert len(set(split_queries(chain, 0.7, seed)[:3])) == 1
+
+
+def test_an_oracle_mines_no_hidden_positive_and_unfiltered_mines_some(prepared):
+    for arm, none in (("oracle", True), ("unfiltered", False)):
+        found = measure(prepared, read_set(prepared, mine(prepared, arm)), 5)
+        assert (found["false_negatives"] == 0) is none
+        assert found["fill"] == 1
+
+
+@pytest.mark.parametrize("share", [0, 10, 30])
+def test_the_planted_share_is_what_was_asked(prepared, share):
+    mined = read_set(prepared, mine(prepared, f"planted {share}%"))
+    found = measure(prepared, mined, 5)
+    asked = round(share / 100 * found["negatives"]) / found["negatives"]
+    most = sum(prepared.training.relevant.lengths - 1) / found["negatives"]
+    assert found["false_negatives"] == pytest.approx(min(asked, most))
+    assert not (mined.negatives.values == prepared.known[mined.negatives.owners]).any()
+    assert all(len(set(own)) == len(own) for own in np.split(mined.negatives.values, mined.negatives.offsets[1:-1]))
+
+
+def test_random_documents_are_no_known_positives(prepared):
+    mined = read_set(prepared, mine(prepared, "random"))
+    assert (mined.negatives.lengths == 5).all()
+    assert not (mined.negatives.values == prepared.known[mined.negatives.owners]).any()
+
+
+def test_a_rule_is_mined_by_the_pipeline_with_its_report(prepared):
+    folder = mine(prepared, "percent 0.95")
+    numbers = report_numbers(folder)
+    found = measure(prepared, read_set(prepared, folder), 5)
+    assert found["fill"] == pytest.approx(numbers["fill"])
+    assert ARMS["percent 0.95"].filter["percent"] == 0.95
+
+
+def test_a_deep_window_is_mined_from_a_longer_list(prepared):
+    deep = Arm(filter={"rule": "none", "ranks": (150, 160)}, top_k=1000)
+    mined = read_set(prepared, mine(prepared, "ranks 150-160", deep))
+    assert (mined.negatives.lengths == 5).all()
+    assert prepared.retrieved().config.retrieve.top_k < 150
+
+
+def test_without_negatives_every_query_stays(prepared):
+    mined = read_set(prepared, mine(prepared, "in-batch"))
+    assert len(mined.negatives) == len(prepared.training.ids)
+    assert not len(mined.negatives.values)
