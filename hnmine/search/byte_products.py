@@ -18,10 +18,10 @@ from hnmine.arrays.topk import NOTHING, last_score, rows_of, unpack
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.runtime.threads import in_threads
+from hnmine.runtime.torch_settings import one_torch_thread
 from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
 from hnmine.search.exact import SLACK, TILE_ROWS, ExactProposer, MatrixProducts, Proposer, query_parts, scan_products
 from hnmine.search.pair_scores import VectorBlocks
-from hnmine.search.torch_settings import one_torch_thread
 from hnmine.storage.vectors import Block
 
 # CPU flags of instructions that add products of bytes in 32 bits; without them bytes are no faster, or not exact.

@@ -17,9 +17,9 @@ from hnmine.arrays.single_thread import single_thread
 from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, last_score, pack, rows_of
 from hnmine.errors import ConfigError
 from hnmine.runtime.threads import in_threads
+from hnmine.runtime.torch_settings import full_float32
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
-from hnmine.search.torch_settings import full_float32
 from hnmine.storage.vectors import Block
 
 # Documents proposed beyond k.

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from hnmine.runtime.torch_settings import full_float32, one_torch_thread
 from hnmine.search import exact
 from hnmine.search.exact import TorchProposer, search
-from hnmine.search.torch_settings import full_float32, one_torch_thread
 from tests.arrays.test_single_thread import overlapping
 from tests.search.test_exact import InBlocks, exactly, random_vectors
 
