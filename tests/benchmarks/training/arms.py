@@ -146,3 +146,8 @@ CHOICES: dict[str, Arm] = {
     "auto, filled up": Arm({"rule": "auto"}, {"fallback": "random"}),
 }
 ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES
+MAIN = (
+    *CONTROLS, *PLANTED, "mine_hard_negatives 0.05", "percent 0.95", "auto", "two_sided -1", "two_sided 0",
+    "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, filled up",
+)  # fmt: skip
+"""The arms that are tried with more seeds and students."""
