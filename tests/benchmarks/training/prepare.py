@@ -126,8 +126,8 @@ class Queries:
 def split_queries(positives: Ragged, share: float, seed: int) -> np.ndarray:
     """Return which queries train, bool, shape (queries,). Queries that share a positive stay on one side.
 
-    Sharing is transitive. Groups of such queries come in random order, and a group trains if that brings the number of
-    training queries nearer to their share.
+    Sharing is transitive. Groups of such queries come in random order, those first that are too large to be tested on;
+    a group trains if that brings the number of training queries nearer to their share.
 
     Args:
         positives: the documents that are positives of each query, integers from 0.
@@ -143,7 +143,9 @@ def split_queries(positives: Ragged, share: float, seed: int) -> np.ndarray:
     _, group = np.unique(group[:count], return_inverse=True)
     sizes = np.bincount(group)
     trains, training, wanted = np.zeros(len(sizes), dtype=bool), 0, share * count
-    for one in np.random.default_rng([seed, 0x73706C6974]).permutation(len(sizes)):
+    order = np.random.default_rng([seed, 0x73706C6974]).permutation(len(sizes))
+    large = sizes[order] > (1 - share) * count
+    for one in np.concatenate([order[large], order[~large]]):
         if abs(training + sizes[one] - wanted) < abs(training - wanted):
             trains[one] = True
             training += int(sizes[one])

@@ -24,9 +24,11 @@ from tests.benchmarks.training.prepare import Prepared
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 CUT_OFF = 10
 SCALE = 20.0
+AT_ONCE = 40
+"""Negatives that pass through a model with padding at once."""
 RERANKED = 30
 """First documents of the teacher's list that a cross-encoder puts into a new order."""
-TEACHERS_BEST, RANDOM_DOCUMENTS = 100, 2_000
+TEACHERS_BEST, RANDOM_DOCUMENTS = 30, 1_000
 """What the whole model ranks beside the test queries' positives: each one's best by the teacher, and random documents.
 """
 
@@ -112,14 +114,18 @@ def train_bi_encoder(model: Any, prepared: Prepared, mined: MinedSet, setting: S
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     class AllNegatives(SentenceTransformerDataCollator):
-        """Puts the batch's negatives, of whatever number a query has, one after another into one column."""
+        """Puts the batch's negatives, of whatever number a query has, one after another into columns of their own."""
 
         def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
             pairs = [{name: row[name] for name in ("anchor", "positive")} for row in features]
             batch = super().__call__(pairs)
             texts = [text for row in features for text in row["negatives"]]
-            if texts:
-                batch |= {f"negative_{name}": value for name, value in self.preprocess_fn(texts).items()}
+            if setting.tokens:  # texts of like length are padded together
+                texts.sort(key=len)
+            size = AT_ONCE if setting.tokens else max(1, len(texts))
+            for first in range(0, len(texts), size):
+                part = self.preprocess_fn(texts[first : first + size])
+                batch |= {f"negative_{first}_{name}": value for name, value in part.items()}
             return batch
 
     texts = prepared.corpus.texts
@@ -152,7 +158,7 @@ def _arguments(setting: Setting, seed: int, work: str) -> dict[str, Any]:
 
 
 def encoded(model: Any, texts: list[str]) -> np.ndarray:
-    return np.asarray(model.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False))
+    return np.asarray(model.encode(texts, batch_size=256, normalize_embeddings=True, show_progress_bar=False))
 
 
 def static_model(setting: Setting, texts: list[str]) -> Any:

@@ -82,6 +82,14 @@ def test_split_keeps_a_chain_together():
         assert len(set(split_queries(chain, 0.7, seed)[:3])) == 1
 
 
+def test_split_trains_on_a_group_too_large_to_test_on():
+    positives = Ragged.from_lengths(np.array([0] * 80 + list(range(1, 21))), np.ones(100, dtype=np.int64))
+    for seed in range(10):
+        trains = split_queries(positives, 0.7, seed)
+        assert trains[:80].all()
+        assert not trains[80:].any()
+
+
 def test_an_oracle_mines_no_hidden_positive_and_unfiltered_mines_some(prepared):
     for arm, none in (("oracle", True), ("unfiltered", False)):
         found = measure(prepared, read_set(prepared, mine(prepared, arm)), 5)
