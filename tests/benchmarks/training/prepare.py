@@ -26,6 +26,7 @@ from hnmine.config.tables import Config
 from hnmine.pipeline.run import run
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, QUERIES
 from hnmine.storage.store import Shards, write_json
+from hnmine.students.split import split_queries
 from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of
 
 SHARE = 0.7
@@ -121,35 +122,6 @@ class Queries:
     ids: list[str]
     texts: list[str]
     relevant: Ragged
-
-
-def split_queries(positives: Ragged, share: float, seed: int) -> np.ndarray:
-    """Return which queries train, bool, shape (queries,). Queries that share a positive stay on one side.
-
-    Sharing is transitive. Groups of such queries come in random order, those first that are too large to be tested on;
-    a group trains if that brings the number of training queries nearer to their share.
-
-    Args:
-        positives: the documents that are positives of each query, integers from 0.
-        share: of the queries, that should train.
-        seed: of the order.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count, documents = len(positives), int(positives.values.max(initial=-1)) + 1
-    edges = (np.ones(len(positives.values)), (positives.owners, count + positives.values))
-    _, group = connected_components(coo_array(edges, shape=(count + documents,) * 2), directed=False)
-    _, group = np.unique(group[:count], return_inverse=True)
-    sizes = np.bincount(group)
-    trains, training, wanted = np.zeros(len(sizes), dtype=bool), 0, share * count
-    order = np.random.default_rng([seed, 0x73706C6974]).permutation(len(sizes))
-    large = sizes[order] > (1 - share) * count
-    for one in np.concatenate([order[large], order[~large]]):
-        if abs(training + sizes[one] - wanted) < abs(training - wanted):
-            trains[one] = True
-            training += int(sizes[one])
-    return np.asarray(trains[group])
 
 
 def prepare(data: Path, name: str, seed: int, to: Path, queries: tuple[int, int] | None = None) -> Prepared:

@@ -18,11 +18,11 @@ from hnmine.config.tables import EmbedConfig
 from hnmine.models.model_files import find_model
 from hnmine.science.ranking_metrics import ndcg
 from hnmine.storage.vectors import to_numpy
+from hnmine.students.evaluation import CUT_OFF, ranked_ndcg
 from tests.benchmarks.training.mine import MinedSet
 from tests.benchmarks.training.prepare import Prepared
 
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-CUT_OFF = 10
 SCALE = 20.0
 AT_ONCE = 40
 """Negatives that pass through a model with padding at once."""
@@ -157,8 +157,8 @@ def _arguments(setting: Setting, seed: int, work: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def encoded(model: Any, texts: list[str]) -> np.ndarray:
-    return np.asarray(model.encode(texts, batch_size=256, normalize_embeddings=True, show_progress_bar=False))
+def encoded(model: Any, texts: list[str]) -> Any:
+    return model.encode(texts, batch_size=256, convert_to_tensor=True, show_progress_bar=False)
 
 
 def static_model(setting: Setting, texts: list[str]) -> Any:
@@ -227,8 +227,7 @@ class BiEncoder:
     def _quality(self, model: Any) -> np.ndarray:
         model.eval()
         documents = encoded(model, [self.prepared.corpus.texts[row] for row in self.pool.documents])
-        ranked = best_of(encoded(model, self.prepared.test.texts), documents, CUT_OFF)
-        return quality(ranked, self.pool.relevant)
+        return ranked_ndcg(encoded(model, self.prepared.test.texts), documents, self.pool.relevant)
 
 
 class CrossEncoder:

@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hnmine.arrays.ragged import Ragged
 from tests.benchmarks.training.arms import ARMS, Arm
 from tests.benchmarks.training.mine import measure, mine, read_set, report_numbers
-from tests.benchmarks.training.prepare import Prepared, prepare, split_queries
+from tests.benchmarks.training.prepare import Prepared, prepare
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +66,6 @@ def test_a_sample_has_at_most_so_many_queries(data, tmp_path):
     few = prepare(data, "made", 3, tmp_path / "few", queries=(10, 5))
     assert (len(few.training.ids), len(few.test.ids)) == (10, 5)
     assert json.loads((few.folder / "prepared.json").read_text())["queries"] == [10, 5]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_split_gives_about_the_share(seed):
-    positives = Ragged.from_lengths(np.arange(300), np.full(100, 3))
-    trains = split_queries(positives, 0.7, seed)
-    assert trains.sum() == 70
-
-
-def test_split_keeps_a_chain_together():
-    chain = Ragged.from_lengths(np.array([0, 1, 1, 2, 2, 3, 9, 8, 7]), np.array([2, 2, 2, 1, 1, 1]))
-    for seed in range(10):
-        assert len(set(split_queries(chain, 0.7, seed)[:3])) == 1
-
-
-def test_split_trains_on_a_group_too_large_to_test_on():
-    positives = Ragged.from_lengths(np.array([0] * 80 + list(range(1, 21))), np.ones(100, dtype=np.int64))
-    for seed in range(10):
-        trains = split_queries(positives, 0.7, seed)
-        assert trains[:80].all()
-        assert not trains[80:].any()
 
 
 def test_an_oracle_mines_no_hidden_positive_and_unfiltered_mines_some(prepared):
