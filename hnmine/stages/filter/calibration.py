@@ -13,6 +13,7 @@ import pyarrow as pa
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
+from hnmine.science.promised_rates import BOUND_Z, promised
 from hnmine.science.sampling import choose
 from hnmine.science.statistics import clustered_upper_bound
 from hnmine.stages.filter.candidates import Batch, Cells
@@ -161,7 +162,7 @@ class Outcome(NamedTuple):
     Attributes:
         chosen: number of them.
         rate: share of hidden positives among the chosen.
-        bound: 95% upper bound of the rate, with queries as clusters.
+        bound: upper bound of the rate, with queries as clusters, at the level of one start of `promised` (`BOUND_Z`).
         expected: mean P(false negative) of the chosen.
         score: mean score of the chosen.
         fill: chosen over wanted.
@@ -212,16 +213,30 @@ class KeptCells:
 
     def outcome(self, threshold: float, n: int) -> Outcome:
         """Return the outcome of choosing the n best cells of each anchor that do not exceed a threshold."""
-        below = np.flatnonzero(self.probability <= threshold)
-        chosen = below[choose(self.anchor[below], None, n)]
+        chosen = self._chosen(threshold, n)
         if not len(chosen):
             return Outcome(0, 0.0, 1.0, 0.0, 0.0, 0.0)
         rate, expected, score = (float(part[chosen].mean()) for part in (self.is_hidden, self.probability, self.score))
-        clusters = self._clusters[self.anchor[chosen]]
-        trials = np.bincount(clusters)
-        hits = np.bincount(clusters[self.is_hidden[chosen]], minlength=len(trials))
-        bound = clustered_upper_bound(hits[trials > 0], trials[trials > 0])
+        hits, trials = self._tally(chosen)
+        bound = clustered_upper_bound(hits[trials > 0], trials[trials > 0], BOUND_Z)
         return Outcome(len(chosen), rate, bound, expected, score, len(chosen) / max(1, n * len(self.queries)))
+
+    def tallies(self, thresholds: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hidden positives and all among the chosen, int64, shape (queries, thresholds) each."""
+        found = [self._tally(self._chosen(threshold, n)) for threshold in thresholds]
+        hits, trials = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+        return hits, trials
+
+    def _chosen(self, threshold: float, n: int) -> np.ndarray:
+        below = np.flatnonzero(self.probability <= threshold)
+        return np.asarray(below[choose(self.anchor[below], None, n)])
+
+    def _tally(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the hidden positives and all among the chosen cells of each query, int64, shape (queries,) each."""
+        clusters = self._clusters[self.anchor[chosen]]
+        queries = int(self._clusters.max(initial=-1)) + 1
+        hits = np.bincount(clusters[self.is_hidden[chosen]], minlength=queries)
+        return hits, np.bincount(clusters, minlength=queries)
 
     @cached_property
     def _clusters(self) -> np.ndarray:
@@ -277,8 +292,8 @@ def threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool, bo
     """Return the threshold with the fullest rows whose rate is at most `rate`, and how it was found.
 
     The rate is no monotone function of the threshold, so the whole grid is searched. A higher threshold never fills
-    fewer rows, so the fullest is the highest. With `bounded` the 95% upper bound of a measured rate must be within
-    `rate`; where no threshold's is, the rate itself; where none that keeps anything is, `NOTHING`.
+    fewer rows, so the fullest is the highest. With `bounded` it is the one that `promised` finds; where there is
+    none, the highest whose rate itself is within; where none that keeps anything is, `NOTHING`.
 
     Args:
         kept: cells of the protocol.
@@ -289,10 +304,12 @@ def threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool, bo
     """
     name = "a measured" if measured else "an expected"
     if measured and bounded:
-        found = _highest(kept, n, lambda one: one.bound <= rate)
-        if found is not None:
-            one = kept.outcome(found, n)
-            return found, (
+        steps = grid_of_promises(kept)
+        place = promised(*kept.tallies(steps, n), rate)
+        if place is not None:
+            threshold = float(steps[place])
+            one = kept.outcome(threshold, n)
+            return threshold, (
                 f"highest threshold with {name} rate of at most {rate:.3g} by its 95% upper bound "
                 f"({one.rate:.3g}, bound {one.bound:.3g})"
             )
@@ -302,8 +319,8 @@ def threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool, bo
         if measured and bounded:
             one = kept.outcome(found, n)
             how += (
-                f" ({one.rate:.3g} of {one.chosen:,} negatives); no threshold has a 95% upper bound within it, "
-                f"this one's is {one.bound:.3g}"
+                f" ({one.rate:.3g} of {one.chosen:,} negatives); it is not promised: no threshold has a 95% upper "
+                f"bound within it, this one's is {one.bound:.3g}"
             )
         return found, how
     outcomes = [one for step in _fine_grid(kept) if (one := kept.outcome(step, n)).chosen]
@@ -314,6 +331,14 @@ def threshold_within(kept: KeptCells, rate: float, n: int, *, measured: bool, bo
         f"no threshold has {name} rate of at most {rate:.3g}, the lowest found is {lowest:.3g}: every candidate is "
         "rejected"
     )
+
+
+def grid_of_promises(kept: KeptCells) -> np.ndarray:
+    """Return the thresholds that a promise is tested at, ascending: quantiles, with more among the lowest."""
+    if not len(kept.probability):
+        return np.ones(1)
+    shares = np.concatenate([np.linspace(0, 1, 4 * STEPS + 1), np.geomspace(1 / (4 * STEPS), 1e-4, STEPS // 2)])
+    return np.unique(np.quantile(kept.probability, shares))
 
 
 def _highest(kept: KeptCells, n: int, fits: Callable[[Outcome], bool]) -> float | None:
