@@ -342,6 +342,55 @@ def sweep(
     terminal.tell_differences(found)
 
 
+@app.command(epilog="Example: hnmine tune hnmine.toml --seconds 600 --write")
+def tune(
+    config: ConfigPath,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
+    student: Annotated[
+        str, typer.Option("--student", help="What is trained: see docs/tune.md.", metavar="NAME")
+    ] = "static",
+    model: Annotated[
+        str | None,
+        _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
+    ] = "batch",
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=100, help="Splits of the queries that the last settings train with.")
+    ] = 3,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0, help="Begin no training after this time.", show_default="no limit"),
+    ] = None,
+    queries: Annotated[
+        int, typer.Option("--queries", min=1, help="Largest number of queries to train and test on.")
+    ] = 2_000,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="TOML or JSON file of settings to try.", show_default="a grid")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the choice into the config file; comments stay.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose filter and emit settings by training students on the sets that they mine."""
+    from hnmine.cli import command_tables, terminal
+    from hnmine.commands.tune.choice import write_choice
+    from hnmine.commands.tune.tune import Options
+    from hnmine.commands.tune.tune import tune as run_tune
+
+    made = _load(config, override, out)
+    options = Options(student, loss, model, seeds, seconds, queries, grid)
+    with terminal.progress_on() as progress:
+        found = run_tune(made, source, options, progress)
+    terminal.show(found, as_json, command_tables.draw_tune)
+    terminal.hint(f"page: {found['page']}")
+    terminal.tell_differences(found)
+    if write:
+        terminal.hint(write_choice(made, found))
+
+
 @app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
 def export_judgements(
     config: ConfigPath,

@@ -1,4 +1,4 @@
-"""Draws the results of plan, explain, sweep, probe, export-judgements, compare and audit as terminal tables."""
+"""Draws the results of plan, explain, sweep, tune, probe, export-judgements, compare and audit as terminal tables."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -168,6 +168,41 @@ def draw_probe(data: dict[str, Any]) -> None:
         f"\n{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits, {tested:,} queries "
         "tested. A linear map on frozen vectors: use it to compare sets; the gain of a fine-tuned model differs."
     )
+    if "not_kept" in data:
+        warn([f"the result was not kept: {data['not_kept']}"])
+
+
+def draw_tune(data: dict[str, Any]) -> None:
+    """Draw a line for each setting, best first, and the verdict; * marks those within a standard error of the best."""
+    rows, styles = [], []
+    for one in data["settings"]:
+        over, mark = one["over_random"], "*" if one["within_one_error"] else ""
+        rows.append(
+            (
+                one["name"], mark, signed(one["gain"]), interval(one["interval"], sign=True),
+                signed(over and over["difference"]), percent(one["false_negative_rate"]), number(one["hardness"]),
+                MISSING if one["fill"] is None else f"{one['fill']:.2f}", one["seeds"],
+                f"as {one['same_as']}" if one["same_as"] else "",
+            )
+        )  # fmt: skip
+        styles.append("bold green" if one["chosen"] else "" if one["finalist"] else "dim")
+    columns = (
+        "setting", "", "gain", "95% interval", "over random", "false negatives", "hardness", "fill", "seeds", "",
+    )  # fmt: skip
+    draw_table("Settings by gain in nDCG@10, best first", columns, rows, styles)
+    begun = f", from {data['model']}" if data["model"] else ""
+    rates = "measured on hidden positives" if data["measured"] else "expected: too few queries have several labels"
+    say(
+        f"\nstudent {data['student']}{begun}; {data['queries']:,} queries, {data['test_queries']:,} of them tested; "
+        f"{data['documents']:,} documents ranked; untrained nDCG@10 {data['untrained']:.3f}; false negatives: "
+        f"{rates}; * within one standard error of the best",
+        soft_wrap=True,
+    )
+    for line in data["verdict"]["lines"]:
+        say(f"\n{line}", "bold", soft_wrap=True)
+    if data["cut"]:
+        untried = f"; not tried: {'; '.join(data['untried'])}" if data["untried"] else ""
+        warn([f"time ran out before all trainings were done{untried}"])
     if "not_kept" in data:
         warn([f"the result was not kept: {data['not_kept']}"])
 

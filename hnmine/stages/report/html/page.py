@@ -73,7 +73,7 @@ def render(
         judged=judged_line(report),
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
-        style=Markup(_asset("style.css.j2")),
+        style=Markup(stylesheet()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=__version__,
@@ -113,6 +113,11 @@ def render_template(name: str, filters: dict[str, Callable[..., Any]], **data: A
     )
     environment.filters |= filters
     return environment.from_string(_asset(name)).render(**data)
+
+
+def stylesheet() -> str:
+    """Return the style sheet of a report's page."""
+    return _asset("style.css.j2")
 
 
 def _asset(name: str) -> str:
