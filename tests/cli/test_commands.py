@@ -62,7 +62,9 @@ def test_help_imports_nothing_heavy():
 def test_every_stage_is_a_command_and_has_its_summary():
     assert list(SUMMARIES) == list(STAGES)
     assert set(SUMMARIES) < set(COMMANDS)
-    others = {"run", "init", "mine", "plan", "explain", "sweep", "probe", "compare", "audit", "export-judgements"}
+    others = {
+        "run", "init", "mine", "plan", "explain", "sweep", "tune", "probe", "compare", "audit", "export-judgements",
+    }  # fmt: skip
     assert set(COMMANDS) - set(SUMMARIES) == others
 
 

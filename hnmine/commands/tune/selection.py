@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -102,8 +101,8 @@ def within_one_error(trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
 def told_apart(best: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
     """Return whether any setting can be told from the best.
 
-    A setting is told apart where the mean paired difference exceeds z standard errors, z that of a two-sided 95%
-    interval corrected for the number of settings (Bonferroni).
+    A setting is told apart where the mean paired difference exceeds t standard errors, t that of a two-sided 95%
+    interval (Student's distribution) corrected for the number of pairs of settings (Bonferroni), of which the best one is found by looking.
 
     Args:
         best: gains of the best setting, for its number of queries alone.
@@ -111,10 +110,13 @@ def told_apart(best: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
     """
     if len(best) < FEWEST_QUERIES or not others:
         return False
-    z = NormalDist().inv_cdf(1 - (1 - LEVEL) / (2 * len(others)))
+    from scipy.special import stdtrit
+
+    pairs = len(others) * (len(others) + 1) // 2
     for own, of_best in others:
         differences = of_best - own
-        if abs(float(differences.mean())) > z * standard_error(differences):
+        most = float(stdtrit(len(differences) - 1, 1 - (1 - LEVEL) / (2 * pairs)))
+        if len(differences) > 1 and abs(float(differences.mean())) > most * standard_error(differences):
             return True
     return False
 
