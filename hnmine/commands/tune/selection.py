@@ -102,7 +102,8 @@ def told_apart(best: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]
     """Return whether any setting can be told from the best.
 
     A setting is told apart where the mean paired difference exceeds t standard errors, t that of a two-sided 95%
-    interval (Student's distribution) corrected for the number of pairs of settings (Bonferroni), of which the best one is found by looking.
+    interval (Student's distribution), corrected for the number of pairs of settings (Bonferroni): the best one was
+    found by looking at all of them.
 
     Args:
         best: gains of the best setting, for its number of queries alone.
