@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ class Setting:
     tokens: int | None = None
 
 
-Making = Callable[[Setting, list[str]], Any]
-"""Makes an untrained model, given all texts that it will see."""
+Making = Callable[[], Any]
+"""Makes an untrained model."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,11 @@ def encoded(model: Any, texts: list[str]) -> Any:
     return model.encode(texts, batch_size=256, convert_to_tensor=True, show_progress_bar=False)
 
 
-def static_model(setting: Setting, texts: list[str]) -> Any:
-    """Return the teacher's token table as a StaticEmbedding: the mean of a text's token vectors.
+def static_models(setting: Setting, texts: list[str]) -> Making:
+    """Return what makes a StaticEmbedding of the teacher's token table: the mean of a text's token vectors.
 
     The table has rows for the tokens of the given texts alone: others get no gradient, so that training leaves them as
-    they are, and takes most of its time for them. Texts are tokenised once.
+    they are, and takes most of its time for them. Texts are tokenised once, for all models.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -190,12 +191,15 @@ def static_model(setting: Setting, texts: list[str]) -> Any:
                 "offsets": torch.from_numpy(np.cumsum(lengths) - lengths),
             }
 
-    small = Tokenised(teacher.tokenizer, embedding_weights=table[torch.from_numpy(used)])
-    return SentenceTransformer(modules=[small], device="cpu")
+    def make() -> Any:
+        small = Tokenised(teacher.tokenizer, embedding_weights=table[torch.from_numpy(used)])
+        return SentenceTransformer(modules=[small], device="cpu")
+
+    return make
 
 
-def whole_model(setting: Setting, texts: list[str] | None = None) -> Any:
-    """Return the teacher itself, whatever the texts."""
+def whole_model(setting: Setting) -> Any:
+    """Return the teacher itself."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(find_model(EmbedConfig(model=TEACHER)), device="cpu")
@@ -212,15 +216,11 @@ class BiEncoder:
 
     def untrained(self) -> np.ndarray:
         """Return the nDCG@10 of each test query before training, float64."""
-        return self._quality(self._model())
-
-    def _model(self) -> Any:
-        prepared = self.prepared
-        return self.make(self.setting, [*prepared.corpus.texts, *prepared.training.texts, *prepared.test.texts])
+        return self._quality(self.make())
 
     def train(self, mined: MinedSet, seed: int) -> np.ndarray:
         """Return the nDCG@10 of each test query after training on a mined set, float64."""
-        model = self._model()
+        model = self.make()
         train_bi_encoder(model, self.prepared, mined, self.setting, seed)
         return self._quality(model)
 
@@ -297,7 +297,8 @@ def load_student(name: str, prepared: Prepared, setting: Setting) -> Student:
     """Return a student: static, full (the teacher itself, over a part of the documents) or cross-encoder."""
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     if name == "static":
-        return BiEncoder(static_model, prepared, setting, Pool.whole(prepared))
+        texts = [*prepared.corpus.texts, *prepared.training.texts, *prepared.test.texts]
+        return BiEncoder(static_models(setting, texts), prepared, setting, Pool.whole(prepared))
     if name == "full":
-        return BiEncoder(whole_model, prepared, setting, Pool.part(prepared))
+        return BiEncoder(partial(whole_model, setting), prepared, setting, Pool.part(prepared))
     return CrossEncoder(prepared, setting)

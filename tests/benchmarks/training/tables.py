@@ -1,6 +1,6 @@
 """Tables of stored records: gains of students by collection and arm, paired differences, self-test, regret.
 
-    python -m tests.benchmarks.training.tables WORK [--student static] [--setting main]
+    python -m tests.benchmarks.training.tables WORK [--student static] [--setting main] [--long]
 
 Intervals are of 95 %, by bootstrap over the test queries. Differences are paired by query; of a query that several
 seeds test, the mean difference counts once. Arms are compared on the seeds that both have.
@@ -95,10 +95,10 @@ class Block:
             return None
         return self.difference("planted 0%", "random").sure
 
-    def best(self) -> str:
-        """Return the arm with the highest gain of those that a user can choose, over the seeds that it shares."""
-        choices = [arm for arm in self.arms if arm not in NO_CHOICE]
-        return max(choices, key=lambda arm: self.gain(arm).mean)
+    def best(self, reference: str) -> str:
+        """Return the arm that gains most over the reference, of those that a user can choose; the reference is one."""
+        choices = [arm for arm in self.arms if arm not in NO_CHOICE and self.seeds(arm) & self.seeds(reference)]
+        return max(choices, key=lambda arm: self.difference(arm, reference).mean)
 
 
 def with_interval(values: np.ndarray, seed: int = 0) -> Difference:
@@ -158,6 +158,54 @@ def _mean(records: list[Record], name: str) -> str:
     return f"{np.mean(values):.3f}" if values else ""
 
 
+def gains_table(found: list[Block], reference: str = REFERENCES[0]) -> list[str]:
+    """Return a table of a student's collections by arm: the reference's gain, and for the others the difference."""
+    answers = {True: "yes", False: "no", None: "not tried"}
+    arms = [arm for arm in ARMS if any(arm in block.arms for block in found)]
+    head = [f"{block.collection} {block.sample}".strip() for block in found]
+    seeds = [str(len(block.seeds(reference))) for block in found]
+    lines = [
+        f"| {found[0].student}, {found[0].setting} | " + " | ".join(head) + " |",
+        "|---" * (1 + len(found)) + "|",
+        f"| seeds | {' | '.join(seeds)} |",
+        "| sees safety, sees hardness | "
+        + " | ".join(f"{answers[b.sees_safety()]}, {answers[b.sees_hardness()]}" for b in found) + " |",
+        f"| {reference} itself | " + " | ".join(_short(block.gain(reference), sign=False) for block in found) + " |",
+    ]  # fmt: skip
+    for arm in arms:
+        if arm != reference:
+            cells = [
+                _short(block.difference(arm, reference)) if arm in block.arms and reference in block.arms else ""
+                for block in found
+            ]
+            lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _short(one: Difference, *, sign: bool = True) -> str:
+    """Return a difference in thousandths of nDCG@10; sure ones are bold."""
+    mean, low, high = (f"{1000 * value:{'+' if sign else ''}.1f}" for value in one[:3])
+    return f"**{mean}** ({low} to {high})" if sign and one.sure else f"{mean} ({low} to {high})"
+
+
+def sets_table(found: list[Block]) -> list[str]:
+    """Return what the mined sets are like: false negatives, mean cosine and fill by arm and collection."""
+    arms = [arm for arm in ARMS if any(arm in block.arms for block in found)]
+    lines = [
+        "| arm | " + " | ".join(f"{block.collection} {block.sample}".strip() for block in found) + " |",
+        "|---" * (1 + len(found)) + "|",
+    ]
+    for arm in arms:
+        cells = [
+            " / ".join(_mean(block.of(arm), name) for name in ("false_negatives", "cosine", "fill"))
+            if arm in block.arms and block.of(arm)[0].negatives
+            else ""
+            for block in found
+        ]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def regret_table(found: list[Block], arm: str = "auto") -> list[str]:
     """Return the regret of an arm in each block: the share of the best arm's gain that it lacks."""
     lines = [
@@ -167,8 +215,9 @@ def regret_table(found: list[Block], arm: str = "auto") -> list[str]:
     for block in found:
         if arm not in block.arms:
             continue
-        best = block.best()
-        own, its = block.gain(arm).mean, block.gain(best).mean
+        best = block.best(arm)
+        both = block.seeds(arm) & block.seeds(best)
+        own, its = (float(block.by_query(one, UNTRAINED, both).mean()) for one in (arm, best))
         lines.append(
             f"| {block.collection} {block.sample} | {block.student} {block.setting} | {own:+.4f} | {best} | {its:+.4f} "
             f"| {(its - own) / its:.0%} | {block.difference(arm, best)} |"
@@ -179,16 +228,20 @@ def regret_table(found: list[Block], arm: str = "auto") -> list[str]:
 def summary_table(found: list[Block]) -> list[str]:
     """Return the mean over blocks of the difference to each reference, for the arms that all blocks have."""
     arms = [arm for arm in found[0].arms if all(arm in block.arms for block in found)]
+    references = [arm for arm in REFERENCES if arm in arms]
     lines = [
         f"Mean over {len(found)} blocks: {', '.join(f'{b.collection} {b.student}' for b in found)}",
         "",
-        "| arm | gain | " + " | ".join(f"against {arm}" for arm in REFERENCES) + " |",
-        "|---" * (2 + len(REFERENCES)) + "|",
+        "| arm | gain | " + " | ".join(f"against {arm}" for arm in references) + " |",
+        "|---" * (2 + len(references)) + "|",
     ]
     for arm in arms:
-        cells = [mean_over_blocks([block.by_query(arm, UNTRAINED) for block in found])]
-        cells += [mean_over_blocks([block.by_query(arm, other) for block in found]) for other in REFERENCES]
-        lines.append(f"| {arm} | {' | '.join(map(str, cells))} |")
+        cells = [_short(mean_over_blocks([block.by_query(arm, UNTRAINED) for block in found]), sign=False)]
+        cells += [
+            _short(mean_over_blocks([block.by_query(arm, other) for block in found])) if arm != other else ""
+            for other in references
+        ]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -197,14 +250,16 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--student")
     parser.add_argument("--setting")
+    parser.add_argument("--long", action="store_true", help="a table for each block, too")
     options = parser.parse_args()
     found = blocks(Records(options.work / "records.jsonl"), options.student, options.setting)
-    for block in found:
-        print("\n".join(block_table(block)))
+    if options.long:
+        for block in found:
+            print("\n".join(block_table(block)))
+    for student, setting in dict.fromkeys((block.student, block.setting) for block in found):
+        own = [block for block in found if (block.student, block.setting) == (student, setting)]
+        print("\n".join([*gains_table(own), *sets_table(own), *summary_table(own)]))
     print("\n".join(regret_table(found)))
-    seeing = [block for block in found if block.sees_safety() or block.sees_hardness()]
-    if seeing:
-        print("\n".join(summary_table(seeing)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.training.records import UNTRAINED, Record, Records
-from tests.benchmarks.training.tables import Block, block_table, mean_over_blocks, regret_table, with_interval
+from tests.benchmarks.training.tables import (
+    Block,
+    block_table,
+    gains_table,
+    mean_over_blocks,
+    regret_table,
+    with_interval,
+)
 
 
 def store(records: Records, arm: str, seed: int, ndcg: dict[str, float], mined: str = "a") -> Record:
@@ -55,6 +62,18 @@ def test_tables_name_every_arm_and_the_regret(records):
     assert all(f"| {arm} | 2 |" in text for arm in ("random", "auto"))
     assert "Sees safety: not tried" in text
     assert "| 0% |" in "\n".join(regret_table([block]))
+
+
+def test_the_table_of_gains_has_differences_in_thousandths(records):
+    text = "\n".join(gains_table([Block(records, "made", "", "static", "main")], "random"))
+    assert "| random itself | 150.0 (100.0 to 200.0) |" in text
+    assert "| auto | **+150.0** (+100.0 to +200.0) |" in text
+
+
+def test_the_best_arm_is_found_on_shared_seeds(records):
+    store(records, "ranks 31-", 1, {"q2": 0.9, "q3": 0.9})
+    block = Block(records, "made", "", "static", "main")
+    assert block.best("auto") == "ranks 31-"
 
 
 def test_an_interval_covers_the_mean():
