@@ -184,6 +184,20 @@ def marginal_relevance(groups, relevance, similarity, n, diversity):
     return sorted(chosen)
 
 
+def further_positives(entries, most):
+    """entries: (query, query's text, document, document's text, P); returns the positions, by query and then by P."""
+    best = sorted(range(len(entries)), key=lambda i: (-entries[i][4], entries[i][0], entries[i][2]))
+    seen, counts, picked = set(), {}, []
+    for i in best:
+        query, text, _, copy, _ = entries[i]
+        if (text, copy) not in seen:
+            seen.add((text, copy))
+            if counts.setdefault(query, 0) < most:
+                counts[query] += 1
+                picked.append(i)
+    return sorted(picked, key=lambda i: (entries[i][0], -entries[i][4], entries[i][2]))
+
+
 def draw_documents(orders, wanted, names, barred, closed=()):
     """orders: for each group, all documents in the order they are offered to it."""
     found = []

@@ -109,6 +109,11 @@ class Ragged:
         place = np.minimum(np.searchsorted(codes[order], asked), len(order) - 1)
         return order[place], np.asarray(codes[order[place]] == asked)
 
+    def append(self, other: "Ragged") -> "Ragged":
+        """Return each row's list followed by that of `other`, which has as many rows."""
+        order = np.argsort(np.concatenate([self.owners, other.owners]), kind="stable")
+        return Ragged.from_lengths(np.concatenate([self.values, other.values])[order], self.lengths + other.lengths)
+
     def rows(self, keep: np.ndarray) -> "Ragged":
         """Return the rows where `keep` (bool, shape (rows,)) is true."""
         return Ragged.from_lengths(self.values[keep[self.owners]], self.lengths[keep])

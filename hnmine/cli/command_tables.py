@@ -63,18 +63,28 @@ def draw_explanation(data: dict[str, Any]) -> None:
     say(f"{data['query_id']}: {data['query']}", "bold")
     guided = any(positive["guide_score"] is not None for positive in data["positives"])
     guide = ("guide",) if guided else ()
+    source = ("source",) if len({p["source"] for p in data["positives"]}) > 1 else ()
     positives = (
-        (p["doc_id"], number(p["score"]), *_guide(p, guided), number(p["standing"]), _short(p["text"]))
+        (
+            p["doc_id"],
+            number(p["score"]),
+            *_guide(p, guided),
+            number(p["standing"]),
+            *map(p.get, source),
+            _short(p["text"]),
+        )
         for p in data["positives"]
     )
-    draw_table("\nPositives", ("doc_id", "score", *guide, "standing", "text"), positives)
+    draw_table("\nPositives", ("doc_id", "score", *guide, "standing", *source, "text"), positives)
     for anchor in data["anchors"]:
         sources = list(anchor["candidates"][0]["source_ranks"]) if anchor["candidates"] else []
         rows = [*_candidates(anchor, sources, guided)]
         title = f"\nCandidates for anchor score {anchor['anchor_score']:.3f}"
         columns = ("rank", "score", *sources, *guide, "sim", "verdict", "doc_id", "text")
         draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows), ("verdict", "doc_id"))
-    say("* chosen as a negative; sim: cosine to the most similar positive")
+    likely = any(c["likely_positive"] for anchor in data["anchors"] for c in anchor["candidates"])
+    also = "; + likely positive (emit.relabel)" if likely else ""
+    say(f"* chosen as a negative{also}; sim: cosine to the most similar positive")
     say("standing: share of the candidates, positives not counted, that score below the positive")
     if hidden := sum(anchor["not_shown"] for anchor in data["anchors"]):
         hint(f"{hidden:,} more candidates are not shown: --all shows them, --top N shows more")
@@ -98,7 +108,7 @@ def _candidates(anchor: dict[str, Any], sources: list[str], guided: bool) -> Ite
     """Yield (cells, style) for the candidates of an anchor score, then for its negatives that are not candidates."""
     for c in anchor["candidates"]:
         style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
-        verdict = f"{c['verdict']} *" if c["chosen"] else c["verdict"]
+        verdict = c["verdict"] + " *" * c["chosen"] + " +" * c["likely_positive"]
         ranks = (MISSING if c["source_ranks"][name] is None else c["source_ranks"][name] for name in sources)
         numbers = (c["rank"], number(c["score"]), *ranks, *_guide(c, guided), number(c["similarity"]))
         yield (*numbers, verdict, c["doc_id"], _short(c["text"])), style

@@ -14,7 +14,14 @@ from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, read_chosen, rows_of
+from hnmine.stages.emit.relabel.relabelled import (
+    judged_shards,
+    likely_positives,
+    read_relabelled,
+    source_of_positives,
+)
 from hnmine.stages.filter.candidates import Batch
+from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
 from hnmine.storage.store import Shards, read_table
@@ -26,7 +33,8 @@ SHOWN = 20
 def explain_query(config: Config, query_id: str, source: Path | None = None, top: int | None = SHOWN) -> dict[str, Any]:
     """Return what the stages of a run stored of one query; no model is loaded.
 
-    Before emit is complete, no candidate is marked as chosen.
+    Before emit is complete, no candidate is marked as chosen, and none is a positive by emit.relabel. A candidate is a
+    likely positive by `hnmine.stages.emit.relabel.relabelled.likely_positives`.
 
     Args:
         config: the whole config.
@@ -44,19 +52,30 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
     """
     run = finished_run(config, source, ("ingest", "retrieve", "filter"), ("emit",))
     context = run.context
-    table, row = _find(context, query_id)
+    judged = judged_shards(context) if "emit" in run.stages else Shards(context.reading("filter"), JUDGED)
+    table, row = _find(context, judged, query_id)
     batch = Batch.from_table(table)
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
-    percentiles = table.column("positive_standing")[0].as_py()
-    positive_guide_scores = batch.guide_positive_scores.values.tolist() or [None] * len(positives)
     guide_scores = batch.guide_scores.tolist() or [None] * len(batch.candidates.values)
     names = [one.label for one in context.config.retrieve.source]
     anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
     chosen: dict[int, dict[str, Any]] = {}
+    relabelled = RELABELLED.empty_table()
+    likely, probabilities = likely_positives(table, context.config.emit), table.column("probabilities")[0].as_py()
     if "emit" in run.stages:
+        if context.config.emit.relabels:
+            relabelled = rows_of(read_relabelled(context.reading("emit")), row, row + 1)
         own_rows = rows_of(read_chosen(context.reading("emit")), row, row + 1)
         chosen = {entry["anchor"]: entry for entry in own_rows.to_pylist()}
+    known = source_of_positives(relabelled, np.repeat(row, len(positives)), batch.positives.values)
+    facts = {
+        "score": batch.positive_scores.values.tolist(),
+        "guide_score": batch.guide_positive_scores.values.tolist() or [None] * len(positives),
+        "standing": table.column("positive_standing")[0].as_py(),
+        "source": known["positive_source"].to_pylist(),
+        "probability": known["positive_probability"].to_pylist(),
+    }
     anchors = []
     for number, (anchor_score, own_verdicts) in enumerate(zip(anchor_scores, verdicts, strict=True)):
         own = chosen.get(number, {"positions": [], "doc_rows": [], "scores": []})
@@ -70,6 +89,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
                 "guide_score": guide_scores[i],
                 "source_ranks": {name: int(batch.source_ranks[i, at]) or None for at, name in enumerate(names)},
                 "verdict": own_verdicts[i],
+                "p_false_negative": probabilities[number][i] if probabilities[number] else None,
+                "likely_positive": bool(likely[i]),
                 "chosen": i in own["positions"],
                 **document,
             }
@@ -91,10 +112,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
         "query": query.column(0)[0].as_py(),
         "background_score": float(batch.background_mean[0]),
         "positives": [
-            {**text, "score": score, "guide_score": guide_score, "standing": percentile}
-            for text, score, guide_score, percentile in zip(
-                positives, batch.positive_scores.values.tolist(), positive_guide_scores, percentiles, strict=True
-            )
+            {**text, **dict(zip(facts, values, strict=True))}
+            for text, values in zip(positives, zip(*facts.values(), strict=True), strict=True)
         ],
         "anchors": anchors,
         **run.differences,
@@ -116,9 +135,8 @@ def shown(count: int, chosen: Sequence[int], top: int | None) -> np.ndarray:
     return np.union1d(own, others[: max(0, top - len(own))])
 
 
-def _find(context: RunContext, query_id: str) -> tuple[pa.Table, int]:
+def _find(context: RunContext, shards: Shards, query_id: str) -> tuple[pa.Table, int]:
     """Return the judged table's row of a query, and the query's row number."""
-    shards = Shards(context.reading("filter"), JUDGED)
     ids = shards.column("query_id")
     row = pc.index(ids, query_id).as_py()
     if row >= 0:

@@ -19,10 +19,11 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
 from hnmine.science.margins import adaptive_limit, margin_limit, percent_limit
 from hnmine.stages.emit.chosen import read_chosen, rows_of
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import CODES, RULES, resolve_auto, rule_names, verdict_codes
-from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
+from hnmine.storage.schemas.filter import KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, write_text
 
@@ -90,7 +91,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
 
 def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
     """Return the judging queue of a run (`QUEUE`), which does not depend on shards."""
-    judged, chosen = Shards(context.reading("filter"), JUDGED), read_chosen(context.reading("emit"))
+    judged, chosen = judged_shards(context), read_chosen(context.reading("emit"))
     if not judged.rows:
         raise IncompleteStage(f"{judged.folder} holds no queries; remove it and run `hnmine run` again")
     queries = Shards(context.reading("ingest") / "queries", QUERIES)

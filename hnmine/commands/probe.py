@@ -22,9 +22,8 @@ from hnmine.science.anchors import anchor_of_positive
 from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
 from hnmine.science.statistics import randomisation_test
 from hnmine.stages.emit.chosen import read_chosen
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.report.step import keep_probe
-from hnmine.storage.schemas.filter import JUDGED
-from hnmine.storage.store import Shards
 from hnmine.storage.vectors import VectorStore
 
 MAX_QUERIES, MIN_QUERIES = 2_000, 40
@@ -217,7 +216,7 @@ def _read(context: RunContext) -> tuple[np.ndarray, LabelledQueries, Ragged]:
             "on some and test on others"
         )
     rows = rows[sample_rows(len(rows), MAX_QUERIES, context.config.seed)]
-    table = Shards(context.reading("filter"), JUDGED).take(rows, ["positive_rows", "anchor_scores", "doc_rows"])
+    table = judged_shards(context).take(rows, ["positive_rows", "anchor_scores", "doc_rows"])
     positives, anchors, candidates = (
         Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores", "doc_rows")
     )

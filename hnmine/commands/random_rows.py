@@ -14,9 +14,9 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.stages.emit.chosen import NO_CANDIDATE, read_chosen
 from hnmine.stages.emit.formats import gets_rows
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
 from hnmine.stages.report.examples import ROWS_SALT
-from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 
@@ -48,7 +48,7 @@ def random_rows(config: Config, number: int, seed: int = 0, source: Path | None 
 
 def _rows_of_set(context: RunContext) -> np.ndarray:
     """Return (query row, position of the positive, row of the chosen table) of every row of the set, int64 (n, 3)."""
-    config, judged = context.config, Shards(context.reading("filter"), JUDGED)
+    config, judged = context.config, judged_shards(context)
     lengths = Ragged.from_arrow(read_chosen(context.reading("emit")).column("doc_rows")).lengths
     has_rows = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
     parts, before = [np.zeros((0, 3), dtype=np.int64)], 0
@@ -69,7 +69,7 @@ def _shown(context: RunContext, places: np.ndarray) -> Iterator[dict[str, Any]]:
     ingest = context.reading("ingest")
     corpus = Shards(ingest / "corpus", CORPUS)
     queries = Shards(ingest / "queries", QUERIES).take(places[:, 0], ["query_id", "text"]).to_pylist()
-    judged = Shards(context.reading("filter"), JUDGED).take(places[:, 0], columns).to_pylist()
+    judged = judged_shards(context).take(places[:, 0], columns).to_pylist()
     chosen = read_chosen(context.reading("emit")).take(places[:, 2]).to_pylist()
     for at, query, own, entry in zip(places[:, 1].tolist(), queries, judged, chosen, strict=True):
         rows = np.array([own["positive_rows"][at], *entry["doc_rows"]], dtype=np.int64)

@@ -318,6 +318,38 @@ def _needs_probabilities(config: Config) -> Iterator[str]:
         yield f"emit.soft_labels: candidates have no P(false negative) to use as a label; {remedy}"
 
 
+@_reads("emit", "filter", "input")
+def _relabel(config: Config) -> Iterator[str]:
+    emit = config.emit
+    numbers = [value for value in emit.relabel_values if not isinstance(value, str)]
+    if emit.relabel == []:
+        yield "emit.relabel: an empty list; leave it out, and nothing is relabelled"
+    if len(numbers) > 1 or emit.relabel_values.count("judgements") > 1:
+        yield f'emit.relabel: {emit.relabel_values} may hold one probability, and "judgements" once'
+    for number in numbers:
+        if not 0.5 < number <= 1:
+            yield (
+                f"emit.relabel: {number:g} must be above 0.5 and at most 1; it is the lowest P(false negative) of a "
+                "candidate that becomes a positive"
+            )
+    if numbers and not config.filter.gives_probabilities:
+        yield (
+            f"emit.relabel: candidates have no P(false negative) to compare with {numbers[0]:g}; set filter.rule to "
+            '"auto", add "calibrated" to it, or set filter.probabilities = true'
+        )
+    if emit.relabels_judged and config.input.judgements is None:
+        yield 'emit.relabel: "judgements" needs judgements; name files in input.judgements'
+    elif emit.relabels_judged and config.input.judged_positives:
+        yield (
+            'emit.relabel: "judgements": input.judged_positives already makes them positives; leave out one of the two'
+        )
+    if emit.relabels and emit.batch_size is not None and config.filter.score == "rescored":
+        yield (
+            'emit.relabel: batches need the teacher\'s scores of all positives, and with filter.score = "rescored" a '
+            "relabelled one has only the cross-encoder's; leave out emit.batch_size or emit.relabel"
+        )
+
+
 @_reads("engine", "embed", "guide", "retrieve", "rescore")
 def _device_on_a_cluster(config: Config) -> Iterator[str]:
     for table, device in config.devices.items():

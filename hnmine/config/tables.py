@@ -16,10 +16,12 @@ TeacherTable = str
 RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 ChoiceName = Literal["top", "random", "simans", "mixed", "diverse"]
+RelabelName = Literal["judgements"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
 ExtraColumn = Literal[
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
-    "source", "p_false_negative", "weight", "positive_weight", "guide_score", "rescore_score",
+    "source", "p_false_negative", "weight", "positive_weight", "guide_score", "rescore_score", "positive_source",
+    "positive_probability",
 ]  # fmt: skip
 Language = Literal[
     "none", "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian",
@@ -423,6 +425,15 @@ class EmitConfig(Section):
     bad_positives: Literal["keep", "leave_out", "down_weight"] = setting(
         "keep", "rows of suspected bad positives: as any other, left out, or with a lower positive_weight"
     )
+    relabel: float | RelabelName | list[float | RelabelName] | None = setting(
+        None,
+        "candidates that become further positives of their query, marked in the column positive_source: those whose "
+        "P(false negative) is at least this, above 0.5 and at most 1; those that input.judgements call relevant; or a "
+        "list of both (default: none)",
+    )
+    max_relabelled: int = setting(
+        3, "most further positives of one query: those judged relevant first, then the highest P(false negative)", ge=1
+    )
     soft_labels: bool = setting(
         False, "labeled-list, labeled-pair: label a negative with its P(false negative) and a positive with 1.0"
     )
@@ -446,7 +457,32 @@ class EmitConfig(Section):
             del kept["ensemble"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
+        if self.relabels:
+            kept["relabel"] = self.relabel_values
+        else:
+            del kept["relabel"], kept["max_relabelled"]
         return kept
+
+    @property
+    def relabel_values(self) -> list[float | RelabelName]:
+        """The values of `relabel` as a list, the probability first; empty where nothing is relabelled."""
+        values = self.relabel if isinstance(self.relabel, list) else [] if self.relabel is None else [self.relabel]
+        return sorted(values, key=lambda value: isinstance(value, str))
+
+    @property
+    def relabels(self) -> bool:
+        """Whether some candidates may become further positives."""
+        return bool(self.relabel_values)
+
+    @property
+    def relabel_probability(self) -> float | None:
+        """The lowest P(false negative) of a candidate that becomes a positive; None where none does by its own."""
+        return next((value for value in self.relabel_values if not isinstance(value, str)), None)
+
+    @property
+    def relabels_judged(self) -> bool:
+        """Whether candidates that judgement files call relevant become positives."""
+        return "judgements" in self.relabel_values
 
     @property
     def formats(self) -> list[FormatName]:

@@ -115,6 +115,8 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
         "positives_left_out": "suspected positives left out",
         "queries_left_out": "queries left without a positive as a result",
         "positives_down_weighted": "suspected positives weighted down",
+        "positives_relabelled": "further positives, by P(false negative) (column `positive_source`)",
+        "positives_by_judgement": "further positives, by judgements (likewise)",
         "batches": "batches (column `batch_id`)",
         "batches_full": "of which full",
         "examples_unbatched": "(query, positive) pairs left out, as their batches were short",

@@ -22,6 +22,7 @@ from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.emit.chosen import anchor_seeds, cells_of, rows_of
 from hnmine.stages.emit.previous.refresh import KeptNegatives
 from hnmine.stages.emit.random_negatives import RandomNegatives
+from hnmine.stages.emit.relabel.relabelled import judged_folder
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, needs_negatives
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
@@ -69,7 +70,7 @@ class JudgedTables(Protocol):
 
 def choose_all(context: RunContext, tick: Tick) -> pa.Table:
     """Return the chosen negatives of every (query, anchor), as the table `emit/chosen`."""
-    judged = Shards(context.reading("filter"), JUDGED_CODED)
+    judged = Shards(judged_folder(context, context.folder("emit")), JUDGED_CODED)
     return choose_negatives(context, judged, KeptNegatives.open(context), tick)
 
 

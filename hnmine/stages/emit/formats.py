@@ -48,12 +48,13 @@ class Examples:
     Attributes:
         wanted: number of negatives wanted for each.
         columns: one value per example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
-            positive_weight; batch_id if there are batches.
+            positive_weight, positive_source, positive_probability; batch_id if there are batches.
         lengths: int64, number of negatives of each example.
         negatives: one value per negative: negative, negative_id, negative_score, rank, rule, source; guide_score with
             a guide; rescore_score if it is asked for; p_false_negative and weight if the filter gives probabilities.
             rank, rule, guide_score, rescore_score and p_false_negative are null for random documents.
-        soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32).
+        soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32), and a positive's
+            its positive_probability where it has one.
     """
 
     wanted: int
@@ -74,12 +75,14 @@ class Examples:
         return replace(self, columns=columns, lengths=self.lengths[keep], negatives=negatives)
 
     def labels(self) -> pa.Array:
-        """Return each example's labels as a list: 1 for the positive, then 0 (or P if soft) for each negative."""
+        """Return each example's labels as a list: 1 (or P if soft and relabelled), then 0 (or P) for each negative."""
+        positives = pa.array(np.ones(len(self.lengths), dtype=np.int32))
         negatives = pa.array(np.zeros(int(self.lengths.sum()), dtype=np.int32))
         if self.soft_labels:
+            positives = pc.fill_null(self.columns["positive_probability"], 1)  # null: labelled or judged
             negatives = pc.fill_null(self.negatives["p_false_negative"], 0)  # null: a random document
         kind = pa.float32() if self.soft_labels else pa.int32()
-        return self.lists(pa.array(np.ones(len(self.lengths), dtype=np.int32)), negatives, kind, nullable=False)
+        return self.lists(positives, negatives, kind, nullable=False)
 
     def lists(self, positive: pa.Array, negative: pa.Array, kind: pa.DataType, *, nullable: bool = True) -> pa.Array:
         """Return list<kind>: each example's positive value, then the values of its negatives."""

@@ -12,6 +12,7 @@ from hnmine.science.sampling import count_used, first_refused
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import pair_scores
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, anchor_seeds
+from hnmine.stages.emit.relabel.relabelled import sibling_rows
 from hnmine.stages.ingest.evaluation import read_evaluation
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.emit import CHOSEN
@@ -53,6 +54,7 @@ class RandomNegatives:
         ingest, embed = context.reading("ingest"), context.reading("embed")
         self.config, self.used = context.config, used
         self.queries = Shards(ingest / "queries", QUERIES)
+        self.siblings = sibling_rows(context, context.folder("emit"))
         # documents are drawn by text number (int64, one per document): copies of a text share one
         keys = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         self.text_keys, self.text_numbers = np.unique(keys, return_inverse=True)
@@ -105,12 +107,12 @@ class RandomNegatives:
         `previous` are the kept negatives of a previous run: (query, document row).
         """
         rows = table.column("query_row").to_numpy()
-        queries = self.queries.take(rows, ["text_key", "sibling_rows", "relevant_rows"])
+        queries = self.queries.take(rows, ["text_key", "relevant_rows"])
         keys = queries.column("text_key").to_numpy()
         at = np.minimum(np.searchsorted(self.text_keys, keys), len(self.text_keys) - 1)
         own = np.flatnonzero(self.text_keys[at] == keys)
         lists = [Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "doc_rows")]
-        lists += [Ragged.from_arrow(queries.column(name)) for name in ("sibling_rows", "relevant_rows")]
+        lists += [self.siblings.take(rows), Ragged.from_arrow(queries.column("relevant_rows"))]
         owners = np.concatenate([own, *(part.owners for part in lists), previous[0]])
         documents = np.concatenate([*(part.values for part in lists), previous[1]])
         numbers = np.concatenate([at[own], self.text_numbers[documents]])

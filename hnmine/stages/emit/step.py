@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.worker_slot import kept_texts
 from hnmine.science.anchors import anchor_of_positive
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
@@ -23,9 +23,19 @@ from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
 from hnmine.stages.emit.random_negatives import count_random
+from hnmine.stages.emit.relabel.judging import judge_again, open_judging, plan_judging
+from hnmine.stages.emit.relabel.relabelled import (
+    RELABELLED_PATH,
+    count_relabelled,
+    judged_folder,
+    read_relabelled,
+    relabel_all,
+    source_of_positives,
+)
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, count_treated, is_emitted, weights_of_positives
 from hnmine.stages.filter.verdicts import rule_names
-from hnmine.stages.rescore.rescored import rescore_column
+from hnmine.stages.rescore.rescored import rescore_column, uses_rescored
+from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
@@ -43,15 +53,16 @@ def _one_item(
     """Return a step that writes one file for all queries, if `applies` is true of the config."""
 
     def plan(context: RunContext, key: str) -> list[Item]:
+        if not applies(context.config):
+            return []
         rows = Shards(context.reading("filter"), JUDGED).rows
-        item = Item(context.folder("emit") / path, rows=rows, key=item_key(key, step, 0, rows))
-        return [item] if applies(context.config) else []
+        return [Item(context.folder("emit") / path, rows=rows, key=item_key(key, step, 0, rows))]
 
     return Step(step, "queries", plan, no_setup, lambda context, item, tick: process(context, tick))
 
 
 def _plan_write(context: RunContext, key: str) -> list[Item]:
-    judged = Shards(context.reading("filter"), JUDGED)
+    judged = Shards(judged_folder(context, context.folder("emit")), JUDGED)
     folders = format_folders(context.folder("emit"), context.config.emit.formats).items()
     return [item for name, folder in folders for item in shard_items(judged, folder, key, ending(name))]
 
@@ -66,27 +77,31 @@ class _WriteState:
     rescored: Shards | None
     batches: pa.Table | None
     previous: pa.Table | None
+    relabelled: pa.Table
 
 
 def _setup_write(context: RunContext) -> _WriteState:
     config, ingest, emit = context.config, context.reading("ingest"), context.folder("emit")
     return _WriteState(
         config,
-        Shards(context.reading("filter"), JUDGED),
+        Shards(judged_folder(context, emit), JUDGED),
         Shards(ingest / "corpus", CORPUS, kept_texts(config)),
         Shards(ingest / "queries", QUERIES),
         read_chosen(emit),
         Shards(context.reading("rescore"), RESCORES) if "rescore_score" in config.emit.extra_columns else None,
         read_batches(emit) if config.emit.batch_size is not None else None,
         read_previous(emit) if config.previous is not None else None,
+        read_relabelled(emit) if config.emit.relabels else RELABELLED.empty_table(),
     )
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     examples = _examples(state, item)
     tick(item.rows)
-    extra = [*state.config.emit.extra_columns, *(["batch_id"] if state.batches is not None else [])]
-    names = state.config.emit.formats
+    emit = state.config.emit
+    added = [*(["positive_source"] if emit.relabels else []), *(["batch_id"] if state.batches is not None else [])]
+    extra = list(dict.fromkeys([*emit.extra_columns, *added]))
+    names = emit.formats
     return FORMATS[item.output.parent.name if len(names) > 1 else names[0]](examples, extra)
 
 
@@ -115,7 +130,9 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     queries = state.queries.take(item.first + owners, ["query_id", "text"])
     documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
     texts = state.corpus.take(rows, ["doc_id", "text"])
-    weights = weights_of_positives(table, config.filter.bad_positive_quantile)
+    weights = weights_of_positives(table, config.filter.bad_positive_quantile)[which]
+    relabelled = rows_of(state.relabelled, item.first, end)
+    known = source_of_positives(relabelled, item.first + owners, positives.values[which])
     rules = pa.array(["+".join(rule_names(config.filter)) or "none"])  # random documents have passed none
     return Examples(
         wanted=config.emit.num_negatives,
@@ -124,7 +141,8 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
             "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
             "anchor_score": pa.array(anchors.values[served_by]),
-            "positive_weight": pa.array(weights[which]),
+            "positive_weight": pc.multiply(pa.array(weights), known["positive_probability"].fill_null(1.0)),
+            **known,
             **batch_ids,
         },
         lengths=lengths,
@@ -168,7 +186,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "negatives_wanted": int(wanted.sum()),
         **count_random(chosen, config),
         **({} if previous is None else {"negatives_previous": pc.sum(pc.list_flatten(previous)).as_py() or 0}),
-        **count_treated(Shards(context.reading("filter"), JUDGED), config),
+        **count_treated(Shards(judged_folder(context, emit), JUDGED), config),
+        **(count_relabelled(read_relabelled(emit)) if config.emit.relabels else {}),
         **({"formats": _count_formats(rows, lengths, config)} if len(rows) > 1 else {}),
         **(count_batches(read_batches(emit), batch_size) if batch_size is not None else {}),
     }
@@ -198,11 +217,12 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     config, emit = context.config, context.config.emit
     draws = emit.draws_random or config.previous is not None
     stages: tuple[str, ...] = ()
-    if emit.batch_size is not None:
+    if emit.batch_size is not None or emit.relabels:
         stages = ("embed", "retrieve")
     elif emit.choose == "diverse" or draws:
         stages = ("embed", "retrieve") if draws and config.retrieve.where else ("embed",)
-    return (*stages, "rescore") if "rescore_score" in emit.extra_columns else stages
+    uses_scores = emit.relabels and uses_rescored(config)
+    return (*stages, "rescore") if uses_scores or "rescore_score" in emit.extra_columns else stages
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -219,6 +239,8 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
+        _one_item("relabel", RELABELLED_PATH, relabel_all, lambda config: config.emit.relabels),
+        Step("judge", "queries", plan_judging, open_judging, judge_again, write_lists),
         _one_item("previous", PREVIOUS_PATH, refresh_all, lambda config: config.previous is not None),
         _one_item("choose", CHOSEN_PATH, choose_all, lambda config: True),
         _one_item("batches", BATCHES_PATH, assign_batches, lambda config: config.emit.batch_size is not None),

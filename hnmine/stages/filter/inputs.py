@@ -43,6 +43,8 @@ class FilterInputs:
         where: the metadata filter; None without conditions.
         rescored: the cross-encoder's scores; None where rules use the teacher's.
         evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
+        siblings: rows of the positives of queries with the same text, for each query of the run, where they are not
+            those that ingest stored; else None.
     """
 
     config: Config
@@ -54,6 +56,7 @@ class FilterInputs:
     where: MetadataFilter | None
     rescored: Rescored | None
     evaluation: np.ndarray | None
+    siblings: Ragged | None = None
 
     @classmethod
     def open(cls, context: RunContext, scorer: Scorer | None = None, *, deeper: bool = False) -> "FilterInputs":
@@ -108,6 +111,7 @@ class FilterInputs:
         lists = ("sibling_rows", "negative_rows", "relevant_rows")
         table = self.queries.take(rows, ["text_key", *lists])
         siblings, negatives, relevant = (Ragged.from_arrow(table.column(name)) for name in lists)
+        siblings = siblings if self.siblings is None else self.siblings.take(rows)
         text_keys = table.column("text_key").to_numpy()
         is_cosine = self.config.embed.similarity == "cosine"
         return TextKeys(

@@ -14,9 +14,10 @@ from hnmine.display import one_line, shorten
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.negative_columns import source_label, source_sets
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import source_ranks
 from hnmine.stages.report.negatives import Negatives
-from hnmine.storage.schemas.filter import JUDGED, KEEP
+from hnmine.storage.schemas.filter import KEEP
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import Shards
@@ -114,7 +115,7 @@ class _Writer:
         self, context: RunContext, chosen: pa.Table, negatives: Negatives, facts: dict[str, np.ndarray]
     ) -> None:
         self.config, self.chosen, self.negatives, self.facts = context.config, chosen, negatives, facts
-        self.judged = Shards(context.reading("filter"), JUDGED)
+        self.judged = judged_shards(context)
         self.corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
         self.place = chosen.column("anchor").to_numpy()
         self.anchors = np.bincount(chosen.column("query_row").to_numpy(), minlength=self.judged.rows)

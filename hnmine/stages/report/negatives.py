@@ -17,6 +17,7 @@ from hnmine.runtime.threads import in_threads
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, cells_of
 from hnmine.stages.emit.negative_columns import shares, source_sets
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.stages.report.statistics import mean, share
@@ -84,7 +85,7 @@ def read_negatives(context: RunContext, chosen: pa.Table) -> tuple[Negatives, di
         (facts, histogram): the facts of the chosen negatives; and the histogram of scores, as bin edges and the
         counts of kept cells, of rejected cells (labelled positives left out) and of labelled positives.
     """
-    shards = Shards(context.reading("filter"), JUDGED_CODED)
+    shards = judged_shards(context, JUDGED_CODED)
     edges = _score_edges(shards, chosen)
     starts = chosen.column("query_row").to_numpy()
 

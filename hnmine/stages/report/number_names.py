@@ -50,6 +50,7 @@ _WITH_BATCHES = {
     "random_score same_query score",
     "counts.emit": "batches batches_full examples_unbatched",
 }
+_WITH_RELABEL = {"counts.emit": "positives_relabelled positives_by_judgement queries_relabelled"}
 _WITH_PREVIOUS = {
     "counts.emit": "negatives_previous",
     "previous": "queries rows rows_changed churn overlap stayed no_room",
@@ -90,6 +91,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
     yield from _ALWAYS.items()
     for applies, groups in (
         (config.emit.batch_size is not None, _WITH_BATCHES),
+        (config.emit.relabels, _WITH_RELABEL),
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),

@@ -12,6 +12,7 @@ from hnmine.runtime.stage import TIMINGS, RunContext
 from hnmine.runtime.threads import run_concurrently
 from hnmine.stages.emit.batches.step import summary
 from hnmine.stages.emit.chosen import read_chosen
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
 from hnmine.stages.report.advice import with_advice
 from hnmine.stages.report.biases import measure_biases
@@ -24,7 +25,7 @@ from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
 from hnmine.stages.report.statistics import distribution, hub_statistics, share
 from hnmine.storage.schemas.base import conform
-from hnmine.storage.schemas.filter import EVALUATED, JUDGED
+from hnmine.storage.schemas.filter import EVALUATED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import BAD_POSITIVES, QUERY_REPORT
 from hnmine.storage.store import Shards, read_json, read_table, recorded
@@ -121,7 +122,7 @@ def _evaluation(ingest: dict[str, Any], verdicts: dict[str, int]) -> dict[str, A
 
 def _distributions(context: RunContext, chosen: pa.Table) -> dict[str, Any]:
     """Return distributions of positive scores, of negatives' scores, and of anchor score minus negative's score."""
-    shards = Shards(context.reading("filter"), JUDGED)
+    shards = judged_shards(context)
     positive, anchors = (Ragged.from_arrow(shards.column(name)).values for name in ("positive_scores", "anchor_scores"))
     scores = Ragged.from_arrow(chosen.column("scores"))
     return {

@@ -12,6 +12,7 @@ from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.stages.emit.chosen import cells_of, read_chosen
+from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, SUSPECT_COLUMNS, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
@@ -22,7 +23,7 @@ from hnmine.stages.report.probe_result import emit_key, read_probe, write_probe
 from hnmine.stages.report.quality import count_at_or_above, per_query, to_table
 from hnmine.stages.report.report import build_report
 from hnmine.storage.paths import shown_path
-from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
+from hnmine.storage.schemas.filter import JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.report import QUERY_REPORT
 from hnmine.storage.store import MANIFEST, Shards, item_key, read_json, write_json, write_text
@@ -36,13 +37,13 @@ _MEASURING = [
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    return shard_items(Shards(context.reading("filter"), JUDGED), context.folder("report") / "queries", key)
+    return shard_items(judged_shards(context), context.folder("report") / "queries", key)
 
 
 def _setup(context: RunContext) -> tuple[Config, Shards, pa.Table, VectorStore]:
     """Return the config, the judged candidates, the chosen table and the teacher's vectors."""
     vectors = VectorStore(context.reading("embed") / "corpus", cache_bytes(context.config))
-    judged, chosen = Shards(context.reading("filter"), JUDGED_CODED), read_chosen(context.reading("emit"))
+    judged, chosen = judged_shards(context, JUDGED_CODED), read_chosen(context.reading("emit"))
     return context.config, judged, chosen, vectors
 
 
@@ -68,13 +69,13 @@ def _process(state: tuple[Config, Shards, pa.Table, VectorStore], item: Item, ti
 
 
 def _plan_suspected(context: RunContext, key: str) -> list[Item]:
-    rows = Shards(context.reading("filter"), JUDGED).rows
+    rows = judged_shards(context).rows
     output = context.folder("report") / BAD_POSITIVES_FILE
     return [Item(output, rows=rows, key=item_key(key, "suspected", 0, rows))]
 
 
 def _suspected(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    judged, corpus = Shards(context.reading("filter"), JUDGED), Shards(context.reading("ingest") / "corpus", CORPUS)
+    judged, corpus = judged_shards(context), Shards(context.reading("ingest") / "corpus", CORPUS)
     found = list_suspected(judged, corpus, context.config.filter.bad_positive_quantile)
     tick(item.rows)
     return found

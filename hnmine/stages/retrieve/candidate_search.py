@@ -218,16 +218,31 @@ def _backgrounds(
 
     `vectors` is (vectors of the distinct positives, the position of each positive among them).
     """
-    is_positive = positives.values[:, None] == search.sample
-    of, place = np.nonzero(is_positive)
+    of, place = np.nonzero(positives.values[:, None] == search.sample)
     own = np.zeros((len(queries), len(search.sample)), dtype=bool)
     own[positives.owners[of], place] = True
     mean, std = background(dots(queries, search.sample_vectors), own)
-    to_sample = dots(unit(vectors[0]), unit(search.sample_vectors))[vectors[1]]
-    positive_mean, positive_std = background(to_sample, is_positive)
+    positive_mean, positive_std = positive_backgrounds(
+        positives.values, *vectors, (search.sample, search.sample_vectors)
+    )
     return {
         "background_mean": pa.array(mean),
         "background_std": pa.array(std),
         "positive_background_mean": positives.with_values(positive_mean).to_arrow(pa.float32()),
         "positive_background_std": positives.with_values(positive_std).to_arrow(pa.float32()),
     }
+
+
+def positive_backgrounds(
+    rows: np.ndarray, vectors: np.ndarray, which: np.ndarray, sample: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each positive's cosines to random documents, float32, itself left out.
+
+    Args:
+        rows: int64, shape (n,): document rows of the positives.
+        vectors: those of the distinct positives.
+        which: int64, shape (n,): the position of each positive among these.
+        sample: rows and vectors of the random documents.
+    """
+    to_sample = dots(unit(vectors), unit(sample[1]))[which]
+    return background(to_sample, rows[:, None] == sample[0])

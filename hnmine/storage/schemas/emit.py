@@ -17,6 +17,18 @@ CHOSEN = schema(
     field("doc_rows", INT64S, "their rows"),
     field("scores", FLOATS, "their scores"),
 )
+RELABELLED = schema(
+    field("query_row", pa.int64(), "the query's row, ascending"),
+    field("doc_row", pa.int64(), "row of a candidate that becomes a positive, in the order of the query's positives"),
+    field("position", pa.int32(), "its position among the query's candidates"),
+    field("source", pa.string(), "judgement, or relabelled"),
+    field(
+        "probability",
+        pa.float32(),
+        "lowest P(false negative) over the query's anchor scores; null for judgement",
+        nullable=True,
+    ),
+)
 BATCHES = schema(
     field("query_row", pa.int64(), "the query's row"),
     field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),

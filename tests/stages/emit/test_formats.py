@@ -30,6 +30,8 @@ def examples(lengths, wanted=2):
             "anchor": texts("a", count), "positive": texts("p", count), "query_id": texts("q", count),
             "positive_id": texts("d", count), "positive_score": pa.array(np.arange(count) + 0.5, pa.float32()),
             "anchor_score": pa.array(np.arange(count) + 0.25, pa.float32()),
+            "positive_source": pa.array(["label", "relabelled"] * count, pa.string()).slice(0, count),
+            "positive_probability": pa.array([None, 0.875] * count, pa.float32()).slice(0, count),
         },
         lengths=np.array(lengths, dtype=np.int64),
         negatives={
@@ -238,11 +240,14 @@ def test_every_shape_holds_the_same_pairs_of_example_and_negative(lengths):
 @pytest.mark.parametrize("lengths", [MIXED, [], [0]])
 def test_soft_labels_are_the_probabilities_of_the_same_rows(lengths):
     made = replace(examples(lengths), soft_labels=True)
-    pairs, lists = (FORMATS[name](made, ["p_false_negative"]) for name in ("labeled-pair", "labeled-list"))
+    columns = ["p_false_negative", "positive_probability"]
+    pairs, lists = (FORMATS[name](made, columns) for name in ("labeled-pair", "labeled-list"))
     assert pairs.schema.field("label").type == pa.float32()
     assert lists.schema.field("labels").type == pa.list_(pa.field("item", pa.float32(), nullable=False))
     for row in pairs.to_pylist():
-        assert row["label"] == (1 if row["p_false_negative"] is None else row["p_false_negative"])
-    assert [row["labels"] for row in lists.to_pylist()] == [[1, *row["p_false_negative"]] for row in lists.to_pylist()]
+        own = row["positive_probability"] or 1
+        assert row["label"] == (own if row["p_false_negative"] is None else row["p_false_negative"])
+    for row in lists.to_pylist():
+        assert row["labels"] == [row["positive_probability"] or 1, *row["p_false_negative"]]
     hard = FORMATS["labeled-list"](replace(made, soft_labels=False), []).schema.field("labels").type
     assert hard == pa.list_(pa.field("item", pa.int32(), nullable=False))

@@ -17,6 +17,7 @@ from hnmine.science.lexical import weighted_jaccard, word_coverage
 from hnmine.science.margins import below
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
+from hnmine.stages.emit.relabel.relabelled import judged_folder, sibling_rows
 from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.deeper_search import searches_deeper
@@ -112,13 +113,14 @@ class ConflictFinder:
         self.scorer = scorer if self.filter.rule == "calibrated" else None
         self.cosine = config.embed.similarity == "cosine"
         # the lists that the filter judged, unless they have another model's scores
-        lists = context.reading("filter" if searches_deeper(config) else "retrieve")
+        filtered = judged_folder(context, context.folder("emit"))
+        lists = filtered if config.emit.relabels or searches_deeper(config) else context.reading("retrieve")
         self.statistics = QueryStatistics.read(Shards(lists, CANDIDATES), config.filter)
         asked, corpus = Shards(ingest / "queries", QUERIES), Shards(ingest / "corpus", CORPUS)
-        siblings, relevant, irrelevant, terms = (
-            Ragged.from_arrow(asked.column(name))
-            for name in ("sibling_rows", "relevant_rows", "negative_rows", "terms")
+        relevant, irrelevant, terms = (
+            Ragged.from_arrow(asked.column(name)) for name in ("relevant_rows", "negative_rows", "terms")
         )
+        siblings = sibling_rows(context, context.folder("emit"))
         ids = asked.take(queries, ["query_id"]).column(0).to_pylist()
         self.queries = Texts(queries, ids, VectorStore(embed / "queries").gather(queries), terms.take(queries))
         documents, words = np.unique(self.statistics.positives.values), CorpusWords(ingest)
@@ -136,7 +138,7 @@ class ConflictFinder:
         # for each anchor of the run: the candidates that the calibrated model rejects
         self.rejected: Ragged | None = None
         if self.scorer is not None:
-            judged = Shards(context.reading("filter"), JUDGED)
+            judged = Shards(filtered, JUDGED)
             self.rejected = _rejected_candidates(judged, self.scorer.threshold, spare_judged=spare)
 
     def text_groups(self, query_rows: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from hnmine.stages.emit.batches.fill import short_batches
 from hnmine.stages.emit.batches.packing import clusters, drop_short, merge_short, pack, target_size
 from hnmine.stages.emit.chosen import read_chosen, text_seeds
 from hnmine.stages.emit.formats import gets_rows
+from hnmine.stages.emit.relabel.relabelled import judged_folder
 from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, is_emitted
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import BATCHES
@@ -76,7 +77,7 @@ def summary(context: RunContext) -> dict[str, Any]:
 
 def read_examples(context: RunContext) -> Examples:
     """Return all (query, positive) pairs that get rows, ordered by query, then by positive."""
-    config, judged = context.config, Shards(context.reading("filter"), JUDGED)
+    config, judged = context.config, Shards(judged_folder(context, context.folder("emit")), JUDGED)
     negatives = Ragged.from_arrow(read_chosen(context.folder("emit")).column("doc_rows"))
     parts = [(np.zeros(0, dtype=np.int64),) * 3]
     first = 0

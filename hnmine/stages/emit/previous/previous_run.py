@@ -16,6 +16,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, read_chosen
+from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
 from hnmine.storage.schemas.filter import JUDGED
@@ -33,7 +34,8 @@ class PreviousRun:
     Attributes:
         emit: manifest of its emit stage.
         folder: its output folder.
-        filter: its filter stage, in its own folder or in that of `--from`.
+        filter: the candidates that its negatives were chosen from: its filter stage, in its own folder or in that of
+            `--from`; with relabelled positives a folder of its emit stage.
         ingest: its ingest stage, likewise; None if it was read from a third run.
     """
 
@@ -70,6 +72,8 @@ def find_previous(context: RunContext) -> PreviousRun:
             f"previous.run: {folder} was filtered by a cross-encoder's scores (filter.score), but runs are compared by "
             "their teachers' scores; name a run that was filtered by its teacher's"
         )
+    if emit["parts"]["emit"].get("relabel"):
+        judged = folder / "emit" / JUDGED_FOLDER
     return PreviousRun(emit, folder, judged, _stage_folder(context, folder, emit, "ingest"))
 
 

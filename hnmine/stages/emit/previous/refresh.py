@@ -16,6 +16,7 @@ from hnmine.science.sampling import best_kept, is_easy
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, PreviousNegatives
 from hnmine.stages.emit.previous.unretrieved import UNKNOWN, UnretrievedJudge, anchor_cells
+from hnmine.stages.emit.relabel.relabelled import judged_folder
 from hnmine.stages.filter.bad_positives import needs_negatives
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
@@ -41,7 +42,7 @@ def refresh_all(context: RunContext, tick: Tick) -> pa.Table:
     Raises:
         HnmineError: as `PreviousNegatives`.
     """
-    config, judged = context.config, Shards(context.reading("filter"), JUDGED_CODED)
+    config, judged = context.config, Shards(judged_folder(context, context.folder("emit")), JUDGED_CODED)
     previous, judge = PreviousNegatives(context), UnretrievedJudge(context)
     parts, room = [PREVIOUS.empty_table()], [np.zeros(0, dtype=np.int64)]
     for table in judged:

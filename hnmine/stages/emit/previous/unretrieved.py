@@ -11,6 +11,7 @@ from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
 from hnmine.search.word_overlap import CorpusWords
+from hnmine.stages.emit.relabel.relabelled import sibling_rows
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.verdicts import give_verdicts
@@ -42,7 +43,8 @@ class UnretrievedJudge:
 
     def __init__(self, context: RunContext) -> None:
         config, embed = context.config, context.reading("embed")
-        self.state = FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed))
+        inputs = FilterInputs.open(context, read_calibration(context.reading("filter"), config.seed))
+        self.state = replace(inputs, siblings=sibling_rows(context, context.folder("emit")))
         self.corpus = VectorStore(embed / "corpus", cache_bytes(config))
         self.queries = VectorStore(embed / "queries")
         self.words = CorpusWords(context.reading("ingest"))
