@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
-from hnmine.pipeline.run import run
+from hnmine.pipeline.run import RunOptions, run
 from hnmine.storage.schemas.ingest import ALIASES, CORPUS, QUERIES
 from hnmine.storage.store import Shards, write_json
 from hnmine.students.split import split_queries
@@ -58,7 +58,7 @@ class Prepared:
     def retrieved(self, top_k: int = TOP_K) -> Mined:
         """Return the run with the training queries' candidates; it is made where it is missing."""
         config = self.config(self.folder / f"retrieved-{top_k}", retrieve={"top_k": top_k})
-        run(config, BEFORE_FILTER)
+        run(config, BEFORE_FILTER, RunOptions(overwrite=True))
         return Mined(self.name, config)
 
     @cached_property

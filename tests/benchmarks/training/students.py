@@ -288,7 +288,7 @@ def settings(student: str, collection: str) -> dict[str, Setting]:
     epochs = 4 if collection == "bioasq_snippets" else 6
     return {
         "static": {"main": Setting(5e-3, epochs, 64), "second": Setting(2e-3, 2 * epochs, 32)},
-        "full": {"main": Setting(3e-5, 2, 32, 64)},
+        "full": {"main": Setting(1e-4, 2, 32, 64), "second": Setting(3e-5, 2, 32, 64)},
         "cross-encoder": {"main": Setting(5e-5, 2, 32, 96)},
     }[student]
 
