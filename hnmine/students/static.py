@@ -13,8 +13,6 @@ from hnmine.students.task import Examples, Task
 from hnmine.students.token_table import TokenTable
 from hnmine.students.training import Tick, Training, minimise
 
-DEFAULTS = Training(epochs=5, batch=64, rate=5e-3, max_tokens=128)
-
 
 class StaticStudent:
     """A table of token vectors, trained whole; a training takes seconds.

@@ -8,13 +8,17 @@ import numpy as np
 from hnmine.config.tables import EmbedConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
-from hnmine.students import static
+from hnmine.students.static import StaticStudent
 from hnmine.students.task import Examples, Task
 from hnmine.students.token_table import TokenTable, model_table, word_tokens, word_vectors
 from hnmine.students.training import Tick, Training
 
-StudentName = Literal["static"]
-DEFAULTS: dict[str, Training] = {"static": static.DEFAULTS}
+StudentName = Literal["static", "top-layers", "full"]
+DEFAULTS: dict[str, Training] = {
+    "static": Training(epochs=5, batch=64, rate=5e-3, max_tokens=128),
+    "top-layers": Training(epochs=2, batch=32, rate=1e-4, max_tokens=64, layers=1),
+    "full": Training(epochs=2, batch=32, rate=3e-5, max_tokens=64),
+}
 """How each student is trained where nothing else is asked for."""
 MOST_TOKENS = 128
 """Tokens that a text is cut to at most."""
@@ -75,12 +79,18 @@ def load_student(
     how = replace(how, max_tokens=min(how.max_tokens, MOST_TOKENS))
     config = EmbedConfig(model=model) if isinstance(model, str) else model
     if config is None or config.model in ("hash", "precomputed"):
+        if name != "static":
+            raise ModelError(f"the student {name} trains the run's model, and it has none; use static")
         if vectors is None:
             raise ModelError("a static student without a model needs the run's vectors")
-        return static.StaticStudent(task, _made_table(task, vectors, how.max_tokens), how, tick)
+        return StaticStudent(task, _made_table(task, vectors, how.max_tokens), how, tick)
     loaded: Any = load_model("SentenceTransformer", config, "embed", config.device)
-    table = model_table(loaded, [*task.query_texts, *task.document_texts], how.max_tokens)
-    return static.StaticStudent(task, table, how, tick)
+    if name == "static":
+        texts = [*task.query_texts, *task.document_texts]
+        return StaticStudent(task, model_table(loaded, texts, how.max_tokens), how, tick)
+    from hnmine.students.transformer import TransformerStudent  # imports torch
+
+    return TransformerStudent(loaded, task, how, tick, name)
 
 
 def _made_table(task: Task, vectors: GivenVectors, max_tokens: int) -> TokenTable:

@@ -28,6 +28,7 @@ class Training:
         max_tokens: tokens that a text is cut to, at most 128.
         loss: whose negatives a query is compared with.
         scale: factor of the cosines, the inverse of the temperature.
+        layers: for "top-layers", the number of layers that are trained.
     """
 
     epochs: int
@@ -36,6 +37,7 @@ class Training:
     max_tokens: int
     loss: LossName = "batch"
     scale: float = 20.0
+    layers: int = 1
 
 
 def minimise(

@@ -16,14 +16,14 @@ def part_of_sentence_transformers(name: str) -> Any:
         return import_module(f"sentence_transformers.{before}")
 
 
-def save_tiny_bert(folder: Path, seed: int = 0) -> None:
-    """Write a model of one layer with random weights in safetensors, and a tokenizer that knows the tests' words."""
+def save_tiny_bert(folder: Path, seed: int = 0, layers: int = 1) -> None:
+    """Write a model with random weights in safetensors, and a tokenizer that knows the tests' words."""
     from sentence_transformers import SentenceTransformer
     from transformers import BertModel
 
     modules = part_of_sentence_transformers("modules")
     plain = folder.with_name(f"{folder.name}-plain")
-    config = _save_plain(plain, BertModel, seed)
+    config = _save_plain(plain, BertModel, seed, layers)
     bert = modules.Transformer(str(plain), max_seq_length=48)
     pooling = modules.Pooling(config.hidden_size)
     SentenceTransformer(modules=[bert, pooling], device="cpu").save(str(folder), create_model_card=False)
@@ -38,7 +38,7 @@ def save_tiny_cross_encoder(folder: Path, seed: int = 0) -> None:
     assert list(folder.glob("*.safetensors"))
 
 
-def _save_plain(folder: Path, kind: Any, seed: int) -> Any:
+def _save_plain(folder: Path, kind: Any, seed: int, layers: int = 1) -> Any:
     """Write a tokenizer and a model with random weights of a class of transformers', and return its config."""
     import torch
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -56,7 +56,7 @@ def _save_plain(folder: Path, kind: Any, seed: int) -> Any:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **names).save_pretrained(folder)
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         num_labels=1,
     )  # fmt: skip

@@ -83,10 +83,14 @@ class Pool:
 
 def teachers_list(prepared: Prepared, first: int) -> np.ndarray:
     """Return the rows of each test query's best documents by the teacher, best first, int64, (queries, first)."""
+    return best_of(vectors_of_test(prepared), prepared.vectors()[1], first)
+
+
+def vectors_of_test(prepared: Prepared) -> np.ndarray:
+    """Return the teacher's vectors of the test queries, float32."""
     table = pq.read_table(prepared.folder / "test" / "vectors-queries.parquet")
     at = {name: row for row, name in enumerate(table.column("query_id").to_pylist())}
-    asked = to_numpy(table.column("vector")).astype(np.float32)[[at[name] for name in prepared.test.ids]]
-    return best_of(asked, prepared.vectors()[1], first)
+    return to_numpy(table.column("vector")).astype(np.float32)[[at[name] for name in prepared.test.ids]]
 
 
 def best_of(queries: np.ndarray, documents: np.ndarray, first: int) -> np.ndarray:
