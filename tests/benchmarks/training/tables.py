@@ -7,6 +7,7 @@ seeds test, the mean difference counts once. Arms are compared on the seeds that
 """
 
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.training.arms import ARMS, CONTROLS, PLANTED
 from tests.benchmarks.training.records import UNTRAINED, Record, Records
 
+FEWEST_ARMS = 8
 REFERENCES = ("mine_hard_negatives 0.05", "percent 0.95", "random", "in-batch")
 NO_CHOICE = (*CONTROLS, *PLANTED)
 """Arms that a user cannot choose, or that mine nothing: they are no candidates for the best setting."""
@@ -245,6 +247,22 @@ def summary_table(found: list[Block]) -> list[str]:
     return [*lines, ""]
 
 
+def agreement_table(found: list[Block]) -> list[str]:
+    """Return Kendall's tau-b of the gains of each two students or settings over the arms that both trained on."""
+    from scipy.stats import kendalltau
+
+    lines = ["| collection | order of | and of | arms | tau |", "|---" * 5 + "|"]
+    for one, other in combinations(found, 2):
+        arms = [arm for arm in one.arms if arm in other.arms]
+        if one.collection == other.collection and len(arms) >= FEWEST_ARMS:
+            gains = [[block.gain(arm).mean for arm in arms] for block in (one, other)]
+            names = [" ".join(filter(None, (b.student, b.setting, b.sample))) for b in (one, other)]
+            lines.append(
+                f"| {one.collection} | {names[0]} | {names[1]} | {len(arms)} | {kendalltau(*gains).statistic:+.2f} |"
+            )
+    return [*lines, ""]
+
+
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path)
@@ -259,7 +277,7 @@ def main() -> None:
     for student, setting in dict.fromkeys((block.student, block.setting) for block in found):
         own = [block for block in found if (block.student, block.setting) == (student, setting)]
         print("\n".join([*gains_table(own), *sets_table(own), *summary_table(own)]))
-    print("\n".join(regret_table(found)))
+    print("\n".join([*regret_table(found), *agreement_table(found)]))
 
 
 if __name__ == "__main__":
