@@ -228,18 +228,18 @@ def regret_table(found: list[Block], arm: str = "auto") -> list[str]:
 
 
 def summary_table(found: list[Block]) -> list[str]:
-    """Return the mean over blocks of the difference to each reference, for the arms that all blocks have."""
+    """Return the mean over blocks of the differences to each reference, for the arms that all blocks have."""
     arms = [arm for arm in found[0].arms if all(arm in block.arms for block in found)]
     references = [arm for arm in REFERENCES if arm in arms]
+    arms = [arm for arm in arms if all(b.seeds(arm) & b.seeds(other) for b in found for other in references)]
     lines = [
         f"Mean over {len(found)} blocks: {', '.join(f'{b.collection} {b.student}' for b in found)}",
         "",
-        "| arm | gain | " + " | ".join(f"against {arm}" for arm in references) + " |",
-        "|---" * (2 + len(references)) + "|",
+        "| arm | " + " | ".join(f"against {arm}" for arm in references) + " |",
+        "|---" * (1 + len(references)) + "|",
     ]
     for arm in arms:
-        cells = [_short(mean_over_blocks([block.by_query(arm, UNTRAINED) for block in found]), sign=False)]
-        cells += [
+        cells = [
             _short(mean_over_blocks([block.by_query(arm, other) for block in found])) if arm != other else ""
             for other in references
         ]
