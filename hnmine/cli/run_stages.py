@@ -14,7 +14,7 @@ from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.negative_columns import shares_line
 from hnmine.stages.report.empty_set import why_empty
-from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line
+from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line, relabelled_line
 from hnmine.stages.report.limits import check_limits, check_names, parse_limits
 from hnmine.stages.report.number_names import number_names
 from hnmine.storage.store import read_json
@@ -149,7 +149,7 @@ def _result(r: StageResult) -> str:
 
 def draw_report(data: dict[str, Any], path: Path) -> None:
     """Draw a report: numbers, conclusion, scores, verdicts, findings, paths of its files; `path` is report.json."""
-    warn([*data["warnings"], *filter(None, [data.get("batches", {}).get("warning")])])
+    warn([*data["warnings"], *filter(None, [data.get(name, {}).get("warning") for name in ("batches", "relabelled")])])
     draw_table("\nReport", ("number", "value", "95% interval", "meaning"), _headline(data))
     conclusion = data["conclusion"]
     styles = {"good": "bold green", "usable": "bold yellow"}
@@ -206,6 +206,12 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         emptied = f"{number(kept_out['queries_without_positive'])} queries are left without a positive as a result"
         yield "positives left out, likewise", number(kept_out["positives_left_out"]), emptied
         yield "candidates rejected, likewise", number(kept_out["candidates_rejected"]), ""
+    if (further := data.get("relabelled")) is not None:
+        yield (
+            "relabelled positives",
+            number(further["by_probability"] + further["by_judgement"]),
+            relabelled_line(further),
+        )
     if (batches := data.get("batches")) is not None:
         scores = f"{number(batches['random_score'])} in random batches"
         note = f"{batches['full']:,} full; {percent(batches['fill'])} of all places filled"

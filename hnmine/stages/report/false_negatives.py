@@ -31,6 +31,7 @@ from hnmine.stages.filter.hidden_positives import (
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.verdicts import Scorer, rule_names
 from hnmine.stages.report.quality import per_anchor
+from hnmine.stages.report.relabelled import relabelled
 from hnmine.storage.vectors import VectorStore
 
 NOTHING_RETRIEVED = "emit.random_share leaves no negative to retrieval, and random documents are not measured"
@@ -52,8 +53,8 @@ def false_negatives(context: RunContext) -> dict[str, Any]:
     """Return the report's sections on the false-negative rate: the run's filter, a plain 95% margin, the grid.
 
     Returns:
-        false_negative_rate and tradeoff; where the rate is measured also hidden_positives and calibration, else
-        false_negative_rate_reason.
+        false_negative_rate and tradeoff; relabelled where emit relabels candidates; where the rate is measured also
+        hidden_positives and calibration, else false_negative_rate_reason.
     """
     config = context.config
     calibration = read_calibration(context.reading("filter"), config.seed)
@@ -61,7 +62,7 @@ def false_negatives(context: RunContext) -> dict[str, Any]:
     protocol = ProtocolRows.of(pieces, config)
     scorer = calibration.out_of_fold() if calibration else None
     own = measure(protocol, config, scorer, vectors)
-    found: dict[str, Any] = {"false_negative_rate": own["rate"]}
+    found: dict[str, Any] = {"false_negative_rate": own["rate"], **relabelled(context, protocol, calibration)}
     if own["rate"] is None:
         nothing = {"settings": [], "reason": own["reason"]}
         return found | {"false_negative_rate_reason": own["reason"], "tradeoff": nothing}

@@ -174,6 +174,20 @@ def judged_line(report: Mapping[str, Any]) -> str:
     return f"{percent(judged['rate'])} of {judged['chosen']:,} ({low}-{high}); {JUDGED_NOTE}"
 
 
+def relabelled_line(found: Mapping[str, Any]) -> str:
+    """Return what is known of relabelled positives, given the report's section `relabelled`."""
+    line = f"{percent(found['share'])} of the positives"
+    if found["by_judgement"]:
+        line += f", {found['by_judgement']:,} by judgements"
+    if found.get("precision") is not None:
+        low, high = (percent(end) for end in found["interval"])
+        line += (
+            f"; measured on hidden positives, at least {percent(found['precision'])} ({low}-{high}) of "
+            f"{found['candidates']:,} such candidates are relevant"
+        )
+    return line
+
+
 def agreement_lines(embed: Mapping[str, Any]) -> list[str]:
     """Return lines that say how close int8 vectors are to float32 ones, from the counts of the stage embed."""
     return [

@@ -50,7 +50,10 @@ _WITH_BATCHES = {
     "random_score same_query score",
     "counts.emit": "batches batches_full examples_unbatched",
 }
-_WITH_RELABEL = {"counts.emit": "positives_relabelled positives_by_judgement queries_relabelled"}
+_WITH_RELABEL = {
+    "counts.emit": "positives_relabelled positives_by_judgement queries_relabelled",
+    "relabelled": "by_probability by_judgement queries share precision candidates hidden expected",
+}
 _WITH_PREVIOUS = {
     "counts.emit": "negatives_previous",
     "previous": "queries rows rows_changed churn overlap stayed no_room",

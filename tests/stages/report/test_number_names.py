@@ -16,6 +16,7 @@ WAYS = {
     "rescore": {"rescore": {"model": "hash"}},
     "candidates": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
     "previous": {"previous": {"run": "plain", "replace": "easy"}},
+    "relabel": {"filter": {"rule": "auto"}, "emit": {"relabel": 0.6}},
     "evaluation": {"input": {"eval_qrels": "eval.tsv"}},
 }
 NOT_IN_THESE_RUNS = (

@@ -13,7 +13,15 @@ from hnmine.config.section import toml_value
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.stages.filter.verdicts import resolve_auto, rule_names
 from hnmine.stages.report.examples import Texts
-from hnmine.stages.report.headline import AT_OR_ABOVE, JUDGED, NUMBERS, Number, agreement_lines, judged_line
+from hnmine.stages.report.headline import (
+    AT_OR_ABOVE,
+    JUDGED,
+    NUMBERS,
+    Number,
+    agreement_lines,
+    judged_line,
+    relabelled_line,
+)
 from hnmine.stages.report.html.plots import PLOTS
 
 if TYPE_CHECKING:
@@ -71,6 +79,7 @@ def render(
         numbers=[_card(one, report) for one in NUMBERS],
         judged_name=JUDGED,
         judged=judged_line(report),
+        relabelled=relabelled_line(report["relabelled"]) if "relabelled" in report else "",
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
         style=Markup(stylesheet()),
