@@ -140,7 +140,7 @@ def _name(config: Config, own: Config) -> str:
     more = {k: v for k, v in values["emit"].items() if k in CHOICE_KEYS and v != plain["emit"][k]}
     more.pop("num_negatives", None)
     for table in base:  # what an entry changes of the config's other settings
-        more |= {k: v for k, v in values[table].items() if k in _KEPT_KEYS and v != base[table][k]}
+        more |= {k: v for k, v in values[table].items() if k in _KEPT_KEYS and v != base[table].get(k, v)}
     count = config.emit.num_negatives
     words = [] if ranks is None else [f"ranks {ranks[0]} to {ranks[1]}"]
     if count != own.emit.num_negatives:

@@ -108,7 +108,8 @@ def _selection(
         gains = query_means(found.gains[name][: found.seeds])
         one, own = named[name], numbers[name]
         negatives = 0 if one.role == "in_batch" else one.config.emit.num_negatives
-        trials.append(Trial(name, one.role, gains[~np.isnan(gains)], own.rate, own.hardness, negatives))
+        empty = negatives > 0 and not own.fill
+        trials.append(Trial(name, one.role, gains[~np.isnan(gains)], own.rate, own.hardness, negatives, empty))
     best = max(trials, key=lambda one: float(one.gains.mean()))
     learned = paired_interval(best.gains, seed)[0] > 0
     others = [_paired(gains, found.gains[best.name]) for name, gains in found.gains.items() if name != best.name]

@@ -26,6 +26,7 @@ class Trial:
         rate: false-negative rate, measured or expected; None where nothing was retrieved, which counts as 0.
         hardness: of its negatives; None without any, which counts as 0.
         negatives: wanted for each example.
+        empty: whether it wants negatives and has none, so that it cannot be chosen.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Trial:
     rate: float | None
     hardness: float | None
     negatives: int
+    empty: bool = False
 
     @property
     def risk(self) -> tuple[float, float, int, str]:
@@ -134,8 +136,7 @@ def select(trials: Sequence[Trial], *, learned: bool, apart: bool, seed: int) ->
     best, near = within_one_error(trials)
     mined = [one for one in trials if one.role in ("own", "tried") and one.rate is not None]
     best_mined = within_one_error(mined)[0] if mined else None
-    sound = [one for one in near if one.rate is not None or one.role in ("in_batch", "random")]
-    chosen = min(sound or near, key=lambda one: one.risk)
+    chosen = min([one for one in near if not one.empty] or near, key=lambda one: one.risk)
     outcome: Outcome = chosen.role if chosen.role in ("in_batch", "random") else "setting"
     if not (learned and apart):
         outcome, chosen = "undecided", next(one for one in trials if one.role == "own")

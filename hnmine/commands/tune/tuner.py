@@ -179,22 +179,22 @@ class Tuner:
         """Return the numbers of the sets of each trained setting, and whether false negatives were measured."""
         everything = self.candidates.side(self.labels.rows)
         measured = everything.protocol.measured
-        first: dict[tuple[str, ...], str] = {}
+        sets_of: dict[str, list[str]] = {}
         out = {}
         for name, gains in found.gains.items():
             sets = [self._numbers[name, seed] for seed in range(len(gains))]
-            keys = tuple(self._examples[name, seed] for seed in range(len(gains)))
+            keys = [self._examples[name, seed] for seed in range(len(gains))]
             setting = self._by_name[name]
             rate = everything.measured_rate(setting) if measured else None
             if rate is None:
                 rate = _mean([one.expected for one in sets]) if setting.mines else None
             elif setting.config.emit.random_negatives:  # a random document counts as no false negative
                 rate *= setting.config.emit.retrieved_negatives / setting.config.emit.num_negatives
-            same = first.setdefault(keys, name)
-            out[name] = Numbers(
-                rate, _mean([one.hardness for one in sets]), _mean([one.fill for one in sets]),
-                None if same == name else same,
-            )  # fmt: skip
+            pairs = ((other, min(len(own), len(keys))) for other, own in sets_of.items())
+            same = next((other for other, common in pairs if sets_of[other][:common] == keys[:common]), None)
+            sets_of[name] = keys
+            fill = _mean([one.fill for one in sets])
+            out[name] = Numbers(rate, _mean([one.hardness for one in sets]), fill, same)
         return out, measured
 
 

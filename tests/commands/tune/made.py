@@ -48,7 +48,8 @@ class Fake:
         trained: digests of the sets that were trained on, one for each training.
         stop: raises KeyboardInterrupt at this training; none by default.
         noise: of a query's nDCG.
-        gain: of negatives that are not relevant.
+        gain: of having negatives.
+        loss: of having nothing but false ones.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Fake:
     stop: int | None = None
     noise: float = 0.01
     gain: float = 0.1
+    loss: float = 0.3
     name: str = "static"
 
     def untrained(self) -> np.ndarray:
@@ -73,7 +75,7 @@ class Fake:
         fill = len(owners) > 0
         # of queries and seeds alone, so that it is common to all sets
         noise = np.random.default_rng(seed).normal(0, self.noise, len(self.task.query_texts))
-        return np.clip(0.45 + self.gain * fill * (1 - 3 * false) + noise, 0, 1)
+        return np.clip(0.45 + self.gain * fill - self.loss * false + noise, 0, 1)
 
 
 class Loader:

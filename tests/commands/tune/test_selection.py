@@ -1,6 +1,7 @@
 """The choice among trained settings: an oracle of the one-standard-error rule, and what is told where nothing is."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,7 @@ def test_the_configs_setting_is_kept_where_nothing_is_decided(learned, apart):
 
 def test_an_empty_set_is_not_safe():
     trials = trials_of([normal(0.0), normal(0.0), normal(0.0), normal(0.1), normal(0.1, 1)], [0.1, 0, 0, 0.2, None])
+    trials[4] = replace(trials[4], empty=True)
     assert select(trials, learned=True, apart=True, seed=0).chosen == "s3"
 
 
