@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -95,7 +95,7 @@ class TrainingSide:
     """Mines sets for some queries as a run would that had these queries alone.
 
     The model of P(false negative) is fitted on them, once for all settings; the threshold of the rule calibrated is set
-    for each. Negatives of an earlier run are left out.
+    for each. Negatives of an earlier run, and positives by `emit.relabel`, are left out.
     """
 
     candidates: Candidates
@@ -129,7 +129,7 @@ class TrainingSide:
 
     def mine(self, setting: Setting) -> MinedSet:
         """Return the set of a setting."""
-        config = replace_previous(setting.config)
+        config = without_additions(setting.config)
         context = replace(self.candidates.context, config=config)
         judged = self._judge(context)
         if setting.role == "in_batch":
@@ -154,7 +154,7 @@ class TrainingSide:
         """Return the false-negative rate of the retrieved negatives on hidden positives; None where not measurable."""
         if not self.protocol.measured or not setting.mines:
             return None
-        config = replace_previous(setting.config)
+        config = without_additions(setting.config)
         vectors = teacher_vectors(replace(self.candidates.context, config=config))
         found = try_setting({}, self.protocol, config, (self.cached, vectors))
         return float(found["rate"]) if found["chosen"] else None
@@ -197,12 +197,12 @@ class _InMemory:
         return self.table.select(columns)
 
 
-def replace_previous(config: Config) -> Config:
-    """Return the config with all negatives chosen anew: those kept of an earlier run are no property of a setting."""
-    previous = config.previous
-    if previous is None or previous.replace == "all":
-        return config
-    return config.model_copy(update={"previous": previous.model_copy(update={"replace": "all"})})
+def without_additions(config: Config) -> Config:
+    """Return the config without what no setting decides: negatives kept of an earlier run, and relabelled positives."""
+    update: dict[str, Any] = {"emit": config.emit.model_copy(update={"relabel": None})}
+    if config.previous is not None:
+        update["previous"] = config.previous.model_copy(update={"replace": "all"})
+    return config.model_copy(update=update)
 
 
 def _with_rule_none(config: Config) -> Config:
