@@ -51,7 +51,7 @@ def build_result(
         settings: best first, each with name, role, filter and emit (keys of these tables), seeds, gain (mean over test
         queries, in nDCG@10) and interval, over_random, over_in_batch and over_own (paired differences over the same
         queries and seeds, each with difference and interval, or None), false_negative_rate, hardness, fill, same_as,
-        finalist, within_one_error, front and chosen. untried: names of settings for which there was no time.
+        finalist, within_one_error, front (see `front`, of those with negatives) and chosen. untried: names of settings for which there was no time.
         test_queries. verdict: the attributes of `Selection` but within, and lines, in words.
     """
     named = {one.name: one for one in settings if one.name in found.gains}
@@ -77,8 +77,10 @@ def build_result(
             }
         )  # fmt: skip
     rows.sort(key=lambda row: (not row["finalist"], -row["gain"], row["name"]))
-    marks = front([_height(row) for row in rows], [row["false_negative_rate"] or 0.0 for row in rows])
-    rows = [row | {"front": mark} for row, mark in zip(rows, marks, strict=True)]
+    drawn = [row for row in rows if row["role"] != "in_batch"]
+    marks = front([_height(row) for row in drawn], [row["false_negative_rate"] or 0.0 for row in drawn])
+    best = {row["name"] for row, mark in zip(drawn, marks, strict=True) if mark}
+    rows = [row | {"front": row["name"] in best} for row in rows]
     by_name = {row["name"]: row for row in rows}
     return {
         "settings": rows,
