@@ -358,6 +358,10 @@ def tune(
     loss: Annotated[
         str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
     ] = "batch",
+    layers: Annotated[
+        int | None,
+        typer.Option("--layers", min=1, help="Layers that top-layers trains.", show_default="the student's own"),
+    ] = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Splits of the queries that the last settings train with.")
     ] = 3,
@@ -381,7 +385,7 @@ def tune(
     from hnmine.commands.tune.tune import tune as run_tune
 
     made = _load(config, override, out)
-    options = Options(student, loss, model, seeds, seconds, queries, grid)
+    options = Options(student, loss, layers, model, seeds, seconds, queries, grid)
     with terminal.progress_on() as progress:
         found = run_tune(made, source, options, progress)
     terminal.show(found, as_json, command_tables.draw_tune)

@@ -29,6 +29,8 @@ from hnmine.students.batches import LossName
 from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_student
 
 RESULT, PAGE, FOLDER = "tune.json", "tune.html", "tune"
+LAYERED = "top-layers"
+"""The student that trains some of a model's layers."""
 MAX_QUERIES, SEEDS = 2_000, 3
 NO_MODEL = ("hash", "precomputed")
 """Values of embed.model that name no model to train."""
@@ -41,6 +43,7 @@ class Options:
     Attributes:
         student: a name of `hnmine.students.student`.
         loss: whose negatives a query is trained against: those of the whole batch, or its own.
+        layers: number of layers that the student top-layers trains; its default if None.
         model: the model to begin with, in place of embed.model.
         seeds: number of splits that the last settings are trained with.
         seconds: no training begins after this time; None for no limit.
@@ -50,6 +53,7 @@ class Options:
 
     student: str = "static"
     loss: str = "batch"
+    layers: int | None = None
     model: str | None = None
     seeds: int = SEEDS
     seconds: float | None = None
@@ -105,6 +109,8 @@ def tune(
         entries = read_grid(options.grid, context.config)
     model = _model(context, options)
     training = replace(DEFAULTS[options.student], loss=cast(LossName, options.loss))
+    if options.layers is not None:
+        training = replace(training, layers=options.layers)
 
     def loaded(pool: Pool) -> Student:
         vectors = GivenVectors(*pool.vectors()) if model is None else None
@@ -147,6 +153,8 @@ def _check(config: Config, options: Options) -> None:
         problems.add(f"--student {options.student}: no such student; one of {', '.join(DEFAULTS)}")
     if options.loss not in get_args(LossName):
         problems.add(f"--loss {options.loss}: no such loss; one of {', '.join(get_args(LossName))}")
+    if options.layers is not None and options.student != LAYERED:
+        problems.add(f"--layers: only the student {LAYERED} has a number of layers to train, not {options.student}")
     problems.raise_if_any(ConfigError)
 
 

@@ -213,9 +213,16 @@ def test_queries_that_all_share_a_positive_cannot_be_split(tmp_path):
 def test_wrong_options_are_named_together(fresh):
     config, _ = fresh
     with pytest.raises(ConfigError) as error:
-        tune(config, options=Options(student="giant", loss="none"))
+        tune(config, options=Options(student="giant", loss="none", layers=2))
     assert "--student giant: no such student; one of static" in str(error.value)
+    assert "--layers: only the student top-layers" in str(error.value)
     assert "--loss none: no such loss; one of batch, own" in str(error.value)
+
+
+def test_a_student_that_needs_a_model_says_so(fresh):
+    config, _ = fresh
+    with pytest.raises(ModelError, match="name one with --model"):
+        tune(config, options=Options(student="top-layers"))
 
 
 def test_the_hash_encoder_serves_a_static_student_on_its_vectors(fresh, tmp_path):
