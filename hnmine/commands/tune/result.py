@@ -51,8 +51,10 @@ def build_result(
         settings: best first, each with name, role, filter and emit (keys of these tables), seeds, gain (mean over test
         queries, in nDCG@10) and interval, over_random, over_in_batch and over_own (paired differences over the same
         queries and seeds, each with difference and interval, or None), false_negative_rate, hardness, fill, same_as,
-        finalist, within_one_error, front (see `front`, of those with negatives) and chosen. untried: names of settings for which there was no time.
-        test_queries. verdict: the attributes of `Selection` but within, and lines, in words.
+        finalist, within_one_error, front (see `front`, of those with negatives) and chosen.
+        untried: names of settings for which there was no time.
+        test_queries.
+        verdict: the attributes of `Selection` but within, and lines, in words.
     """
     named = {one.name: one for one in settings if one.name in found.gains}
     controls: dict[str, str] = {one.role: one.name for one in named.values() if one.role != "tried"}

@@ -12,7 +12,7 @@ from hnmine.commands.tune.choice import write_choice
 from hnmine.commands.tune.tune import FOLDER, PAGE, RESULT, Options, tune
 from hnmine.commands.tune.tuner import TooFewQueries
 from hnmine.config.file import load_config
-from hnmine.errors import ConfigError, IncompleteStage
+from hnmine.errors import ConfigError, IncompleteStage, ModelError
 from hnmine.pipeline.run import run
 from tests.cli.support import hnmine
 from tests.commands.tune.made import COPIES, Loader, collection, finished
