@@ -269,6 +269,16 @@ def test_the_command_prints_a_table_or_json_alone(fresh, tmp_path):
         assert "Traceback" not in failed.stderr
 
 
+def test_the_sample_is_tuned_with_the_hash_encoder(tmp_path):
+    config = load_config(ROOT / "sample_data" / "hnmine.toml", ("embed.model=hash",), tmp_path / "sample")
+    run(config)
+    (tmp_path / "grid.json").write_text(json.dumps([{"rule": "percent", "percent": 0.8}]))
+    found = tune(config, options=Options(grid=tmp_path / "grid.json", seeds=1))
+    assert {row["role"] for row in found["settings"]} == {"own", "in_batch", "random", "tried"}
+    assert found["test_queries"] == 48
+    assert (tmp_path / "sample" / PAGE).exists()
+
+
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_sample_is_tuned_with_minilm(tmp_path):
