@@ -49,6 +49,7 @@ TABLES = (
     ("rescore/random", "RANDOM_PAIRS"),
     ("filter", "JUDGED"),
     ("emit/chosen", "CHOSEN"),
+    ("emit/relabelled/relabelled.parquet, with emit.relabel; emit/judged is filter's table with these", "RELABELLED"),
     ("emit/previous/negatives.parquet, where there is a table [previous]", "PREVIOUS"),
     ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("report/queries", "QUERY_REPORT"),

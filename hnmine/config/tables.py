@@ -427,9 +427,9 @@ class EmitConfig(Section):
     )
     relabel: float | RelabelName | list[float | RelabelName] | None = setting(
         None,
-        "candidates that become further positives of their query, marked in the column positive_source: those whose "
-        "P(false negative) is at least this, above 0.5 and at most 1; those that input.judgements call relevant; or a "
-        "list of both (default: none)",
+        "candidates that become further positives of their query, marked in the column positive_source. A number above "
+        '0.5, such as 0.9: those whose P(false negative) is at least this; "judgements": those that input.judgements '
+        "call relevant; or a list of both (default: none)",
     )
     max_relabelled: int = setting(
         3, "most further positives of one query: those judged relevant first, then the highest P(false negative)", ge=1

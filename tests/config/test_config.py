@@ -172,6 +172,34 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         'add "positive_weight" to emit.extra_columns',
     ),
     (
+        f'{INPUT}[filter]\nrule = "percent"\n[emit]\nrelabel = 0.9\n',
+        "emit.relabel: candidates have no P(false negative) to compare with 0.9; set filter.rule to "
+        '"auto", add "calibrated" to it, or set filter.probabilities = true',
+    ),
+    (
+        f'{INPUT}[filter]\nrule = "auto"\n[emit]\nrelabel = 0.5\n',
+        "emit.relabel: 0.5 must be above 0.5 and at most 1; it is the lowest P(false negative) of a candidate that "
+        "becomes a positive",
+    ),
+    (
+        f'{INPUT}[filter]\nrule = "auto"\n[emit]\nrelabel = 2\n',
+        "emit.relabel: 2 must be above 0.5 and at most 1; it is the lowest P(false negative) of a candidate that "
+        "becomes a positive",
+    ),
+    (
+        f'{INPUT}[filter]\nrule = "auto"\n[emit]\nrelabel = [0.9, 0.8]\n',
+        'emit.relabel: [0.9, 0.8] may hold one probability, and "judgements" once',
+    ),
+    (f"{INPUT}[emit]\nrelabel = []\n", "emit.relabel: an empty list; leave it out, and nothing is relabelled"),
+    (
+        f'{INPUT}[emit]\nrelabel = "judgements"\n',
+        'emit.relabel: "judgements" needs judgements; name files in input.judgements',
+    ),
+    (
+        f'{INPUT}judgements = "j.jsonl"\njudged_positives = true\n[emit]\nrelabel = ["judgements"]\n',
+        'emit.relabel: "judgements": input.judged_positives already makes them positives; leave out one of the two',
+    ),
+    (
         f"{INPUT}[filter]\nprobabilities = true\n[emit]\nsoft_labels = true\n",
         "emit.soft_labels: rows of shape 'triplet' have no labels; set emit.format to 'labeled-pair' or 'labeled-list'",
     ),

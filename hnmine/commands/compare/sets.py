@@ -18,6 +18,7 @@ from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import stage_of
 from hnmine.science.agreement import agreement, jaccard
 from hnmine.stages.emit.chosen import read_chosen
+from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER, has_relabelled
 from hnmine.stages.report.quality import headline_parts
 from hnmine.storage.paths import path_of
 from hnmine.storage.schemas.filter import JUDGED, KEEP
@@ -175,7 +176,9 @@ def read_run(name: str, others: Sequence[Path]) -> MinedSet:
     folders = _folders(name, others)
     report = path_of(name) / "report"
     manifests = {stage: read_json(folder / MANIFEST) for stage, folder in folders.items()}
-    chosen, judged = read_chosen(folders["emit"]), Shards(folders["filter"], JUDGED)
+    again = has_relabelled(manifests["emit"])
+    judged = Shards(folders["emit"] / JUDGED_FOLDER if again else folders["filter"], JUDGED)
+    chosen = read_chosen(folders["emit"])
     corpus, queries = Shards(folders["ingest"] / "corpus", CORPUS), Shards(folders["ingest"] / "queries", QUERIES)
     rows, scores = (Ragged.from_arrow(chosen.column(part)) for part in ("doc_rows", "scores"))
     owners = chosen.column("query_row").to_numpy()[rows.owners]

@@ -172,14 +172,19 @@ def _filter(work: Workload) -> Iterator[Step]:
     """Yield the rows of filter. Every process sorts the text keys of all documents first."""
     tasks, read = work.query_shards, work.stored_candidates
     seconds = FILTER_SECONDS * work.queries * work.config.retrieve.max_candidates * work.positives / 2.5
-    keys: dict[str, Any] = {
+    keys = _text_keys(work)
+    if work.config.filter.gives_probabilities:
+        yield Step("filter", "fit of the calibrated rule", single=FIT_SECONDS, read=read, files=tasks, **keys)
+    yield Step("filter", "judge", tasks, single=seconds, read=read, written=work.stored_verdicts, **keys)
+
+
+def _text_keys(work: Workload) -> dict[str, Any]:
+    """Return what a process that judges does once: it sorts the text keys of all documents."""
+    return {
         "once_seconds": KEYS_SECONDS_A_DOCUMENT * work.documents,
         "once_read": 8.0 * work.documents,
         "once_files": 2.0 * work.corpus_shards,
     }
-    if work.config.filter.gives_probabilities:
-        yield Step("filter", "fit of the calibrated rule", single=FIT_SECONDS, read=read, files=tasks, **keys)
-    yield Step("filter", "judge", tasks, single=seconds, read=read, written=work.stored_verdicts, **keys)
 
 
 def _emit(work: Workload) -> Iterator[Step]:
@@ -189,6 +194,15 @@ def _emit(work: Workload) -> Iterator[Step]:
     opened = touched(corpus, made / tasks) + touched(corpus, work.queries * work.positives / tasks)
     once, again = _reread(kept_texts(work.config), [(work.text_bytes, text, tasks * opened / corpus)])
     choosing, writing = CHOOSE_SECONDS * work.candidates, WRITE_SECONDS * work.candidates
+    if work.config.emit.relabels:  # at most, since only queries with further positives are judged again
+        rows = work.queries * work.config.retrieve.max_candidates * work.config.emit.max_relabelled
+        passes = min(work.config.emit.max_relabelled / work.positives, 1.0)
+        yield Step("emit", "pick further positives", single=choosing, read=verdicts / 4, files=tasks)
+        yield Step(
+            "emit", "judge again", tasks, single=FILTER_SECONDS * rows * work.positives / 2.5,
+            threaded=passes * work.scored * (SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * work.dim),
+            read=2 * verdicts, written=verdicts, files=tasks, **_text_keys(work),
+        )  # fmt: skip
     yield Step("emit", "choose", single=choosing, read=verdicts / 2, written=made * 12, files=tasks)
     yield Step(
         "emit", "write", tasks, single=writing, read=verdicts / 2 + again, written=work.emitted_bytes,

@@ -132,8 +132,9 @@ def _emit(work: Workload) -> float:
     config = work.config
     texts = 2 * work.query_share * work.negatives * work.document_bytes
     found = BASE["emit"] + EMITTED_BYTES * work.negatives + texts + min(work.text_bytes, kept_texts(config))
-    if config.emit.draws_random:
+    if config.emit.draws_random or config.emit.relabels:
         found += DOCUMENT_KEYS * work.documents
-    if config.emit.draws_random or config.emit.choose == "diverse":
+    if config.emit.draws_random or config.emit.relabels or config.emit.choose == "diverse":
         found += streamed(work.held_vectors(), cache_bytes(config))
-    return found + min(CHOOSING_THREADS, work.query_shards) * _shard(work, "emit")
+    judged = _shard(work, "filter") if config.emit.relabels else 0.0
+    return found + max(judged, min(CHOOSING_THREADS, work.query_shards) * _shard(work, "emit"))

@@ -138,6 +138,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     if config.rescore is not None:
         each = min(config.rescore.top_n, config.retrieve.max_candidates)
         rescored = f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
+    further = f", up to {emit.max_relabelled} further positives a query" if emit.relabels else ""
     return {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(work),
@@ -145,7 +146,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
         "rescore": rescored,
         "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}{deeper}",
-        "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}",
+        "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}{further}",
         "report": "report.json",
     }
 

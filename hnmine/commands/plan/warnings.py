@@ -46,6 +46,7 @@ def unused_settings(config: Config) -> dict[str, str]:
     needs["embed.sample"] = (config.embeds_candidates_only, "embed.documents is 'all'")
     for name in ("batch_by", "batch_leftover"):
         needs[f"emit.{name}"] = (emit.batch_size is not None, "emit.batch_size is not set")
+    needs["emit.max_relabelled"] = (emit.relabels, "emit.relabel is not set")
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
     needs |= {f"emit.{name}": (emit.choose == way, f"emit.choose is {emit.choose!r}") for name, way in _CHOICES.items()}

@@ -16,7 +16,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import positive_of_anchor
 from hnmine.science.eci import hardness
 from hnmine.stages.emit.chosen import RANDOM_DOCUMENT, read_chosen
-from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER
+from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER, has_relabelled
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import PREVIOUS
 from hnmine.storage.schemas.filter import JUDGED
@@ -72,7 +72,7 @@ def find_previous(context: RunContext) -> PreviousRun:
             f"previous.run: {folder} was filtered by a cross-encoder's scores (filter.score), but runs are compared by "
             "their teachers' scores; name a run that was filtered by its teacher's"
         )
-    if emit["parts"]["emit"].get("relabel"):
+    if has_relabelled(emit):
         judged = folder / "emit" / JUDGED_FOLDER
     return PreviousRun(emit, folder, judged, _stage_folder(context, folder, emit, "ingest"))
 

@@ -1,6 +1,8 @@
 """Which candidates become further positives of their query, by P(false negative) or by judgement files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +50,11 @@ def judged_folder(context: RunContext, emit: Path) -> Path:
 def judged_shards(context: RunContext, schema: pa.Schema = JUDGED) -> Shards:
     """Return the candidates that the negatives of a finished emit stage were chosen from, by `JUDGED` or as coded."""
     return Shards(judged_folder(context, context.reading("emit")), schema)
+
+
+def has_relabelled(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the emit stage of a manifest has a folder of judged candidates of its own."""
+    return bool(manifest["parts"]["emit"].get("relabel"))
 
 
 def read_relabelled(emit: Path) -> pa.Table:
