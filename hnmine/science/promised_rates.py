@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hnmine.science.statistics import clustered_upper_bound
+from hnmine.science.statistics import clustered_upper_bounds
 
 STARTS = (0.1, 0.25, 0.5, 0.9)
 """Shares of the trials of the fullest setting: where the tests of a promised rate start."""
@@ -15,7 +15,7 @@ def promised(hits: np.ndarray, trials: np.ndarray, rate: float) -> int | None:
 
     Of many settings some seem to keep to the rate by luck, so taking the fullest whose bound is within `rate` would
     break the promise too often. Settings are tested by `fixed_sequence` instead. A setting passes if its
-    `clustered_upper_bound`, at level 5% / 4, is at most `rate`. The four starts are the first settings with `STARTS` of
+    `clustered_upper_bounds`, at level 5% / 4, is at most `rate`. The four starts are the first settings with `STARTS` of
     the trials of the last; they depend on no hit and not on `rate`, so a lower rate never gives a fuller setting.
 
     Args:
@@ -26,11 +26,8 @@ def promised(hits: np.ndarray, trials: np.ndarray, rate: float) -> int | None:
     chosen = trials.sum(axis=0)
     if not len(chosen) or not chosen[-1]:
         return None
-    used = trials > 0
-    bounds = [
-        clustered_upper_bound(hits[own, column], trials[own, column], BOUND_Z) for column, own in enumerate(used.T)
-    ]
-    return fixed_sequence(np.array(bounds) <= rate, np.searchsorted(chosen, np.array(STARTS) * chosen[-1]))
+    passes = clustered_upper_bounds(hits, trials, BOUND_Z) <= rate
+    return fixed_sequence(passes, np.searchsorted(chosen, np.array(STARTS) * chosen[-1]))
 
 
 def fixed_sequence(passes: np.ndarray, starts: np.ndarray) -> int | None:

@@ -98,22 +98,23 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96 for 95 %
     """
-    return _wilson(hits, trials, trials, z)
-
-
-def _wilson(hits: int, trials: int, n: float, z: float) -> tuple[float, float]:
-    """Return Wilson's interval of hits / trials for n independent trials."""
     if trials == 0:
         return 0.0, 1.0
-    p, w = hits / trials, z * z / n
+    low, high = _wilson(np.array([hits / trials]), np.array([float(trials)]), z)
+    return float(low[0]), float(high[0])
+
+
+def _wilson(share: np.ndarray, n: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return Wilson's intervals of shares p of n > 0 independent trials, n of any fraction; float64, shape (m,) each."""
+    p, w = share, z * z / n
     centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / n + w / (4 * n))
-    low, high = float((centre - spread) / (1 + w)), float((centre + spread) / (1 + w))
+    low, high = (centre - spread) / (1 + w), (centre + spread) / (1 + w)
     # rounding would miss the exact ends of p = 0 and p = 1
-    return (max(0.0, low) if hits else 0.0), (min(1.0, high) if hits < trials else 1.0)
+    return np.where(p > 0, np.maximum(0.0, low), 0.0), np.where(p < 1, np.minimum(1.0, high), 1.0)
 
 
-def clustered_upper_bound(hits: np.ndarray, trials: np.ndarray, z: float = 1.644854) -> float:
-    """Return the one-sided upper bound of a share whose trials come in clusters, by Wilson's interval; 1 for no trials.
+def clustered_upper_bounds(hits: np.ndarray, trials: np.ndarray, z: float = 1.644854) -> np.ndarray:
+    """Return one-sided upper bounds of shares whose trials come in clusters, by Wilson's interval; 1 for no trials.
 
     Trials of one cluster are alike, so n of them tell less than n independent ones. Wilson's formula is given n / deff
     trials, where deff is the design effect, the variance of the ratio estimate over that of independent trials and at
@@ -122,20 +123,27 @@ def clustered_upper_bound(hits: np.ndarray, trials: np.ndarray, z: float = 1.644
 
         p = sum h / sum t,  deff = k / (k - 1) sum (h - p t)^2 / (p (1 - p) sum t)
 
-    With k < 2 clusters, or p = 0 or 1, deff is unknown and taken as 1. It is never below Wilson's bound for independent
-    trials, nor below p.
+    k counts the clusters with trials. With k < 2, or p = 0 or 1, deff is unknown and taken as 1. A bound is never below
+    Wilson's for independent trials, nor below p.
 
     Args:
-        hits: h, the hits of each cluster, int64, shape (k,).
-        trials: t >= h, the trials of each cluster, at least 1, int64, shape (k,).
+        hits: h, the hits of each cluster, of each of m shares, int64, shape (clusters, m).
+        trials: t >= h, the trials, likewise.
         z: 1.64 for 95 %, one-sided.
+
+    Returns:
+        float64, shape (m,).
     """
-    h, n, k = int(hits.sum()), int(trials.sum()), len(hits)
-    effect = 1.0
-    if 0 < h < n and k > 1:
-        p = h / n
-        effect = max(1.0, k / (k - 1) * float(((hits - p * trials) ** 2).sum()) / (p * (1 - p) * n))
-    return _wilson(h, n, n / effect, z)[1]
+    h, n, k = hits.sum(axis=0).astype(np.float64), trials.sum(axis=0).astype(np.float64), (trials > 0).sum(axis=0)
+    p = np.divide(h, n, out=np.zeros(len(n)), where=n > 0)
+    effect, known = np.ones(len(n)), (h > 0) & (h < n) & (k > 1)
+    squares = ((hits - p * trials) ** 2).sum(axis=0)[known]
+    of, q = k[known], p[known]
+    effect[known] = np.maximum(1.0, of / (of - 1) * squares / (q * (1 - q) * n[known]))
+    bounds = np.ones(len(n))
+    any_ = n > 0
+    bounds[any_] = _wilson(p[any_], n[any_] / effect[any_], z)[1]
+    return bounds
 
 
 def newcombe_interval(

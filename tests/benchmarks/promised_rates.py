@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.science.promised_rates import promised
-from hnmine.science.statistics import clustered_upper_bound
+from hnmine.science.statistics import clustered_upper_bounds
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, KeptCells, calibrate, grid_of_promises
 from hnmine.stages.filter.hidden_positives import ENOUGH_QUERIES, ProtocolRows
 from tests.benchmarks.collections import Mined, mined
@@ -71,11 +71,8 @@ def intra_cluster_correlation(hits: np.ndarray, trials: np.ndarray) -> float:
 
 def whole_grid(hits: np.ndarray, trials: np.ndarray, rate: float) -> int | None:
     """Return the fullest threshold whose own 95% upper bound is within the rate."""
-    for column in range(hits.shape[1] - 1, -1, -1):
-        own = trials[:, column] > 0
-        if own.any() and clustered_upper_bound(hits[own, column], trials[own, column]) <= rate:
-            return column
-    return None
+    passing = np.flatnonzero((clustered_upper_bounds(hits, trials) <= rate) & (trials.sum(axis=0) > 0))
+    return int(passing[-1]) if len(passing) else None
 
 
 def drawn(kept: KeptCells, sample: int, rates: tuple[float, ...], draws: int) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from hnmine.science import statistics
 from hnmine.science.statistics import (
     basic_interval,
     bootstrap_ratios,
-    clustered_upper_bound,
+    clustered_upper_bounds,
     cohens_d,
     newcombe_interval,
     percentile_interval,
@@ -175,28 +175,41 @@ clusters = st.lists(
 )
 
 
+def bound_of(hits, trials):
+    return clustered_upper_bounds(np.asarray(hits)[:, None], np.asarray(trials)[:, None])[0]
+
+
 @quick
 @given(clusters)
 def test_the_clustered_bound_is_the_double_loop_and_never_below_that_of_independent_trials(values):
     hits, trials = np.array(values).T
-    found = clustered_upper_bound(hits, trials)
+    found = bound_of(hits, trials)
     assert found == pytest.approx(oracles.clustered_upper_bound(*zip(*values, strict=True)), abs=1e-12)
     assert wilson_interval(int(hits.sum()), int(trials.sum()), z=1.644854)[1] - 1e-12 <= found <= 1
     assert found >= hits.sum() / trials.sum() - 1e-12
     again = np.random.default_rng(0).permutation(len(values))
-    assert clustered_upper_bound(hits[again], trials[again]) == pytest.approx(found, abs=1e-12)
+    assert bound_of(hits[again], trials[again]) == pytest.approx(found, abs=1e-12)
 
 
 def test_the_clustered_bound_of_known_clusters():
     one = np.ones(100, dtype=np.int64)
     # clusters of one trial are independent trials: 0 of 100, and 10 of 100
-    assert clustered_upper_bound(0 * one, one) == pytest.approx(2.7055 / 102.7055, abs=1e-4)
+    assert bound_of(0 * one, one) == pytest.approx(2.7055 / 102.7055, abs=1e-4)
     ten = (np.arange(100) < 10).astype(np.int64)
-    assert clustered_upper_bound(ten, one) == pytest.approx(wilson_interval(10, 100, z=1.644854)[1], abs=2e-3)
+    assert bound_of(ten, one) == pytest.approx(wilson_interval(10, 100, z=1.644854)[1], abs=2e-3)
     # five trials that are all alike count about as one
-    assert clustered_upper_bound(5 * ten, 5 * one) == pytest.approx(clustered_upper_bound(ten, one), abs=2e-3)
-    assert clustered_upper_bound(one[:0], one[:0]) == 1.0
-    assert clustered_upper_bound(one, one) == 1.0
+    assert bound_of(5 * ten, 5 * one) == pytest.approx(bound_of(ten, one), abs=2e-3)
+    assert bound_of(one[:0], one[:0]) == 1.0
+    assert bound_of(one, one) == 1.0
+
+
+@quick
+@given(st.lists(clusters, min_size=2, max_size=3))
+def test_bounds_of_several_shares_are_those_of_each(shares):
+    longest = max(map(len, shares))
+    padded = np.array([one + [(0, 0)] * (longest - len(one)) for one in shares])  # clusters without trials
+    found = clustered_upper_bounds(padded[:, :, 0].T, padded[:, :, 1].T)
+    np.testing.assert_allclose(found, [bound_of(*zip(*one, strict=True)) for one in shares], atol=1e-12)
 
 
 numbers = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=1, max_size=7)

@@ -15,7 +15,7 @@ from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.promised_rates import BOUND_Z, promised
 from hnmine.science.sampling import choose
-from hnmine.science.statistics import clustered_upper_bound
+from hnmine.science.statistics import clustered_upper_bounds
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
@@ -218,7 +218,7 @@ class KeptCells:
             return Outcome(0, 0.0, 1.0, 0.0, 0.0, 0.0)
         rate, expected, score = (float(part[chosen].mean()) for part in (self.is_hidden, self.probability, self.score))
         hits, trials = self._tally(chosen)
-        bound = clustered_upper_bound(hits[trials > 0], trials[trials > 0], BOUND_Z)
+        bound = float(clustered_upper_bounds(hits[:, None], trials[:, None], BOUND_Z)[0])
         return Outcome(len(chosen), rate, bound, expected, score, len(chosen) / max(1, n * len(self.queries)))
 
     def tallies(self, thresholds: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
