@@ -5,7 +5,7 @@ Everything but typer is imported inside functions, so that `--help` stays fast.
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -400,6 +400,13 @@ def export_judgements(
     config: ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
     number: Annotated[int, typer.Option(min=1, help="Largest number of candidates to write.")] = 200,
+    sample: Annotated[
+        Literal["worth", "random"],
+        typer.Option(help="worth: what is most worth judging; random: a random sample of the negatives."),
+    ] = "worth",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")
+    ] = None,
     per_query: Annotated[
         int, typer.Option("--per-query", min=1, help="Largest number of candidates of one query.")
     ] = 3,
@@ -409,12 +416,16 @@ def export_judgements(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the candidates most worth judging to a file; once filled in, input.judgements reads it."""
+    """Write candidates to judge to a file: those most worth it, or a random sample that gives the set's own rate.
+
+    Once filled in, input.judgements reads the former, and report.judged_sample the latter.
+    """
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.export_judgements import ExportOptions
     from hnmine.commands.export_judgements import export_judgements as export
 
-    found = export(_load(config, override, out), path, ExportOptions(number, per_query, force), source)
+    options = ExportOptions(number, per_query, force, sample == "random", seed)
+    found = export(_load(config, override, out), path, options, source)
     if not as_json:
         command_tables.draw_judgements(found)
     terminal.print_result(found if as_json else found["path"])

@@ -219,6 +219,14 @@ def draw_tune(data: dict[str, Any]) -> None:
 
 def draw_judgements(data: dict[str, Any]) -> None:
     """Say which candidates were written for judging, and what to do with the file."""
+    if data["sample"] is not None:
+        say(
+            f"{data['written']:,} negatives of {data['queries']:,} queries, drawn at random; judge the lines in their "
+            "order.\nFill in judgement (relevant, irrelevant or unsure), set report.judged_sample to the file and run "
+            "`hnmine report`: it gives the set's false-negative rate.",
+            soft_wrap=True,
+        )
+        return
     verdicts = ", ".join(f"{count:,} {name}" for name, count in data["verdicts"].items())
     say(
         f"{data['written']:,} candidates of {data['queries']:,} queries, {data['chosen']:,} of them negatives now "

@@ -1,4 +1,7 @@
-"""Writes the judging queue of a finished run: the candidates that people or a language model should judge first."""
+"""Writes candidates of a finished run for people or a language model to judge.
+
+They are its judging queue, the candidates most worth judging, or a random sample of its negatives.
+"""
 
 import json
 from collections import Counter
@@ -10,15 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
+from hnmine.commands.judging_sample import Pairs, draw, no_candidates
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
+from hnmine.readers.judged_samples import PROBABILITY, SAMPLE, SIZE, STRATUM
 from hnmine.readers.judgements import EMPTY
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
 from hnmine.science.margins import adaptive_limit, margin_limit, percent_limit
 from hnmine.stages.emit.chosen import read_chosen, rows_of
+from hnmine.stages.emit.negative_pairs import set_name
 from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
@@ -49,18 +56,30 @@ QUEUE = np.dtype(
 
 
 class ExportOptions(NamedTuple):
-    """Largest numbers of candidates, of all and of one query, and whether an existing file may be replaced."""
+    """What is exported.
+
+    Attributes:
+        number: largest number of candidates.
+        per_query: largest number of one query; a random sample has no such limit.
+        replace: whether an existing file may be replaced.
+        sample: whether to draw a random sample of the negatives, instead of what is most worth judging.
+        seed: of the sample; None: the run's.
+    """
 
     number: int = 200
     per_query: int = 3
     replace: bool = False
+    sample: bool = False
+    seed: int | None = None
 
 
 def export_judgements(config: Config, path: Path, options: ExportOptions, source: Path | None = None) -> dict[str, Any]:
-    """Write the candidates of a finished run with the highest judging values; return counts for the terminal.
+    """Write candidates of a finished run for judging; return counts for the terminal.
 
-    Left out are labelled positives and their copies, candidates that qrels or judgement files judge already (also as
-    unsure), and candidates that a check rejects: judging these would change nothing.
+    They are those with the highest judging values, or a stratified random sample of the negatives.
+
+    Left out of the former are labelled positives and their copies, candidates that qrels or judgement files judge
+    already (also as unsure), and candidates that a check rejects: judging these would change nothing.
 
     Raises:
         IncompleteStage: the run is not complete as far as emit, or its filter stage has no queries.
@@ -71,11 +90,16 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         raise OutputError(f"{path}: the file exists and may hold judgements; choose another --path, or pass --force")
     run = finished_run(config, source, ("ingest", "filter", "emit"))
     context = run.context
-    queue = judging_queue(context, options)
+    if options.sample:
+        queue, fields = sampled_negatives(context, options)
+    else:
+        queue = judging_queue(context, options)
+        fields = [{}] * len(queue)
     if not len(queue):
-        why = "all are labelled, judged or rejected by checks"
+        why = "the run has no negatives" if options.sample else "all are labelled, judged or rejected by checks"
         raise InputError(f"{context.out}: no candidate is left to judge: {why}")
-    lines = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in _lines(context, queue))
+    exported = (line | own for line, own in zip(_lines(context, queue), fields, strict=True))
+    lines = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in exported)
     write_text("".join(lines), path)
     verdicts = Counter(list(VERDICTS)[code] for code in queue["verdict"])
     return {
@@ -84,6 +108,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         "queries": len(np.unique(queue["query"])),
         "chosen": int(queue["chosen"].sum()),
         "verdicts": {name: verdicts[name] for name in VERDICTS if verdicts[name]},
+        "sample": fields[0].get(SAMPLE),
         "uncertainty": "closeness to the margin" if np.isnan(queue["probability"]).all() else "P(false negative)",
         **run.differences,
     }
@@ -108,18 +133,73 @@ def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
     return queue
 
 
+def sampled_negatives(context: RunContext, options: ExportOptions) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return a stratified random sample of a run's negatives (`QUEUE`), and the further fields of each line.
+
+    Strata are quantiles of P(false negative), or of the closeness to the margin where the run has no probabilities.
+    """
+    judged, chosen = Shards(context.reading("filter"), JUDGED), read_chosen(context.reading("emit"))
+    config = resolve_auto(context.config.filter)
+    parts = [_without_candidate(chosen)]
+    for table in judged:
+        for piece in slices(table):
+            batch = Batch.from_table(piece)
+            own = rows_of(chosen, int(batch.query_rows[0]), int(batch.query_rows[-1]) + 1)
+            cells = _cells(piece, batch, own, config)
+            parts.append(cells[cells["chosen"]])
+    negatives = np.concatenate(parts)
+    if not len(negatives):
+        return negatives, []
+    # of a pair with several anchors, the riskiest
+    order = np.lexsort((-np.nan_to_num(negatives["value"], nan=-1), negatives["document"], negatives["query"]))
+    negatives = negatives[order][distinct_pairs(negatives["query"][order], negatives["document"][order])]
+    seed = context.config.seed if options.seed is None else options.seed
+    pairs = Pairs(negatives["query"], negatives["document"], negatives["value"])
+    calibrated = not np.isnan(negatives["probability"]).all()
+    found = draw(pairs, options.number, seed, calibrated=calibrated)
+    name = f"{set_name(context, pairs.query, pairs.document)}-{options.number}-{seed}"
+    fields = [
+        {
+            SAMPLE: name, STRATUM: int(one) + 1, SIZE: int(found.sizes[one]),
+            PROBABILITY: float(found.numbers[one] / found.sizes[one]),
+        }
+        for one in found.strata
+    ]  # fmt: skip
+    return negatives[found.places], fields
+
+
+def _without_candidate(chosen: pa.Table) -> np.ndarray:
+    """Return the negatives that are no candidates of their query, such as random documents (`QUEUE`)."""
+    query, document, scores = no_candidates(chosen)
+    out = np.zeros(len(query), dtype=QUEUE)
+    out["query"], out["document"], out["score"] = query, document, scores
+    out["value"] = out["probability"] = out["limit"] = np.nan
+    out["verdict"], out["chosen"] = CODES[KEEP], True
+    return out
+
+
 def _unjudged(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, config: FilterConfig) -> np.ndarray:
     """Return the (anchor, candidate) cells of some queries that are not judged yet and whose judgement matters.
 
     `batch` holds the candidates of `table`, `chosen` a row for each of their anchors, and `unsure` for each query the
     document rows that judgement files call unsure. In `config` "auto" is resolved. Returns `QUEUE`, in order of cells.
     """
-    cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
-    at, query = cells.candidate, cells.anchors.owners[cells.anchor]
-    verdict = verdict_codes(table.column("verdicts"))
     judged = Ragged.from_arrow(table.column("judged_negatives")).values.astype(bool)
     judged |= unsure.contains(batch.owners, batch.candidates.values)
-    open_verdict = np.isin(verdict, [CODES[name] for name in (KEEP, *RULES)])
+    queue = _cells(table, batch, chosen, config)
+    queue["value"] = judging_value(queue["value"], np.where(queue["chosen"], IMPACT_CHOSEN, IMPACT_OTHER))
+    open_verdict = np.isin(queue["verdict"], [CODES[name] for name in (KEEP, *RULES)])
+    at = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores"))).candidate
+    return np.asarray(queue[open_verdict & ~judged[at]])
+
+
+def _cells(table: pa.Table, batch: Batch, chosen: pa.Table, config: FilterConfig) -> np.ndarray:
+    """Return the (anchor, candidate) cells of some queries as `QUEUE`, with P(false negative) as their value.
+
+    Where the run has no probabilities, it is that of `margin_probability`. Arguments as in `_unjudged`.
+    """
+    cells = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores")))
+    at, query = cells.candidate, cells.anchors.owners[cells.anchor]
     is_chosen = np.zeros(len(at), dtype=bool)
     positions = Ragged.from_arrow(chosen.column("positions"))
     starts = np.searchsorted(cells.anchor, np.arange(len(positions)))
@@ -129,12 +209,12 @@ def _unjudged(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, c
     probability = stored.astype(np.float64) if len(stored) else np.full(len(at), np.nan)
     p = probability if len(stored) else margin_probability(batch.scores[at], limit, batch.background_std[query])
     queue = np.empty(len(at), dtype=QUEUE)
-    queue["value"] = judging_value(p, np.where(is_chosen, IMPACT_CHOSEN, IMPACT_OTHER))
+    queue["value"] = p
     queue["query"], queue["document"] = batch.query_rows[query], batch.candidates.values[at]
     queue["score"], queue["rank"] = batch.scores[at], batch.ranks[at]
     queue["probability"], queue["limit"] = probability, limit
-    queue["verdict"], queue["chosen"] = verdict, is_chosen
-    return np.asarray(queue[open_verdict & ~judged[at]])
+    queue["verdict"], queue["chosen"] = verdict_codes(table.column("verdicts")), is_chosen
+    return queue
 
 
 _LIMITS: dict[str, Callable[[np.ndarray, np.ndarray, FilterConfig], np.ndarray]] = {
@@ -163,7 +243,9 @@ def _lines(context: RunContext, queue: np.ndarray) -> Iterator[dict[str, Any]]:
         verdict, p = list(VERDICTS)[one["verdict"]], float(one["probability"])
         kept = "chosen as a negative" if one["chosen"] else "kept, not chosen"
         why = kept if verdict == KEEP else f"rejected by the rule {verdict}"
-        if np.isnan(p):
+        if np.isnan(p) and np.isnan(one["limit"]):
+            why += "; no candidate of the query"
+        elif np.isnan(p):
             why += f"; score {one['score']:.3f}, where the margin rejects above {one['limit']:.3f}"
         else:
             why += f"; P(false negative) {p:.3f}"
@@ -174,7 +256,7 @@ def _lines(context: RunContext, queue: np.ndarray) -> Iterator[dict[str, Any]]:
             "document": document["text"],
             "positives": [next(positives) for _ in query["positive_rows"][:POSITIVES]],
             "score": round(float(one["score"]), 6),
-            "rank": int(one["rank"]),
+            "rank": int(one["rank"]) or None,
             "p_false_negative": None if np.isnan(p) else round(p, 6),
             "verdict": verdict,
             "why": why,

@@ -528,6 +528,12 @@ class ReportConfig(Section):
     """`[report]`: the report's page and its limits."""
 
     html: bool = setting(True, "write report.html, the report for a browser; its figures take a second or two")
+    judged_sample: Paths | None = setting(
+        None,
+        "completed files of `hnmine export-judgements --sample random`: the false-negative rate is estimated from them, "
+        "and no training row changes",
+        no_effect=True,
+    )
     fail_under: dict[str, float] = setting(
         {},
         "lower limits of the report's numbers, {name = limit}: below one, the exit code is 7",

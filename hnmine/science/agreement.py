@@ -1,4 +1,4 @@
-"""Agreement between mined sets: common items, Jaccard similarity, and changes of scores."""
+"""Agreement: of mined sets, by common items and changes of scores, and of two judges."""
 
 from collections.abc import Sequence
 
@@ -40,3 +40,27 @@ def shift(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
         "mean_absolute": float(np.abs(moved).mean()),
         "unchanged": float((moved == 0).mean()),
     }
+
+
+def cohens_kappa(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Return Cohen's kappa of two judges' answers: their agreement beyond that of chance (Cohen 1960).
+
+        kappa = (o - e) / (1 - e),  o = share of equal answers,  e = p q + (1 - p) (1 - q)
+
+    p and q are each judge's share of True. 1 is full agreement, 0 that of chance; below 0 they agree less than by
+    chance. J. Cohen, A Coefficient of Agreement for Nominal Scales, Educational and Psychological Measurement 20, 1960.
+
+    Args:
+        first: bool, shape (n,): one judge's answers.
+        second: the other's about the same items, likewise.
+
+    Returns:
+        a number of at most 1; None without items, and where both gave one and the same answer to all (e = 1).
+    """
+    if not len(first):
+        return None
+    p, q = float(np.mean(first)), float(np.mean(second))
+    by_chance = p * q + (1 - p) * (1 - q)
+    if by_chance >= 1:
+        return None
+    return (float(np.mean(np.asarray(first) == np.asarray(second))) - by_chance) / (1 - by_chance)

@@ -14,9 +14,9 @@ def promised(hits: np.ndarray, trials: np.ndarray, rate: float) -> int | None:
     """Return the fullest setting of which a rate of at most `rate` can be promised with 95% confidence; None for none.
 
     Of many settings some seem to keep to the rate by luck, so taking the fullest whose bound is within `rate` would
-    break the promise too often. Settings are tested by `fixed_sequence` instead. A setting passes if its
-    `clustered_upper_bounds`, at level 5% / 4, is at most `rate`. The four starts are the first settings with `STARTS` of
-    the trials of the last; they depend on no hit and not on `rate`, so a lower rate never gives a fuller setting.
+    break the promise too often. Settings are tested by `fixed_sequence` instead. A setting passes if its upper bound
+    (`clustered_upper_bounds`, at level 5% / 4) is at most `rate`. The four starts are the first settings with `STARTS`
+    of the trials of the last; they depend on no hit and not on `rate`, so a lower rate never gives a fuller setting.
 
     Args:
         hits: of each cluster under each setting, int64, shape (clusters, settings).

@@ -100,12 +100,17 @@ def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float,
     """
     if trials == 0:
         return 0.0, 1.0
-    low, high = _wilson(np.array([hits / trials]), np.array([float(trials)]), z)
+    return wilson_of_share(hits / trials, trials, z)
+
+
+def wilson_of_share(share: float, trials: float, z: float = 1.959964) -> tuple[float, float]:
+    """Return Wilson's interval of a share of `trials` > 0 independent trials, a number that need not be whole."""
+    low, high = _wilson(np.array([share]), np.array([float(trials)]), z)
     return float(low[0]), float(high[0])
 
 
 def _wilson(share: np.ndarray, n: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Wilson's intervals of shares p of n > 0 independent trials, n of any fraction; float64, shape (m,) each."""
+    """Return Wilson's intervals of shares p of n > 0 independent trials; float64, shape (m,) each."""
     p, w = share, z * z / n
     centre, spread = p + w / 2, z * np.sqrt(p * (1 - p) / n + w / (4 * n))
     low, high = (centre - spread) / (1 + w), (centre + spread) / (1 + w)

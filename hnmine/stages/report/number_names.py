@@ -68,6 +68,12 @@ _WITH_CANDIDATES_ONLY = {
     "embedding": "documents embedded by_chance weight",
     "embedding.recall": "value top_k queries",
 }
+_WITH_JUDGEMENTS = {
+    "judged_sample": "rate negatives judged relevant unsure open judged_twice kappa",
+    "judged_sample.drawn": "rate negatives",
+    "judged_sample.shared": "rate judged share",
+    "estimated_from_sample": "propensity margin_95",
+}
 _WITH_EVALUATION = {
     "counts.ingest": "eval_queries eval_queries_unknown eval_documents eval_queries_left_out eval_positives_left_out "
     "eval_queries_without_positive",
@@ -99,6 +105,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.rescore is not None, _WITH_RESCORE),
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
         (config.input.has_evaluation, _WITH_EVALUATION),
+        (config.report.judged_sample is not None or config.input.judgements is not None, _WITH_JUDGEMENTS),
         (config.guide is not None, {"counts.embed": "guide_dim"}),
     ):
         yield from groups.items() if applies else ()

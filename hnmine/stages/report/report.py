@@ -20,6 +20,7 @@ from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
 from hnmine.stages.report.false_negatives import false_negatives
 from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
+from hnmine.stages.report.judged_sample import judged_sample, true_rates
 from hnmine.stages.report.negatives import hardness_by_place, histograms, near_copies, read_negatives, sources
 from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
@@ -54,6 +55,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
             _labelled_elsewhere(context, chosen),
         ),
     )
+    sampled = judged_sample(context, chosen)
     bad = _bad_positives(context, distributions["positive_score"]["count"], emitted)
     histogram, biases, examples = run_concurrently(
         lambda: histograms(negatives, scores, context),
@@ -69,6 +71,8 @@ def build_report(context: RunContext) -> dict[str, Any]:
         AT_OR_ABOVE: _share_at_or_above(queries),
         "intervals": between,
         **rate,
+        **sampled,
+        **true_rates(rate | sampled),
         "verdicts": verdicts,
         **_evaluation(counts["ingest"], verdicts),
         "counts": counts,

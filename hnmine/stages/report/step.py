@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.config.tables import Config
+from hnmine.readers.judged_samples import sample_files
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.stages.emit.chosen import cells_of, read_chosen
@@ -34,6 +35,12 @@ _MEASURING = [
     *SUSPECT_COLUMNS, "query_id", "query_row", "positive_rows", "doc_rows", "scores", "query_overlaps",
     "anchor_scores", "verdicts", "probabilities",
 ]  # fmt: skip
+
+
+def _parts(context: RunContext) -> dict[str, Any]:
+    sample = [context.digests.of(file) for file in sample_files(context.config)]
+    parts = {"report": context.config.report.semantic(), "seed": context.config.seed}
+    return parts | ({"judged_sample": sample} if sample else {})
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -120,7 +127,7 @@ STAGE = Stage(
     version=5,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
-    parts=lambda context: {"report": context.config.report.semantic(), "seed": context.config.seed},
+    parts=_parts,
     steps=(
         Step("measure", "queries", _plan, _setup, _process),
         Step("suspect", "queries", _plan_suspected, no_setup, _suspected),
