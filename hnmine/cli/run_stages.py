@@ -14,7 +14,14 @@ from hnmine.pipeline.run import RunOptions, StageResult, run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.negative_columns import shares_line
 from hnmine.stages.report.empty_set import why_empty
-from hnmine.stages.report.headline import JUDGED, NUMBERS, agreement_lines, judged_line, relabelled_line
+from hnmine.stages.report.headline import (
+    JUDGED,
+    NUMBERS,
+    agreement_lines,
+    judged_line,
+    relabelled_line,
+    sample_rows,
+)
 from hnmine.stages.report.limits import check_limits, check_names, parse_limits
 from hnmine.stages.report.number_names import number_names
 from hnmine.storage.store import read_json
@@ -228,6 +235,7 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "most queries of which one document is a negative", number(hubs["most_served"]), busiest
     if line := judged_line(data):
         yield JUDGED, number(data["hidden_positives"]["this_filter"]["judged"]["hidden"]), line
+    yield from sample_rows(data)
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     yield "suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"
     yield from ((meaning, number(bad[name]), "") for name, meaning in _BAD_POSITIVES.items() if bad[name])

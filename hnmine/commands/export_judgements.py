@@ -138,7 +138,7 @@ def sampled_negatives(context: RunContext, options: ExportOptions) -> tuple[np.n
 
     Strata are quantiles of P(false negative), or of the closeness to the margin where the run has no probabilities.
     """
-    judged, chosen = Shards(context.reading("filter"), JUDGED), read_chosen(context.reading("emit"))
+    judged, chosen = judged_shards(context), read_chosen(context.reading("emit"))
     config = resolve_auto(context.config.filter)
     parts = [_without_candidate(chosen)]
     for table in judged:

@@ -46,7 +46,7 @@ class Drawn(NamedTuple):
 def strata_of(risk: np.ndarray, number: int) -> np.ndarray:
     """Return the stratum of each pair, int64: quantile groups of the risk from 0, then one for NaN if there are any.
 
-    There are at most `STRATA` groups, and few enough for ten of `number` pairs each. They differ by at most one in size.
+    There are at most `STRATA` groups, few enough for ten of `number` pairs each. Their sizes differ by at most one.
     """
     known = ~np.isnan(risk)
     count = int(known.sum())

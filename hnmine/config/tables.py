@@ -530,8 +530,8 @@ class ReportConfig(Section):
     html: bool = setting(True, "write report.html, the report for a browser; its figures take a second or two")
     judged_sample: Paths | None = setting(
         None,
-        "completed files of `hnmine export-judgements --sample random`: the false-negative rate is estimated from them, "
-        "and no training row changes",
+        "completed files of `hnmine export-judgements --sample random`: they give the set's false-negative rate, and "
+        "change no training row",
         no_effect=True,
     )
     fail_under: dict[str, float] = setting(

@@ -111,7 +111,8 @@ def sampled_judgements(config: Config, judgements: list[Source]) -> list[Sampled
     Raises:
         InputError: files cannot be read, lines are not as they were written, or there are lines of two samples.
     """
-    problems, found = Problems(), []
+    problems = Problems()
+    found: list[SampledJudgement] = []
     own = sample_files(config)
     further = [source for source in judgements if source.path not in {one.path for one in own}]
     for source, only in [*((one, True) for one in own), *((one, False) for one in further)]:

@@ -1,13 +1,13 @@
 """Propensity: the share of relevant documents that are labelled, and true rates estimated with it.
 
-The assumption is that labelled documents are a random part of the relevant ones, *selected completely at random* (Elkan
-and Noto, Learning Classifiers from Only Positive and Unlabeled Data, KDD 2008): each relevant document is labelled with
-the same probability c. Where easy ones are labelled more often, the unlabelled ones are harder than the hidden ones that
-stand for them.
+The assumption is that labelled documents are a random part of the relevant ones, *selected completely at random*
+(Elkan and Noto, Learning Classifiers from Only Positive and Unlabeled Data, KDD 2008): each relevant document is
+labelled with the same probability c. Where easy ones are labelled more often, the unlabelled ones are harder than the
+hidden ones that stand for them.
 
 Of the negatives that the hidden-positive protocol chooses, a share h are hidden positives: relevant and labelled. With
-u relevant and unlabelled, c = h / (h + u). A mined set knows all labels, so its negatives are the protocol's without the
-h, and the rate of false negatives among them is r = u / (1 - h).
+u relevant and unlabelled, c = h / (h + u). A mined set knows all labels, so its negatives are the protocol's without
+the h, and the rate of false negatives among them is r = u / (1 - h).
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ def propensity_interval(
         false_interval: its interval.
     """
     (h_low, h_high), (r_low, r_high) = hidden_interval, false_interval
-    if not (0 < hidden < 1 and 0 < false):
+    if not (0 < hidden < 1 and false > 0):
         return (propensity(h_low, r_high) or 0.0), (propensity(h_high, r_low) or 1.0)
     with np.errstate(divide="ignore"):
         h, h1, h2 = (float(np.log(x) - np.log1p(-x)) for x in (hidden, h_low, h_high))

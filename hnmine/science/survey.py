@@ -36,7 +36,7 @@ def allocate(sizes: np.ndarray, spreads: np.ndarray, number: int) -> np.ndarray:
     weight = sizes * np.asarray(spreads, dtype=np.float64)
     share = sizes / sizes.sum()
     mixed = share if weight.sum() <= 0 else (share + weight / weight.sum()) / 2
-    return drawn + _shared_out(sizes - drawn, mixed, number - int(drawn.sum()))
+    return np.asarray(drawn + _shared_out(sizes - drawn, mixed, number - int(drawn.sum())))
 
 
 def _shared_out(room: np.ndarray, weight: np.ndarray, number: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.groups import distinct_pairs
-from hnmine.science.agreement import agreement, jaccard, shift
+from hnmine.science.agreement import agreement, cohens_kappa, jaccard, shift
 from tests import oracles
 from tests.strategies import quick
 
@@ -62,3 +62,31 @@ def test_each_document_once_a_query_is_the_first_as_it_came(rows):
 def test_nothing_agrees_on_nothing(sets):
     shared, union = agreement([arrays(rows) for rows in sets], 2)
     assert shared.tolist() == union.tolist() == [0, 0]
+
+
+def kappa_by_loop(pairs):
+    n = len(pairs)
+    observed = sum(a == b for a, b in pairs) / n
+    by_chance = sum(sum(a == answer for a, _ in pairs) * sum(b == answer for _, b in pairs) for answer in (True, False))
+    by_chance /= n * n
+    return None if by_chance == 1 else (observed - by_chance) / (1 - by_chance)
+
+
+@quick
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
+def test_kappa_is_that_of_the_loop_and_the_same_for_either_order(pairs):
+    first, second = np.array(pairs).T
+    expected = kappa_by_loop(pairs)
+    for found in (cohens_kappa(first, second), cohens_kappa(second, first), cohens_kappa(~first, ~second)):
+        assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_kappa_of_known_answers():
+    yes, no = np.ones(5, dtype=bool), np.zeros(5, dtype=bool)
+    both = np.concatenate([yes, no])
+    assert cohens_kappa(both, both) == 1
+    assert cohens_kappa(both, ~both) == -1
+    assert cohens_kappa(yes, yes) is None
+    assert cohens_kappa(yes[:0], yes[:0]) is None
+    # Cohen's example of chance: one judge says yes to all
+    assert cohens_kappa(both, np.ones(10, dtype=bool)) == 0

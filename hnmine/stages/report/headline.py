@@ -188,6 +188,34 @@ def relabelled_line(found: Mapping[str, Any]) -> str:
     return line
 
 
+def sample_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and note of what a judged random sample of the negatives gives; nothing without one."""
+    sample, estimated = report.get("judged_sample"), report.get("estimated_from_sample")
+    if sample is None:
+        return
+    judged = f"of {sample['judged']:,} judged, drawn at random"
+    if sample["rate"] is not None:
+        yield "false-negative rate of the set, by a judged sample", _share_text(sample), judged
+    else:
+        yield "false-negative rate of the set, by a judged sample", "-", sample["reason"]
+        for name, of in (("drawn", "of the set that was sampled"), ("shared", "of the negatives that both sets have")):
+            if sample.get(name, {}).get("rate") is not None:
+                yield f"false-negative rate {of}", _share_text(sample[name]), judged
+    if sample["kappa"] is not None:
+        yield "agreement of two judges (kappa)", f"{sample['kappa']:.2f}", f"on {sample['judged_twice']:,} negatives"
+    if estimated is not None:
+        low, high = estimated["interval"]
+        note = f"estimate ({percent(low)}-{percent(high)}), if labelled ones are like the others"
+        yield "relevant documents that are labelled", percent(estimated["propensity"]), note
+        note = "estimate, from its hidden positives and the sample"
+        yield "false-negative rate of a 95% margin", percent(estimated["margin_95"]), note
+
+
+def _share_text(share: Mapping[str, Any]) -> str:
+    low, high = (percent(end) for end in share["interval"])
+    return f"{percent(share['rate'])} ({low}-{high})"
+
+
 def agreement_lines(embed: Mapping[str, Any]) -> list[str]:
     """Return lines that say how close int8 vectors are to float32 ones, from the counts of the stage embed."""
     return [

@@ -1,4 +1,4 @@
-"""The judged random sample of a set's negatives in the report: the set's false-negative rate, and what follows from it."""
+"""A judged random sample of the negatives: the set's own false-negative rate, and what follows from it."""
 
 from collections import defaultdict
 from typing import Any
@@ -63,7 +63,7 @@ def _estimates(context: RunContext, chosen: pa.Table, lines: list[SampledJudgeme
         "judged_twice": len(twice),
         "kappa": cohens_kappa(*np.array(twice).T) if twice else None,
     }
-    nothing = {"rate": None, "interval": None}
+    nothing = {"rate": None}
     strata, sizes = _strata(answers)
     places = [strata[answers[pair][0].stratum] for pair in judged]
     empty = [name for name, place in strata.items() if place not in places]

@@ -1,12 +1,15 @@
+import json
+
 import pytest
 
+from hnmine.commands.export_judgements import ExportOptions, export_judgements
 from hnmine.config.file import load_config
 from hnmine.errors import ConfigError, GateFailed
-from hnmine.pipeline.run import run
+from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.limits import check_limits, check_names, parse_limits, report_numbers
 from hnmine.stages.report.number_names import number_names
 from hnmine.storage.store import read_json
-from tests.support import ROOT, config_for, make_collection
+from tests.support import ROOT, config_for, make_collection, write_jsonl
 
 SOURCES = [{"kind": "dense"}, {"kind": "bm25", "name": "words"}]
 WAYS = {
@@ -35,15 +38,24 @@ def made(tmp_path_factory):
     sample = ROOT / "sample_data/hnmine.toml"
     settings = ("embed.model=hash", "embed.query_prompt=''", "report.html=false")
     configs["sample"] = load_config(sample, settings, base / "sample")
+    judged = base / "judged.jsonl"
+    configs["judged sample"] = load_config(sample, (*settings, f"report.judged_sample={judged}"), base / "sample")
+    further = ("filter.rule=percent", f"report.judged_sample={judged}")
+    configs["sample of another set"] = load_config(sample, (*settings, *further), base / "another")
     found = {}
     for name, config in configs.items():
-        run(config)
+        if name == "judged sample":
+            export_judgements(configs["sample"], judged, ExportOptions(100, sample=True))
+            lines = [json.loads(line) for line in judged.read_text().splitlines()]
+            told = [line | {"judgement": place % 7 == 0} for place, line in enumerate(lines)]
+            write_jsonl(judged, [*told, *(line | {"judge": "second"} for line in told[:50])])
+        run(config, options=RunOptions(overwrite=True))
         numbers = report_numbers(read_json(config.out_folder / "report/report.json"))
         found[name] = number_names(config), {one for one in numbers if not one.endswith("warning")}
     return found
 
 
-@pytest.mark.parametrize("way", [*WAYS, "sample"])
+@pytest.mark.parametrize("way", [*WAYS, "sample", "judged sample", "sample of another set"])
 def test_every_number_of_a_report_can_have_a_limit(made, way):
     names, numbers = made[way]
     assert numbers <= names

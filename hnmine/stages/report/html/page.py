@@ -21,6 +21,7 @@ from hnmine.stages.report.headline import (
     agreement_lines,
     judged_line,
     relabelled_line,
+    sample_rows,
 )
 from hnmine.stages.report.html.plots import PLOTS
 
@@ -80,6 +81,7 @@ def render(
         judged_name=JUDGED,
         judged=judged_line(report),
         relabelled=relabelled_line(report["relabelled"]) if "relabelled" in report else "",
+        sample=list(sample_rows(report)),
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
         style=Markup(stylesheet()),
