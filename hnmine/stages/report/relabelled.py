@@ -7,7 +7,7 @@ import numpy as np
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.relabelling import pick_further_positives
-from hnmine.science.statistics import clustered_upper_bound
+from hnmine.science.statistics import clustered_upper_bounds
 from hnmine.stages.emit.relabel.relabelled import is_likely
 from hnmine.stages.filter.calibration import OTHERS, Calibration
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
@@ -77,11 +77,10 @@ def measure_precision(rows: list[HiddenRows], config: Config, scorer: Scorer) ->
     found: dict[str, Any] = {"candidates": count, "hidden": int(hits.sum())}
     if not count:
         return found | {"reason": "no candidate of a query with hidden positives is that probable"}
-    hits, trials = hits[trials > 0], trials[trials > 0]
-    low, high = 1 - clustered_upper_bound(trials - hits, trials, _Z), clustered_upper_bound(hits, trials, _Z)
+    misses, high = clustered_upper_bounds(np.stack([trials - hits, hits], axis=1), np.stack([trials] * 2, axis=1), _Z)
     return found | {
         "precision": float(hits.sum() / count),
-        "interval": [low, high],
+        "interval": [1 - float(misses), float(high)],
         "expected": float(predicted.mean()),
     }
 
