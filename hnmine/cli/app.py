@@ -349,7 +349,7 @@ def tune(
     override: Override = None,
     source: Source = None,
     student: Annotated[
-        str, typer.Option("--student", help="What is trained: see docs/tune.md.", metavar="NAME")
+        str, _option("--student", "What is trained: static (the default), top-layers or full.", "NAME", "students")
     ] = "static",
     model: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Shell completion of values: settings, rules, formats, engines, numbers of a report, and query ids of a run.
+"""Shell completion of values: settings, rules, formats, engines, students, numbers of a report, and query ids of a run.
 
 Each function takes the options that are on the line so far, by parameter, and the beginning of the value. None of them
 loads a model library.
@@ -60,6 +60,13 @@ def recipes(given: Mapping[str, Any], start: str) -> list[str]:
     from hnmine.commands.recipes import RECIPES
 
     return [name for name in RECIPES if name.startswith(start)]
+
+
+def students(given: Mapping[str, Any], start: str) -> list[str]:
+    """Return the students."""
+    from hnmine.students.student import DEFAULTS
+
+    return [name for name in DEFAULTS if name.startswith(start)]
 
 
 def numbers(given: Mapping[str, Any], start: str) -> list[str]:

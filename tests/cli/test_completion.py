@@ -57,6 +57,7 @@ def test_stages_are_commands(folder):
         (["mine", "--rule", "calib"], ["calibrated"]),
         (["mine", "--format", "labeled"], ["labeled-pair", "labeled-list"]),
         (["init", "--recipe", "nv-"], ["nv-retriever"]),
+        (["tune", "hnmine.toml", "--student", "st"], ["static"]),
     ],
 )
 def test_values_of_options(folder, words, expected):
@@ -86,10 +87,11 @@ def test_completion_and_help_load_no_model_library(folder):
         "import sys; from pathlib import Path; from hnmine.cli import completion;"
         "found = completion.query_ids({'config': Path('hnmine.toml')}, 'q1');"
         "found += completion.numbers({'config': Path('hnmine.toml')}, 'eci') + completion.rules({}, 'p');"
+        "found += completion.students({}, 'static');"
         "print(len(found), [name for name in ('torch', 'faiss', 'sentence_transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout == "34 []\n"
+    assert done.stdout == "35 []\n"
 
 
 def test_the_script_for_a_shell_is_shown(folder):
