@@ -31,8 +31,8 @@ _KEPT_KEYS = (
     "bad_positives",
 )  # fmt: skip
 """Settings that an entry may have as well; the config's where it lacks them."""
-WINDOWS = (11, 31, 96, 251, 501)
-"""First ranks of the windows that are tried, as far as the candidates reach."""
+WINDOWS, MOST_WINDOWS = (11, 31, 96, 251, 501), 3
+"""First ranks of the windows that are tried: the deepest three that the candidates reach."""
 _FILES = 'write it as TOML, with a table [[setting]] for each, or as JSON, a list of objects: {"rule": "percent"}'
 
 
@@ -160,13 +160,14 @@ def default_grid(config: Config, *, guided: bool = False) -> list[dict[str, Any]
     """
     n, depth = config.emit.num_negatives, config.retrieve.max_candidates
     own = {key: getattr(config.filter, key) for key in RULE_KEYS}
+    windows = [first for first in WINDOWS if first + n <= depth + 1][-MOST_WINDOWS:]
     return [
         {"rule": "auto"},
         {"rule": "none"},
         *({"rule": "percent", "percent": p} for p in (0.8, 0.9, 0.95)),
-        *({"rule": "two_sided", "two_sided": t} for t in (-0.5, 0.5)),
-        *({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.02, 0.1)),
-        *({"rule": "none", "ranks": (first, depth)} for first in WINDOWS if first + 2 * n <= depth + 1),
+        *({"rule": "two_sided", "two_sided": t} for t in (-1.0, 0.0, 1.0)),
+        *({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.02, 0.05)),
+        *({"rule": "none", "ranks": (first, depth)} for first in windows),
         *({**own, "choose": choose} for choose in ("random", "mixed")),
         *({**own, "num_negatives": count} for count in (1, 10)),
         *([{"rule": "guide"}] if guided else []),
