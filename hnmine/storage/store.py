@@ -13,9 +13,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -246,6 +247,33 @@ def remove_folder(folder: Path, keep: Collection[str] = ()) -> None:
     if not isinstance(folder, RemotePath):
         folder = folder.rename(folder.with_name(f"{TEMPORARY}{folder.name}"))
     remove_tree(folder, first=MANIFEST, last=STARTED)
+
+
+class Tables(Protocol):
+    """One table in parts: `Shards`, or parts that are held in memory."""
+
+    def __len__(self) -> int:
+        """Return the number of parts."""
+        ...
+
+    def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Return all or some columns of a part."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A table in memory, as one part."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Return all or some columns."""
+        return self.table if columns is None else self.table.select(columns)
 
 
 class Shards:

@@ -25,6 +25,8 @@ from hnmine.stages.filter.step import judge_candidates
 from hnmine.stages.filter.verdicts import TextKeys, rule_names
 from hnmine.stages.report.false_negatives import try_setting
 from hnmine.stages.report.quality import per_anchor
+from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.store import InMemory
 
 
 class SetNumbers(NamedTuple):
@@ -63,7 +65,7 @@ class Candidates:
 
     Attributes:
         context: of the run.
-        inputs: of the run's filter.
+        inputs: of the run's filter, with these queries alone.
         table: their candidates, by the schema `CANDIDATES`, ordered by query row.
         search: deeper lists that were found so far.
     """
@@ -77,13 +79,13 @@ class Candidates:
     def read(cls, context: RunContext, rows: np.ndarray) -> "Candidates":
         """Return the candidates of the queries with the given rows (int64, ascending)."""
         inputs = FilterInputs.open(context)
-        parts = [inputs.read(number, lambda found: np.isin(found, rows)) for number in range(len(inputs.candidates))]
-        return cls(context, inputs, pa.concat_tables(parts), RememberedSearch(context, len(inputs.documents)))
-
-    @cached_property
-    def query_rows(self) -> np.ndarray:
-        """Row of each query, int64, ascending."""
-        return np.asarray(self.table.column("query_row").to_numpy())
+        parts = []
+        for number in range(len(inputs.candidates)):
+            table = inputs.candidates.read(number, CANDIDATES.names)
+            parts.append(table.filter(pa.array(np.isin(table.column("query_row").to_numpy(), rows))))
+        table = pa.concat_tables(parts)
+        inputs = replace(inputs, candidates=InMemory(table))
+        return cls(context, inputs, table, RememberedSearch(context, len(inputs.documents)))
 
     def side(self, rows: np.ndarray) -> "TrainingSide":
         """Return what is mined for some of the queries (rows, int64): nothing is known of the others' labels."""
@@ -104,18 +106,17 @@ class TrainingSide:
     @cached_property
     def protocol(self) -> ProtocolRows:
         """The rows that the model and the threshold are fitted on."""
-        inputs, own = self.candidates.inputs, self.rows
 
         def read(wanted: QueryFilter | None, columns: Sequence[str] | None) -> Iterator[tuple[Batch, TextKeys]]:
             def inside(rows: np.ndarray) -> np.ndarray:
-                found = np.isin(rows, own)
-                return found if wanted is None else found & wanted(rows)
+                return self._inside(rows) if wanted is None else self._inside(rows) & wanted(rows)
 
-            if columns is not None and "query_row" not in columns:
-                columns = ["query_row", *columns]
-            return inputs.batches(inside, columns)
+            return self.candidates.inputs.batches(inside, columns)
 
         return ProtocolRows.of(read, self.candidates.context.config)
+
+    def _inside(self, rows: np.ndarray) -> np.ndarray:
+        return np.isin(rows, self.rows)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -134,15 +135,14 @@ class TrainingSide:
         judged = self._judge(context)
         if setting.role == "in_batch":
             return _without_negatives(judged, config)
-        chosen = choose_negatives(context, _InMemory(judged), None, lambda rows: None)
+        chosen = choose_negatives(context, InMemory(judged), None, lambda rows: None)
         return _examples(judged, chosen, config)
 
     def _judge(self, context: RunContext) -> pa.Table:
         config, found = context.config, self.candidates
         inputs = replace(found.inputs, config=config, scorer=self._scorer(config))
         deeper = found.search.under(context) if searches_deeper(config) else None
-        table = found.table.filter(pa.array(np.isin(found.query_rows, self.rows)))
-        return judge_candidates(table, inputs, deeper)
+        return judge_candidates(inputs.read(0, self._inside), inputs, deeper)
 
     def _scorer(self, config: Config) -> Calibration:
         if "calibrated" not in rule_names(config.filter):
@@ -182,19 +182,6 @@ class RememberedSearch(DeeperSearch):
             for place, row in enumerate(missing.tolist()):
                 self._found[row, depth] = table.slice(place, 1)
         return pa.concat_tables([self._found[row, depth] for row in rows.tolist()]).combine_chunks()
-
-
-@dataclass(frozen=True)
-class _InMemory:
-    """A judged table in place of the shards of filter: see `hnmine.stages.emit.choose.JudgedTables`."""
-
-    table: pa.Table
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, number: int, columns: list[str]) -> pa.Table:
-        return self.table.select(columns)
 
 
 def without_additions(config: Config) -> Config:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.filter import JUDGED_CODED
-from hnmine.storage.store import MANIFEST, Shards, read_json
+from hnmine.storage.store import MANIFEST, Shards, Tables, read_json
 from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 # Kept candidates that `diverse` compares at a time: their vectors stay in the processor's cache.
@@ -56,29 +55,17 @@ def teacher_vectors(context: RunContext) -> VectorStore | None:
     return VectorStore(folder / "corpus", cache_bytes(context.config))
 
 
-class JudgedTables(Protocol):
-    """Judged candidates as tables, queries in the order of their rows: the shards of filter, or tables in memory."""
-
-    def __len__(self) -> int:
-        """Return the number of tables."""
-        ...
-
-    def read(self, number: int, columns: list[str]) -> pa.Table:
-        """Return some columns of a table."""
-        ...
-
-
 def choose_all(context: RunContext, tick: Tick) -> pa.Table:
     """Return the chosen negatives of every (query, anchor), as the table `emit/chosen`."""
     judged = Shards(judged_folder(context, context.folder("emit")), JUDGED_CODED)
     return choose_negatives(context, judged, KeptNegatives.open(context), tick)
 
 
-def choose_negatives(context: RunContext, judged: JudgedTables, kept: KeptNegatives | None, tick: Tick) -> pa.Table:
+def choose_negatives(context: RunContext, judged: Tables, kept: KeptNegatives | None, tick: Tick) -> pa.Table:
     """Return the chosen negatives of every (query, anchor) of judged candidates, as a table by the schema `CHOSEN`.
 
     Random documents are drawn after all candidates are chosen, so that a cap on documents serves candidates first,
-    however the queries are split into tables. `kept` are the negatives kept of a previous run.
+    however the queries are split into parts. `kept` are the negatives kept of a previous run.
     """
     config = context.config
     cosine = config.embed.similarity == "cosine"

@@ -22,7 +22,7 @@ from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.filter import CALIBRATION
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, read_table
+from hnmine.storage.store import Shards, Tables, read_table
 
 CELLS = 2_000_000
 """About how many (anchor, candidate) cells are given verdicts at a time."""
@@ -35,7 +35,7 @@ class FilterInputs:
 
     Attributes:
         config: the whole config.
-        candidates: shards of retrieve, or of filter.
+        candidates: those of retrieve or of filter; their shards, or some of them in memory.
         queries: shards of ingest.
         documents: uint64, text key of each row of the corpus.
         shared: bool, whether another row has the same key.
@@ -48,7 +48,7 @@ class FilterInputs:
     """
 
     config: Config
-    candidates: Shards
+    candidates: Tables
     queries: Shards
     documents: np.ndarray
     shared: np.ndarray
