@@ -432,24 +432,47 @@ def export_judgements(
     terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine probe hnmine.toml --seeds 5")
+@app.command(epilog="Example: hnmine probe hnmine.toml other/train.jsonl")
 def probe(
     config: ConfigPath,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="Another set: a run's config file or output folder, or training files of any tool.",
+            metavar="[OTHER]",
+            show_default=False,
+        ),
+    ] = None,
     out: Out = None,
     override: Override = None,
     source: Source = None,
+    student: Annotated[
+        str, typer.Option("--student", help="What is trained: static, top-layers or full.", metavar="NAME")
+    ] = "static",
+    model: Annotated[
+        str | None,
+        _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
+    ] = "batch",
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Number of random splits of the queries to train on.")
     ] = 3,
+    queries: Annotated[
+        int, typer.Option("--queries", min=1, help="Largest number of queries to train and test on.")
+    ] = 2_000,
     as_json: AsJson = False,
 ) -> None:
-    """Train a small adapter on the run's negatives and test it on held-out queries."""
+    """Train a student on the run's set, on controls and on another set, and test it on held-out queries."""
     from hnmine.cli import command_tables, terminal
-    from hnmine.commands.probe import probe as run_probe
+    from hnmine.commands.probe.probe import Options
+    from hnmine.commands.probe.probe import probe as run_probe
 
     made = _load(config, override, out)
-    with terminal.working("probe"):
-        found = run_probe(made, source, seeds)
+    options = Options(student, loss, model, seeds, queries)
+    with terminal.progress_on() as progress:
+        found = run_probe(made, source, other, options, progress)
     terminal.show(found, as_json, command_tables.draw_probe)
     terminal.tell_differences(found)
 

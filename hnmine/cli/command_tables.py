@@ -158,26 +158,40 @@ def _filter_table(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {toml_value(value)}" for key, value in settings.items())
 
 
+PROBED = {
+    "untrained": "before training",
+    "in_batch": "no mined negatives",
+    "random": "random documents, equal number",
+    "mined": "the run's negatives",
+    "other": "the other set",
+}
+"""What `hnmine probe` trains on, in words."""
+
+
 def draw_probe(data: dict[str, Any]) -> None:
-    """Draw retrieval before and after training, and the gains with their p-values."""
-    trained = {
-        "untrained": "as they are",
-        "without_mined": "trained with the batch's own negatives",
-        "with_mined": "trained with the run's negatives as well",
-    }
-    rows = ((text, f"{data[k]['ndcg_at_10']:.4f}", f"{data[k]['mrr_at_10']:.4f}") for k, text in trained.items())
-    draw_table("Probe", ("vectors", "nDCG@10", "MRR@10"), rows)
-    over = {"no training": data["gain_over_untrained"], "training without them": data["gain_over_without_mined"]}
+    """Draw retrieval after training on each set, and the differences between them."""
+    rows = [(PROBED["untrained"], "", "", f"{data['untrained']:.4f}")]
+    rows += (
+        (PROBED[name], f"{one['examples']:,}", f"{one['negatives']:,}", f"{one['ndcg_at_10']:.4f}")
+        for name, one in data["sets"].items()
+    )
+    draw_table("Trained on", ("set", "examples", "negatives", "nDCG@10"), rows)
     gains = (
-        (name, f"{g['ndcg_at_10']:+.4f}", f"{g['ndcg_p']:.4f}", f"{g['mrr_at_10']:+.4f}", f"{g['mrr_p']:.4f}")
-        for name, g in over.items()
-    )
-    draw_table("\nGain of the run's negatives", ("over", "nDCG@10", "p", "MRR@10", "p"), gains)
-    tested = data["gain_over_untrained"]["test_queries"]
+        (PROBED[one["set"]], PROBED[one["over"]], signed(one["ndcg_at_10"]), interval(one["interval"], sign=True),
+         f"{one['p']:.4f}")
+        for one in data["gains"]
+    )  # fmt: skip
+    draw_table("\nGain in nDCG@10", ("of", "over", "mean", "95% interval", "p"), gains)
+    model = "" if data["model"] is None else f" from {data['model']}"
     say(
-        f"\n{data['queries']:,} queries, {data['documents']:,} documents, {data['seeds']} splits, {tested:,} queries "
-        "tested. A linear map on frozen vectors: use it to compare sets; the gain of a fine-tuned model differs."
+        f"\nStudent {data['student']}{model}, {data['queries']:,} queries, {data['documents']:,} documents, "
+        f"{data['seeds']} splits, {data['tested']:,} queries tested. Use it to compare sets of these queries; the gain "
+        "of your own training differs.",
+        soft_wrap=True,
     )
+    for name, one in data["sets"].items():
+        if one["left_out"]:
+            warn([f"{PROBED[name]}: {one['left_out']:,} examples have a query that the run lacks, and are left out"])
     if "not_kept" in data:
         warn([f"the result was not kept: {data['not_kept']}"])
 

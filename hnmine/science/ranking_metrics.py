@@ -1,4 +1,4 @@
-"""Ranking metrics per query: nDCG and reciprocal rank."""
+"""Ranking metrics per query: nDCG."""
 
 import numpy as np
 
@@ -17,13 +17,3 @@ def ndcg(gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
     discount = 1 / np.log2(np.arange(2, gains.shape[1] + 2))
     best = (ideal * discount).sum(axis=1)
     return np.asarray(np.divide((gains * discount).sum(axis=1), best, out=np.zeros(len(gains)), where=best > 0))
-
-
-def reciprocal_rank(gains: np.ndarray) -> np.ndarray:
-    """Return 1 / rank of the first relevant document of each query, 0 where there is none; float64, shape (queries,).
-
-    `gains` are as in `ndcg`.
-    """
-    relevant = gains > 0
-    first = relevant.argmax(axis=1)
-    return np.asarray(np.where(relevant.any(axis=1), 1 / (first + 1), 0.0))

@@ -31,8 +31,9 @@ class Batch(NamedTuple):
 def make_batch(examples: Examples, known: Ragged, rows: np.ndarray, loss: LossName) -> Batch:
     """Return the batch of some examples (int64, shape (b,)).
 
-    A document that is labelled as relevant to a query, or is its positive, never counts as its negative, whichever
-    example it comes from. Under "own" neither do other examples' negatives.
+    A document of another example that is labelled as relevant to a query, or is its positive, does not count as its
+    negative; under "own" no negative of another example does. A query's own negatives all count, labelled or not: they
+    are what is compared.
     """
     queries, positives, negatives = examples.queries[rows], examples.positives[rows], examples.negatives.take(rows)
     documents = np.concatenate([positives, negatives.values]).astype(np.int64)
@@ -40,8 +41,10 @@ def make_batch(examples: Examples, known: Ragged, rows: np.ndarray, loss: LossNa
     asked = np.repeat(own, len(documents)), np.tile(documents, len(rows))
     allowed = ~known.take(queries).contains(*asked).reshape(len(rows), len(documents))
     allowed &= documents != positives[:, None]
+    mined = negatives.owners == own[:, None]
     if loss == "own":
-        allowed[:, len(rows) :] &= negatives.owners == own[:, None]
+        allowed[:, len(rows) :] &= mined
+    allowed[:, len(rows) :] |= mined
     allowed[own, own] = True
     return Batch(queries, documents, allowed)
 

@@ -23,7 +23,6 @@ from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_studen
 from hnmine.students.task import Examples, Task, TestQueries
 from hnmine.students.token_table import ragged_of
 from tests.benchmarks.measure import argument_parser
-from tests.benchmarks.prediction import tau
 from tests.benchmarks.training.mine import MinedSet, mine, read_set
 from tests.benchmarks.training.prepare import Prepared, prepare
 from tests.benchmarks.training.records import UNTRAINED, Record, Records, hash_of
@@ -89,11 +88,11 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def train(data: Path, work: Path, path: Path, names: list[str]) -> None:
+def train(data: Path, work: Path, path: Path, names: list[str], setting: str) -> None:
     """Train the students on the sets that lack a record."""
     done = {(one["student"], one["of"]) for one in map(json.loads, lines_of(path))}
     groups: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
-    for one in Records(work / "records.jsonl").latest(student="full", setting="main"):
+    for one in Records(work / "records.jsonl").latest(student="full", setting=setting):
         if one.arm != UNTRAINED:
             groups[one.collection, one.sample, one.seed].append(one)
     for records in groups.values():
@@ -119,13 +118,24 @@ def train(data: Path, work: Path, path: Path, names: list[str]) -> None:
                       f"{row['seconds']:.1f} s", flush=True)  # fmt: skip
 
 
-def table(work: Path, path: Path) -> None:
+def tau(scores: np.ndarray, gains: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Return Kendall's tau-b and the ends of its 95 % percentile interval over resampled mined sets."""
+    from scipy.stats import kendalltau
+
+    generator = np.random.default_rng(seed)
+    drawn = [generator.integers(0, len(scores), len(scores)) for _ in range(500)]
+    values = [kendalltau(scores[rows], gains[rows]).statistic for rows in drawn]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(kendalltau(scores, gains).statistic), float(low), float(high)
+
+
+def table(work: Path, path: Path, setting: str) -> None:
     """Print how students agree with the whole model."""
     full = Records(work / "records.jsonl").all
     gains: dict[tuple[str, str], dict[str, list[tuple[float, float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in map(json.loads, lines_of(path)):
-        if row["of"] in full:
-            one = full[row["of"]]
+        one = full.get(row["of"])
+        if one is not None and one.setting == setting:
             gains[one.collection, row["student"]][one.arm].append((row["gain"], one.gain, row["seconds"]))
     print("| collection | student | sets | tau (95 % interval) | seconds | its pick | the model's pick | lost |")
     print("|---|---|---|---|---|---|---|---|")
@@ -147,11 +157,12 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("records", type=Path)
     parser.add_argument("--students", nargs="*", default=["static", "top-layers-1", "top-layers-2"], choices=STUDENTS)
+    parser.add_argument("--setting", default="main", help="of the whole model")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if not options.table:
-        train(options.data, options.work, options.records, options.students)
-    table(options.work, options.records)
+        train(options.data, options.work, options.records, options.students, options.setting)
+    table(options.work, options.records, options.setting)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ and five negatives; the cross-encoder scores a query's best 30. Columns:
   the other rows'.
 - cosine: the teacher's mean score of the emitted negatives, which compares over all rows.
 - fill: share of the wanted negatives that there are, under the same protocol.
-- probe: nDCG@10 on held-out queries of an adapter trained with the emitted negatives, minus that of one trained
+- probe: nDCG@10 on held-out queries of a static student trained with the emitted negatives, minus that of one trained
   without any, p by randomisation (`hnmine probe`, --splits splits, none for 0). Measured queries are split once more.
 
 The rule auto is fitted on the measured queries' own labels, out of fold. On a busy machine OMP_NUM_THREADS=1 is
@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.commands.probe import TooFewQueries, probe
+from hnmine.commands.probe.probe import Options, TooFewQueries, probe
 from hnmine.config.tables import Config
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
@@ -163,7 +163,8 @@ def measured(config: Config, splits: int) -> dict[str, Any]:
         scorer = calibrate(ProtocolRows.of(one.pieces, config), config).out_of_fold()
     found = measure(ProtocolRows.of(one.pieces, config), config, scorer)
     try:
-        found["probe"] = probe(config, seeds=splits)["gain_over_without_mined"] if splits else None
+        gains = probe(config, options=Options(seeds=splits))["gains"] if splits else []
+        found["probe"] = next((one for one in gains if (one["set"], one["over"]) == ("mined", "in_batch")), None)
     except TooFewQueries as error:
         print(f"no probe: {error}")
     return found | {"cosine": emitted_cosine(one)}
@@ -192,7 +193,7 @@ def line(name: str, source: str, rule: str, found: dict[str, Any]) -> str:
     if found["rate"] is None:
         return f"| {name} | {source} | {rule} | {found['reason']} |"
     gain = found.get("probe")
-    probed = f"{gain['ndcg_at_10']:+.4f} (p {gain['ndcg_p']:.2f})" if gain else "-"
+    probed = f"{gain['ndcg_at_10']:+.4f} (p {gain['p']:.2f})" if gain else "-"
     low, high = found["interval"]
     return (
         f"| {name} | {source} | {rule} | {found['rate']:.3f} ({low:.3f}-{high:.3f}) | {found['hardness']:.3f} "

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.ranking_metrics import ndcg, reciprocal_rank
+from hnmine.science.ranking_metrics import ndcg
 from tests.strategies import quick
 
 gain_lists = st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=6)
@@ -30,10 +30,3 @@ def test_ndcg_of_the_best_order_is_1_and_of_no_order_more(rows):
     some = ideal.sum(axis=1) > 0
     np.testing.assert_allclose(ndcg(ideal, ideal), some.astype(float))
     assert (ndcg(np.array(rows), ideal) <= 1 + 1e-12).all()
-
-
-@quick
-@given(gain_lists)
-def test_reciprocal_rank_is_the_double_loop(rows):
-    expected = [next((1 / rank for rank, gain in enumerate(row, start=1) if gain), 0.0) for row in rows]
-    np.testing.assert_allclose(reciprocal_rank(np.array(rows)), expected)

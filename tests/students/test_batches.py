@@ -28,7 +28,8 @@ def test_what_counts_for_a_query_equals_the_double_loop(seed, loss):
     for i, row in enumerate(rows):
         own = {*labelled[examples.queries[row]], int(examples.positives[row])}
         for j, (document, whose) in enumerate(documents):
-            expected = j == i or (document not in own and (loss == "batch" or whose is None or whose == i))
+            others = document not in own and (loss == "batch" or whose is None)
+            expected = j == i or whose == i or others
             assert batch.allowed[i, j] == expected
 
 

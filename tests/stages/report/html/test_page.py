@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hnmine.cli.run_stages import draw_report
-from hnmine.commands.probe import probe
+from hnmine.commands.probe.probe import Options, probe
 from hnmine.config.file import load_config
 from hnmine.config.tables import FilterConfig
 from hnmine.errors import OutputError
@@ -367,11 +367,21 @@ def test_a_page_shows_the_probe_of_its_negatives_whichever_is_first(tmp_path):
     run(config)
     before = page(folder / "out")
     assert "Not measured. <code>hnmine probe</code>" in before
-    result = probe(config, seeds=1)
+    result = probe(config, options=Options(seeds=1))
     after = page(folder / "out")
-    gain = f"{result['with_mined']['ndcg_at_10']:.3f}"
     assert "Not measured. <code>hnmine probe</code>" not in after
-    assert f"<td>trained with the mined negatives as well</td><td>{gain}</td>" in after
+    section = after.split('<section id="probe">')[1].split("</section>")[0]
+    for name, text in (
+        ("mined", "the negatives of this run"),
+        ("in_batch", "no mined negatives"),
+        ("random", "random documents, equal number"),
+    ):
+        one = result["sets"][name]
+        shown = f"<td>{one['examples']:,}</td><td>{one['negatives']:,}</td><td>{one['ndcg_at_10']:.3f}</td>"
+        assert f"<td>{html.escape(text)}</td>{shown}" in section
+    for one in result["gains"]:
+        low, high = (f"{bound:+.3f}" for bound in one["interval"])
+        assert f"<td>{one['ndcg_at_10']:+.3f}</td><td>{low} to {high}</td><td>{one['p']:.3f}</td>" in section
     assert before.split('<section id="probe">')[0] == after.split('<section id="probe">')[0]
     (folder / "out" / "report" / "_manifest.json").unlink()
     run(config, ["report"], RunOptions(overwrite=True))
@@ -389,9 +399,9 @@ def test_a_probe_that_cannot_be_kept_is_an_answer_all_the_same(tmp_path, monkeyp
         raise OutputError("probe.json: cannot be written: read-only file system")
 
     monkeypatch.setattr("hnmine.stages.report.probe_result.write_json", refused)
-    found = probe(with_page(folder), seeds=1)
+    found = probe(with_page(folder), options=Options(seeds=1))
     assert found["not_kept"] == "probe.json: cannot be written: read-only file system"
-    assert found["with_mined"]
+    assert found["sets"]["mined"]
     assert page(folder / "out") == before
 
 
