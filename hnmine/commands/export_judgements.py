@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
-from hnmine.commands.judging_sample import Pairs, draw, no_candidates
+from hnmine.commands.judging_sample import Drawn, Pairs, draw, no_candidates
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judged_samples import PROBABILITY, SAMPLE, SIZE, STRATUM
@@ -138,6 +138,34 @@ def sampled_negatives(context: RunContext, options: ExportOptions) -> tuple[np.n
 
     Strata are quantiles of P(false negative), or of the closeness to the margin where the run has no probabilities.
     """
+    negatives = distinct_negatives(context)
+    if not len(negatives):
+        return negatives, []
+    seed = context.config.seed if options.seed is None else options.seed
+    found = draw_negatives(negatives, options.number, seed)
+    name = f"{set_name(context, negatives['query'], negatives['document'])}-{options.number}-{seed}"
+    fields = [
+        {
+            SAMPLE: name, STRATUM: int(one) + 1, SIZE: int(found.sizes[one]),
+            PROBABILITY: float(found.numbers[one] / found.sizes[one]),
+        }
+        for one in found.strata
+    ]  # fmt: skip
+    return negatives[found.places], fields
+
+
+def draw_negatives(negatives: np.ndarray, number: int, seed: int) -> Drawn:
+    """Return a sample of `distinct_negatives`; its allocation follows P(false negative) where the run has it."""
+    pairs = Pairs(negatives["query"], negatives["document"], negatives["value"])
+    return draw(pairs, number, seed, calibrated=not np.isnan(negatives["probability"]).all())
+
+
+def distinct_negatives(context: RunContext) -> np.ndarray:
+    """Return the distinct (query, document) pairs among a run's negatives (`QUEUE`), with their risk as value.
+
+    The risk is P(false negative), or the closeness to the margin; NaN for a document that is no candidate of the query.
+    Of a pair with several anchors the riskiest counts.
+    """
     judged, chosen = judged_shards(context), read_chosen(context.reading("emit"))
     config = resolve_auto(context.config.filter)
     parts = [_without_candidate(chosen)]
@@ -147,25 +175,10 @@ def sampled_negatives(context: RunContext, options: ExportOptions) -> tuple[np.n
             own = rows_of(chosen, int(batch.query_rows[0]), int(batch.query_rows[-1]) + 1)
             cells = _cells(piece, batch, own, config)
             parts.append(cells[cells["chosen"]])
-    negatives = np.concatenate(parts)
-    if not len(negatives):
-        return negatives, []
-    # of a pair with several anchors, the riskiest
-    order = np.lexsort((-np.nan_to_num(negatives["value"], nan=-1), negatives["document"], negatives["query"]))
-    negatives = negatives[order][distinct_pairs(negatives["query"][order], negatives["document"][order])]
-    seed = context.config.seed if options.seed is None else options.seed
-    pairs = Pairs(negatives["query"], negatives["document"], negatives["value"])
-    calibrated = not np.isnan(negatives["probability"]).all()
-    found = draw(pairs, options.number, seed, calibrated=calibrated)
-    name = f"{set_name(context, pairs.query, pairs.document)}-{options.number}-{seed}"
-    fields = [
-        {
-            SAMPLE: name, STRATUM: int(one) + 1, SIZE: int(found.sizes[one]),
-            PROBABILITY: float(found.numbers[one] / found.sizes[one]),
-        }
-        for one in found.strata
-    ]  # fmt: skip
-    return negatives[found.places], fields
+    found = np.concatenate(parts)
+    order = np.lexsort((-np.nan_to_num(found["value"], nan=-1), found["document"], found["query"]))
+    found = found[order]
+    return np.asarray(found[distinct_pairs(found["query"], found["document"])])
 
 
 def _without_candidate(chosen: pa.Table) -> np.ndarray:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hnmine.commands.export_judgements import ExportOptions, sampled_negatives
+from hnmine.commands.export_judgements import distinct_negatives, draw_negatives
 from hnmine.config.file import load_config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.survey import stratified_share
-from hnmine.stages.emit.chosen import read_chosen
-from hnmine.stages.emit.negative_pairs import negative_pairs
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.measure import argument_parser
@@ -38,23 +36,21 @@ def main() -> None:
     with (options.config.parent / "truth.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):
             relevant[row["query_id"]].add(row["doc_id"])
-    pairs = list(zip(*negative_pairs(read_chosen(context.reading("emit"))), strict=True))
-    truth = float(np.mean([documents[document] in relevant[queries[query]] for query, document in pairs]))
+    negatives = distinct_negatives(context)
+    pairs = zip(negatives["query"], negatives["document"], strict=True)
+    false = np.array([documents[document] in relevant[queries[query]] for query, document in pairs], dtype=bool)
     for number in (50, 100, 200, 400):
         covered, shares, widths = 0, [], []
         for seed in range(options.draws):
-            queue, fields = sampled_negatives(context, ExportOptions(number=number, sample=True, seed=seed))
-            false = np.array([documents[one["document"]] in relevant[queries[one["query"]]] for one in queue])
-            strata = np.array([line["stratum"] - 1 for line in fields])
-            sizes = np.zeros(int(strata.max()) + 1, dtype=np.int64)
-            sizes[strata] = [line["stratum_size"] for line in fields]
-            share = stratified_share(false, np.ones(len(false), dtype=bool), strata, sizes)
+            drawn = draw_negatives(negatives, number, seed)
+            every = np.ones(len(drawn.places), dtype=bool)
+            share = stratified_share(false[drawn.places], every, drawn.strata, drawn.sizes)
             assert share is not None
-            covered += share.low <= truth <= share.high
+            covered += share.low <= false.mean() <= share.high
             shares.append(share.value)
             widths.append(share.high - share.low)
         line = {
-            "negatives": len(pairs), "truth": truth, "judged": number, "draws": options.draws,
+            "negatives": len(false), "truth": float(false.mean()), "judged": number, "draws": options.draws,
             "covered": covered / options.draws, "mean": float(np.mean(shares)), "width": float(np.mean(widths)),
         }  # fmt: skip
         print(json.dumps(line), flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hnmine import run
-from hnmine.commands.export_judgements import ExportOptions, export_judgements, sampled_negatives
+from hnmine.commands.export_judgements import ExportOptions, distinct_negatives, draw_negatives, export_judgements
 from hnmine.commands.judging_sample import Pairs, draw, strata_of
 from hnmine.config.file import check_config
 from hnmine.config.tables import Config
@@ -130,21 +130,22 @@ def test_the_report_gives_the_rate_of_the_set_and_changes_no_row(
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_draws(folder: Path, truth: dict[str, set[str]]) -> None:
-    config, covered, shares, draws = config_at(folder / "first"), 0, [], 80
+    config, covered, shares, draws = config_at(folder / "first"), 0, [], 200
     context = RunContext(config, config.out_folder)
     documents = _names(context, "corpus", "doc_id")
     queries = _names(context, "queries", "query_id")
-    expected = true_rate(folder / "first", truth)
+    negatives, expected = distinct_negatives(context), true_rate(folder / "first", truth)
+    pairs = zip(negatives["query"], negatives["document"], strict=True)
+    false = np.array([documents[document] in truth[queries[query]] for query, document in pairs])
+    assert false.mean() == pytest.approx(expected)
     for seed in range(draws):
-        queue, fields = sampled_negatives(context, ExportOptions(number=100, sample=True, seed=seed))
-        false = [documents[one["document"]] in truth[queries[one["query"]]] for one in queue]
-        strata = np.array([line["stratum"] - 1 for line in fields])
-        sizes = np.array([next(x["stratum_size"] for x in fields if x["stratum"] == s + 1) for s in range(5)])
-        share = stratified_share(np.array(false), np.ones(len(false), dtype=bool), strata, sizes)
+        drawn = draw_negatives(negatives, 100, seed)
+        every = np.ones(len(drawn.places), dtype=bool)
+        share = stratified_share(false[drawn.places], every, drawn.strata, drawn.sizes)
         assert share is not None
         covered += share.low <= expected <= share.high
         shares.append(share.value)
-    assert covered >= 0.9 * draws  # below in 3 of 100 seeds, if 95 of 100 are covered
+    assert 0.92 <= covered / draws <= 0.99
     assert np.mean(shares) == pytest.approx(expected, abs=3 * np.std(shares) / np.sqrt(draws))
 
 
