@@ -540,3 +540,15 @@ def clustered_upper_bound(hits, trials, z=1.644854):
     if p == 1:
         return 1.0
     return (p + z * z / (2 * m) + z * math.sqrt(p * (1 - p) / m + z * z / (4 * m * m))) / (1 + z * z / m)
+
+
+def near_labels(candidates, near, z, labels):
+    """Return (nearest, share) of each candidate by loops over queries, candidates and near queries."""
+    nearest, share = [], []
+    for documents, rows, values in zip(candidates, near, z, strict=True):
+        weights = [math.exp(value) for value in values]
+        for document in documents:
+            have = [place for place, row in enumerate(rows) if document in labels[row]]
+            nearest.append(max((values[place] for place in have), default=0))
+            share.append(sum(weights[place] for place in have) / sum(weights) if have else 0)
+    return nearest, share

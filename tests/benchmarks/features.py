@@ -34,6 +34,7 @@ from tests.benchmarks.false_negatives import with_rule
 from tests.benchmarks.measure import argument_parser
 
 WORDS = {"query_words", "query_words_in_list", "positive_words", "positive_words_in_list"}
+NEAR_LABELS = {"near_label", "near_label_share", "near_label_share_in_list"}
 DOCUMENT_SIDE = {"similarity", "similarity_in_list", "both_in_list", "similarity_to_anchor"}
 
 
@@ -135,6 +136,7 @@ def compare(one: Mined, several: int) -> dict[str, float]:
     found = {"own features": rate(one, rows, own)}
     found["without words"] = rate(one, rows, without(WORDS))
     found["without the document side"] = rate(one, rows, without(DOCUMENT_SIDE))
+    found["without labels of near queries"] = rate(one, rows, without(NEAR_LABELS))
     more = further(one, rows)
     for name, columns in more.items():
         found[f"with {name}"] = rate(one, rows, [np.hstack(pair) for pair in zip(own, columns, strict=True)])

@@ -69,8 +69,12 @@ class Calibration:
         return logistic(weighted(batch, cells, slopes[fold]) + offsets[fold][cells.anchors.owners][cells.anchor])
 
     def of_features(self, rows: np.ndarray) -> np.ndarray:
-        """Return P(false negative) of rows of `features` by the model fitted on every query, float64."""
-        return self.models.predict(rows, np.full(len(rows), FOLDS))
+        """Return P(false negative) of features `NAMES` (rows) by the model fitted on every query, float64.
+
+        Other models' scores count as a mean candidate's.
+        """
+        more = np.zeros((len(rows), self.models.mean.shape[1] - rows.shape[1]))
+        return self.models.predict(np.hstack([rows, more]), np.full(len(rows), FOLDS))
 
     def to_table(self) -> pa.Table:
         """Return the models as a table, one row each."""
@@ -135,6 +139,8 @@ def _fit(rows: list[HiddenRows], config: Config) -> Logistic:
     parts, labels, folds = [], [], []
     for hidden in rows:
         batch = hidden.batch
+        if not len(batch):  # it lacks other models' scores
+            continue
         others = batch.counted
         parts.append(features(batch, Cells.of(batch, batch.positive_scores))[others])
         labels.append((hidden.is_hidden | hidden.keys.copies(hidden.keys.relevant, batch))[others])

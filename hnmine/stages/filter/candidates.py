@@ -13,7 +13,7 @@ from hnmine.stages.rescore.rescored import TEACHER
 
 _BY_VALUE = (
     "ranks", "similarities", "query_overlaps", "positive_overlaps", "positive_background_mean",
-    "positive_background_std", "guide_scores",
+    "positive_background_std", "near_labels", "near_label_shares", "guide_scores",
 )  # fmt: skip
 
 
@@ -59,6 +59,11 @@ class Batch(Scores):
         positive_overlaps: weighted word overlap of each candidate with each positive, ordered as `similarities`.
         positive_background_mean: mean cosine of each positive to random documents.
         positive_background_std: standard deviation of the same.
+        near_queries: rows of the queries that are most similar to each query.
+        nearness: how similar each of them is, in the deviations of `near_query_weights`, ordered as they are.
+        near_labels: nearness of the nearest of them that has the candidate as a positive, shape (candidates,); 0 where
+            none has.
+        near_label_shares: share of their weight that has the candidate as a positive, shape (candidates,).
         guide_scores: the guide's score, shape (candidates,); empty without a guide.
         guide_positive_scores: the guide's scores of the positives; empty lists without a guide.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where the source did not find
@@ -79,6 +84,10 @@ class Batch(Scores):
     positive_overlaps: np.ndarray
     positive_background_mean: np.ndarray
     positive_background_std: np.ndarray
+    near_queries: Ragged
+    nearness: np.ndarray
+    near_labels: np.ndarray
+    near_label_shares: np.ndarray
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
     source_ranks: np.ndarray
@@ -95,6 +104,8 @@ class Batch(Scores):
             query_rows=_numbers_of(table, "query_row"),
             positives=_list_of(table, "positive_rows"),
             candidates=_list_of(table, "doc_rows"),
+            near_queries=_list_of(table, "near_queries"),
+            nearness=_list_of(table, "nearness").values,
             guide_positive_scores=_list_of(table, "guide_positive_scores"),
             source_ranks=source_ranks(table),
             teacher=Scores(**_scores(table, TEACHER)) if has_teacher else None,
@@ -109,6 +120,11 @@ class Batch(Scores):
     def has_guide(self) -> bool:
         """Whether the candidates were also scored by a guide."""
         return len(self.guide_positive_scores.values) > 0
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the candidates have the teacher's scores beside another model's."""
+        return self.teacher is not None and len(self.candidates) > 0
 
     @cached_property
     def owners(self) -> np.ndarray:
@@ -192,6 +208,10 @@ class Batch(Scores):
             positive_overlaps=self.positive_overlaps[pair_places],
             positive_background_mean=self.positive_background_mean[at],
             positive_background_std=self.positive_background_std[at],
+            near_queries=self.near_queries.take(queries),
+            nearness=self.nearness[self.near_queries.places(queries)],
+            near_labels=self.near_labels[places],
+            near_label_shares=self.near_label_shares[places],
             guide_scores=guide_scores,
             guide_positive_scores=guided,
             source_ranks=self.source_ranks[places],

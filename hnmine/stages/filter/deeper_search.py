@@ -18,7 +18,7 @@ from hnmine.storage.schemas.filter import KEEP
 _RULES = ("margin", "percent", "adaptive", "two_sided", "calibrated", "guide")
 """The rules that reject a candidate for being a likely positive."""
 _LIKELY = [CODES[name] for name in ("copy_of_positive", "near_copy_of_positive", *_RULES)]
-_QUERY_COLUMNS = ["query_id", "text", "positive_rows", "terms"]
+_QUERY_COLUMNS = ["query_id", "text", "text_key", "positive_rows", "terms"]
 
 Judge = Callable[[pa.Table], tuple[pa.Table, np.ndarray]]
 """Returns candidates with their verdicts, and which queries are short (bool, shape (queries,))."""

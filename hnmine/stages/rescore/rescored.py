@@ -19,7 +19,10 @@ from hnmine.storage.store import Shards
 TEACHER = "teacher_"
 """Prefix of the columns that keep the teacher's numbers beside those that replace them."""
 
-_EACH_CANDIDATE = ("doc_rows", "scores", "ranks", "query_overlaps", "guide_scores", f"{TEACHER}scores")
+_EACH_CANDIDATE = (
+    "doc_rows", "scores", "ranks", "query_overlaps", "near_labels", "near_label_shares", "guide_scores",
+    f"{TEACHER}scores",
+)  # fmt: skip
 _EACH_PAIR = ("similarities", "positive_overlaps")
 _EACH_SOURCE = ("source_scores", "source_ranks")
 

@@ -23,6 +23,7 @@ from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK, IndexProposer, Proposer
 from hnmine.search.ivf import IVFProposer, open_lists
 from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.near_queries import NearQueries
 from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines
 from hnmine.search.sources import CandidateSource, QueryBatch, open_sources, pool_sources
 from hnmine.search.word_overlap import CorpusWords
@@ -48,6 +49,7 @@ class CandidateSearch:
     sample: np.ndarray
     sample_vectors: np.ndarray
     words: CorpusWords
+    near: NearQueries
     guide: Guide | None
     where: MetadataFilter | None
     byte_room: int | None
@@ -68,7 +70,7 @@ class CandidateSearch:
         config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
         cache = cache_bytes(config)
         queries = VectorStore(embed / "queries")
-        documents = Shards(ingest / "corpus", CORPUS).rows
+        documents, asked = Shards(ingest / "corpus", CORPUS).rows, Shards(ingest / "queries", QUERIES)
         index, before = _open_index(context), stored or {}
         searched = index is None and "embed" not in before
         room = byte_budget(config, (documents, queries.rows, queries.dim)) if searched else None
@@ -77,13 +79,14 @@ class CandidateSearch:
         sample = sample_rows(documents, config.retrieve.background, config.seed)
         return cls(
             context=context,
-            queries=Shards(ingest / "queries", QUERIES),
+            queries=asked,
             query_vectors=queries,
             corpus=corpus,
             index=index,
             sample=sample,
             sample_vectors=corpus.gather(sample),
             words=CorpusWords(ingest, cache // 4),
+            near=NearQueries.open(asked, queries, config.seed),
             guide=Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
             where=MetadataFilter.open(context, retrieve),
             byte_room=room,
@@ -180,6 +183,7 @@ def _retrieve(
         "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
         **background_of,
+        **search.near.columns(queries, table.column("text_key").to_numpy(), candidates),
         **(search.guide.columns(guided, candidates, positives) if search.guide else no_guide_columns(len(queries))),
         **by_source,
     }

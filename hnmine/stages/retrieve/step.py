@@ -63,7 +63,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=6,
+    version=7,
     reads=("ingest.corpus", "ingest.queries", "embed", "index"),
     parts=_parts,
     steps=(

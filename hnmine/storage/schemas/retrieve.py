@@ -33,6 +33,20 @@ CANDIDATES = schema(
     field("background_std", pa.float32(), "standard deviation of the same"),
     field("positive_background_mean", FLOATS, "for each positive: mean cosine to the same random documents"),
     field("positive_background_std", FLOATS, "standard deviation of the same"),
+    field("near_queries", INT64S, "rows of the most similar queries with another text, the nearest first"),
+    field(
+        "nearness",
+        FLOATS,
+        "for each near query: its cosine, in deviations of the query's cosines to random queries",
+    ),
+    field(
+        "near_labels",
+        FLOATS,
+        "for each candidate: nearness of the nearest near query that has it as a positive, 0 where none has",
+    ),
+    field(
+        "near_label_shares", FLOATS, "for each candidate: share of the near queries' weight that has it as a positive"
+    ),
     field("guide_scores", FLOATS, "the guide's score of each candidate, always exact; empty without a guide"),
     field("guide_positive_scores", FLOATS, "likewise of each positive"),
     field(

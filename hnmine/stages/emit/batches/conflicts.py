@@ -15,6 +15,8 @@ from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.batch_packing import conflicts
 from hnmine.science.lexical import weighted_jaccard, word_coverage
 from hnmine.science.margins import below
+from hnmine.science.near_queries import near_labels
+from hnmine.search.near_queries import labels_by_text
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches.query_statistics import QueryStatistics
 from hnmine.stages.emit.relabel.relabelled import judged_folder, sibling_rows
@@ -132,6 +134,7 @@ class ConflictFinder:
         self.text_keys, self.query_keys = (shards.column("text_key").to_numpy() for shards in (corpus, asked))
         # for each query of the run: rows of its positives, of those of queries with the same text, of judged documents
         self.relevant = (self.statistics.positives, siblings, relevant)
+        self.labels = labels_by_text(asked)
         # for each query of the run: rows that are judged irrelevant and that no rule may reject
         spare = config.filter.judged_negatives == "keep"
         self.irrelevant = irrelevant if spare else irrelevant.filter(np.zeros(len(irrelevant.values), dtype=bool))
@@ -208,7 +211,10 @@ class ConflictFinder:
             words = (self.queries.words.take(self.queries.at(rows)), self.documents.words.take(others))
             covered, overlap = word_overlaps(*words, self.documents.words.take(at), self.idf)
             overlap = np.maximum.reduceat(overlap[which], positives.starts, axis=0)
-            quantities = {"score": scores, "similarity": similarity, "query_words": covered, "positive_words": overlap}
+            quantities = {
+                "score": scores, "similarity": similarity, "query_words": covered, "positive_words": overlap,
+                **self._near_labels(rows, documents),
+            }  # fmt: skip
             measures = self.statistics.measures(rows, quantities, cosines)
             anchors = self.statistics.standard_anchors(rows[query], anchor)
             features = assemble_features(
@@ -216,6 +222,17 @@ class ConflictFinder:
             )
             passed = self.scorer.of_features(features).reshape(len(query), -1) <= self.scorer.threshold
         return np.asarray(~passed & ~spared[query] | near_copy[query])
+
+    def _near_labels(self, rows: np.ndarray, documents: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the near queries of each query (rows) say of each document (rows), shape (rows, documents)."""
+        pairs = Ragged.from_lengths(np.tile(documents, len(rows)), np.full(len(rows), len(documents)))
+        near, nearness = self.statistics.near_queries.take(rows), self.statistics.nearness.take(rows)
+        nearest, share = near_labels(pairs, near, nearness.values, self.labels)
+        shape = len(rows), len(documents)
+        return {
+            "near_label": nearest.astype(np.float32).reshape(shape),
+            "near_label_share": share.astype(np.float32).reshape(shape),
+        }
 
 
 def _rejected_candidates(judged: Shards, threshold: float, *, spare_judged: bool) -> Ragged:

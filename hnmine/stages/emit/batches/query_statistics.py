@@ -17,7 +17,8 @@ from hnmine.storage.store import Shards
 
 _COLUMNS = [
     "positive_rows", "positive_scores", "doc_rows", "scores", "similarities", "query_overlaps", "positive_overlaps",
-    "background_mean", "background_std", "positive_background_mean", "positive_background_std",
+    "background_mean", "background_std", "positive_background_mean", "positive_background_std", "near_queries",
+    "nearness", "near_label_shares",
 ]  # fmt: skip
 
 
@@ -26,7 +27,7 @@ class QueryStatistics:
     """Statistics of each query, by its row.
 
     Attributes:
-        in_list: float64, shape (queries, 4, 3): mean, standard deviation (infinite where it is 0) and minimum (-inf
+        in_list: float64, shape (queries, 5, 3): mean, standard deviation (infinite where it is 0) and minimum (-inf
             without candidates) of each quantity of `IN_LIST` over the candidates without positives.
         background: mean and standard deviation of scores to random documents, float32, shape (queries, 2).
         positive_background: mean and standard deviation of each positive's cosines to random documents, shape
@@ -34,6 +35,8 @@ class QueryStatistics:
         positives: rows of the positives.
         anchors: anchor scores.
         scores: scores of the candidates.
+        near_queries: rows of the near queries.
+        nearness: how near each of them is.
     """
 
     in_list: np.ndarray
@@ -42,6 +45,8 @@ class QueryStatistics:
     positives: Ragged
     anchors: Ragged
     scores: Ragged
+    near_queries: Ragged
+    nearness: Ragged
 
     @classmethod
     def read(cls, candidates: Shards, config: FilterConfig) -> "QueryStatistics":
@@ -54,7 +59,8 @@ class QueryStatistics:
                 of_positives = np.stack([batch.positive_background_mean, batch.positive_background_std], axis=1)
                 arrays.append((_in_list(batch), background, of_positives))
                 scores = batch.candidates.with_values(batch.scores)
-                lists.append((batch.positives, anchor_scores(batch.positive_scores, config), scores))
+                near = batch.near_queries, batch.near_queries.with_values(batch.nearness)
+                lists.append((batch.positives, anchor_scores(batch.positive_scores, config), scores, *near))
         joined: list[Any] = [np.concatenate(parts) for parts in zip(*arrays, strict=True)]
         return cls(*joined, *(Ragged.concatenate(parts) for parts in zip(*lists, strict=True)))
 
@@ -78,7 +84,7 @@ class QueryStatistics:
 
         Args:
             rows: int64, shape (q,): query rows.
-            quantities: those of `IN_LIST`, each of shape (q, d).
+            quantities: those of `IN_LIST` and near_label, each of shape (q, d).
             cosines: of each positive of each query to d documents, shape (positives, d).
         """
         mean, std = self.background[rows].T.astype(np.float64)[:, :, None]
@@ -87,7 +93,7 @@ class QueryStatistics:
         own, scores = self.scores.take(rows), quantities["score"]
         candidates = SortedGroups.of(-own.values, own.owners, len(rows))
         higher = candidates.count_below(-scores.ravel(), np.repeat(np.arange(len(rows)), scores.shape[1]))
-        in_list = {f"{name}_in_list": self.standardise(name, rows, values) for name, values in quantities.items()}
+        in_list = {f"{name}_in_list": self.standardise(name, rows, quantities[name]) for name in IN_LIST}
         return (
             quantities
             | in_list

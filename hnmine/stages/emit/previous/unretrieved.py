@@ -8,7 +8,9 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cache_bytes
+from hnmine.science.near_queries import near_labels
 from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.near_queries import labels_by_text
 from hnmine.search.pair_scores import Guide, pair_cosines, pair_scores
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.relabel.relabelled import sibling_rows
@@ -48,6 +50,7 @@ class UnretrievedJudge:
         self.corpus = VectorStore(embed / "corpus", cache_bytes(config))
         self.queries = VectorStore(embed / "queries")
         self.words = CorpusWords(context.reading("ingest"))
+        self.labels = labels_by_text(self.state.queries)
         self.guide = Guide.open(embed, 0) if config.guide is not None else None
         self.where = MetadataFilter.open(context, context.reading("retrieve"))
 
@@ -106,6 +109,7 @@ class UnretrievedJudge:
         with_query, with_positives = self.words.overlaps(Ragged.from_arrow(terms), rows, batch.positives)
         unique, inverse = np.unique(batch.positives.values, return_inverse=True)
         similarities = pair_cosines(self.corpus, rows, batch.positives.with_values(inverse), self.corpus.gather(unique))
+        near, shares = near_labels(rows, batch.near_queries, batch.nearness, self.labels)
         guide_scores = batch.guide_scores
         if self.guide is not None:
             queries = self.guide.queries.gather(batch.query_rows)
@@ -124,6 +128,8 @@ class UnretrievedJudge:
             similarities=by_positive(batch.similarities, similarities.values),
             query_overlaps=np.concatenate([batch.query_overlaps, with_query])[order],
             positive_overlaps=by_positive(batch.positive_overlaps, with_positives),
+            near_labels=np.concatenate([batch.near_labels, near.astype(np.float32)])[order],
+            near_label_shares=np.concatenate([batch.near_label_shares, shares.astype(np.float32)])[order],
             guide_scores=guide_scores,
             source_ranks=np.concatenate([batch.source_ranks, no_ranks])[order],
             listed=listed,

@@ -19,6 +19,7 @@ from hnmine.storage.schemas.filter import VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from hnmine.storage.vectors import VectorStore
+from tests import oracles
 from tests.support import config_for, make_collection
 
 LABELS = {"positive", "sibling_positive", "judged_relevant", "copy_of_positive", "copy_of_query"}
@@ -42,6 +43,9 @@ class Oracle:
         self.words = [set(terms(text).tolist()) for text in texts]
         self.asked = [set(terms(text).tolist()) for text in asked]
         self.idf = CorpusWords(folder("ingest")).idf
+        queries = Shards(folder("ingest") / "queries", QUERIES)
+        lists = (queries.column(name).to_pylist() for name in ("positive_rows", "sibling_rows"))
+        self.labels = [[*own, *siblings] for own, siblings in zip(*lists, strict=True)]
 
     def weight(self, words):
         return sum(self.idf[word] for word in words)
@@ -68,9 +72,11 @@ class Oracle:
         own = self.words[document]
         coverage = self.weight(own & self.asked[query]) / self.weight(self.asked[query])
         overlaps = [self.weight(own & self.words[p]) / self.weight(own | self.words[p]) for p in positives]
+        near = batch.near_queries.values.tolist(), batch.nearness.tolist()
+        (nearest,), (share,) = oracles.near_labels([[document]], [near[0]], [near[1]], self.labels)
         z = []
-        values = (score, max(cosines), coverage, max(overlaps))
-        lists = (batch.scores, batch.similarity, batch.query_overlaps, batch.overlap)
+        values = (score, max(cosines), coverage, max(overlaps), share)
+        lists = (batch.scores, batch.similarity, batch.query_overlaps, batch.overlap, batch.near_label_shares)
         for value, listed in zip(values, lists, strict=True):
             known = [float(one) for one in listed[counted]]
             spread = np.std(known)
@@ -83,7 +89,7 @@ class Oracle:
         s, s_plus = (score - mean) / std, (float(batch.positive_scores.values[anchor]) - mean) / std
         rank = 1 + sum(one > score for one in batch.scores)
         evidence = (s, s - s_plus, s_plus, similar, np.log(rank), z[0], z[1], z[0] * z[1], similar - s_plus,
-                    coverage, z[2], max(overlaps), z[3])  # fmt: skip
+                    coverage, z[2], max(overlaps), z[3], nearest, share, z[4])  # fmt: skip
         assert len(evidence) == len(NAMES)
         return self.scorer.of_features(np.array([evidence]))[0] > self.scorer.threshold
 
