@@ -1,6 +1,8 @@
 """Further positives of a run: which candidates become positives, and that nothing else uses them as negatives."""
 
 import json
+import signal
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from hnmine import run
 from hnmine.config.tables import EmitConfig
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit.relabel.relabelled import relabelled_siblings
+from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
+from tests.pipeline.test_resume import kill_at
+from tests.pipeline.test_resume import settings as resumable
 from tests.strategies import flat, quick, ragged
 from tests.support import config_for, make_collection, tree, write_jsonl
 
@@ -271,3 +276,78 @@ def test_only_emit_and_report_depend_on_it(base: Path) -> None:
     ran = [one.stage for one in run(settings(base, "changed", emit={"relabel": 0.7}),
                                     options=RunOptions(source=base / "out", overwrite=True)) if one.ran]  # fmt: skip
     assert ran == ["emit", "report"]
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "guide": {"guide": {"model": "hash", "max_length": 8}, "filter": {"rule": ["percent", "guide", "calibrated"]}},
+    "rescored": {"rescore": {"model": "hash"}, "filter": {"rule": "auto", "score": "rescored"}},
+    "sources": {"retrieve": {"source": [{"kind": "dense"}, {"kind": "bm25"}]}},
+    "candidates only": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
+    "one anchor": {"filter": {"rule": "auto", "anchor": "mean"}},
+    "left out": {"emit": {"bad_positives": "leave_out"}},
+    "diverse": {"emit": {"choose": "diverse", "max_per_document": 20}},
+    "previous": {"previous": {"run": "one anchor", "replace": "easy"}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_goes_with_other_settings(base: Path, out: Path, way: str) -> None:
+    tables = dict(WAYS[way])
+    emit = {"relabel": 0.6, **tables.pop("emit", {})}
+    here = base / way
+    run(settings(base, way, emit=emit, **tables))
+    names = doc_ids(base / "out")
+    positives = defaultdict(set)
+    for row in rows(here / "emit/judged"):
+        positives[row["query_id"]] = {names[d] for d in row["positive_rows"]}
+        assert len(row["positive_scores"]) == len(row["positive_rows"]) == len(row["positive_standing"])
+        assert len(row["similarities"]) == len(row["doc_rows"]) * len(row["positive_rows"])
+        for verdicts in row["verdicts"]:
+            for document, verdict in zip(row["doc_rows"], verdicts, strict=True):
+                assert (verdict == "positive") == (names[document] in positives[row["query_id"]])
+    found, further = emitted(here), {(row["query_id"], row["doc_id"]) for row in relabelled(here)}
+    assert not {(row["query_id"], row["negative_id"]) for row in found} & further
+    assert all(row["negative_id"] not in positives[row["query_id"]] for row in found)
+    marked = {(row["query_id"], row["positive_id"]) for row in found if row["positive_source"] == "relabelled"}
+    assert marked <= further
+    assert len(marked) > 20
+    if way == "previous":
+        assert json.loads((here / "emit/_manifest.json").read_text())["counts"]["negatives_previous"] > 100
+
+
+def test_every_format_has_the_mark(base: Path, out: Path) -> None:
+    formats = ["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+    here = mine(base, "formats", emit={"relabel": 0.8, "format": formats, "soft_labels": True})
+    expected = sources(out)
+    for name in formats:
+        if name == "bge":
+            lines = [
+                line for path in sorted((here / "emit/bge").glob("*.jsonl")) for line in path.read_text().splitlines()
+            ]
+            found = [json.loads(line) for line in lines]
+        else:
+            found = rows(here / "emit" / name)
+        assert {
+            (row["query_id"], row["positive_id"]): row["positive_source"] for row in found
+        }.items() <= expected.items()
+        assert {row["positive_source"] for row in found} == {"label", "relabelled"}
+    for row in rows(here / "emit/labeled-list"):
+        assert row["labels"][0] == (1 if row["positive_probability"] is None else row["positive_probability"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a run in /proc")
+@pytest.mark.timeout(600)
+def test_killed_and_resumed_the_bytes_are_the_same(tmp_path: Path) -> None:
+    make_collection(tmp_path, 120, 300)
+    tables = {"retrieve": {"top_k": 10}, "filter": {"rule": "auto"}, "guide": {"model": "hash", "max_length": 8}}
+    emit = {"num_negatives": 3, "relabel": 0.8, "batch_size": 16}
+    with fork_server(tmp_path / "log") as server:
+        server.finish(tmp_path, **resumable("whole", emit=emit, **tables))
+        for name, file in (("picked", "relabelled/relabelled.parquet"), ("judged", "judged/part-00000.parquet")):
+            child = server.start(tmp_path, **resumable(name, emit=emit, **tables))
+            kill_at(child, tmp_path / name / "emit" / file, 0.0, signal.SIGKILL)
+            assert child.wait() == -signal.SIGKILL
+            assert not (tmp_path / name / "emit/_manifest.json").exists()
+            server.finish(tmp_path, **resumable(name, emit=emit, **tables))
+            assert tree(tmp_path / name) == tree(tmp_path / "whole")
