@@ -12,7 +12,7 @@ from hnmine.arrays.random_numbers import random_numbers, sample_rows
 from hnmine.commands.finished_run import finished_run
 from hnmine.commands.probe.text_sets import Numbering, TextSet, read_set
 from hnmine.commands.tune.halving import query_means
-from hnmine.commands.tune.pool import Labels, Pool
+from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config, EmbedConfig
@@ -26,6 +26,7 @@ from hnmine.stages.report.step import keep_probe
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import MANIFEST, Shards, read_json
+from hnmine.storage.vectors import VectorStore
 from hnmine.students.batches import LossName
 from hnmine.students.pool import MOST_DOCUMENTS, ranked_documents
 from hnmine.students.split import split_queries
@@ -33,7 +34,7 @@ from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_studen
 from hnmine.students.task import Examples, Task
 
 MAX_QUERIES, FEWEST_QUERIES, FEWEST_TESTED = 2_000, 40, 10
-TRAIN_SHARE, BEST_CANDIDATES = 0.7, 30
+TRAIN_SHARE = 0.7
 SETS = ("in_batch", "random", "mined", "other")
 """in_batch: the run's examples without negatives; random: with random documents, as many as mined ones."""
 
@@ -154,11 +155,11 @@ def _compare(context: RunContext, given: Mapping[str, TextSet], options: Options
     ingest, seed = context.reading("ingest"), context.config.seed
     labels, corpus_keys, sets, numbering, left_out = _numbered(context, given, options)
     splits = _splits(labels, options.seeds, seed, str(context.reading("emit")))
-    total = len(corpus_keys)
-    best = _best_candidates(context, labels.rows)
+    total, held = len(corpus_keys), VectorStore(context.reading("embed") / "corpus").held
     used = [part for one in sets.values() for part in (one.positives, one.negatives.values)]
-    needed = np.concatenate([labels.relevant.values, best, *(part[part < total] for part in used)])
-    rows = ranked_documents(total, needed, MOST_DOCUMENTS[options.student], seed)
+    needed = np.concatenate([labels.relevant.values, *(part[part < total] for part in used)])
+    best, most = _best_candidates(context, labels.rows), MOST_DOCUMENTS[options.student]
+    rows = ranked_documents(total, held, needed, best, most, seed)
     pool = Pool(context, labels, rows, Shards(ingest / "corpus", CORPUS).rows)
     task = pool.task._replace(document_texts=pool.task.document_texts + _with_prompt(context, numbering.added))
     sets = {name: _in_task(one, rows, total) for name, one in sets.items()}
@@ -238,7 +239,7 @@ def _splits(labels: Labels, seeds: int, seed: int, where: str) -> list[np.ndarra
 def _best_candidates(context: RunContext, rows: np.ndarray) -> np.ndarray:
     table = Shards(context.reading("filter"), JUDGED).take(rows, ["doc_rows"])
     lists = Ragged.from_arrow(table.column("doc_rows"))
-    return np.asarray(lists.values[lists.positions < BEST_CANDIDATES])
+    return best_first(lists, BEST_CANDIDATES)
 
 
 def _with_prompt(context: RunContext, texts: list[str]) -> list[str]:

@@ -6,17 +6,16 @@ from functools import cached_property
 import numpy as np
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.random_numbers import sample_rows
 from hnmine.commands.tune.mined import Candidates, MinedSet
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from hnmine.storage.vectors import VectorStore
+from hnmine.students.pool import ranked_documents, ranks_all
 from hnmine.students.task import Examples, Task, TestQueries
 
-ALL_DOCUMENTS, RANDOM_DOCUMENTS, BEST_CANDIDATES = 50_000, 20_000, 30
-"""A corpus of up to `ALL_DOCUMENTS` is ranked whole; of a larger one the labelled documents, all negatives, the best
-candidates of each query, and random documents."""
+BEST_CANDIDATES = 30
+"""Candidates of each query that are ranked where the corpus is too large for the student to rank whole."""
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,24 @@ class Pool:
         return VectorStore(embed / "queries").gather(self.labels.rows), corpus.gather(self.documents)
 
 
-def whole_corpus(context: RunContext) -> bool:
-    """Return whether all documents are ranked: there are few enough, and each has a vector."""
-    documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
-    return documents <= ALL_DOCUMENTS and VectorStore(context.reading("embed") / "corpus").rows == documents
+def best_first(candidates: Ragged, depth: int) -> np.ndarray:
+    """Return each query's first `depth` candidates, rows: first the best of all queries, then their second ones."""
+    first = np.flatnonzero(candidates.positions < depth)
+    return np.asarray(candidates.values[first[np.argsort(candidates.positions[first], kind="stable")]])
 
 
-def make_pool(candidates: Candidates, labels: Labels, mined: list[MinedSet]) -> Pool:
-    """Return the pool of a run; of a large corpus it holds the documents of the given sets."""
+def whole_corpus(context: RunContext, most: int) -> bool:
+    """Return whether all documents are ranked: there are at most `most`, and each has a vector."""
+    corpus = VectorStore(context.reading("embed") / "corpus")
+    return ranks_all(Shards(context.reading("ingest") / "corpus", CORPUS).rows, corpus.held, most)
+
+
+def make_pool(candidates: Candidates, labels: Labels, mined: list[MinedSet], most: int) -> Pool:
+    """Return the pool of a run for a student that ranks up to `most` documents; it holds those of the given sets."""
     context = candidates.context
     total = Shards(context.reading("ingest") / "corpus", CORPUS).rows
-    if whole_corpus(context):
-        return Pool(context, labels, np.arange(total), total)
-    corpus = VectorStore(context.reading("embed") / "corpus")
-    lists = Ragged.from_arrow(candidates.table.column("doc_rows"))
-    drawn = corpus.row_of(sample_rows(corpus.rows, RANDOM_DOCUMENTS, context.config.seed))
-    parts = [labels.relevant.values, lists.values[lists.positions < BEST_CANDIDATES], drawn]
-    for one in mined:
-        parts += [one.positives, one.negatives.values]
-    return Pool(context, labels, np.unique(np.concatenate(parts)), total)
+    held = VectorStore(context.reading("embed") / "corpus").held
+    best = best_first(Ragged.from_arrow(candidates.table.column("doc_rows")), BEST_CANDIDATES)
+    needed = [labels.relevant.values, *(part for one in mined for part in (one.positives, one.negatives.values))]
+    rows = ranked_documents(total, held, np.concatenate(needed), best, most, context.config.seed)
+    return Pool(context, labels, rows, total)

@@ -26,6 +26,7 @@ from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards, recorded, write_json, write_text
 from hnmine.students.batches import LossName
+from hnmine.students.pool import MOST_DOCUMENTS
 from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_student
 
 RESULT, PAGE, FOLDER = "tune.json", "tune.html", "tune"
@@ -124,6 +125,7 @@ def tune(
         folder=context.out / FOLDER,
         student_key=[options.student, asdict(training), _identity(context, model)],
         load=loaded,
+        documents=MOST_DOCUMENTS[options.student],
         deadline=np.inf if options.seconds is None else began + options.seconds,
         progress=progress or Progress(),
     )

@@ -49,6 +49,7 @@ class Tuner:
         folder: where finished trainings are kept.
         student_key: what determines the student, beside the task: JSON values.
         load: loads the student for a pool.
+        documents: number of documents that the student ranks, if the corpus has more.
         deadline: `time.monotonic` after which no training begins; infinite without a limit.
         progress: shows trainings as they are done.
     """
@@ -60,6 +61,7 @@ class Tuner:
     folder: Path
     student_key: Any
     load: Callable[[Pool], Student]
+    documents: int
     deadline: float
     progress: Progress
 
@@ -116,9 +118,9 @@ class Tuner:
     def pool(self) -> Pool:
         """The ranked documents: of a large corpus, those of all sets among them."""
         sets: list[MinedSet] = []
-        if not whole_corpus(self.candidates.context):
+        if not whole_corpus(self.candidates.context, self.documents):
             sets = [self.mine(name, seed) for seed in range(self.seeds) for name in self._by_name]
-        return make_pool(self.candidates, self.labels, sets)
+        return make_pool(self.candidates, self.labels, sets, self.documents)
 
     @cached_property
     def trainings(self) -> Trainings:
