@@ -20,6 +20,7 @@ from tests.benchmarks.training.mine import measure, mine, read_set, report_numbe
 from tests.benchmarks.training.prepare import Prepared, prepare
 from tests.benchmarks.training.records import UNTRAINED, Record, Records, hash_of
 from tests.benchmarks.training.students import CrossEncoder, Student, load_student, settings
+from tests.benchmarks.training.transfer import write_models
 
 
 class Bench:
@@ -114,6 +115,7 @@ def main() -> None:
     records = Records(options.work / "records.jsonl")
     sample = "x".join(map(str, options.sample)) if options.sample else ""
     found = [folder.name for folder in folders(options.data)]
+    write_models(options.data.resolve(), options.work)
     for seed in options.seeds:
         for name in options.collections or found:
             place = options.work / "prepared" / "-".join(filter(None, (name, sample, f"seed{seed}")))

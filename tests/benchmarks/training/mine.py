@@ -13,6 +13,7 @@ from hnmine.stages.emit.formats import Examples, labeled_list
 from hnmine.storage.store import read_json, write_table
 from tests.benchmarks.training.arms import ARMS, Arm
 from tests.benchmarks.training.prepare import Prepared
+from tests.benchmarks.training.transfer import fitted_elsewhere
 
 AFTER_RETRIEVE = ("filter", "emit", "report")
 IDS = ["query_id", "positive_id", "negative_id"]
@@ -44,7 +45,8 @@ def mine(prepared: Prepared, arm: str, settings: Arm | None = None) -> Path:
     emit = {"format": "labeled-list", "extra_columns": IDS, "num_negatives": one.wanted, **one.emit}
     config = prepared.config(folder, retrieve={"top_k": one.top_k}, filter=one.filter, emit=emit)
     source = prepared.retrieved(one.top_k).config.out_folder
-    run(config, AFTER_RETRIEVE, RunOptions(source=source, overwrite=True))
+    with fitted_elsewhere(prepared):
+        run(config, AFTER_RETRIEVE, RunOptions(source=source, overwrite=True))
     return folder
 
 

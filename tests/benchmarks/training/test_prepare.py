@@ -7,14 +7,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hnmine.stages.filter import calibration
+from hnmine.stages.filter.features import NAMES
+from hnmine.storage.store import write_json
 from tests.benchmarks.training.arms import ARMS, Arm
 from tests.benchmarks.training.mine import measure, mine, read_set, report_numbers
 from tests.benchmarks.training.prepare import Prepared, prepare
+from tests.benchmarks.training.transfer import fitted_elsewhere
 
 
 @pytest.fixture(scope="module")
 def prepared(data, tmp_path_factory) -> Prepared:
-    return prepare(data, "made", 3, tmp_path_factory.mktemp("prepared") / "made-seed3")
+    return prepare(data, "made", 3, tmp_path_factory.mktemp("work") / "prepared" / "made-seed3")
 
 
 def pairs(folder: Path) -> set[tuple[str, str]]:
@@ -111,3 +115,12 @@ def test_without_negatives_every_query_stays(prepared):
     mined = read_set(prepared, mine(prepared, "in-batch"))
     assert len(mined.negatives) == len(prepared.training.ids)
     assert not len(mined.negatives.values)
+
+
+def test_a_model_stored_for_the_collection_is_transferred_in_place_of_the_packages(prepared):
+    arrays = {key: [1.0] * len(NAMES) for key in ("mean", "scale", "weights")}
+    model = {"features": list(NAMES), **arrays, "bias": -7.5}
+    write_json(model, prepared.folder.parents[1] / "transfer" / f"{prepared.name}.json")
+    with fitted_elsewhere(prepared):
+        assert (calibration.transferred_models().bias == -7.5).all()
+    assert (calibration.transferred_models().bias != -7.5).all()
