@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hnmine.arrays.groups import run_starts
 from hnmine.arrays.ragged import Ragged
 
 
@@ -42,10 +43,10 @@ def near_labels(
     """
     weights = near_query_weights(near.with_values(nearness))
     known = labels.take(near.values)
-    span = int(known.values.max(initial=0)) + 1
-    of, documents = np.divmod(np.unique(known.owners * span + known.values), span)
-    place, found = candidates.find(near.owners[of], documents)
-    place, of = place[found], of[found]
+    place, found = candidates.find(near.owners[known.owners], known.values)
+    count = max(1, len(candidates.values))
+    pairs = np.sort(known.owners[found] * count + place[found])  # faster than np.unique
+    of, place = np.divmod(pairs[run_starts(pairs)], count)
     nearest = np.full(len(candidates.values), -np.inf)
     np.maximum.at(nearest, place, nearness[of].astype(np.float64))
     share = np.bincount(place, weights=weights[of], minlength=len(candidates.values))
