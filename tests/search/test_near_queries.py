@@ -3,10 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine import run
 from hnmine.arrays.dots import dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.search.near_queries import NEAR, NearQueries
+from hnmine.storage.schemas.ingest import QUERIES
+from hnmine.storage.schemas.retrieve import CANDIDATES
+from hnmine.storage.store import Shards
+from tests import oracles
 from tests.strategies import quick
+from tests.support import config_for, make_collection
 
 
 def near_queries(queries, seed=0, dim=4, texts=None):
@@ -56,3 +62,20 @@ def test_a_single_query_has_none():
     near, nearness = finder.find(vectors, keys)
     assert lists(near) == [[]]
     assert not len(nearness)
+
+
+def test_a_run_stores_what_the_labels_of_near_queries_say(tmp_path):
+    make_collection(tmp_path, 120, 90)
+    config = config_for(tmp_path, retrieve={"top_k": 20})
+    run(config, ("ingest", "embed", "index", "retrieve"))
+    queries = Shards(config.out_folder / "ingest" / "queries", QUERIES)
+    keys, own, siblings = (queries.column(name).to_pylist() for name in ("text_key", "positive_rows", "sibling_rows"))
+    labels = [[*row, *more] for row, more in zip(own, siblings, strict=True)]
+    names = ("doc_rows", "near_queries", "nearness", "near_labels", "near_label_shares")
+    table = Shards(config.out_folder / "retrieve", CANDIDATES)
+    candidates, near, nearness, *stored = (table.column(name).to_pylist() for name in names)
+    for found, expected in zip(stored, oracles.near_labels(candidates, near, nearness, labels), strict=True):
+        assert np.concatenate(found) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert np.count_nonzero(expected) > 20
+    for query, rows in enumerate(near):
+        assert keys[query] not in [keys[row] for row in rows]
