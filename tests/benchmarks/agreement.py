@@ -47,7 +47,7 @@ def sets_of(data: Path, work: Path, records: list[Record]) -> tuple[Prepared, di
     for record in records:
         folder = place / "arms" / record.arm.replace(" ", "_")
         mined = read_set(prepared, folder if (folder / "emit").exists() else mine(prepared, record.arm))
-        if hash_of(mined.positives, mined.negatives) == record.mined:
+        if mined.queries is None and hash_of(*mined) == record.mined:
             found[record.arm] = mined
         else:
             print(f"left out, mined anew since: {one.collection} {record.arm}")

@@ -41,7 +41,7 @@ class Bench:
         """Mine for an arm, train and record, unless the same set has been trained on."""
         folder = mine(self.prepared, arm)
         mined = read_set(self.prepared, folder)
-        record = self._record(arm, hash_of(mined.positives, mined.negatives))
+        record = self._record(arm, hash_of(*mined))
         if record.key in self.records.all:
             return
         before = self._untrained()

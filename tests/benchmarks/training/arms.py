@@ -139,6 +139,7 @@ CHOICES: dict[str, Arm] = {
     "auto, choose random": Arm({"rule": "auto"}, {"choose": "random"}),
     "auto, choose mixed": Arm({"rule": "auto"}, {"choose": "mixed"}),
     "percent 0.95, choose random": Arm({"rule": "percent"}, {"choose": "random"}),
+    "auto, relabelled 0.9": Arm({"rule": "auto"}, {"relabel": 0.9}),
     "auto, 1 negative": Arm({"rule": "auto"}, {"num_negatives": 1}, wanted=1),
     "auto, 10 negatives": Arm({"rule": "auto"}, {"num_negatives": 10}, wanted=10),
     "percent 0.95, 10 negatives": Arm({"rule": "percent"}, {"num_negatives": 10}, wanted=10),

@@ -20,10 +20,20 @@ IDS = ["query_id", "positive_id", "negative_id"]
 
 
 class MinedSet(NamedTuple):
-    """A mined set: for each training query, in the order of the runs, the corpus rows of its negatives."""
+    """A mined set: the corpus rows of each example's positive and of its negatives.
+
+    There is one example for each training query, in the order of the runs; with relabelled positives, further ones
+    follow, and `queries` has the query of every example.
+    """
 
     positives: np.ndarray
     negatives: Ragged
+    queries: np.ndarray | None = None
+
+    @property
+    def asked(self) -> np.ndarray:
+        """The training query of each example, int64."""
+        return np.arange(len(self.positives)) if self.queries is None else self.queries
 
 
 def mine(prepared: Prepared, arm: str, settings: Arm | None = None) -> Path:
@@ -74,17 +84,25 @@ def _canonical_ids(prepared: Prepared) -> list[str]:
 
 
 def read_set(prepared: Prepared, folder: Path) -> MinedSet:
-    """Return the training rows of an arm's folder; a query without rows has no negatives."""
+    """Return the training rows of an arm's folder; a query without rows of its label has no negatives."""
     table = pq.read_table(sorted((folder / "emit").glob("part-*.parquet")), columns=[*IDS])
     at = {name: row for row, name in enumerate(prepared.training.ids)}
     rows = prepared.corpus.rows
     lists: list[list[int]] = [[] for _ in at]
-    for query, negatives in zip(
-        table.column("query_id").to_pylist(), table.column("negative_id").to_pylist(), strict=True
-    ):
-        lists[at[query]] = [rows[name] for name in negatives]
+    further: list[tuple[int, int]] = []
+    for query_id, positive_id, negatives in zip(*(table.column(name).to_pylist() for name in IDS), strict=True):
+        query, positive, own = at[query_id], rows[positive_id], [rows[name] for name in negatives]
+        if positive == prepared.known[query]:
+            lists[query] = own
+        else:
+            further.append((query, positive))
+            lists.append(own)
     values = np.array([row for own in lists for row in own], dtype=np.int64)
-    return MinedSet(prepared.known, Ragged.from_lengths(values, np.array([len(own) for own in lists])))
+    found = Ragged.from_lengths(values, np.array([len(own) for own in lists]))
+    if not further:
+        return MinedSet(prepared.known, found)
+    queries, positives = np.array(further, dtype=np.int64).T
+    return MinedSet(np.concatenate([prepared.known, positives]), found, np.concatenate([np.arange(len(at)), queries]))
 
 
 def measure(prepared: Prepared, mined: MinedSet, wanted: int) -> dict[str, Any]:
@@ -98,8 +116,9 @@ def measure(prepared: Prepared, mined: MinedSet, wanted: int) -> dict[str, Any]:
     if not count:
         return {"false_negatives": None, "cosine": None, "fill": fill, "negatives": 0}
     queries, corpus = prepared.vectors()
-    false = prepared.training.relevant.contains(negatives.owners, negatives.values)
-    cosine = np.einsum("nd,nd->n", queries[negatives.owners], corpus[negatives.values])
+    owners = mined.asked[negatives.owners]
+    false = prepared.training.relevant.contains(owners, negatives.values)
+    cosine = np.einsum("nd,nd->n", queries[owners], corpus[negatives.values])
     return {
         "false_negatives": float(false.mean()), "cosine": float(cosine.mean()), "fill": fill, "negatives": count,
     }  # fmt: skip

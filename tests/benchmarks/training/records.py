@@ -94,6 +94,7 @@ class Records:
         return list(found.values())
 
 
-def hash_of(positives: np.ndarray, negatives: Ragged) -> str:
-    """Return a hash of a mined set."""
-    return digest([positives.tolist(), negatives.values.tolist(), negatives.offsets.tolist()])[:16]
+def hash_of(positives: np.ndarray, negatives: Ragged, queries: np.ndarray | None = None) -> str:
+    """Return a hash of a mined set; `queries` where it has several examples of a query."""
+    lists = [positives.tolist(), negatives.values.tolist(), negatives.offsets.tolist()]
+    return digest(lists if queries is None else [*lists, queries.tolist()])[:16]

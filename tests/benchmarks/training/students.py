@@ -136,7 +136,7 @@ def train_bi_encoder(model: Any, prepared: Prepared, mined: MinedSet, setting: S
     texts = prepared.corpus.texts
     data = Dataset.from_dict(
         {
-            "anchor": prepared.training.texts,
+            "anchor": [prepared.training.texts[row] for row in mined.asked],
             "positive": [texts[row] for row in mined.positives],
             "negatives": [
                 [texts[row] for row in rows] for rows in np.split(mined.negatives.values, mined.negatives.offsets[1:-1])
@@ -260,9 +260,9 @@ class CrossEncoder:
         folder = find_model(EmbedConfig(model=TEACHER))
         model: Any = Model(folder, num_labels=1, max_length=self.setting.tokens, device="cpu")
         texts, asked = self.prepared.corpus.texts, self.prepared.training.texts
-        owners = np.concatenate([np.arange(len(asked)), mined.negatives.owners])
+        owners = np.concatenate([mined.asked, mined.asked[mined.negatives.owners]])
         rows = np.concatenate([mined.positives, mined.negatives.values])
-        labels = np.repeat([1.0, 0.0], [len(asked), len(mined.negatives.values)])
+        labels = np.repeat([1.0, 0.0], [len(mined.positives), len(mined.negatives.values)])
         data = Dataset.from_dict(
             {"query": [asked[at] for at in owners], "document": [texts[row] for row in rows], "label": labels.tolist()}
         )

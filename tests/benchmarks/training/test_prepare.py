@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,7 +12,7 @@ from hnmine.stages.filter import calibration
 from hnmine.stages.filter.features import NAMES
 from hnmine.storage.store import write_json
 from tests.benchmarks.training.arms import ARMS, Arm
-from tests.benchmarks.training.mine import measure, mine, read_set, report_numbers
+from tests.benchmarks.training.mine import IDS, measure, mine, read_set, report_numbers
 from tests.benchmarks.training.prepare import Prepared, prepare
 from tests.benchmarks.training.transfer import fitted_elsewhere
 
@@ -124,3 +125,18 @@ def test_a_model_stored_for_the_collection_is_transferred_in_place_of_the_packag
     with fitted_elsewhere(prepared):
         assert (calibration.transferred_models().bias == -7.5).all()
     assert (calibration.transferred_models().bias != -7.5).all()
+
+
+def test_relabelled_positives_are_further_examples(prepared, tmp_path):
+    ids, names = prepared.training.ids, {row: name for name, row in prepared.corpus.rows.items()}
+    known, count = prepared.known, len(prepared.known)
+    others = [row for row in range(8) if row not in known[:2]]
+    found = [(1, known[1], others[:1]), (1, others[1], others[2:4]), (0, others[4], [])]
+    columns = zip(*((ids[q], names[p], [names[n] for n in own]) for q, p, own in found), strict=True)
+    (tmp_path / "emit").mkdir()
+    pq.write_table(pa.table(dict(zip(IDS, columns, strict=True))), tmp_path / "emit/part-00000.parquet")
+    mined = read_set(prepared, tmp_path)
+    assert mined.asked.tolist() == [*range(count), 1, 0]
+    assert mined.positives.tolist() == [*known, others[1], others[4]]
+    assert mined.negatives.take(np.array([0, 1, count, count + 1])).values.tolist() == [others[0], *others[2:4]]
+    assert measure(prepared, mined, 2)["fill"] == 3 / (2 * (count + 2))
