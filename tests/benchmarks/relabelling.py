@@ -4,9 +4,10 @@
     python -m tests.benchmarks.relabelling gain DATA WORK --collections NAME ... [--seeds 0 1 2]
 
 DATA holds one folder a collection (corpus, queries, qrels and vectors in Parquet). "precision" takes the
-hidden-positive protocol: models fitted on the collection (out of fold) and on the others. "gain" trains on collections
-with one known label a query (see `tests.benchmarks.training`), whose model is fitted on the others; its rows are
-compared with those without relabelling, and with as many rows in which labels repeat. WORK keeps what is mined.
+hidden-positive protocol: models fitted on the collection (out of fold), and on the others with one known label a query.
+"gain" trains on collections with one known label a query (see `tests.benchmarks.training`), whose model is fitted on
+the others; its rows are compared with those without relabelling, and with as many rows in which labels repeat. WORK
+keeps what is mined.
 """
 
 import argparse
@@ -14,31 +15,23 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.pipeline.run import RunOptions, run
-from hnmine.science.calibration import Logistic, stack
-from hnmine.stages.filter import calibration
+from hnmine.science.calibration import stack
 from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate
-from hnmine.stages.filter.hidden_positives import (
-    ENOUGH_HIDDEN,
-    ENOUGH_QUERIES,
-    MOST_QUERIES,
-    ProtocolRows,
-    count_usable,
-    hidden_rows,
-)
+from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
 from hnmine.stages.report.relabelled import measure_precision
 from hnmine.students.student import load_student
 from hnmine.students.task import Examples, Task, TestQueries
 from tests.benchmarks.collections import BEFORE_FILTER, Mined, mined
-from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
+from tests.benchmarks.false_negatives import evidence, fit_on, single_label_rows, with_rule
 from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.training.prepare import Prepared, prepare
+from tests.benchmarks.training.transfer import fitted_elsewhere, write_models
 
 PROBABILITIES = (0.6, 0.7, 0.8, 0.9, 0.95)
 ARMS: dict[str, dict[str, Any]] = {
@@ -50,31 +43,25 @@ TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 IDS = ["query_id", "positive_id", "negative_id"]
 
 
-def usable(data: Path, work: Path) -> dict[str, tuple[Mined, Any]]:
-    """Return the collections with enough hidden positives, and each one's features and labels."""
-    found = {}
-    for one in mined(data, work):
-        _, several, hidden = count_usable(one.pieces)
-        if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
-            found[one.name] = one, evidence(list(hidden_rows(one.pieces, one.config, MOST_QUERIES / several)))
-    return found
-
-
-def others_model(found: dict[str, tuple[Mined, Any]], name: str) -> Logistic:
-    return fit_on({other: known for other, (_, known) in found.items() if other != name})
-
-
 def precision(data: Path) -> None:
+    found: dict[str, tuple[Mined, ProtocolRows, list[HiddenRows]]] = {}
     with tempfile.TemporaryDirectory() as work:
-        found = usable(data, Path(work))
-        for name, (one, _) in found.items():
+        for one in mined(data, Path(work)):
+            complete = ProtocolRows.of(one.pieces, one.config)
+            if complete.measured:
+                found[one.name] = one, complete, single_label_rows(one, data, Path(work), complete.several)
+        known = {name: evidence(single) for name, (_, _, single) in found.items()}
+        for name, (one, complete, single) in found.items():
             config = with_rule(one, "none", probabilities=True)
-            protocol = ProtocolRows.of(one.pieces, config)
-            moved = Calibration(stack([others_model(found, name)] * (FOLDS + 1)), np.inf, OTHERS, "", config.seed)
-            for label, scorer in (("own", calibrate(protocol, config).out_of_fold()), ("others", moved)):
+            model = fit_on({other: part for other, part in known.items() if other != name})
+            moved = Calibration(stack([model] * (FOLDS + 1)), np.inf, OTHERS, "", config.seed)
+            for label, rows, scorer in (
+                ("own", complete.rows, calibrate(complete, config).out_of_fold()),
+                ("others", single, moved),
+            ):
                 for least in PROBABILITIES:
                     emit = config.emit.model_copy(update={"relabel": least})
-                    m = measure_precision(protocol.rows, config.model_copy(update={"emit": emit}), scorer)
+                    m = measure_precision(rows, config.model_copy(update={"emit": emit}), scorer)
                     if m["candidates"]:
                         low, high = m["interval"]
                         print(
@@ -124,13 +111,13 @@ def repeated(plain: Examples, further: Examples, known: np.ndarray) -> Examples:
     return Examples(plain.queries[rows], plain.positives[rows], plain.negatives.take(rows))
 
 
-def sets_of(prepared: Prepared, model: Logistic) -> Iterator[tuple[str, Examples, Ragged]]:
+def sets_of(prepared: Prepared) -> Iterator[tuple[str, Examples, Ragged]]:
     """Yield (arm, rows, known positives) of each arm."""
     tables = {"retrieve": {"top_k": 100}, "filter": {"rule": "auto"}}
     emit = {"format": "labeled-list", "extra_columns": IDS}
     base = prepared.folder / "relabelling" / "off"
     count = len(prepared.known)
-    with mock.patch.object(calibration, "transferred_models", return_value=stack([model] * (FOLDS + 1))):
+    with fitted_elsewhere(prepared):
         run(prepared.config(base, **tables, emit=emit), (*BEFORE_FILTER, "filter", "emit"), RunOptions(overwrite=True))
         plain = read_rows(prepared, base)
         yield "off", plain, positives_of(plain, count)
@@ -148,13 +135,12 @@ def sets_of(prepared: Prepared, model: Logistic) -> Iterator[tuple[str, Examples
 
 
 def gain(data: Path, work: Path, collections: list[str], seeds: list[int]) -> None:
-    found = usable(data, work / "candidates")
+    write_models(data, work)
     for name in collections:
-        model = others_model(found, name)
         for seed in seeds:
             prepared = prepare(data, name, seed, work / "prepared" / f"{name}-seed{seed}")
             student: Any = None
-            for arm, rows, known in sets_of(prepared, model):
+            for arm, rows, known in sets_of(prepared):
                 if student is None:
                     student = load_student("static", TEACHER, task_of(prepared, known))
                     before = student.untrained()
