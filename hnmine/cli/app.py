@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hnmine.pipeline.stage_names import SUMMARIES
+from hnmine.students import DEFAULT_STUDENT
 
 if TYPE_CHECKING:
     from hnmine.config.tables import Config
@@ -350,7 +351,7 @@ def tune(
     source: Source = None,
     student: Annotated[
         str, _option("--student", "What is trained: static (the default), top-layers or full.", "NAME", "students")
-    ] = "static",
+    ] = DEFAULT_STUDENT,
     model: Annotated[
         str | None,
         _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),
@@ -448,7 +449,7 @@ def probe(
     source: Source = None,
     student: Annotated[
         str, typer.Option("--student", help="What is trained: static, top-layers or full.", metavar="NAME")
-    ] = "static",
+    ] = DEFAULT_STUDENT,
     model: Annotated[
         str | None,
         _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),

@@ -36,7 +36,7 @@ class Student(Protocol):
     def train(self, examples: Examples, seed: int) -> np.ndarray:
         """Return nDCG@10 of each test query after training on the examples; float64, shape (m,).
 
-        The same examples and seed give the same bits on one machine, in one thread or in several that train at once.
+        The same examples and seed give the same bits on one machine's CPU, whatever else trains at the same time.
         """
         ...
 

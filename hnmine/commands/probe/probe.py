@@ -27,6 +27,7 @@ from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import MANIFEST, Shards, read_json
 from hnmine.storage.vectors import VectorStore
+from hnmine.students import DEFAULT_STUDENT
 from hnmine.students.batches import LossName
 from hnmine.students.pool import MOST_DOCUMENTS, ranked_documents
 from hnmine.students.split import split_queries
@@ -57,7 +58,7 @@ class Options:
         queries: largest number of queries that take part.
     """
 
-    student: str = "static"
+    student: str = DEFAULT_STUDENT
     loss: str = "batch"
     model: str | None = None
     seeds: int = 3

@@ -25,6 +25,7 @@ from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards, recorded, write_json, write_text
+from hnmine.students import DEFAULT_STUDENT
 from hnmine.students.batches import LossName
 from hnmine.students.pool import MOST_DOCUMENTS
 from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_student
@@ -52,7 +53,7 @@ class Options:
         grid: a file of settings in place of the default grid.
     """
 
-    student: str = "static"
+    student: str = DEFAULT_STUDENT
     loss: str = "batch"
     layers: int | None = None
     model: str | None = None
