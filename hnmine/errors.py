@@ -3,6 +3,7 @@
     HnmineError                 1
     ├── ConfigError             2   the config file or a flag is wrong
     ├── InputError              3   a file of the user's is missing, unreadable or contradicts another
+    ├── TooFewQueries           3   a run has too few queries for the command
     ├── OutputError             4   the output folder cannot be used as it is
     │   ├── StaleOutput         4   it holds results of another config or other inputs
     │   ├── IncompleteStage     4   a stage that this one reads has not finished
@@ -37,6 +38,12 @@ class ConfigError(HnmineError):
 
 class InputError(HnmineError):
     """A file of the user's is missing, unreadable, or contradicts another."""
+
+    exit_code = 3
+
+
+class TooFewQueries(HnmineError):
+    """A run has too few queries to train on some and test on others."""
 
     exit_code = 3
 

@@ -16,7 +16,7 @@ from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config, EmbedConfig
-from hnmine.errors import ConfigError, HnmineError, ModelError, OutputError, Problems
+from hnmine.errors import ConfigError, ModelError, OutputError, Problems, TooFewQueries
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
@@ -38,12 +38,6 @@ MAX_QUERIES, FEWEST_QUERIES, FEWEST_TESTED = 2_000, 40, 10
 TRAIN_SHARE = 0.7
 SETS = ("in_batch", "random", "mined", "other")
 """in_batch: the run's examples without negatives; random: with random documents, as many as mined ones."""
-
-
-class TooFewQueries(HnmineError):
-    """A run has too few queries to train on some and test on others."""
-
-    exit_code = 3
 
 
 @dataclass(frozen=True)

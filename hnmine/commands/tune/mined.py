@@ -1,6 +1,5 @@
 """Mines the sets that students are trained on: what filter and emit make of some queries' stored candidates."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,19 +9,21 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.commands.tune.grid import Setting
+from hnmine.commands.tune.near_labels import HiddenLabels
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.science.anchors import anchor_of_positive
+from hnmine.search.near_queries import labels_by_text
 from hnmine.stages.emit.choose import choose_negatives, teacher_vectors
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import is_emitted
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.deeper_search import DeeperSearch, searches_deeper
-from hnmine.stages.filter.hidden_positives import ProtocolRows, QueryFilter
+from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.step import judge_candidates
-from hnmine.stages.filter.verdicts import TextKeys, rule_names
+from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.false_negatives import try_setting
 from hnmine.stages.report.quality import per_anchor
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -65,14 +66,18 @@ class Candidates:
 
     Attributes:
         context: of the run.
-        inputs: of the run's filter, with these queries alone.
+        rows: rows of the queries, int64, ascending.
+        inputs: of the run's filter.
         table: their candidates, by the schema `CANDIDATES`, ordered by query row.
+        labels: labels of all queries of the run, which near queries tell of.
         search: deeper lists that were found so far.
     """
 
     context: RunContext
+    rows: np.ndarray
     inputs: FilterInputs
     table: pa.Table
+    labels: Ragged
     search: "RememberedSearch"
 
     @classmethod
@@ -83,9 +88,9 @@ class Candidates:
         for number in range(len(inputs.candidates)):
             table = inputs.candidates.read(number, CANDIDATES.names)
             parts.append(table.filter(pa.array(np.isin(table.column("query_row").to_numpy(), rows))))
-        table = pa.concat_tables(parts)
-        inputs = replace(inputs, candidates=InMemory(table))
-        return cls(context, inputs, table, RememberedSearch(context, len(inputs.documents)))
+        table = pa.concat_tables(parts).combine_chunks()
+        labels = labels_by_text(inputs.queries)
+        return cls(context, rows, inputs, table, labels, RememberedSearch(context, len(inputs.documents)))
 
     def side(self, rows: np.ndarray) -> "TrainingSide":
         """Return what is mined for some of the queries (rows, int64): nothing is known of the others' labels."""
@@ -94,7 +99,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class TrainingSide:
-    """Mines sets for some queries as a run would that had these queries alone.
+    """Mines sets for some queries as a run would that had not the labels of the other ones.
 
     The model of P(false negative) is fitted on them, once for all settings; the threshold of the rule calibrated is set
     for each. Negatives of an earlier run, and positives by `emit.relabel`, are left out.
@@ -104,19 +109,21 @@ class TrainingSide:
     rows: np.ndarray
 
     @cached_property
+    def _known(self) -> HiddenLabels:
+        found = self.candidates
+        return HiddenLabels(found.labels, np.setdiff1d(found.rows, self.rows))
+
+    @cached_property
+    def _inputs(self) -> FilterInputs:
+        """The inputs of a filter that has these queries alone."""
+        table = self.candidates.table
+        own = table.filter(pa.array(np.isin(table.column("query_row").to_numpy(), self.rows)))
+        return replace(self.candidates.inputs, candidates=InMemory(self._known.apply(own)))
+
+    @cached_property
     def protocol(self) -> ProtocolRows:
         """The rows that the model and the threshold are fitted on."""
-
-        def read(wanted: QueryFilter | None, columns: Sequence[str] | None) -> Iterator[tuple[Batch, TextKeys]]:
-            def inside(rows: np.ndarray) -> np.ndarray:
-                return self._inside(rows) if wanted is None else self._inside(rows) & wanted(rows)
-
-            return self.candidates.inputs.batches(inside, columns)
-
-        return ProtocolRows.of(read, self.candidates.context.config)
-
-    def _inside(self, rows: np.ndarray) -> np.ndarray:
-        return np.isin(rows, self.rows)
+        return ProtocolRows.of(self._inputs.batches, self.candidates.context.config)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -139,10 +146,10 @@ class TrainingSide:
         return _examples(judged, chosen, config)
 
     def _judge(self, context: RunContext) -> pa.Table:
-        config, found = context.config, self.candidates
-        inputs = replace(found.inputs, config=config, scorer=self._scorer(config))
-        deeper = found.search.under(context) if searches_deeper(config) else None
-        return judge_candidates(inputs.read(0, self._inside), inputs, deeper)
+        config = context.config
+        inputs = replace(self._inputs, config=config, scorer=self._scorer(config))
+        deeper = self.candidates.search.under(context, self._known) if searches_deeper(config) else None
+        return judge_candidates(inputs.read(0), inputs, deeper)
 
     def _scorer(self, config: Config) -> Calibration:
         if "calibrated" not in rule_names(config.filter):
@@ -162,17 +169,23 @@ class TrainingSide:
 
 @dataclass(frozen=True)
 class RememberedSearch(DeeperSearch):
-    """A deeper search that keeps what it found, since many settings are short of candidates for the same queries."""
+    """A deeper search that keeps what it found, since many settings are short of candidates for the same queries.
+
+    Attributes:
+        known: what the candidates that it returns may tell of near queries; None for all labels.
+    """
+
+    known: HiddenLabels | None = None
 
     @cached_property
     def _found(self) -> dict[tuple[int, int], pa.Table]:
         return {}
 
-    def under(self, context: RunContext) -> "RememberedSearch":
-        """Return the search under other settings of filter and emit, with the same memory."""
-        other = RememberedSearch(context, self.documents)
-        other.__dict__["_found"] = self._found  # a cached property is an entry of the instance's dictionary
-        other.__dict__["_search"] = self._search
+    def under(self, context: RunContext, known: HiddenLabels) -> "RememberedSearch":
+        """Return the search under other settings of filter and emit, and without some labels, with the same memory."""
+        other = RememberedSearch(context, self.documents, known)
+        # cached properties are entries of the instance's dictionary
+        other.__dict__.update(_found=self._found, _search=self._search)
         return other
 
     def _find(self, rows: np.ndarray, depth: int) -> pa.Table:
@@ -181,7 +194,8 @@ class RememberedSearch(DeeperSearch):
             table = super()._find(missing, depth)
             for place, row in enumerate(missing.tolist()):
                 self._found[row, depth] = table.slice(place, 1)
-        return pa.concat_tables([self._found[row, depth] for row in rows.tolist()]).combine_chunks()
+        found = pa.concat_tables([self._found[row, depth] for row in rows.tolist()]).combine_chunks()
+        return found if self.known is None else self.known.apply(found)
 
 
 def without_additions(config: Config) -> Config:

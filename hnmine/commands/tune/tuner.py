@@ -15,7 +15,7 @@ from hnmine.commands.tune.mined import Candidates, MinedSet, SetNumbers, Trainin
 from hnmine.commands.tune.pool import Labels, Pool, make_pool, whole_corpus
 from hnmine.commands.tune.result import Numbers
 from hnmine.commands.tune.trainings import Trainings, digest_of_arrays, digest_of_examples
-from hnmine.errors import HnmineError
+from hnmine.errors import TooFewQueries
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.threads import in_threads
 from hnmine.storage.store import digest, digest_of_texts
@@ -29,12 +29,6 @@ FEWEST_QUERIES, FEWEST_TESTED = 40, 10
 CONTROLS = ("own", "in_batch", "random")
 VERSION = 1
 """Increased when the same settings lead to other trainings."""
-
-
-class TooFewQueries(HnmineError):
-    """A run has too few queries to train on some and test on others."""
-
-    exit_code = 3
 
 
 @dataclass

@@ -7,8 +7,8 @@ import pytest
 
 from hnmine.cli import _run
 from hnmine.commands.probe import probe as module
-from hnmine.commands.probe.probe import Options, TooFewQueries, probe
-from hnmine.errors import ConfigError, IncompleteStage, InputError, ModelError
+from hnmine.commands.probe.probe import Options, probe
+from hnmine.errors import ConfigError, IncompleteStage, InputError, ModelError, TooFewQueries
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.students.static import StaticStudent
 from tests.support import config_for, write_collection
