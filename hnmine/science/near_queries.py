@@ -4,6 +4,7 @@ import numpy as np
 
 from hnmine.arrays.groups import run_starts
 from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.random_numbers import random_numbers
 
 
 def near_query_weights(nearness: Ragged) -> np.ndarray:
@@ -51,3 +52,23 @@ def near_labels(
     np.maximum.at(nearest, place, nearness[of].astype(np.float64))
     share = np.bincount(place, weights=weights[of], minlength=len(candidates.values))
     return np.where(np.isinf(nearest), 0.0, nearest), share
+
+
+def one_label(labels: Ragged, rows: np.ndarray, numbers: np.ndarray, seed: int) -> Ragged:
+    """Return one label of each query that is asked for, and none of a query without labels.
+
+    The labels of a query are taken in turn, from a random one on: as many consecutive numbers as it has give all of
+    them.
+
+    Args:
+        labels: for every query, its labels.
+        rows: int64, shape (n,): the queries asked for, repeats are fine.
+        numbers: int64, shape (n,): which of its labels, from 0.
+        seed: any whole number that is not negative; with the row it decides the first label.
+    """
+    lengths = labels.lengths[rows]
+    there = np.flatnonzero(lengths)
+    seeds = np.full(len(there), seed ^ 0x6C6162, dtype=np.uint64)
+    first = random_numbers(seeds, rows[there]) % lengths[there].astype(np.uint64)
+    place = (first.astype(np.int64) + numbers[there]) % lengths[there]
+    return Ragged.from_lengths(labels.values[labels.starts[rows[there]] + place], (lengths > 0).astype(np.int64))

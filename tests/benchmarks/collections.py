@@ -83,21 +83,3 @@ def mined(data: Path, work: Path, names: list[str] | None = None) -> list[Mined]
         run(config, BEFORE_FILTER)
         found.append(Mined(folder.name, config))
     return found
-
-
-def with_one_label(folder: Path, number: int, to: Path) -> Path:
-    """Write a collection folder in which each query keeps one label: its `number`-th, from the start again at the end.
-
-    The order of a query's labels is random, and the same for every number.
-    """
-    qrels = pq.read_table(folder / "qrels.parquet")
-    qrels = qrels.filter(pc.greater(qrels.column("relevance"), 0))
-    query = qrels.column("query_id").combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.lexsort((np.random.default_rng(0).random(len(query)), query))
-    counts = np.bincount(query)
-    keep = order[np.cumsum(counts) - counts + number % counts]
-    to.mkdir(parents=True)
-    for name in ("corpus", "vectors-corpus", "queries", "vectors-queries"):
-        (to / f"{name}.parquet").symlink_to(folder / f"{name}.parquet")
-    pq.write_table(qrels.take(pa.array(np.sort(keep))), to / "qrels.parquet")
-    return to

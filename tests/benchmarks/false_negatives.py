@@ -3,33 +3,35 @@
     python -m tests.benchmarks.false_negatives DATA [--only NAME ...] [--write]
 
 DATA holds one folder a collection (corpus, queries, qrels and vectors in Parquet). Every rule sees the same
-candidates. "transferred" is fitted on all collections but the one under test, and knows one label of every query, near
-ones included; so does the model that --write fits on all collections and stores as
-hnmine/stages/filter/transfer.json.
+candidates. "transferred" is fitted on all collections but the one under test. --write stores the model fitted on
+all collections as hnmine/stages/filter/transfer.json.
 """
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import hnmine
-from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.random_numbers import sample_share
-from hnmine.pipeline.run import run
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.statistics import wilson_interval
 from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
-from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES, HiddenRows, ProtocolRows, unhidden
+from hnmine.stages.filter.hidden_positives import (
+    ENOUGH_HIDDEN,
+    ENOUGH_QUERIES,
+    MOST_QUERIES,
+    HiddenRows,
+    ProtocolRows,
+    count_usable,
+    hidden_rows,
+)
 from hnmine.stages.report.false_negatives import measure
-from hnmine.storage.schemas.ingest import QUERIES
-from hnmine.storage.store import Shards
-from tests.benchmarks.collections import BEFORE_FILTER, Mined, all_vectors, config_of, mined, with_one_label
+from tests.benchmarks.collections import Mined, all_vectors, mined
 from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.peer import mine_with_sentence_transformers
 
@@ -65,81 +67,45 @@ def with_rule(one: Mined, rule: str, **settings: Any) -> Any:
     return one.config.model_copy(update={"filter": one.config.filter.model_copy(update={"rule": rule, **settings})})
 
 
-@dataclass(frozen=True)
-class Tested:
-    """A collection with the rows of the hidden-positive protocol.
-
-    Attributes:
-        one: the collection.
-        complete: near queries have all of their labels, as where a run's own labels are fitted on.
-        single: near queries have one label each, as in a run of queries with one label.
-    """
-
-    one: Mined
-    complete: ProtocolRows
-    single: ProtocolRows
+def measured(one: Mined, config: Any, scorer: Any = None) -> dict[str, Any]:
+    """Return the false-negative rate of a config's filter on a collection."""
+    return measure(ProtocolRows.of(one.pieces, config), config, scorer)
 
 
-def single_label_rows(one: Mined, data: Path, work: Path, several: int) -> list[HiddenRows]:
-    """Return rows of the protocol from runs that know one label of each query, another one in each run."""
-    every = Ragged.from_arrow(Shards(one.context.folder("ingest") / "queries", QUERIES).column("positive_rows"))
-    found = []
-    for number in range(HIDINGS):
-        to = work / f"{one.name}-{number}"
-        config = config_of(with_one_label(data / one.name, number, to / "data"), to / "run")
-        run(config, BEFORE_FILTER)
-        for batch, keys in Mined(one.name, config).pieces():
-            sampled = sample_share(batch.query_rows, MOST_QUERIES / several, config.seed)
-            rows = unhidden(batch, keys, sampled & (every.lengths[batch.query_rows] > max(1, number)))
-            relevant = every.contains(rows.batch.query_rows[rows.batch.owners], rows.batch.candidates.values)
-            found.append(replace(rows, is_hidden=relevant & ~rows.batch.is_positive))
-    return found
-
-
-def measured(one: Mined, protocol: ProtocolRows, rule: str, scorer: Any = None, **settings: Any) -> dict[str, Any]:
-    """Return the false-negative rate of a rule on a collection."""
-    return measure(protocol, with_rule(one, rule, **settings), scorer)
-
-
-def two_sided_limit(one: Mined, protocol: ProtocolRows, target: float) -> float:
+def two_sided_limit(one: Mined, target: float) -> float:
     """Return the limit of the two-sided rule whose hardness is nearest to the target."""
     limits = np.linspace(-1, 4, 26)
-    scores = [measured(one, protocol, "two_sided", two_sided=float(t))["score"] for t in limits]
+    scores = [measured(one, with_rule(one, "two_sided", two_sided=float(t)))["score"] for t in limits]
     return float(limits[int(np.argmin(np.abs(np.array(scores) - target)))])
 
 
-def own_labels(one: Mined, protocol: ProtocolRows, rule: str) -> dict[str, Any]:
+def own_labels(one: Mined, rule: str) -> dict[str, Any]:
     """Return what a rule lets through with a model fitted on the collection, out of fold."""
-    return measured(one, protocol, rule, calibrate(protocol, with_rule(one, rule)).out_of_fold())
+    config = with_rule(one, rule)
+    return measured(one, config, calibrate(ProtocolRows.of(one.pieces, config), config).out_of_fold())
 
 
-def transferred(one: Mined, protocol: ProtocolRows, rule: str, others: Logistic) -> dict[str, Any]:
+def transferred(one: Mined, rule: str, rows: list[HiddenRows], others: Logistic) -> dict[str, Any]:
     """Return what a rule lets through with a model that never saw the collection, nor any of its hidden labels."""
+    config = with_rule(one, rule)
     scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed)
-    threshold, _ = set_threshold(protocol.rows, scorer, with_rule(one, rule), measured=False)
-    return measured(one, protocol, rule, replace(scorer, threshold=threshold))
+    threshold, _ = set_threshold(rows, scorer, config, measured=False)
+    return measured(one, config, replace(scorer, threshold=threshold))
 
 
-def table_row(tested: Tested, others: Logistic) -> dict[str, tuple[dict[str, Any], float]]:
-    """Return what each rule lets through on one collection, and the rate of a 95% margin on the same rows."""
-    one, complete, single = tested.one, tested.complete, tested.single
-    margin, margin_single = (measured(one, rows, "percent", percent=0.95) for rows in (complete, single))
-    limit = two_sided_limit(one, complete, margin["score"])
-    of_complete = {
+def table_row(one: Mined, rows: list[HiddenRows], others: Logistic) -> dict[str, dict[str, Any]]:
+    """Return what each rule lets through on one collection."""
+    margin = measured(one, with_rule(one, "percent", percent=0.95))
+    limit = two_sided_limit(one, margin["score"])
+    return {
         "95% margin": margin,
-        "mine_hard_negatives(relative_margin=0.05)": peer(one, complete.rows),
-        f"two_sided <= {limit:.1f}": measured(one, complete, "two_sided", two_sided=limit),
-        "calibrated": own_labels(one, complete, "calibrated"),
-        "auto": own_labels(one, complete, "auto"),
+        "mine_hard_negatives(relative_margin=0.05)": peer(one, rows),
+        f"two_sided <= {limit:.1f}": measured(one, with_rule(one, "two_sided", two_sided=limit)),
+        "calibrated": own_labels(one, "calibrated"),
+        "calibrated, transferred": transferred(one, "calibrated", rows, others),
+        "auto": own_labels(one, "auto"),
+        "auto, transferred": transferred(one, "auto", rows, others),
     }
-    of_single = {
-        "95% margin, near queries with one label": margin_single,
-        "calibrated, near queries with one label": own_labels(one, single, "calibrated"),
-        "calibrated, transferred": transferred(one, single, "calibrated", others),
-        "auto, transferred": transferred(one, single, "auto", others),
-    }
-    pairs = (of_complete, margin["rate"]), (of_single, margin_single["rate"])
-    return {rule: (found, base) for rows, base in pairs for rule, found in rows.items()}
 
 
 def peer(one: Mined, rows: list[HiddenRows]) -> dict[str, Any]:
@@ -193,21 +159,24 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        found: dict[str, Tested] = {}
+        rows: dict[str, list[HiddenRows]] = {}
+        found = {}
         for one in mined(options.data, Path(work), options.only):
-            complete = ProtocolRows.of(one.pieces, one.config)
-            if not complete.measured:
-                print(f"{one.name}: {complete.why}; left out")
-                continue
-            rows = single_label_rows(one, options.data, Path(work), complete.several)
-            found[one.name] = Tested(one, complete, replace(complete, rows=rows))
-        known = {name: evidence(tested.single.rows) for name, tested in found.items()}
+            _, several, hidden = count_usable(one.pieces)
+            if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
+                found[one.name] = one
+                rows[one.name] = list(hidden_rows(one.pieces, one.config, MOST_QUERIES / several))
+            else:
+                print(f"{one.name}: {several} queries with several positives; left out")
+        known = {name: evidence(part) for name, part in rows.items()}
         if options.write:
             write_transfer(known)
         ratios: dict[str, list[float]] = {}
-        for name, tested in found.items():
+        for name, one in found.items():
             others = fit_on({k: v for k, v in known.items() if k != name})
-            for rule, (m, base) in table_row(tested, others).items():
+            results = table_row(one, rows[name], others)
+            base = results["95% margin"]["rate"]
+            for rule, m in results.items():
                 ratio = m["rate"] / base
                 ratios.setdefault(rule.split(" <=")[0], []).append(ratio)
                 low, high = m["interval"]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.near_queries import near_labels, near_query_weights
+from hnmine.science.near_queries import near_labels, near_query_weights, one_label
 from tests import oracles
 from tests.strategies import flat, quick
 
@@ -71,3 +71,15 @@ def test_weights_add_to_1_and_do_not_depend_on_the_zero_of_z(world):
     sums = np.bincount(z.owners, weights=weights, minlength=len(z))
     assert sums == pytest.approx((z.lengths > 0).astype(float))
     assert near_query_weights(z.with_values(z.values + 5)) == pytest.approx(weights)
+
+
+@quick
+@given(st.lists(st.lists(st.integers(0, 99), unique=True, max_size=4), min_size=1, max_size=5), st.integers(0, 99))
+def test_consecutive_numbers_give_each_label_once(lists, seed):
+    labels = flat(lists, np.int64)
+    for row, own in enumerate(lists):
+        numbers = np.arange(len(own))
+        found = one_label(labels, np.full(len(own), row), numbers, seed)
+        assert sorted(found.values.tolist()) == sorted(own)
+        again = one_label(labels, np.array([row]), np.array([len(own)]), seed)
+        assert again.values.tolist() == found.values[:1].tolist()

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.arrays.groups import count_before
+from hnmine.arrays.groups import count_before, rank_in_run
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_share
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.hidden_positives import pick_known
+from hnmine.science.near_queries import near_labels, one_label
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import Scorer, TextKeys, Verdicts, check_codes, give_verdicts
@@ -82,10 +83,30 @@ def hide(
     stays = _stays(batch, found, is_known, depth)
     found, is_known = found.filter(stays), is_known[stays]
     hidden = batch.select(query, Ragged.from_lengths(at, np.ones(len(at), dtype=np.int64)), found)
+    if keys.labels is not None:
+        hidden = _near_ones_with_one_label(hidden, rank_in_run(query), keys.labels, seed)
     if depth.scored is not None:
         beyond = ~is_known & (_others_before(batch, found, is_known) >= depth.scored)
         hidden = replace(hidden, scores=np.where(beyond, np.float32(np.nan), hidden.scores))
     return HiddenRows(hidden, keys.take(query), query, batch.is_positive[found.values] & ~is_known)
+
+
+def _near_ones_with_one_label(batch: Batch, numbers: np.ndarray, labels: Ragged, seed: int) -> Batch:
+    """Return hidden rows whose near queries know one label each, as the rows themselves do.
+
+    If they knew all, a hidden positive that a near query shares would always be visible. An unlabelled one is not where
+    labels of both are missing, and a model would learn to rely on it.
+
+    Args:
+        batch: the rows.
+        numbers: int64, shape (rows,): how many earlier rows have the same query; each has other labels.
+        labels: for every query of the run, rows of its positives.
+        seed: of the choice.
+    """
+    near = batch.near_queries
+    known = one_label(labels, near.values, numbers[near.owners], seed)
+    nearest, share = near_labels(batch.candidates, near.with_values(np.arange(len(known))), batch.nearness, known)
+    return replace(batch, near_labels=nearest.astype(np.float32), near_label_shares=share.astype(np.float32))
 
 
 def unhidden(batch: Batch, keys: TextKeys, sampled: np.ndarray) -> HiddenRows:

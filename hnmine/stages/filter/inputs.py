@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.search.metadata_filter import MetadataFilter
+from hnmine.search.near_queries import labels_by_text
 from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.hidden_positives import QueryFilter
@@ -115,8 +117,13 @@ class FilterInputs:
         text_keys = table.column("text_key").to_numpy()
         is_cosine = self.config.embed.similarity == "cosine"
         return TextKeys(
-            self.documents, self.shared, text_keys, siblings, negatives, relevant, is_cosine, self.evaluation
-        )
+            self.documents, self.shared, text_keys, siblings, negatives, relevant, is_cosine, self.evaluation,
+            self._labels,
+        )  # fmt: skip
+
+    @cached_property
+    def _labels(self) -> Ragged:
+        return labels_by_text(self.queries)
 
 
 def read_calibration(folder: Path, seed: int) -> Calibration | None:

@@ -52,6 +52,7 @@ class TextKeys:
         relevant: for each query, rows that are judged relevant and are no labelled positives.
         cosine: whether scores are cosines, so that a high score means a near-copy of the query.
         evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
+        labels: for every query of the run, rows of the positives of all queries with its text; None if not needed.
     """
 
     documents: np.ndarray
@@ -62,6 +63,7 @@ class TextKeys:
     relevant: Ragged
     cosine: bool = True
     evaluation: np.ndarray | None = None
+    labels: Ragged | None = None
 
     def take(self, rows: np.ndarray) -> "TextKeys":
         """Return the keys for the given queries of the batch (int64, repeats are fine)."""
