@@ -136,6 +136,7 @@ RULES: dict[str, Arm] = {
     "auto": _rule("auto"),
 }
 CHOICES: dict[str, Arm] = {
+    "auto, choose top": Arm({"rule": "auto"}, {"choose": "top"}),
     "auto, choose random": Arm({"rule": "auto"}, {"choose": "random"}),
     "auto, choose mixed": Arm({"rule": "auto"}, {"choose": "mixed"}),
     "percent 0.95, choose random": Arm({"rule": "percent"}, {"choose": "random"}),
@@ -144,11 +145,10 @@ CHOICES: dict[str, Arm] = {
     "auto, 10 negatives": Arm({"rule": "auto"}, {"num_negatives": 10}, wanted=10),
     "percent 0.95, 10 negatives": Arm({"rule": "percent"}, {"num_negatives": 10}, wanted=10),
     "percent 0.95, filled up": Arm({"rule": "percent"}, {"fallback": "random"}),
-    "auto, filled up": Arm({"rule": "auto"}, {"fallback": "random"}),
 }
 ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES
 MAIN = (
     *CONTROLS, *PLANTED, "mine_hard_negatives 0.05", "percent 0.95", "auto", "two_sided -1", "two_sided 0",
-    "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, filled up",
+    "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, choose top",
 )  # fmt: skip
 """The arms that are tried with more seeds and students."""
