@@ -4,9 +4,10 @@
 
 WORK is the folder of `tests.benchmarks.training`. For each student and collection that tells mined sets apart, with
 enough sets: Kendall's tau-b of every number of the report, and of simple functions of some, with the gain in nDCG@10
-over training without mined negatives; 95 % percentile intervals over resampled sets. Then combinations of a few numbers, fitted
-on all collections but one and tested on that one. The ceiling is tau between the gains of two seeds: what the noise of
-training leaves to predict.
+over training without mined negatives; 95 % percentile intervals over resampled sets. Then combinations of a few
+numbers, fitted on all collections but one and tested on that one. The ceiling is tau between the gains of two seeds:
+what the noise of training leaves to predict. Last, the mean gain of the sets beyond each limit of the report's verdict,
+and of the others.
 
 False negatives are counted by all labels of the collection, of which the report knows some.
 """
@@ -134,6 +135,34 @@ def tables(own: list[Block]) -> list[str]:
     return lines
 
 
+LIMITS: dict[str, Callable[[Columns], np.ndarray]] = {
+    "false negatives above .1": lambda c: c["false negatives"] > 0.1,
+    "false negatives above .3": lambda c: c["false negatives"] > 0.3,
+    "hardness of the retrieved above .9": lambda c: c["sources.retrieved.hardness"] > 0.9,
+    "hardness below .6": lambda c: c["hardness"] < 0.6,
+    "safety below .5": lambda c: c["safety"] < 0.5,
+    "negatives at or above the positive above .5": lambda c: c["negatives_at_or_above_positive"] > 0.5,
+    "coverage below .95": lambda c: c["coverage"] < 0.95,
+    "fill below .9": lambda c: c["fill"] < 0.9,
+}
+
+
+def limits_table(own: list[Block]) -> list[str]:
+    """Return the mean gain, in thousandths of nDCG@10, of sets beyond a limit and of the others, and their numbers."""
+    lines = ["| beyond the limit / within it | " + " | ".join(block.collection for block in own) + " |"]
+    lines.append("|---|" + "---|" * len(own))
+    for name, is_beyond in LIMITS.items():
+        cells = []
+        for block in own:
+            arms = arms_of(block)
+            gains, beyond = 1000 * gains_of(block, arms), is_beyond(columns_of(block, arms))
+            parts = [f"{gains[own_part].mean():+.1f} ({own_part.sum()})" if own_part.any() else "- (0)"
+                     for own_part in (beyond, ~beyond)]  # fmt: skip
+            cells.append(" / ".join(parts))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path)
@@ -147,7 +176,7 @@ def main() -> None:
             if block not in own:
                 why = "tells no sets apart" if not seen(block) else f"has {len(arms_of(block))} sets"
                 print(f"left out: {student} on {block.collection} {block.sample}: {why}")
-        print("\n".join(tables(own) if own else [f"{student}: no collection"]), flush=True)
+        print("\n".join([*tables(own), "", *limits_table(own)] if own else [f"{student}: no collection"]), flush=True)
 
 
 if __name__ == "__main__":
