@@ -130,24 +130,35 @@ def tau(scores: np.ndarray, gains: np.ndarray, seed: int = 0) -> tuple[float, fl
 
 
 def table(work: Path, path: Path, setting: str) -> None:
-    """Print how students agree with the whole model."""
-    full = Records(work / "records.jsonl").all
+    """Print how students agree with the whole model.
+
+    The rows "static, all queries" are of tests.benchmarks.training itself: trained on all queries of a collection,
+    where the whole model has a sample, so their sets are those of the same arms and not the same files.
+    """
+    records = Records(work / "records.jsonl")
+    full = {one.key: one for one in records.latest(student="full", setting=setting) if one.arm != UNTRAINED}
     gains: dict[tuple[str, str], dict[str, list[tuple[float, float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in map(json.loads, lines_of(path)):
-        one = full.get(row["of"])
-        if one is not None and one.setting == setting:
+        if row["of"] in full:
+            one = full[row["of"]]
             gains[one.collection, row["student"]][one.arm].append((row["gain"], one.gain, row["seconds"]))
+    static: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in records.latest(student="static", setting="main", sample=""):
+        static[one.collection, one.arm].append(one.gain)
+    for one in full.values():
+        if own := static[one.collection, one.arm]:
+            gains[one.collection, "static, all queries"][one.arm].append((float(np.mean(own)), one.gain, np.nan))
     print("| collection | student | sets | tau (95 % interval) | seconds | its pick | the model's pick | lost |")
     print("|---|---|---|---|---|---|---|---|")
     for (collection, name), arms in sorted(gains.items()):
         means = np.array([np.mean(found, axis=0) for found in arms.values()])
-        own, model = means[:, 0], means[:, 1]
-        value, low, high = tau(own, model)
-        pick, best = int(own.argmax()), int(model.argmax())
+        own_gains, model = means[:, 0], means[:, 1]
+        value, low, high = tau(own_gains, model)
+        pick, best = int(own_gains.argmax()), int(model.argmax())
         labels = list(arms)
         print(
             f"| {collection} | {name} | {len(labels)} | {value:+.2f} ({low:+.2f} to {high:+.2f}) "
-            f"| {means[:, 2].mean():.0f} | {labels[pick]} | {labels[best]} | {model[best] - model[pick]:.4f} |"
+            f"| {means[:, 2].mean():.1f} | {labels[pick]} | {labels[best]} | {model[best] - model[pick]:.4f} |"
         )
 
 

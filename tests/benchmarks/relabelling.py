@@ -23,12 +23,12 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.science.calibration import stack
 from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate
-from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
+from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.report.relabelled import measure_precision
 from hnmine.students.student import load_student
 from hnmine.students.task import Examples, Task, TestQueries
 from tests.benchmarks.collections import BEFORE_FILTER, Mined, mined
-from tests.benchmarks.false_negatives import evidence, fit_on, single_label_rows, with_rule
+from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.training.prepare import Prepared, prepare
 from tests.benchmarks.training.transfer import fitted_elsewhere, write_models
@@ -44,24 +44,21 @@ IDS = ["query_id", "positive_id", "negative_id"]
 
 
 def precision(data: Path) -> None:
-    found: dict[str, tuple[Mined, ProtocolRows, list[HiddenRows]]] = {}
+    found: dict[str, tuple[Mined, ProtocolRows]] = {}
     with tempfile.TemporaryDirectory() as work:
         for one in mined(data, Path(work)):
             complete = ProtocolRows.of(one.pieces, one.config)
             if complete.measured:
-                found[one.name] = one, complete, single_label_rows(one, data, Path(work), complete.several)
-        known = {name: evidence(single) for name, (_, _, single) in found.items()}
-        for name, (one, complete, single) in found.items():
+                found[one.name] = one, complete
+        known = {name: evidence(complete.rows) for name, (_, complete) in found.items()}
+        for name, (one, complete) in found.items():
             config = with_rule(one, "none", probabilities=True)
             model = fit_on({other: part for other, part in known.items() if other != name})
             moved = Calibration(stack([model] * (FOLDS + 1)), np.inf, OTHERS, "", config.seed)
-            for label, rows, scorer in (
-                ("own", complete.rows, calibrate(complete, config).out_of_fold()),
-                ("others", single, moved),
-            ):
+            for label, scorer in (("own", calibrate(complete, config).out_of_fold()), ("others", moved)):
                 for least in PROBABILITIES:
                     emit = config.emit.model_copy(update={"relabel": least})
-                    m = measure_precision(rows, config.model_copy(update={"emit": emit}), scorer)
+                    m = measure_precision(complete.rows, config.model_copy(update={"emit": emit}), scorer)
                     if m["candidates"]:
                         low, high = m["interval"]
                         print(

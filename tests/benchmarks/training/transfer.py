@@ -20,7 +20,7 @@ from hnmine.stages.filter.features import NAMES
 from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.storage.store import write_json
 from tests.benchmarks.collections import mined
-from tests.benchmarks.false_negatives import evidence, fit_on, single_label_rows
+from tests.benchmarks.false_negatives import evidence, fit_on
 from tests.benchmarks.training.prepare import Prepared
 
 _FOLDER = "transfer"
@@ -37,7 +37,7 @@ def write_models(data: Path, work: Path) -> None:
         for one in mined(data, Path(folder)):
             protocol = ProtocolRows.of(one.pieces, one.config)
             if protocol.measured:
-                known[one.name] = evidence(single_label_rows(one, data, Path(folder), protocol.several))
+                known[one.name] = evidence(protocol.rows)
     for name in names:
         model = fit_on({other: part for other, part in known.items() if other != name})
         arrays = {key: np.asarray(getattr(model, key)[0]).tolist() for key in _ARRAYS}
