@@ -40,7 +40,7 @@ def made(tmp_path_factory):
     configs["sample"] = load_config(sample, settings, base / "sample")
     judged = base / "judged.jsonl"
     configs["judged sample"] = load_config(sample, (*settings, f"report.judged_sample={judged}"), base / "sample")
-    further = ("filter.rule=percent", f"report.judged_sample={judged}")
+    further = ("filter.rule=calibrated", "emit.relabel=0.6", f"report.judged_sample={judged}")
     configs["sample of another set"] = load_config(sample, (*settings, *further), base / "another")
     found = {}
     for name, config in configs.items():
