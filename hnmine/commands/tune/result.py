@@ -1,5 +1,6 @@
 """The answer of `hnmine tune`: a row for each setting, the choice, and what it means in words."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,9 @@ def _selection(
     best = max(trials, key=lambda one: float(one.gains.mean()))
     learned = paired_interval(best.gains, seed)[0] > 0
     others = [_paired(gains, found.gains[best.name]) for name, gains in found.gains.items() if name != best.name]
-    return select(trials, learned=learned, apart=told_apart(best.gains, others), seed=seed), best.gains
+    controls = [one.gains for one in trials if one.role != "tried"]
+    apart = told_apart(others, list(itertools.combinations(controls, 2)))
+    return select(trials, learned=learned, apart=apart, seed=seed), best.gains
 
 
 def _paired(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

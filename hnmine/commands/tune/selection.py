@@ -100,26 +100,38 @@ def within_one_error(trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
     return best, near
 
 
-def told_apart(best: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Return whether any setting can be told from the best.
+Pair = tuple[np.ndarray, np.ndarray]
+"""Gains of two settings on the same queries and seeds, float64, shape (m,) each."""
 
-    A setting is told apart where the mean paired difference exceeds t standard errors, t that of a two-sided 95%
-    interval (Student's distribution), corrected for the number of pairs of settings (Bonferroni): the best one was
-    found by looking at all of them.
+
+def told_apart(others: Sequence[Pair], controls: Sequence[Pair]) -> bool:
+    """Return whether any two settings can be told apart at a level of 5%.
+
+    A pair is told apart where its mean paired difference exceeds t standard errors, t that of a two-sided interval
+    (Student's distribution). Half of the level goes to the controls, which are named beforehand; the other half to the
+    best setting against all others. There it is corrected for all pairs of settings (Bonferroni), since the best one
+    was found by looking at all of them.
 
     Args:
-        best: gains of the best setting, for its number of queries alone.
-        others: for each other setting, its gains and those of the best on the same queries and seeds.
+        others: each setting but the best, with the best.
+        controls: all pairs of the config's own setting, no mined negatives and random documents.
     """
-    if len(best) < FEWEST_QUERIES or not others:
-        return False
+    level = (1 - LEVEL) / 2
+    return _differs(others, level / max(1, len(others) * (len(others) + 1) // 2)) or _differs(
+        controls, level / max(1, len(controls))
+    )
+
+
+def _differs(pairs: Sequence[Pair], level: float) -> bool:
+    """Return whether the two of any pair with enough queries differ at a level."""
     from scipy.special import stdtrit
 
-    pairs = len(others) * (len(others) + 1) // 2
-    for own, of_best in others:
-        differences = of_best - own
-        most = float(stdtrit(len(differences) - 1, 1 - (1 - LEVEL) / (2 * pairs)))
-        if len(differences) > 1 and abs(float(differences.mean())) > most * standard_error(differences):
+    for one, other in pairs:
+        differences = one - other
+        if len(differences) < FEWEST_QUERIES:
+            continue
+        most = float(stdtrit(len(differences) - 1, 1 - level / 2))
+        if abs(float(differences.mean())) > most * standard_error(differences):
             return True
     return False
 

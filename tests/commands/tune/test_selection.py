@@ -111,7 +111,15 @@ def test_settings_are_told_apart_by_more_queries_or_larger_differences():
     few, many = FEWEST_QUERIES - 1, 400
     for queries, mean, expected in ((few, 0.5, False), (many, 0.02, True), (many, 0.0001, False)):
         best = normal(0.1, 0, queries)
-        assert told_apart(best, [(normal(0.1 - mean, 7, queries), best)] * 5) is expected
+        assert told_apart([(normal(0.1 - mean, 7, queries), best)] * 5, []) is expected
+        assert told_apart([], [(normal(0.1 - mean, 7, queries), best)]) is expected
+
+
+def test_controls_are_told_apart_by_less_than_the_best_of_many_is():
+    one = normal(0.1, 0, 400)
+    other = one - 0.003 + np.tile([-0.02, 0.02], 200)  # three standard errors
+    assert not told_apart([(other, one)] * 15, [])
+    assert told_apart([(other, one)] * 15, [(other, one)] * 3)
 
 
 def test_noise_alone_seldom_tells_settings_apart():
@@ -119,7 +127,8 @@ def test_noise_alone_seldom_tells_settings_apart():
     for _ in range(200):
         gains = generator.normal(0, 1, (12, 60))
         best = int(gains.mean(axis=1).argmax())
-        hits += told_apart(gains[best], [(own, gains[best]) for place, own in enumerate(gains) if place != best])
+        others = [(own, gains[best]) for place, own in enumerate(gains) if place != best]
+        hits += told_apart(others, [(gains[a], gains[b]) for a, b in ((0, 1), (0, 2), (1, 2))])
     assert hits <= 200 * 0.05
 
 
