@@ -1,9 +1,10 @@
 """The config file and its tables: every setting with its type, default and meaning."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PrivateAttr, StringConstraints
+from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from hnmine.config.section import Name, Paths, Section, setting
 from hnmine.storage.paths import path_of
@@ -15,7 +16,9 @@ TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
 RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
-ChoiceName = Literal["top", "random", "simans", "mixed", "diverse"]
+ChoiceName = Literal["auto", "top", "random", "simans", "mixed", "diverse"]
+AUTO_RANDOM_SHARE = 0.4
+"""Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
 RelabelName = Literal["judgements"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
 ExtraColumn = Literal[
@@ -402,9 +405,10 @@ class EmitConfig(Section):
     )
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: ChoiceName = setting(
-        "top",
-        "which of the kept candidates become negatives: highest scores; uniform draw; draw near the positive's score; "
-        "highest scores and random documents; highest scores that are unlike one another",
+        "auto",
+        "which of the kept candidates become negatives: under filter.rule = \"auto\" mixed with two fifths random "
+        "documents, else top; highest scores; uniform draw; draw near the positive's score; highest scores and random "
+        "documents; highest scores that are unlike one another",
     )
     simans_a: float = setting(
         0.5, "simans: a in p ~ exp(-a ((s - s+) / std - b)^2), std that of the query's background scores", gt=0
@@ -606,6 +610,25 @@ class Config(Section):
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
     _file: str = PrivateAttr("")
+    _chooses_by_rule: bool = PrivateAttr(False)
+
+    @model_validator(mode="after")
+    def _resolve_choice(self) -> "Config":
+        if self.emit.choose == "auto":
+            self._chooses_by_rule = True
+            object.__setattr__(self, "emit", _choice(self.filter, self.emit))  # frozen for all but its own validation
+        return self
+
+    def changed(self, tables: Mapping[str, Mapping[str, Any]]) -> "Config":
+        """Return the config with other settings in some tables, unchecked.
+
+        Where `emit.choose` is "auto", or was and is not changed, the changed rule and number of negatives decide on it.
+        """
+        update = {table: getattr(self, table).model_copy(update=own) for table, own in tables.items()}
+        emit = update.get("emit", self.emit)
+        if emit.choose == "auto" or (self._chooses_by_rule and "choose" not in tables.get("emit", {})):
+            update["emit"] = _choice(update.get("filter", self.filter), emit)
+        return self.model_copy(update=update)
 
     @property
     def base(self) -> Path:
@@ -684,6 +707,19 @@ class Config(Section):
         copy = self.model_copy(update=update)
         copy._base, copy._file = base, file
         return copy
+
+
+def _choice(filter_: FilterConfig, emit: EmitConfig) -> EmitConfig:
+    """Return [emit] with the way of choosing that `choose = "auto"` means.
+
+    It means `mixed` under the rule auto. It means `top` under other rules; with a cross-encoder's scores, which random
+    documents lack; and where the random share of so few negatives rounds to none or to all.
+    """
+    mixed = emit.model_copy(update={"choose": "mixed", "random_share": AUTO_RANDOM_SHARE})
+    mixes = filter_.rule == "auto" and filter_.score != "rescored"
+    if mixes and 0 < mixed.random_negatives < emit.num_negatives:
+        return mixed
+    return emit.model_copy(update={"choose": "top"})
 
 
 def _placed(table: ModelT, base: Path) -> ModelT:

@@ -68,7 +68,7 @@ class Setting:
         """
         if self.role == "in_batch":
             return {"filter": {}, "emit": {}}
-        plain, own = _values(Config()), _values(self.config)
+        plain, own = _defaults(self.config), _values(self.config)
         shown = {table: {k: v for k, v in own[table].items() if v != plain[table][k]} for table in own}
         rule = {"rule": own["filter"]["rule"]} if self.mines else {}
         count = {"num_negatives": own["emit"]["num_negatives"]}
@@ -85,17 +85,22 @@ def _values(config: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _defaults(config: Config) -> dict[str, dict[str, Any]]:
+    """Return `_values` of a config with that rule and that number of negatives, and nothing else set."""
+    rule, n = FilterConfig(rule=config.filter.rule), EmitConfig(num_negatives=config.emit.num_negatives)
+    return _values(Config(filter=rule, emit=n)) | {"filter": _values(Config())["filter"]}
+
+
 def with_settings(config: Config, keys: Mapping[str, Any]) -> Config:
     """Return the config with an entry of a grid: settings of filter and emit in one mapping, already checked."""
-    plain = Config()
+    plain_filter, plain_emit = FilterConfig(), EmitConfig()
     tables: dict[str, dict[str, Any]] = {
-        "filter": {name: getattr(plain.filter, name) for name in RULE_KEYS},
-        "emit": {name: getattr(plain.emit, name) for name in CHOICE_KEYS if name != "num_negatives"},
+        "filter": {name: getattr(plain_filter, name) for name in RULE_KEYS},
+        "emit": {name: getattr(plain_emit, name) for name in CHOICE_KEYS if name != "num_negatives"},
     }
     for name, value in keys.items():
         tables["filter" if name in FilterConfig.model_fields else "emit"][name] = value
-    update = {table: getattr(config, table).model_copy(update=values) for table, values in tables.items()}
-    return config.model_copy(update=update)
+    return config.changed(tables)
 
 
 def settings_of(config: Config, entries: Iterable[Mapping[str, Any]]) -> list[Setting]:
@@ -129,7 +134,7 @@ def _name(config: Config, own: Config) -> str:
     """Return a short text of a setting: the rule with its value, then what else differs from the defaults."""
     if not config.emit.retrieved_negatives:
         return f"{config.emit.num_negatives} random documents"
-    plain, values = _values(Config()), _values(config)
+    plain, values = _defaults(config), _values(config)
     base = _values(own)
     rules = {name: getattr(config.filter, name) for name in config.filter.rules if hasattr(config.filter, name)}
     shown = {k: v for k, v in values["filter"].items() if k in RULE_KEYS and v != plain["filter"][k]}

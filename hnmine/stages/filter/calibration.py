@@ -19,7 +19,7 @@ from hnmine.science.statistics import clustered_upper_bounds
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
-from hnmine.stages.filter.verdicts import Scorer, is_exempt, probabilities_of, resolve_auto, rule_names
+from hnmine.stages.filter.verdicts import AUTO_RATE, Scorer, is_exempt, probabilities_of, resolve_auto, rule_names
 from hnmine.storage.schemas.filter import CALIBRATION
 
 FOLDS = 5
@@ -253,26 +253,23 @@ class KeptCells:
 def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *, measured: bool) -> tuple[float, str]:
     """Return the threshold that a config asks for, and how it was set as text for the report.
 
-    With `max_false_negative_rate` it is the highest threshold that keeps to it: see `threshold_within`. Without it,
-    `calibrated` takes the threshold whose negatives are as hard as those of a 95% margin. `auto` takes half of that
-    margin's rate, at most `AUTO_RATE`. This rate is compared with another of the same rows, so it is not bounded from
-    above. Under `auto` a rate gives way where it would fill fewer rows than the margin does.
+    It is the highest threshold whose negatives keep to `max_false_negative_rate`: see `threshold_within`. Where that
+    is not stated, it is `AUTO_RATE`, which is not bounded from above, and which gives way where it would fill fewer
+    rows than a 95% margin does.
 
     The scorer is out of fold. `measured` is whether the rows have hidden positives; otherwise the rate is the mean
     P(false negative).
     """
-    n, asked, auto = config.emit.num_negatives, resolve_auto(config.filter), config.filter.rule == "auto"
-    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
-    rate, stated = asked.max_false_negative_rate, config.filter.max_false_negative_rate is not None
-    if rate is None:
-        kept = KeptCells.of(rows, _with(asked, rule="none"), scorer)
-        return threshold_as_hard(kept, margin.score, n), "threshold as hard as a 95% margin"
-    if not stated:
-        rate = min(rate, (margin.rate if measured else margin.expected) / 2)
+    n, asked = max(1, config.emit.retrieved_negatives), resolve_auto(config.filter)
+    stated = asked.max_false_negative_rate is not None
+    rate = asked.max_false_negative_rate if asked.max_false_negative_rate is not None else AUTO_RATE
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = KeptCells.of(rows, _with(asked, rule=others or "none"), scorer)
     threshold, how = threshold_within(kept, rate, n, measured=measured, bounded=stated)
-    if auto and kept.outcome(threshold, n).fill < margin.fill:
+    if stated:
+        return threshold, how
+    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
+    if kept.outcome(threshold, n).fill < margin.fill:
         threshold = _threshold_as_full(kept, margin.fill, n)
         found = kept.outcome(threshold, n)
         name, reached = ("measured", found.rate) if measured else ("expected", found.expected)

@@ -41,7 +41,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
     if config.filter.gives_probabilities:
         parts |= {"seed": config.seed, "top_k": config.retrieve.top_k}
     if "calibrated" in rule_names(config.filter):  # its threshold depends on how many are chosen
-        parts["num_negatives"] = config.emit.num_negatives
+        parts["retrieved_negatives"] = config.emit.retrieved_negatives
     if searches_deeper(config):  # so does whether a query has enough
         parts["retrieve"] = {"max_top_k": config.retrieve.max_top_k}
         parts["retrieved_negatives"] = config.emit.retrieved_negatives

@@ -21,15 +21,16 @@ CODES = {name: code for code, name in enumerate(VERDICTS)}
 
 AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
 """The settings of rule = "auto". docs/calibration.md says how they were picked."""
-AUTO_RATE = 0.1
-"""The highest false-negative rate that rule = "auto" tolerates."""
+AUTO_RATE = 0.05
+"""The false-negative rate that auto and calibrated tolerate where none is stated. docs/calibration.md says how it was
+picked."""
 
 
 def resolve_auto(config: FilterConfig) -> FilterConfig:
     """Return the filter with rule "auto" replaced by its settings; any other filter unchanged."""
     if config.rule != "auto":
         return config
-    return config.model_copy(update=AUTO | {"max_false_negative_rate": config.max_false_negative_rate or AUTO_RATE})
+    return config.model_copy(update=AUTO)
 
 
 def rule_names(config: FilterConfig) -> list[str]:

@@ -52,9 +52,7 @@ def changed(config: Config, change: Change) -> Config:
     for key, value in change.items():
         table, name = key.split(".")
         tables.setdefault(table, {})[name] = tuple(value) if name == "ranks" else value
-    return config.model_copy(
-        update={table: getattr(config, table).model_copy(update=own) for table, own in tables.items()}
-    )
+    return config.changed(tables)
 
 
 def as_text(change: Change) -> str:
@@ -65,7 +63,7 @@ def as_text(change: Change) -> str:
 def _rate(config: Config) -> float | None:
     """Return the false-negative rate that the filter may have at most, as far as the config says it."""
     rate = config.filter.max_false_negative_rate
-    return AUTO_RATE if rate is None and config.filter.rule == "auto" else rate
+    return AUTO_RATE if rate is None and "calibrated" in rule_names(config.filter) else rate
 
 
 def _rules(config: Config, *, without: str = "", added: str = "") -> str | list[str]:
@@ -169,7 +167,9 @@ def _keep_less_easy(config: Config) -> Iterator[Change]:
     """Yield lower shares of the easiest candidates; of `auto`, which has its own, by naming its rules."""
     own = config.filter
     if own.rule == "auto":
-        named = {"filter.rule": AUTO["rule"], "filter.max_false_negative_rate": _rate(config)}
+        named = {"filter.rule": AUTO["rule"], "emit.choose": config.emit.choose}
+        if config.emit.choose == "mixed":
+            named["emit.random_share"] = config.emit.random_share
         if own.percent != AUTO["percent"]:
             named["filter.percent"] = AUTO["percent"]
         yield from (named | {"filter.easiest": value} for value in (AUTO["easiest"] / 2, AUTO["easiest"] / 4, 0.0))
