@@ -406,7 +406,7 @@ class EmitConfig(Section):
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: ChoiceName = setting(
         "auto",
-        "which of the kept candidates become negatives: under filter.rule = \"auto\" mixed with two fifths random "
+        'which of the kept candidates become negatives: under filter.rule = "auto" mixed with two fifths random '
         "documents, else top; highest scores; uniform draw; draw near the positive's score; highest scores and random "
         "documents; highest scores that are unlike one another",
     )
