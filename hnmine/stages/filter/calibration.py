@@ -254,21 +254,22 @@ def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *,
     """Return the threshold that a config asks for, and how it was set as text for the report.
 
     It is the highest threshold whose negatives keep to `max_false_negative_rate`: see `threshold_within`. Where that
-    is not stated, it is `AUTO_RATE`, which is not bounded from above, and which gives way where it would fill fewer
-    rows than a 95% margin does.
+    is not stated, it is half of a 95% margin's rate, at most `AUTO_RATE`. This rate is not bounded from above, as it is
+    compared with another of the same rows, and it gives way where it would fill fewer rows than the margin does.
 
     The scorer is out of fold. `measured` is whether the rows have hidden positives; otherwise the rate is the mean
     P(false negative).
     """
     n, asked = max(1, config.emit.retrieved_negatives), resolve_auto(config.filter)
-    stated = asked.max_false_negative_rate is not None
-    rate = asked.max_false_negative_rate if asked.max_false_negative_rate is not None else AUTO_RATE
+    rate, stated = asked.max_false_negative_rate, asked.max_false_negative_rate is not None
+    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
+    if rate is None:
+        rate = min(AUTO_RATE, (margin.rate if measured else margin.expected) / 2)
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = KeptCells.of(rows, _with(asked, rule=others or "none"), scorer)
     threshold, how = threshold_within(kept, rate, n, measured=measured, bounded=stated)
     if stated:
         return threshold, how
-    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
     if kept.outcome(threshold, n).fill < margin.fill:
         threshold = _threshold_as_full(kept, margin.fill, n)
         found = kept.outcome(threshold, n)

@@ -66,6 +66,12 @@ def _rate(config: Config) -> float | None:
     return AUTO_RATE if rate is None and "calibrated" in rule_names(config.filter) else rate
 
 
+def _choice(config: Config) -> Change:
+    """Return the way of choosing as settings, for a change of the rule on which `emit.choose = "auto"` depends."""
+    share = {"emit.random_share": config.emit.random_share} if config.emit.choose == "mixed" else {}
+    return {"emit.choose": config.emit.choose} | share
+
+
 def _rules(config: Config, *, without: str = "", added: str = "") -> str | list[str]:
     """Return a config's rules with one left out or added, as the setting `filter.rule`."""
     names = [str(name) for name in config.filter.rules if name not in ("none", without)]
@@ -77,7 +83,7 @@ def _keep_more(config: Config) -> Iterator[Change]:
     own, names = config.filter, rule_names(config.filter)
     if own.rule != "auto":
         yield from _looser_rules(config)
-        yield {"filter.rule": "auto"}
+        yield {"filter.rule": "auto"} | _choice(config)
     if "calibrated" in names and (rate := _rate(config)) is not None:
         yield from ({"filter.max_false_negative_rate": value} for value in RATES if value > rate)
     if own.anchor in ("min", "mean", "quantile"):
@@ -145,7 +151,7 @@ def _keep_fewer(config: Config) -> Iterator[Change]:
         yield from _stricter_rules(config)
         if set(_MARGINS).isdisjoint(names):
             yield {"filter.rule": _rules(config, added="percent")}
-        yield {"filter.rule": "auto"}
+        yield {"filter.rule": "auto"} | _choice(config)
     if "calibrated" in names:
         rate = _rate(config)
         yield from ({"filter.max_false_negative_rate": v} for v in reversed(RATES) if v < (1 if rate is None else rate))
@@ -167,9 +173,7 @@ def _keep_less_easy(config: Config) -> Iterator[Change]:
     """Yield lower shares of the easiest candidates; of `auto`, which has its own, by naming its rules."""
     own = config.filter
     if own.rule == "auto":
-        named = {"filter.rule": AUTO["rule"], "emit.choose": config.emit.choose}
-        if config.emit.choose == "mixed":
-            named["emit.random_share"] = config.emit.random_share
+        named = {"filter.rule": AUTO["rule"]} | _choice(config)
         if own.percent != AUTO["percent"]:
             named["filter.percent"] = AUTO["percent"]
         yield from (named | {"filter.easiest": value} for value in (AUTO["easiest"] / 2, AUTO["easiest"] / 4, 0.0))

@@ -79,7 +79,7 @@ def several_positives(folder, queries=80):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = several_positives(tmp_path_factory.mktemp("measured"))
-    run(with_page(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
+    run(with_page(folder, filter={"rule": "auto"}, emit={"choose": "top", "num_negatives": 3}, retrieve={"top_k": 20}))
     return folder / "out"
 
 
