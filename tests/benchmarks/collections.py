@@ -79,7 +79,8 @@ def mined(data: Path, work: Path, names: list[str] | None = None) -> list[Mined]
     """Return the collections below `data`, their candidates retrieved into `work`."""
     found = []
     for folder in folders(data, names):
-        config = config_of(folder, work / folder.name)
+        # rules are compared by the same number of retrieved negatives
+        config = config_of(folder, work / folder.name, emit={"choose": "top"})
         run(config, BEFORE_FILTER)
         found.append(Mined(folder.name, config))
     return found

@@ -18,7 +18,15 @@ import numpy as np
 import hnmine
 from hnmine.science.calibration import Logistic, fit, stack
 from hnmine.science.statistics import wilson_interval
-from hnmine.stages.filter.calibration import FOLDS, OTHERS, Calibration, calibrate, set_threshold
+from hnmine.stages.filter.calibration import (
+    FOLDS,
+    OTHERS,
+    CachedScorer,
+    Calibration,
+    KeptCells,
+    calibrate,
+    set_threshold,
+)
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
 from hnmine.stages.filter.hidden_positives import (
@@ -79,16 +87,46 @@ def two_sided_limit(one: Mined, target: float) -> float:
     return float(limits[int(np.argmin(np.abs(np.array(scores) - target)))])
 
 
+STEPS = 32
+
+
+def threshold_as_hard(kept: KeptCells, target: float, n: int) -> float:
+    """Return the threshold whose negatives have the mean score nearest to `target`; the grid is refined twice."""
+
+    def nearest(steps: np.ndarray) -> int:
+        return int(np.argmin([abs(kept.outcome(step, n).score - target) for step in steps]))
+
+    steps = np.unique(np.quantile(kept.probability, np.linspace(0, 1, STEPS + 1)))
+    for _ in range(2):
+        best = nearest(steps)
+        low, high = steps[max(0, best - 1)], steps[min(len(steps) - 1, best + 1)]
+        steps = np.concatenate([[steps[best]], np.linspace(low, high, STEPS // 4)])
+    return float(steps[nearest(steps)])
+
+
+def as_hard(one: Mined, rows: list[HiddenRows], scorer: Calibration) -> Calibration:
+    """Return the scorer with the threshold whose negatives are as hard as those of a 95 % margin."""
+    n = one.config.emit.num_negatives
+    cached = CachedScorer.of(rows, scorer)
+    margin = KeptCells.of(rows, with_rule(one, "percent", percent=0.95).filter, None).outcome(np.inf, n)
+    kept = KeptCells.of(rows, with_rule(one, "none").filter, cached)
+    return replace(scorer, threshold=threshold_as_hard(kept, margin.score, n))
+
+
 def own_labels(one: Mined, rule: str) -> dict[str, Any]:
     """Return what a rule lets through with a model fitted on the collection, out of fold."""
     config = with_rule(one, rule)
-    return measured(one, config, calibrate(ProtocolRows.of(one.pieces, config), config).out_of_fold())
+    protocol = ProtocolRows.of(one.pieces, config)
+    scorer = calibrate(protocol, config).out_of_fold()
+    return measured(one, config, as_hard(one, protocol.rows, scorer) if rule == "calibrated" else scorer)
 
 
 def transferred(one: Mined, rule: str, rows: list[HiddenRows], others: Logistic) -> dict[str, Any]:
     """Return what a rule lets through with a model that never saw the collection, nor any of its hidden labels."""
     config = with_rule(one, rule)
     scorer = Calibration(stack([others] * (FOLDS + 1)), np.inf, OTHERS, "", one.config.seed)
+    if rule == "calibrated":
+        return measured(one, config, as_hard(one, rows, scorer))
     threshold, _ = set_threshold(rows, scorer, config, measured=False)
     return measured(one, config, replace(scorer, threshold=threshold))
 

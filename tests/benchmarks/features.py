@@ -16,7 +16,7 @@ import numpy as np
 from hnmine.science.calibration import fit
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.z_scores import group_z_scores
-from hnmine.stages.filter.calibration import FOLDS, KeptCells, threshold_as_hard
+from hnmine.stages.filter.calibration import FOLDS, KeptCells
 from hnmine.stages.filter.candidates import Cells
 from hnmine.stages.filter.features import NAMES, features
 from hnmine.stages.filter.hidden_positives import (
@@ -30,7 +30,7 @@ from hnmine.stages.filter.hidden_positives import (
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 from tests.benchmarks.collections import Mined, mined
-from tests.benchmarks.false_negatives import with_rule
+from tests.benchmarks.false_negatives import threshold_as_hard, with_rule
 from tests.benchmarks.measure import argument_parser
 
 WORDS = {"query_words", "query_words_in_list", "positive_words", "positive_words_in_list"}

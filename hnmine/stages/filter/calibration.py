@@ -378,17 +378,3 @@ def _threshold_as_full(kept: KeptCells, fill: float, n: int) -> float:
         found = float(steps[first])
         steps = np.linspace(steps[max(0, first - 1)], found, STEPS // 4 + 1)
     return found
-
-
-def threshold_as_hard(kept: KeptCells, target: float, n: int) -> float:
-    """Return the threshold whose negatives have the mean score nearest to `target`; the grid is refined twice."""
-
-    def nearest(steps: np.ndarray) -> int:
-        return int(np.argmin([abs(kept.outcome(step, n).score - target) for step in steps]))
-
-    steps = _grid(kept)
-    for _ in range(2):
-        best = nearest(steps)
-        low, high = steps[max(0, best - 1)], steps[min(len(steps) - 1, best + 1)]
-        steps = np.concatenate([[steps[best]], np.linspace(low, high, STEPS // 4)])
-    return float(steps[nearest(steps)])

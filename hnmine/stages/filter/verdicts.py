@@ -22,8 +22,7 @@ CODES = {name: code for code, name in enumerate(VERDICTS)}
 AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
 """The settings of rule = "auto". docs/calibration.md says how they were picked."""
 AUTO_RATE = 0.05
-"""The highest false-negative rate that auto and calibrated tolerate where none is stated. docs/calibration.md says how it
-was picked."""
+"""The highest false-negative rate that auto and calibrated tolerate where none is stated: see docs/calibration.md."""
 
 
 def resolve_auto(config: FilterConfig) -> FilterConfig:

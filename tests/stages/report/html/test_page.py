@@ -138,7 +138,17 @@ def test_the_tradeoff_marks_the_runs_own_setting_with_its_own_rate(measured):
 
 def test_two_runs_and_other_shards_write_the_same_page(measured, tmp_path):
     folder = several_positives(tmp_path)
-    run(with_page(folder, "again", filter={"rule": "auto"}, retrieve={"top_k": 20}, shard_rows=256, workers=2))
+    run(
+        with_page(
+            folder,
+            "again",
+            filter={"rule": "auto"},
+            emit={"choose": "top", "num_negatives": 3},
+            retrieve={"top_k": 20},
+            shard_rows=256,
+            workers=2,
+        )
+    )
     assert without_run_line(page(folder / "again")) == without_run_line(page(measured))
     assert numbers(folder / "again") | {"timings": 0} == numbers(measured) | {"timings": 0}
 
