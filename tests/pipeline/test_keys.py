@@ -46,6 +46,7 @@ BESIDE: dict[str, tuple[str, Any]] = {
     "emit.batch_by": ("emit.batch_size", 8),
     "emit.batch_leftover": ("emit.batch_size", 8),
     "embed.sample": ("embed.documents", "candidates"),
+    "emit.max_relabelled": ("emit.relabel", 0.9),
 }
 
 
@@ -66,8 +67,9 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 FIELDS = leaves(Config)
 PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements", "eval_qrels")}
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
-# tables that are a stage, or name a run: see test_rescore.py and test_remining.py
-PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore", "previous"})
+# tables that are a stage, or name a run, and files read by content: see test_rescore.py, test_remining.py and the tests
+# of judged samples
+PLAIN = sorted(FIELDS.keys() - PATHS - {"embed.model", "rescore", "previous", "report.judged_sample"})
 
 
 def another(name: str, value: Any) -> Any:
