@@ -4,10 +4,9 @@
     python -m tests.benchmarks.relabelling gain DATA WORK --collections NAME ... [--seeds 0 1 2]
 
 DATA holds one folder a collection (corpus, queries, qrels and vectors in Parquet). "precision" takes the
-hidden-positive protocol: models fitted on the collection (out of fold), and on the others with one known label a query.
-"gain" trains on collections with one known label a query (see `tests.benchmarks.training`), whose model is fitted on
-the others; its rows are compared with those without relabelling, and with as many rows in which labels repeat. WORK
-keeps what is mined.
+hidden-positive protocol: models fitted on the collection (out of fold), and on the others. "gain" trains on collections
+with one known label a query (see `tests.benchmarks.training`), whose model is fitted on the others; its rows are
+compared with those without relabelling, and with as many rows in which labels repeat. WORK keeps what is mined.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.report.relabelled import measure_precision
 from hnmine.students.student import load_student
 from hnmine.students.task import Examples, Task, TestQueries
-from tests.benchmarks.collections import BEFORE_FILTER, Mined, mined
+from tests.benchmarks.collections import BEFORE_FILTER, mined
 from tests.benchmarks.false_negatives import evidence, fit_on, with_rule
 from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.training.prepare import Prepared, prepare
@@ -44,21 +43,18 @@ IDS = ["query_id", "positive_id", "negative_id"]
 
 
 def precision(data: Path) -> None:
-    found: dict[str, tuple[Mined, ProtocolRows]] = {}
     with tempfile.TemporaryDirectory() as work:
-        for one in mined(data, Path(work)):
-            complete = ProtocolRows.of(one.pieces, one.config)
-            if complete.measured:
-                found[one.name] = one, complete
-        known = {name: evidence(complete.rows) for name, (_, complete) in found.items()}
-        for name, (one, complete) in found.items():
+        every = {one.name: (one, ProtocolRows.of(one.pieces, one.config)) for one in mined(data, Path(work))}
+        found = {name: own for name, own in every.items() if own[1].measured}
+        known = {name: evidence(protocol.rows) for name, (_, protocol) in found.items()}
+        for name, (one, protocol) in found.items():
             config = with_rule(one, "none", probabilities=True)
             model = fit_on({other: part for other, part in known.items() if other != name})
             moved = Calibration(stack([model] * (FOLDS + 1)), np.inf, OTHERS, "", config.seed)
-            for label, scorer in (("own", calibrate(complete, config).out_of_fold()), ("others", moved)):
+            for label, scorer in (("own", calibrate(protocol, config).out_of_fold()), ("others", moved)):
                 for least in PROBABILITIES:
                     emit = config.emit.model_copy(update={"relabel": least})
-                    m = measure_precision(complete.rows, config.model_copy(update={"emit": emit}), scorer)
+                    m = measure_precision(protocol.rows, config.model_copy(update={"emit": emit}), scorer)
                     if m["candidates"]:
                         low, high = m["interval"]
                         print(
