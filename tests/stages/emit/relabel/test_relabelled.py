@@ -17,6 +17,7 @@ from hnmine import run
 from hnmine.config.tables import EmitConfig
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit.relabel.relabelled import relabelled_siblings
+from hnmine.stages.filter.verdicts import RULES
 from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
 from tests.pipeline.test_resume import kill_at
@@ -75,7 +76,7 @@ def lowest(base: Path) -> dict[tuple[int, int], tuple[float, str]]:
 def test_the_most_probable_candidates_of_a_query_become_positives(base: Path, out: Path) -> None:
     expected = defaultdict(list)
     for (query, document), (p, verdict) in lowest(base).items():
-        if p >= 0.8 and verdict in ("keep", "percent", "calibrated", "copy_of_negative"):
+        if p >= 0.8 and verdict in ("keep", "outside_ranks", *RULES, "copy_of_negative"):
             expected[query].append((-p, document))
     found = defaultdict(list)
     for row in relabelled(out):
