@@ -155,9 +155,9 @@ def block_table(block: Block) -> list[str]:
     return [*lines, ""]
 
 
-def _mean(records: list[Record], name: str) -> str:
+def _mean(records: list[Record], name: str, digits: int = 3) -> str:
     values = [getattr(one, name) for one in records if getattr(one, name) is not None]
-    return f"{np.mean(values):.3f}" if values else ""
+    return f"{np.mean(values):.{digits}f}" if values else ""
 
 
 def gains_table(found: list[Block], reference: str = REFERENCES[0]) -> list[str]:
@@ -199,7 +199,7 @@ def sets_table(found: list[Block]) -> list[str]:
     ]
     for arm in arms:
         cells = [
-            " / ".join(_mean(block.of(arm), name) for name in ("false_negatives", "cosine", "fill"))
+            " / ".join(_mean(block.of(arm), name, 2) for name in ("false_negatives", "cosine", "fill"))
             if arm in block.arms and block.of(arm)[0].negatives
             else ""
             for block in found
@@ -229,7 +229,7 @@ def regret_table(found: list[Block], arm: str = "auto") -> list[str]:
 
 def summary_table(found: list[Block]) -> list[str]:
     """Return the mean over blocks of the differences to each reference, for the arms that all blocks have."""
-    arms = [arm for arm in found[0].arms if all(arm in block.arms for block in found)]
+    arms = [arm for arm in ARMS if all(arm in block.arms for block in found)]
     references = [arm for arm in REFERENCES if arm in arms]
     arms = [arm for arm in arms if all(b.seeds(arm) & b.seeds(other) for b in found for other in references)]
     lines = [
