@@ -58,7 +58,7 @@ class Setting:
     @property
     def key(self) -> str:
         """A digest of what it determines; equal for settings that lead to the same set whatever the candidates."""
-        return "" if self.role == "in_batch" else digest(_values(self.config))
+        return "" if self.role == "in_batch" else digest(values_of(self.config))
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the keys of [filter] and [emit] that it determines and that are not at their defaults.
@@ -68,35 +68,43 @@ class Setting:
         """
         if self.role == "in_batch":
             return {"filter": {}, "emit": {}}
-        plain, own = _defaults(self.config), _values(self.config)
+        plain, own = plain_values(self.config), values_of(self.config)
         shown = {table: {k: v for k, v in own[table].items() if v != plain[table][k]} for table in own}
+        if "random_share" in shown["emit"]:  # without it, the rule would decide on both
+            shown["emit"]["choose"] = own["emit"]["choose"]
         rule = {"rule": own["filter"]["rule"]} if self.mines else {}
         count = {"num_negatives": own["emit"]["num_negatives"]}
         return {"filter": rule | shown["filter"], "emit": count | shown["emit"]}
 
 
-def _values(config: Config) -> dict[str, dict[str, Any]]:
-    """Return every setting of filter and emit that an entry of a grid may have, as JSON values."""
+_OF_CHOICE = {"simans_a": "simans", "simans_b": "simans", "random_share": "mixed", "diversity": "diverse"}
+"""Settings that only one way of choosing has."""
+
+
+def values_of(config: Config) -> dict[str, dict[str, Any]]:
+    """Return every setting of filter and emit that an entry of a grid may have and that matters, as JSON values."""
     names = {"filter": set(FilterConfig.model_fields), "emit": set(EmitConfig.model_fields)}
     allowed = set(RULE_KEYS) | set(CHOICE_KEYS) | set(_KEPT_KEYS)
+    allowed -= {name for name, choose in _OF_CHOICE.items() if choose != config.emit.choose}
     found = {table: getattr(config, table).model_dump(mode="json", include=names[table] & allowed) for table in names}
     if not config.emit.retrieved_negatives:  # no rule matters where all negatives are random documents
         found["filter"] = {name: found["filter"][name] for name in ("anchor", "bad_positive_quantile")}
     return found
 
 
-def _defaults(config: Config) -> dict[str, dict[str, Any]]:
-    """Return `_values` of a config with that rule and that number of negatives, and nothing else set."""
-    rule, n = FilterConfig(rule=config.filter.rule), EmitConfig(num_negatives=config.emit.num_negatives)
-    return _values(Config(filter=rule, emit=n)) | {"filter": _values(Config())["filter"]}
+def plain_values(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the values that these settings have in a config that names the rule and the number of negatives alone."""
+    emit = {**EmitConfig().model_dump(), "num_negatives": config.emit.num_negatives}
+    plain = config.changed({"filter": {"rule": config.filter.rule}, "emit": emit})
+    defaults = FilterConfig().model_dump(mode="json")
+    return {"filter": defaults, "emit": plain.emit.model_dump(mode="json")}
 
 
 def with_settings(config: Config, keys: Mapping[str, Any]) -> Config:
     """Return the config with an entry of a grid: settings of filter and emit in one mapping, already checked."""
-    plain_filter, plain_emit = FilterConfig(), EmitConfig()
     tables: dict[str, dict[str, Any]] = {
-        "filter": {name: getattr(plain_filter, name) for name in RULE_KEYS},
-        "emit": {name: getattr(plain_emit, name) for name in CHOICE_KEYS if name != "num_negatives"},
+        "filter": {name: getattr(FilterConfig(), name) for name in RULE_KEYS},
+        "emit": {name: getattr(EmitConfig(), name) for name in CHOICE_KEYS if name != "num_negatives"},
     }
     for name, value in keys.items():
         tables["filter" if name in FilterConfig.model_fields else "emit"][name] = value
@@ -134,8 +142,8 @@ def _name(config: Config, own: Config) -> str:
     """Return a short text of a setting: the rule with its value, then what else differs from the defaults."""
     if not config.emit.retrieved_negatives:
         return f"{config.emit.num_negatives} random documents"
-    plain, values = _defaults(config), _values(config)
-    base = _values(own)
+    plain, values = plain_values(config), values_of(config)
+    base = values_of(own)
     rules = {name: getattr(config.filter, name) for name in config.filter.rules if hasattr(config.filter, name)}
     shown = {k: v for k, v in values["filter"].items() if k in RULE_KEYS and v != plain["filter"][k]}
     ranks = shown.pop("ranks", None)
@@ -165,6 +173,7 @@ def default_grid(config: Config, *, guided: bool = False) -> list[dict[str, Any]
     """
     n, depth = config.emit.num_negatives, config.retrieve.max_candidates
     own = {key: getattr(config.filter, key) for key in RULE_KEYS}
+    own |= {key: getattr(config.emit, key) for key in CHOICE_KEYS if key != "num_negatives"}
     windows = [first for first in WINDOWS if first + n <= depth + 1][-MOST_WINDOWS:]
     return [
         {"rule": "auto"},
@@ -173,7 +182,7 @@ def default_grid(config: Config, *, guided: bool = False) -> list[dict[str, Any]
         *({"rule": "two_sided", "two_sided": t} for t in (-1.0, 0.0, 1.0)),
         *({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.02, 0.05)),
         *({"rule": "none", "ranks": (first, depth)} for first in windows),
-        *({**own, "choose": choose} for choose in ("random", "mixed")),
+        *({**own, "choose": choose} for choose in ("top", "random", "mixed")),
         *({**own, "num_negatives": count} for count in (1, 10)),
         *([{"rule": "guide"}] if guided else []),
     ]

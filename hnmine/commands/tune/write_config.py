@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hnmine.commands.tune.grid import CHOICE_KEYS, RULE_KEYS, Setting
+from hnmine.commands.tune.grid import CHOICE_KEYS, RULE_KEYS, Setting, plain_values, values_of
 from hnmine.config.section import toml_value
-from hnmine.config.tables import Config
+from hnmine.config.tables import EmitConfig
 from hnmine.errors import ConfigError, reason
 from hnmine.storage.store import write_atomic
 
@@ -65,21 +65,38 @@ def write_setting(file: str, setting: Setting) -> list[str]:
 
 def changes_for(before: Mapping[str, Any], setting: Setting) -> dict[str, dict[str, Any]]:
     """Return what a config file lacks of a setting: new values by table and key, None for a key to remove."""
-    shown, plain = setting.tables(), Config()
+    values, plain = values_of(setting.config), plain_values(setting.config)
+    shown = setting.tables()
     found: dict[str, dict[str, Any]] = {}
     for table, keys in (("filter", RULE_KEYS), ("emit", CHOICE_KEYS)):
         if table == "filter" and not setting.mines:  # no rule matters for random documents
             continue
         given = before.get(table, {}) if isinstance(before.get(table, {}), dict) else {}
-        full, default = (getattr(one, table).model_dump(mode="json") for one in (setting.config, plain))
+        full, default = (
+            values[table],
+            plain[table] | ({"num_negatives": EmitConfig().num_negatives} if table == "emit" else {}),
+        )
         own = {
             key: full[key]
             for key in dict.fromkeys([*keys, *shown[table]])
-            if (given[key] != full[key] if key in given else full[key] != default[key])
+            if key in full and (given[key] != full[key] if key in given else full[key] != default[key])
         }
+        if table == "emit":
+            own = _with_choice(own, given, full, default)
         if own:
             found[table] = own
     return found
+
+
+def _with_choice(
+    own: dict[str, Any], given: Mapping[str, Any], full: Mapping[str, Any], default: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the changes of [emit] with `choose` and `random_share`, which `choose = "auto"` sets by the rule."""
+    names = [name for name in ("choose", "random_share") if name in full]
+    kept = {name: value for name, value in own.items() if name not in names}
+    if given.get("choose", "auto") == "auto" and all(full[name] == default[name] for name in names):
+        return kept
+    return kept | {name: full[name] for name in names if given.get(name) != full[name]}
 
 
 def _holds(text: str, before: Mapping[str, Any], changes: Changes) -> bool:
