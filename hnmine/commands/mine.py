@@ -24,8 +24,8 @@ CONFIG_FILE = "hnmine.toml"
 _COMMAND = "mine"
 """Where a wrong setting is, in messages."""
 PATHS = {
-    "corpus", "queries", "qrels", "beir", "pairs", "judgements", "eval_qrels", "corpus_vectors",
-    "query_vectors", "path", "run",
+    "corpus", "queries", "qrels", "beir", "pairs", "judgements", "judged_sample", "eval_qrels",
+    "corpus_vectors", "query_vectors", "path", "run",
 }  # fmt: skip
 """The settings that are paths of files or folders, by their key. Here they start at the working directory."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, Config, SourceConfig
+from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, Config, EmitConfig, SourceConfig
 from hnmine.display import parse_size
 
 Check = Callable[[Config], Iterator[str]]
@@ -241,18 +241,25 @@ def _ranks_within_candidates(config: Config) -> Iterator[str]:
         yield f"filter.ranks: starts at {config.filter.ranks[0]}, but only {_candidates_of(config)} are retrieved"
 
 
+def _wanted(emit: EmitConfig) -> str:
+    random = emit.random_negatives
+    return f"{emit.num_negatives} wanted" + (
+        f", {emit.retrieved_negatives} of them no random documents" if random else ""
+    )
+
+
 @_reads("emit", "retrieve")
 def _enough_candidates(config: Config) -> Iterator[str]:
     emit, depths = config.emit, config.retrieve.depths
     if emit.retrieved_negatives > config.retrieve.max_candidates and emit.fallback == "none":
-        yield f"emit.num_negatives: {emit.retrieved_negatives} wanted, but only {_candidates_of(config)} are retrieved"
+        yield f"emit.num_negatives: {_wanted(emit)}, but only {_candidates_of(config)} are retrieved"
     if emit.ensemble == "none":
         return
     if not depths:
         yield f"emit.ensemble: {emit.ensemble!r} needs sources to choose from; add tables [[retrieve.source]]"
     elif emit.ensemble == "cross" and emit.fallback == "none" and max(depths) < emit.retrieved_negatives:
         yield (
-            f"emit.num_negatives: {emit.retrieved_negatives} wanted, but no source finds more than {max(depths)} "
+            f"emit.num_negatives: {_wanted(emit)}, but no source finds more than {max(depths)} "
             'candidates, and emit.ensemble = "cross" takes them from one source'
         )
     if emit.ensemble == "intra" and emit.choose not in ("top", "mixed"):
@@ -363,6 +370,6 @@ def _enough_rescored(config: Config) -> Iterator[str]:
         return
     if config.emit.retrieved_negatives > config.rescore.top_n:
         yield (
-            f"emit.num_negatives: {config.emit.retrieved_negatives} wanted, but only the best "
+            f"emit.num_negatives: {_wanted(config.emit)}, but only the best "
             f"rescore.top_n = {config.rescore.top_n} candidates are rescored, and no others may be negatives"
         )

@@ -46,7 +46,7 @@ def test_a_finished_run_without_rows_ends_in_the_same_way(empty: Path, stage: st
     done = hnmine(stage, empty / "mine.toml", "--json")
     assert done.returncode == 10
     assert not any(one["ran"] for one in json.loads(done.stdout)["stages"])
-    assert 'filter.rule = "auto": ' in done.stderr
+    assert 'filter.rule = "auto", emit.choose = "top": ' in done.stderr
 
 
 def test_stages_before_emit_and_runs_with_rows_end_with_0(empty: Path) -> None:

@@ -141,7 +141,7 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         "filter.ranks: starts at 50, but only retrieve.top_k = 20 candidates are retrieved",
     ),
     (
-        f"{INPUT}[emit]\nnum_negatives = 30\n[retrieve]\ntop_k = 20\n",
+        f"{INPUT}[emit]\nnum_negatives = 30\nchoose = 'top'\n[retrieve]\ntop_k = 20\n",
         "emit.num_negatives: 30 wanted, but only retrieve.top_k = 20 candidates are retrieved",
     ),
     (
@@ -236,7 +236,8 @@ def test_everything_at_once_wrong_values_and_contradictions(tmp_path: Path) -> N
         "FILE input: queries and qrels missing (corpus, queries and qrels go together)",
         'FILE embed.corpus_vectors: needed with embed.model = "precomputed"',
         'FILE embed.query_vectors: needed with embed.model = "precomputed"',
-        "FILE emit.num_negatives: 500 wanted, but only retrieve.top_k = 100 candidates are retrieved",
+        "FILE emit.num_negatives: 500 wanted, 300 of them no random documents, but only retrieve.top_k = 100 candidates "
+        "are retrieved",
     ]
 
 
