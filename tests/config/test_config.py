@@ -154,7 +154,8 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[emit]\nchoose = "mixed"\nnum_negatives = 50\nrandom_share = 0.2\n[retrieve]\ntop_k = 39\n',
-        "emit.num_negatives: 40 wanted, but only retrieve.top_k = 39 candidates are retrieved",
+        "emit.num_negatives: 50 wanted, 40 of them no random documents, but only retrieve.top_k = 39 "
+        "candidates are retrieved",
     ),
     (
         f'{INPUT}[filter]\nrule = "percent"\n[emit]\nextra_columns = ["weight", "rank", "p_false_negative"]\n',
@@ -236,8 +237,8 @@ def test_everything_at_once_wrong_values_and_contradictions(tmp_path: Path) -> N
         "FILE input: queries and qrels missing (corpus, queries and qrels go together)",
         'FILE embed.corpus_vectors: needed with embed.model = "precomputed"',
         'FILE embed.query_vectors: needed with embed.model = "precomputed"',
-        "FILE emit.num_negatives: 500 wanted, 300 of them no random documents, but only retrieve.top_k = 100 candidates "
-        "are retrieved",
+        "FILE emit.num_negatives: 500 wanted, 300 of them no random documents, but only retrieve.top_k = 100 "
+        "candidates are retrieved",
     ]
 
 
