@@ -1,8 +1,6 @@
 """Out to be judged and back: what is exported, what judgements do to a run, and that truth gets nearer."""
 
-import csv
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 import hnmine.stages.filter.calibration
 from hnmine import run
 from hnmine.commands.export_judgements import _LIMITS, ExportOptions, _limit, export_judgements
-from hnmine.config.file import check_config
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.pipeline.run import RunOptions
@@ -26,11 +23,11 @@ from hnmine.stages.filter.hidden_positives import ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.verdicts import RULES, anchor_scores
 from tests import oracles
+from tests.commands.sample_runs import sample_config, sample_truth
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
 from tests.strategies import batches, quick
-from tests.support import ROOT, config_for, make_collection, write_jsonl
+from tests.support import config_for, make_collection, write_jsonl
 
-SAMPLE = ROOT / "sample_data"
 FIELDS = [
     "query_id", "query", "doc_id", "document", "positives", "score", "rank", "p_false_negative", "verdict", "why",
     "judgement",
@@ -46,42 +43,23 @@ def export(config: Config, path: Path, options: ExportOptions) -> list[dict[str,
     return lines
 
 
-def sample(out: Path, **tables: Any) -> Config:
-    """Return a config of the sample collection with the hash encoder."""
-    raw: dict[str, Any] = {
-        "out": str(out),
-        "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
-        "embed": {"model": "hash"},
-        "report": {"html": False},
-        "emit": {"extra_columns": ["query_id", "negative_id"]},
-    }
-    for name, value in tables.items():
-        raw[name] = {**raw.get(name, {}), **value} if isinstance(value, dict) else value
-    return check_config(raw, "sample", SAMPLE)
-
-
 @pytest.fixture(scope="module")
 def truth() -> dict[str, set[str]]:
-    """What is truly relevant to each query of the sample."""
-    found = defaultdict(set)
-    with (SAMPLE / "truth.tsv").open() as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            found[row["query_id"]].add(row["doc_id"])
-    return found
+    return sample_truth()
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run of the sample."""
     folder = tmp_path_factory.mktemp("to-judge")
-    run(sample(folder / "first"))
+    run(sample_config(folder / "first"))
     return folder
 
 
 @pytest.fixture(scope="module")
 def filled(first: Path, truth: dict[str, set[str]]) -> Path:
     """Return 200 candidates of that run, judged by truth."""
-    lines = export(sample(first / "first"), first / "judge.jsonl", ExportOptions())
+    lines = export(sample_config(first / "first"), first / "judge.jsonl", ExportOptions())
     for line in lines:
         line["judgement"] = "relevant" if line["doc_id"] in truth[line["query_id"]] else "irrelevant"
     return write_jsonl(first / "filled.jsonl", lines)
@@ -98,7 +76,7 @@ def test_judging_200_candidates_lowers_the_share_of_truly_relevant_negatives(
     """Stated before the run: by a quarter at least, and none of the relevant ones is a negative any more."""
     judged = [json.loads(line) for line in filled.read_text().splitlines()]
     relevant = {(one["query_id"], one["doc_id"]) for one in judged if one["judgement"] == "relevant"}
-    run(sample(first / "second", input={"judgements": str(filled)}))
+    run(sample_config(first / "second", input={"judgements": str(filled)}))
     before, after = share(first / "first", truth), share(first / "second", truth)
     assert before > 0.01
     assert after <= 0.75 * before
@@ -115,7 +93,7 @@ def test_judged_irrelevant_ones_are_judged_negatives_and_kept_where_asked_for(fi
     judged = [json.loads(line) for line in filled.read_text().splitlines()]
     irrelevant = {(one["query_id"], one["doc_id"]) for one in judged if one["judgement"] == "irrelevant"}
     keep = {"filter": {"judged_negatives": "keep"}, "emit": {"prefer_judged": True}}
-    run(sample(first / "kept", input={"judgements": str(filled)}, **keep))
+    run(sample_config(first / "kept", input={"judgements": str(filled)}, **keep))
     names, met = doc_ids(first / "kept"), set()
     for row in rows(first / "kept/filter"):
         for place, document in enumerate(row["doc_rows"]):
@@ -132,7 +110,7 @@ def test_a_second_export_asks_nothing_twice_unsure_ones_included(first: Path, fi
     for line in lines[::2]:
         line["judgement"] = "unsure"
     partly = write_jsonl(first / "partly.jsonl", lines)
-    again = sample(first / "again", input={"judgements": str(partly)})
+    again = sample_config(first / "again", input={"judgements": str(partly)})
     run(again)
     more = export(again, first / "more.jsonl", ALL)
     assert len(more) > 1000
@@ -216,7 +194,7 @@ def test_what_is_judged_relevant_is_a_one_of_the_fit_and_the_irrelevant_a_zero(
     first: Path, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def labels(out: str, **tables: Any) -> tuple[ProtocolRows, np.ndarray]:
-        made = sample(first / out, **tables)
+        made = sample_config(first / out, **tables)
         run(made, stages=("ingest", "embed", "index", "retrieve"))
         state, seen = FilterInputs.open(RunContext(made, made.out_folder)), []
         monkeypatch.setattr(hnmine.stages.filter.calibration, "fit", lambda x, y: seen.append(y))

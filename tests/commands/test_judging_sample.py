@@ -1,8 +1,6 @@
 """A random sample of the negatives, out to be judged and back: what is drawn, and the rate that the report gives."""
 
-import csv
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 from hnmine import run
 from hnmine.commands.export_judgements import ExportOptions, distinct_negatives, draw_negatives, export_judgements
 from hnmine.commands.judging_sample import Pairs, draw, strata_of
-from hnmine.config.file import check_config
 from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.pipeline.run import RunOptions
@@ -23,36 +20,22 @@ from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.negative_pairs import negative_pairs
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, read_json
+from tests.commands.sample_runs import sample_config, sample_truth
 from tests.pipeline.helpers import emitted
-from tests.support import ROOT, write_jsonl
+from tests.support import write_jsonl
 
-SAMPLE = ROOT / "sample_data"
 DRAW = ExportOptions(number=150, sample=True)
 
 
 def config_at(out: Path, **tables: Any) -> Config:
     """Return a config of the sample collection with the hash encoder and the rule `percent`."""
-    raw: dict[str, Any] = {
-        "out": str(out),
-        "input": {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"},
-        "embed": {"model": "hash"},
-        "filter": {"rule": "percent", "probabilities": True},
-        "report": {"html": False},
-        "emit": {"extra_columns": ["query_id", "negative_id"]},
-    }
-    for name, value in tables.items():
-        raw[name] = {**raw.get(name, {}), **value} if isinstance(value, dict) else value
-    return check_config(raw, "sample", SAMPLE)
+    rule = {"rule": "percent", "probabilities": True}
+    return sample_config(out, **{**tables, "filter": {**rule, **tables.get("filter", {})}})
 
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, set[str]]:
-    """What is truly relevant to each query of the sample."""
-    found = defaultdict(set)
-    with (SAMPLE / "truth.tsv").open() as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            found[row["query_id"]].add(row["doc_id"])
-    return found
+    return sample_truth()
 
 
 @pytest.fixture(scope="module")
