@@ -144,7 +144,7 @@ def draw_sweep(data: dict[str, Any]) -> None:
     if measured:
         say(
             "measured on queries with several positives, all but one of them hidden; "
-            "so hardness, fill and ECI differ from the report's"
+            "so hardness, fill and ECI differ from the report's; random documents are left out"
         )
     else:
         say(f"false negatives could not be measured: {data['reason']}")

@@ -92,7 +92,7 @@ class Lines(engines.Progress):
             return f"{self._step or self._stage}: {duration(now - self._began)} so far"
         line = f"{self._step}: {min(self._done, self._total):,} of {self._total:,} {self._unit}"
         seconds, made = now - self._step_began, self._done - self._first
-        if made <= 0 or seconds <= 0:
+        if made < 2 or seconds <= 0:  # the first one often includes loading a model: no rate to go by
             return f"{line}, {duration(seconds)} so far"
         rate = made / seconds
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -76,6 +76,20 @@ def test_what_is_not_counted_says_how_long_it_took_so_far(made):
     ]
 
 
+def test_one_finished_training_is_no_rate_to_go_by(made):
+    progress, lines, clock = made
+    progress.stage_start("tune")
+    progress.start("tune", "train", "trainings", 42, 0)
+    for _ in range(2):
+        progress.advance(1)
+        clock.now += 30
+        progress.look()
+    assert lines[1:] == [
+        "tune train: 1 of 42 trainings, 30 s so far",
+        "tune train: 2 of 42 trainings, 0.033/s, about 20 min left",
+    ]
+
+
 def test_the_clock_is_looked_at_while_nothing_is_counted():
     lines, clock, seen = [], Clock(), threading.Event()
     with Lines(lambda line: (lines.append(line), seen.set()), clock) as progress:

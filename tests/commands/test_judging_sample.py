@@ -236,6 +236,25 @@ def test_random_documents_are_a_stratum_of_their_own(folder: Path) -> None:
     assert sum({line["stratum"]: line["stratum_size"] for line in lines}.values()) == len(query)
 
 
+def test_the_labelled_share_is_estimated_from_retrieved_negatives_alone(
+    folder: Path, truth: dict[str, set[str]]
+) -> None:
+    mixed = {"choose": "mixed", "random_share": 0.6}
+    out, path = folder / "random", folder / "random.jsonl"
+    run(config_at(out, emit=mixed))
+    export_judgements(config_at(out, emit=mixed), path, ExportOptions(number=100_000, sample=True))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    report = report_of(out, write_jsonl(folder / "all.jsonl", judged(lines, truth)), emit=mixed)
+    found, retrieved = report["judged_sample"], [line for line in lines if line["rank"] is not None]
+    rate = float(np.mean([line["doc_id"] in truth[line["query_id"]] for line in retrieved]))
+    assert found["retrieved"]["judged"] == len(retrieved) < found["judged"]
+    assert found["retrieved"]["rate"] == pytest.approx(rate)
+    assert found["rate"] == pytest.approx(true_rate(out, truth))
+    assert found["rate"] < rate
+    own = report["hidden_positives"]["this_filter"]
+    assert report["estimated_from_sample"]["propensity"] == pytest.approx(propensity(own["rate"], rate))
+
+
 def test_strata_are_quantiles_and_the_first_lines_are_a_sample_of_all() -> None:
     risk = np.concatenate([np.linspace(0, 1, 103), np.full(7, np.nan)])
     strata = strata_of(risk, 200)

@@ -14,12 +14,20 @@ from hnmine.storage.store import Shards
 _AT_ONCE = 1 << 16
 
 
-def negative_pairs(chosen: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return the query rows and document rows of the distinct pairs among the chosen negatives, int64, ascending."""
+def negative_pairs(chosen: pa.Table, *, retrieved: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return the query rows and document rows of the distinct pairs among the chosen negatives, int64, ascending.
+
+    Args:
+        chosen: the table of `emit/chosen`.
+        retrieved: leave out negatives that are no candidates of their query, such as random documents.
+    """
     rows = Ragged.from_arrow(chosen.column("doc_rows"))
-    query = chosen.column("query_row").to_numpy()[rows.owners]
-    order = np.lexsort((rows.values, query))
-    query, document = query[order], rows.values[order]
+    query, document = chosen.column("query_row").to_numpy()[rows.owners], rows.values
+    if retrieved:
+        candidates = Ragged.from_arrow(chosen.column("positions")).values >= 0
+        query, document = query[candidates], document[candidates]
+    order = np.lexsort((document, query))
+    query, document = query[order], document[order]
     once = distinct_pairs(query, document)
     return query[once], document[once]
 

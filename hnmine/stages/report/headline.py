@@ -68,7 +68,7 @@ NUMBERS = (
            "no fixed value: of two settings, the higher"),
     Number("eci_sem", "how much the negatives differ from the positive and from one another",
            "no fixed value: of two settings, the higher"),
-    Number("false_negative_rate", "share of the negatives that are hidden positives: a lower bound",
+    Number("false_negative_rate", "share of the retrieved negatives that are hidden positives: a lower bound",
            "what you can tolerate: up to `max_false_negative_rate`, else 0.1", flaw=0.1, stop=0.3, low_is_bad=False),
 )  # fmt: skip
 """In the order in which they are shown."""
@@ -199,6 +199,10 @@ def sample_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     judged = f"of {sample['judged']:,} judged, drawn at random"
     if sample["rate"] is not None:
         yield "false-negative rate of the set, by a judged sample", _share_text(sample), judged
+        retrieved = sample.get("retrieved")
+        if retrieved is not None and retrieved["judged"] < sample["judged"]:
+            note = f"of {retrieved['judged']:,} judged; the others are random documents"
+            yield "false-negative rate of its retrieved negatives", _share_text(retrieved), note
     else:
         yield "false-negative rate of the set, by a judged sample", "-", sample["reason"]
         for name, of in (("drawn", "of the set that was sampled"), ("shared", "of the negatives that both sets have")):

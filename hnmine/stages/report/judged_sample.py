@@ -29,7 +29,8 @@ def judged_sample(context: RunContext, chosen: pa.Table) -> dict[str, Any]:
     Returns:
         {"judged_sample": numbers}: `rate` and `interval` of this set, null with a `reason` where they cannot be said;
         `drawn`: those of the set that the sample was drawn from; `shared`, where that is another set: those of the
-        negatives that both have. Negatives that `input.judgements` took out as relevant count as in this set.
+        negatives that both have; `retrieved`, where it is the same set: those of its negatives that are no random
+        documents. Negatives that `input.judgements` took out as relevant count as in this set.
 
     Raises:
         InputError: a file cannot be read, or its lines do not fit together or the collection.
@@ -76,6 +77,10 @@ def _estimates(context: RunContext, chosen: pa.Table, lines: list[SampledJudgeme
     found["drawn"] = {**_numbers(whole), "negatives": int(sizes.sum())}
     query, document = negative_pairs(chosen)
     if lines[0].sample.split("-")[0] == set_name(context, query, document):
+        inside = _in_set(context, judged, *negative_pairs(chosen, retrieved=True))
+        retrieved = stratified_share(values, inside, where, sizes)
+        if retrieved is not None:
+            found["retrieved"] = {**_numbers(retrieved), "judged": int(inside.sum())}
         return {**found, **_numbers(whole)}
     inside = _in_set(context, judged, query, document)
     shared = stratified_share(values, inside, where, sizes)
@@ -135,16 +140,17 @@ def true_rates(report: dict[str, Any]) -> dict[str, Any]:
     """Return the share of relevant documents that are labelled, and true rates of other settings, as estimates.
 
     `report` has the sections `hidden_positives`, `tradeoff` and `judged_sample`. {} where one is missing, the sample is
-    of another set, or no hidden positive was chosen. See `hnmine.science.propensity` for the assumption.
+    of another set, or no hidden positive was chosen. All rates are of retrieved negatives, since hidden positives are
+    measured among these alone. See `hnmine.science.propensity` for the assumption.
     """
     sample, protocol = report.get(SAMPLED), report.get("hidden_positives")
-    if sample is None or protocol is None or sample["rate"] is None:
+    if sample is None or protocol is None or "retrieved" not in sample:
         return {}
-    own = protocol["this_filter"]
-    labelled = propensity(own["rate"], sample["rate"])
+    own, judged = protocol["this_filter"], sample["retrieved"]
+    labelled = propensity(own["rate"], judged["rate"])
     if labelled is None:
         return {}
-    low, high = propensity_interval(own["rate"], tuple(own["interval"]), sample["rate"], tuple(sample["interval"]))
+    low, high = propensity_interval(own["rate"], tuple(own["interval"]), judged["rate"], tuple(judged["interval"]))
     return {
         "estimated_from_sample": {
             "propensity": labelled,

@@ -71,6 +71,7 @@ _WITH_CANDIDATES_ONLY = {
 _WITH_JUDGEMENTS = {
     "judged_sample": "rate negatives judged relevant unsure open judged_twice kappa",
     "judged_sample.drawn": "rate negatives",
+    "judged_sample.retrieved": "rate judged",
     "judged_sample.shared": "rate judged share",
     "estimated_from_sample": "propensity margin_95",
 }

@@ -124,7 +124,7 @@ def keep_probe(context: RunContext, result: dict[str, Any]) -> None:
 
 STAGE = Stage(
     name="report",
-    version=5,
+    version=6,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
     parts=_parts,
