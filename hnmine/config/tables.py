@@ -339,8 +339,7 @@ class FilterConfig(Section):
     max_false_negative_rate: float | None = setting(
         None,
         "calibrated, auto: highest share of hidden positives among the negatives, kept to by the 95% upper bound of "
-        "the measured share where there are enough of them (default: the share at which the negatives are as hard as "
-        "those of a 95% margin; in auto half of that margin's share, at most 0.1)",
+        "the measured share where there are enough of them (default: half of a 95% margin's share, at most 0.05)",
         gt=0,
         lt=1,
     )

@@ -1,6 +1,7 @@
 """A random sample of the negatives, out to be judged and back: what is drawn, and the rate that the report gives."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,39 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(folder: Path, filled: Pat
     contradicting = write_jsonl(folder / "sizes.jsonl", [*lines, lines[0] | {"stratum_size": 7}])
     with pytest.raises(InputError, match="contradicts"):
         report_of(folder / "first", contradicting)
+
+
+def test_lines_that_do_not_fit_together_are_all_named(folder: Path, filled: Path) -> None:
+    lines = [json.loads(line) for line in filled.read_text().splitlines()]
+    moved = lines[0] | {"stratum": lines[0]["stratum"] % 5 + 1}
+    turned = lines[1] | {"judgement": not lines[1]["judgement"]}
+    unknown = lines[2] | {"query_id": "no such query"}
+    wrong = write_jsonl(folder / "unfit.jsonl", [*lines, moved, turned, unknown])
+    with pytest.raises(InputError) as raised:
+        report_of(folder / "first", wrong)
+    message = str(raised.value)
+    assert re.search(r"line 151: stratum \d of \d+ contradicts \S+ line 1, where it is stratum", message)
+    assert "line 152" in message
+    assert "by the same judge" in message
+    assert "is no negative of query 'no such query'" in message
+    small = write_jsonl(folder / "small.jsonl", [line | {"stratum_size": 3} for line in lines])
+    with pytest.raises(InputError, match=r"stratum 1 has 3 pairs, and there are lines of \d+"):
+        report_of(folder / "first", small)
+
+
+def test_the_same_line_twice_is_one_judge(folder: Path, filled: Path) -> None:
+    lines = [json.loads(line) for line in filled.read_text().splitlines()]
+    twice = write_jsonl(folder / "twice.jsonl", [*lines, *lines[:20]])
+    assert report_of(folder / "first", twice)["judged_sample"] == report_of(folder / "first", filled)["judged_sample"]
+
+
+def test_a_sample_without_the_lines_of_a_stratum_gives_no_rate(folder: Path, filled: Path) -> None:
+    lines = [json.loads(line) for line in filled.read_text().splitlines()]
+    for number in (1, max(line["stratum"] for line in lines)):
+        left = write_jsonl(folder / f"without-{number}.jsonl", [one for one in lines if one["stratum"] != number])
+        found = report_of(folder / "first", left)["judged_sample"]
+        assert found["rate"] is None
+        assert "no line of some strata" in found["reason"]
 
 
 def test_random_documents_are_a_stratum_of_their_own(folder: Path) -> None:

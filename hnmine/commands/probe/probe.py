@@ -16,7 +16,7 @@ from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config, EmbedConfig
-from hnmine.errors import ConfigError, ModelError, OutputError, Problems, TooFewQueries
+from hnmine.errors import ConfigError, InputError, ModelError, OutputError, Problems, TooFewQueries
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
@@ -86,7 +86,7 @@ def probe(
     Raises:
         ConfigError: an option is wrong; all problems are named.
         IncompleteStage: a stage is not done.
-        InputError: the other set cannot be read.
+        InputError: the other set cannot be read, or has no query of the run.
         ModelError: the student needs a model, and there is none.
         TooFewQueries: there are too few queries to train and test on.
     """
@@ -207,6 +207,11 @@ def _numbered(
     sets, left_out = {}, {}
     for name, one in given.items():
         sets[name], left_out[name] = numbering.examples(one)
+        if not len(sets[name].queries):
+            raise InputError(
+                f"the {name} set: none of its {left_out[name]:,} examples has a query of the run that takes part; a "
+                "probe compares sets of the same queries, matched by their texts"
+            )
     return replace(labels, relevant=labels.linked), corpus_keys, sets, numbering, left_out
 
 
@@ -218,8 +223,8 @@ def _splits(labels: Labels, seeds: int, seed: int, where: str) -> list[np.ndarra
     """
     if len(labels.rows) < FEWEST_QUERIES:
         raise TooFewQueries(
-            f"{where}: {len(labels.rows)} queries have a training row, and a probe needs {FEWEST_QUERIES} to train on "
-            "some and test on others"
+            f"{where}: a probe needs {FEWEST_QUERIES} queries with a training row, to train on some and test on "
+            f"others, and {len(labels.rows):,} take part (all with different texts, or what --queries allows)"
         )
     splits = [split_queries(labels.linked, TRAIN_SHARE, (seed + number) % 2**63) for number in range(seeds)]
     least = min(min(int(train.sum()), int((~train).sum())) for train in splits)

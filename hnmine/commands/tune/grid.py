@@ -217,7 +217,7 @@ def _read_rows(path: Path) -> list[Any]:
         data = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"--grid {path}: cannot be read: {reason(error)}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--grid {path}: {reason(error)}; {_FILES}") from None
     if isinstance(data, dict) and set(data) == {"setting"}:
         data = data["setting"]

@@ -76,8 +76,8 @@ class Tuner:
         where = self.candidates.context.reading("retrieve")
         if queries < FEWEST_QUERIES:
             raise TooFewQueries(
-                f"{where}: tune needs {FEWEST_QUERIES} labelled queries, to train on some and test on others, and this "
-                f"run has {queries:,}"
+                f"{where}: tune needs {FEWEST_QUERIES} labelled queries, to train on some and test on others, and "
+                f"{queries:,} take part (all of the run, or what --queries allows)"
             )
         found = [split_queries(self.labels.linked, TRAIN_SHARE, _seed(seed, number)) for number in range(self.seeds)]
         tested = min(int((~trains).sum()) for trains in found)

@@ -1,12 +1,13 @@
 """A judged random sample of the negatives: the set's own false-negative rate, and what follows from it."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hnmine.errors import InputError, few
+from hnmine.errors import Problems, few
 from hnmine.readers.collection import input_sources
 from hnmine.readers.judged_samples import SampledJudgement, sampled_judgements
 from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE
@@ -20,6 +21,10 @@ from hnmine.storage.store import Shards
 
 SAMPLED = "judged_sample"
 """The section's name in report.json."""
+AS_WRITTEN = "take all lines as `hnmine export-judgements --sample random` wrote them"
+SURE = (RELEVANT, IRRELEVANT)
+Answers = dict[tuple[str, str], list[SampledJudgement]]
+"""The lines of each pair of query and document ids."""
 ANOTHER_SET = "the sample was drawn from another set of negatives, of which about {shared:.0%} are in this one"
 
 
@@ -45,11 +50,16 @@ def judged_sample(context: RunContext, chosen: pa.Table) -> dict[str, Any]:
 
 
 def _estimates(context: RunContext, chosen: pa.Table, lines: list[SampledJudgement]) -> dict[str, Any]:
-    answers: dict[tuple[str, str], list[SampledJudgement]] = defaultdict(list)
+    answers: Answers = defaultdict(list)
     for line in sorted(lines, key=lambda one: one.judge):  # a stable sort: lines of one judge stay in order
         answers[line.query_id, line.doc_id].append(line)
+    query, document = negative_pairs(chosen)
+    of_this_set = lines[0].sample.split("-")[0] == set_name(context, query, document)
+    in_set = dict(zip(answers, _in_set(context, list(answers), query, document).tolist(), strict=True))
+    _check(answers, {} if not of_this_set else in_set)
+    # each judge counts once, however many lines say the same
     sure = {
-        pair: [one.judgement == RELEVANT for one in own if one.judgement in (RELEVANT, IRRELEVANT)]
+        pair: list({one.judge: one.judgement == RELEVANT for one in own if one.judgement in SURE}.values())
         for pair, own in answers.items()
     }
     judged = [pair for pair, own in sure.items() if own]
@@ -66,6 +76,10 @@ def _estimates(context: RunContext, chosen: pa.Table, lines: list[SampledJudgeme
     }
     nothing = {"rate": None}
     strata, sizes = _strata(answers)
+    gone = [number for number in range(1, max(strata)) if number not in strata]
+    if gone or (of_this_set and sizes.sum() != len(query)):
+        held = f"its strata hold {sizes.sum():,} of the set's {len(query):,} negatives" if of_this_set else few(gone)
+        return {**found, **nothing, "reason": f"the sample has no line of some strata ({held}): {AS_WRITTEN}"}
     places = [strata[answers[pair][0].stratum] for pair in judged]
     empty = [name for name, place in strata.items() if place not in places]
     if empty:
@@ -75,14 +89,13 @@ def _estimates(context: RunContext, chosen: pa.Table, lines: list[SampledJudgeme
     whole = stratified_share(values, np.ones(len(judged), dtype=bool), where, sizes)
     assert whole is not None
     found["drawn"] = {**_numbers(whole), "negatives": int(sizes.sum())}
-    query, document = negative_pairs(chosen)
-    if lines[0].sample.split("-")[0] == set_name(context, query, document):
+    if of_this_set:
         inside = _in_set(context, judged, *negative_pairs(chosen, retrieved=True))
         retrieved = stratified_share(values, inside, where, sizes)
         if retrieved is not None:
             found["retrieved"] = {**_numbers(retrieved), "judged": int(inside.sum())}
         return {**found, **_numbers(whole)}
-    inside = _in_set(context, judged, query, document)
+    inside = np.array([in_set[pair] for pair in judged])
     shared = stratified_share(values, inside, where, sizes)
     share = shared.units / float(sizes.sum()) if shared else 0.0
     found["shared"] = {**(_numbers(shared) if shared else nothing), "judged": int(inside.sum()), "share": share}
@@ -93,23 +106,53 @@ def _numbers(share: Share) -> dict[str, Any]:
     return {"rate": share.value, "interval": [share.low, share.high]}
 
 
-def _strata(answers: dict[tuple[str, str], list[SampledJudgement]]) -> tuple[dict[int, int], np.ndarray]:
-    """Return the place of each stratum's number, and the strata's sizes, int64.
+def _check(answers: Answers, in_set: Mapping[tuple[str, str], bool]) -> None:
+    """Check that the lines fit together.
+
+    Args:
+        answers: the lines of each pair.
+        in_set: whether each pair is a negative of the set that the sample names; empty where it is another set.
 
     Raises:
-        InputError: a pair has two strata, or a stratum two sizes or more lines than pairs.
+        InputError: a pair is no negative of the set, has two strata, or two answers of one judge; a stratum has two
+            sizes, or more pairs than its size; all problems are named.
     """
-    sizes: dict[int, SampledJudgement] = {}
-    for own in answers.values():
+    problems = Problems()
+    first_of: dict[int, SampledJudgement] = {}
+    pairs: dict[int, int] = defaultdict(int)
+    for pair, own in answers.items():
+        if not in_set.get(pair, True):
+            problems.add(f"{own[0].location}: {pair[1]!r} is no negative of query {pair[0]!r}; {AS_WRITTEN}")
+        said: dict[str, SampledJudgement] = {}
         for line in own:
-            first = sizes.setdefault(line.stratum, line)
-            if first.size != line.size or own[0].stratum != line.stratum:
-                raise InputError(
-                    f"{line.location}: stratum {line.stratum} of {line.size:,} contradicts {first.location} or another "
-                    "line of the pair; take the lines as `hnmine export-judgements` wrote them"
+            other = own[0] if line.stratum != own[0].stratum else first_of.setdefault(line.stratum, line)
+            if (other.stratum, other.size) != (line.stratum, line.size):
+                problems.add(
+                    f"{line.location}: stratum {line.stratum} of {line.size:,} contradicts {other.location}, where it "
+                    f"is stratum {other.stratum} of {other.size:,}; {AS_WRITTEN}"
                 )
+            if line.judgement in SURE and said.setdefault(line.judge, line).judgement != line.judgement:
+                problems.add(
+                    f"{line.location}: {line.judgement}, and {said[line.judge].judgement} at "
+                    f"{said[line.judge].location} by the same judge; leave out one of the lines, or name the judges "
+                    "in a field judge"
+                )
+        pairs[own[0].stratum] += 1
+    for number, count in pairs.items():
+        line = first_of[number]
+        if count > line.size:
+            problems.add(
+                f"{line.location}: stratum {number} has {line.size:,} pairs, and there are lines of {count:,}; "
+                f"{AS_WRITTEN}"
+            )
+    problems.raise_if_any()
+
+
+def _strata(answers: Answers) -> tuple[dict[int, int], np.ndarray]:
+    """Return the place of each stratum's number, and the strata's sizes, int64."""
+    sizes = {own[0].stratum: own[0].size for own in answers.values()}
     names = sorted(sizes)
-    return {name: place for place, name in enumerate(names)}, np.array([sizes[name].size for name in names])
+    return {name: place for place, name in enumerate(names)}, np.array([sizes[name] for name in names])
 
 
 def _in_set(context: RunContext, pairs: list[tuple[str, str]], query: np.ndarray, document: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def test_too_few_queries_and_no_run_are_refused_with_what_to_do(folder, tmp_path
     with pytest.raises(IncompleteStage, match="run `hnmine ingest` first"):
         probe(config(few, "few"))
     run(config(few, "few"))
-    with pytest.raises(TooFewQueries, match="10 queries have a training row"):
+    with pytest.raises(TooFewQueries, match=r"needs 40 queries with a training row.*10 take part"):
         probe(config(few, "few"))
 
 
@@ -146,6 +146,10 @@ def test_what_cannot_be_compared_is_refused(folder, tmp_path):
         probe(config(folder, "out"), options=Options(student="full"))
     with pytest.raises(InputError, match="gone"):
         probe(config(folder, "out"), other=str(tmp_path / "gone.jsonl"))
+    strange = tmp_path / "strange.jsonl"
+    strange.write_text('{"anchor": "of no run", "positive": "a", "negative": "b"}\n' * 3)
+    with pytest.raises(InputError, match=r"none of its .* has a query of the run"):
+        probe(config(folder, "out"), other=str(strange))
 
 
 def test_the_command_prints_json_alone_or_tables(folder, capsys, monkeypatch):

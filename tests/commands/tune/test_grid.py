@@ -119,7 +119,13 @@ def test_all_problems_of_a_grid_are_named_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "write it as TOML"), ("[]", "holds no list"), ('{"a": 1}', "holds no list"), (None, "cannot be read")],
+    [
+        ("{", "write it as TOML"),
+        ("[]", "holds no list"),
+        ('{"a": 1}', "holds no list"),
+        ("[" * 100_000, "write it as TOML"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_grid_is_refused(tmp_path, text, message):
     file = tmp_path / "grid.json"
