@@ -51,12 +51,17 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
     except ValidationError as error:
         seen, items = set(), error.errors()
         inside = {item["loc"][:-2] for item in items}  # of the values in lists
+        words = {_mistake(item) for item in items if item["type"] == "literal_error"}
+        no_numbers = {_mistake(item) for item in items if item["type"] == "float_type"}
         for item in items:
             if isinstance(item["input"], list) and item["type"] == "literal_error" and item["loc"][:-1] in inside:
                 continue  # the branch of a union that takes no list
-            keys = [str(part) for part in item["loc"]]
+            keys, mistake = [str(part) for part in item["loc"]], _mistake(item)
             bad.add(keys[0])
-            mistake = (*_keys_of(keys), repr(item["input"]))
+            if item["type"] == "literal_error" and mistake in no_numbers:  # a union of numbers and words
+                item["msg"] = item["msg"].replace("be ", "be a number or ", 1)
+            elif item["type"] == "float_type" and mistake in words:
+                continue
             if mistake not in seen or item["type"] == "extra_forbidden":  # each branch of a union finds the same
                 problems.add(f"{source}: {_explain(keys, item)}")
             seen.add(mistake)
@@ -72,6 +77,11 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
         )
     problems.raise_if_any(ConfigError)
     return placed
+
+
+def _mistake(item: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the key that one of pydantic's errors is about, and the value given."""
+    return (*_keys_of([str(part) for part in item["loc"]]), repr(item["input"]))
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -191,6 +191,10 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         f'{INPUT}[filter]\nrule = "auto"\n[emit]\nrelabel = [0.9, 0.8]\n',
         'emit.relabel: [0.9, 0.8] may hold one probability, and "judgements" once',
     ),
+    (
+        f'{INPUT}[emit]\nrelabel = "judgment"\n',
+        "emit.relabel: input should be a number or 'judgements' (given: 'judgment'); did you mean 'judgements'?",
+    ),
     (f"{INPUT}[emit]\nrelabel = []\n", "emit.relabel: an empty list; leave it out, and nothing is relabelled"),
     (
         f'{INPUT}[emit]\nrelabel = "judgements"\n',
