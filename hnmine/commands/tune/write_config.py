@@ -1,5 +1,6 @@
 """Puts the chosen settings into the config file: the keys of [filter] and [emit], edited in place as text."""
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 from hnmine.commands.tune.grid import CHOICE_KEYS, RULE_KEYS, Setting, plain_values, values_of
 from hnmine.config.section import toml_value
 from hnmine.config.tables import EmitConfig
-from hnmine.errors import ConfigError, reason
+from hnmine.errors import ConfigError, OutputError, reason
 from hnmine.storage.store import write_atomic
 
 TABLES = ("filter", "emit")
@@ -30,7 +31,7 @@ def write_setting(file: str, setting: Setting) -> list[str]:
 
     Raises:
         ConfigError: the file cannot be read or changed in this way; it is left as it was.
-        OutputError: it cannot be written; it is left as it was.
+        OutputError: it cannot be written, or is read-only; it is left as it was.
     """
     path = Path(file).resolve()  # of a link, the file that it names
     try:
@@ -54,6 +55,11 @@ def write_setting(file: str, setting: Setting) -> list[str]:
             "it was. Set these by hand:\n" + "\n".join(f"  {line}" for line in lines)
         )
     bom, mode = raw.startswith(b"\xef\xbb\xbf"), path.stat().st_mode
+    if not (mode & 0o222 and os.access(path, os.W_OK)):  # it would be replaced, which its folder alone decides on
+        raise OutputError(
+            f"--write {file}: the file is read-only, and is as it was. Make it writable, or set these by hand:\n"
+            + "\n".join(f"  {line}" for line in lines)
+        )
 
     def fill(temporary: Path) -> None:
         temporary.write_bytes((b"\xef\xbb\xbf" if bom else b"") + after.encode())

@@ -11,7 +11,7 @@ from hnmine.commands.tune.grid import Setting, values_of, with_settings
 from hnmine.commands.tune.write_config import changes_for, edited, write_setting
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config
-from hnmine.errors import ConfigError
+from hnmine.errors import ConfigError, OutputError
 
 TEXT = """# my config
 out = "out"   # where
@@ -114,6 +114,15 @@ def test_line_ends_links_marks_and_modes_stay(tmp_path):
     assert raw.startswith(b"\xef\xbb\xbf# my config\r\n")
     assert raw.count(b"\n") == raw.count(b"\r\n")
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_read_only_file_is_left_as_it_was(tmp_path):
+    file = tmp_path / "hnmine.toml"
+    file.write_text(TEXT)
+    file.chmod(0o444)
+    with pytest.raises(OutputError, match=r'(?s)read-only.*filter.rule = "none"'):
+        write_setting(str(file), setting({"rule": "none"}))
+    assert file.read_text() == TEXT
 
 
 def test_a_file_that_is_gone_is_an_error(tmp_path):
