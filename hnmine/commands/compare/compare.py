@@ -141,7 +141,19 @@ def _against(base: MinedSet, other: MinedSet, names: tuple[str, str]) -> dict[st
     }
     settings = differing([mined.run.recorded if mined.run else None for mined in (base, other)])
     rates = tuple(measured(mined.run.report if mined.run else None) for mined in (base, other))
-    return {"verdict": verdict(names, pair, rates, (bool(of_vectors(settings)), bool(of_labels(settings)))), **pair}
+    unlike = bool(of_vectors(settings)) or _other_random(base, other), bool(of_labels(settings))
+    return {"verdict": verdict(names, pair, rates, unlike), **pair}
+
+
+def _random_share(mined: MinedSet) -> float:
+    """Return the share of a run's negatives that are random documents; 0 for a file, of which it is not known."""
+    found = mined.run.report["sources"].get("random") if mined.run is not None else None
+    return float(found["share"]) if found is not None else 0.0
+
+
+def _other_random(left: MinedSet, right: MinedSet) -> bool:
+    """Return whether the shares of random documents differ by a twentieth or more, which hardness then shows."""
+    return abs(_random_share(left) - _random_share(right)) >= 0.05
 
 
 def _means(mined: MinedSet, at: np.ndarray) -> dict[str, Any]:
@@ -252,6 +264,12 @@ def _warnings(sets: Sequence[MinedSet]) -> Iterator[str]:
         if moved := int((left.query_keys[here] != right.query_keys[there]).sum()):
             yield f"{left.name} and {right.name}: {moved:,} query ids stand for another text in each"
         yield from _other_documents(left, right)
+        if _other_random(left, right):
+            yield (
+                f"{left.name} and {right.name}: {_random_share(left):.0%} and {_random_share(right):.0%} of the "
+                "negatives are random documents, so hardness does not compare; "
+                "--set emit.choose=top on both compares the rules"
+            )
     for mined in runs:
         if mined.run is not None and mined.run.unknown:
             stages = ", ".join(mined.run.unknown)

@@ -52,7 +52,8 @@ def verdict(
         labels: short names of the first set and of the other.
         pair: their comparison, one of `comparisons` in the result of `compare`.
         rates: result of `measured` of each.
-        unlike: whether hardness, and false negatives, cannot be compared: other vectors, other labels.
+        unlike: whether hardness, and false negatives, cannot be compared: other vectors or another share of
+            random documents, other labels.
 
     Returns:
         better ("base", "other" or None) and line, a sentence.

@@ -256,6 +256,18 @@ def test_only_what_differs_between_runs_is_named(runs: Path, tmp_path: Path) -> 
     assert settings("one", "half").keys() == {"input.queries", "input.unknown_ids", "embed.query_prompt"}
 
 
+def test_hardness_is_no_ground_for_a_verdict_where_one_set_has_random_documents(runs: Path) -> None:
+    mixed = {"extra_columns": EXTRA, "num_negatives": 3, "choose": "mixed", "random_share": 0.6}
+    config = config_for(runs, "mixed", emit=mixed, filter={"percent": 0.7})
+    run(config, options=RunOptions(runs / "one"))
+    found = compare(names(runs, "mixed", "one"))
+    assert any("random documents, so hardness does not compare" in one for one in found["warnings"])
+    verdict = found["comparisons"][0]["verdict"]
+    assert verdict["better"] is None
+    assert "hardness" in verdict["line"].split(";")[-1]
+    assert "cannot be compared" in verdict["line"]
+
+
 def test_other_documents_are_counted(runs: Path, tmp_path: Path) -> None:
     other = make_collection(tmp_path, 80, 40)
     lines = (other / "corpus.jsonl").read_text().splitlines()
