@@ -390,7 +390,8 @@ def tune(
     with terminal.progress_on() as progress:
         found = run_tune(made, source, options, progress)
     terminal.show(found, as_json, command_tables.draw_tune)
-    terminal.hint(f"page: {found['page']}")
+    if "not_kept" not in found:
+        terminal.hint(f"page: {found['page']}")
     terminal.tell_differences(found)
     if write:
         terminal.hint(write_choice(made, found))

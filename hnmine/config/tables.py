@@ -610,13 +610,20 @@ class Config(Section):
     _base: Path = PrivateAttr(default_factory=Path.cwd)
     _file: str = PrivateAttr("")
     _chooses_by_rule: bool = PrivateAttr(False)
+    _overrides_random_share: bool = PrivateAttr(False)
 
     @model_validator(mode="after")
     def _resolve_choice(self) -> "Config":
         if self.emit.choose == "auto":
             self._chooses_by_rule = True
+            self._overrides_random_share = "random_share" in self.emit.model_fields_set
             object.__setattr__(self, "emit", _choice(self.filter, self.emit))  # frozen for all but its own validation
         return self
+
+    @property
+    def overrides_random_share(self) -> bool:
+        """Whether `emit.random_share` is given, and `emit.choose = "auto"` takes a share of its own."""
+        return self._overrides_random_share and self.emit.choose == "mixed"
 
     def changed(self, tables: Mapping[str, Mapping[str, Any]]) -> "Config":
         """Return the config with other settings in some tables, unchecked.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hnmine.config.tables import Config
+from hnmine.config.tables import AUTO_RANDOM_SHARE, Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
@@ -50,6 +50,9 @@ def unused_settings(config: Config) -> dict[str, str]:
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
     needs |= {f"emit.{name}": (emit.choose == way, f"emit.choose is {emit.choose!r}") for name, way in _CHOICES.items()}
+    if config.overrides_random_share:
+        why = f"emit.choose is 'auto', which takes {AUTO_RANDOM_SHARE:g} (emit.choose = 'mixed' uses yours),"
+        needs["emit.random_share"] = (False, why)
     found = {}
     for name, (used, why) in needs.items():
         table, key = name.split(".")

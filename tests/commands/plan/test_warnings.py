@@ -69,3 +69,11 @@ def test_a_bound_of_a_deeper_search_that_there_is_not_is_named(
     assert f"retrieve.max_top_k is set, but {why} and does not use it" in warned(tmp_path, **given)
     assert "max_top_k" not in warned(tmp_path, **(given | {"retrieve": given["retrieve"] | {"max_top_k": 100}}))
     assert "max_top_k" not in warned(tmp_path, filter={"rule": "percent"}, retrieve=deep)
+
+
+def test_a_random_share_that_the_automatic_choice_overrides_is_named(tmp_path: Path) -> None:
+    name, rule = "emit.random_share is set, but emit.choose is 'auto'", {"rule": "auto"}
+    share = {"random_share": 0.7, "num_negatives": 5}
+    assert name in warned(tmp_path, filter=rule, emit=share)
+    assert name not in warned(tmp_path, filter=rule, emit={**share, "choose": "mixed"})
+    assert name not in warned(tmp_path, filter=rule, emit={"num_negatives": 5})
