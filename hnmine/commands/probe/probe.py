@@ -14,6 +14,7 @@ from hnmine.commands.probe.text_sets import Numbering, TextSet, read_set
 from hnmine.commands.tune.halving import query_means
 from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
+from hnmine.commands.tune.tuner import FEWEST_QUERIES, FEWEST_TESTED, TRAIN_SHARE
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config, EmbedConfig
 from hnmine.errors import ConfigError, InputError, ModelError, OutputError, Problems, TooFewQueries
@@ -34,8 +35,7 @@ from hnmine.students.split import split_queries
 from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_student
 from hnmine.students.task import Examples, Task
 
-MAX_QUERIES, FEWEST_QUERIES, FEWEST_TESTED = 2_000, 40, 10
-TRAIN_SHARE = 0.7
+MAX_QUERIES = 2_000
 SETS = ("in_batch", "random", "mined", "other")
 """in_batch: the run's examples without negatives; random: with random documents, as many as mined ones."""
 
