@@ -138,7 +138,7 @@ def tables(own: list[Block]) -> list[str]:
 LIMITS: dict[str, Callable[[Columns], np.ndarray]] = {
     "false negatives above .1": lambda c: c["false negatives"] > 0.1,
     "false negatives above .3": lambda c: c["false negatives"] > 0.3,
-    "hardness of the retrieved above .9": lambda c: c["sources.retrieved.hardness"] > 0.9,
+    "hardness of the retrieved above .96": lambda c: c["sources.retrieved.hardness"] > 0.96,
     "hardness below .6": lambda c: c["hardness"] < 0.6,
     "safety below .5": lambda c: c["safety"] < 0.5,
     "negatives at or above the positive above .5": lambda c: c["negatives_at_or_above_positive"] > 0.5,
