@@ -91,7 +91,7 @@ def test_equal_sets_are_trained_once_and_a_second_tune_trains_nothing(fresh, tmp
     assert again.student is None  # nothing is loaded either
     assert ((config.out_folder / RESULT).read_bytes(), (config.out_folder / PAGE).read_bytes()) == first
     same = json.loads(grid.read_text())
-    same.append({"rule": "none", "diversity": 0.4})  # the same set by another setting
+    same.append({"rule": "absolute", "max_score": 10.0})  # the same set as that of "none" by another rule
     (tmp_path / "more.json").write_text(json.dumps(same))
     third = tune(config, options=Options(grid=tmp_path / "more.json"), load=Loader())
     assert any(row["same_as"] for row in third["settings"])
