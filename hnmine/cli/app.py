@@ -70,6 +70,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute stages m
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run on the folder instead of refusing.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Student = Annotated[
+    str, _option("--student", "What is trained: static (the default), top-layers or full.", "NAME", "students")
+]
+StudentModel = Annotated[
+    str | None, _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH")
+]
+Loss = Annotated[
+    str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
+]
+MostQueries = Annotated[int, typer.Option("--queries", min=1, help="Largest number of queries to train and test on.")]
 Engine = Annotated[
     str | None, _option("--engine", "Where shards are processed: inline, pool or ray.", "NAME", "engines")
 ]
@@ -349,16 +359,9 @@ def tune(
     out: Out = None,
     override: Override = None,
     source: Source = None,
-    student: Annotated[
-        str, _option("--student", "What is trained: static (the default), top-layers or full.", "NAME", "students")
-    ] = DEFAULT_STUDENT,
-    model: Annotated[
-        str | None,
-        _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),
-    ] = None,
-    loss: Annotated[
-        str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
-    ] = "batch",
+    student: Student = DEFAULT_STUDENT,
+    model: StudentModel = None,
+    loss: Loss = "batch",
     layers: Annotated[
         int | None,
         typer.Option("--layers", min=1, help="Layers that top-layers trains.", show_default="the student's own"),
@@ -370,9 +373,7 @@ def tune(
         float | None,
         typer.Option("--seconds", min=0, help="Begin no training after this time.", show_default="no limit"),
     ] = None,
-    queries: Annotated[
-        int, typer.Option("--queries", min=1, help="Largest number of queries to train and test on.")
-    ] = 2_000,
+    queries: MostQueries = 2_000,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="TOML or JSON file of settings to try.", show_default="a grid")
     ] = None,
@@ -448,22 +449,13 @@ def probe(
     out: Out = None,
     override: Override = None,
     source: Source = None,
-    student: Annotated[
-        str, typer.Option("--student", help="What is trained: static, top-layers or full.", metavar="NAME")
-    ] = DEFAULT_STUDENT,
-    model: Annotated[
-        str | None,
-        _option("--model", "The model that the student begins with, in place of embed.model.", "NAME_OR_PATH"),
-    ] = None,
-    loss: Annotated[
-        str, typer.Option("--loss", help="Negatives that a query is trained against: batch (all of its batch) or own.")
-    ] = "batch",
+    student: Student = DEFAULT_STUDENT,
+    model: StudentModel = None,
+    loss: Loss = "batch",
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Number of random splits of the queries to train on.")
     ] = 3,
-    queries: Annotated[
-        int, typer.Option("--queries", min=1, help="Largest number of queries to train and test on.")
-    ] = 2_000,
+    queries: MostQueries = 2_000,
     as_json: AsJson = False,
 ) -> None:
     """Train a student on the run's set, on controls and on another set, and test it on held-out queries."""

@@ -12,6 +12,8 @@ from hnmine.storage.paths import path_of
 NEAR_COPY = 0.98
 """Cosine above which a document is a near copy: the filter's default limit, and a fault in an audit."""
 Kind = Literal["query", "document"]
+WITHOUT_MODEL = ("hash", "precomputed")
+"""Values of `model` in [embed] that name no model to load."""
 TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
 RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]

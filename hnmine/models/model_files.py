@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.tables import EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig, RescoreConfig, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache
@@ -49,7 +49,7 @@ def absent_models(models: Mapping[TeacherTable, EmbedConfig | RescoreConfig]) ->
     Raises:
         ModelError: as `local_model`.
     """
-    wanted = {table: one for table, one in models.items() if one.model not in ("hash", "precomputed")}
+    wanted = {table: one for table, one in models.items() if one.model not in WITHOUT_MODEL}
     return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
 from hnmine.students.static import StaticStudent
@@ -78,7 +78,7 @@ def load_student(
     how = training or DEFAULTS[name]
     how = replace(how, max_tokens=min(how.max_tokens, MOST_TOKENS))
     config = EmbedConfig(model=model) if isinstance(model, str) else model
-    if config is None or config.model in ("hash", "precomputed"):
+    if config is None or config.model in WITHOUT_MODEL:
         if name != "static":
             raise ModelError(f"the student {name} trains the run's model, and it has none; use static")
         if vectors is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hnmine.config.tables import AUTO_RANDOM_SHARE, Config
+from hnmine.config.tables import AUTO_RANDOM_SHARE, WITHOUT_MODEL, Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
@@ -105,5 +105,5 @@ def _of_models(config: Config) -> Iterator[str]:
         yield HASH_RESCORE_WARNING
     elif rescore is not None and workers > 1:
         yield f"{workers} workers load the model of [rescore] {workers} times"
-    if workers > 1 and any(teacher.model not in ("hash", "precomputed") for teacher in config.teachers.values()):
+    if workers > 1 and any(teacher.model not in WITHOUT_MODEL for teacher in config.teachers.values()):
         yield f"{workers} workers load the model {workers} times"

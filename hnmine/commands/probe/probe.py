@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,13 +11,21 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers, sample_rows
 from hnmine.commands.finished_run import finished_run
 from hnmine.commands.probe.text_sets import Numbering, TextSet, read_set
+from hnmine.commands.student_options import (
+    FEWEST_QUERIES,
+    MAX_QUERIES,
+    SEEDS,
+    TRAIN_SHARE,
+    check_sides,
+    check_student,
+    student_model,
+)
 from hnmine.commands.tune.halving import query_means
 from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
-from hnmine.commands.tune.tuner import FEWEST_QUERIES, FEWEST_TESTED, TRAIN_SHARE
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config, EmbedConfig
-from hnmine.errors import ConfigError, InputError, ModelError, OutputError, Problems, TooFewQueries
+from hnmine.errors import ConfigError, InputError, OutputError, TooFewQueries
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import in_threads
@@ -35,7 +43,6 @@ from hnmine.students.split import split_queries
 from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_student
 from hnmine.students.task import Examples, Task
 
-MAX_QUERIES = 2_000
 SETS = ("in_batch", "random", "mined", "other")
 """in_batch: the run's examples without negatives; random: with random documents, as many as mined ones."""
 
@@ -55,7 +62,7 @@ class Options:
     student: str = DEFAULT_STUDENT
     loss: str = "batch"
     model: str | None = None
-    seeds: int = 3
+    seeds: int = SEEDS
     queries: int = MAX_QUERIES
 
 
@@ -91,14 +98,14 @@ def probe(
         TooFewQueries: there are too few queries to train and test on.
     """
     options = options or Options()
-    _check(options)
+    check_student(options.student, options.loss).raise_if_any(ConfigError)
     run = finished_run(config, source, ("ingest", "embed", "filter", "emit"))
     context = run.context
+    model = student_model(context.config, options.student, options.model)
     given = {"mined": read_set(_training_files(context))}
     if other is not None:
         given["other"] = read_set(_named(other))
-    comparison = _compare(context, given, options, progress or Progress())
-    model = _model(context.config, options)
+    comparison = _compare(context, given, options, model, progress or Progress())
     result = {
         "student": options.student, "model": None if model is None else model.model, "loss": options.loss,
         "seeds": options.seeds, "names": {"mined": str(context.out), **({"other": other} if other else {})},
@@ -110,24 +117,6 @@ def probe(
     except OutputError as error:  # the answer is not lost with a folder that cannot be written to
         kept = {"not_kept": str(error)}
     return result | kept | run.differences
-
-
-def _check(options: Options) -> None:
-    problems = Problems()
-    if options.student not in DEFAULTS:
-        problems.add(f"--student {options.student}: no such student; one of {', '.join(DEFAULTS)}")
-    if options.loss not in get_args(LossName):
-        problems.add(f"--loss {options.loss}: no such loss; one of {', '.join(get_args(LossName))}")
-    problems.raise_if_any(ConfigError)
-
-
-def _model(config: Config, options: Options) -> EmbedConfig | None:
-    """Return the model that the student begins with; None for a static student made from the run's vectors."""
-    if options.model is not None:
-        return EmbedConfig(
-            model=options.model, device=config.embed.device, trust_remote_code=config.embed.trust_remote_code
-        )
-    return None if config.embed.model in ("hash", "precomputed") else config.embed
 
 
 def _training_files(context: RunContext) -> str:
@@ -145,7 +134,9 @@ def _named(other: str) -> str:
     return _training_files(run.context)
 
 
-def _compare(context: RunContext, given: Mapping[str, TextSet], options: Options, progress: Progress) -> dict[str, Any]:
+def _compare(
+    context: RunContext, given: Mapping[str, TextSet], options: Options, model: EmbedConfig | None, progress: Progress
+) -> dict[str, Any]:
     """Return the numbers of the sets: see `probe`."""
     ingest, seed = context.reading("ingest"), context.config.seed
     labels, corpus_keys, sets, numbering, left_out = _numbered(context, given, options)
@@ -159,7 +150,7 @@ def _compare(context: RunContext, given: Mapping[str, TextSet], options: Options
     task = pool.task._replace(document_texts=pool.task.document_texts + _with_prompt(context, numbering.added))
     sets = {name: _in_task(one, rows, total) for name, one in sets.items()}
     sets |= _controls(sets["mined"], task, labels.relevant.with_values(task.known.values), seed)
-    student = _student(context, options, pool, task, numbering)
+    student = _student(model, options, pool, task, numbering)
     names = [name for name in SETS if name in sets]
     progress.start("probe", "probe", "trainings", len(names) * options.seeds, 0)
     untrained = student.untrained()
@@ -227,12 +218,7 @@ def _splits(labels: Labels, seeds: int, seed: int, where: str) -> list[np.ndarra
             f"others, and {len(labels.rows):,} take part (all with different texts, or what --queries allows)"
         )
     splits = [split_queries(labels.linked, TRAIN_SHARE, (seed + number) % 2**63) for number in range(seeds)]
-    least = min(min(int(train.sum()), int((~train).sum())) for train in splits)
-    if least < FEWEST_TESTED:
-        raise TooFewQueries(
-            f"{where}: queries that share a positive are either all trained or all tested on, which leaves {least} on "
-            f"one side; {FEWEST_TESTED} are needed"
-        )
+    check_sides(splits, where)
     return splits
 
 
@@ -270,24 +256,14 @@ def _controls(mined: Examples, task: Task, known: Ragged, seed: int) -> dict[str
     }
 
 
-def _student(context: RunContext, options: Options, pool: Pool, task: Task, numbering: Numbering) -> Student:
-    """Return the student.
-
-    Raises:
-        ModelError: it needs a model, and there is none.
-    """
-    model = _model(context.config, options)
+def _student(model: EmbedConfig | None, options: Options, pool: Pool, task: Task, numbering: Numbering) -> Student:
+    """Return the student; without a model it begins with the run's vectors, zeros for documents that the run lacks."""
     training = replace(DEFAULTS[options.student], loss=cast(LossName, options.loss))
     vectors = None
-    if model is None and options.student == "static":
+    if model is None:
         queries, documents = pool.vectors()
         added = np.zeros((len(numbering.added), documents.shape[1]), dtype=np.float32)
         vectors = GivenVectors(queries, np.concatenate([documents, added]))
-    if model is None and vectors is None:
-        raise ModelError(
-            f'embed.model = "{context.config.embed.model}" names no model that can be trained: name one with --model, '
-            "or use --student static, which begins with word vectors made from the run's"
-        )
     return load_student(options.student, model, task, training, vectors)
 
 

@@ -69,7 +69,7 @@ class Candidates:
         rows: rows of the queries, int64, ascending.
         inputs: of the run's filter.
         table: their candidates, by the schema `CANDIDATES`, ordered by query row.
-        labels: labels of all queries of the run, which near queries tell of.
+        labels: labels of all queries of the run, which the features of near queries are computed from.
         search: deeper lists that were found so far.
     """
 
@@ -93,7 +93,7 @@ class Candidates:
         return cls(context, rows, inputs, table, labels, RememberedSearch(context, len(inputs.documents)))
 
     def side(self, rows: np.ndarray) -> "TrainingSide":
-        """Return what is mined for some of the queries (rows, int64): nothing is known of the others' labels."""
+        """Return what is mined for some of the queries (rows, int64): the labels of the others are not used."""
         return TrainingSide(self, np.sort(rows))
 
 
@@ -127,7 +127,7 @@ class TrainingSide:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The model, with no threshold of use."""
+        """The model; its threshold is not used."""
         return calibrate(self.protocol, _with_rule_none(self.candidates.context.config))
 
     @cached_property
@@ -172,7 +172,7 @@ class RememberedSearch(DeeperSearch):
     """A deeper search that keeps what it found, since many settings are short of candidates for the same queries.
 
     Attributes:
-        known: what the candidates that it returns may tell of near queries; None for all labels.
+        known: hides some labels from the features of near queries; None: all labels are used.
     """
 
     known: HiddenLabels | None = None
@@ -199,7 +199,7 @@ class RememberedSearch(DeeperSearch):
 
 
 def without_additions(config: Config) -> Config:
-    """Return the config without what no setting decides: negatives kept of an earlier run, and relabelled positives."""
+    """Return the config without what no grid changes: negatives kept of an earlier run, and relabelled positives."""
     update: dict[str, Any] = {"emit": config.emit.model_copy(update={"relabel": None})}
     if config.previous is not None:
         update["previous"] = config.previous.model_copy(update={"replace": "all"})

@@ -1,4 +1,4 @@
-"""Candidates as they would be without some queries' labels, which near queries otherwise tell of."""
+"""Features of near queries without the labels of some queries, such as those that are tested on."""
 
 from dataclasses import dataclass
 

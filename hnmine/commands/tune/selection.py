@@ -10,7 +10,7 @@ from hnmine.commands.tune.grid import Role
 from hnmine.science.statistics import bootstrap_ratios, percentile_interval
 
 Outcome = Literal["undecided", "in_batch", "random", "setting"]
-FEWEST_QUERIES = 30
+FEWEST_COMPARED = 30
 """With fewer test queries nothing is decided."""
 LEVEL = 0.95
 
@@ -128,7 +128,7 @@ def _differs(pairs: Sequence[Pair], level: float) -> bool:
 
     for one, other in pairs:
         differences = one - other
-        if len(differences) < FEWEST_QUERIES:
+        if len(differences) < FEWEST_COMPARED:
             continue
         most = float(stdtrit(len(differences) - 1, 1 - level / 2))
         if abs(float(differences.mean())) > most * standard_error(differences):

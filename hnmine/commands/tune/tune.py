@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.commands.finished_run import finished_run
+from hnmine.commands.student_options import MAX_QUERIES, SEEDS, check_student, student_model
 from hnmine.commands.tune.grid import default_grid, read_grid, settings_of
 from hnmine.commands.tune.mined import Candidates
 from hnmine.commands.tune.page import tune_page
@@ -17,7 +18,7 @@ from hnmine.commands.tune.pool import Labels, Pool
 from hnmine.commands.tune.result import build_result
 from hnmine.commands.tune.tuner import Tuner
 from hnmine.config.tables import Config, EmbedConfig
-from hnmine.errors import ConfigError, IncompleteStage, ModelError, OutputError, Problems
+from hnmine.errors import ConfigError, IncompleteStage, OutputError
 from hnmine.models.model_files import fingerprint
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
@@ -33,9 +34,6 @@ from hnmine.students.student import DEFAULTS, GivenVectors, Student, load_studen
 RESULT, PAGE, FOLDER = "tune.json", "tune.html", "tune"
 LAYERED = "top-layers"
 """The student that trains some of a model's layers."""
-MAX_QUERIES, SEEDS = 2_000, 3
-NO_MODEL = ("hash", "precomputed")
-"""Values of embed.model that name no model to train."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def tune(
         TooFewQueries: there are too few queries to train and test on.
     """
     began, options = time.monotonic(), options or Options()
-    _check(config, options)
+    _check(options)
     run = finished_run(
         config, source, ("ingest", "embed", "retrieve", *(("rescore",) if uses_rescored(config) else ()))
     )
@@ -109,7 +107,7 @@ def tune(
     entries = default_grid(context.config, guided=guided)
     if options.grid is not None:
         entries = read_grid(options.grid, context.config)
-    model = _model(context, options)
+    model = student_model(context.config, options.student, options.model)
     training = replace(DEFAULTS[options.student], loss=cast(LossName, options.loss))
     if options.layers is not None:
         training = replace(training, layers=options.layers)
@@ -149,13 +147,8 @@ def tune(
     return result | {"page": str(context.out / PAGE)} | kept | run.differences
 
 
-def _check(config: Config, options: Options) -> None:
-    """Check the options, and what else needs no run."""
-    problems = Problems()
-    if options.student not in DEFAULTS:
-        problems.add(f"--student {options.student}: no such student; one of {', '.join(DEFAULTS)}")
-    if options.loss not in get_args(LossName):
-        problems.add(f"--loss {options.loss}: no such loss; one of {', '.join(get_args(LossName))}")
+def _check(options: Options) -> None:
+    problems = check_student(options.student, options.loss)
     if options.layers is not None and options.student != LAYERED:
         problems.add(f"--layers: only the student {LAYERED} has a number of layers to train, not {options.student}")
     problems.raise_if_any(ConfigError)
@@ -171,25 +164,6 @@ def _guided(candidates: Candidates, context: RunContext) -> bool:
     if "guide" in rule_names(context.config.filter) and not guided:
         raise IncompleteStage(f"{context.reading('retrieve')} was made without [guide]; run `hnmine retrieve` again")
     return guided
-
-
-def _model(context: RunContext, options: Options) -> EmbedConfig | None:
-    """Return the model that the student begins with; None for a static student fitted to the run's vectors.
-
-    Raises:
-        ModelError: the student needs a model, and there is none.
-    """
-    embed = context.config.embed
-    if options.model is not None:
-        return EmbedConfig(model=options.model, device=embed.device, trust_remote_code=embed.trust_remote_code)
-    if embed.model not in NO_MODEL:
-        return embed
-    if options.student != "static":
-        raise ModelError(
-            f'embed.model = "{embed.model}" names no model that can be trained: name one with --model, or use '
-            "--student static, which is fitted to the vectors"
-        )
-    return None
 
 
 def _identity(context: RunContext, model: EmbedConfig | None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.commands.student_options import FEWEST_QUERIES, TRAIN_SHARE, check_sides
 from hnmine.commands.tune.grid import Setting
 from hnmine.commands.tune.halving import Halving, halve, rounds
 from hnmine.commands.tune.mined import Candidates, MinedSet, SetNumbers, TrainingSide
@@ -23,9 +24,6 @@ from hnmine.students.split import split_queries
 from hnmine.students.student import Student
 from hnmine.students.task import Examples
 
-TRAIN_SHARE = 0.7
-"""Share of the queries that train; the others are tested on."""
-FEWEST_QUERIES, FEWEST_TESTED = 40, 10
 CONTROLS = ("own", "in_batch", "random")
 VERSION = 1
 """Increased when the same settings lead to other trainings."""
@@ -80,13 +78,7 @@ class Tuner:
                 f"{queries:,} take part (all of the run, or what --queries allows)"
             )
         found = [split_queries(self.labels.linked, TRAIN_SHARE, _seed(seed, number)) for number in range(self.seeds)]
-        tested = min(int((~trains).sum()) for trains in found)
-        trained = min(int(trains.sum()) for trains in found)
-        if tested < FEWEST_TESTED or trained < FEWEST_TESTED:
-            raise TooFewQueries(
-                f"{where}: queries that share a positive stay on one side of the split, which leaves {trained:,} to "
-                f"train on and {tested:,} to test on; {FEWEST_TESTED} of each are needed"
-            )
+        check_sides(found, where)
         return found
 
     def run(self) -> Halving:

@@ -159,9 +159,7 @@ def _table(lines: list[str], name: str) -> tuple[int, int] | None:
     header = re.compile(rf"\s*\[\s*{name}\s*\]\s*(#.*)?$")
     for first, line in enumerate(lines):
         if header.match(line.rstrip("\r\n")):
-            after = (
-                at for at in range(first + 1, len(lines)) if re.match(r"\s*\[\[?[^\[\]=]+\]\]?\s*(#.*)?$", lines[at])
-            )
+            after = (at for at in range(first + 1, len(lines)) if _HEADER.match(lines[at]))
             return first + 1, next(after, len(lines))
     return None
 

@@ -261,15 +261,13 @@ def set_threshold(rows: Sequence[HiddenRows], scorer: Scorer, config: Config, *,
     P(false negative).
     """
     n, asked = max(1, config.emit.retrieved_negatives), resolve_auto(config.filter)
-    rate, stated = asked.max_false_negative_rate, asked.max_false_negative_rate is not None
-    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
-    if rate is None:
-        rate = min(AUTO_RATE, (margin.rate if measured else margin.expected) / 2)
     others = [name for name in rule_names(asked) if name != "calibrated"]
     kept = KeptCells.of(rows, _with(asked, rule=others or "none"), scorer)
-    threshold, how = threshold_within(kept, rate, n, measured=measured, bounded=stated)
-    if stated:
-        return threshold, how
+    if asked.max_false_negative_rate is not None:
+        return threshold_within(kept, asked.max_false_negative_rate, n, measured=measured, bounded=True)
+    margin = KeptCells.of(rows, _with(asked, rule="percent", percent=0.95, easiest=0.0), scorer).outcome(np.inf, n)
+    rate = min(AUTO_RATE, (margin.rate if measured else margin.expected) / 2)
+    threshold, how = threshold_within(kept, rate, n, measured=measured, bounded=False)
     if kept.outcome(threshold, n).fill < margin.fill:
         threshold = _threshold_as_full(kept, margin.fill, n)
         found = kept.outcome(threshold, n)

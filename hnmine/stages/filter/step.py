@@ -40,10 +40,10 @@ def _parts(context: RunContext) -> dict[str, Any]:
     parts = {"filter": config.filter.semantic(), "teacher_is_cosine": config.embed.similarity == "cosine"}
     if config.filter.gives_probabilities:
         parts |= {"seed": config.seed, "top_k": config.retrieve.top_k}
-    if "calibrated" in rule_names(config.filter):  # its threshold depends on how many are chosen
-        parts["retrieved_negatives"] = config.emit.retrieved_negatives
-    if searches_deeper(config):  # so does whether a query has enough
+    if searches_deeper(config):
         parts["retrieve"] = {"max_top_k": config.retrieve.max_top_k}
+    if searches_deeper(config) or "calibrated" in rule_names(config.filter):
+        # whether a query has enough candidates, and a threshold, depend on how many are chosen
         parts["retrieved_negatives"] = config.emit.retrieved_negatives
     return parts
 

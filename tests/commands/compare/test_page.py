@@ -11,7 +11,7 @@ from hnmine.commands.compare.compare import compare
 from hnmine.commands.compare.page import compare_page
 from hnmine.commands.compare.verdict import NOTE
 from hnmine.pipeline.run import RunOptions
-from tests.stages.report.html.browser import CONTRAST, Browser, find_browser
+from tests.stages.report.html.browser import find_browser, page_fits
 from tests.stages.report.html.test_page import Outline, several_positives
 from tests.support import config_for, write_jsonl
 
@@ -75,16 +75,4 @@ def test_runs_with_the_same_settings_say_so(folder: Path) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_the_window_in_both_schemes(path: Path, width: int, dark: bool) -> None:
-    with Browser() as browser:
-        browser.open(path, width, dark)
-        assert browser.requests() == [path.as_uri()]
-        assert browser.complaints() == []
-        assert browser.run("document.documentElement.scrollWidth") == width
-        assert browser.run("document.querySelector('#verdict strong').getBoundingClientRect().bottom") < 900
-        assert browser.run("document.querySelector('svg').getBoundingClientRect().height") > 150
-        worst = browser.run(CONTRAST)
-        assert worst["ratio"] >= 4.5, worst
-        for link in browser.run("[...document.querySelectorAll('nav a')].map((link) => link.hash)")[1:]:
-            browser.run(f"document.querySelector('nav a[href=\"{link}\"]').click()")
-            top = browser.run(f"document.querySelector({link!r}).getBoundingClientRect().top")
-            assert browser.run("document.querySelector('nav').getBoundingClientRect().bottom") - 1 <= top < 900, link
+    page_fits(path, width, dark)

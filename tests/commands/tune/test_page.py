@@ -10,7 +10,7 @@ import pytest
 from hnmine.commands.tune.page import tune_page
 from hnmine.commands.tune.tune import PAGE, RESULT, Options, tune
 from tests.commands.tune.made import Loader, collection, finished
-from tests.stages.report.html.browser import CONTRAST, Browser, find_browser
+from tests.stages.report.html.browser import find_browser, page_fits
 from tests.stages.report.html.test_page import Outline
 
 in_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed (apt-get install chromium)")
@@ -63,17 +63,4 @@ def test_names_are_text_and_a_cut_is_said(made: Path) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_fits_the_window_in_both_schemes(made: Path, width: int, dark: bool) -> None:
-    path = made / PAGE
-    with Browser() as browser:
-        browser.open(path, width, dark)
-        assert browser.requests() == [path.as_uri()]
-        assert browser.complaints() == []
-        assert browser.run("document.documentElement.scrollWidth") == width
-        assert browser.run("document.querySelector('#verdict strong').getBoundingClientRect().bottom") < 900
-        assert browser.run("document.querySelector('svg').getBoundingClientRect().height") > 150
-        worst = browser.run(CONTRAST)
-        assert worst["ratio"] >= 4.5, worst
-        for link in browser.run("[...document.querySelectorAll('nav a')].map((link) => link.hash)")[1:]:
-            browser.run(f"document.querySelector('nav a[href=\"{link}\"]').click()")
-            top = browser.run(f"document.querySelector({link!r}).getBoundingClientRect().top")
-            assert browser.run("document.querySelector('nav').getBoundingClientRect().bottom") - 1 <= top < 900, link
+    page_fits(made / PAGE, width, dark)

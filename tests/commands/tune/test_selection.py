@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hnmine.commands.tune.selection import FEWEST_QUERIES, Trial, front, select, told_apart, within_one_error
+from hnmine.commands.tune.selection import FEWEST_COMPARED, Trial, front, select, told_apart, within_one_error
 
 ROLES = ("own", "in_batch", "random", "tried", "tried", "tried")
 
@@ -108,7 +108,7 @@ def test_an_empty_set_is_not_safe():
 
 
 def test_settings_are_told_apart_by_more_queries_or_larger_differences():
-    few, many = FEWEST_QUERIES - 1, 400
+    few, many = FEWEST_COMPARED - 1, 400
     for queries, mean, expected in ((few, 0.5, False), (many, 0.02, True), (many, 0.0001, False)):
         best = normal(0.1, 0, queries)
         assert told_apart([(normal(0.1 - mean, 7, queries), best)] * 5, []) is expected

@@ -163,3 +163,20 @@ CONTRAST = """(() => {
   return worst;
 })()"""
 """JavaScript that gives the text with the lowest contrast on a page: its ratio, text and tag (WCAG 2)."""
+
+
+def page_fits(path: Path, width: int, dark: bool) -> None:
+    """Assert that a page fits a window of that width, can be read in the scheme, and that its navigation works."""
+    with Browser() as browser:
+        browser.open(path, width, dark)
+        assert browser.requests() == [path.as_uri()]
+        assert browser.complaints() == []
+        assert browser.run("document.documentElement.scrollWidth") == width
+        assert browser.run("document.querySelector('#verdict strong').getBoundingClientRect().bottom") < 900
+        assert browser.run("document.querySelector('svg').getBoundingClientRect().height") > 150
+        worst = browser.run(CONTRAST)
+        assert worst["ratio"] >= 4.5, worst
+        for link in browser.run("[...document.querySelectorAll('nav a')].map((link) => link.hash)")[1:]:
+            browser.run(f"document.querySelector('nav a[href=\"{link}\"]').click()")
+            top = browser.run(f"document.querySelector({link!r}).getBoundingClientRect().top")
+            assert browser.run("document.querySelector('nav').getBoundingClientRect().bottom") - 1 <= top < 900, link
