@@ -165,6 +165,19 @@ def single_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
+def text_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the UTF-8 bytes of a string array without nulls (uint8) and each text's bounds in them (int64, one more).
+
+    Nothing is copied; slices are respected.
+    """
+    if not len(texts):
+        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    _, bounds, data = texts.buffers()
+    offsets = np.frombuffer(bounds, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    held = np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, dtype=np.uint8)
+    return held[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
 def list_array(offsets: np.ndarray, values: pa.Array, nullable: bool = False) -> pa.Array:
     """Return a list array in which row i holds values[offsets[i]:offsets[i + 1]].
 

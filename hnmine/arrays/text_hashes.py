@@ -2,7 +2,7 @@
 
 `hash_texts` computes keys and words of many texts at once, since most of the cost of one text after another is calls.
 A text is plain if it is ASCII without +, # and _: both its copy key and its words are then made of its runs of letters
-and digits. Other texts are hashed one by one.
+and digits, which are found in the bytes of all texts. Other texts are hashed one by one.
 """
 
 import hashlib
@@ -10,22 +10,35 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+
+from hnmine.arrays.ragged import text_bytes
 
 BUCKETS = 1 << 20
 """Numbers that words are hashed to; bounds the memory of a table over all words."""
 
 # In C++ and C# the signs belong to the word: + and # are kept after a letter, a digit or one another.
 _NOISE = re.compile(r"(?:(?<![\w+#])[+#]+|[^\w+#]|_)+")
-# The same for ASCII text with neither sign, which nearly all text is; ten times as fast.
+# The same for text with neither sign and no mark, which nearly all text is: its letters and digits.
+_LETTERS = re.compile(r"[^\W_]+")
+_NO_ASCII_SIGN = re.compile(r"[^\w\x00-\x7f]")
+# And for such ASCII text; ten times as fast.
 _PLAIN = {code: " " for code in range(128) if not chr(code).isalnum()}
-_FOLDED = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
+_SPACE, _OTHER = 32, 0
+# Of each byte: the lower-case letter or digit, a space for other signs, `_OTHER` for what no plain text has.
+_FOLDED = bytes(
+    _OTHER if code > 127 or chr(code) in "+#_" else ord(chr(code).lower()) if chr(code).isalnum() else _SPACE
+    for code in range(256)
+)
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 1 << 18
-# Characters hashed at once: their words are Python objects meanwhile.
-_CHARACTERS = 1 << 20
+_blake2b = hashlib.blake2b
+# Texts, and about as many bytes of them, that are hashed at once: of some, words are Python objects meanwhile.
+_TEXTS, _BYTES = 1 << 12, 1 << 20
 
 
 def same_text_key(text: str) -> bytes:
@@ -51,19 +64,21 @@ def _key(words: str, text: str) -> int:
 
 
 def _normalised(text: str) -> str:
-    if text.isascii() and "+" not in text and "#" not in text:
-        return " ".join(text.translate(_PLAIN).split())
+    signs = "+" in text or "#" in text
     if text.isascii():
-        return _NOISE.sub(" ", text).strip()
+        return _NOISE.sub(" ", text).strip() if signs else " ".join(text.translate(_PLAIN).split())
+    if not signs and not any(map(_is_mark, set(_NO_ASCII_SIGN.findall(text)))):
+        return " ".join(_LETTERS.findall(text))
 
     def between(noise: re.Match[str]) -> str:
-        signs = noise.group()
-        if signs.isascii():
-            return " "
-        marks = "".join(c for c in signs if unicodedata.category(c)[0] == "M")
-        return marks if len(marks) == len(signs) else f"{marks} "
+        marks = "".join(filter(_is_mark, noise.group()))
+        return marks if len(marks) == len(noise.group()) else f"{marks} "
 
     return " ".join(_NOISE.sub(between, text).split())
+
+
+def _is_mark(sign: str) -> bool:
+    return unicodedata.category(sign)[0] == "M"
 
 
 def words(text: str) -> set[str]:
@@ -105,46 +120,80 @@ class TextHashes(NamedTuple):
     lengths: np.ndarray  # number of terms of each, int64, shape (texts,)
 
 
-def hash_texts(texts: Sequence[str]) -> TextHashes:
-    """Return the copy key and the terms of each text."""
-    found = [_hash(texts[part]) for part in _portions(texts)] or [_hash([])]
+def hash_texts(texts: Sequence[str] | pa.Array) -> TextHashes:
+    """Return the copy key and the terms of each text; an array has the type string and no nulls."""
+    found = [_hash(part) for part in _portions(texts)]
     return TextHashes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _portions(texts: Sequence[str]) -> Iterator[slice]:
-    """Cut texts into runs of about `_CHARACTERS` characters, at least one text each."""
-    first = size = 0
-    for number, text in enumerate(texts):
-        size += len(text)
-        if size >= _CHARACTERS or number + 1 == len(texts):
-            yield slice(first, number + 1)
-            first, size = number + 1, 0
+def _portions(texts: Sequence[str] | pa.Array) -> Iterator[pa.Array]:
+    """Yield runs of texts, one run at least."""
+    for first in range(0, max(1, len(texts)), _TEXTS):
+        some = pa.array(texts[first : first + _TEXTS], pa.string())
+        offsets = text_bytes(some)[1]
+        cuts = np.unique(np.searchsorted(offsets[:-1], np.arange(_BYTES, offsets[-1], _BYTES)))
+        yield from (some[start:end] for start, end in pairwise([0, *cuts[cuts > 0].tolist(), len(some)]))
 
 
-def _hash(texts: Sequence[str]) -> TextHashes:
+def _hash(texts: pa.Array) -> TextHashes:
+    data, offsets = text_bytes(texts)
+    folded = np.frombuffer(data.tobytes().translate(_FOLDED), dtype=np.uint8)
+    plain = np.ones(len(texts), dtype=bool)
+    plain[np.searchsorted(offsets, np.flatnonzero(folded == _OTHER), side="right") - 1] = False
+    which, others = np.flatnonzero(plain), np.flatnonzero(~plain)
+    if len(others):
+        lengths = np.diff(offsets)
+        folded, offsets = folded[np.repeat(plain, lengths)], np.concatenate([[0], np.cumsum(lengths[plain])])
     keys = np.zeros(len(texts), dtype=np.uint64)
-    plain = np.fromiter(map(_is_plain, texts), dtype=bool, count=len(texts))
-    which, others = np.flatnonzero(plain), np.flatnonzero(~plain).tolist()
-    found, bounds = _plain_words([texts[number] for number in which.tolist()])
-    spans = zip(which.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-    keys[which] = [_key(" ".join(found[first:last]), texts[number]) for number, first, last in spans]
-    keys[others] = [copy_key(texts[number]) for number in others]
-    numbers = np.fromiter(map(_BUCKET_OF.__getitem__, found), dtype=np.int64, count=len(found))
-    cells = [np.repeat(which, np.diff(bounds)) * BUCKETS + numbers]
-    cells += [number * BUCKETS + terms(texts[number]).astype(np.int64) for number in others]
+    keys[which], words_of, bounds = _plain_words(folded, offsets)
+    for number in which[np.diff(bounds) == 0].tolist():
+        keys[number] = _key("", texts[number].as_py())
+    cells = [np.repeat(which, np.diff(bounds)) * BUCKETS + _numbers(words_of)]
+    if len(others):
+        rest = texts.take(pa.array(others)).to_pylist()
+        keys[others] = [copy_key(text) for text in rest]
+        found = [_WORD.findall(text.casefold()) for text in rest]
+        numbers = np.fromiter(map(_BUCKET_OF.__getitem__, chain.from_iterable(found)), dtype=np.int64)
+        cells.append(np.repeat(others, list(map(len, found))) * BUCKETS + numbers)
     every = np.sort(np.concatenate(cells))
     own, terms_of = np.divmod(every[np.diff(every, prepend=-1) > 0], BUCKETS)
     return TextHashes(keys, terms_of.astype(np.int32), np.bincount(own, minlength=len(texts)))
 
 
-def _is_plain(text: str) -> bool:
-    return text.isascii() and "+" not in text and "#" not in text and "_" not in text
+def _numbers(words_of: pa.Array) -> np.ndarray:
+    """Return the `bucket` of each word, int64; each distinct word is looked up once."""
+    coded = words_of.dictionary_encode()
+    looked_up = map(_BUCKET_OF.__getitem__, coded.dictionary.to_pylist())
+    numbers = np.fromiter(looked_up, dtype=np.int64, count=len(coded.dictionary))
+    return np.asarray(numbers[coded.indices.to_numpy()])
 
 
-def _plain_words(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return the words of plain texts, text after text, and each text's bounds in them (int64, shape (texts + 1,))."""
-    joined = " ".join(texts).translate(_FOLDED)
-    letters = np.frombuffer(joined.encode(), dtype=np.uint8) != ord(" ")
-    begins = np.flatnonzero(np.diff(letters.astype(np.int8), prepend=np.int8(0)) == 1)
-    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    return joined.split(), np.searchsorted(begins, np.cumsum([0, *(lengths + 1)]))
+def _plain_words(folded: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+    """Return the copy key of each plain text, the words of all texts, and each text's bounds in them.
+
+    Args:
+        folded: the bytes of the texts in lower case with spaces for signs, uint8.
+        offsets: each text's bounds in them, int64, shape (texts + 1,).
+
+    Returns:
+        Keys of the texts that have words (uint64, shape (texts,)), strings, and bounds (int64, shape (texts + 1,)).
+    """
+    letters = folded != _SPACE
+    begins, ends = letters.copy(), letters.copy()
+    begins[1:] &= ~letters[:-1]
+    ends[:-1] &= ~letters[1:]
+    filled = offsets[:-1] < offsets[1:]
+    for edge, at in ((begins, offsets[:-1][filled]), (ends, offsets[1:][filled] - 1)):
+        edge[at] = letters[at]  # no word goes on into the next text
+    starts, stops = np.flatnonzero(begins), np.flatnonzero(ends) + 1
+    bounds, edges = np.searchsorted(starts, offsets), np.concatenate([[0], np.cumsum(stops - starts)])
+    buffers = [None, pa.py_buffer(edges.astype(np.int32)), pa.py_buffer(folded[letters])]
+    words_of, counts = pa.Array.from_buffers(pa.string(), len(starts), buffers), np.diff(bounds)
+    # words joined by spaces: the sign after each is one, but that of a text's last word belongs to no key
+    followed = np.ones(len(starts), dtype=bool)
+    followed[bounds[1:][counts > 0] - 1] = False
+    letters[stops[followed]] = True
+    joined, lengths = folded[letters].tobytes(), np.diff(edges[bounds]) + np.maximum(counts - 1, 0)
+    spans = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+    keys = [_blake2b(joined[first:last], digest_size=8).digest() for first, last in pairwise(spans)]
+    return np.frombuffer(b"".join(keys), dtype="<u8").astype(np.uint64), words_of, bounds

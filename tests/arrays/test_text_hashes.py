@@ -1,6 +1,9 @@
 """Many texts at once hash to what each hashes to by itself."""
 
+import unicodedata
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,11 +39,43 @@ def test_texts_hash_as_each_does_alone(given_texts):
     assert hashed(given_texts) == one_by_one(given_texts)
 
 
+@pytest.mark.parametrize("texts_of", [1, 2, 5, 1000])
 @pytest.mark.parametrize("size", [1, 5, 9, 1000])
-def test_portions_change_nothing(size, monkeypatch):
-    monkeypatch.setattr(manytexts, "_CHARACTERS", size)
+def test_portions_change_nothing(size, texts_of, monkeypatch):
+    monkeypatch.setattr(manytexts, "_TEXTS", texts_of)
+    monkeypatch.setattr(manytexts, "_BYTES", size)
     given_texts = ["one two", "", "Two, two; ONE", "snake_case", "", "naïve 東京", "?", "a b c d e f g h", ""]
     assert hashed(given_texts) == one_by_one(given_texts)
+
+
+def normalised_by_hand(text):
+    """Return the words of a folded text, sign by sign: a run of noise is one space after the marks that it holds."""
+    out, run = "", ""
+    for place, sign in enumerate(text):
+        before = text[:place].rstrip("+#")[-1:] if sign in "+#" else ""
+        if sign.isalnum() or before.isalnum() or before == "_":
+            out, run = out + gap(run) + sign, ""
+        else:
+            run += sign
+    return " ".join((out + gap(run)).split())
+
+
+def gap(run):
+    marks = "".join(sign for sign in run if unicodedata.category(sign).startswith("M"))
+    return marks if len(marks) == len(run) else f"{marks} "
+
+
+@quick
+@given(st.text(st.one_of(st.sampled_from("aB1é +#_.,\u0301\u093f\u0e34\u2013\u200b"), st.characters(codec="utf-8"))))
+def test_words_of_a_copy_key_are_those_found_sign_by_sign(text):
+    assert manytexts._normalised(text) == normalised_by_hand(text)
+
+
+def test_slices_of_an_array():
+    given_texts = ["no part", "Über a+b", "one, two", "", "three one"]
+    found = hash_texts(pa.array(given_texts).slice(1, 4))
+    assert found.keys.tolist() == one_by_one(given_texts[1:])[0]
+    assert found.terms.tolist() == one_by_one(given_texts[1:])[1]
 
 
 def test_no_texts():
