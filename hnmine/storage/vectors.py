@@ -98,21 +98,21 @@ class VectorRange:
     def _block(self, numbers: list[int]) -> np.ndarray:
         if numbers[0] in self._cached:
             return self._cached[numbers[0]]
-        pieces = [self._piece(number) for number in numbers]
-        block = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        starts = np.maximum(self.shards.offsets[numbers], self.first)
+        ends = np.minimum(self.shards.offsets[[number + 1 for number in numbers]], self.last)
+        rows = int(ends[-1] - starts[0])
+        if len(numbers) == 1 and rows == np.diff(self.shards.offsets)[numbers[0]]:
+            block = self.shard(numbers[0])
+        else:
+            # copied shard by shard, so that the memory of each is used for the next one
+            block = np.empty((rows, self.dim), dtype=np.float32)
+            for number, start, end in zip(numbers, starts.tolist(), ends.tolist(), strict=True):
+                offset = int(self.shards.offsets[number])
+                block[start - starts[0] : end - starts[0]] = self.shard(number)[start - offset : end - offset]
         if block.nbytes <= self._free_bytes:
             self._free_bytes -= block.nbytes
             self._cached[numbers[0]] = block
         return block
-
-    def _piece(self, number: int) -> np.ndarray:
-        """Return the vectors of one shard that are in the range."""
-        start, end = (int(offset) for offset in self.shards.offsets[number : number + 2])
-        vectors = self.shard(number)
-        if start >= self.first and end <= self.last:
-            return vectors
-        # a copy: a view would keep the whole shard in memory
-        return vectors[max(0, self.first - start) : self.last - start].copy()
 
 
 class VectorStore(VectorRange):
