@@ -82,6 +82,26 @@ def first_n(groups: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     return np.asarray(rank_in_run(groups) < n)
 
 
+def below_nth(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Return whether fewer than n earlier elements of its group are at most as large as each element; bool, (total,).
+
+    Args:
+        groups: int64, shape (total,), ascending.
+        values: float, shape (total,), without NaN.
+        n: at least 1.
+    """
+    rank, owner = rank_in_run(groups), np.cumsum(rank_in_run(groups) == 0) - 1
+    lowest = np.full((int(owner.max(initial=-1)) + 1, n), np.inf)  # of each group so far, ascending
+    inside = np.zeros(len(groups), dtype=bool)
+    order = np.argsort(rank, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(rank[order])) + 1):
+        new = own[values[own] < lowest[owner[own], -1]]
+        inside[new] = True
+        lowest[owner[new], -1] = values[new]
+        lowest[owner[new]] = np.sort(lowest[owner[new]], axis=1)
+    return inside
+
+
 def count_before(flags: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return the number of true flags of the same group (int64, ascending) before each position, int64."""
     before, starts = np.cumsum(flags) - flags, run_starts(groups)

@@ -79,6 +79,11 @@ def sample_share(rows: np.ndarray, share: float, seed: int) -> np.ndarray:
     seed is in [0, 2^63).
     """
     numbers = random_numbers(np.full(len(rows), seed ^ 0x7368, dtype=np.uint64), rows)
+    return below_share(numbers, share)
+
+
+def below_share(numbers: np.ndarray, share: float | np.ndarray) -> np.ndarray:
+    """Return which random numbers (uint64) are in the lowest share of all uint64; one share, or one a number; bool."""
     return np.asarray(numbers.astype(np.float64) < share * 2.0**64)
 
 

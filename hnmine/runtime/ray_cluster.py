@@ -268,7 +268,7 @@ def make_probe(marker: str, sources: list[str], patience: float) -> Callable[[],
         spec = importlib.util.find_spec("hnmine")
         code = sorted(Path(spec.origin).parent.rglob("*.py")) if spec and spec.origin else []
         versions["hnmine's code"] = hashlib.sha256(b"".join(p.read_bytes() for p in code)).hexdigest()[:12]
-        for name in ("ray", "numpy", "pyarrow", "faiss-cpu", "scikit-learn"):
+        for name in ("ray", "numpy", "pyarrow", "faiss-cpu"):
             try:
                 versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:

@@ -7,7 +7,7 @@ from hnmine.config.tables import Config
 from hnmine.display import parse_size
 
 BASE_BYTES = 350_000_000
-"""Python with numpy, pyarrow, scikit-learn and faiss."""
+"""Python with numpy, pyarrow and faiss."""
 MODEL_BYTES = 900_000_000
 """A small model, with torch."""
 TORCH_BYTES = 250_000_000

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.groups import SortedGroups, count_before, distinct_pairs, rank_in_group, repeated
+from hnmine.arrays.groups import SortedGroups, below_nth, count_before, distinct_pairs, rank_in_group, repeated
 from tests import oracles
 from tests.strategies import flat, quick, ragged, scores
 
@@ -16,6 +16,14 @@ def sorted_groups(made):
 
 def groups_of(found):
     return [found.values[a : a + n].tolist() for a, n in zip(found.starts, found.counts, strict=True)]
+
+
+@quick
+@given(lists, st.integers(1, 3))
+def test_what_is_below_the_nth_is_found_by_the_double_loop(made, n):
+    own = flat(made, np.float32)
+    expected = [sum(x <= y for x in group[:i]) < n for group in made for i, y in enumerate(group)]
+    assert below_nth(own.owners, own.values, n).tolist() == expected
 
 
 @quick

@@ -103,6 +103,29 @@ def test_a_fit_finds_the_direction_and_predicts_by_the_formula():
     assert calibration_error(p, y) < 0.03
 
 
+@pytest.mark.parametrize("bias", [0.0, -4.0])
+def test_a_fit_is_that_of_scikit_learn(bias):
+    from sklearn.linear_model import LogisticRegression
+
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=(2000, 5)) * [1, 5, 1, 0.1, 0] + 3
+    y = generator.random(2000) < 1 / (1 + np.exp(-(2 * (x[:, 0] - 3) + bias)))
+    weights = generator.uniform(0.5, 9, 2000)
+    model = fit(x, y, weights)
+    other = LogisticRegression(C=1.0, tol=1e-10).fit((x - model.mean) / model.scale, y, sample_weight=weights)
+    assert model.weights == pytest.approx(other.coef_, abs=1e-4)
+    assert model.bias == pytest.approx(other.intercept_, abs=1e-4)
+
+
+def test_a_fit_of_labels_that_a_line_separates_is_finite():
+    x = np.linspace(-1, 1, 50)[:, None]
+    model = fit(x, x[:, 0] > 0)
+    assert 0 < model.weights[0, 0] < 10
+    assert abs(model.bias[0]) < 1e-6
+    with pytest.raises(ValueError, match="both"):
+        fit(x, np.ones(50, dtype=bool))
+
+
 def test_each_row_is_asked_of_its_own_model():
     one = Logistic(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.zeros(1))
     other = Logistic(np.zeros((1, 1)), np.ones((1, 1)), -np.ones((1, 1)), np.zeros(1))

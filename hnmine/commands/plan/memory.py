@@ -28,7 +28,7 @@ BLOCK_COPIES = 1.2
 THREAD_BYTES, THREAD_CANDIDATE_BYTES = 60 * MB, 160_000.0
 """A thread of the search: its tiles of scores and the library's buffer; and for each candidate, of 512 queries."""
 FIT_BASE, FIT_CELL, MEASURED_CELL = 57 * MB, 627.0, 150.0
-"""Fit of the calibrated rule: scikit-learn, and a row of features in float64 with copies; in the report, a row."""
+"""Fit of the calibrated rule: the sample that it is fitted on, and a row of the protocol; in the report, a row."""
 DOCUMENT_KEYS = 92.0
 """The text key of a document, sorted with its positions and counts."""
 CHOSEN_BYTES, EMITTED_BYTES = 180.0, 40.0

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import below_nth
+from hnmine.arrays.random_numbers import below_share, random_numbers
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
@@ -23,6 +25,8 @@ from hnmine.stages.filter.verdicts import AUTO_RATE, Scorer, is_exempt, probabil
 from hnmine.storage.schemas.filter import CALIBRATION
 
 FOLDS = 5
+FIT_CELLS = 25_000
+"""Hidden positives, and other candidates, that models are fitted on at most, about: a random sample of more."""
 OWN, OTHERS = "own labels", "other collections"
 STEPS = 32
 """Quantiles of P(false negative) that are tried as thresholds before the grid is refined."""
@@ -136,17 +140,31 @@ def calibrate(protocol: ProtocolRows, config: Config) -> Calibration:
 
 
 def _fit(rows: list[HiddenRows], config: Config) -> Logistic:
-    parts, labels, folds = [], [], []
-    for hidden in rows:
+    """Return the models of a sample of the protocol's candidates, each weighted by how many it stands for."""
+    rows = [hidden for hidden in rows if len(hidden.batch)]  # others lack other models' scores
+    known = [hidden.is_hidden | hidden.keys.copies(hidden.keys.relevant, hidden.batch) for hidden in rows]
+    counts = sum(
+        np.bincount(labels[hidden.batch.counted], minlength=2) for hidden, labels in zip(rows, known, strict=True)
+    )
+    shares = np.minimum(1.0, FIT_CELLS / np.maximum(1, counts))
+    parts, sampled, folds = [], [], []
+    for hidden, labels in zip(rows, known, strict=True):
         batch = hidden.batch
-        if not len(batch):  # it lacks other models' scores
-            continue
-        others = batch.counted
-        parts.append(features(batch, Cells.of(batch, batch.positive_scores))[others])
-        labels.append((hidden.is_hidden | hidden.keys.copies(hidden.keys.relevant, batch))[others])
-        folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[others]])
-    x, y, fold = np.concatenate(parts), np.concatenate(labels), np.concatenate(folds)
-    return stack([*(fit(x[fold != number], y[fold != number]) for number in range(FOLDS)), fit(x, y)])
+        drawn = below_share(_random_of_candidates(batch, config.seed), shares[labels.astype(np.int64)])
+        which = np.flatnonzero(batch.counted & drawn)
+        parts.append(features(batch, Cells.of(batch, batch.positive_scores), which))
+        sampled.append(labels[which])
+        folds.append(fold_of(batch.query_rows, FOLDS, config.seed)[batch.owners[which]])
+    x, y, fold = np.concatenate(parts), np.concatenate(sampled), np.concatenate(folds)
+    weights = 1 / shares[y.astype(np.int64)]
+    left = [fold != number for number in range(FOLDS)]
+    return stack([*(fit(x[own], y[own], weights[own]) for own in left), fit(x, y, weights)])
+
+
+def _random_of_candidates(batch: Batch, seed: int) -> np.ndarray:
+    """Return a random uint64 of each candidate of hidden rows, from the query, its known positive and the candidate."""
+    queries = random_numbers(np.full(len(batch), seed ^ 0x666974, dtype=np.uint64), batch.query_rows)
+    return random_numbers(random_numbers(queries, batch.positives.values)[batch.owners], batch.candidates.values)
 
 
 def transferred_models() -> Logistic:
@@ -199,6 +217,7 @@ class KeptCells:
     probability: np.ndarray
     score: np.ndarray
     is_hidden: np.ndarray
+    _choosable: dict[int, np.ndarray] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, rows: Sequence[HiddenRows], config: FilterConfig, scorer: Scorer | None) -> "KeptCells":
@@ -234,7 +253,10 @@ class KeptCells:
         return hits, trials
 
     def _chosen(self, threshold: float, n: int) -> np.ndarray:
-        below = np.flatnonzero(self.probability <= threshold)
+        if n not in self._choosable:  # the others are behind n of their anchor at every threshold that keeps them
+            self._choosable[n] = np.flatnonzero(below_nth(self.anchor, self.probability, n))
+        some = self._choosable[n]
+        below = some[self.probability[some] <= threshold]
         return np.asarray(below[choose(self.anchor[below], None, n)])
 
     def _tally(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -104,10 +104,11 @@ def _anchors(batch: Batch, cells: Cells) -> np.ndarray:
     return background_z_scores(cells.anchors.values, batch.background_mean[query], batch.background_std[query])
 
 
-def features(batch: Batch, cells: Cells) -> np.ndarray:
-    """Return the features of each cell, float64, shape (cells, len(names_of(batch)))."""
-    measures = {name: values[cells.candidate] for name, values in _measures(batch).items()}
-    return assemble_features(measures, _anchors(batch, cells)[cells.anchor], names_of(batch))
+def features(batch: Batch, cells: Cells, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Return the features of some cells (int64), all by default; float64, shape (cells, len(names_of(batch)))."""
+    candidate, anchor = cells.candidate[which], cells.anchor[which]
+    measures = {name: values[candidate] for name, values in _measures(batch).items()}
+    return assemble_features(measures, _anchors(batch, cells)[anchor], names_of(batch))
 
 
 def assemble_features(

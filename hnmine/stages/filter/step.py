@@ -213,7 +213,7 @@ def empty_rows(counts: Mapping[str, Any]) -> str | None:
 
 STAGE = Stage(
     name="filter",
-    version=5,
+    version=6,
     reads=("ingest", "retrieve"),
     parts=_parts,
     also_reads=_also_reads,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from hnmine.config.tables import Config
 from hnmine.science.promised_rates import BOUND_Z
-from hnmine.stages.filter.calibration import NOTHING, KeptCells, set_threshold, threshold_within
-from hnmine.stages.filter.hidden_positives import HiddenRows
+from hnmine.stages.filter import calibration
+from hnmine.stages.filter.calibration import NOTHING, KeptCells, calibrate, set_threshold, threshold_within
+from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
 from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE, give_verdicts
 from tests import oracles
 from tests.strategies import World, make_query, quick
@@ -275,3 +276,35 @@ def test_the_order_of_the_rows_changes_no_threshold(kept, rate, seed):
     assert threshold_within(moved, rate, 2, measured=True, bounded=True) == threshold_within(
         kept, rate, 2, measured=True, bounded=True
     )
+
+
+def halves(rows):
+    """Return the same rows in two parts, the later queries first."""
+    part, parts = rows[0], []
+    for which in (np.arange(QUERIES // 2, QUERIES), np.arange(QUERIES // 2)):
+        places = part.batch.candidates.with_values(np.arange(len(part.batch.scores))).take(which)
+        own = part.batch.positives.with_values(np.arange(QUERIES)).take(which)
+        batch = part.batch.select(which, own, places)
+        parts.append(HiddenRows(batch, part.keys.take(which), which, part.is_hidden[places.values]))
+    return parts
+
+
+def test_the_sample_of_the_fit_depends_on_no_order_and_weighs_what_it_stands_for(monkeypatch):
+    rows, _ = rows_of(6)
+    fitted = lambda own: calibrate(ProtocolRows(own, True, 0, 0, ""), config_of(rule="calibrated")).models  # noqa: E731 - short
+    whole = fitted(rows)
+    monkeypatch.setattr(calibration, "FIT_CELLS", 150)
+    counts = []
+    plain = calibration.fit
+
+    def counted(x, y, weights):
+        counts.append((len(y), weights[y].sum() / weights.sum()))
+        return plain(x, y, weights)
+
+    monkeypatch.setattr(calibration, "fit", counted)
+    sampled, again = fitted(rows), fitted(halves(rows))
+    assert counts[5][0] < 330 < QUERIES * CANDIDATES
+    assert counts[5][1] == pytest.approx(rows[0].is_hidden[rows[0].batch.counted].mean(), abs=0.05)
+    for name in ("mean", "scale", "weights", "bias"):
+        assert getattr(again, name) == pytest.approx(getattr(sampled, name), rel=1e-6, abs=1e-9)
+    assert sampled.weights[5] != pytest.approx(whole.weights[5], abs=1e-6)
