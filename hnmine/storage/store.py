@@ -27,7 +27,7 @@ from hnmine.storage.paths import local_copy, map_paths, opened, remove_tree, wri
 from hnmine.storage.remote_path import TEMPORARY, RemotePath
 from hnmine.storage.schemas.base import conform
 
-KEY = b"hnmine.key"
+KEY, COUNTS = b"hnmine.key", b"hnmine.counts"
 MANIFEST, STARTED = "_manifest.json", "_started.json"
 
 
@@ -118,6 +118,18 @@ def write_table(table: pa.Table, path: Path, key: str, *, plain: bool = False, l
                 writer.write_table(keyed)
 
     write_atomic(path, fill)
+
+
+def with_counts(table: pa.Table, counts: Mapping[str, Any]) -> pa.Table:
+    """Return a table whose shard will carry counts of its rows in the footer: see `read_counts`."""
+    text = json.dumps(counts, sort_keys=True, separators=(",", ":"))
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), COUNTS: text.encode()})
+
+
+def read_counts(path: Path) -> dict[str, Any]:
+    """Return the counts in the footer of a Parquet shard that was written from `with_counts`."""
+    counts: dict[str, Any] = json.loads((pq.read_schema(opened(path)).metadata or {})[COUNTS])
+    return counts
 
 
 def write_text(text: str, path: Path, key: str | None = None) -> None:

@@ -27,8 +27,9 @@ from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.search.dense_search import FilteredProposer, add_positives
 from hnmine.search.exact import search
 from hnmine.search.metadata_filter import FieldCondition, MetadataFilter, lists_with_any, number_lists, row_classes
-from hnmine.stages.filter.hidden_positives import hide
+from hnmine.stages.filter.hidden_positives import count_usable, hide
 from hnmine.stages.filter.inputs import FilterInputs
+from hnmine.stages.filter.shard_counts import usable_queries
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table, vectors
 from tests.search.test_exact import InBlocks, found, random_vectors, tied_vectors
@@ -357,6 +358,7 @@ def test_the_protocol_hides_only_positives_that_a_search_would_find(base: Path, 
             assert all(d == known or allowed(query, d, [known]) for d in documents)
             seen += int(hidden.is_hidden[own].sum())
     assert seen > 0
+    assert usable_queries(mined / "filter") == count_usable(FilterInputs.open(RunContext(settings, mined)).batches)
 
 
 def test_explain_names_candidates_and_their_verdicts(base: Path, mined: Path) -> None:

@@ -40,18 +40,14 @@ def max_depth(config: Config) -> int:
     return most if config.filter.ranks is None else min(most, config.filter.ranks[1])
 
 
-def short_anchors(codes: np.ndarray, anchor: np.ndarray, anchors: int, wanted: int) -> np.ndarray:
+def short_anchors(counts: np.ndarray, wanted: int) -> np.ndarray:
     """Return which anchors keep fewer candidates than wanted and lost some as likely positives, bool, (anchors,).
 
     Args:
-        codes: int8, the verdict of each cell: see `CODES`.
-        anchor: int64, the anchor of each cell.
-        anchors: number of anchors.
+        counts: int64, shape (anchors, verdicts): how many cells of each anchor have each verdict, by `CODES`.
         wanted: kept candidates that each needs.
     """
-    kept = np.bincount(anchor[codes == CODES[KEEP]], minlength=anchors)
-    likely = np.bincount(anchor[np.isin(codes, _LIKELY)], minlength=anchors)
-    return np.asarray((kept < wanted) & (likely > 0))
+    return np.asarray((counts[:, CODES[KEEP]] < wanted) & (counts[:, _LIKELY].sum(axis=1) > 0))
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class DeeperSearch:
         """Return judged candidates, with a deeper list in the place of a short one where there is more to be found.
 
         Args:
-            table: judged candidates of some queries, by the schema `JUDGED`.
+            table: judged candidates of some queries; its columns are those that `judge` returns.
             short: bool, shape (queries,).
             judge: gives verdicts.
         """

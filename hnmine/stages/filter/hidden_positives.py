@@ -163,11 +163,16 @@ def count_usable(read: CandidateReader) -> tuple[int, int, int]:
     """Return (queries, queries with several positives, how many of their positives are among the candidates)."""
     queries = several = hidden = 0
     for batch, _ in read(None, ("query_row", "positive_rows", "doc_rows")):
-        many = batch.positives.lengths > 1
         queries += len(batch)
-        several += int(many.sum())
-        hidden += int((batch.hideable & many[batch.owners]).sum())
+        several += int((batch.positives.lengths > 1).sum())
+        hidden += int(hidden_counts(batch).sum())
     return queries, several, hidden
+
+
+def hidden_counts(batch: Batch) -> np.ndarray:
+    """Return how many positives among each query's candidates could be hidden, int64; 0 for one positive in all."""
+    found = np.bincount(batch.owners[batch.hideable], minlength=len(batch))
+    return np.asarray(np.where(batch.positives.lengths > 1, found, 0))
 
 
 @dataclass(frozen=True)
@@ -189,9 +194,12 @@ class ProtocolRows:
     why: str
 
     @classmethod
-    def of(cls, read: CandidateReader, config: Config) -> "ProtocolRows":
-        """Return the rows of a collection, of a random sample of about `MOST_QUERIES` where it has more queries."""
-        queries, several, hidden = count_usable(read)
+    def of(cls, read: CandidateReader, config: Config, usable: tuple[int, int, int] | None = None) -> "ProtocolRows":
+        """Return the rows of a collection, of a random sample of about `MOST_QUERIES` where it has more queries.
+
+        `usable` is the result of `count_usable`, if it is known already: see `hnmine.stages.filter.shard_counts`.
+        """
+        queries, several, hidden = count_usable(read) if usable is None else usable
         why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
         if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
             return cls(list(hidden_rows(read, config, MOST_QUERIES / several)), True, several, hidden, why)

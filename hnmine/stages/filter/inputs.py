@@ -100,12 +100,16 @@ class FilterInputs:
         for table in prefetched(self.read(number, wanted, columns) for number in range(len(self.candidates))):
             for piece in slices(table):
                 batch, rows = Batch.from_table(piece), piece.column("query_row").to_numpy()
-                if self.where is not None:
-                    known = batch.positives.take(batch.owners)
-                    queries = batch.query_rows[batch.owners[known.owners]]
-                    documents = batch.candidates.values[known.owners]
-                    batch = replace(batch, permitted=self.where.allows(queries, documents, known.values))
-                yield batch, self.keys(rows if columns is None else rows[:0])
+                yield self.with_permitted(batch), self.keys(rows if columns is None else rows[:0])
+
+    def with_permitted(self, batch: Batch) -> Batch:
+        """Return a batch with its attribute `permitted`, where the run has a metadata filter."""
+        if self.where is None:
+            return batch
+        known = batch.positives.take(batch.owners)
+        queries = batch.query_rows[batch.owners[known.owners]]
+        documents = batch.candidates.values[known.owners]
+        return replace(batch, permitted=self.where.allows(queries, documents, known.values))
 
     def keys(self, rows: np.ndarray) -> TextKeys:
         """Return the text keys of the queries with the given rows."""

@@ -3,36 +3,32 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array
-from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
-from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.deeper_search import DeeperSearch, max_depth, searches_deeper, short_anchors
-from hnmine.stages.filter.hidden_positives import ProtocolRows
+from hnmine.stages.filter.deeper_search import DeeperSearch, searches_deeper, short_anchors
+from hnmine.stages.filter.hidden_positives import ProtocolRows, hidden_counts
 from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
-from hnmine.stages.filter.verdicts import CODES, give_verdicts, rule_names, verdict_codes
+from hnmine.stages.filter.shard_counts import COUNTED, counts_of_queries, shard_counts, total, verdict_counts
+from hnmine.stages.filter.verdicts import give_verdicts, rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.filter import (
     BY_LABEL_OR_COPY,
     CALIBRATION,
     EVALUATED,
     JUDGED,
-    JUDGED_CODED,
-    KEEP,
     NOT_RESCORED,
     VERDICTS,
 )
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, item_key
+from hnmine.storage.store import Shards, item_key, with_counts
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -84,32 +80,50 @@ def _setup(context: RunContext) -> _State:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    return judge_candidates(state.inputs.read(item.number), state.inputs, state.deeper, tick)
+    return judge_shard(state.inputs.read(item.number), state.inputs, state.deeper, tick)
 
 
-def judge_candidates(
+def judge_candidates(table: pa.Table, inputs: FilterInputs, deeper: DeeperSearch | None = None) -> pa.Table:
+    """Return candidates with their verdicts, by the schema `JUDGED`; `deeper` finds more for queries that are short."""
+    return judge_shard(table, inputs, deeper).replace_schema_metadata()
+
+
+def judge_shard(
     table: pa.Table, inputs: FilterInputs, deeper: DeeperSearch | None = None, tick: Tick = lambda rows: None
 ) -> pa.Table:
-    """Return candidates with their verdicts, by the schema `JUDGED`; `deeper` finds more for queries that are short."""
-    parts = [JUDGED.empty_table()]
+    """Return what `judge_candidates` returns, with the counts of `hnmine.stages.filter.shard_counts`."""
+    parts, several, hidden = [_COUNTED.empty_table()], 0, 0
     for piece in slices(table):
-        judged, short = _judge(piece, inputs)
+        batch = Batch.from_table(piece)
+        judged, short = _judge(piece, batch, inputs)
+        several += int((batch.positives.lengths > 1).sum())
+        hidden += int(hidden_counts(inputs.with_permitted(batch)).sum())
         if deeper is not None:
             judged = deeper.extend(judged, short, partial(_judge_all, inputs=inputs))
         parts.append(judged)
         tick(piece.num_rows)
-    return pa.concat_tables(parts)
+    found = pa.concat_tables(parts)
+    counts = total(found.column("counts"), inputs.config)
+    counts |= {"queries": found.num_rows, "several": several, "hidden": hidden}
+    return with_counts(found.select(JUDGED.names), counts)
+
+
+_COUNTED = JUDGED.append(pa.field("counts", COUNTED))
 
 
 def _judge_all(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
     """Return what `_judge` returns, for any number of candidates."""
-    found = [(JUDGED.empty_table(), np.zeros(0, dtype=bool)), *(_judge(piece, inputs) for piece in slices(table))]
+    found = [(_COUNTED.empty_table(), np.zeros(0, dtype=bool))]
+    found += [_judge(piece, Batch.from_table(piece), inputs) for piece in slices(table)]
     return pa.concat_tables([judged for judged, _ in found]), np.concatenate([short for _, short in found])
 
 
-def _judge(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
-    """Return candidates with their verdicts, and which queries have a short anchor: see `short_anchors`."""
-    batch, keys = Batch.from_table(table), inputs.keys(table.column("query_row").to_numpy())
+def _judge(table: pa.Table, batch: Batch, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
+    """Return candidates with their verdicts and counts, and which queries have a short anchor: see `short_anchors`.
+
+    `batch` holds the arrays of the table.
+    """
+    keys = inputs.keys(table.column("query_row").to_numpy())
     found = give_verdicts(batch, inputs.config.filter, keys, inputs.scorer)
     cells, anchors = found.cells, found.cells.anchors
     names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
@@ -118,6 +132,8 @@ def _judge(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]
         probabilities = list_array(anchors.offsets, none)
     else:
         probabilities = cells.nest(batch, pa.array(found.probabilities.astype(np.float32)))
+    counts = verdict_counts(found.codes, cells.anchor, len(anchors.values))
+    short = short_anchors(counts, inputs.config.emit.retrieved_negatives)
     columns = [
         *table.select(CANDIDATES.names).columns,
         anchors.to_arrow(pa.float32()),
@@ -125,27 +141,29 @@ def _judge(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]
         probabilities,
         batch.candidates.with_values(keys.is_judged(batch)).to_arrow(pa.bool_()),
         positive_percentiles(batch).to_arrow(pa.float32()),
+        counts_of_queries(counts, anchors, short),
     ]
-    wanted = inputs.config.emit.retrieved_negatives
-    short = short_anchors(found.codes, cells.anchor, len(anchors.values), wanted)
-    return pa.Table.from_arrays(columns, schema=JUDGED), np.bincount(anchors.owners[short], minlength=len(batch)) > 0
+    of_queries = np.bincount(anchors.owners[short], minlength=len(batch)) > 0
+    return pa.Table.from_arrays(columns, schema=_COUNTED), of_queries
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
-    config, shards = context.config, Shards(context.folder("filter"), JUDGED_CODED)
-    found = in_threads(lambda number: _counts(shards, number, config), range(len(shards)))
-    totals = sum((one.verdicts for one in found), np.zeros(len(VERDICTS), dtype=np.int64))
+    config, found = context.config, shard_counts(context.folder("filter"))
+
+    def added(name: str) -> int:
+        return sum(counts[name] for counts in found)
+
     counts: dict[str, Any] = {
-        "queries": shards.rows,
-        "anchors": sum(one.anchors for one in found),
-        "anchors_without_candidates": sum(one.empty for one in found),
-        "verdicts": dict(zip(VERDICTS, totals.tolist(), strict=True)),
+        "queries": added("queries"),
+        "anchors": added("anchors"),
+        "anchors_without_candidates": added("empty"),
+        "verdicts": {name: added(name) for name in VERDICTS},
     }
     if searches_deeper(config):
         counts |= {
-            "queries_searched_deeper": sum(one.deeper for one in found),
-            "deepest_list": max((one.deepest for one in found), default=0),
-            "queries_short_at_max_top_k": sum(one.short for one in found),
+            "queries_searched_deeper": added("deeper"),
+            "deepest_list": max((one["deepest"] for one in found), default=0),
+            "queries_short_at_max_top_k": added("short"),
         }
     if not uses_rescored(config):
         del counts["verdicts"][NOT_RESCORED]
@@ -153,46 +171,6 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         del counts["verdicts"][EVALUATED]
     warning = empty_rows(counts)
     return counts | ({"warning": warning} if warning else {})
-
-
-class _Counts(NamedTuple):
-    """Counts of a shard.
-
-    Attributes:
-        verdicts: cells with each verdict, int64.
-        anchors: number of anchors.
-        empty: anchors without a kept candidate.
-        deeper: queries with more candidates than `retrieve.top_k`, positives not counted.
-        deepest: the most candidates of a query, likewise.
-        short: queries with a short anchor that have as many candidates as a query may get.
-    """
-
-    verdicts: np.ndarray
-    anchors: int
-    empty: int
-    deeper: int
-    deepest: int
-    short: int
-
-
-def _counts(shards: Shards, number: int, config: Config) -> _Counts:
-    column = shards.read(number, ["verdicts"]).column(0)
-    codes = verdict_codes(column)
-    lengths = np.concatenate([pc.list_value_length(chunk.flatten()) for chunk in column.chunks])
-    anchors_of = np.concatenate([pc.list_value_length(chunk) for chunk in column.chunks])  # one at least
-    anchor = np.repeat(np.arange(len(lengths)), lengths)
-    kept = np.bincount(anchor[codes == CODES[KEEP]], minlength=len(lengths))
-    starts = np.cumsum(anchors_of) - anchors_of
-    counted = np.bincount(anchor[codes != CODES["positive"]], minlength=len(lengths))[starts]
-    short = np.add.reduceat(short_anchors(codes, anchor, len(lengths), config.emit.retrieved_negatives), starts) > 0
-    return _Counts(
-        verdicts=np.bincount(codes, minlength=len(VERDICTS)),
-        anchors=len(lengths),
-        empty=int((kept == 0).sum()),
-        deeper=int((counted > config.retrieve.top_k).sum()),
-        deepest=int(counted.max(initial=0)),
-        short=int((short & (counted >= max_depth(config))).sum()),
-    )
 
 
 def empty_rows(counts: Mapping[str, Any]) -> str | None:

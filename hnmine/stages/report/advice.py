@@ -8,6 +8,7 @@ from hnmine.config.tables import MAX_DEPTH, Config
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.report.changes import Change, as_text, candidates
+from hnmine.stages.report.false_negatives import Protocol
 from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, Number
 from hnmine.stages.report.trials import RATE, Numbers, Trials
 from hnmine.storage.store import recorded
@@ -38,18 +39,18 @@ class Suggestion:
     within: bool
 
 
-def with_advice(context: RunContext, report: Mapping[str, Any]) -> dict[str, Any]:
+def with_advice(protocol: Protocol, report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report's conclusion, each reason with the changes of settings that improve its number.
 
     A reason gets `suggestions` (settings, before and after), `tried` (how many changes were tried, on how many queries)
     and `change`, the same as text. Changes that cannot be tried are named where their precondition holds.
     """
-    conclusion, trials = dict(report["conclusion"]), None
+    context, conclusion, trials = protocol.context, dict(report["conclusion"]), None
     reasons = []
     for reason in conclusion["reasons"]:
         path = _path(reason["number"])
         if path is not None and (candidates(path, context.config) or path in _DEEPER):
-            trials = trials or Trials(context)
+            trials = trials or Trials(protocol)
             reason = reason | _advice(path, trials, context)
         reasons.append(reason)
     return conclusion | {"reasons": reasons}

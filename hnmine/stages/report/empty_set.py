@@ -10,6 +10,7 @@ from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.formats import FULL_ONLY
 from hnmine.stages.report.advice import CAP, deeper_search
 from hnmine.stages.report.changes import RATES, Change, as_text, candidates
+from hnmine.stages.report.false_negatives import Protocol
 from hnmine.stages.report.trials import Trials
 from hnmine.storage.schemas.filter import BY_LABEL_OR_COPY, KEEP
 from hnmine.storage.store import recorded
@@ -30,7 +31,7 @@ def why_empty(context: RunContext) -> str | None:
         return None
     if counts["emit"].get("examples_unbatched"):  # the warning of batches has the reason and what would help
         return f"no training row came out: {counts['emit']['warning']}"
-    trials = Trials(context)
+    trials = Trials(Protocol.of(context))
     helps = [f"{as_text(change)}: {_rows(count, trials)}" for change, count in _with_rows(trials, context)]
     if not helps:
         helps.append(deeper_search(trials, context) or _more_documents(trials, counts))

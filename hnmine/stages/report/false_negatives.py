@@ -6,7 +6,8 @@ one that is chosen is a measured false negative.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from hnmine.stages.filter.hidden_positives import (
     hidden_rows,
 )
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
+from hnmine.stages.filter.shard_counts import usable_queries
 from hnmine.stages.filter.verdicts import Scorer, rule_names
 from hnmine.stages.report.quality import per_anchor
 from hnmine.stages.report.relabelled import relabelled
@@ -49,26 +51,63 @@ CALIBRATED_GRID = tuple({"rule": "calibrated", "max_false_negative_rate": r} for
 """Tried as well where the run's filter fitted a model, which is used without refitting."""
 
 
-def false_negatives(context: RunContext) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Protocol:
+    """The hidden-positive protocol of a run whose stage filter is complete; candidates are read when first needed.
+
+    Attributes:
+        context: the run.
+        calibration: the models that its filter fitted; None where it fitted none.
+        vectors: the teacher's, where choosing needs them.
+    """
+
+    context: RunContext
+    calibration: Calibration | None
+    vectors: VectorStore | None
+
+    @classmethod
+    def of(cls, context: RunContext) -> "Protocol":
+        """Return the protocol of a run."""
+        fitted = read_calibration(context.reading("filter"), context.config.seed)
+        return cls(context, fitted, teacher_vectors(context))
+
+    @cached_property
+    def _read(self) -> CandidateReader:
+        return FilterInputs.open(self.context).batches
+
+    @cached_property
+    def whole(self) -> ProtocolRows:
+        """The rows that rates are measured on."""
+        return ProtocolRows.of(self._read, self.context.config, usable_queries(self.context.reading("filter")))
+
+    @cached_property
+    def bounded(self) -> tuple[ProtocolRows, int]:
+        """The rows that many settings are tried on, with about `GRID_CANDIDATES` at most, and how many they may be."""
+        config, rows = self.context.config, self.whole
+        at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
+        if at_most < MOST_QUERIES and rows.measured:
+            drawn = hidden_rows(self._read, config, at_most / max(1, rows.several))
+            rows = replace(rows, rows=list(drawn))
+        return rows, at_most
+
+
+def false_negatives(protocol: Protocol) -> dict[str, Any]:
     """Return the report's sections on the false-negative rate: the run's filter, a plain 95% margin, the grid.
 
     Returns:
         false_negative_rate and tradeoff; relabelled where emit relabels candidates; where the rate is measured also
         hidden_positives and calibration, else false_negative_rate_reason.
     """
-    config = context.config
-    calibration = read_calibration(context.reading("filter"), config.seed)
-    pieces, vectors = FilterInputs.open(context).batches, teacher_vectors(context)
-    protocol = ProtocolRows.of(pieces, config)
+    config, calibration, rows = protocol.context.config, protocol.calibration, protocol.whole
     scorer = calibration.out_of_fold() if calibration else None
-    own = measure(protocol, config, scorer, vectors)
-    found: dict[str, Any] = {"false_negative_rate": own["rate"], **relabelled(context, protocol, calibration)}
+    own = measure(rows, config, scorer, protocol.vectors)
+    found: dict[str, Any] = {"false_negative_rate": own["rate"], **relabelled(protocol.context, rows, calibration)}
     if own["rate"] is None:
         nothing = {"settings": [], "reason": own["reason"]}
         return found | {"false_negative_rate_reason": own["reason"], "tradeoff": nothing}
-    found["tradeoff"] = tradeoff((pieces, protocol), config, calibration, own, vectors)
+    found["tradeoff"] = tradeoff(protocol, own)
     margin = _with_filter(config, {"rule": "percent", "percent": 0.95})
-    found["hidden_positives"] = {"this_filter": own, "margin_95": measure(protocol, margin, None, vectors)}
+    found["hidden_positives"] = {"this_filter": own, "margin_95": measure(rows, margin, None, protocol.vectors)}
     if calibration is not None:
         found["calibration"] = {name: getattr(calibration, name) for name in ("fitted_on", "threshold", "reason")}
     return found
@@ -206,33 +245,24 @@ def _exact_sum(parts: list[np.ndarray]) -> float:
     return math.fsum(np.concatenate([*parts, np.zeros(0)]).tolist())
 
 
-def tradeoff(
-    source: tuple[CandidateReader, ProtocolRows],
-    config: Config,
-    calibration: Calibration | None,
-    own: dict[str, Any],
-    vectors: VectorStore | None,
-) -> dict[str, Any]:
+def tradeoff(protocol: Protocol, own: dict[str, Any]) -> dict[str, Any]:
     """Return the false-negative rate, hardness and fill of a grid of filter settings and of the run's own.
 
     Args:
-        source: (candidates, rows of the protocol); fewer rows are drawn where there are too many candidates.
-        config: the whole config.
-        calibration: the models that the run's filter fitted, if any.
+        protocol: of the run; fewer of its rows are used where they have too many candidates.
         own: `measure` of the run's own filter.
-        vectors: the teacher's, where choosing needs them.
 
     Returns:
         queries_at_most; settings, the run's own first, each with its keys of the filter table, `GRID_NUMBERS`, own (it
         is the run's) and front (see `mark_front`).
     """
-    pieces, protocol = source
-    protocol, at_most = bounded_rows(pieces, protocol, config)
+    config, calibration = protocol.context.config, protocol.calibration
+    rows, at_most = protocol.bounded
     grid, scorer = GRID, None
     if calibration is not None:
-        grid, scorer = (*GRID, *CALIBRATED_GRID), CachedScorer.of(protocol.rows, calibration.out_of_fold())
+        grid, scorer = (*GRID, *CALIBRATED_GRID), CachedScorer.of(rows.rows, calibration.out_of_fold())
     found = [(config.filter.chosen(), own)] + [
-        (tried, try_setting(tried, protocol, config, (scorer, vectors))) for tried in grid
+        (tried, try_setting(tried, rows, config, (scorer, protocol.vectors))) for tried in grid
     ]
     front = mark_front([numbers for _, numbers in found])
     settings = [
@@ -241,14 +271,6 @@ def tradeoff(
         if numbers["chosen"]
     ]
     return {"settings": settings, "queries_at_most": at_most}
-
-
-def bounded_rows(pieces: CandidateReader, protocol: ProtocolRows, config: Config) -> tuple[ProtocolRows, int]:
-    """Return the protocol with fewer rows where they have more than `GRID_CANDIDATES`, and their highest number."""
-    at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
-    if at_most < MOST_QUERIES and protocol.measured:
-        protocol = replace(protocol, rows=list(hidden_rows(pieces, config, at_most / max(1, protocol.several))))
-    return protocol, at_most
 
 
 def try_setting(

@@ -18,7 +18,7 @@ from hnmine.stages.report.advice import with_advice
 from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
-from hnmine.stages.report.false_negatives import false_negatives
+from hnmine.stages.report.false_negatives import Protocol, false_negatives
 from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
 from hnmine.stages.report.judged_sample import judged_sample, true_rates
 from hnmine.stages.report.negatives import hardness_by_place, histograms, near_copies, read_negatives, sources
@@ -44,10 +44,10 @@ def build_report(context: RunContext) -> dict[str, Any]:
     """Return the report of a run whose other stages are complete; the same for the same run, except for timings."""
     queries = Shards(context.folder("report") / "queries", QUERY_REPORT)
     counts, chosen = _counts(context), read_chosen(context.reading("emit"))
-    emitted, verdicts = counts["emit"], counts["filter"]["verdicts"]
+    emitted, verdicts, protocol = counts["emit"], counts["filter"]["verdicts"], Protocol.of(context)
     (negatives, scores), rate, (distributions, between, hubs, elsewhere) = run_concurrently(
         lambda: read_negatives(context, chosen),
-        lambda: false_negatives(context),
+        lambda: false_negatives(protocol),
         lambda: (
             _distributions(context, chosen),
             intervals(*headline_parts(context.folder("report"), chosen), context.config.seed),
@@ -94,7 +94,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
     report["conclusion"] = conclude(report, context.config.filter.max_false_negative_rate)
-    return report | {"conclusion": with_advice(context, report)}
+    return report | {"conclusion": with_advice(protocol, report)}
 
 
 def _share_at_or_above(queries: Shards) -> float | None:

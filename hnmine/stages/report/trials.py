@@ -10,18 +10,18 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_share
 from hnmine.config.tables import Config
-from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.choose import Chooser, teacher_vectors
+from hnmine.runtime.threads import in_threads
+from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import anchors_needed, suspected_of_batch
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.hidden_positives import ProtocolRows
-from hnmine.stages.filter.inputs import FilterInputs, read_calibration, slices
+from hnmine.stages.filter.inputs import FilterInputs, slices
 from hnmine.stages.filter.verdicts import TextKeys, give_verdicts, rule_names
 from hnmine.stages.report.changes import Change, changed
-from hnmine.stages.report.false_negatives import bounded_rows, outcome
+from hnmine.stages.report.false_negatives import Protocol, outcome
 from hnmine.stages.report.headline import AT_OR_ABOVE, ENOUGH_DOCUMENTS
 from hnmine.stages.report.negatives import CLOSE_TO_POSITIVE
 from hnmine.stages.report.quality import count_at_or_above, per_query
@@ -95,37 +95,37 @@ class Trials:
         whole: whether these are all of them.
     """
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, protocol: Protocol) -> None:
+        context, self._of_run = protocol.context, protocol
         self.config, self._inputs = context.config, FilterInputs.open(context, deeper=True)
-        self._retrieved = FilterInputs.open(context).batches
-        self._fitted = read_calibration(context.reading("filter"), self.config.seed)
-        self._vectors = teacher_vectors(context)
         counts = (recorded(context.reading("filter")) or {})["counts"]
         total = max(1, counts["queries"])
         cells = self.config.retrieve.max_candidates * max(1.0, counts["anchors"] / total)
-        self._pieces = list(self._read(min(MOST_QUERIES, MOST_CELLS / cells) / total))
+        part = min(MOST_QUERIES, MOST_CELLS / cells) / total
+        read = in_threads(lambda number: self._read(number, part), range(len(self._inputs.candidates)))
+        self._pieces = [piece for pieces in read for piece in pieces]
         self.queries = sum(len(piece.batch) for piece in self._pieces)
         self.whole = self.queries == counts["queries"]
         self._known: dict[str, Numbers] = {}
         self._rates: dict[str, float | None] = {}
         self._thresholds: dict[str, float] = {}
 
-    def _read(self, part: float) -> Iterator[_Piece]:
-        inputs, seed, quantile = self._inputs, self.config.seed, self.config.filter.bad_positive_quantile
-        for number in range(len(inputs.candidates)):
-            for table in slices(inputs.read(number, lambda rows: sample_share(rows, part, seed))):
-                batch = Batch.from_table(table)
-                ids, keys = table.column("query_id").to_pylist(), inputs.keys(batch.query_rows)
-                yield _Piece(batch, keys, ids, suspected_of_batch(batch, quantile))
+    def _read(self, number: int, part: float) -> list[_Piece]:
+        """Return the candidates of a share of a shard's queries."""
+        inputs, seed, quantile, pieces = self._inputs, self.config.seed, self.config.filter.bad_positive_quantile, []
+        for table in slices(inputs.read(number, lambda rows: sample_share(rows, part, seed))):
+            batch = Batch.from_table(table)
+            ids, keys = table.column("query_id").to_pylist(), inputs.keys(batch.query_rows)
+            pieces.append(_Piece(batch, keys, ids, suspected_of_batch(batch, quantile)))
+        return pieces
 
-    @cached_property
+    @property
     def _protocol(self) -> ProtocolRows:
-        read = self._retrieved
-        return bounded_rows(read, ProtocolRows.of(read, self.config), self.config)[0]
+        return self._of_run.bounded[0]
 
     @cached_property
     def _calibration(self) -> Calibration:
-        return self._fitted or calibrate(self._protocol, self.config)
+        return self._of_run.calibration or calibrate(self._protocol, self.config)
 
     @cached_property
     def _cached(self) -> CachedScorer:
@@ -183,12 +183,12 @@ class Trials:
             return None
         known = None if scorer is None else replace(self._cached, threshold=scorer.threshold)
         each = changed(config, {"filter.anchor": "each"})
-        found = outcome(self._protocol.rows, each, known, self._vectors)
+        found = outcome(self._protocol.rows, each, known, self._of_run.vectors)
         return float(found["rate"]) if found["chosen"] else None
 
     def _choices(self, config: Config, scorer: Calibration | None) -> Iterator[_Choice]:
         cosine = config.embed.similarity == "cosine"
-        chooser = Chooser(config.emit, config.seed, vectors=self._vectors, cosine=cosine)
+        chooser = Chooser(config.emit, config.seed, vectors=self._of_run.vectors, cosine=cosine)
         for piece in self._pieces:
             judged = give_verdicts(piece.batch, config.filter, piece.keys, scorer)
             cells, anchors = judged.cells, judged.cells.anchors

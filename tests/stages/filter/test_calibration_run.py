@@ -16,8 +16,9 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.calibration import transferred_models
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
-from hnmine.stages.filter.hidden_positives import hidden_rows
+from hnmine.stages.filter.hidden_positives import count_usable, hidden_rows
 from hnmine.stages.filter.inputs import FilterInputs
+from hnmine.stages.filter.shard_counts import usable_queries
 from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE
 from tests.support import ROOT, config_for, write_collection
 
@@ -58,6 +59,14 @@ def rerun(topical, out, **filter_table):
     run(made, options=RunOptions(source=source))
     folder = RunContext(made, made.out_folder, source).reading("report")  # the source's own where nothing differs
     return made, json.loads((folder / "report.json").read_text())
+
+
+def test_the_filter_counts_what_the_protocol_can_use_before_it_searches_deeper(topical):
+    made = rerun(topical, "deeper", rule="percent", percent=0.5)[0]
+    counted = count_usable(FilterInputs.open(RunContext(made, config(topical).out_folder)).batches)
+    assert usable_queries(made.out_folder / "filter") == counted
+    manifest = json.loads((made.out_folder / "filter" / "_manifest.json").read_text())
+    assert manifest["counts"]["queries_searched_deeper"]
 
 
 def test_hiding_leaves_one_positive_and_makes_candidates_of_the_others(topical):

@@ -9,6 +9,7 @@ from hnmine.cli.run_stages import _result
 from hnmine.commands.explain import explain_query
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.filter.deeper_search import short_anchors
+from hnmine.stages.filter.shard_counts import verdict_counts
 from hnmine.stages.filter.verdicts import CODES
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import Shards
@@ -178,6 +179,7 @@ def test_an_anchor_is_short_if_it_keeps_too_few_and_lost_some_as_likely_positive
     cells = [("keep", 0), ("percent", 0), ("keep", 1), ("keep", 1), ("percent", 1), ("absolute", 2), ("positive", 3)]
     codes = np.array([CODES[name] for name, _ in cells], dtype=np.int8)
     anchor = np.array([number for _, number in cells])
-    assert short_anchors(codes, anchor, 5, 2).tolist() == [True, False, False, False, False]
-    assert short_anchors(codes, anchor, 5, 3).tolist() == [True, True, False, False, False]
-    assert not short_anchors(codes, anchor, 5, 0).any()
+    counts = verdict_counts(codes, anchor, 5)
+    assert short_anchors(counts, 2).tolist() == [True, False, False, False, False]
+    assert short_anchors(counts, 3).tolist() == [True, True, False, False, False]
+    assert not short_anchors(counts, 0).any()
