@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -47,8 +48,9 @@ def single_thread() -> Iterator[None]:
     them faiss, for the calling thread. Blocks may overlap in several threads.
     """
     libraries = ThreadpoolController()
+    shared = [library for library in libraries.lib_controllers if _is_shared(library)]
     others = [library.filepath for library in libraries.lib_controllers if not _is_shared(library)]
-    with libraries.select(filepath=others).limit(limits=1), _BLAS.changed(_one_blas_thread):
+    with libraries.select(filepath=others).limit(limits=1), _BLAS.changed(partial(_one_thread, shared)):
         yield
 
 
@@ -59,8 +61,7 @@ def _is_shared(library: Any) -> bool:
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    libraries = [library for library in ThreadpoolController().lib_controllers if _is_shared(library)]
+def _one_thread(libraries: Sequence[Any]) -> Iterator[None]:
     before = [library.num_threads for library in libraries]
     _set_threads(libraries, [1] * len(libraries))
     try:

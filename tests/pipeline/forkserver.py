@@ -129,10 +129,12 @@ def _command(pid: int) -> bytes:
 
 def _serve() -> None:
     import faiss  # noqa: F401
-    import threadpoolctl  # noqa: F401
+    import pyarrow.dataset  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
 
-    import hnmine.stages  # noqa: F401
+    import hnmine.pipeline.run  # noqa: F401
 
+    os.fsync = lambda handle: None  # as in all tests: a signal loses nothing that the system has taken
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

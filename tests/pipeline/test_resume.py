@@ -32,7 +32,7 @@ def settings(out: str, **more: Any) -> dict[str, Any]:
         "embed": {"model": "hash"},
         "guide": {"model": "hash", "max_length": 8},
         "filter": {"rule": ["percent", "guide"]},
-        "retrieve": {"top_k": 10},
+        "retrieve": {"top_k": 10, "max_top_k": 20},  # short lists are searched deeper once
         "emit": {"num_negatives": 3, "choose": "mixed", "fallback": "random", "max_per_document": 40},
         "report": {"html": False},
         **more,
