@@ -18,6 +18,7 @@ from hnmine.storage.schemas.filter import KEEP
 _RULES = ("margin", "percent", "adaptive", "two_sided", "calibrated", "guide")
 """The rules that reject a candidate for being a likely positive."""
 _LIKELY = [CODES[name] for name in ("copy_of_positive", "near_copy_of_positive", *_RULES)]
+_LISTS = ["query_row", "positive_rows", "doc_rows"]
 _QUERY_COLUMNS = ["query_id", "text", "text_key", "positive_rows", "terms"]
 
 Judge = Callable[[pa.Table], tuple[pa.Table, np.ndarray]]
@@ -73,8 +74,9 @@ class DeeperSearch:
             judge: gives verdicts.
         """
         config = self.context.config
-        depth, most, parts = config.retrieve.top_k, max_depth(config), [table]
-        source, places, latest = np.arange(table.num_rows), np.flatnonzero(short), table.filter(pa.array(short))
+        depth, most, places = config.retrieve.top_k, max_depth(config), np.flatnonzero(short)
+        latest = _rows(table.select(_LISTS), short)
+        found_of = _Latest(table)
         while len(places) and depth < most:
             batch = Batch.from_table(latest)
             counted = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
@@ -85,12 +87,46 @@ class DeeperSearch:
             depth = min(2 * depth, most)
             found = self._find(batch.query_rows[more], depth)
             longer = Batch.from_table(found).candidates.lengths > batch.candidates.lengths[more]
-            latest, still_short = judge(found.filter(pa.array(longer)))
+            judged, still_short = judge(_rows(found, longer))
             places = places[more][longer]
-            source[places] = sum(part.num_rows for part in parts) + np.arange(len(places))
-            parts.append(latest)
-            places, latest = places[still_short], latest.filter(pa.array(still_short))
-        return pa.concat_tables(parts).take(pa.array(source)) if len(parts) > 1 else table
+            found_of.replace(places, judged)
+            places, latest = places[still_short], _rows(judged.select(_LISTS), still_short)
+        return found_of.table()
 
     def _find(self, rows: np.ndarray, depth: int) -> pa.Table:
         return self._search.find(self._search.queries.take(rows, _QUERY_COLUMNS), rows, depth)
+
+
+def _rows(table: pa.Table, which: np.ndarray) -> pa.Table:
+    """Return the rows where `which` (bool) is true; all of them are not copied."""
+    return table if which.all() else table.filter(pa.array(which))
+
+
+class _Latest:
+    """The rows of a table, some of them replaced by later ones; rows that were replaced are not kept in memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._parts = [table]
+        self._part = np.zeros(table.num_rows, dtype=np.int64)
+        self._row = np.arange(table.num_rows)
+
+    def replace(self, places: np.ndarray, rows: pa.Table) -> None:
+        """Put `rows` at some places of the table (int64)."""
+        self._part[places], self._row[places] = len(self._parts), np.arange(len(places))
+        self._parts.append(rows)
+        for number in range(1, len(self._parts) - 1):
+            own = np.flatnonzero(self._part == number)
+            kept = np.zeros(self._parts[number].num_rows, dtype=bool)
+            kept[self._row[own]] = True
+            self._parts[number], self._row[own] = (
+                _rows(self._parts[number], kept),
+                (np.cumsum(kept) - 1)[self._row[own]],
+            )
+
+    def table(self) -> pa.Table:
+        """Return the rows in their order, none of them copied."""
+        cuts = np.flatnonzero((np.diff(self._part) != 0) | (np.diff(self._row) != 1)) + 1
+        spans = zip([0, *cuts.tolist()], [*cuts.tolist(), len(self._row)], strict=True)
+        return pa.concat_tables(
+            [self._parts[self._part[first]].slice(int(self._row[first]), last - first) for first, last in spans]
+        )

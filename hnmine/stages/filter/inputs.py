@@ -140,10 +140,15 @@ def slices(table: pa.Table) -> Iterator[pa.Table]:
     """Yield a table of candidates in slices of about `CELLS` cells each, of one query at least."""
     candidates = Ragged.from_arrow(table.column("doc_rows")).lengths
     positives = Ragged.from_arrow(table.column("positive_rows")).lengths
-    cells = np.cumsum(candidates * np.maximum(positives, 1))
-    first = 0
-    while first < table.num_rows:
-        done = cells[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(cells, done + CELLS, side="right")))
+    for first, last in spans_of_cells(candidates * np.maximum(positives, 1)):
         yield table.slice(first, last - first)
+
+
+def spans_of_cells(cells: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of runs of queries with about `CELLS` cells in all, given those of each query (int64)."""
+    ends, first = np.cumsum(cells), 0
+    while first < len(ends):
+        done = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + CELLS, side="right")))
+        yield first, last
         first = last

@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import list_array
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
+from hnmine.arrays.ragged import Ragged, list_array
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, write_lists
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.deeper_search import DeeperSearch, searches_deeper, short_anchors
 from hnmine.stages.filter.hidden_positives import ProtocolRows, hidden_counts
-from hnmine.stages.filter.inputs import CALIBRATION_FILE, FilterInputs, read_calibration, slices
+from hnmine.stages.filter.inputs import (
+    CALIBRATION_FILE,
+    FilterInputs,
+    read_calibration,
+    slices,
+    spans_of_cells,
+)
 from hnmine.stages.filter.shard_counts import COUNTED, counts_of_queries, shard_counts, total, verdict_counts
 from hnmine.stages.filter.verdicts import give_verdicts, rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
@@ -24,11 +30,12 @@ from hnmine.storage.schemas.filter import (
     CALIBRATION,
     EVALUATED,
     JUDGED,
+    JUDGED_CODED,
     NOT_RESCORED,
     VERDICTS,
 )
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, item_key, with_counts
+from hnmine.storage.store import Shards, item_key, part_name, with_counts
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -64,23 +71,51 @@ def _calibrate(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("filter"), key)
+    """Return an item for each shard of retrieve, several for one with more than `CELLS` cells: to bound the memory."""
+    shards, most = Shards(context.reading("retrieve"), CANDIDATES), context.config.retrieve.max_candidates
+    items: list[Item] = []
+    folder = context.folder("filter")
+    for number, start in enumerate(shards.offsets[:-1].tolist()):
+        positives = Ragged.from_arrow(shards.read(number, ["positive_rows"]).column(0)).lengths
+        for first, last in spans_of_cells((most + positives) * np.maximum(positives, 1)):
+            row, rows, place = start + first, last - first, len(items)
+            key_of_item = item_key(key, folder.name, row, rows)
+            items.append(Item(folder / part_name(place), place, row, rows, key_of_item))
+    return items
 
 
-@dataclass(frozen=True)
+@dataclass
 class _State:
+    """The state of a process.
+
+    Attributes:
+        inputs: of the filter.
+        deeper: the deeper search; None where the config has none.
+        offsets: int64, the first row of each shard of retrieve, and the number of rows.
+    """
+
     inputs: FilterInputs
     deeper: DeeperSearch | None
+    offsets: np.ndarray
+    _latest: tuple[int, pa.Table] | None = None
+
+    def read(self, item: Item) -> pa.Table:
+        """Return the candidates of an item; the shard that they are in is kept for the next one."""
+        number = int(np.searchsorted(self.offsets, item.first, side="right")) - 1
+        if self._latest is None or self._latest[0] != number:
+            self._latest = None  # before the next is read
+            self._latest = number, self.inputs.read(number)
+        return self._latest[1].slice(item.first - int(self.offsets[number]), item.rows)
 
 
 def _setup(context: RunContext) -> _State:
     inputs = FilterInputs.open(context, read_calibration(context.folder("filter"), context.config.seed))
     deeper = DeeperSearch(context, len(inputs.documents)) if searches_deeper(context.config) else None
-    return _State(inputs, deeper)
+    return _State(inputs, deeper, Shards(context.reading("retrieve"), CANDIDATES).offsets)
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    return judge_shard(state.inputs.read(item.number), state.inputs, state.deeper, tick)
+    return judge_shard(state.read(item), state.inputs, state.deeper, tick)
 
 
 def judge_candidates(table: pa.Table, inputs: FilterInputs, deeper: DeeperSearch | None = None) -> pa.Table:
@@ -105,10 +140,10 @@ def judge_shard(
     found = pa.concat_tables(parts)
     counts = total(found.column("counts"), inputs.config)
     counts |= {"queries": found.num_rows, "several": several, "hidden": hidden}
-    return with_counts(found.select(JUDGED.names), counts)
+    return with_counts(found.select(JUDGED.names).cast(JUDGED), counts)
 
 
-_COUNTED = JUDGED.append(pa.field("counts", COUNTED))
+_COUNTED = JUDGED_CODED.append(pa.field("counts", COUNTED))
 
 
 def _judge_all(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
@@ -126,7 +161,7 @@ def _judge(table: pa.Table, batch: Batch, inputs: FilterInputs) -> tuple[pa.Tabl
     keys = inputs.keys(table.column("query_row").to_numpy())
     found = give_verdicts(batch, inputs.config.filter, keys, inputs.scorer)
     cells, anchors = found.cells, found.cells.anchors
-    names = pa.DictionaryArray.from_arrays(pa.array(found.codes), pa.array(list(VERDICTS))).cast(pa.string())
+    names = pa.DictionaryArray.from_arrays(pa.array(found.codes.astype(np.int32)), pa.array(list(VERDICTS)))
     if found.probabilities is None:
         none = list_array(np.zeros(len(anchors.values) + 1, dtype=np.int64), pa.array([], pa.float32()))
         probabilities = list_array(anchors.offsets, none)
