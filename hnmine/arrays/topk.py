@@ -7,13 +7,12 @@ row, so merging is sorting, and the k smallest keys of a union do not depend on 
 import numpy as np
 
 from hnmine.arrays.groups import ranges
+from hnmine.arrays.ragged import Ragged
 
 NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """Key of an empty place; it sorts behind every other."""
-WAITING = 32
-"""Hits per query that a `TopKBuffer` collects before it merges them; merging costs more than a tile's few hits."""
-
 _SIGN = np.uint32(0x8000_0000)
+_Bounds = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -31,9 +30,13 @@ def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         raise ValueError("a score is NaN")
     if rows.size and (rows.min() < 0 or rows.max() >= 0xFFFF_FFFF):
         raise ValueError("a row is negative or does not fit into 32 bits")
+    return _descending(scores).astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
+
+
+def _descending(scores: np.ndarray) -> np.ndarray:
+    """Return numbers that are smaller the higher a score is; uint32, the shape of the scores (float32, no NaN)."""
     bits = scores.view(np.uint32)
-    ascending = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    return (~ascending).astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
+    return np.asarray(~np.where(bits & _SIGN, ~bits, bits | _SIGN))
 
 
 def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,35 +94,85 @@ def within(keys: np.ndarray, depths: np.ndarray) -> np.ndarray:
     return np.asarray((keys != NOTHING) & (np.arange(keys.shape[1]) < depths[:, None]))
 
 
-class TopKBuffer:
-    """The k best hits of each query while scores arrive tile by tile; new hits are merged in batches.
+class BestBounds:
+    """The documents that may be among each query's k best, while lower and upper bounds of their scores arrive.
+
+    A document whose upper bound is below the k-th highest lower bound of its query is dropped. All others stay, ties
+    among them, so the k best by exact score are among them.
 
     Attributes:
-        keys: uint64, shape (q, k): the best of the merged hits, the worst of each query last.
-        threshold: float32, shape (q,): a score at or below it cannot be among a query's best.
+        k: documents wanted, at least 1.
+        least: float32, shape (queries,): a document whose upper bound is at or below it cannot be among the k best.
     """
 
-    def __init__(self, keys: np.ndarray) -> None:
-        self.keys, self.threshold = keys, last_score(keys)
-        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    def __init__(self, queries: int, k: int) -> None:
+        self.k, self.least = k, np.full(queries, -np.inf, dtype=np.float32)
+        numbers, places = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
+        # lower bounds, upper bounds, rows and queries of the documents held, and of those added since
+        self._held, self._waiting = (numbers, numbers, places, places), list[_Bounds]()
         self._count = 0
 
-    def raise_threshold(self, scores: np.ndarray) -> None:
-        """Raise the threshold to scores (float32, shape (q,)) that k documents still to be added exceed."""
-        self.threshold = np.maximum(self.threshold, scores)
+    def raise_least(self, lower: np.ndarray, queries: np.ndarray) -> None:
+        """Take into account that the lower bounds of at least k documents of some queries reach `lower`, float32."""
+        self.least[queries] = np.maximum(self.least[queries], np.nextafter(lower, np.float32(-np.inf)))
 
-    def add(self, scores: np.ndarray, rows: np.ndarray, queries: np.ndarray) -> None:
-        """Add hits: their scores (float32), document rows and queries (int64), each of shape (n,)."""
-        if len(scores):
-            self._waiting.append((scores, rows, queries))
-            self._count += len(scores)
-            if self._count > WAITING * len(self.keys):
-                self.flush()
+    def add(self, lower: np.ndarray, upper: np.ndarray, rows: np.ndarray, queries: np.ndarray) -> None:
+        """Add documents that were not added before.
 
-    def flush(self) -> None:
-        """Merge the waiting hits."""
-        if self._count:
-            scores, rows, queries = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-            order = np.argsort(queries, kind="stable")
-            self.keys = keep_best(self.keys, pack(scores, rows)[order], queries[order], self.keys.shape[1])
-            self.threshold, self._waiting, self._count = last_score(self.keys), [], 0
+        Args:
+            lower: bounds of their scores, float32, shape (n,).
+            upper: the same.
+            rows: int64, shape (n,).
+            queries: int64, shape (n,), in any order.
+        """
+        if len(rows):
+            self._waiting.append((lower, upper, rows, queries))
+            self._count += len(rows)
+            # with half as many new ones as old ones, sorting them again and again costs little in all
+            if self._count > len(self._held[0]) // 2 + self.k * len(self.least) // 4:
+                self.settle()
+
+    def settle(self) -> None:
+        """Drop what cannot be among the k best, given all that was added."""
+        if not self._count:
+            return
+        all_of = [self._held, *self._waiting]
+        lower, upper, rows, queries = (np.concatenate([part[number] for part in all_of]) for number in range(4))
+        self._waiting, self._count = [], 0
+        keys = np.sort(queries.astype(np.uint64) << np.uint64(32) | _descending(lower))
+        ends = np.searchsorted(keys, np.arange(1, len(self.least) + 1, dtype=np.uint64) << np.uint64(32))
+        place = np.diff(ends, prepend=0)
+        full = np.flatnonzero(place >= self.k)
+        self.raise_least(unpack(keys[ends[full] - place[full] + self.k - 1] << np.uint64(32))[0], full)
+        stays = np.flatnonzero(upper > self.least[queries])
+        self._held = (lower[stays], upper[stays], rows[stays], queries[stays])
+
+    def snapshot(self) -> _Bounds:
+        """Return what may be among the best by now, for `restore`."""
+        self.settle()
+        return self._held
+
+    def restore(self, before: _Bounds, queries: np.ndarray) -> None:
+        """Forget the documents of some queries (int64) that were added after a snapshot, which must be settled."""
+        some = np.zeros(len(self.least), dtype=bool)
+        some[queries] = True
+        kept, again = ~some[self._held[3]], some[before[3]]
+        now = (np.concatenate([own[kept], old[again]]) for own, old in zip(self._held, before, strict=True))
+        lower, upper, rows, of = now
+        self._held = (lower, upper, rows, of)
+
+    def crowded(self, times: int) -> bool:
+        """Return whether more than half of the queries held more than `times` times k documents when last settled."""
+        most = times * self.k
+        return len(self._held[0]) > most * len(self.least) // 2 and bool(np.median(self._counts) > most)
+
+    @property
+    def _counts(self) -> np.ndarray:
+        return np.bincount(self._held[3], minlength=len(self.least))
+
+    def rows(self) -> Ragged:
+        """Return the rows of the documents that may be among each query's k best, in any order."""
+        self.settle()
+        _, _, rows, queries = self._held
+        order = np.argsort(queries, kind="stable")
+        return Ragged.from_lengths(rows[order], self._counts)

@@ -161,7 +161,7 @@ class IndexConfig(Section):
     device: Name | None = setting(
         None, "GPU for exact search: cuda, cuda:1 (default: the CPU); the candidates are the same", no_effect=True
     )
-    product: Literal["auto", "float32", "int8"] = setting(
+    product: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "number format of exact search on a CPU; the candidates are the same", no_effect=True
     )
     splits: int = setting(

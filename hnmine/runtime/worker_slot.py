@@ -10,8 +10,6 @@ BASE_BYTES = 350_000_000
 """Python with numpy, pyarrow and faiss."""
 MODEL_BYTES = 900_000_000
 """A small model, with torch."""
-TORCH_BYTES = 250_000_000
-"""Torch alone, if a search uses it for its products."""
 WORKING_BYTES = 350_000_000
 """A search or report without its caches: the current blocks of vectors, scores and candidates."""
 CHOOSING_THREADS = 4

@@ -8,8 +8,8 @@ import numpy as np
 
 from hnmine.arrays.dots import indexed_dots
 from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.topk import NOTHING, merge, pack, unpack
-from hnmine.search.byte_products import ByteProposer
+from hnmine.arrays.topk import NOTHING, BestBounds, merge, pack, unpack
+from hnmine.search.bfloat16_products import RoundedProposer
 from hnmine.search.candidate_pool import Hits
 from hnmine.search.exact import (
     ExactProposer,
@@ -17,7 +17,7 @@ from hnmine.search.exact import (
     MatrixProducts,
     Proposer,
     TorchProposer,
-    as_proposal,
+    all_of,
     scan_products,
     search,
 )
@@ -52,26 +52,27 @@ class FilteredProposer(Proposer):
         rows = self.held[first:last]
         return np.asarray(self.where.mask(number, int(rows[0]), int(rows[-1]) + 1)[rows - rows[0]])
 
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best allowed documents of each query."""
-        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-        longest = LongestVector()
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
+        """Return all allowed documents that may be among the k best of each query."""
         numbers, inverse, sizes = np.unique(self.classes[which], return_inverse=True, return_counts=True)
+        large = [np.flatnonzero(inverse == place) for place in np.flatnonzero(sizes >= _LARGE)]
         small = np.flatnonzero(sizes[inverse] < _LARGE)
+        groups = [*large, *(small[first : first + _TOGETHER] for first in range(0, len(small), _TOGETHER))]
+        best, longest = [BestBounds(len(own), k) for own in groups], LongestVector()
         for block in self.corpus.blocks():
-            longest.see(block)
-            span = (block.first, block.first + len(block.vectors))
-            for place in np.flatnonzero(sizes >= _LARGE):
-                own = np.flatnonzero(inverse == place)
-                rows = np.flatnonzero(self._mask(int(numbers[place]), *span))
-                products = MatrixProducts(block.vectors[rows], queries[own])
-                best[own] = scan_products(products, rows + block.first, best[own])
-            for first in range(0, len(small), _TOGETHER):
-                own = small[first : first + _TOGETHER]
-                masks = np.stack([self._mask(int(number), *span) for number in numbers[inverse[own]]])
-                products = MatrixProducts(block.vectors, queries[own], masks)
-                best[own] = scan_products(products, np.arange(*span), best[own])
-        return as_proposal(best, queries, longest.length)
+            length, span = longest.of(block), (block.first, block.first + len(block.vectors))
+            for number, own in enumerate(groups):
+                kinds = numbers[inverse[own]]
+                if number < len(large):
+                    rows = np.flatnonzero(self._mask(int(kinds[0]), *span))
+                    products = MatrixProducts(block.vectors[rows], queries[own], length)
+                else:
+                    rows = np.arange(len(block.vectors))
+                    masks = np.stack([self._mask(int(kind), *span) for kind in kinds])
+                    products = MatrixProducts(block.vectors, queries[own], length, masks)
+                scan_products(products, rows + block.first, best[number])
+        order = np.argsort(np.concatenate([np.zeros(0, dtype=np.int64), *groups]))
+        return all_of(best).take(order), np.full(len(queries), -np.inf, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,22 @@ class ExactSearch:
     Attributes:
         held: int64, ascending: the row of the document at each place of the corpus; None where they are the same.
         device: torch's device for matrix products without a filter; None for the CPU.
-        byte_room: memory for documents rounded to bytes, where the CPU is to multiply bytes; None for floats.
+        rounded_room: memory for documents rounded to bfloat16, where the CPU is to multiply these; None for float32.
     """
 
     corpus: VectorBlocks
     where: MetadataFilter | None
     held: np.ndarray | None
     device: str | None = None
-    byte_room: int | None = None
+    rounded_room: int | None = None
 
     @cached_property
     def _unfiltered(self) -> Proposer:
         if self.device is not None:
             return TorchProposer(self.corpus, self.device)
-        return ExactProposer(self.corpus) if self.byte_room is None else ByteProposer(self.corpus, self.byte_room)
+        return (
+            ExactProposer(self.corpus) if self.rounded_room is None else RoundedProposer(self.corpus, self.rounded_room)
+        )
 
     def search(self, queries: np.ndarray, which: np.ndarray, k: int, proposer: Proposer | None = None) -> np.ndarray:
         """Return the keys of the k best allowed documents of each query, as `hnmine.search.exact.search` does.

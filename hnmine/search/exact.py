@@ -1,20 +1,25 @@
-"""Exact top-k search: a matrix product proposes documents, exact pair scores decide.
+"""Exact top-k search: matrix products propose documents, exact pair scores decide.
 
-The corpus is read in blocks. A matrix product proposes somewhat more than k documents a query; their scores are
-computed again pair by pair, and the k best are kept by (score, row). A document that was not proposed scores at most
-the last proposed one plus the rounding error; where that could still reach the top k, the query is searched again for
-half as many more. So results do not depend on ties and rounding at the k-th place, on blocks or on threads, and
-memory is set by the block and not by the corpus.
+The corpus is read in blocks. A matrix product gives a lower and an upper bound of each score, and documents are
+proposed whose upper bound reaches the k-th highest lower bound of their query: none of the k best can be missed. Their
+scores are computed again pair by pair, and the k best are kept by (score, row). So results do not depend on ties and
+rounding at the k-th place, on blocks or on threads, and memory is set by the block and not by the corpus.
+
+A GPU proposes somewhat more than k documents instead, with a bound on the scores of all others. Where these could still
+reach the top k, the query is searched again for half as many more.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hnmine.arrays.dots import error_bound, max_norm
+from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.single_thread import single_thread
-from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, last_score, pack, rows_of
+from hnmine.arrays.topk import NOTHING, BestBounds, keep_best, last_score, pack, rows_of
 from hnmine.errors import ConfigError
 from hnmine.runtime.threads import in_threads
 from hnmine.runtime.torch_settings import full_float32
@@ -22,13 +27,16 @@ from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.search.pair_scores import VectorBlocks, pair_scores
 from hnmine.storage.vectors import Block
 
-# Documents proposed beyond k.
+# Documents that a GPU proposes beyond k.
 SLACK = 16
 # Queries searched at a time: more make the matrix product no faster and take more memory.
 QUERY_BLOCK = 1024
-# Queries and documents of a tile of scores: what fits into a core's cache. Until a query has k documents, tiles are of
-# FIRST_ROWS documents.
-TILE_QUERIES, TILE_ROWS, FIRST_ROWS = 512, 4096, 512
+# Queries and documents of a tile of scores: what fits into a core's cache.
+TILE_QUERIES, TILE_ROWS = 512, 4096
+# A first guess of what is to be beaten is such that GUESSED times k documents of a block are expected to beat it.
+GUESSED = 2
+# Queries whose proposals are sorted together hold up to this many times k documents each.
+_ALIKE = 8
 # Scores that a GPU holds at a time: 1 GiB of float32.
 _GPU_PAIRS = 1 << 28
 
@@ -36,15 +44,8 @@ _GPU_PAIRS = 1 << 28
 class Proposer(ABC):
     """Proposes documents that may be among a query's best."""
 
-    trial = 0
-    """Number of queries to search before the others, to learn from how their search ended."""
-
-    def first(self, k: int) -> int:
-        """Return how many documents to propose at first where k are wanted: enough for most queries."""
-        return k + SLACK
-
     @abstractmethod
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
         """Return (rows, bound) for the queries.
 
         Args:
@@ -53,43 +54,60 @@ class Proposer(ABC):
             k: documents wanted.
 
         Returns:
-            rows: int64, shape (q, n), rows of the corpus, none twice for a query; -1 pads.
+            rows: for each query, rows of the corpus, none twice.
             bound: float32, shape (q,): no document that is not proposed scores above it; -inf if none matters.
-        """
-
-    def settled(self, part: np.ndarray, asked: np.ndarray, best: np.ndarray) -> None:  # noqa: B027 - optional hook
-        """Called after a search, for proposers that learn from it.
-
-        `part` are the queries' positions in the whole search, `asked` the documents last proposed for each (both
-        int64), and `best` the keys that were found, uint64, shape (queries, k).
         """
 
 
 class LongestVector:
-    """Length of the longest vector of the blocks seen so far; each block is measured once."""
+    """Length of the longest vector of each block; a block is measured once."""
 
     def __init__(self) -> None:
-        self.length, self._seen = 0.0, set[int]()
+        self._lengths = dict[int, float]()
 
-    def see(self, block: Block) -> None:
-        """Take a block into account."""
-        if block.first not in self._seen:
-            self._seen.add(block.first)
-            self.length = max(self.length, max_norm(block.vectors))
+    def of(self, block: Block) -> float:
+        """Return the length of the longest vector of a block."""
+        if block.first not in self._lengths:
+            self._lengths[block.first] = max_norm(block.vectors)
+        return self._lengths[block.first]
+
+    @property
+    def length(self) -> float:
+        """Length of the longest vector of the blocks seen so far."""
+        return max(self._lengths.values(), default=0.0)
+
+
+class IndistinctScores(Exception):
+    """Bounds are too far apart to tell the documents of most queries apart."""
 
 
 class MatrixProducts:
-    """Scores of queries (q, dim) to vectors (n, dim) by float32 products, a tile at a time: all queries, some vectors.
+    """Bounds of the scores of queries to documents by float32 products, a tile at a time: all queries, some documents.
 
-    `allowed` (bool, shape (q, n)) are the scores that count; None for all of them.
+    Args:
+        vectors: of the documents, float32, shape (n, dim).
+        queries: float32, shape (q, dim).
+        length: of the longest vector.
+        allowed: bool, shape (q, n), the scores that count; None for all of them.
     """
 
-    def __init__(self, vectors: np.ndarray, queries: np.ndarray, allowed: np.ndarray | None = None) -> None:
-        self._vectors, self._queries, self._all_allowed = vectors, queries, allowed
+    most: int | None = None
+    """`IndistinctScores` is raised where most queries hold more than so many times k documents; None for never."""
+
+    def __init__(
+        self, vectors: np.ndarray, queries: np.ndarray, length: float, allowed: np.ndarray | None = None
+    ) -> None:
+        self._vectors, self._queries, self._length, self._all_allowed = vectors, queries, length, allowed
+        self._error = score_errors(queries, length)
         # the same memory for every tile: fresh pages would cost a tenth of the product
         self._numbers = np.empty(len(queries) * min(TILE_ROWS, len(vectors)), dtype=np.float32)
         self._flags = np.empty(len(self._numbers), dtype=bool)
         self._scores, self._allowed = self._numbers[:0].reshape(len(queries), 0), allowed
+
+    def of(self, which: np.ndarray) -> "MatrixProducts":
+        """Return the products of some of the queries (int64)."""
+        allowed = None if self._all_allowed is None else self._all_allowed[which]
+        return MatrixProducts(self._vectors, self._queries[which], self._length, allowed)
 
     def multiply(self, part: slice) -> None:
         """Compute the tile of these documents."""
@@ -99,22 +117,40 @@ class MatrixProducts:
         self._allowed = None if self._all_allowed is None else self._all_allowed[:, part]
 
     def kth(self, k: int) -> np.ndarray:
-        """Return a score of each query that at least k documents of the tile exceed, float32, shape (q,).
+        """Return the k-th highest lower bound of each query in the tile, float32, shape (q,).
 
         -inf where fewer than k documents count. k is at least 1, at most the documents of the tile.
         """
         scores = self._scores if self._allowed is None else np.where(self._allowed, self._scores, -np.inf)
-        return np.asarray(np.nextafter(np.partition(scores, -k, axis=1)[:, -k], np.float32(-np.inf)))
+        return np.asarray(np.partition(scores, -k, axis=1)[:, -k] - self._error)
 
-    def over(self, last: np.ndarray) -> np.ndarray:
-        """Return which scores count and may exceed their query's `last` (float32, (q,)); bool, (q, documents)."""
+    def over(self, least: np.ndarray) -> np.ndarray:
+        """Return which scores count and have an upper bound above their query's `least` (float32, (q,)); bool.
+
+        Shape (q, documents). A few more may be included, whose bound is within rounding.
+        """
         out = self._flags[: self._scores.size].reshape(self._scores.shape)
-        np.greater(self._scores, last[:, None], out=out)
+        np.greater(self._scores, np.nextafter(least - self._error, np.float32(-np.inf))[:, None], out=out)
         return out if self._allowed is None else out & self._allowed
 
-    def at(self, hits: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """Return the scores at flat positions of the tile, float32; `query` is the query of each."""
-        return np.asarray(self._numbers[hits])
+    def bounds(self, hits: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper bounds of the scores at flat positions of the tile, float32; `query` is each one's."""
+        scores, error = self._numbers[hits], self._error[query]
+        return scores - error, scores + error
+
+
+def score_errors(queries: np.ndarray, length: float) -> np.ndarray:
+    """Return how far a product of float32 may be from the exact score, for queries (float32, shape (q, dim)).
+
+    `length` is that of the longest document vector. Float32, shape (q,).
+    """
+    norms = np.sqrt(np.einsum("qd,qd->q", queries, queries))
+    # four more, since scores and bounds made of them are rounded too
+    return np.asarray(norms * error_bound(queries.shape[1] + 4, 1.0, length), dtype=np.float32)
+
+
+ProductsOf = Callable[[slice], MatrixProducts]
+"""Returns the products of some queries with the documents of a block."""
 
 
 class ExactProposer(Proposer):
@@ -127,20 +163,29 @@ class ExactProposer(Proposer):
     def __init__(self, corpus: VectorBlocks) -> None:
         self.corpus, self.longest = corpus, LongestVector()
 
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best documents of the corpus for each query."""
-        parts = query_parts(len(queries))
-        best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
+        """Return all documents of the corpus that may be among the k best of each query."""
+        parts, products_of = query_parts(len(queries)), self.products_of(queries)
+        best = [BestBounds(len(queries[part]), k) for part in parts]
 
-        def scan(block: Block, part: slice) -> None:
-            rows = block.first + np.arange(len(block.vectors))
-            best[part] = scan_products(MatrixProducts(block.vectors, queries[part]), rows, best[part])
+        def scan(number: int, products: ProductsOf, rows: np.ndarray) -> None:
+            scan_products(products(parts[number]), rows, best[number])
 
         with single_thread():  # a thread for each part is faster than one product in several threads
             for block in self.corpus.blocks():
-                in_threads(lambda part, block=block: scan(block, part), parts)  # type: ignore[misc]  # for this block
-                self.longest.see(block)
-        return as_proposal(best, queries, self.longest.length)
+                products, rows = products_of(block)
+                in_threads(partial(scan, products=products, rows=rows), range(len(parts)))
+        return all_of(best), np.full(len(queries), -np.inf, dtype=np.float32)
+
+    def products_of(self, queries: np.ndarray) -> Callable[[Block], tuple[ProductsOf, np.ndarray]]:
+        """Return a function of a block: its products with these queries, and the rows of its documents (int64)."""
+
+        def products(block: Block) -> tuple[ProductsOf, np.ndarray]:
+            length = self.longest.of(block)
+            rows = block.first + np.arange(len(block.vectors))
+            return lambda part: MatrixProducts(block.vectors, queries[part], length), rows
+
+        return products
 
 
 def query_parts(queries: int) -> list[slice]:
@@ -149,37 +194,53 @@ def query_parts(queries: int) -> list[slice]:
     return [slice(first, first + size) for first in range(0, queries, size)]
 
 
-def scan_products(products: MatrixProducts, rows: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Return each query's best documents so far and among those of given rows (int64), by the products' scores.
+def all_of(best: list[BestBounds]) -> Ragged:
+    """Return the rows of the documents that may be among the best, for the queries of one part after another."""
+    none = Ragged(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    return Ragged.concatenate([none, *(own.rows() for own in best)])
 
-    `best` and the result are uint64 keys, shape (q, k), the worst of a query last.
+
+def scan_products(products: MatrixProducts, rows: np.ndarray, best: BestBounds) -> None:
+    """Add the documents of given rows (int64, none seen before) that may be among the best of the products' queries.
+
+    A query without k documents yet starts with a guess of what is to be beaten. The few for which it was too high are
+    scanned again without.
     """
-    k, first, found = best.shape[1], 0, TopKBuffer(best)
-    while first < len(rows):
-        full = np.isfinite(found.threshold).all()
-        # until a query has k documents nearly every score is a hit where k is large
-        size = TILE_ROWS if full or k <= TILE_ROWS // 4 else FIRST_ROWS
-        part = slice(first, min(len(rows), first + size, (first // TILE_ROWS + 1) * TILE_ROWS))
+    before, whole = best.snapshot(), np.arange(len(best.least))
+    guess = _scan(products, rows, best, whole, GUESSED)
+    best.settle()
+    unsure = np.flatnonzero(best.least < guess)
+    if len(unsure):
+        best.restore(before, unsure)
+        _scan(products.of(unsure), rows, best, unsure, None)
+
+
+def _scan(
+    products: MatrixProducts, rows: np.ndarray, best: BestBounds, which: np.ndarray, guessed: int | None
+) -> np.ndarray:
+    """Add what may be among the best of some queries (positions in `best`, int64); return what was guessed for each.
+
+    A guess is such that `guessed` times k documents are expected to beat it; -inf where none is needed, or wanted.
+    """
+    guess = np.full(len(which), -np.inf, dtype=np.float32)
+    for first in range(0, len(rows), TILE_ROWS):
+        part = slice(first, min(len(rows), first + TILE_ROWS))
         products.multiply(part)
-        if not full and k <= part.stop - first:
-            found.raise_threshold(products.kth(k))  # no earlier scores to compare with but the tile's own
-        over = products.over(found.threshold)
+        size = part.stop - part.start
+        if not first and not np.isfinite(best.least[which]).all():
+            expected = best.k if guessed is None else -(-guessed * best.k * size // len(rows))
+            if expected < best.k:
+                guess = products.kth(expected)
+            elif best.k <= size:  # no earlier scores to compare with but the tile's own
+                best.raise_least(products.kth(best.k), which)
+        over = products.over(np.maximum(best.least[which], guess))
         hits = np.flatnonzero(over)
         ends = np.searchsorted(hits, np.arange(1, len(over) + 1) * over.shape[1])
         query = np.repeat(np.arange(len(over)), np.diff(ends, prepend=0))
-        found.add(products.at(hits, query), rows[part][hits - query * over.shape[1]], query)
-        first = part.stop
-    found.flush()
-    return found.keys
-
-
-def as_proposal(best: np.ndarray, queries: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rows, bound) as `Proposer.propose` does, for the best documents by float32 products.
-
-    `best` are uint64 keys, shape (q, k), the worst of a query last; `length` is that of the longest document vector.
-    """
-    bound = last_score(best) + error_bound(queries.shape[1], max_norm(queries), length)
-    return np.where(best == NOTHING, -1, rows_of(best)), bound.astype(np.float32)
+        best.add(*products.bounds(hits, query), rows[part][hits - query * over.shape[1]], which[query])
+        if products.most is not None and best.crowded(products.most):
+            raise IndistinctScores
+    return guess
 
 
 class TorchProposer(Proposer):
@@ -204,15 +265,16 @@ class TorchProposer(Proposer):
         self.corpus, self.longest = corpus, LongestVector()
         self._kept: dict[int, Any] = {}
 
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best documents of the corpus for each query."""
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
+        """Return somewhat more than the k best documents of the corpus for each query."""
         import torch
 
+        k += SLACK
         best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
         asked = torch.from_numpy(queries).to(self.device)
         with torch.inference_mode(), full_float32():
             for block in self.corpus.blocks():
-                self.longest.see(block)
+                self.longest.of(block)
                 vectors = self._on_device(block)
                 step = max(1, _GPU_PAIRS // max(1, len(vectors)))
                 for first in range(0, len(queries), step):
@@ -221,7 +283,9 @@ class TorchProposer(Proposer):
                     rows = places.cpu().numpy() + block.first
                     keys, owners = pack(scores.cpu().numpy(), rows), np.repeat(np.arange(len(rows)), rows.shape[1])
                     best[part] = keep_best(best[part], keys.ravel(), owners, k)
-        return as_proposal(best, queries, self.longest.length)
+        bound = last_score(best) + error_bound(queries.shape[1], max_norm(queries), self.longest.length)
+        real = best != NOTHING
+        return Ragged.from_lengths(rows_of(best[real]), real.sum(axis=1)), bound.astype(np.float32)
 
     def _on_device(self, block: Block) -> Any:
         import torch
@@ -245,9 +309,11 @@ class IndexProposer(Proposer):
     def __init__(self, index: Any, queries: np.ndarray, k: int) -> None:
         _, self.rows = index.search(queries, k)
 
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the hits of the index, -1 where it has none."""
-        return self.rows[which], np.full(len(queries), -np.inf, dtype=np.float32)
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
+        """Return the hits of the index."""
+        found = self.rows[which]  # -1 where the index has none
+        hits = Ragged.from_lengths(found[found >= 0], (found >= 0).sum(axis=1))
+        return hits, np.full(len(queries), -np.inf, dtype=np.float32)
 
 
 def search(corpus: VectorBlocks, queries: np.ndarray, k: int, proposer: Proposer) -> np.ndarray:
@@ -257,24 +323,25 @@ def search(corpus: VectorBlocks, queries: np.ndarray, k: int, proposer: Proposer
         uint64 keys (see `hnmine.arrays.topk`), shape (q, k), best first; `NOTHING` pads.
     """
     best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-    trial = np.arange(len(queries)) < proposer.trial
-    for part in (np.flatnonzero(trial), np.flatnonzero(~trial)):
-        asked, todo = np.full(len(queries), proposer.first(k)), part
-        while len(todo):
-            rows, bound = proposer.propose(queries[todo], todo, int(asked[todo[0]]))
-            best[todo] = _decide(corpus, queries[todo], rows, k)
-            todo = todo[np.isfinite(bound) & (last_score(best[todo]) <= bound)]
-            asked[todo] += asked[todo] // 2
-        proposer.settled(part, asked[part], best[part])
+    todo, asked = np.arange(len(queries)), k
+    while len(todo):
+        rows, bound = proposer.propose(queries[todo], todo, asked)
+        best[todo] = _decide(corpus, queries[todo], rows, k)
+        todo = todo[np.isfinite(bound) & (last_score(best[todo]) <= bound)]
+        asked += max(1, asked // 2)
     return best
 
 
-def _decide(corpus: VectorBlocks, queries: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+def _decide(corpus: VectorBlocks, queries: np.ndarray, proposed: Ragged, k: int) -> np.ndarray:
     """Return the keys of the k best of the proposed documents by exact pair scores, shape (q, k), best first."""
-    keys = np.full((len(rows), max(k, rows.shape[1])), NOTHING, dtype=np.uint64)
-    found = np.flatnonzero(rows >= 0)
-    documents, query = rows.ravel()[found], found // max(1, rows.shape[1])
-    own = pack(pair_scores(corpus, documents, queries, query), documents)
-    keys[query, found - query * rows.shape[1]] = own
+    own = pack(pair_scores(corpus, proposed.values, queries, proposed.owners), proposed.values)
+    lengths = proposed.lengths
+    wide = min(int(lengths.max(initial=0)), _ALIKE * k)
+    keys = np.full((len(proposed), max(k, wide)), NOTHING, dtype=np.uint64)
+    alike = lengths <= wide
+    inside = alike[proposed.owners]
+    keys[proposed.owners[inside], proposed.positions[inside]] = own[inside]
+    for query in np.flatnonzero(~alike):  # it ties with much of the corpus
+        keys[query, :k] = np.sort(own[proposed.offsets[query] : proposed.offsets[query + 1]])[:k]
     keys.sort(axis=1)
     return keys[:, :k]

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import dots, error_bound, indexed_dots, max_norm, unit
 from hnmine.arrays.kmeans import spherical_kmeans
+from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.single_thread import single_thread
-from hnmine.arrays.topk import NOTHING, TopKBuffer, keep_best, pack, rows_of
+from hnmine.arrays.topk import NOTHING, BestBounds, keep_best, pack, rows_of
 from hnmine.runtime.threads import in_threads
-from hnmine.search.exact import ExactProposer, Proposer, as_proposal, query_parts, search
+from hnmine.search.exact import ExactProposer, Proposer, all_of, query_parts, score_errors, search
 from hnmine.storage.store import read_npy, write_atomic, write_npy
 from hnmine.storage.vectors import VectorStore
 
@@ -77,23 +78,22 @@ class IVFProposer(Proposer):
     def __init__(self, lists: InvertedLists, probe: int) -> None:
         self.lists, self.probe = lists, probe
 
-    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k best documents of the lists that each query looks at."""
+    def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
+        """Return all documents that may be among the k best of the lists that each query looks at."""
         parts = [queries[part] for part in query_parts(len(queries))]
         with single_thread():  # a thread for each part is faster than one product in several threads
-            found = in_threads(lambda part: search_lists(self.lists, part, self.probe, k), parts)
-        rows, bound = as_proposal(np.concatenate(found), queries, self.lists.longest)
-        return np.where(rows < 0, -1, self.lists.places[rows]), bound
+            found = all_of(in_threads(lambda part: search_lists(self.lists, part, self.probe, k), parts))
+        rows = found.with_values(self.lists.places[found.values])
+        return rows, np.full(len(queries), -np.inf, dtype=np.float32)
 
 
-def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) -> np.ndarray:
-    """Return the k best documents of the `probe` lists nearest to each query (float32, (q, dim)), by float32 products.
+def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) -> BestBounds:
+    """Return what may be among the k best of the `probe` lists nearest to each query (float32, (q, dim)).
 
-    Returns:
-        uint64 keys, shape (q, k), the worst of a query last; their rows count documents list by list.
+    By bounds of float32 products; rows count documents list by list.
     """
     looked_at = lists.nearest(queries, probe)
-    best = TopKBuffer(np.full((len(queries), k), NOTHING, dtype=np.uint64))
+    best, error = BestBounds(len(queries), k), score_errors(queries, lists.longest)
     # the same memory for every list: fresh pages would cost more than the small products themselves
     own_queries = np.empty(queries.shape, dtype=np.float32)
     numbers = np.empty(len(queries) * PIECE_ROWS, dtype=np.float32)
@@ -109,12 +109,13 @@ def search_lists(lists: InvertedLists, queries: np.ndarray, probe: int, k: int) 
                 shape = (len(own), len(vectors))
                 size = shape[0] * shape[1]
                 scores = np.matmul(asked, vectors.T, out=numbers[:size].reshape(shape))
-                over = np.greater(scores, best.threshold[own][:, None], out=flags[:size].reshape(shape))
-                hits = np.flatnonzero(over)
+                least = np.nextafter(best.least[own] - error[own], np.float32(-np.inf))
+                hits = np.flatnonzero(np.greater(scores, least[:, None], out=flags[:size].reshape(shape)))
                 query, column = np.divmod(hits, len(vectors))
-                best.add(numbers[hits], first + column, own[query])
-        best.flush()
-    return best.keys
+                lower, upper = numbers[hits] - error[own[query]], numbers[hits] + error[own[query]]
+                best.add(lower, upper, first + column, own[query])
+        best.settle()
+    return best
 
 
 def queries_by_list(looked_at: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -19,8 +19,8 @@ from hnmine.config.tables import MAX_SPLITS, Config, TeacherTable, teacher_table
 from hnmine.errors import ConfigError
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items, write_plain
-from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
-from hnmine.search.byte_products import byte_budget
+from hnmine.runtime.worker_slot import cache_bytes
+from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.search.dense_search import ExactSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.metadata_filter import MetadataFilter
@@ -231,8 +231,8 @@ class _State:
         corpus, queries = (
             VectorStore(embed / vector_folder(config, item.search.table, side)) for side in ("corpus", "queries")
         )
-        room = byte_budget(config, (item.span[1] - item.span[0], queries.rows, corpus.dim))
-        cache = cache_bytes(config) - (0 if room is None else room + TORCH_BYTES)
+        room = bfloat16_budget(config, (item.span[1] - item.span[0], queries.rows, corpus.dim))
+        cache = cache_bytes(config) - (room or 0)
         part = VectorRange(corpus.shards, *item.span, max(0, cache))
         self._part = queries, ExactSearch(part, self.where, corpus.held, config.index.device, room)
         self._at = (item.search, item.span)

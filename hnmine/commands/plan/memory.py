@@ -5,8 +5,8 @@ The constants are fitted to the runs of docs/benchmarks.md ("Predicted memory").
 
 from hnmine.commands.plan.workload import Workload
 from hnmine.config.tables import TeacherTable
-from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, TORCH_BYTES, cache_bytes, kept_texts
-from hnmine.search.byte_products import byte_budget
+from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_bytes, kept_texts
+from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
@@ -111,10 +111,10 @@ def _retrieve(work: Workload, kind: str, threads: int) -> float:
     """Return the peak of retrieve. A process loads a whole HNSW graph, or the positions of all documents in lists."""
     config, cache, found = work.config, float(cache_bytes(work.config)), BASE["retrieve"]
     if kind == "flat" and config.index.splits == 1:
-        room = byte_budget(config, (work.documents, work.queries, work.dim), lambda: True)
+        room = bfloat16_budget(config, (work.documents, work.queries, work.dim), lambda: True)
         if room is not None:
-            found += room + TORCH_BYTES
-            cache = max(0.0, cache - room - TORCH_BYTES)
+            found += room
+            cache = max(0.0, cache - room)
     for table in config.teachers:
         found += streamed(work.held_vectors(table), cache)
         cache = max(0.0, cache - work.held_vectors(table))

@@ -15,9 +15,9 @@ from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config.tables import TeacherTable
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.runtime.threads import run_concurrently
-from hnmine.runtime.worker_slot import TORCH_BYTES, cache_bytes
+from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.z_scores import background
-from hnmine.search.byte_products import byte_budget
+from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.search.candidate_pool import CandidateLimits, Hits, no_source_columns
 from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.exact import QUERY_BLOCK, IndexProposer, Proposer
@@ -52,7 +52,7 @@ class CandidateSearch:
     near: NearQueries
     guide: Guide | None
     where: MetadataFilter | None
-    byte_room: int | None
+    rounded_room: int | None
     cache: int
     before: Mapping[TeacherTable, StoredKeys]
 
@@ -73,8 +73,8 @@ class CandidateSearch:
         documents, asked = Shards(ingest / "corpus", CORPUS).rows, Shards(ingest / "queries", QUERIES)
         index, before = _open_index(context), stored or {}
         searched = index is None and "embed" not in before
-        room = byte_budget(config, (documents, queries.rows, queries.dim)) if searched else None
-        cache = max(0, cache - (0 if room is None else room + TORCH_BYTES))
+        room = bfloat16_budget(config, (documents, queries.rows, queries.dim)) if searched else None
+        cache = max(0, cache - (room or 0))
         corpus = VectorStore(embed / "corpus", cache)
         sample = sample_rows(documents, config.retrieve.background, config.seed)
         return cls(
@@ -89,7 +89,7 @@ class CandidateSearch:
             near=NearQueries.open(asked, queries, config.seed),
             guide=Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
             where=MetadataFilter.open(context, retrieve),
-            byte_room=room,
+            rounded_room=room,
             cache=cache,
             before=before,
         )
@@ -126,7 +126,7 @@ class CandidateSearch:
     def dense(self) -> DenseSearch:
         """The search for the teacher's best documents."""
         device, stored = self.context.config.index.device, self.before.get("embed")
-        return DenseSearch(self.corpus, self.where, self.corpus.held, device, self.byte_room, stored)
+        return DenseSearch(self.corpus, self.where, self.corpus.held, device, self.rounded_room, stored)
 
     @cached_property
     def most_positives(self) -> int:
