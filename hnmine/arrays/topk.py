@@ -12,7 +12,9 @@ from hnmine.arrays.ragged import Ragged
 NOTHING = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """Key of an empty place; it sorts behind every other."""
 _SIGN = np.uint32(0x8000_0000)
-_Bounds = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+Bounds = tuple[np.ndarray, ...]
+"""Documents of some queries: lower and upper bounds of their scores (float32), their rows and their queries (int64)."""
 
 
 def pack(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -108,8 +110,8 @@ class BestBounds:
     def __init__(self, queries: int, k: int) -> None:
         self.k, self.least = k, np.full(queries, -np.inf, dtype=np.float32)
         numbers, places = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64)
-        # lower bounds, upper bounds, rows and queries of the documents held, and of those added since
-        self._held, self._waiting = (numbers, numbers, places, places), list[_Bounds]()
+        self._held: Bounds = (numbers, numbers, places, places)
+        self._waiting = list[Bounds]()
         self._count = 0
 
     def raise_least(self, lower: np.ndarray, queries: np.ndarray) -> None:
@@ -136,8 +138,7 @@ class BestBounds:
         """Drop what cannot be among the k best, given all that was added."""
         if not self._count:
             return
-        all_of = [self._held, *self._waiting]
-        lower, upper, rows, queries = (np.concatenate([part[number] for part in all_of]) for number in range(4))
+        lower, upper, rows, queries = _joined(self._held, *self._waiting)
         self._waiting, self._count = [], 0
         keys = np.sort(queries.astype(np.uint64) << np.uint64(32) | _descending(lower))
         ends = np.searchsorted(keys, np.arange(1, len(self.least) + 1, dtype=np.uint64) << np.uint64(32))
@@ -147,19 +148,17 @@ class BestBounds:
         stays = np.flatnonzero(upper > self.least[queries])
         self._held = (lower[stays], upper[stays], rows[stays], queries[stays])
 
-    def snapshot(self) -> _Bounds:
+    def snapshot(self) -> Bounds:
         """Return what may be among the best by now, for `restore`."""
         self.settle()
         return self._held
 
-    def restore(self, before: _Bounds, queries: np.ndarray) -> None:
+    def restore(self, before: Bounds, queries: np.ndarray) -> None:
         """Forget the documents of some queries (int64) that were added after a snapshot, which must be settled."""
         some = np.zeros(len(self.least), dtype=bool)
         some[queries] = True
         kept, again = ~some[self._held[3]], some[before[3]]
-        now = (np.concatenate([own[kept], old[again]]) for own, old in zip(self._held, before, strict=True))
-        lower, upper, rows, of = now
-        self._held = (lower, upper, rows, of)
+        self._held = _joined(tuple(values[kept] for values in self._held), tuple(values[again] for values in before))
 
     def crowded(self, times: int) -> bool:
         """Return whether more than half of the queries held more than `times` times k documents when last settled."""
@@ -176,3 +175,7 @@ class BestBounds:
         _, _, rows, queries = self._held
         order = np.argsort(queries, kind="stable")
         return Ragged.from_lengths(rows[order], self._counts)
+
+
+def _joined(*parts: Bounds) -> Bounds:
+    return tuple(np.concatenate(values) for values in zip(*parts, strict=True))

@@ -38,7 +38,7 @@ def bfloat16_is_fast() -> bool:
     import numkong
 
     vectors = np.random.default_rng(0).standard_normal((1024, 384)).astype(np.float32)
-    documents, queries = RoundedDocuments.of(vectors[256:]), _tensor(round_to_bfloat16(vectors[:256])[0])
+    documents, queries = RoundedDocuments.of(Block(0, vectors[256:])), _tensor(round_to_bfloat16(vectors[:256])[0])
     rounded, exact = numkong.empty((256, 768), dtype="float32"), np.empty((256, 768), dtype=np.float32)
     with single_thread():
         fast = _seconds(lambda: numkong.dots_packed(queries, documents.tiles[0], out=rounded))
@@ -102,17 +102,19 @@ class RoundedDocuments:
     lost: np.ndarray
 
     @classmethod
-    def of(cls, vectors: np.ndarray) -> "RoundedDocuments":
-        """Round the vectors (float32, shape (n, dim))."""
+    def of(cls, block: Block) -> "RoundedDocuments":
+        """Round the vectors of a block."""
         import numkong
 
-        def tile(first: int) -> tuple[Any, float, float]:
-            own = vectors[first : first + TILE_ROWS]
-            numbers, lost = _rounded(own)
-            return numkong.dots_pack(_tensor(numbers)), norms(own).max(), lost.max()
+        lengths = block.norms
 
-        tiles, lengths, lost = zip(*in_threads(tile, range(0, len(vectors), TILE_ROWS)), strict=True)
-        return cls(list(tiles), np.array(lengths, dtype=np.float32), np.array(lost, dtype=np.float32))
+        def tile(first: int) -> tuple[Any, float, float]:
+            part = slice(first, first + TILE_ROWS)
+            numbers, lost = _rounded(block.vectors[part])
+            return numkong.dots_pack(_tensor(numbers)), lengths[part].max(), lost.max()
+
+        tiles, longest, lost = zip(*in_threads(tile, range(0, len(lengths), TILE_ROWS)), strict=True)
+        return cls(list(tiles), np.array(longest, dtype=np.float32), np.array(lost, dtype=np.float32))
 
     @property
     def nbytes(self) -> int:
@@ -142,7 +144,7 @@ class RoundedProducts(MatrixProducts):
         self._numbers_of, self._lost = round_to_bfloat16(queries)
         self._norms = norms(queries)
         self._outs: dict[int, Any] = {}
-        self._numbers = self._scores = np.zeros(0, dtype=np.float32)
+        self._numbers, self._scores = np.zeros(0, dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
         self._flags = np.empty(len(queries) * min(TILE_ROWS, rows), dtype=bool)
         self._error, self._allowed = self._lost, None
 
@@ -201,7 +203,7 @@ class RoundedProposer(ExactProposer):
     def _documents(self, block: Block) -> RoundedDocuments:
         if block.first in self._kept:
             return self._kept[block.first]
-        documents = RoundedDocuments.of(block.vectors)
+        documents = RoundedDocuments.of(block)
         if documents.nbytes <= self.room:
             self._kept[block.first], self.room = documents, self.room - documents.nbytes
         return documents

@@ -68,7 +68,7 @@ class LongestVector:
     def of(self, block: Block) -> float:
         """Return the length of the longest vector of a block."""
         if block.first not in self._lengths:
-            self._lengths[block.first] = max_norm(block.vectors)
+            self._lengths[block.first] = float(block.norms.max(initial=0))
         return self._lengths[block.first]
 
     @property

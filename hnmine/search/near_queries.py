@@ -10,8 +10,10 @@ from hnmine.arrays.dots import dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.arrays.topk import NOTHING, unpack
+from hnmine.config.tables import Config
 from hnmine.science.near_queries import near_labels
 from hnmine.science.z_scores import background, background_z_scores
+from hnmine.search.bfloat16_products import RoundedProposer, bfloat16_pays
 from hnmine.search.exact import ExactProposer, search
 from hnmine.storage.store import Shards
 from hnmine.storage.vectors import Block, VectorStore
@@ -21,6 +23,8 @@ NEAR = 20
 MOST_QUERIES = 32_768
 """Queries that near ones are found among, a random sample of more, to bound memory and time."""
 _RANDOM = 256
+# Memory of their vectors rounded to bfloat16: more dimensions than any model has.
+_ROOM = 4 * MOST_QUERIES * 16_384
 # Makes the samples independent of the background documents, and of one another.
 _AMONG, _BACKGROUND = 0x6E656172, 0x6E656162
 
@@ -29,10 +33,10 @@ _AMONG, _BACKGROUND = 0x6E656172, 0x6E656162
 class _Held:
     """Vectors in memory, as one block."""
 
-    vectors: np.ndarray
+    block: Block
 
     def blocks(self) -> Iterator[Block]:
-        yield Block(0, self.vectors)
+        yield self.block
 
 
 def labels_by_text(queries: Shards) -> Ragged:
@@ -52,6 +56,7 @@ class NearQueries:
         keys: uint64, their text keys.
         labels: see `labels_by_text`.
         random: int64, places in `rows` of the queries of the background.
+        proposer: of the search among the vectors.
     """
 
     rows: np.ndarray
@@ -59,16 +64,20 @@ class NearQueries:
     keys: np.ndarray
     labels: Ragged
     random: np.ndarray
+    proposer: ExactProposer
 
     @classmethod
-    def open(cls, queries: Shards, vectors: VectorStore, seed: int) -> "NearQueries":
+    def open(cls, queries: Shards, vectors: VectorStore, config: Config) -> "NearQueries":
         """Return the near queries of a run, given its queries by the schema `QUERIES` and their vectors."""
         keys, first = np.unique(queries.column("text_key").to_numpy(), return_index=True)
         order = np.argsort(first)
-        chosen = order[sample_rows(len(order), MOST_QUERIES, seed, _AMONG)]
+        chosen = order[sample_rows(len(order), MOST_QUERIES, config.seed, _AMONG)]
         rows = first[chosen].astype(np.int64)
-        random = sample_rows(len(rows), _RANDOM, seed, _BACKGROUND)
-        return cls(rows, unit(vectors.gather(rows)), keys[chosen], labels_by_text(queries), random)
+        random = sample_rows(len(rows), _RANDOM, config.seed, _BACKGROUND)
+        own = unit(vectors.gather(rows))
+        rounded = bfloat16_pays(config, (len(rows), queries.rows, vectors.dim))
+        proposer = RoundedProposer(_Held(Block(0, own)), _ROOM) if rounded else ExactProposer(_Held(Block(0, own)))
+        return cls(rows, own, keys[chosen], labels_by_text(queries), random, proposer)
 
     def find(self, vectors: np.ndarray, keys: np.ndarray) -> tuple[Ragged, np.ndarray]:
         """Return the near queries of some queries, given their vectors (float32, (q, dim)) and text keys (uint64).
@@ -78,7 +87,7 @@ class NearQueries:
             deviations of the query's cosines to random queries with another text, 0 where these are all equal).
         """
         asked = unit(vectors)
-        found = search(_Held(self.vectors), asked, min(NEAR + 1, len(self.rows)), ExactProposer(_Held(self.vectors)))
+        found = search(self.proposer.corpus, asked, min(NEAR + 1, len(self.rows)), self.proposer)
         cosines, places = unpack(found)
         there = found != NOTHING
         same = self.keys[np.where(there, places, 0)] == keys[:, None]

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.dots import indexed_cosines, indexed_dots, unit
+from hnmine.arrays.dots import indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.threads import in_threads
 from hnmine.storage.vectors import Block, VectorStore
@@ -57,7 +57,6 @@ def _products(
     out = np.empty(int(starts[-1]), dtype=np.float32)
     if not len(out):
         return out
-    multiply = indexed_cosines if normalised else indexed_dots
 
     def by_place(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         which = which[np.argsort(rows[which], kind="stable")]
@@ -70,7 +69,8 @@ def _products(
         of = np.repeat(np.arange(len(which)), wide)
         others = lists.values[lists.places(owners[which])]
         into = np.arange(len(of)) + (starts[:-1][which] - (np.cumsum(wide) - wide))[of]
-        out[into] = multiply(block.vectors, (places - block.first)[of], vectors, others)
+        found = indexed_dots(block.vectors, (places - block.first)[of], vectors, others)
+        out[into] = found / block.norms[(places - block.first)[of]] if normalised else found
 
     cuts = np.flatnonzero(np.diff(np.cumsum(widths) // _PAIRS)) + 1
     shares = in_threads(by_place, np.split(np.arange(len(widths)), cuts))

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hnmine.arrays.dots import norms
 from hnmine.errors import IncompleteStage, OutputError
 from hnmine.storage.paths import opened, scratch_folder
 from hnmine.storage.remote_path import TEMPORARY
@@ -50,6 +51,11 @@ class Block:
     first: int
     vectors: np.ndarray
 
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Length of each vector, and 1 for zero vectors; float32, shape (n,)."""
+        return norms(self.vectors)
+
 
 class VectorRange:
     """The vectors at places [first, last) of a folder of shards, read in blocks. Other shards are not read.
@@ -65,7 +71,7 @@ class VectorRange:
         self.shards, self.first, self.last, self.rows = shards, first, last, last - first
         self.dim: int = shards.schema.field("vector").type.list_size
         self._free_bytes = cache_bytes
-        self._cached: dict[int, np.ndarray] = {}
+        self._cached: dict[int, Block] = {}
 
     @property
     def nbytes(self) -> int:
@@ -79,7 +85,7 @@ class VectorRange:
     def blocks(self) -> Iterator[Block]:
         """Yield all vectors of the range, block by block, in the order of their places."""
         for numbers in self._groups:
-            yield Block(max(int(self.shards.offsets[numbers[0]]), self.first), self._block(numbers))
+            yield self._block(numbers)
 
     @cached_property
     def _groups(self) -> list[list[int]]:
@@ -95,22 +101,23 @@ class VectorRange:
                 groups.append([number])
         return groups
 
-    def _block(self, numbers: list[int]) -> np.ndarray:
+    def _block(self, numbers: list[int]) -> Block:
         if numbers[0] in self._cached:
             return self._cached[numbers[0]]
         starts = np.maximum(self.shards.offsets[numbers], self.first)
         ends = np.minimum(self.shards.offsets[[number + 1 for number in numbers]], self.last)
         rows = int(ends[-1] - starts[0])
         if len(numbers) == 1 and rows == np.diff(self.shards.offsets)[numbers[0]]:
-            block = self.shard(numbers[0])
+            vectors = self.shard(numbers[0])
         else:
             # copied shard by shard, so that the memory of each is used for the next one
-            block = np.empty((rows, self.dim), dtype=np.float32)
+            vectors = np.empty((rows, self.dim), dtype=np.float32)
             for number, start, end in zip(numbers, starts.tolist(), ends.tolist(), strict=True):
                 offset = int(self.shards.offsets[number])
-                block[start - starts[0] : end - starts[0]] = self.shard(number)[start - offset : end - offset]
-        if block.nbytes <= self._free_bytes:
-            self._free_bytes -= block.nbytes
+                vectors[start - starts[0] : end - starts[0]] = self.shard(number)[start - offset : end - offset]
+        block = Block(int(starts[0]), vectors)
+        if vectors.nbytes <= self._free_bytes:
+            self._free_bytes -= vectors.nbytes
             self._cached[numbers[0]] = block
         return block
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from hnmine import run
-from hnmine.errors import ConfigError
-from hnmine.search.byte_products import byte_products_are_fast
 from tests.pipeline.helpers import emitted, report, table
 from tests.support import config_for, make_collection, tree
 
@@ -56,16 +54,9 @@ def test_an_approximate_index_writes_the_same_bytes_again(base: Path, kind: str)
     assert_same_content(one, mine(base, f"{kind}-3", shard_rows=512, **settings))
 
 
-def test_products_of_bytes_write_the_same_bytes(base: Path, first: Path) -> None:
-    if not byte_products_are_fast():
-        pytest.skip("this CPU does not add up products of bytes, or torch is not installed")
-    assert tree(mine(base, "bytes", index={"product": "int8"})) == tree(first)
-
-
-def test_products_of_bytes_that_the_cpu_cannot_add_up_are_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hnmine.search.byte_products.byte_products_are_fast", lambda: False)
-    with pytest.raises(ConfigError, match=r'^index.product = "int8": this CPU'):
-        mine(base, "no-bytes", index={"product": "int8"})
+@pytest.mark.parametrize("product", ["float32", "bfloat16"])
+def test_any_product_writes_the_same_bytes(base: Path, first: Path, product: str) -> None:
+    assert tree(mine(base, product, index={"product": product})) == tree(first)
 
 
 def test_a_small_cache_writes_the_same_bytes(base: Path, first: Path) -> None:

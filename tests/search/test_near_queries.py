@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 from hnmine import run
 from hnmine.arrays.dots import dots, unit
 from hnmine.arrays.ragged import Ragged
+from hnmine.search.exact import ExactProposer
 from hnmine.search.near_queries import NEAR, NearQueries
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests import oracles
+from tests.search.test_exact import InBlocks
 from tests.strategies import quick
 from tests.support import config_for, make_collection
 
@@ -21,7 +23,9 @@ def near_queries(queries, seed=0, dim=4, texts=None):
     keys = np.arange(queries, dtype=np.uint64) if texts is None else np.array(texts, dtype=np.uint64)
     first = np.sort(np.unique(keys, return_index=True)[1])
     labels = Ragged(np.zeros(0, dtype=np.int64), np.zeros(queries + 1, dtype=np.int64))
-    return NearQueries(first, unit(vectors[first]), keys[first], labels, np.arange(len(first))), vectors, keys
+    own = unit(vectors[first])
+    proposer = ExactProposer(InBlocks(own))
+    return NearQueries(first, own, keys[first], labels, np.arange(len(first)), proposer), vectors, keys
 
 
 def lists(near):

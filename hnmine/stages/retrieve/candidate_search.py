@@ -86,7 +86,7 @@ class CandidateSearch:
             sample=sample,
             sample_vectors=corpus.gather(sample),
             words=CorpusWords(ingest, cache // 4),
-            near=NearQueries.open(asked, queries, config.seed),
+            near=NearQueries.open(asked, queries, config),
             guide=Guide.open(embed, max(0, cache - corpus.nbytes)) if config.guide is not None else None,
             where=MetadataFilter.open(context, retrieve),
             rounded_room=room,
