@@ -1,8 +1,10 @@
 """Vectors that the user supplies: Parquet with ids, or .npy in the order of the input."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +18,11 @@ from hnmine.readers.columns import COLUMNS
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.threads import prefetched
 from hnmine.storage.input_files import VECTOR_ENDINGS, Source, find_sources
-from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards, recorded
-from hnmine.storage.vectors import SpilledVectors
+from hnmine.storage.vectors import ForwardVectors, SpilledVectors
 
-# Vectors read at a time.
-_ROWS = 16_384
+# Vectors read at a time, and bytes of a Parquet file: its row groups may be larger than the memory.
+_ROWS, _BUFFER = 4096, 1 << 20
 _VECTOR_NAMES = ("vector", "embedding", "embeddings", "vectors", "emb")
 _ID_NAMES = {"corpus": "doc_id", "queries": "query_id"}
 
@@ -61,7 +62,10 @@ def check_vector_files(config: Config, table: TeacherTable, problems: Problems) 
         found = set()
         for source in own:
             try:
-                found |= {part.shape[1] for part in islice(_parts_of(source, config.input.columns, side, []), 1)}
+                if source.ending != ".npy":
+                    next(_id_parts(source, config.input.columns, side), None)
+                first = next(_parts_of(source, config.input.columns, side), None)
+                found |= {first.shape[1]} if first is not None else set()
             except InputError as error:
                 problems.add(str(error))
         dims[side] = sorted(found)
@@ -90,15 +94,16 @@ def _names(sources: list[Source]) -> str:
     return ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
 
 
-def _parts_of(source: Source, columns: Columns, side: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
-    """Yield the vectors of a file, `_ROWS` at a time, in their float type; ids that it has are added to `ids`."""
-    if source.ending == ".npy":
-        return _npy_parts(source)
-    return _table_parts(source, columns, _ID_NAMES[side], ids)
+def _parts_of(source: Source, columns: Columns, side: str) -> Iterator[np.ndarray]:
+    """Yield the vectors of a file, `_ROWS` at a time, in their number type."""
+    return _npy_parts(source) if source.ending == ".npy" else _table_parts(source, columns, side)
 
 
 class Precomputed:
     """The user's vectors of one side (corpus or queries), in the order of the ingested rows.
+
+    Files in that order are read once, while vectors are taken from first to last. Others are copied to a temporary file
+    first.
 
     Args:
         context: config and folders.
@@ -107,76 +112,80 @@ class Precomputed:
         table: the teacher's table.
 
     Raises:
-        InputError: a file is unreadable, a row has no vector, ids repeat, a vector cannot be compared, or dimensions
-            differ between files or sides.
+        InputError: a file is unreadable, a row has no vector, ids repeat, or dimensions differ between files.
     """
 
     def __init__(self, context: RunContext, side: str, shards: Shards, table: TeacherTable = "embed") -> None:
         self.shards, self.side = shards, side
-        sources = vector_sources(context.config, table)[side]
-        self.name = _names(sources)
-        _refuse_mixed(sources)
-        ids: list[pa.Array] = []
-        bad: dict[str, list[np.ndarray]] = {}
-        columns = context.config.input.columns
-        parts = chain.from_iterable(_parts_of(source, columns, side, ids) for source in sources)
-        checked = self._checked(prefetched(parts), context.config.teachers[table].similarity, bad)
-        self.vectors = SpilledVectors(context.folder("embed"), checked)
-        in_order = all(source.ending == ".npy" for source in sources)
-        self.rows = self._rows_by_order(context) if in_order else self._rows_by_id(pa.chunked_array(ids, pa.string()))
-        self._refuse(bad)
-        if side == "corpus":
-            queries = Precomputed(context, "queries", Shards(context.reading("ingest") / "queries", QUERIES), table)
-            dim, other = self.vectors.shape[1], queries.vectors.shape[1]
-            if dim != other:
-                raise InputError(_unlike(self.name, dim, queries.name, other))
+        self.sources = vector_sources(context.config, table)[side]
+        self.name = _names(self.sources)
+        _refuse_mixed(self.sources)
+        self.columns = context.config.input.columns
+        self.similarity = context.config.teachers[table].similarity
+        in_order = all(source.ending == ".npy" for source in self.sources)
+        self.rows = self._rows_by_order(context) if in_order else self._rows_by_id()
+        self.vectors: ForwardVectors | SpilledVectors
+        if (np.diff(self.rows) > 0).all():
+            self.vectors = ForwardVectors(lambda: prefetched(self._parts()))
+        else:
+            self.vectors = SpilledVectors(context.folder("embed"), prefetched(self._parts()))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return the vectors of the given rows (int64), float32, shape (len(rows), dim)."""
-        return self.vectors.take(self.rows[rows])
+        """Return the vectors of the given rows (int64, ascending), float32, shape (len(rows), dim).
 
-    def _checked(
-        self, parts: Iterator[np.ndarray], similarity: str, bad: dict[str, list[np.ndarray]]
-    ) -> Iterator[np.ndarray]:
-        """Yield the parts as float32; the places of bad vectors are added to `bad`, by what is wrong with them."""
-        first, dim = 0, None
-        for part in parts:
-            dim = part.shape[1] if dim is None else dim
-            if part.shape[1] != dim:
-                raise InputError(f"{self.name}: {_differ((dim, part.shape[1]))}")
-            with np.errstate(over="ignore"):
-                vectors = np.ascontiguousarray(part, dtype=np.float32)
-            for rows, fault in vector_faults(vectors, similarity):
-                bad.setdefault(fault, []).append(first + rows)
-            yield vectors
-            first += len(vectors)
-
-    def _refuse(self, bad: dict[str, list[np.ndarray]]) -> None:
-        """Raise an InputError on bad vectors of ingested rows; vectors of other ids are never read.
-
-        `bad` are places in the files, by what is wrong with the vectors there.
+        Raises:
+            InputError: a file cannot be read, or dimensions differ.
         """
+        found = self.vectors.take(self.rows[rows])
+        if len(rows) and rows[-1] == len(self.rows) - 1 and isinstance(self.vectors, ForwardVectors):
+            self.vectors.finish()
+        return found
+
+    def check(self) -> None:
+        """Read all files and raise an InputError on vectors of ingested rows that cannot be compared.
+
+        It names all of them; vectors of other ids are never compared.
+        """
+        bad: dict[str, list[np.ndarray]] = {}
+        first = 0
+        for part in prefetched(self._parts()):
+            for places, fault in vector_faults(part, self.similarity):
+                bad.setdefault(fault, []).append(first + places)
+            first += len(part)
         name = _ID_NAMES[self.side]
         lines = []
-        for fault, places in bad.items():
-            ours = np.flatnonzero(np.isin(self.rows, np.concatenate(places)))
+        for fault, found in bad.items():
+            ours = np.flatnonzero(np.isin(self.rows, np.concatenate(found)))
             if len(ours):
                 ids = self.shards.take(ours, [name]).column(0).to_pylist()
                 lines.append(f"{self.name}: {len(ids):,} vectors {fault} ({name} {few(ids)})")
         if lines:
             raise InputError("\n".join(lines))
 
+    def _parts(self) -> Iterator[np.ndarray]:
+        """Yield the vectors of all files as float32."""
+        dim = None
+        for part in chain.from_iterable(_parts_of(source, self.columns, self.side) for source in self.sources):
+            dim = part.shape[1] if dim is None else dim
+            if part.shape[1] != dim:
+                raise InputError(f"{self.name}: {_differ((dim, part.shape[1]))}")
+            with np.errstate(over="ignore"):
+                vectors = np.ascontiguousarray(part, dtype=np.float32)
+            yield vectors
+
     def _rows_by_order(self, context: RunContext) -> np.ndarray:
         """Return the place of each ingested row's vector where vectors are in the order of the input."""
         counts = (recorded(context.reading("ingest")) or {})["counts"]
         expected = counts["documents_read" if self.side == "corpus" else "queries_read"]
-        if len(self.vectors) != expected:
-            given = f"{len(self.vectors):,} vectors for {expected:,} {self.side} rows"
-            raise InputError(f"{self.name}: {given} read from the input")
+        given = sum(map(_npy_rows, self.sources))
+        if given != expected:
+            raise InputError(f"{self.name}: {given:,} vectors for {expected:,} {self.side} rows read from the input")
         return np.asarray(self.shards.column("source_row").to_numpy())
 
-    def _rows_by_id(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """Return the place of each ingested row's vector where vectors have these ids."""
+    def _rows_by_id(self) -> np.ndarray:
+        """Return the place of each ingested row's vector where vectors have ids."""
+        parts = chain.from_iterable(_id_parts(source, self.columns, self.side) for source in self.sources)
+        ids = pa.chunked_array(parts, pa.string())
         name = _ID_NAMES[self.side]
         wanted = self.shards.column(name)
         values, counts = pc.value_counts(ids).flatten()
@@ -191,17 +200,36 @@ class Precomputed:
         return np.asarray(found.to_numpy().astype(np.int64))
 
 
+def _npy_header(source: Source, file: Any) -> tuple[tuple[int, int], np.dtype]:
+    """Read the header of a .npy file; return the shape and the float type of its array."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_column, kind = read(file)
+    if len(shape) != 2 or kind.kind != "f":
+        raise InputError(f"{source.name}: a float array of two dimensions is needed, not {kind} {shape}")
+    if by_column:
+        raise InputError(f"{source.name}: its numbers are stored by column; save it as np.ascontiguousarray")
+    return shape, kind
+
+
+def _npy_rows(source: Source) -> int:
+    """Return the number of rows that the header of a .npy file states."""
+    try:
+        with source.open() as file:
+            return _npy_header(source, file)[0][0]
+    except (ValueError, OSError, EOFError) as error:
+        raise _unreadable_npy(source, error) from None
+
+
+def _unreadable_npy(source: Source, error: Exception) -> InputError:
+    return InputError(f"{source.name}: not a readable .npy file: {reason(error)}")
+
+
 def _npy_parts(source: Source) -> Iterator[np.ndarray]:
     """Yield the rows of a .npy file, `_ROWS` at a time, in its float type."""
     try:
         with source.open() as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, by_column, kind = read(file)
-            if len(shape) != 2 or kind.kind != "f":
-                raise InputError(f"{source.name}: a float array of two dimensions is needed, not {kind} {shape}")
-            if by_column:
-                raise InputError(f"{source.name}: its numbers are stored by column; save it as np.ascontiguousarray")
+            shape, kind = _npy_header(source, file)
             for first in range(0, shape[0], _ROWS):
                 rows = min(_ROWS, shape[0] - first)
                 data = file.read(rows * shape[1] * kind.itemsize)
@@ -209,16 +237,35 @@ def _npy_parts(source: Source) -> Iterator[np.ndarray]:
                     raise EOFError(f"it ends before its row {first + rows:,} of {shape[0]:,}")
                 yield np.frombuffer(data, dtype=kind).reshape(rows, shape[1])
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{source.name}: not a readable .npy file: {reason(error)}") from None
+        raise _unreadable_npy(source, error) from None
 
 
-def _table_parts(source: Source, columns: Columns, id_column: str, ids: list[pa.Array]) -> Iterator[np.ndarray]:
-    """Yield the vectors of a Parquet file, `_ROWS` at a time, in their float type; their ids are added to `ids`."""
+def _id_parts(source: Source, columns: Columns, side: str) -> Iterator[pa.Array]:
+    """Yield the ids of a Parquet file, some at a time, as strings."""
+    with _parquet(source, columns, side) as (parquet, name, _):
+        for batch in parquet.iter_batches(columns=[name]):
+            try:
+                yield batch.column(0).cast(pa.string())
+            except pa.ArrowException as error:
+                raise InputError(f"{source.name} column {name}: cannot be read as ids: {reason(error)}") from None
+
+
+def _table_parts(source: Source, columns: Columns, side: str) -> Iterator[np.ndarray]:
+    """Yield the vectors of a Parquet file, `_ROWS` at a time, in their number type."""
+    with _parquet(source, columns, side) as (parquet, _, name):
+        for batch in parquet.iter_batches(_ROWS, columns=[name]):
+            yield _matrix(batch.column(0), f"{source.name} column {name}")
+
+
+@contextmanager
+def _parquet(source: Source, columns: Columns, side: str) -> Iterator[tuple[pq.ParquetFile, str, str]]:
+    """Open a Parquet file of vectors; yield it with the names of its id column and its vector column."""
     if source.ending not in (".parquet", ".pq"):
         raise InputError(f"{source.name}: vectors must be Parquet or .npy")
+    id_column = _ID_NAMES[side]
     try:
-        with source.open() as file:
-            parquet = pq.ParquetFile(file)
+        with source.open_for_arrow() as file:
+            parquet = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
             names = parquet.schema_arrow.names
             id_name = next((n for n in (getattr(columns, id_column), *COLUMNS[id_column].names) if n in names), None)
             vector = next((n for n in _VECTOR_NAMES if n in names), None)
@@ -227,13 +274,7 @@ def _table_parts(source: Source, columns: Columns, id_column: str, ids: list[pa.
                 raise InputError(f"{source.name}: {missing} is missing; it has: {', '.join(names)}")
             if not parquet.metadata.num_rows:
                 raise InputError(f"{source.name} column {vector}: holds no vectors")
-            for batch in parquet.iter_batches(_ROWS, columns=[id_name, vector]):
-                try:
-                    ids.append(batch.column(id_name).cast(pa.string()))
-                except pa.ArrowException as error:
-                    where = f"{source.name} column {id_name}"
-                    raise InputError(f"{where}: cannot be read as ids: {reason(error)}") from None
-                yield _matrix(batch.column(vector), f"{source.name} column {vector}")
+            yield parquet, id_name, vector
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 

@@ -19,8 +19,11 @@ from hnmine.runtime.threads import BackgroundWriter
 from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.lock import lock_folder
-from hnmine.storage.paths import map_paths
+from hnmine.storage.paths import map_paths, remove_tree
 from hnmine.storage.store import MANIFEST, STARTED, is_done, read_json, read_key, recorded, write_json
+
+_WRITES = 2
+"""Shards that are written at a time while the next is computed: the disk stores one while another is encoded."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,13 @@ def _run_stage(
     write_json(expected, folder / STARTED)
     progress.stage_start(stage.name)
     began = time.perf_counter()
-    for step in stage.steps:
-        _run_step(stage, step, context, expected["key"], engine, progress)
+    try:
+        for step in stage.steps:
+            _run_step(stage, step, context, expected["key"], engine, progress)
+    except InputError:
+        for name in stage.of_input(context):
+            remove_tree(folder / name)
+        raise
     if any(step.runs_model for step in stage.steps):
         engine.release()
     counts = stage.finish(context, expected["key"])
@@ -150,7 +158,7 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, engine: E
     progress.start(stage.name, step.name, step.unit, total, total - sum(item.rows for item in todo))
     gpus = context.config.model_gpus if step.runs_model else 0.0
     try:
-        with BackgroundWriter() as writer:
+        with BackgroundWriter(_WRITES) as writer:
             worker = ShardWorker(stage.name, step.name, context, key, run=secrets.token_hex(4))
             if engine.inline:
                 worker = replace(worker, tick=progress.advance, writer=writer)

@@ -113,6 +113,8 @@ class Stage:
             context and `parts`.
         reusable: returns the folders, relative to its own, whose shards may fit although the stage's key has changed:
             the keys of these shards do not depend on that of the stage.
+        of_input: returns the folders, relative to its own, of what is made of the user's files while these are checked:
+            nothing of a refused input is kept, so that a corrected one starts anew.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Stage:
     applies: Callable[[Config], bool] = lambda config: True
     outputs: Callable[[RunContext, dict[str, Any]], dict[str, Any]] = lambda context, parts: {}
     reusable: Callable[[RunContext], tuple[str, ...]] = lambda context: ()
+    of_input: Callable[[RunContext], tuple[str, ...]] = lambda context: ()
 
     def reading(self, context: RunContext) -> tuple[str, ...]:
         """Return all stages, and parts of their output, that it reads under the context's config."""

@@ -1,6 +1,7 @@
 """Threads within one worker: parallel maps, a background writer and prefetching."""
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -34,26 +35,30 @@ def run_concurrently(*functions: Callable[[], Any]) -> list[Any]:
 
 
 class BackgroundWriter:
-    """Runs one write at a time in a background thread, in order, while the caller computes the next.
+    """Runs writes in background threads while the caller computes the next.
 
-    A context manager: leaving the block waits for the last write. A write's error is raised by the next `submit`, or at
+    A context manager: leaving the block waits for the last write. A write's error is raised by a later `submit`, or at
     the end of the block. If the block itself fails, the write's error is added to that error as a note.
+
+    Args:
+        most: writes at a time; they begin in order, and with one of them they also end in order.
     """
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._last: Future[None] | None = None
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
+        self._pool = ThreadPoolExecutor(most, thread_name_prefix="writer")
+        self._running: deque[Future[None]] = deque()
 
     def submit(self, write: Callable[[], None]) -> None:
-        """Wait for the previous write, then start this one."""
-        self.wait()
-        self._last = self._pool.submit(write)
+        """Start this write, after waiting for the first of those that are running if they are as many as allowed."""
+        if len(self._running) == self._most:
+            self._running.popleft().result()
+        self._running.append(self._pool.submit(write))
 
     def wait(self) -> None:
-        """Wait for the last write and raise its error, if it failed."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
+        """Wait for all writes and raise the error of the first that failed."""
+        while self._running:
+            self._running.popleft().result()
 
     def __enter__(self) -> "BackgroundWriter":
         return self
@@ -64,9 +69,9 @@ class BackgroundWriter:
                 self.wait()
         finally:
             self._pool.shutdown(wait=True)
-            failure = self._last.exception() if self._last is not None else None
-            if error is not None and failure is not None:
-                error.add_note(f"a write in the background failed too: {failure}")
+            for failure in [write.exception() for write in self._running]:
+                if error is not None and failure is not None:
+                    error.add_note(f"a write in the background failed too: {failure}")
 
 
 class Prefetcher(Generic[T]):

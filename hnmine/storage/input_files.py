@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import fsspec
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
 
 from hnmine.errors import InputError, reason
 
@@ -50,6 +52,17 @@ class Source:
         except Exception as error:  # each store's library has its own errors
             raise InputError(f"{self.name}: cannot be read: {reason(error)}") from None
         return opened
+
+    def open_for_arrow(self) -> Any:
+        """Open the file for pyarrow, which reads a file of this machine itself; otherwise as `open`.
+
+        Raises:
+            OSError: a file of this machine is missing or cannot be read.
+            InputError: another one.
+        """
+        if self.path.lower().endswith(COMPRESSED) or not isinstance(self.system, LocalFileSystem):
+            return self.open()
+        return pa.OSFile(self.path)
 
     def digest(self) -> dict[str, Any]:
         """Return name, size and blake2b of the file's bytes.

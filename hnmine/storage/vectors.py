@@ -2,7 +2,7 @@
 
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -194,6 +194,42 @@ class VectorStore(VectorRange):
             low, high = np.searchsorted(ordered, [block.first, block.first + len(block.vectors)])
             out[order[low:high]] = block.vectors[ordered[low:high] - block.first]
         return out
+
+
+class ForwardVectors:
+    """Vectors that are read in their order, once, as they are asked for.
+
+    Args:
+        parts: returns an iterator over all of them: float32, at least one array, of shape (n, dim) with the same dim.
+    """
+
+    def __init__(self, parts: Callable[[], Iterator[np.ndarray]]) -> None:
+        self._open = parts
+        self._parts: Iterator[np.ndarray] | None = None
+        self._first, self._part = 0, np.zeros((0, 0), dtype=np.float32)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Return the vectors at the given positions (int64, ascending), float32, shape (len(places), dim).
+
+        Consecutive ones may be a view of a part. Positions before those of the last call make it start anew.
+        """
+        if self._parts is None or (len(places) and places[0] < self._first):
+            self._parts = self._open()
+            self._first, self._part = 0, next(self._parts)
+        found = []
+        while len(places):
+            while places[0] >= self._first + len(self._part):
+                self._first, self._part = self._first + len(self._part), next(self._parts)
+            here = int(np.searchsorted(places, self._first + len(self._part)))
+            low, high = int(places[0]) - self._first, int(places[here - 1]) - self._first + 1
+            found.append(self._part[low:high] if high - low == here else self._part[places[:here] - self._first])
+            places = places[here:]
+        return found[0] if len(found) == 1 else np.concatenate([self._part[:0], *found])
+
+    def finish(self) -> None:
+        """Read what is left, whose faults are raised."""
+        for part in self._parts or ():
+            self._first, self._part = self._first + len(self._part), part
 
 
 class SpilledVectors:

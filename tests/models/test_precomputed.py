@@ -329,3 +329,72 @@ def test_bad_vectors_of_all_shards_are_counted(tmp_path: Path) -> None:
     save(tmp_path / "q.npy", ASKS)
     message = refused(tmp_path, shard_rows=256)
     assert message == "c.npy: 4 vectors hold numbers that are not finite (doc_id 'd5', 'd300', 'd301' and 1 more)"
+
+
+def many(folder: Path) -> np.ndarray:
+    """Write a collection of 600 documents with vectors in Parquet, in the order of the corpus; return these."""
+    write_collection(folder, {f"d{n}": f"text {n}" for n in range(600)}, QUERIES, QRELS)
+    vectors = RNG.normal(size=(600, 4)).astype(np.float32)
+    save(folder / "c.parquet", vectors, [f"d{n}" for n in range(600)])
+    save(folder / "q.npy", ASKS)
+    return vectors
+
+
+def test_nothing_is_kept_of_vectors_whose_last_shard_is_refused(tmp_path: Path) -> None:
+    vectors = many(tmp_path)
+    wrong = vectors.copy()
+    wrong[[599, 580]] = 0
+    save(tmp_path / "c.parquet", wrong, [f"d{n}" for n in range(600)])
+    for more in ({}, {"workers": 2}):
+        message = refused(tmp_path, "c.parquet", shard_rows=256, out=f"out {len(more)}", **more)
+        assert message == "c.parquet: 2 vectors are all zeros (doc_id 'd580', 'd599')"
+        save(tmp_path / "c.parquet", vectors, [f"d{n}" for n in range(600)])
+        corpus, _ = embedded(tmp_path, "c.parquet", shard_rows=256, out=f"out {len(more)}", **more)
+        np.testing.assert_allclose(corpus, unit(vectors), rtol=1e-6)
+        save(tmp_path / "c.parquet", wrong, [f"d{n}" for n in range(600)])
+
+
+def shard_bytes(made: Any) -> dict[str, bytes]:
+    return {str(p.relative_to(made.out_folder)): p.read_bytes() for p in made.out_folder.glob("embed/*/part-*")}
+
+
+@pytest.mark.parametrize("removed", [[0], [1], [0, 2], [1, 2]])
+def test_missing_shards_are_made_again_as_they_were(tmp_path: Path, removed: list[int]) -> None:
+    many(tmp_path)
+    made = config(tmp_path, "c.parquet", shard_rows=256)
+    run(made, stages=("ingest", "embed"))
+    before = shard_bytes(made)
+    assert len(before) == 4
+    for number in removed:
+        (made.out_folder / "embed" / "corpus" / f"part-{number:05d}.parquet").unlink()
+    (made.out_folder / "embed" / "_manifest.json").unlink()
+    run(made, stages=("embed",))
+    assert shard_bytes(made) == before
+
+
+@pytest.mark.parametrize("order", ["the corpus'", "another"])
+def test_workers_and_the_order_of_a_file_change_no_byte(tmp_path: Path, order: str) -> None:
+    vectors, ids = many(tmp_path), np.arange(600)
+    made = config(tmp_path, "c.parquet", shard_rows=256)
+    run(made, stages=("ingest", "embed"))
+    if order == "another":
+        ids = RNG.permutation(600)
+        save(tmp_path / "c.parquet", vectors[ids], [f"d{n}" for n in ids])
+    other = config(tmp_path, "c.parquet", out="other", shard_rows=256, workers=2)
+    run(other, stages=("ingest", "embed"))
+    (one, found) = (np.concatenate([rows_of(c, n) for n in range(3)]) for c in (made, other))
+    np.testing.assert_array_equal(found, one)
+
+
+def rows_of(made: Any, number: int) -> np.ndarray:
+    return np.array(
+        pq.read_table(made.out_folder / f"embed/corpus/part-{number:05d}.parquet").column("vector").to_pylist()
+    )
+
+
+def test_a_file_that_ends_too_early_is_refused_where_its_last_vectors_are_nobodys(tmp_path: Path) -> None:
+    vectors = many(tmp_path)
+    listed = [*vectors.tolist(), *[[0.0] * 4] * 5000, [1.0] * 3]
+    save(tmp_path / "c.parquet", listed, [f"d{n}" for n in range(5601)])
+    message = refused(tmp_path, "c.parquet")
+    assert message == "c.parquet column vector: vectors differ in length: 4, 3"

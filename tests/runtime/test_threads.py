@@ -24,6 +24,36 @@ def test_it_works_while_the_caller_does():
     assert done == [True]
 
 
+def test_several_run_at_a_time_and_no_more_than_allowed():
+    begun, go = [threading.Event() for _ in range(3)], threading.Event()
+
+    def write(number: int) -> None:
+        begun[number].set()
+        assert go.wait(30)
+
+    with BackgroundWriter(2) as writer:
+        writer.submit(lambda: write(0))
+        writer.submit(lambda: write(1))
+        assert begun[0].wait(30)
+        assert begun[1].wait(30)
+        assert not begun[2].is_set()
+        go.set()
+        writer.submit(lambda: write(2))
+    assert begun[2].is_set()
+
+
+def test_all_errors_of_several_are_notes_to_that_of_the_block():
+    def fail_three_times() -> None:
+        with BackgroundWriter(2) as writer:
+            writer.submit(fail)
+            writer.submit(fail)
+            raise ValueError("block")
+
+    with pytest.raises(ValueError, match="block") as caught:
+        fail_three_times()
+    assert caught.value.__notes__ == ["a write in the background failed too: no room"] * 2
+
+
 def fail():
     raise OSError("no room")
 

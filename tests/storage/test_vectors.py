@@ -1,11 +1,15 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hnmine.storage.vectors
 from hnmine.errors import IncompleteStage
 from hnmine.storage.store import part_name, write_table
-from hnmine.storage.vectors import SpilledVectors, VectorRange, VectorStore, to_arrow, to_numpy
+from hnmine.storage.vectors import ForwardVectors, SpilledVectors, VectorRange, VectorStore, to_arrow, to_numpy
 
 
 def make(rows, dim=6, seed=0):
@@ -138,6 +142,47 @@ def test_spilled_vectors_are_read_by_row_or_as_a_map(tmp_path):
     np.testing.assert_array_equal(spilled.array, vectors)
     assert SpilledVectors(tmp_path, [vectors[:0]]).array.shape == (0, 6)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+@pytest.fixture
+def forward() -> tuple[ForwardVectors, np.ndarray, list[int]]:
+    """Return vectors that are read forward, the same in an array, and the sizes of the parts read so far."""
+    vectors, read = make(13), []
+
+    def parts() -> Iterator[np.ndarray]:
+        for part in np.split(vectors, [5, 5, 9]):
+            read.append(len(part))
+            yield part
+
+    return ForwardVectors(parts), vectors, read
+
+
+@given(st.lists(st.integers(0, 12), unique=True).map(sorted), st.lists(st.integers(0, 12), unique=True))
+def test_vectors_read_forward_are_those_asked_for(places: list[int], cuts: list[int]) -> None:
+    vectors = make(13)
+    opened = ForwardVectors(lambda: iter(np.split(vectors, sorted(cuts))))
+    for asked in np.array_split(np.array(places, dtype=np.int64), 3):
+        found = opened.take(asked)
+        assert found.shape == (len(asked), 6)
+        np.testing.assert_array_equal(found, vectors[asked])
+
+
+def test_vectors_in_order_are_read_once_and_again_only_for_earlier_ones(
+    forward: tuple[ForwardVectors, np.ndarray, list[int]],
+) -> None:
+    opened, vectors, read = forward
+    for asked in ([0, 1, 2], [4, 6], [7, 8], [9]):
+        np.testing.assert_array_equal(opened.take(np.array(asked)), vectors[asked])
+    assert read == [5, 0, 4, 4]
+    np.testing.assert_array_equal(opened.take(np.array([3, 12])), vectors[[3, 12]])
+    assert read == [5, 0, 4, 4] * 2
+
+
+def test_the_rest_of_them_can_be_read_for_its_faults(forward: tuple[ForwardVectors, np.ndarray, list[int]]) -> None:
+    opened, vectors, read = forward
+    opened.take(np.array([1]))
+    opened.finish()
+    assert sum(read) == len(vectors)
 
 
 ROWS, DIM = 60, 5

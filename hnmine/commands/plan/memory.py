@@ -19,7 +19,7 @@ BASE = {
 DOCUMENT_ENTRY, QUERY_ENTRY, LABEL_ENTRY = 400.0, 1100.0, 80.0
 """ingest's tables of ids and texts: a document in three dictionaries (315 bytes right after they grew), a query, and
 each of its positives after the first."""
-ROW_GROUP_ROWS, TEXT_COPIES, VECTOR_COPIES = 1 << 20, 1.45, 1.37
+ROW_GROUP_ROWS, TEXT_COPIES = 1 << 20, 1.45
 """Parquet input is read by row groups, of a million rows unless the writer chose otherwise; memory over their size."""
 SHARD_COPIES = 6.0
 """A shard of precomputed vectors as read, selected, checked, converted and written."""
@@ -92,9 +92,8 @@ def _embed(work: Workload, table: TeacherTable) -> float:
     if model != "precomputed":
         return 0.0 if model == "hash" else MODEL_BYTES
     row, documents = 4.0 * work.dims[table], work.documents
-    group = min(documents, ROW_GROUP_ROWS) * row * VECTOR_COPIES
     shard = min(documents, work.config.shard_rows) * row * SHARD_COPIES
-    return group + shard + documents * (3 * work.id_bytes + 40)
+    return shard + documents * (3 * work.id_bytes + 40)
 
 
 def _index(work: Workload, kind: str) -> float:

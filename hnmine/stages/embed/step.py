@@ -62,12 +62,14 @@ class _State:
         name: table and side, for messages.
         chosen: int64, the rows that get a vector, ascending; None for all.
         vectors: returns the vectors of an item's rows, shape (rows, dim).
+        explain: raises an InputError that names all vectors that cannot be compared, if it can; called for one of them.
     """
 
     config: EmbedConfig
     name: str
     chosen: np.ndarray | None
     vectors: Callable[[Item, Tick], np.ndarray]
+    explain: Callable[[], None] = lambda: None
 
 
 class _CellEncoder:
@@ -155,7 +157,7 @@ def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
     config, (kind, schema) = context.config.teachers[table], SIDES[side]
     shards = Shards(context.reading("ingest") / side, schema)
     if side == "corpus":
-        _check_precomputed(context, table, shards)
+        _check_precomputed(context, table)
     chosen = _chosen(context, table, side, shards)
     if config.model == "precomputed":
         given = Precomputed(context, side, shards, table)
@@ -164,20 +166,26 @@ def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
             tick(item.rows)
             return given.take(_rows(chosen, item))
 
-        return _State(config, f"{table} {side}", chosen, take)
+        return _State(config, f"{table} {side}", chosen, take, given.check)
     encoder = make_encoder(config, table, read_quantised(context, table))
     rows = shards.rows if chosen is None else len(chosen)
     cells = _CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
     return _State(config, f"{table} {side}", chosen, cells.vectors)
 
 
-def _check_precomputed(context: RunContext, table: TeacherTable, corpus: Shards) -> None:
-    """Check all supplied vectors before the first teacher, which may take hours, encodes the corpus."""
+def _check_precomputed(context: RunContext, table: TeacherTable) -> None:
+    """Check the supplied vectors that are read later, before the first teacher, which may take hours, is at work.
+
+    Those of the first teacher's own documents are checked while they are read.
+    """
     teachers = context.config.teachers
-    if table == next(possible for possible, _ in possible_teachers() if possible in teachers):
-        for other, teacher in teachers.items():
-            if other != table and teacher.model == "precomputed":
-                Precomputed(context, "corpus", corpus, other)
+    if table != next(possible for possible, _ in possible_teachers() if possible in teachers):
+        return
+    for other, teacher in teachers.items():
+        if teacher.model == "precomputed":
+            for side, (_, schema) in SIDES.items():
+                if (other, side) != (table, "corpus"):
+                    Precomputed(context, side, Shards(context.reading("ingest") / side, schema), other).check()
 
 
 def _rows(chosen: np.ndarray | None, item: Item) -> np.ndarray:
@@ -188,9 +196,14 @@ def _rows(chosen: np.ndarray | None, item: Item) -> np.ndarray:
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
     what, dtype = f"{state.name} shard {item.number}", state.config.dtype
-    vectors = check_vectors(state.vectors(item, tick), what, state.config.similarity)
-    bad = np.flatnonzero((np.abs(vectors) > _LIMITS[dtype]).any(axis=1))
-    if len(bad):
+    found = state.vectors(item, tick)
+    try:
+        vectors = check_vectors(found, what, state.config.similarity)
+    except InputError:
+        state.explain()
+        raise
+    if max(vectors.max(initial=0), -vectors.min(initial=0)) > _LIMITS[dtype]:
+        bad = np.flatnonzero((np.abs(vectors) > _LIMITS[dtype]).any(axis=1))
         table = state.name.split()[0]
         advice = f'set {table}.dtype = "float32", or scale them' if dtype == "float16" else "scale them"
         raise InputError(
@@ -249,6 +262,11 @@ def _reusable(context: RunContext) -> tuple[str, ...]:
     return tuple(vector_folder(context.config, table, side) for table in teachers for side in SIDES)
 
 
+def _of_input(context: RunContext) -> tuple[str, ...]:
+    given = [table for table, teacher in context.config.teachers.items() if teacher.model == "precomputed"]
+    return tuple(vector_folder(context.config, table, side) for table in given for side in SIDES)
+
+
 STAGE = Stage(
     name="embed",
     version=3,
@@ -258,4 +276,5 @@ STAGE = Stage(
     steps=(*_OF_SOURCES, *STEPS, *_OF_FOLDERS),
     finish=_finish,
     reusable=_reusable,
+    of_input=_of_input,
 )
