@@ -85,7 +85,8 @@ class FilterInputs:
         names = CANDIDATES.names if columns is None or self.rescored is not None else list(columns)
         table = self.candidates.read(number, names)
         if wanted is not None:
-            table = table.filter(pa.array(wanted(table.column("query_row").to_numpy())))
+            asked = wanted(table.column("query_row").to_numpy())
+            table = table if asked.all() else table.filter(pa.array(asked))
         return table if self.rescored is None else self.rescored.replace_scores(table)
 
     def batches(

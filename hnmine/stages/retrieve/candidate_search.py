@@ -168,7 +168,7 @@ def _retrieve(
     similar, (with_query, with_positives), background_of = run_concurrently(
         lambda: pair_cosines(search.corpus, places, positives.with_values(inverse), vectors),
         lambda: search.words.overlaps(terms, candidates, positives),
-        lambda: _backgrounds(search, queries, positives, (vectors, inverse)),
+        lambda: _backgrounds(search, queries, positives, (unique, vectors, inverse)),
     )
     positive_scores = indexed_dots(vectors, inverse, queries, positives.owners)
     columns: dict[str, Any] = {
@@ -216,19 +216,20 @@ def _search(search: CandidateSearch, asked: QueryBatch, depth: int) -> Hits:
 
 
 def _backgrounds(
-    search: CandidateSearch, queries: np.ndarray, positives: Ragged, vectors: tuple[np.ndarray, np.ndarray]
+    search: CandidateSearch, queries: np.ndarray, positives: Ragged, distinct: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> dict[str, pa.Array]:
     """Return the columns of scores to random documents, a query's own positives left out.
 
-    `vectors` is (vectors of the distinct positives, the position of each positive among them).
+    `distinct` is (rows of the distinct positives, their vectors, the position of each positive among them).
     """
-    of, place = np.nonzero(positives.values[:, None] == search.sample)
+    place = np.minimum(np.searchsorted(search.sample, positives.values), len(search.sample) - 1)
+    of = np.flatnonzero(search.sample[place] == positives.values)
     own = np.zeros((len(queries), len(search.sample)), dtype=bool)
-    own[positives.owners[of], place] = True
+    own[positives.owners[of], place[of]] = True
     mean, std = background(dots(queries, search.sample_vectors), own)
-    positive_mean, positive_std = positive_backgrounds(
-        positives.values, *vectors, (search.sample, search.sample_vectors)
-    )
+    rows, vectors, which = distinct
+    found = positive_backgrounds(rows, vectors, (search.sample, search.sample_vectors))
+    positive_mean, positive_std = (values[which] for values in found)
     return {
         "background_mean": pa.array(mean),
         "background_std": pa.array(std),
@@ -238,15 +239,13 @@ def _backgrounds(
 
 
 def positive_backgrounds(
-    rows: np.ndarray, vectors: np.ndarray, which: np.ndarray, sample: tuple[np.ndarray, np.ndarray]
+    rows: np.ndarray, vectors: np.ndarray, sample: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each positive's cosines to random documents, float32, itself left out.
 
     Args:
         rows: int64, shape (n,): document rows of the positives.
-        vectors: those of the distinct positives.
-        which: int64, shape (n,): the position of each positive among these.
+        vectors: theirs.
         sample: rows and vectors of the random documents.
     """
-    to_sample = dots(unit(vectors), unit(sample[1]))[which]
-    return background(to_sample, rows[:, None] == sample[0])
+    return background(dots(unit(vectors), unit(sample[1])), rows[:, None] == sample[0])

@@ -125,7 +125,7 @@ class PositiveColumns:
         places = candidates.with_values(self.corpus.positions(candidates.values))
         cosines = pair_cosines(self.corpus, places, more.with_values(which), vectors)
         terms = Ragged.from_arrow(queries.take(table.column("query_row").to_numpy(), ["terms"]).column(0))
-        mean, std = positive_backgrounds(more.values, vectors, which, self.sample)
+        mean, std = (values[which] for values in positive_backgrounds(unique, vectors, self.sample))
         of_positives: dict[str, np.ndarray] = {
             "positive_rows": more.values,
             "positive_background_mean": mean,
