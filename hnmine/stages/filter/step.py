@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, list_array
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, write_lists
+from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
 from hnmine.stages.filter.candidates import Batch
@@ -149,7 +150,7 @@ _COUNTED = JUDGED_CODED.append(pa.field("counts", COUNTED))
 def _judge_all(table: pa.Table, inputs: FilterInputs) -> tuple[pa.Table, np.ndarray]:
     """Return what `_judge` returns, for any number of candidates."""
     found = [(_COUNTED.empty_table(), np.zeros(0, dtype=bool))]
-    found += [_judge(piece, Batch.from_table(piece), inputs) for piece in slices(table)]
+    found += in_threads(lambda piece: _judge(piece, Batch.from_table(piece), inputs), slices(table))
     return pa.concat_tables([judged for judged, _ in found]), np.concatenate([short for _, short in found])
 
 
