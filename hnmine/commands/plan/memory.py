@@ -8,6 +8,7 @@ from hnmine.config.tables import TeacherTable
 from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_bytes, kept_texts
 from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
+from hnmine.stages.filter.inputs import CELLS
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
 MB = 1e6
@@ -27,7 +28,7 @@ BLOCK_COPIES = 1.2
 """A block of vectors while it is read: the mapped file, and the shards that are concatenated."""
 THREAD_BYTES, THREAD_CANDIDATE_BYTES = 60 * MB, 160_000.0
 """A thread of the search: its tiles of scores and the library's buffer; and for each candidate, of 512 queries."""
-FIT_BASE, FIT_CELL, MEASURED_CELL = 57 * MB, 627.0, 150.0
+FIT_BASE, FIT_CELL, MEASURED_CELL = 15 * MB, 220.0, 150.0
 """Fit of the calibrated rule: the sample that it is fitted on, and a row of the protocol; in the report, a row."""
 DOCUMENT_KEYS = 92.0
 """The text key of a document, sorted with its positions and counts."""
@@ -81,9 +82,12 @@ def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) ->
 
 
 def _shard(work: Workload, stage: str) -> float:
-    """Return the memory of the candidates of one shard of queries during a stage."""
-    rows = min(work.queries, work.config.shard_rows) * (work.config.retrieve.max_candidates + work.positives)
-    return rows * (CANDIDATE[stage] + PAIR.get(stage, 0) * work.positives)
+    """Return the memory of the candidates of one shard of queries during a stage; filter cuts those of many cells."""
+    listed = work.config.retrieve.max_candidates + work.positives
+    queries = float(min(work.queries, work.config.shard_rows))
+    if stage != "retrieve":
+        queries = min(queries, max(1.0, CELLS / (listed * max(1.0, work.positives))))
+    return queries * listed * (CANDIDATE[stage] + PAIR.get(stage, 0) * work.positives)
 
 
 def _embed(work: Workload, table: TeacherTable) -> float:
