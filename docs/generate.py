@@ -37,7 +37,7 @@ TABLES = (
     ('embed/found, where embed.documents = "candidates"', "FOUND"),
     ('embed/selected.parquet, where embed.documents = "candidates"', "SELECTED"),
     ('embed/corpus-int8.parquet, where embed.precision = "int8"', "QUANTISED"),
-    ('embed/corpus-agreement.parquet, where embed.precision = "int8"', "AGREEMENT"),
+    ('embed/corpus-agreement.parquet, where embed.precision = "int8" or "bfloat16"', "AGREEMENT"),
     ("index/choice.parquet", "INDEX"),
     ('index/bm25/NAME.parquet, for each source of kind bm25; in embed where embed.documents = "candidates"', "BM25"),
     ("index/runs/NAME.parquet, for each source of kind run; likewise", "IMPORTED"),

@@ -109,7 +109,7 @@ def _precision(config: Config) -> Iterator[str]:
                 f'{table}.precision: "int8" is computed on the CPU, but {table}.device is {teacher.device!r}; '
                 'set precision = "float16", or leave the device out'
             )
-        elif teacher.precision != "int8" and on_cpu:
+        elif teacher.precision == "float16" and on_cpu:
             yield (
                 f"{table}.precision: {teacher.precision!r} needs a GPU and is several times slower on "
                 f'{table}.device = {teacher.device!r}; set precision = "float32", or another device'

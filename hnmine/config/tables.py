@@ -12,6 +12,8 @@ from hnmine.storage.paths import path_of
 NEAR_COPY = 0.98
 """Cosine above which a document is a near copy: the filter's default limit, and a fault in an audit."""
 Kind = Literal["query", "document"]
+COMPARED = ("bfloat16", "int8")
+"""Precisions whose vectors are compared with those of float32."""
 WITHOUT_MODEL = ("hash", "precomputed")
 """Values of `model` in [embed] that name no model to load."""
 TeacherTable = str
@@ -119,7 +121,9 @@ class EmbedConfig(Section):
         "cosine", "score of a query and a document: cosine normalises the vectors, dot leaves them as they are"
     )
     precision: Literal["float32", "float16", "bfloat16", "int8"] = setting(
-        "float32", "number format the model computes in: float16 and bfloat16 need a GPU, int8 a CPU and OpenVINO"
+        "float32",
+        "number format the model computes in: float16 needs a GPU, bfloat16 a GPU or a CPU that multiplies it, "
+        "int8 a CPU and OpenVINO",
     )
     dtype: Literal["float32", "float16"] = setting("float32", "number format of the stored vectors")
     corpus_vectors: Paths | None = setting(

@@ -12,6 +12,7 @@ from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
+from hnmine.runtime.cpu_flags import multiplies_bfloat16
 from hnmine.runtime.worker_slot import thread_count
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256
@@ -197,13 +198,20 @@ def check_precision(config: EmbedConfig, device: str, table: TeacherTable) -> No
     """Check that the device computes in `precision` at a useful speed.
 
     Raises:
-        ModelError: the device is the CPU, and the precision float16 or bfloat16.
+        ModelError: the device is a CPU, and the precision is float16, or bfloat16 without instructions for it.
     """
-    if device == "cpu" and config.precision not in ("float32", "int8"):
-        raise ModelError(
-            f"{table}.precision: {config.precision} needs a GPU, and none was found; the CPU computes it several times "
-            'slower than float32; set precision = "float32"'
-        )
+    if device != "cpu" or config.precision in ("float32", "int8"):
+        return
+    if config.precision == "bfloat16":
+        if multiplies_bfloat16():
+            return
+        needed = "a GPU or a CPU that multiplies it (flag avx512_bf16 or amx_bf16), and this machine has neither"
+    else:
+        needed = "a GPU, and none was found"
+    raise ModelError(
+        f"{table}.precision: {config.precision} needs {needed}; the CPU computes it several times slower than float32; "
+        'set precision = "float32"'
+    )
 
 
 def cell_rows(longest: int | None) -> int:

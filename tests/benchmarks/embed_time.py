@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.embed_time [--data FOLDER] [--texts 500] [--rounds 5]
 
-`--int8` compares the same model in 8-bit numbers in place of float32.
+`--int8` and `--bfloat16` compare the same model in these numbers in place of float32.
 FOLDER is a collection (corpus.parquet with title and text), for abstracts; without it they are made up, as short
 passages are. Memory is the growth of a fresh process's peak over the same process with the model loaded.
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -50,12 +51,15 @@ def abstracts(count: int, data: Path | None) -> list[str]:
     return [f"{title}. {text}" for title, text in zip(table["title"], table["text"], strict=True)]
 
 
-def encoders(int8: bool = False) -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
+def encoders(
+    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+) -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
     """Return the encoder, and both ways of embedding with the one model."""
     plain = ours = ModelEncoder(EmbedConfig(model=MODEL, device="cpu"))
-    if int8:
-        made = quantise(plain.model, next(plain.tensors(EXAMPLE, "document")), "embed")
-        ours = ModelEncoder(EmbedConfig(model=MODEL, precision="int8"), "embed", made)
+    if precision != "float32":
+        is_int8 = precision == "int8"
+        made = quantise(plain.model, next(plain.tensors(EXAMPLE, "document")), "embed") if is_int8 else None
+        ours = ModelEncoder(EmbedConfig(model=MODEL, precision=precision), "embed", made)
 
     def by_cells(texts: list[str]) -> np.ndarray:
         step = ours.cell_rows
@@ -93,8 +97,8 @@ def measure_memory(way: str) -> None:
     print((peak_bytes() - before) / 2**20)
 
 
-def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
-    ours, ways = encoders(int8)
+def compare(kind: str, texts: list[str], rounds: int, precision: Any) -> None:
+    ours, ways = encoders(precision)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {}
     for name in [*ways] * rounds:
@@ -109,7 +113,7 @@ def compare(kind: str, texts: list[str], rounds: int, int8: bool) -> None:
     )
     print(f"  from {ratios.min():.2f} to {ratios.max():.2f}; seconds {np.median(seconds['encode']):.1f} and "
           f"{np.median(seconds['ours']):.1f}; cosine {cosines.mean():.7f}, at least {cosines.min():.7f}")  # fmt: skip
-    if int8:
+    if precision != "float32":
         return
     print(f"  padded over real tokens: encode {padded['encode']:.3f}, ours {padded['ours']:.3f}")
     print(f"  memory: encode {grown('encode', texts):.0f} MB, ours {grown('ours', texts):.0f} MB", flush=True)
@@ -121,7 +125,8 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves its own number")
-    parser.add_argument("--int8", action="store_true")
+    for name in ("int8", "bfloat16"):
+        parser.add_argument(f"--{name}", dest="precision", action="store_const", const=name, default="float32")
     parser.add_argument("--memory", choices=["encode", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -131,8 +136,8 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    compare("short passages", passages(options.texts), options.rounds, options.int8)
-    compare("abstracts", abstracts(options.texts, options.data), options.rounds, options.int8)
+    compare("short passages", passages(options.texts), options.rounds, options.precision)
+    compare("abstracts", abstracts(options.texts, options.data), options.rounds, options.precision)
 
 
 if __name__ == "__main__":

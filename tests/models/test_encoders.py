@@ -125,18 +125,30 @@ def test_threads_do_not_show_in_a_single_bit(tmp_path: Path) -> None:
     assert (found[0] == found[2]).all()
 
 
-def test_short_numbers_are_refused_on_a_cpu() -> None:
-    config = EmbedConfig(model="any", precision="float16")
-    with pytest.raises(ModelError, match=r"guide\.precision: float16 needs a GPU"):
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_short_numbers_are_refused_on_a_cpu_without_them(precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnmine.models.encoders.multiplies_bfloat16", lambda: False)
+    config = EmbedConfig(model="any", precision=precision)
+    with pytest.raises(ModelError, match=rf"guide\.precision: {precision} needs a GPU.*\"float32\""):
         check_precision(config, "cpu", "guide")
     check_precision(config, "cuda", "guide")
     check_precision(EmbedConfig(model="any"), "cpu", "embed")
 
 
-@pytest.mark.parametrize("embed", [{"model": "hash"}, {"model": "some/model", "device": "cpu"}])
+def test_bfloat16_is_taken_on_a_cpu_that_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hnmine.models.encoders.multiplies_bfloat16", lambda: True)
+    check_precision(EmbedConfig(model="any", precision="bfloat16"), "cpu", "embed")
+    with pytest.raises(ModelError, match="float16 needs a GPU, and none was found"):
+        check_precision(EmbedConfig(model="any", precision="float16"), "cpu", "embed")
+
+
+@pytest.mark.parametrize(
+    "embed",
+    [{"model": "hash", "precision": "bfloat16"}, {"model": "some/model", "device": "cpu", "precision": "float16"}],
+)
 def test_short_numbers_that_cannot_be_had_are_refused_in_the_config(tmp_path: Path, embed: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"embed\.precision: 'bfloat16'"):
-        config_for(tmp_path, embed={"precision": "bfloat16", **embed})
+    with pytest.raises(ConfigError, match=rf"embed\.precision: '{embed['precision']}'"):
+        config_for(tmp_path, embed=embed)
 
 
 def test_cells_shrink_for_models_of_long_texts() -> None:

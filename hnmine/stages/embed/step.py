@@ -1,6 +1,6 @@
 """The stage embed: vectors of every document and query, computed by each teacher or supplied by the user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,8 @@ from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teac
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
 from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
-from hnmine.stages.embed.int8 import agreements, int8_steps, read_quantised
+from hnmine.stages.embed.agreement import agreement_step, agreements
+from hnmine.stages.embed.int8 import int8_step, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, TextReader, digest, digest_of_texts, item_key, part_name, recorded
@@ -219,10 +220,14 @@ def _step(name: str, table: TeacherTable, side: str) -> Step:
     return Step(name, unit, plan, setup, _process, write_plain, runs_model=True)
 
 
-_STEPS = {
-    table: int8_steps(table, tuple(_step(name, table, side) for side, name in names.items()))
-    for table, names in possible_teachers()
-}
+def _teacher_steps(table: TeacherTable, names: Mapping[str, str]) -> tuple[Step, ...]:
+    """Return the steps of a teacher; `names` are those of its vectors' steps, by side."""
+    prefix = names["corpus"].removesuffix("corpus")
+    sides = (_step(name, table, side) for side, name in names.items())
+    return (int8_step(table, prefix), *sides, agreement_step(table, prefix))
+
+
+_STEPS = {table: _teacher_steps(table, names) for table, names in possible_teachers()}
 _OF_SOURCES = [step for table, steps in _STEPS.items() if table not in FOLDERS for step in steps]
 _OF_FOLDERS = [step for table in FOLDERS for step in _STEPS[table]]
 
@@ -245,8 +250,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
         by_chance = int(read_selection(context.folder("embed"), documents).by_chance.sum())
         counts |= {"documents_in_all": documents, "documents_by_chance": by_chance}
-    if found := agreements(context):
-        counts["int8_agreement"] = found
+    counts |= {f"{precision}_agreement": found for precision, found in agreements(context).items()}
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
     return counts

@@ -9,6 +9,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any, cast
 
+from hnmine.config.tables import COMPARED
 from hnmine.display import percent
 
 AT_OR_ABOVE = "negatives_at_or_above_positive"
@@ -224,9 +225,10 @@ def _share_text(share: Mapping[str, Any]) -> str:
 
 
 def agreement_lines(embed: Mapping[str, Any]) -> list[str]:
-    """Return lines that say how close int8 vectors are to float32 ones, from the counts of the stage embed."""
+    """Return lines that say how close vectors in fewer bits are to float32 ones, from the counts of the stage embed."""
     return [
-        f"{table} in int8: cosine to float32 {found['mean']:.4f} on average, {found['least']:.4f} at least, "
+        f"{table} in {precision}: cosine to float32 {found['mean']:.5f} on average, {found['least']:.5f} at least, "
         f"of {found['documents']:,} documents"
-        for table, found in sorted(embed.get("int8_agreement", {}).items())
+        for precision in COMPARED
+        for table, found in sorted(embed.get(f"{precision}_agreement", {}).items())
     ]

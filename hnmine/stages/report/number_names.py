@@ -3,9 +3,10 @@
 A test compares them with the numbers of reports made under many configs, in both directions.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 
-from hnmine.config.tables import Config
+from hnmine.config.tables import COMPARED, Config
 from hnmine.stages.report.headline import NUMBERS
 from hnmine.storage.schemas.filter import VERDICTS
 
@@ -117,5 +118,5 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         yield from [("counts.embed.source_dims", source.label)] if source.teacher is not None else []
     for name in config.emit.formats:
         yield f"counts.emit.formats.{name}", "rows examples_left_out"
-    for table in config.teachers:
-        yield f"counts.embed.int8_agreement.{table}", "documents mean least"
+    for table, precision in itertools.product(config.teachers, COMPARED):
+        yield f"counts.embed.{precision}_agreement.{table}", "documents mean least"

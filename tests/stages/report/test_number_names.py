@@ -23,7 +23,7 @@ WAYS = {
     "evaluation": {"input": {"eval_qrels": "eval.tsv"}},
 }
 NOT_IN_THESE_RUNS = (
-    "timings.report", "counts.embed.int8_agreement.",
+    "timings.report", "counts.embed.int8_agreement.", "counts.embed.bfloat16_agreement.",
     "counts.emit.examples_unbatched",
     "hidden_positives.margin_95.calibration_error",
 )  # fmt: skip
