@@ -1,5 +1,6 @@
 """Sorting, ranking and comparing the elements of an array within their groups, without a loop over groups."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,16 @@ def first_n(groups: np.ndarray, n: int | np.ndarray) -> np.ndarray:
         n: elements per group: one number, or shape (total,) with each element's group's number.
     """
     return np.asarray(rank_in_run(groups) < n)
+
+
+def spans_within(sizes: np.ndarray, most: int, least: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of runs of elements, at least `least`, whose sizes (int64) add to at most `most`."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(ends):
+        done = ends[first - 1] if first else 0
+        last = min(len(ends), max(first + least, int(np.searchsorted(ends, done + most, side="right"))))
+        yield first, last
+        first = last
 
 
 def below_nth(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:

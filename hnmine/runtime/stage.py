@@ -6,8 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import spans_within
+from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.store import MANIFEST, Shards, item_key, part_name, write_table
@@ -151,4 +154,24 @@ def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet")
         first, last = (int(offset) for offset in shards.offsets[number : number + 2])
         output = folder / part_name(number, ending)
         items.append(Item(output, number, first, last - first, item_key(key, folder.name, first, last - first)))
+    return items
+
+
+def cut_shard_items(shards: Shards, folder: Path, key: str, candidates: int, most: int, least: int = 1) -> list[Item]:
+    """Return items as `shard_items` does, but several for a shard of many (candidate, positive) pairs: to bound memory.
+
+    Args:
+        shards: of queries, with a column `positive_rows`.
+        folder: where the items are written, each as a shard of its own.
+        key: of the stage.
+        candidates: of a query at most, positives not counted.
+        most: pairs of an item.
+        least: queries of an item, which may have more pairs than `most` then.
+    """
+    items: list[Item] = []
+    for number, start in enumerate(shards.offsets[:-1].tolist()):
+        positives = Ragged.from_arrow(shards.read(number, ["positive_rows"]).column(0)).lengths
+        for first, last in spans_within((candidates + positives) * np.maximum(positives, 1), most, least):
+            row, rows, place = start + first, last - first, len(items)
+            items.append(Item(folder / part_name(place), place, row, rows, item_key(key, folder.name, row, rows)))
     return items

@@ -2,7 +2,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.groups import SortedGroups, below_nth, count_before, distinct_pairs, rank_in_group, repeated
+from hnmine.arrays.groups import (
+    SortedGroups,
+    below_nth,
+    count_before,
+    distinct_pairs,
+    rank_in_group,
+    repeated,
+    spans_within,
+)
 from tests import oracles
 from tests.strategies import flat, quick, ragged, scores
 
@@ -118,3 +126,13 @@ def test_distinct_pairs_are_the_first_of_each_by_group(pairs):
     groups, keys_ = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
     first = [i for i, pair in enumerate(pairs) if pair not in pairs[:i]]
     assert distinct_pairs(groups, keys_).tolist() == sorted(first, key=lambda i: pairs[i][0])
+
+
+@quick
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 20), st.integers(1, 3))
+def test_spans_are_whole_and_no_larger_than_asked_but_for_the_fewest(sizes, most, least):
+    spans = list(spans_within(np.array(sizes, dtype=np.int64), most, least))
+    assert [place for first, last in spans for place in range(first, last)] == list(range(len(sizes)))
+    for first, last in spans:
+        assert sum(sizes[first:last]) <= most or last - first <= least
+        assert last == len(sizes) or (last - first >= least and sum(sizes[first : last + 1]) > most)

@@ -9,6 +9,7 @@ from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_byte
 from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.stages.filter.inputs import CELLS
+from hnmine.stages.retrieve.step import FEWEST_QUERIES, PAIRS
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
 MB = 1e6
@@ -82,11 +83,11 @@ def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) ->
 
 
 def _shard(work: Workload, stage: str) -> float:
-    """Return the memory of the candidates of one shard of queries during a stage; filter cuts those of many cells."""
+    """Return the memory of the candidates of one shard of queries during a stage; those of many pairs are cut."""
     listed = work.config.retrieve.max_candidates + work.positives
-    queries = float(min(work.queries, work.config.shard_rows))
-    if stage != "retrieve":
-        queries = min(queries, max(1.0, CELLS / (listed * max(1.0, work.positives))))
+    pairs, least = (PAIRS, FEWEST_QUERIES) if stage == "retrieve" else (CELLS, 1)
+    most = max(least, pairs / (listed * max(1.0, work.positives)))
+    queries = min(work.queries, work.config.shard_rows, most)
     return queries * listed * (CANDIDATE[stage] + PAIR.get(stage, 0) * work.positives)
 
 

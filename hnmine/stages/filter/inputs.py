@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import spans_within
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
@@ -141,15 +142,5 @@ def slices(table: pa.Table) -> Iterator[pa.Table]:
     """Yield a table of candidates in slices of about `CELLS` cells each, of one query at least."""
     candidates = Ragged.from_arrow(table.column("doc_rows")).lengths
     positives = Ragged.from_arrow(table.column("positive_rows")).lengths
-    for first, last in spans_of_cells(candidates * np.maximum(positives, 1)):
+    for first, last in spans_within(candidates * np.maximum(positives, 1), CELLS):
         yield table.slice(first, last - first)
-
-
-def spans_of_cells(cells: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of runs of queries with about `CELLS` cells in all, given those of each query (int64)."""
-    ends, first = np.cumsum(cells), 0
-    while first < len(ends):
-        done = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + CELLS, side="right")))
-        yield first, last
-        first = last

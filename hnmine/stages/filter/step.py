@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged, list_array
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, write_lists
+from hnmine.arrays.ragged import list_array
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, cut_shard_items, no_setup, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.calibration import calibrate
@@ -18,10 +18,10 @@ from hnmine.stages.filter.deeper_search import DeeperSearch, searches_deeper, sh
 from hnmine.stages.filter.hidden_positives import ProtocolRows, hidden_counts
 from hnmine.stages.filter.inputs import (
     CALIBRATION_FILE,
+    CELLS,
     FilterInputs,
     read_calibration,
     slices,
-    spans_of_cells,
 )
 from hnmine.stages.filter.shard_counts import COUNTED, counts_of_queries, shard_counts, total, verdict_counts
 from hnmine.stages.filter.verdicts import give_verdicts, rule_names
@@ -36,7 +36,7 @@ from hnmine.storage.schemas.filter import (
     VERDICTS,
 )
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, item_key, part_name, with_counts
+from hnmine.storage.store import Shards, item_key, with_counts
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -72,17 +72,8 @@ def _calibrate(context: RunContext, item: Item, tick: Tick) -> pa.Table:
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    """Return an item for each shard of retrieve, several for one with more than `CELLS` cells: to bound the memory."""
-    shards, most = Shards(context.reading("retrieve"), CANDIDATES), context.config.retrieve.max_candidates
-    items: list[Item] = []
-    folder = context.folder("filter")
-    for number, start in enumerate(shards.offsets[:-1].tolist()):
-        positives = Ragged.from_arrow(shards.read(number, ["positive_rows"]).column(0)).lengths
-        for first, last in spans_of_cells((most + positives) * np.maximum(positives, 1)):
-            row, rows, place = start + first, last - first, len(items)
-            key_of_item = item_key(key, folder.name, row, rows)
-            items.append(Item(folder / part_name(place), place, row, rows, key_of_item))
-    return items
+    shards, candidates = Shards(context.reading("retrieve"), CANDIDATES), context.config.retrieve.max_candidates
+    return cut_shard_items(shards, context.folder("filter"), key, candidates, CELLS)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, cut_shard_items, no_setup, write_lists
 from hnmine.search.metadata_filter import MetadataFilter, filter_summary, plan_field_values, read_field_values
 from hnmine.search.sources import write_source_names
 from hnmine.search.split_search import FOLDER, MERGES, STEPS, merged_searches, plan_level
@@ -15,6 +15,9 @@ from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards, remove_folder
 
+PAIRS, FEWEST_QUERIES = 8_000_000, 256
+"""(candidate, positive) pairs of a shard at most, unless it has no more queries: each pass over the vectors serves
+those of a shard."""
 _OF_OTHERS = ("source", "where", "max_top_k")
 """Settings of the table that are written otherwise into the key, or that another stage uses."""
 
@@ -35,7 +38,8 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 def _plan(context: RunContext, key: str) -> list[Item]:
     plan_level(MERGES + 1, context, key)  # no items, but removes what has been merged
-    return shard_items(Shards(context.reading("ingest") / "queries", QUERIES), context.folder("retrieve"), key)
+    queries, candidates = Shards(context.reading("ingest") / "queries", QUERIES), context.config.retrieve.max_candidates
+    return cut_shard_items(queries, context.folder("retrieve"), key, candidates, PAIRS, FEWEST_QUERIES)
 
 
 def _setup(context: RunContext) -> CandidateSearch:
@@ -43,9 +47,10 @@ def _setup(context: RunContext) -> CandidateSearch:
 
 
 def _process(search: CandidateSearch, item: Item, tick: Tick) -> pa.Table:
-    table = search.queries.read(item.number)
+    number = int(np.searchsorted(search.queries.offsets, item.first, side="right")) - 1
+    table = search.queries.read(number).slice(item.first - int(search.queries.offsets[number]), item.rows)
     # by row and not by shard: vectors may have been made under another shard size than the queries now have
-    return search.find(table, np.arange(item.first, item.first + table.num_rows), tick=tick)
+    return search.find(table, np.arange(item.first, item.first + item.rows), tick=tick)
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
 
 STAGE = Stage(
     name="retrieve",
-    version=7,
+    version=8,
     reads=("ingest.corpus", "ingest.queries", "embed", "index"),
     parts=_parts,
     steps=(

@@ -8,7 +8,7 @@ import pytest
 from hnmine.cli.run_stages import _result
 from hnmine.commands.explain import explain_query
 from hnmine.pipeline.run import RunOptions, run
-from hnmine.stages.filter import inputs
+from hnmine.stages.filter import step
 from hnmine.stages.filter.deeper_search import short_anchors
 from hnmine.stages.filter.shard_counts import verdict_counts
 from hnmine.stages.filter.verdicts import CODES
@@ -190,7 +190,7 @@ def test_an_anchor_is_short_if_it_keeps_too_few_and_lost_some_as_likely_positive
 def test_a_shard_with_many_cells_is_judged_in_several_files_with_the_same_rows(crowded, monkeypatch, rule):
     made = {"filter": {"rule": rule}, "shard_rows": 512}
     table, counts = judged(crowded, f"whole-{rule}", **made)
-    monkeypatch.setattr(inputs, "CELLS", 100 * (TOP + 1))
+    monkeypatch.setattr(step, "CELLS", 100 * (TOP + 1))
     parts, same_counts = judged(crowded, f"cut-{rule}", **made)
     assert len(Shards(crowded / f"whole-{rule}" / "filter", JUDGED)) == 2
     assert len(Shards(crowded / f"cut-{rule}" / "filter", JUDGED)) == 7  # 512 queries by 100, and the other 48
