@@ -7,25 +7,47 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from hnmine.config.tables import Config, InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader
 from hnmine.readers.judgements import FileJudgement, Qrel, read_file_judgements, read_qrels
-from hnmine.readers.tables import CHUNK_ROWS, RowLocation
+from hnmine.readers.tables import CHUNK_ROWS, Chunk, RowLocation
 from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
 
 PAIR = ("anchor", "positive")
 """The columns of a table of pairs."""
 _COLUMNS = {"corpus": ("doc_id", "text", "title"), "queries": ("query_id", "query"), "pairs": PAIR}
 """The columns of the tables with texts; a title is optional."""
+_Pair = tuple[int, str, str, int]
+"""The number of a pair, its anchor, its positive, and its row in its chunk."""
 
 
-class Entry(NamedTuple):
-    """A document or a query."""
+class Entries(NamedTuple):
+    """Some documents or queries, in input order.
 
-    id: str
-    text: str
-    location: RowLocation
+    Attributes:
+        ids: strings.
+        texts: strings, without outer white space.
+        chunk: the rows of a file that they are from.
+        rows: int64: the row of each in the chunk.
+    """
+
+    ids: pa.Array
+    texts: pa.Array
+    chunk: Chunk
+    rows: np.ndarray
+
+    def location(self, index: int) -> RowLocation:
+        """Return the location of an entry."""
+        return self.chunk.location(int(self.rows[index]))
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield (id, text) of each."""
+        return zip(self.ids.to_pylist(), self.texts.to_pylist(), strict=True)
 
 
 class Collection:
@@ -43,15 +65,15 @@ class Collection:
         self.problems = problems
         self.sources = input_sources(config)
 
-    def documents(self) -> Iterator[Entry]:
+    def documents(self) -> Iterator[Entries]:
         """Yield documents in input order; positives of pairs come after a corpus."""
         yield from self._entries("corpus")
-        yield from _distinct((f"positive-{number}", text, location) for number, _, text, location in self._pairs())
+        yield from self._distinct("positive")
 
-    def queries(self) -> Iterator[Entry]:
+    def queries(self) -> Iterator[Entries]:
         """Yield queries in input order; pairs with the same anchor are one query."""
         yield from self._entries("queries")
-        yield from _distinct((f"anchor-{number}", anchor, location) for number, anchor, _, location in self._pairs())
+        yield from self._distinct("anchor")
 
     def qrels(self) -> Iterator[Qrel]:
         """Yield qrels in input order; a pair is one."""
@@ -59,10 +81,11 @@ class Collection:
             yield from read_qrels(source, self.config, self.problems)
         queries: dict[str, str] = {}
         documents: dict[str, str] = {}
-        for number, anchor, text, location in self._pairs():
-            query = queries.setdefault(anchor, f"anchor-{number}")
-            document = documents.setdefault(text, f"positive-{number}")
-            yield Qrel(query, document, max(1, self.config.relevant_from), location)
+        for chunk, pairs in self._pairs():
+            for number, anchor, text, row in pairs:
+                query = queries.setdefault(anchor, f"anchor-{number}")
+                document = documents.setdefault(text, f"positive-{number}")
+                yield Qrel(query, document, max(1, self.config.relevant_from), chunk.location(row))
 
     def evaluation(self) -> Iterator[Qrel]:
         """Yield the qrels of the evaluation set in input order."""
@@ -77,26 +100,48 @@ class Collection:
             except InputError as error:
                 self.problems.add(str(error))
 
-    def _entries(self, role: str) -> Iterator[Entry]:
+    def _entries(self, role: str) -> Iterator[Entries]:
         wanted = _COLUMNS[role]
-        id_name, text_name = wanted[:2]
         for source in self.sources.get(role, ()):
-            for chunk, columns in TableReader(source, wanted, self.config, self.problems, {"title"}).chunks():
-                titles = columns.get("title") or [""] * len(chunk.lines)
-                rows = zip(columns[id_name], titles, columns[text_name], strict=True)
-                for index, (entry, title, text) in enumerate(rows):
-                    if entry is not None and title is not None and text is not None:
-                        yield Entry(entry, _with_title(title, text), chunk.location(index))
+            for chunk, columns in TableReader(source, wanted, self.config, self.problems, {"title"}).text_chunks():
+                ids, texts, titles = columns[wanted[0]], columns[wanted[1]], columns.get("title")
+                whole = pc.and_(ids.is_valid(), texts.is_valid())
+                if titles is not None:
+                    whole = pc.and_(whole, titles.is_valid())
+                    texts = _with_titles(titles, texts)
+                rows = np.flatnonzero(whole.to_numpy(zero_copy_only=False))
+                if len(rows) < len(ids):
+                    ids, texts = ids.filter(whole), texts.filter(whole)
+                yield Entries(ids, texts, chunk, rows)
 
-    def _pairs(self) -> Iterator[tuple[int, str, str, RowLocation]]:
-        """Yield (number of the pair, anchor, positive, location); a list of positives is several pairs."""
+    def _pairs(self) -> Iterator[tuple[Chunk, list[_Pair]]]:
+        """Yield the pairs of each chunk; a list of positives is several pairs."""
         count = itertools.count()
         for source in self.sources.get("pairs", ()):
             for chunk, columns in TableReader(source, PAIR, self.config, self.problems).chunks():
                 rows = zip(columns["anchor"], columns["positive"], strict=True)
-                for index, (anchor, texts) in enumerate(rows):
-                    for text in texts or [""]:
-                        yield next(count), anchor or "", text, chunk.location(index)
+                yield (
+                    chunk,
+                    [
+                        (next(count), anchor or "", text, index)
+                        for index, (anchor, texts) in enumerate(rows)
+                        for text in texts or [""]
+                    ],
+                )
+
+    def _distinct(self, kind: str) -> Iterator[Entries]:
+        """Yield the distinct anchors or positives of pairs, of each the first, with the ids KIND-N."""
+        seen: set[str] = set()
+        for chunk, pairs in self._pairs():
+            first: dict[str, _Pair] = {}
+            for pair in pairs:
+                text = pair[1] if kind == "anchor" else pair[2]
+                if text not in seen:
+                    first.setdefault(text, pair)
+            seen.update(first)
+            ids = pa.array([f"{kind}-{number}" for number, *_ in first.values()], pa.string())
+            rows = np.array([row for *_, row in first.values()], dtype=np.int64)
+            yield Entries(ids, pa.array(first.keys(), pa.string()), chunk, rows)
 
 
 def _evaluation_qrels(source: Source, given: InputConfig, problems: Problems) -> Iterator[Qrel]:
@@ -104,20 +149,18 @@ def _evaluation_qrels(source: Source, given: InputConfig, problems: Problems) ->
     return read_qrels(source, given.model_copy(update={"split": given.eval_split}), problems, "input.eval_split")
 
 
-def _distinct(entries: Iterator[tuple[str, str, RowLocation]]) -> Iterator[Entry]:
-    """Yield the first entry of each text."""
-    seen: set[str] = set()
-    for name, text, location in entries:
-        if text not in seen:
-            seen.add(text)
-            yield Entry(name, text, location)
-
-
-def _with_title(title: str, text: str) -> str:
-    """Return the title before the text; the text alone if the title only repeats it."""
-    if not title:
-        return text.strip()
-    return text if title.casefold() == text.casefold() else f"{title} {text}".strip()
+def _with_titles(titles: pa.Array, texts: pa.Array) -> pa.Array:
+    """Return each title before its text; the text alone if the title only repeats it. Both are without outer space."""
+    both = pc.binary_join_element_wise(titles, texts, pa.scalar(" "))
+    joined = pc.if_else(pc.equal(titles, ""), texts, pc.if_else(pc.equal(texts, ""), titles, both))
+    # a folded text has at most three times as many characters
+    own, other = pc.utf8_length(titles), pc.utf8_length(texts)
+    alike = pc.and_(pc.less_equal(own, pc.multiply(other, 3)), pc.less_equal(other, pc.multiply(own, 3)))
+    alike = np.flatnonzero(alike.fill_null(False).to_numpy(zero_copy_only=False))
+    repeated = np.zeros(len(texts), dtype=bool)
+    pairs = zip(*(column.take(pa.array(alike)).to_pylist() for column in (titles, texts)), strict=True)
+    repeated[alike] = [title.casefold() == text.casefold() for title, text in pairs]
+    return pc.if_else(pa.array(repeated), texts, joined)
 
 
 def input_sources(config: Config) -> dict[str, list[Source]]:

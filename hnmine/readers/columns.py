@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.config.tables import Columns, InputConfig
 from hnmine.errors import Problems
-from hnmine.readers.json_rows import JSON_ENDINGS
-from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout
+from hnmine.readers.json_columns import block_columns, first_object
+from hnmine.readers.json_rows import JSON_ENDINGS, is_array, json_objects
+from hnmine.readers.lines import block_lines, read_blocks
+from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout, row_chunks
 from hnmine.storage.input_files import Source
 
 
@@ -63,6 +67,21 @@ def as_float(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def whole_texts(values: pa.Array) -> pa.Array | None:
+    """Return `as_text` of each value of a column of strings; None for a column of another type."""
+    return pc.utf8_trim_whitespace(values.fill_null("")) if pa.types.is_string(values.type) else None
+
+
+def whole_ids(values: pa.Array) -> pa.Array | None:
+    """Return `as_id` of each value of a column of strings or whole numbers; None for a column of another type."""
+    if pa.types.is_integer(values.type):
+        return values.cast(pa.string())
+    if not pa.types.is_string(values.type):
+        return None
+    ids = pc.utf8_trim_whitespace(values)
+    return pc.if_else(pc.equal(ids, ""), pa.scalar(None, pa.string()), ids)
+
+
 class Column(NamedTuple):
     """A column that a table may have.
 
@@ -70,25 +89,30 @@ class Column(NamedTuple):
         names: its usual names, of which the first that a file has is taken.
         convert: returns a value in the canonical form, None if that is not possible.
         expected: what `convert` accepts, for messages.
+        whole: returns a whole column in the canonical form, null where that is not possible; None if the column is of
+            a type whose values are converted one by one.
     """
 
     names: tuple[str, ...]
     convert: Callable[[Any], Any]
     expected: str
+    whole: Callable[[pa.Array], pa.Array | None] = lambda values: None
 
 
 # `id` is last among the names of ids: it may be the id of the row
 COLUMNS = {
     "doc_id": Column(
         ("doc_id", "docid", "doc-id", "corpus-id", "corpus_id", "document_id", "pid", "passage_id", "_id", "id"),
-        as_id, "a document id",
+        as_id, "a document id", whole_ids,
     ),
-    "text": Column(("text", "contents", "content", "passage", "document", "body"), as_text, "text"),
-    "title": Column(("title",), as_text, "a title"),
-    "query_id": Column(("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"), as_id, "a query id"),
-    "query": Column(("query", "text", "question"), as_text, "text"),
+    "text": Column(("text", "contents", "content", "passage", "document", "body"), as_text, "text", whole_texts),
+    "title": Column(("title",), as_text, "a title", whole_texts),
+    "query_id": Column(
+        ("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"), as_id, "a query id", whole_ids,
+    ),
+    "query": Column(("query", "text", "question"), as_text, "text", whole_texts),
     "relevance": Column(("relevance", "score", "rel", "label", "grade"), as_relevance, "a whole relevance"),
-    "anchor": Column(("anchor", "query", "question"), as_text, "text"),
+    "anchor": Column(("anchor", "query", "question"), as_text, "text", whole_texts),
     "positive": Column(("positive", "pos", "answer", "document", "passage"), as_texts, "a text or a list of texts"),
     "split": Column(("split",), lambda value: ABSENT if value is None else value, "a split"),
     "score": Column(("score",), as_number, "a finite score"),
@@ -160,16 +184,81 @@ class TableReader:
         Args:
             raw: more columns to read, by their names in the file; they are in the chunk alone, not converted.
         """
+        for chunk in self._rows(raw):
+            found = {name: self._convert(chunk, name) for name in self.columns}
+            yield chunk, {n: own if isinstance(own, list) else own.to_pylist() for n, own in found.items()}
+
+    def text_chunks(self) -> Iterator[tuple[Chunk, dict[str, pa.Array]]]:
+        """Yield the same for columns that are all ids and texts, as string arrays."""
+        lines = self.source.ending in JSON_ENDINGS and not is_array(self.source)
+        for chunk in self._blocks() if lines else self._rows(()):
+            yield chunk, {name: pa.array(self._convert(chunk, name), pa.string()) for name in self.columns}
+
+    def _rows(self, raw: Iterable[str]) -> Iterator[Chunk]:
         if not self.complete:
             return
-        some = [option for options in self.options.values() for option in options]
+        is_json = self.source.ending in JSON_ENDINGS
         # a JSON row may have any field; of another file the columns are known
-        names = some if self.source.ending in JSON_ENDINGS else self.columns.values()
+        names = self._all_options() if is_json else self.columns.values()
         for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*names, *raw]))):
-            if self.source.ending in JSON_ENDINGS:
+            if is_json:
                 self._watch(chunk)
-            columns = self.columns.items()
-            yield chunk, {n: chunk.convert(chunk.columns[c], *COLUMNS[n][1:], self.problems) for n, c in columns}
+            yield chunk
+
+    def _all_options(self) -> list[str]:
+        return list(dict.fromkeys(option for options in self.options.values() for option in options))
+
+    def _blocks(self) -> Iterator[Chunk]:
+        """Yield the rows of a file of JSON lines; those that Arrow does not read as they are meant are read in turn."""
+        known = set(self.layout.names)
+        for first, block in read_blocks(self.source) if self.complete else ():
+            columns = self._columns_of(block)
+            if columns is not None:
+                rows = len(next(iter(columns.values())))
+                yield Chunk(self.source, columns, range(first, first + rows), "line")
+                continue
+            rest = json_objects(self.source, block_lines(self.source, first, block))
+            for chunk in row_chunks(self.source, "line", rest, self._all_options(), known):
+                self._watch(chunk)
+                yield chunk
+
+    def _columns_of(self, block: bytes | None) -> dict[str, list[Any] | pa.Array] | None:
+        """Return the columns of a block of JSON lines, read by Arrow; None if its lines must be looked at one by one.
+
+        That is so if a line lacks a value that it needs or may have under another name, if a column appears that the
+        lines before it lack, and if Arrow refuses a line.
+        """
+        row = first_object(block) if block else None
+        if block is None or row is None:
+            return None
+        types = {
+            option: pa.int64() if column.whole is whole_ids and type(row.get(option)) is int else pa.string()
+            for name, column in ((name, COLUMNS[name]) for name in self.options)
+            for option in ([self.columns[name]] if name in self.columns else self.options[name])
+        }
+        found = block_columns(block, types)
+        if found is None:
+            return None
+        for name, options in self.options.items():
+            own = self.columns.get(name)
+            if own is None and any(found[option].null_count < len(found[option]) for option in options):
+                return None
+            needed = COLUMNS[name].convert(ABSENT) is None or len(options) > 1
+            if own is not None and needed and found[own].null_count:
+                return None
+        return {own: found[own] for own in self.columns.values()}
+
+    def _convert(self, chunk: Chunk, name: str) -> list[Any] | pa.Array:
+        """Return the converted values of a column; one that cannot be converted becomes a problem, and None or null."""
+        column, values = COLUMNS[name], chunk.given[self.columns[name]]
+        found = None if isinstance(values, list) else column.whole(values)
+        if found is None:
+            return chunk.convert(chunk.columns[self.columns[name]], column.convert, column.expected, self.problems)
+        for index in (
+            np.flatnonzero(found.is_null().to_numpy(zero_copy_only=False)).tolist() if found.null_count else ()
+        ):
+            chunk.refuse(index, values[index].as_py(), column.expected, self.problems)
+        return found
 
     def _watch(self, chunk: Chunk) -> None:
         """Find columns that first appear in a chunk; rows with the text under another name than the rest are problems.

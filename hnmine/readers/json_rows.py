@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from hnmine.errors import InputError, reason
@@ -24,14 +24,15 @@ def json_rows(source: Source) -> tuple[str, Iterator[tuple[int, dict[str, Any]]]
 
     A .json file may hold one array of objects or one object a line.
     """
-    if source.ending == ".json" and _is_array(source):
+    if is_array(source):
         return "item", _items(source)
-    return "line", _objects(source)
+    return "line", json_objects(source, read_lines(source))
 
 
-def _objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(source: Source, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the (line number, object) of each of a file's (line number, line) that is not empty."""
     hint = "; a .json file has one array of objects, or one object a line" if source.ending == ".json" else ""
-    for number, line in read_lines(source):
+    for number, line in lines:
         if not line.strip():
             continue
         try:
@@ -47,7 +48,10 @@ def _object(record: Any, where: str) -> dict[str, Any]:
     return record
 
 
-def _is_array(source: Source) -> bool:
+def is_array(source: Source) -> bool:
+    """Return whether a file is a .json file with one array."""
+    if source.ending != ".json":
+        return False
     try:
         with source.open() as raw, io.TextIOWrapper(raw, encoding="utf-8-sig") as text:
             return _Window(text).peek() == "["

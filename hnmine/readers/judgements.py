@@ -98,7 +98,7 @@ def read_file_judgements(source: Source, config: InputConfig, problems: Problems
         )
         return
     for chunk in read_chunks(source, layout, list(_FIELDS)):
-        queries, docs = (chunk.convert(chunk.columns[n], *COLUMNS[n][1:], problems) for n in _FIELDS[:2])
+        queries, docs = (chunk.convert(chunk.columns[n], *COLUMNS[n][1:3], problems) for n in _FIELDS[:2])
         for index, given in enumerate(chunk.columns["judgement"]):
             judgement = as_judgement(given, config.relevant_from)
             if judgement is None and given is ABSENT:

@@ -1,6 +1,8 @@
 """Lines of the user's text files, with their numbers for messages."""
 
+import codecs
 import io
+import itertools
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -41,3 +43,37 @@ def read_lines(source: Source) -> Iterator[tuple[int, str]]:
         raise not_utf8(source, f"line {number:,}", error) from None
     except DAMAGE as error:
         raise InputError(f"{source.name}: damaged after line {number:,}: {reason(error)}") from None
+
+
+_BLOCK = 1 << 22
+
+
+def read_blocks(source: Source) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (number of its first line, whole lines) for each block of a UTF-8 file, about four megabytes each.
+
+    Of a file that is damaged or no UTF-8, the last block is None: reading its lines one by one says what is wrong.
+    """
+    number, held = 1, b""
+    try:
+        with source.open() as raw:
+            more = True
+            while more:
+                data = raw.read(_BLOCK)
+                held, more = held + data, bool(data)
+                end = held.rfind(b"\n") + 1 if more else len(held)
+                block, held = held[:end], held[end:]
+                block.decode()
+                shown = block.removeprefix(codecs.BOM_UTF8) if number == 1 else block
+                if shown:
+                    yield number, shown
+                number += block.count(b"\n")
+    except DAMAGE:
+        yield number, None
+
+
+def block_lines(source: Source, first: int, block: bytes | None) -> Iterator[tuple[int, str]]:
+    """Yield (line number, line without its line end) of a block of `read_blocks`, as `read_lines` does."""
+    if block is None:
+        return itertools.islice(read_lines(source), first - 1, None)
+    lines = block.decode().removesuffix("\n").split("\n")
+    return ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, first))

@@ -1,8 +1,10 @@
 """Table formats (Parquet, JSON, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -39,15 +41,21 @@ class Chunk:
 
     Attributes:
         source: the file.
-        columns: values by column, all of equal length; a missing JSON field is `ABSENT`.
+        given: values by column, all of equal length: a list, in which a missing JSON field is `ABSENT`, or an Arrow
+            array of strings or whole numbers.
         lines: number of each row in the file.
         word: what the numbers count, see `RowLocation`.
     """
 
     source: Source
-    columns: dict[str, list[Any]]
-    lines: list[int]
+    given: dict[str, list[Any] | pa.Array]
+    lines: Sequence[int]
     word: str
+
+    @cached_property
+    def columns(self) -> dict[str, list[Any]]:
+        """The values by column as Python objects."""
+        return {name: own if isinstance(own, list) else own.to_pylist() for name, own in self.given.items()}
 
     def location(self, index: int) -> RowLocation:
         """Return the location of row `index` of the chunk."""
@@ -61,11 +69,14 @@ class Chunk:
         out = [kind(value) for value in values]
         for index, value in enumerate(out):
             if value is None:
-                given = values[index]
-                found = "nothing" if given is None or given is ABSENT else f"{str(given)[:40]!r}"
-                found_kind = "missing" if given is ABSENT else type(given).__name__
-                problems.add(f"{self.location(index)}: {expected} expected, found {found} ({found_kind})")
+                self.refuse(index, values[index], expected, problems)
         return out
+
+    def refuse(self, index: int, given: Any, expected: str, problems: Problems) -> None:
+        """Add a problem: the value of row `index` is not what is expected."""
+        found = "nothing" if given is None or given is ABSENT else f"{str(given)[:40]!r}"
+        kind = "missing" if given is ABSENT else type(given).__name__
+        problems.add(f"{self.location(index)}: {expected} expected, found {found} ({kind})")
 
 
 @dataclass(frozen=True)
@@ -129,13 +140,24 @@ def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[
     if source.ending in (".parquet", ".pq"):
         yield from _parquet_chunks(source, columns)
         return
-    is_json = source.ending in JSON_ENDINGS
-    word, rows = json_rows(source) if is_json else ("line", _records(source, layout))
     known = set(layout.names)
+    if source.ending in JSON_ENDINGS:
+        yield from row_chunks(source, *json_rows(source), columns, known)
+    else:
+        yield from row_chunks(source, "line", _records(source, layout), columns, known)
+
+
+def row_chunks(
+    source: Source, word: str, rows: Iterable[tuple[int, dict[str, Any]]], columns: list[str], known: set[str]
+) -> Iterator[Chunk]:
+    """Yield rows, given as (number, values by column), at most `CHUNK_ROWS` at a time, with the given columns.
+
+    `word` is what the numbers count. Columns that rows have beyond those that are `known` are added to these.
+    """
     lines: list[int] = []
     values: dict[str, list[Any]] = {name: [] for name in columns if name in known}
     for line, record in rows:
-        if is_json and not record.keys() <= known:
+        if not record.keys() <= known:
             known |= record.keys()
             values |= {name: [ABSENT] * len(lines) for name in columns if name in known and name not in values}
         lines.append(line)
@@ -148,7 +170,7 @@ def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[
         yield Chunk(source, _with_absent(columns, values, len(lines)), lines, word)
 
 
-def _with_absent(columns: list[str], values: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
+def _with_absent(columns: list[str], values: dict[str, list[Any]], rows: int) -> dict[str, list[Any] | pa.Array]:
     return {name: values[name] if name in values else [ABSENT] * rows for name in columns}
 
 
@@ -163,11 +185,28 @@ def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
     file, row = _parquet(source), 0
     try:
         for batch in file.iter_batches(CHUNK_ROWS, columns=columns):
-            values = {name: batch.column(name).to_pylist() for name in columns}
-            yield Chunk(source, values, list(range(row + 1, row + batch.num_rows + 1)), "row")
+            values = {name: _parquet_column(batch.column(name)) for name in columns}
+            yield Chunk(source, values, range(row + 1, row + batch.num_rows + 1), "row")
             row += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: damaged after row {row:,}: {reason(error)}") from None
+
+
+def _parquet_column(values: pa.Array) -> list[Any] | pa.Array:
+    """Return a column as it is in a `Chunk`.
+
+    Raises:
+        UnicodeDecodeError: a text is no UTF-8.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_integer(values.type):
+        return values
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        with suppress(pa.ArrowInvalid):  # of what is no UTF-8 the list below says where
+            values.validate(full=True)
+            return values.cast(pa.string())
+    return list(values.to_pylist())
 
 
 def _csv(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:

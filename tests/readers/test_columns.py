@@ -5,9 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hnmine.readers.columns import COLUMNS
+from hnmine.readers.columns import COLUMNS, as_id, as_text, whole_ids, whole_texts
 from tests.readers.helpers import CORPUS, ONLY_PAIRS, QRELS, QUERIES, ingest, refused, small
+from tests.strategies import quick
 from tests.support import write_jsonl
 
 
@@ -148,3 +151,44 @@ def test_an_id_of_the_row_is_not_taken_for_that_of_the_document(tmp_path: Path) 
     small(tmp_path)
     (tmp_path / "r.csv").write_text("id,qid,docid,rel\n0,q0,d0,1\n1,q1,d2,1\n")
     assert ingest(tmp_path, input={"qrels": "r.csv"}).positives == {"q0": ["d0"], "q1": ["d2"]}
+
+
+def test_a_title_that_repeats_the_text_when_folded(tmp_path: Path) -> None:
+    small(tmp_path)
+    table = {"doc_id": ["d0", "d1", "d2"], "title": ["STRASSE", "\ufb03", None], "text": ["straße", "FFI", "  sand "]}
+    pq.write_table(pa.table(table), tmp_path / "c.parquet")
+    assert list(ingest(tmp_path, input={"corpus": "c.parquet"}).texts.values()) == ["straße", "FFI", "sand"]
+
+
+def test_white_space_is_that_of_python() -> None:
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    found = whole_texts(pa.array(characters))
+    assert found is not None
+    assert found.to_pylist() == [character.strip() for character in characters]
+
+
+@quick
+@given(st.lists(st.none() | st.text(st.sampled_from("a \u00a0\n")) | st.text()))
+def test_columns_are_converted_as_their_values_are(values: list[str | None]) -> None:
+    column = pa.array(values, pa.string())
+    for whole, one in ((whole_ids, as_id), (whole_texts, as_text)):
+        found = whole(column)
+        assert found is not None
+        assert found.to_pylist() == [one(value) for value in values]
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.int64()])
+def test_whole_numbers_as_ids(kind: pa.DataType) -> None:
+    values = [0, 7, None, 127]
+    found = whole_ids(pa.array(values, kind))
+    assert found is not None
+    assert found.to_pylist() == [as_id(value) for value in values]
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_other_columns_of_strings(tmp_path: Path, kind: pa.DataType) -> None:
+    small(tmp_path)
+    columns = {"doc_id": list(CORPUS), "text": list(CORPUS.values())}
+    table = pa.table({name: pa.array(values).cast(kind) for name, values in columns.items()})
+    pq.write_table(table, tmp_path / "c.parquet")
+    assert ingest(tmp_path, input={"corpus": "c.parquet"}).texts == CORPUS

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def open_collection(given: dict[str, Sequence[str] | None], base: Path, problems
 
 def known_queries(rows: Mined, config: Config) -> int:
     """Return how many of the rows' anchors are ids of the collection's queries."""
-    ids = {entry.id for entry in Collection(config, Problems()).queries()}
+    ids = {name for some in Collection(config, Problems()).queries() for name in some.ids.to_pylist()}
     return sum(name in ids for name in rows.queries)
 
 
@@ -98,26 +99,27 @@ def _look_up(rows: Mined, collection: Collection, ids: bool, problems: Problems)
     judged = [(entry.query_id, entry.doc_id) for entry in qrels if entry.relevance >= least]
     wanted_queries = {query for query, _ in judged} | (set(rows.queries) if ids else set())
     wanted_documents = {document for _, document in judged} | (set(rows.documents) if ids else set())
-    queries = {entry.id: entry.text for entry in collection.queries() if entry.id in wanted_queries}
+    asked = chain.from_iterable(some.pairs() for some in collection.queries())
+    queries = {name: text for name, text in asked if name in wanted_queries}
     sample, documents, keys = dict[int, str](), dict[str, str](), dict[str, int]()
     mined, seen = set() if ids else set(rows.hashes[1].tolist()), set[int]()
-    for entry in collection.documents():
-        key = copy_key(entry.text)
-        if entry.text:
-            sample.setdefault(key, entry.text)
+    for name, text in chain.from_iterable(some.pairs() for some in collection.documents()):
+        key = copy_key(text)
+        if text:
+            sample.setdefault(key, text)
         if len(sample) == 2 * SAMPLE:
             sample = _lowest(sample)
         if key in mined:
             seen.add(key)
-        if entry.id in wanted_documents:
-            keys[entry.id] = key
+        if name in wanted_documents:
+            keys[name] = key
             if ids:
-                documents[entry.id] = entry.text
+                documents[name] = text
     facts.sample = list(_lowest(sample).values())
     if ids:
-        asked = _texts(rows.queries, queries, "query ids", "--queries", problems)
+        texts = _texts(rows.queries, queries, "query ids", "--queries", problems)
         rows = replace(
-            rows, queries=asked, documents=_texts(rows.documents, documents, "document ids", "--corpus", problems)
+            rows, queries=texts, documents=_texts(rows.documents, documents, "document ids", "--corpus", problems)
         )
     else:
         facts.counts["documents_in_corpus"] = sum(key in seen for key in rows.hashes[1].tolist())

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged
+from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.arrays.text_hashes import BUCKETS, TextHashes, hash_texts, same_text_key
 from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems, few
-from hnmine.readers.collection import Collection, Entry
+from hnmine.readers.collection import Collection, Entries
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
 from hnmine.stages.ingest.evaluation import EvaluationSet
-from hnmine.stages.ingest.judgements import FileJudgements, InputIds
-from hnmine.stages.ingest.shard_writer import Columns, ShardWriter
+from hnmine.stages.ingest.judgements import NO_ROW, FileJudgements, InputIds
+from hnmine.stages.ingest.shard_writer import ShardWriter
 
 
 @dataclass
@@ -78,60 +80,79 @@ class CanonicalInput:
         self._write_queries(queries, hashes)
         self.problems.raise_if_any()
 
-    def keys_and_terms(self, columns: Columns) -> dict[str, pa.Array]:
+    def keys_and_terms(self, documents: pa.Table) -> dict[str, pa.Array]:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
-        hashes = hash_texts(columns["text"])
+        hashes = hash_texts(single_array(documents.column("text")))
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
         if self.config.input.has_evaluation:
             self._document_keys.append(hashes.keys)
         terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
         return {"text_key": pa.array(hashes.keys), "terms": terms}
 
-    def _write_documents(self, entries: Iterable[Entry], corpus: ShardWriter, aliases: ShardWriter) -> None:
-        by_text: dict[bytes, int] = {}
-        texts: dict[str, bytes] = {}
-        total = 0
-        for total, entry in enumerate(entries, 1):
-            self.tick(1)
-            key = same_text_key(entry.text)
-            if entry.id in texts:
-                if texts[entry.id] != key:
-                    self.problems.add(f"{entry.location}: document id {entry.id!r} a second time, with another text")
-                continue
-            texts[entry.id] = key
-            if not entry.text:
-                self._ids.empty.add(entry.id)
-                self.left_out.append(("document", entry.id, "empty text"))
-                continue
-            if key in by_text:
-                aliases.add((entry.id, by_text[key], total - 1))
-            else:
-                by_text[key] = len(by_text)
-                corpus.add((entry.id, entry.text, total - 1))
-            self._ids.documents[entry.id] = by_text[key]
+    def _write_documents(self, blocks: Iterable[Entries], corpus: ShardWriter, aliases: ShardWriter) -> None:
+        by_text = {b"": NO_ROW}
+        documents, total, empty, copies = self._ids.documents, 0, 0, 0
+        for block in blocks:
+            self.tick(len(block.ids))
+            before, known = len(by_text) - 1, len(documents)
+            keys = [same_text_key(text) if text else b"" for text in block.texts.to_pylist()]
+            rows = [by_text.setdefault(key, len(by_text) - 1) for key in keys]
+            ids = block.ids.to_pylist()
+            first_rows = [documents.setdefault(id_, row) for id_, row in zip(ids, rows, strict=True)]
+            found = np.array(rows, dtype=np.int64)
+            again = np.zeros(len(rows), dtype=bool)
+            if len(documents) < known + len(rows):
+                again = self._find_repeated(block, known, found, np.array(first_rows))
+            new = np.diff(np.maximum.accumulate([before - 1, *rows])) > 0
+            sources = total + np.arange(len(rows))
+            corpus.add(*(column.filter(pa.array(new)) for column in (block.ids, block.texts, pa.array(sources))))
+            copied = ~new & ~again & (found != NO_ROW)
+            if copied.any():
+                aliases.add(*(c.filter(pa.array(copied)) for c in (block.ids, pa.array(found), pa.array(sources))))
+            without = np.flatnonzero((found == NO_ROW) & ~again).tolist()
+            self.left_out.extend(("document", ids[index], "empty text") for index in without)
+            total, empty, copies = total + len(rows), empty + len(without), copies + int(copied.sum())
         self.counts |= {
             "documents_read": total,
-            "documents": len(by_text),
-            "empty_documents": len(self._ids.empty),
-            "collapsed_copies": len(self._ids.documents) - len(by_text),
+            "documents": len(by_text) - 1,
+            "empty_documents": empty,
+            "collapsed_copies": copies,
         }
-        if not by_text:
+        if len(by_text) == 1:
             self.problems.add("input: the corpus holds no document with text")
 
-    def _read_queries(self, entries: Iterable[Entry]) -> None:
+    def _find_repeated(self, block: Entries, known: int, rows: np.ndarray, first_rows: np.ndarray) -> np.ndarray:
+        """Return whether each document's id was there before, bool; one with another text is a problem.
+
+        `rows` are those of the documents' texts, `first_rows` those that their ids had first; before the block there
+        were `known` ids.
+        """
+        first = set(islice(reversed(self._ids.documents), len(self._ids.documents) - known))
+        again = np.zeros(len(rows), dtype=bool)
+        for index, id_ in enumerate(block.ids.to_pylist()):
+            again[index] = id_ not in first
+            first.discard(id_)
+        for index in np.flatnonzero(rows != first_rows).tolist():
+            where, id_ = block.location(index), block.ids[index].as_py()
+            self.problems.add(f"{where}: document id {id_!r} a second time, with another text")
+        return again
+
+    def _read_queries(self, blocks: Iterable[Entries]) -> None:
         empty = total = 0
-        for total, entry in enumerate(entries, 1):
-            if entry.id in self._ids.queries:
-                if self._query_texts[self._ids.queries[entry.id]] != entry.text:
-                    self.problems.add(f"{entry.location}: query id {entry.id!r} a second time, with another text")
-                continue
-            if not entry.text:
-                empty += 1
-                self.left_out.append(("query", entry.id, "empty text"))
-            self._ids.queries[entry.id] = len(self._query_texts)
-            self._query_texts.append(entry.text)
-            self._query_sources.append(total - 1)
-            self._qrels.append({})
+        for block in blocks:
+            for index, (id_, text) in enumerate(block.pairs()):
+                total += 1
+                row = self._ids.queries.setdefault(id_, len(self._query_texts))
+                if row < len(self._query_texts):
+                    if self._query_texts[row] != text:
+                        self.problems.add(f"{block.location(index)}: query id {id_!r} a second time, with another text")
+                    continue
+                if not text:
+                    empty += 1
+                    self.left_out.append(("query", id_, "empty text"))
+                self._query_texts.append(text)
+                self._query_sources.append(total - 1)
+                self._qrels.append({})
         self.counts |= {"queries_read": total, "empty_queries": empty}
 
     def _read_qrels(self, judgements: Iterable[Qrel]) -> None:
@@ -148,8 +169,8 @@ class CanonicalInput:
                 unknown[kind].append(id_)
                 first.setdefault(kind, judged)
                 self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
-            if not missing and judged.doc_id in ids.documents:
-                own, document = self._qrels[ids.queries[judged.query_id]], ids.documents[judged.doc_id]
+            if not missing and (document := ids.documents[judged.doc_id]) != NO_ROW:
+                own = self._qrels[ids.queries[judged.query_id]]
                 own[document] = max(judged.relevance, own.get(document, judged.relevance))
         self.counts |= {"judgements_read": total, "judgements_skipped": skipped}
         if not total:
@@ -236,7 +257,7 @@ class CanonicalInput:
         siblings: dict[int, set[int]] = {}
         for key, rows, more in zip(keys, positives, extra, strict=True):
             siblings.setdefault(key, set()).update(rows, more)
-        without = 0
+        without, rows_of = 0, list[tuple[Any, ...]]()
         named = {(kind, id_) for kind, id_, _ in self.left_out if kind == "query"}
         for id_, row in self._ids.queries.items():
             rows, qrels, text = positives[row], self._qrels[row], self._query_texts[row]
@@ -254,7 +275,9 @@ class CanonicalInput:
                 sorted(unsure),
                 sorted(siblings[keys[row]] - set(rows) - extra[row]),
             )
-            writer.add((id_, text, keys[row], self._query_sources[row], *lists, words[row]))
+            rows_of.append((id_, text, keys[row], self._query_sources[row], *lists, words[row]))
+        columns = zip(*rows_of, strict=True) if rows_of else [()] * len(writer.schema)
+        writer.add(*(pa.array(own, kind.type) for own, kind in zip(columns, writer.schema, strict=True)))
         writer.close()
         self.counts |= {
             "queries": writer.written,

@@ -8,7 +8,7 @@ import numpy as np
 
 from hnmine.errors import Problems, few
 from hnmine.readers.judgements import Qrel
-from hnmine.stages.ingest.judgements import InputIds
+from hnmine.stages.ingest.judgements import NO_ROW, InputIds
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import EVALUATION
 from hnmine.storage.store import read_table
@@ -59,10 +59,11 @@ class EvaluationSet:
                 found.unknown.add(one.query_id)
             if one.relevance < relevant_from:
                 continue
-            if one.doc_id in ids.documents:
-                relevant.add(ids.documents[one.doc_id])
-            elif one.doc_id not in ids.empty:
+            row = ids.documents.get(one.doc_id)
+            if row is None:
                 missing.setdefault(one.doc_id, one)
+            elif row != NO_ROW:
+                relevant.add(row)
         if missing and problems is not None:
             problems.add(
                 f"{next(iter(missing.values())).location}: the evaluation set names {len(missing):,} relevant "

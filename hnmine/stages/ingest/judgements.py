@@ -6,6 +6,8 @@ from hnmine.config.tables import InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE, FileJudgement
 
+NO_ROW = -1
+
 
 @dataclass(frozen=True)
 class InputIds:
@@ -13,19 +15,16 @@ class InputIds:
 
     Attributes:
         queries: row of each query id.
-        documents: row of each document id that has a text; copies of one text share a row.
-        empty: ids of documents without text.
+        documents: row of each document id; copies of one text share a row, and a document without text has `NO_ROW`.
     """
 
     queries: dict[str, int] = field(default_factory=dict)
     documents: dict[str, int] = field(default_factory=dict)
-    empty: set[str] = field(default_factory=set)
 
     def unknown(self, query_id: str, doc_id: str) -> dict[str, str]:
         """Return those of the two ids that are not in the input, by kind: query, document."""
         found = {} if query_id in self.queries else {"query": query_id}
-        known = doc_id in self.documents or doc_id in self.empty
-        return found if known else found | {"document": doc_id}
+        return found if doc_id in self.documents else found | {"document": doc_id}
 
 
 @dataclass
@@ -62,10 +61,10 @@ class FileJudgements:
                     'input; set input.unknown_ids = "skip" to leave such judgements out'
                 )
             return
-        if answer.judgement == EMPTY or answer.doc_id not in self.ids.documents:
+        document = self.ids.documents[answer.doc_id]
+        if answer.judgement == EMPTY or document == NO_ROW:
             return
         own = self.answers.setdefault(self.ids.queries[answer.query_id], {})
-        document = self.ids.documents[answer.doc_id]
         before = own.get(document)
         if before is None or before.judgement == UNSURE:
             own[document] = answer
