@@ -82,6 +82,14 @@ def whole_ids(values: pa.Array) -> pa.Array | None:
     return pc.if_else(pc.equal(ids, ""), pa.scalar(None, pa.string()), ids)
 
 
+def whole_relevances(values: pa.Array) -> pa.Array | None:
+    """Return `as_relevance` of each value of a column of whole numbers; None for any other, and for large numbers."""
+    if not pa.types.is_integer(values.type):
+        return None
+    least, most = pc.min_max(values).as_py().values()
+    return values if least is None or (least > -(2**31) and most < 2**31) else None
+
+
 class Column(NamedTuple):
     """A column that a table may have.
 
@@ -111,7 +119,9 @@ COLUMNS = {
         ("query_id", "query-id", "qid", "queryid", "topic", "_id", "id"), as_id, "a query id", whole_ids,
     ),
     "query": Column(("query", "text", "question"), as_text, "text", whole_texts),
-    "relevance": Column(("relevance", "score", "rel", "label", "grade"), as_relevance, "a whole relevance"),
+    "relevance": Column(
+        ("relevance", "score", "rel", "label", "grade"), as_relevance, "a whole relevance", whole_relevances,
+    ),
     "anchor": Column(("anchor", "query", "question"), as_text, "text", whole_texts),
     "positive": Column(("positive", "pos", "answer", "document", "passage"), as_texts, "a text or a list of texts"),
     "split": Column(("split",), lambda value: ABSENT if value is None else value, "a split"),

@@ -45,11 +45,11 @@ def read_lines(source: Source) -> Iterator[tuple[int, str]]:
         raise InputError(f"{source.name}: damaged after line {number:,}: {reason(error)}") from None
 
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 
 
 def read_blocks(source: Source) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (number of its first line, whole lines) for each block of a UTF-8 file, about four megabytes each.
+    """Yield (number of its first line, whole lines) for each block of a UTF-8 file, about a megabyte each.
 
     Of a file that is damaged or no UTF-8, the last block is None: reading its lines one by one says what is wrong.
     """

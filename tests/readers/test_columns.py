@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.readers.columns import COLUMNS, as_id, as_text, whole_ids, whole_texts
+from hnmine.readers.columns import COLUMNS, as_id, as_relevance, as_text, whole_ids, whole_relevances, whole_texts
 from tests.readers.helpers import CORPUS, ONLY_PAIRS, QRELS, QUERIES, ingest, refused, small
 from tests.strategies import quick
 from tests.support import write_jsonl
@@ -192,3 +192,15 @@ def test_other_columns_of_strings(tmp_path: Path, kind: pa.DataType) -> None:
     table = pa.table({name: pa.array(values).cast(kind) for name, values in columns.items()})
     pq.write_table(table, tmp_path / "c.parquet")
     assert ingest(tmp_path, input={"corpus": "c.parquet"}).texts == CORPUS
+
+
+@pytest.mark.parametrize("values", [[0, 2, None, -1], [2**31 - 1, 1 - 2**31], [None, None], []])
+def test_whole_numbers_as_relevance(values: list[int | None]) -> None:
+    found = whole_relevances(pa.array(values, pa.int64()))
+    assert found is not None
+    assert found.to_pylist() == [as_relevance(value) for value in values]
+
+
+@pytest.mark.parametrize("values", [[1, 2**31], [-(2**63)], [1.0]])
+def test_other_relevances_are_converted_one_by_one(values: list[float]) -> None:
+    assert whole_relevances(pa.array(values)) is None

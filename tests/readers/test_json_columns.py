@@ -84,7 +84,7 @@ def test_blocks_hold_the_lines_of_the_file(tmp_path_factory: pytest.TempPathFact
     assert found == list(read_lines(source(file)))
 
 
-@pytest.mark.parametrize("size", [10, 1 << 22])
+@pytest.mark.parametrize("size", [10, 1 << 20])
 def test_rows_that_arrow_leaves_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(module, "_BLOCK", size)
     small(tmp_path)

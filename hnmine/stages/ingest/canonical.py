@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
 from hnmine.stages.ingest.evaluation import EvaluationSet
 from hnmine.stages.ingest.judgements import NO_ROW, FileJudgements, InputIds
+from hnmine.stages.ingest.labels import list_rows, sibling_rows, sort_labels, without
 from hnmine.stages.ingest.shard_writer import ShardWriter
 
 
@@ -163,14 +163,15 @@ class CanonicalInput:
         total = skipped = 0
         for judged in judgements:
             total += 1
-            missing = ids.unknown(judged.query_id, judged.doc_id)
-            skipped += bool(missing)
-            for kind, id_ in missing.items():
-                unknown[kind].append(id_)
-                first.setdefault(kind, judged)
-                self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
-            if not missing and (document := ids.documents[judged.doc_id]) != NO_ROW:
-                own = self._qrels[ids.queries[judged.query_id]]
+            query, document = ids.queries.get(judged.query_id), ids.documents.get(judged.doc_id)
+            if query is None or document is None:
+                skipped += 1
+                for kind, id_ in ids.unknown(judged.query_id, judged.doc_id).items():
+                    unknown[kind].append(id_)
+                    first.setdefault(kind, judged)
+                    self.left_out.append(("qrel", f"{judged.query_id} {judged.doc_id}", f"unknown {kind}"))
+            elif document != NO_ROW:
+                own = self._qrels[query]
                 own[document] = max(judged.relevance, own.get(document, judged.relevance))
         self.counts |= {"judgements_read": total, "judgements_skipped": skipped}
         if not total:
@@ -216,10 +217,11 @@ class CanonicalInput:
             "eval_documents": len(found.documents),
         }
 
-    def _leave_out_evaluation(self, positives: list[list[int]]) -> None:
-        """Take the evaluation set out of each query's positives, and count what would have got into training rows."""
+    def _leave_out_evaluation(self, labelled: Ragged) -> Ragged:
+        """Return each query's positives without the evaluation set; count what would have got into training rows."""
         if not self.config.input.has_evaluation:
-            return
+            return labelled
+        positives = [own.tolist() for own in np.split(labelled.values, labelled.offsets[1:-1])]
         documents = set(self.evaluation.documents.tolist())
         names = {row: id_ for id_, row in reversed(self._ids.documents.items()) if row in documents}
         queries = taken = emptied = 0
@@ -244,47 +246,38 @@ class CanonicalInput:
             "eval_positives_left_out": taken,
             "eval_queries_without_positive": emptied,
         }
+        return list_rows(positives)
 
     def _write_queries(self, writer: ShardWriter, hashes: TextHashes) -> None:
         """Write the queries that have a text and a positive, given the hashes of all texts of queries."""
-        relevant = self.config.input.relevant_from
-        keys, words = hashes.keys.tolist(), np.split(hashes.terms, np.cumsum(hashes.lengths)[:-1])
-        positives = [sorted(d for d, level in qrels.items() if level >= relevant) for qrels in self._qrels]
-        labelled = sum(map(len, positives))
-        judged_negatives = sum(map(len, self._qrels)) - labelled
-        self._leave_out_evaluation(positives)
-        extra = [self._judged.rows(row, RELEVANT) - set(own) for row, own in enumerate(positives)]
-        siblings: dict[int, set[int]] = {}
-        for key, rows, more in zip(keys, positives, extra, strict=True):
-            siblings.setdefault(key, set()).update(rows, more)
-        without, rows_of = 0, list[tuple[Any, ...]]()
-        named = {(kind, id_) for kind, id_, _ in self.left_out if kind == "query"}
-        for id_, row in self._ids.queries.items():
-            rows, qrels, text = positives[row], self._qrels[row], self._query_texts[row]
-            if not rows and text and ("query", id_) not in named:
-                without += 1
-                self.left_out.append(("query", id_, "no positive"))
-            if not rows or not text:
-                continue
-            unsure = self._judged.rows(row, UNSURE) - qrels.keys()
-            lists = (
-                rows,
-                [qrels[document] for document in rows],
-                sorted(document for document, level in qrels.items() if level < relevant),
-                sorted(extra[row]),
-                sorted(unsure),
-                sorted(siblings[keys[row]] - set(rows) - extra[row]),
-            )
-            rows_of.append((id_, text, keys[row], self._query_sources[row], *lists, words[row]))
-        columns = zip(*rows_of, strict=True) if rows_of else [()] * len(writer.schema)
-        writer.add(*(pa.array(own, kind.type) for own, kind in zip(columns, writer.schema, strict=True)))
+        least, count = self.config.input.relevant_from, len(self._qrels)
+        judged, levels = sort_labels(self._qrels)
+        labelled, negatives = judged.filter(levels >= least), judged.filter(levels < least)
+        positives = self._leave_out_evaluation(labelled)
+        relevance = positives.with_values(levels[judged.find(positives.owners, positives.values)[0]])
+        extra = without(self._judged.lists(RELEVANT, count), positives)
+        unsure = without(self._judged.lists(UNSURE, count), judged)
+        siblings = sibling_rows(hashes.keys, positives.append(extra))
+        ids, filled = list(self._ids.queries), np.array([bool(text) for text in self._query_texts], dtype=bool)
+        named = {id_ for kind, id_, _ in self.left_out if kind == "query"}
+        lacking = [ids[row] for row in np.flatnonzero(filled & (positives.lengths == 0)).tolist()]
+        lacking = [id_ for id_ in lacking if id_ not in named]
+        self.left_out.extend(("query", id_, "no positive") for id_ in lacking)
+        kept = np.flatnonzero(filled & (positives.lengths > 0))
+        texts = [pa.array(own, pa.string()).take(pa.array(kept)) for own in (ids, self._query_texts)]
+        numbers = [pa.array(own[kept]) for own in (hashes.keys, np.array(self._query_sources, dtype=np.int64))]
+        terms = Ragged.from_lengths(hashes.terms, hashes.lengths)
+        lists = (positives, relevance, negatives, extra, unsure, siblings, terms)
+        kinds = (field.type.value_type for field in writer.schema if pa.types.is_list(field.type))
+        writer.add(*texts, *numbers, *(own.take(kept).to_arrow(kind) for own, kind in zip(lists, kinds, strict=True)))
         writer.close()
         self.counts |= {
             "queries": writer.written,
-            "queries_without_positive": without,
-            "positives": sum(map(len, positives)),
-            "judged_negatives": judged_negatives,
+            "queries_without_positive": len(lacking),
+            "positives": len(positives.values),
+            "judged_negatives": len(negatives.values),
         }
         if not writer.written and not self.problems.messages:
-            outside = " that is outside the evaluation set" if self.config.input.has_evaluation and labelled else ""
-            self.problems.add(f"input: no query has a text and a positive (relevance >= {relevant}){outside}")
+            has_labels = self.config.input.has_evaluation and len(labelled.values)
+            outside = " that is outside the evaluation set" if has_labels else ""
+            self.problems.add(f"input: no query has a text and a positive (relevance >= {least}){outside}")

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import InputConfig
 from hnmine.errors import Problems
 from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE, FileJudgement
+from hnmine.stages.ingest.labels import list_rows
 
 NO_ROW = -1
 
@@ -75,9 +77,12 @@ class FileJudgements:
                 f"{answer.judgement} here and {before.judgement} in {before.location}; keep one of the two"
             )
 
-    def rows(self, query: int, judgement: str) -> set[int]:
-        """Return the document rows that got this judgement for a query row."""
-        return {document for document, answer in self.answers.get(query, {}).items() if answer.judgement == judgement}
+    def lists(self, judgement: str, queries: int) -> Ragged:
+        """Return the document rows that got this judgement for each of so many query rows, ascending."""
+        found: list[list[int]] = [[] for _ in range(queries)]
+        for query, own in self.answers.items():
+            found[query] = sorted(document for document, answer in own.items() if answer.judgement == judgement)
+        return list_rows(found)
 
     def apply(self, qrels: list[dict[int, int]], problems: Problems) -> None:
         """Apply the judgements to the qrels of each query row, in place.
