@@ -15,6 +15,8 @@ from hnmine.readers.collection import Collection, Entries
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
+from hnmine.runtime.threads import in_threads
+from hnmine.runtime.worker_slot import thread_count
 from hnmine.stages.ingest.evaluation import EvaluationSet
 from hnmine.stages.ingest.judgements import NO_ROW, FileJudgements, InputIds
 from hnmine.stages.ingest.labels import list_rows, sibling_rows, sort_labels, without
@@ -82,7 +84,10 @@ class CanonicalInput:
 
     def keys_and_terms(self, documents: pa.Table) -> dict[str, pa.Array]:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
-        hashes = hash_texts(single_array(documents.column("text")))
+        texts = single_array(documents.column("text"))
+        size = max(1, -(-len(texts) // thread_count()))
+        parts = in_threads(hash_texts, [texts[first : first + size] for first in range(0, max(1, len(texts)), size)])
+        hashes = TextHashes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
         if self.config.input.has_evaluation:
             self._document_keys.append(hashes.keys)
