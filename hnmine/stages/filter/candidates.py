@@ -1,6 +1,7 @@
 """The candidates of some queries as arrays, and the cells that rules decide on: one for each (anchor, candidate)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -113,6 +114,11 @@ class Batch(Scores):
             **by_value,
         )
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Batch]") -> "Batch":
+        """Return the queries of one or more batches of the same run, one batch after another."""
+        return cls(**_joined(cls, parts))
+
     def __len__(self) -> int:
         return len(self.candidates)
 
@@ -218,6 +224,21 @@ class Batch(Scores):
             teacher=None if self.teacher is None else self.teacher.select(queries, positives, candidates),
             **vars(super().select(queries, positives, candidates)),
         )
+
+
+def _joined(kind: type[Scores], parts: Sequence[Any]) -> dict[str, Any]:
+    """Return each attribute of the parts, concatenated; None where they have none."""
+    found: dict[str, Any] = {}
+    for name in (one.name for one in fields(kind)):
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Ragged):
+            found[name] = Ragged.concatenate(values)
+        elif isinstance(values[0], Scores):
+            found[name] = Scores(**_joined(Scores, values))
+        else:
+            # without candidates there is no telling how many sources there are
+            found[name] = None if values[0] is None else np.concatenate([v for v in values if len(v)] or values[:1])
+    return found
 
 
 def _scores(table: pa.Table, prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ The protocol uses queries with two or more labelled positives. One positive stay
 candidates like any other. Each of these that a filter keeps and that is chosen is a measured false negative.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,9 @@ ENOUGH_QUERIES, ENOUGH_HIDDEN = 50, 100
 MOST_QUERIES = 2000
 """Approximate maximum of sampled queries, to bound memory and time; more change neither fit nor rate."""
 
+PART = 200_000
+"""Candidates of hidden rows that are worked on at a time, where shards have fewer."""
+
 QueryFilter = Callable[[np.ndarray], np.ndarray]
 """Query rows, int64 -> whether each is wanted, bool."""
 CandidateReader = Callable[[QueryFilter | None, Sequence[str] | None], Iterator[tuple[Batch, TextKeys]]]
@@ -50,6 +53,17 @@ class HiddenRows:
     query: np.ndarray
     is_hidden: np.ndarray
     _checks: dict[Any, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[HiddenRows]") -> "HiddenRows":
+        """Return the rows of one or more parts, one part after another; `query` stays as it is in each part."""
+        if len(parts) == 1:
+            return parts[0]
+        batch, keys = Batch.concatenate([p.batch for p in parts]), TextKeys.concatenate([p.keys for p in parts])
+        query, is_hidden = (
+            np.concatenate(found) for found in zip(*((p.query, p.is_hidden) for p in parts), strict=True)
+        )
+        return cls(batch, keys, query, is_hidden)
 
     def verdicts(self, config: FilterConfig, scorer: Scorer | None) -> Verdicts:
         """Return the verdicts; the checks before all rules are kept for other settings that share them."""
@@ -155,6 +169,19 @@ def hidden_rows(read: CandidateReader, config: Config, share: float) -> Iterator
         yield hide(batch, keys, depth, HIDINGS, config.seed, sampled(batch.query_rows))
 
 
+def in_large_parts(rows: Iterable[HiddenRows]) -> list[HiddenRows]:
+    """Return the same rows in parts of at least `PART` candidates, as every setting takes some time for each part."""
+    parts: list[HiddenRows] = []
+    waiting: list[HiddenRows] = []
+    for part in rows:
+        if len(part.batch):
+            waiting.append(part)
+        if sum(len(one.batch.scores) for one in waiting) >= PART:
+            parts.append(HiddenRows.concatenate(waiting))
+            waiting = []
+    return [*parts, HiddenRows.concatenate(waiting)] if waiting else parts
+
+
 def _sampled(share: float, config: Config) -> QueryFilter:
     return lambda rows: sample_share(rows, share, config.seed)
 
@@ -202,8 +229,9 @@ class ProtocolRows:
         queries, several, hidden = count_usable(read) if usable is None else usable
         why = f"{several:,} queries have several positives, {hidden:,} of which are among the candidates"
         if several >= ENOUGH_QUERIES and hidden >= ENOUGH_HIDDEN:
-            return cls(list(hidden_rows(read, config, MOST_QUERIES / several)), True, several, hidden, why)
+            rows = in_large_parts(hidden_rows(read, config, MOST_QUERIES / several))
+            return cls(rows, True, several, hidden, why)
         sampled = _sampled(MOST_QUERIES / max(1, queries), config)
-        rows = [unhidden(batch, keys, sampled(batch.query_rows)) for batch, keys in read(sampled, None)]
+        rows = in_large_parts(unhidden(batch, keys, sampled(batch.query_rows)) for batch, keys in read(sampled, None))
         why = f"only {why} ({ENOUGH_QUERIES} and {ENOUGH_HIDDEN} needed to fit on them)"
         return cls(rows, False, several, hidden, why)

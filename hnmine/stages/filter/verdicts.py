@@ -1,6 +1,6 @@
 """Verdicts on candidates: every check and rule of a filter config in a fixed order; the first that rejects counts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -69,6 +69,17 @@ class TextKeys:
         """Return the keys for the given queries of the batch (int64, repeats are fine)."""
         lists = {name: getattr(self, name).take(rows) for name in ("siblings", "judged", "relevant")}
         return replace(self, queries=self.queries[rows], **lists)
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[TextKeys]") -> "TextKeys":
+        """Return the keys of the queries of one or more batches of the same run, one batch after another."""
+        return replace(
+            parts[0],
+            queries=np.concatenate([part.queries for part in parts]),
+            siblings=Ragged.concatenate([part.siblings for part in parts]),
+            judged=Ragged.concatenate([part.judged for part in parts]),
+            relevant=Ragged.concatenate([part.relevant for part in parts]),
+        )
 
     def is_judged(self, batch: Batch) -> np.ndarray:
         """Return whether each candidate is judged irrelevant to its query, bool."""

@@ -28,6 +28,7 @@ from hnmine.stages.filter.hidden_positives import (
     HiddenRows,
     ProtocolRows,
     hidden_rows,
+    in_large_parts,
 )
 from hnmine.stages.filter.inputs import FilterInputs, read_calibration
 from hnmine.stages.filter.shard_counts import usable_queries
@@ -87,7 +88,7 @@ class Protocol:
         at_most = min(MOST_QUERIES, max(1, GRID_CANDIDATES // config.retrieve.max_candidates))
         if at_most < MOST_QUERIES and rows.measured:
             drawn = hidden_rows(self._read, config, at_most / max(1, rows.several))
-            rows = replace(rows, rows=list(drawn))
+            rows = replace(rows, rows=in_large_parts(drawn))
         return rows, at_most
 
 

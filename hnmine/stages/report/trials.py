@@ -17,7 +17,7 @@ from hnmine.stages.filter.bad_positives import anchors_needed, suspected_of_batc
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
-from hnmine.stages.filter.hidden_positives import ProtocolRows
+from hnmine.stages.filter.hidden_positives import PART, ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs, slices
 from hnmine.stages.filter.verdicts import TextKeys, give_verdicts, rule_names
 from hnmine.stages.report.changes import Change, changed
@@ -103,7 +103,8 @@ class Trials:
         cells = self.config.retrieve.max_candidates * max(1.0, counts["anchors"] / total)
         part = min(MOST_QUERIES, MOST_CELLS / cells) / total
         read = in_threads(lambda number: self._read(number, part), range(len(self._inputs.candidates)))
-        self._pieces = [piece for pieces in read for piece in pieces]
+        # in few pieces, as every change takes some time for each
+        self._pieces = _in_large_pieces([piece for pieces in read for piece in pieces])
         self.queries = sum(len(piece.batch) for piece in self._pieces)
         self.whole = self.queries == counts["queries"]
         self._known: dict[str, Numbers] = {}
@@ -241,6 +242,20 @@ class Trials:
             "hubs.top_percent_share": hub_statistics(counts)["top_percent_share"] if hubs else None,
             "examples_with_rows": sums["rows"],
         }
+
+
+def _in_large_pieces(pieces: list[_Piece]) -> list[_Piece]:
+    """Return the same candidates in pieces of at least `PART` candidates."""
+    ends = np.cumsum([len(piece.batch.scores) for piece in pieces]) // PART
+    return [
+        _Piece(
+            Batch.concatenate([piece.batch for piece in own]),
+            TextKeys.concatenate([piece.keys for piece in own]),
+            [name for piece in own for name in piece.ids],
+            np.concatenate([piece.suspected for piece in own]),
+        )
+        for own in ([pieces[at] for at in np.flatnonzero(ends == number)] for number in np.unique(ends))
+    ]
 
 
 def _mean(parts: list[np.ndarray]) -> float | None:

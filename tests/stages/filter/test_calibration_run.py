@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,10 @@ from hnmine.commands.sweep import sweep
 from hnmine.config.file import load_config
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.calibration import transferred_models
+from hnmine.stages.filter.calibration import Calibration, transferred_models
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import NAMES
-from hnmine.stages.filter.hidden_positives import count_usable, hidden_rows
+from hnmine.stages.filter.hidden_positives import count_usable, hidden_rows, in_large_parts
 from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.shard_counts import usable_queries
 from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE
@@ -67,6 +68,27 @@ def test_the_filter_counts_what_the_protocol_can_use_before_it_searches_deeper(t
     assert usable_queries(made.out_folder / "filter") == counted
     manifest = json.loads((made.out_folder / "filter" / "_manifest.json").read_text())
     assert manifest["counts"]["queries_searched_deeper"]
+
+
+def test_hidden_rows_in_large_parts_are_the_same_rows(topical):
+    made = config(topical)
+    inputs = FilterInputs.open(RunContext(made, made.out_folder))
+    shards = inputs.candidates.read(0)
+    halves = replace(inputs, candidates=Parts([shards.slice(0, 50), shards.slice(50)]))
+    small = list(hidden_rows(halves.batches, made, 1.0))
+    (large,), (expected,) = in_large_parts(small), list(hidden_rows(inputs.batches, made, 1.0))
+    assert len(small) == 2
+    assert large.is_hidden.tolist() == expected.is_hidden.tolist()
+    assert large.batch.query_rows.tolist() == expected.batch.query_rows.tolist()
+    scorer = Calibration(transferred_models(), 0.1, "", "", made.seed).out_of_fold()
+    own, other = (rows.verdicts(made.filter, scorer) for rows in (large, expected))
+    assert own.codes.tolist() == other.codes.tolist()
+    np.testing.assert_array_equal(own.probabilities, other.probabilities)
+
+
+class Parts(list):
+    def read(self, number, columns=None):
+        return self[number] if columns is None else self[number].select(columns)
 
 
 def test_hiding_leaves_one_positive_and_makes_candidates_of_the_others(topical):

@@ -1,3 +1,6 @@
+import dataclasses
+import itertools
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -49,6 +52,22 @@ def test_a_slice_of_a_table_is_a_batch_of_its_queries_only(world, first, length)
     for name in ("positives", "positive_scores", "candidates"):
         np.testing.assert_array_equal(getattr(found, name).values, getattr(expected, name).values)
         np.testing.assert_array_equal(getattr(found, name).offsets, getattr(expected, name).offsets)
+
+
+@quick
+@given(worlds(), st.lists(st.integers(0, 4), max_size=3))
+def test_batches_are_concatenated_to_the_batch_of_all_their_queries(world, cuts):
+    borders = [0, *sorted(min(cut, len(world.queries)) for cut in cuts), len(world.queries)]
+    parts = [Batch.from_table(world.table().slice(a, b - a)) for a, b in itertools.pairwise(borders)]
+    found, expected = Batch.concatenate(parts), world.batch()
+    for field in dataclasses.fields(Batch):
+        one, other = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(other, Ragged):
+            np.testing.assert_array_equal(one.offsets, other.offsets)
+            one, other = one.values, other.values
+        assert (one is None) == (other is None)
+        if other is not None and len(other):
+            np.testing.assert_array_equal(one, other)
 
 
 @quick
