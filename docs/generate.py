@@ -138,7 +138,10 @@ def data_page() -> str:
     parts.append(
         "Every folder holds shards `part-00000.parquet`, `part-00001.parquet`, ... unless a file is named. A\n"
     )
-    parts.append("shard's content key stands in its footer under `hnmine.key`; `_manifest.json` is written last.\n")
+    parts.append(
+        "shard's content key stands in its footer under `hnmine.key`, beside it in those of filter counts of their"
+    )
+    parts.append("verdicts under `hnmine.counts`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
     for folder, name in TABLES:
         schema = embed.vectors(384) if name == "vectors" else _schema(name)

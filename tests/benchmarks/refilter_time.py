@@ -52,6 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         tables = write_collection(Path(work) / "data", options.documents, options.queries, dim=32)
         tables["filter"] = {"rule": options.rule}
+        tables["retrieve"] = {"max_top_k": 100}  # nothing is searched deeper: stored candidates alone
         whole = check_config({"out": f"{work}/out", **tables}, "benchmark", Path(work))
         run(whole, BEFORE_FILTER)
         shards = len(Shards(whole.out_folder / "retrieve", CANDIDATES))
