@@ -139,7 +139,7 @@ def data_page() -> str:
         "Every folder holds shards `part-00000.parquet`, `part-00001.parquet`, ... unless a file is named. A\n"
     )
     parts.append(
-        "shard's content key stands in its footer under `hnmine.key`, beside it in those of filter counts of their"
+        "shard's content key stands in its footer under `hnmine.key`, beside it in those of filter counts of their\n"
     )
     parts.append("verdicts under `hnmine.counts`; `_manifest.json` is written last.\n")
     parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
