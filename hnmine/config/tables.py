@@ -565,7 +565,13 @@ class Config(Section):
 
     seed: int = setting(0, "seed of every random choice", ge=0, lt=2**63)
     out: Name = setting("runs/first", "output folder, or a URL such as s3://bucket/run", no_effect=True)
-    shard_rows: int = setting(4096, "rows per shard, a multiple of 256", no_effect=True, ge=256, multiple_of=256)
+    shard_rows: int = setting(
+        4096,
+        "rows per shard, a multiple of 256; candidates of many positives get fewer",
+        no_effect=True,
+        ge=256,
+        multiple_of=256,
+    )
     workers: int = setting(1, "number of processes that work on shards in parallel", no_effect=True, ge=1)
     engine: Literal["auto", "inline", "pool", "ray"] = setting(
         "auto",
