@@ -38,7 +38,7 @@ _WORD = re.compile(r"\w+")
 _MOST_WORDS = 1 << 18
 _blake2b = hashlib.blake2b
 # Texts, and about as many bytes of them, that are hashed at once: of some, words are Python objects meanwhile.
-_TEXTS, _BYTES = 1 << 12, 1 << 20
+_TEXTS, _BYTES = 1 << 12, 1 << 18
 
 
 def same_text_key(text: str) -> bytes:
