@@ -13,6 +13,7 @@ from hnmine.errors import InputError, ModelError
 from hnmine.models.encoders import Encoder, EncodeTexts, check_vectors, largest_cell_rows, make_encoder
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
+from hnmine.models.quantised import VERSION
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
 from hnmine.runtime.threads import Prefetcher
@@ -51,6 +52,8 @@ def _teacher_parts(table: TeacherTable, context: RunContext, names: tuple[str, s
         return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code"):
         del kept[name]  # the fingerprint says which weights these are
+    if config.precision == "int8":
+        kept["int8_version"] = VERSION
     return {names[0]: kept, names[1]: fingerprint(config, context.digests, table, local=context.local_models)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from hnmine import run
 from hnmine.cli.run_stages import draw_stages
 from hnmine.config.tables import EmbedConfig
-from hnmine.errors import ConfigError, MissingExtra, ModelError
+from hnmine.errors import ConfigError, MissingExtra, ModelError, StaleOutput
 from hnmine.models import quantised
 from hnmine.models.encoders import ModelEncoder
 from hnmine.storage.vectors import VectorStore
@@ -136,3 +136,17 @@ def test_a_device_that_it_does_not_run_on_is_refused(tmp_path: Path) -> None:
         config_for(tmp_path, embed={"model": "any", "precision": "int8", "device": "cuda"})
     with pytest.raises(ConfigError, match=r"embed\.precision: 'int8' applies to models"):
         config_for(tmp_path, embed={"model": "hash", "precision": "int8"})
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("int8", False), ("float32", True)])
+def test_only_int8_vectors_of_another_way_of_computing_are_refused(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, kept: bool
+) -> None:
+    config = config_for(base, tmp_path / "out", embed=settings(base, precision=precision))
+    run(config, ("ingest", "embed"))
+    monkeypatch.setattr("hnmine.stages.embed.step.VERSION", 1)
+    if kept:
+        assert not run(config, ("ingest", "embed"))[-1].ran
+    else:
+        with pytest.raises(StaleOutput, match=r"embed\.int8_version was 2, now 1"):
+            run(config, ("ingest", "embed"))

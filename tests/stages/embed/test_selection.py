@@ -16,6 +16,7 @@ from hnmine.cli.run_stages import draw_report
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
+from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.stages.embed.selection import read_selection
 from hnmine.stages.report.limits import report_numbers
@@ -84,16 +85,18 @@ def test_its_own_search_finds_the_best_of_those_embedded(base: Path, mined: Path
 
 
 @pytest.mark.parametrize("source", [[BM25], [DENSE, BM25, SHORT]], ids=["words", "all"])
-@pytest.mark.parametrize("emit", [{}, {"choose": "diverse", "fallback": "random"}], ids=["top", "diverse"])
-def test_equals_embedding_all_where_a_source_finds_everything(base: Path, source: Any, emit: Any) -> None:
+def test_equals_embedding_all_where_a_source_finds_everything(base: Path, source: Any) -> None:
     deep = [{**one, "top_k": DOCUMENTS} if one.get("name") == "short" or source == [BM25] else one for one in source]
-    name = f"deep-{len(source)}-{len(emit)}"
-    embed = {"sample": DOCUMENTS} if source == [BM25] else {}
-    for documents in ("all", "candidates"):
-        run(config(base, f"{name}-{documents}", deep, embed={"documents": documents, **embed}, emit=emit))
-    assert len(rows_of(base / f"{name}-candidates")) == DOCUMENTS
-    for stage in ("retrieve", "filter", "emit", "embed/corpus"):
-        assert table(base / f"{name}-all" / stage).equals(table(base / f"{name}-candidates" / stage))
+    name, sample = f"deep-{len(source)}", {"sample": DOCUMENTS} if source == [BM25] else {}
+    emits: list[Any] = [{}, {"choose": "diverse", "fallback": "random"}]
+    for emit in emits:
+        for documents in ("all", "candidates"):
+            embed = {"documents": documents, **sample}
+            settings = config(base, f"{name}-{documents}", deep, embed=embed, emit=emit)
+            run(settings, (*SEARCH, "filter", "emit"), RunOptions(overwrite=True))
+        assert len(rows_of(base / f"{name}-candidates")) == DOCUMENTS
+        for stage in ("retrieve", "filter", "emit", "embed/corpus"):
+            assert table(base / f"{name}-all" / stage).equals(table(base / f"{name}-candidates" / stage))
 
 
 def test_the_same_bytes_whatever_the_shards_and_workers(base: Path, mined: Path) -> None:
