@@ -6,6 +6,7 @@ import numpy as np
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.text_hashes import BUCKETS
+from hnmine.runtime.threads import in_threads
 from hnmine.science.lexical import inverse_document_frequency, shared_weights, weighted_jaccard, word_coverage
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.ingest import CORPUS, TERMS
@@ -65,12 +66,15 @@ class CorpusWords:
         split = len(candidates.values)
         own, theirs = candidates.with_values(inverse[:split]), positives.with_values(inverse[split:])
         weights = np.bincount(words.owners, weights=self.idf[words.values], minlength=len(unique))
-        covered, shared = [np.zeros(0, dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
         chunk = np.cumsum(positives.lengths + 1) // _TEXTS  # positives and their query
-        for which in np.split(np.arange(len(queries)), np.flatnonzero(np.diff(chunk)) + 1) if len(queries) else []:
-            found = self._overlaps(queries.take(which), (words, weights), own.take(which), theirs.take(which))
-            covered.append(found[0].astype(np.float32))
-            shared.append(found[1].astype(np.float32))
+        parts = np.split(np.arange(len(queries)), np.flatnonzero(np.diff(chunk)) + 1) if len(queries) else []
+
+        def compare(which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            covered, shared = self._overlaps(queries.take(which), (words, weights), own.take(which), theirs.take(which))
+            return covered.astype(np.float32), shared.astype(np.float32)
+
+        none = np.zeros(0, dtype=np.float32)
+        covered, shared = zip((none, none), *in_threads(compare, parts), strict=True)
         return np.concatenate(covered), np.concatenate(shared)
 
     def _overlaps(

@@ -14,7 +14,6 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config.tables import TeacherTable
 from hnmine.runtime.stage import RunContext, Tick
-from hnmine.runtime.threads import run_concurrently
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.z_scores import background
 from hnmine.search.bfloat16_products import bfloat16_budget
@@ -165,11 +164,8 @@ def _retrieve(
     candidates, scores, by_source = _find(search, asked, depth)
     places = candidates.with_values(search.corpus.positions(candidates.values))
     terms = Ragged.from_arrow(table.column("terms"))
-    similar, (with_query, with_positives), background_of = run_concurrently(
-        lambda: pair_cosines(search.corpus, places, positives.with_values(inverse), vectors),
-        lambda: search.words.overlaps(terms, candidates, positives),
-        lambda: _backgrounds(search, queries, positives, (unique, vectors, inverse)),
-    )
+    similar = pair_cosines(search.corpus, places, positives.with_values(inverse), vectors)
+    with_query, with_positives = search.words.overlaps(terms, candidates, positives)
     positive_scores = indexed_dots(vectors, inverse, queries, positives.owners)
     columns: dict[str, Any] = {
         "query_id": table.column("query_id"),
@@ -182,7 +178,7 @@ def _retrieve(
         "similarities": similar.to_arrow(pa.float32()),
         "query_overlaps": candidates.with_values(with_query).to_arrow(pa.float32()),
         "positive_overlaps": similar.with_values(with_positives).to_arrow(pa.float32()),
-        **background_of,
+        **_backgrounds(search, queries, positives, (unique, vectors, inverse)),
         **search.near.columns(queries, table.column("text_key").to_numpy(), candidates),
         **(search.guide.columns(guided, candidates, positives) if search.guide else no_guide_columns(len(queries))),
         **by_source,
