@@ -8,7 +8,8 @@ from hnmine.arrays.single_thread import single_thread
 
 STRENGTH = 1.0
 """Of the ridge penalty, STRENGTH / 2 |w|^2 beside the sum of log losses (C = 1 of scikit-learn)."""
-_CLOSE = 1e-9
+# Newton's method ends where the loss can fall no more than this share of itself, or after as many steps: it takes ten.
+_CLOSE, _STEPS = 1e-9, 100
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _newton(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return float(weights @ (np.logaddexp(0.0, logits) - y * logits) + ridge @ tried**2 / 2)
 
     reached = loss(beta)
-    while True:
+    for _ in range(_STEPS):
         p = logistic(x @ beta)
         gradient = x.T @ (weights * (p - y)) + ridge * beta
         hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + np.diag(ridge)
@@ -95,6 +96,7 @@ def _newton(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
         while (tried := loss(beta - length * step)) > reached - 1e-4 * length * fall:
             length /= 2
         beta, reached = beta - length * step, tried
+    return beta
 
 
 def stack(models: list[Logistic]) -> Logistic:
