@@ -78,6 +78,11 @@ class VectorRange:
         """Memory of all vectors of the range as float32, in bytes."""
         return 4 * self.rows * self.dim
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all vectors of the range are in memory, so that `blocks` reads no file."""
+        return len(self._cached) == len(self._groups)
+
     def shard(self, number: int) -> np.ndarray:
         """Return all vectors of one shard, float32, shape (rows of the shard, dim)."""
         return to_numpy(self.shards.read(number, ["vector"]).column(0))

@@ -197,7 +197,7 @@ def test_what_is_judged_relevant_is_a_one_of_the_fit_and_the_irrelevant_a_zero(
         made = sample_config(first / out, **tables)
         run(made, stages=("ingest", "embed", "index", "retrieve"))
         state, seen = FilterInputs.open(RunContext(made, made.out_folder)), []
-        monkeypatch.setattr(hnmine.stages.filter.calibration, "fit", lambda x, y: seen.append(y))
+        monkeypatch.setattr(hnmine.stages.filter.calibration, "fit", lambda x, y, weights: seen.append(y))
         monkeypatch.setattr(hnmine.stages.filter.calibration, "stack", lambda models: models)
         protocol = ProtocolRows.of(state.batches, made)
         hnmine.stages.filter.calibration._fit(protocol.rows, made)

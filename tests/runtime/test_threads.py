@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from hnmine.runtime.threads import BackgroundWriter, Prefetcher, prefetched
+from hnmine.runtime.threads import BackgroundWriter, Prefetcher, each_alone, in_threads, prefetched
+from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 
 
 def test_things_are_done_in_the_order_they_come_and_all_before_the_block_ends():
@@ -163,3 +164,33 @@ def test_an_error_shows_where_its_part_would_have_come():
     assert next(coming) == 1
     with pytest.raises(ValueError, match="bad part"):
         next(coming)
+
+
+@pytest.fixture
+def two_cores():
+    set_slot(WorkerSlot(shared_cores=2))
+    yield
+    set_slot(WorkerSlot())
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_parts_that_are_each_alone_stay_in_one_thread_each():
+    both = threading.Barrier(2, timeout=30)
+
+    def part(number: int) -> tuple[int, set[int]]:
+        both.wait()  # there are two threads
+        return number, {threading.get_ident(), *each_alone(inner, range(3)), *in_threads(inner, range(3))}
+
+    def inner(number: int) -> int:
+        return threading.get_ident()
+
+    found = each_alone(part, range(2))
+    assert [number for number, _ in found] == [0, 1]
+    assert [len(threads) for _, threads in found] == [1, 1]
+    assert threading.get_ident() not in in_threads(inner, range(4))  # no longer within
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_of_a_part_is_raised():
+    with pytest.raises(OSError, match="no room"):
+        each_alone(lambda part: fail(), range(3))

@@ -14,6 +14,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
 from hnmine.config.tables import TeacherTable
 from hnmine.runtime.stage import RunContext, Tick
+from hnmine.runtime.threads import each_alone
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.z_scores import background
 from hnmine.search.bfloat16_products import bfloat16_budget
@@ -108,12 +109,24 @@ class CandidateSearch:
         vectors = self.query_vectors.gather(rows)
         guided = self.guide.queries.gather(rows) if self.guide is not None else np.zeros((len(rows), 0), np.float32)
         parts = [CANDIDATES.empty_table()]
-        for start in range(0, table.num_rows, QUERY_BLOCK):
+
+        def part(start: int) -> pa.Table:
             block = slice(start, start + QUERY_BLOCK)
             queries = table.slice(start, QUERY_BLOCK)
-            parts.append(_retrieve(self, queries, (vectors[block], guided[block]), rows[block], depth))
-            tick(queries.num_rows)
-        return pa.concat_tables(parts)
+            found = _retrieve(self, queries, (vectors[block], guided[block]), rows[block], depth)
+            tick(found.num_rows)
+            return found
+
+        starts = list(range(0, table.num_rows, QUERY_BLOCK))
+        while starts and not self._in_memory:
+            parts.append(part(starts.pop(0)))
+        return pa.concat_tables([*parts, *each_alone(part, starts)])
+
+    @property
+    def _in_memory(self) -> bool:
+        """Whether only the teacher searches, and all of its vectors are in memory: several threads may then search."""
+        alone = self.index is None and self.where is None and self.guide is None and not self.before
+        return alone and self.corpus.in_memory and not self.sources
 
     @cached_property
     def sources(self) -> list[CandidateSource]:
