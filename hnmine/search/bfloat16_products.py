@@ -5,6 +5,7 @@ k best are proposed, a few more than by products of float32, and ranked by exact
 bit.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,6 +181,7 @@ class RoundedProposer(ExactProposer):
         super().__init__(corpus)
         self.room, self.rounds = room, True
         self._kept: dict[int, RoundedDocuments] = {}
+        self._rounding = threading.Lock()
 
     def propose(self, queries: np.ndarray, which: np.ndarray, k: int) -> tuple[Ragged, np.ndarray]:
         """Return all documents of the corpus that may be among the k best of each query."""
@@ -201,9 +203,10 @@ class RoundedProposer(ExactProposer):
         return products
 
     def _documents(self, block: Block) -> RoundedDocuments:
-        if block.first in self._kept:
-            return self._kept[block.first]
-        documents = RoundedDocuments.of(block)
-        if documents.nbytes <= self.room:
-            self._kept[block.first], self.room = documents, self.room - documents.nbytes
-        return documents
+        with self._rounding:  # threads that search at the same time need the same documents
+            if block.first in self._kept:
+                return self._kept[block.first]
+            documents = RoundedDocuments.of(block)
+            if documents.nbytes <= self.room:
+                self._kept[block.first], self.room = documents, self.room - documents.nbytes
+            return documents

@@ -6,11 +6,13 @@ Ready vectors and the defaults of every setting. Printed are wall seconds of eac
 peak of a command (ru_maxrss) with its stage.
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from hnmine.config.section import toml_value
@@ -34,7 +36,9 @@ def command(stage: str, config: Path) -> tuple[float, int]:
 
 def measure(documents: int, queries: int, dim: int, positives: int | None, folder: Path) -> str:
     """Return the line of one size."""
-    tables = write_collection(folder / "data", documents, queries, dim, positives=positives)
+    # in a process of its own: a command's peak begins with that of the process that starts it
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        tables = pool.submit(write_collection, folder / "data", documents, queries, dim, positives=positives).result()
     config = folder / "growth.toml"
     lines = [f"out = {toml_value(str(folder / 'out'))}"]
     for name, table in tables.items():
