@@ -35,16 +35,19 @@ _FASTER = 0.6
 
 @cache
 def bfloat16_is_fast() -> bool:
-    """Return whether this CPU multiplies bfloat16 faster than float32, tried for a few milliseconds."""
+    """Return whether this CPU multiplies bfloat16 rightly and faster than float32, tried for a few milliseconds."""
     import numkong
 
     vectors = np.random.default_rng(0).standard_normal((1024, 384)).astype(np.float32)
-    documents, queries = RoundedDocuments.of(Block(0, vectors[256:])), _tensor(round_to_bfloat16(vectors[:256])[0])
+    documents, (numbers, lost) = RoundedDocuments.of(Block(0, vectors[256:])), round_to_bfloat16(vectors[:256])
+    queries = _tensor(numbers)
     rounded, exact = numkong.empty((256, 768), dtype="float32"), np.empty((256, 768), dtype=np.float32)
     with single_thread():
         fast = _seconds(lambda: numkong.dots_packed(queries, documents.tiles[0], out=rounded))
         slow = _seconds(lambda: np.matmul(vectors[:256], vectors[256:].T, out=exact))
-    return fast <= _FASTER * slow
+    bound = product_error(lost, norms(vectors[:256]), float(documents.lost[0]), float(documents.lengths[0]))
+    right = (np.abs(np.asarray(rounded) - exact) <= 1.01 * bound[:, None]).all()
+    return bool(right) and fast <= _FASTER * slow
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -137,3 +137,8 @@ def test_the_setting_allows_no_other_product():
     assert IndexConfig().product == "auto"
     with pytest.raises(ValueError, match="product"):
         IndexConfig(product="int8")
+
+
+def test_products_that_are_wrong_are_not_used(monkeypatch):
+    monkeypatch.setattr("numkong.dots_packed", lambda queries, documents, out: np.asarray(out).fill(1e9))
+    assert not bfloat16_is_fast.__wrapped__()
