@@ -15,9 +15,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from hnmine.config.section import toml_value
 from hnmine.pipeline.stages import STAGES
-from tests.benchmarks.measure import argument_parser
+from tests.benchmarks.measure import argument_parser, config_text
 from tests.benchmarks.synthetic import write_collection
 
 
@@ -40,10 +39,7 @@ def measure(documents: int, queries: int, dim: int, positives: int | None, folde
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         tables = pool.submit(write_collection, folder / "data", documents, queries, dim, positives=positives).result()
     config = folder / "growth.toml"
-    lines = [f"out = {toml_value(str(folder / 'out'))}"]
-    for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
-    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config.write_text(config_text({"out": str(folder / "out"), **tables}), encoding="utf-8")
     found = {stage: command(stage, config) for stage in STAGES if stage != "rescore"}
     peak, stage = max((peak, stage) for stage, (_, peak) in found.items())
     cells = [f"{documents:,}", f"{queries:,}", *(f"{seconds:.1f}" for seconds, _ in found.values())]

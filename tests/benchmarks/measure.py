@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: command-line parsers, times of a call, medians with their range, peak memory."""
+"""Shared by the benchmarks: command-line parsers, times of a call, medians with their range, peaks, config files."""
 
 import argparse
 import time
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hnmine.config.section import toml_value
 
 
 def argument_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -39,3 +41,12 @@ def peak_bytes() -> int:
     """Return this process's peak memory. getrusage would count what its parent held when it started this one."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def config_text(config: dict[str, Any]) -> str:
+    """Return a config file in TOML of settings and tables of settings."""
+    lines = [f"{name} = {toml_value(value)}" for name, value in config.items() if not isinstance(value, dict)]
+    for name, table in config.items():
+        if isinstance(table, dict):
+            lines += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"

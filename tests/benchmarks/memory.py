@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.section import toml_value
-from tests.benchmarks.measure import argument_parser
+from tests.benchmarks.measure import argument_parser, config_text
 from tests.benchmarks.synthetic import write_collection
 
 Case = tuple[int, int, int, dict[str, Any]]
@@ -37,7 +36,7 @@ def compare(case: Case, folder: Path) -> tuple[int, int]:
     documents, queries, dim, changed = case
     config = write_collection(folder / "data", documents, queries, dim) | {"out": str(folder / "out")}
     path = folder / "memory.toml"
-    path.write_text(_toml(config | changed), encoding="utf-8")
+    path.write_text(config_text(config | changed), encoding="utf-8")
     plan = subprocess.run([*_COMMAND, "plan", str(path), "--json"], capture_output=True, check=True, text=True)
     return json.loads(plan.stdout)["memory_bytes"], peak([*_COMMAND, "run", str(path)])
 
@@ -54,14 +53,6 @@ def peak(command: list[str]) -> int:
     """Return the bytes of the largest process among a command and those that it waits for."""
     done = subprocess.run([sys.executable, "-c", _MEASURE, *command], capture_output=True, check=True, text=True)
     return int(done.stdout) * 1024
-
-
-def _toml(config: dict[str, Any]) -> str:
-    above = [f"{name} = {toml_value(value)}" for name, value in config.items() if not isinstance(value, dict)]
-    for name, table in config.items():
-        if isinstance(table, dict):
-            above += [f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in table.items())]
-    return "\n".join(above) + "\n"
 
 
 def main() -> None:

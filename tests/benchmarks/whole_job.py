@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.benchmarks.measure import argument_parser, median
+from tests.benchmarks.measure import argument_parser, config_text, median
 
 TOP_K, NEGATIVES, MARGIN = 100, 5, 0.05
 PROGRAMS = ("hnmine", "default", "use_faiss")
@@ -50,11 +50,7 @@ def changed(data: Path, work: Path, shape: str, product: str) -> float:
     environment = kept | {"PYTHONPYCACHEPREFIX": str(data / "bytecode")}
     path, seconds = data / "changed.toml", 0.0
     for margin in (3 * MARGIN, 2 * MARGIN):
-        raw = settings(data, work, shape, product, margin)
-        lines = [f"out = {json.dumps(raw.pop('out'))}"]
-        for name, table in raw.items():
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-        path.write_text("\n".join(lines))
+        path.write_text(config_text(settings(data, work, shape, product, margin)))
         start = time.perf_counter()
         for stage in ("filter", "emit"):
             command = [sys.executable, "-m", "hnmine", stage, str(path), "--overwrite"]
