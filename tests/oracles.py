@@ -163,6 +163,30 @@ def simans_arrival(distance, number, a, b):
     return math.log(-math.log(u)) + a * (distance - b) ** 2
 
 
+def quantile_strata(groups, scores, count):
+    found = []
+    for group, score in zip(groups, scores, strict=True):
+        own = [other for g, other in zip(groups, scores, strict=True) if g == group]
+        found.append(int(count * sum(other > score for other in own) / len(own)))
+    return found
+
+
+def take_in_turn(groups, strata, numbers, n, first):
+    """The least used stratum gives its next, judged ones before all others; the higher scores' stratum among equals."""
+    chosen = []
+    for group in sorted(set(groups)):
+        own = []
+        while len(own) < n:
+            left = [p for p, other in enumerate(groups) if other == group and p not in own]
+            left = [p for p in left if first[p]] or left
+            if not left:
+                break
+            used = [strata[p] for p in own]
+            own.append(min(left, key=lambda p, used=used: (used.count(strata[p]), strata[p], numbers[p])))
+        chosen += own
+    return sorted(chosen)
+
+
 def marginal_relevance(groups, relevance, similarity, n, diversity):
     """similarity(i, j) of two positions."""
     chosen = []

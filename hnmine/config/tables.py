@@ -20,7 +20,7 @@ TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
 RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
-ChoiceName = Literal["auto", "top", "random", "simans", "mixed", "diverse"]
+ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "diverse"]
 AUTO_RANDOM_SHARE = 0.4
 """Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
 RelabelName = Literal["judgements"]
@@ -412,13 +412,16 @@ class EmitConfig(Section):
     choose: ChoiceName = setting(
         "auto",
         'which of the kept candidates become negatives: under filter.rule = "auto" mixed with two fifths random '
-        "documents, else top; highest scores; uniform draw; draw near the positive's score; highest scores and random "
-        "documents; highest scores that are unlike one another",
+        "documents, else top; highest scores; uniform draw; draw near the positive's score; draw from quantiles of the "
+        "scores; highest scores and random documents; highest scores that are unlike one another",
     )
     simans_a: float = setting(
         0.5, "simans: a in p ~ exp(-a ((s - s+) / std - b)^2), std that of the query's background scores", gt=0
     )
     simans_b: float = setting(0.0, "simans: b, the distance from s+ at which p is highest, in standard deviations")
+    strata: int = setting(
+        8, "stratified: number of quantiles that the scores are cut into; at most as many as negatives wanted", ge=2
+    )
     ensemble: Literal["none", "cross", "intra"] = setting(
         "none", "several sources: cross draws one source for each (query, positive); intra takes from all in turn"
     )
@@ -464,6 +467,8 @@ class EmitConfig(Section):
             kept["format"] = self.formats[0]
         if self.ensemble == "none":
             del kept["ensemble"]
+        if self.choose != "stratified":
+            del kept["strata"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
         if self.relabels:

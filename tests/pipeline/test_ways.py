@@ -23,6 +23,7 @@ from tests.support import config_for, make_collection, tree
 QUERIES, WANTED = 300, 4
 WAYS: dict[str, dict[str, Any]] = {
     "simans": {"choose": "simans"},
+    "stratified": {"choose": "stratified"},
     "mixed": {"choose": "mixed", "random_share": 0.5},
     "diverse": {"choose": "diverse", "diversity": 0.6},
     "filled": {"fallback": "random", "choose": "simans"},
@@ -228,6 +229,7 @@ def test_random_documents_alone_are_not_measured(base: Path) -> None:
 
 
 def test_plan_warns_of_settings_that_nothing_looks_at(base: Path) -> None:
-    found = make_plan(settings(base, "planned", {"diversity": 0.1, "simans_a": 2.0, "random_share": 0.5}))["warnings"]
-    for name in ("diversity", "simans_a", "random_share"):
+    unused = {"diversity": 0.1, "simans_a": 2.0, "random_share": 0.5, "strata": 4}
+    found = make_plan(settings(base, "planned", unused))["warnings"]
+    for name in ("diversity", "simans_a", "random_share", "strata"):
         assert f"emit.{name} is set, but emit.choose is 'top' and does not use it" in found

@@ -17,7 +17,9 @@ _RULES = {
 }  # fmt: skip
 """Settings of [filter] and the rules that use them. max_false_negative_rate is not among them, as the report checks the
 measured rate against it under any rule."""
-_CHOICES = {"simans_a": "simans", "simans_b": "simans", "random_share": "mixed", "diversity": "diverse"}
+_CHOICES = {
+    "simans_a": "simans", "simans_b": "simans", "strata": "stratified", "random_share": "mixed", "diversity": "diverse",
+}  # fmt: skip
 """Settings of [emit] and the value of emit.choose that uses them."""
 
 

@@ -22,7 +22,7 @@ RULE_KEYS = (
     "rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin",
     "min_score", "max_score", "ranks",
 )  # fmt: skip
-CHOICE_KEYS = ("num_negatives", "choose", "simans_a", "simans_b", "random_share", "diversity")
+CHOICE_KEYS = ("num_negatives", "choose", "simans_a", "simans_b", "strata", "random_share", "diversity")
 """The settings of [filter] and [emit] that every entry of a grid determines: those that it lacks have their defaults,
 but num_negatives, which is the config's."""
 _KEPT_KEYS = (
@@ -77,7 +77,9 @@ class Setting:
         return {"filter": rule | shown["filter"], "emit": count | shown["emit"]}
 
 
-_OF_CHOICE = {"simans_a": "simans", "simans_b": "simans", "random_share": "mixed", "diversity": "diverse"}
+_OF_CHOICE = {
+    "simans_a": "simans", "simans_b": "simans", "strata": "stratified", "random_share": "mixed", "diversity": "diverse",
+}  # fmt: skip
 """Settings that only one way of choosing has."""
 
 

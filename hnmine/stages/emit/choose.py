@@ -17,6 +17,7 @@ from hnmine.runtime.worker_slot import CHOOSING_THREADS, cache_bytes
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.ensembling import random_source, round_robin
 from hnmine.science.sampling import choose, choose_capped, count_used, judged_first, select_capped, simans_priority
+from hnmine.science.stratified import quantile_strata, take_in_turn
 from hnmine.science.z_scores import background_z_scores
 from hnmine.stages.emit.chosen import anchor_seeds, cells_of, rows_of
 from hnmine.stages.emit.previous.refresh import KeptNegatives
@@ -183,6 +184,10 @@ class Chooser:
         elif self.config.ensemble == "intra":
             ranks = batch.source_ranks[at]
             picked = self._pick(lambda own: own[round_robin(groups[own], ranks[own], n[own])], groups, documents)
+        elif self.config.choose == "stratified":
+            first = judged[at] if self.config.prefer_judged and judged is not None else None
+            numbers = self._random_numbers(batch, cells, kept, query_ids)
+            picked = self._pick(self._stratified(groups, batch.scores[at], numbers, first, n), groups, documents)
         else:
             if self.config.choose in ("random", "simans"):
                 priority = self._random_priority(batch, cells, kept, query_ids)
@@ -196,12 +201,28 @@ class Chooser:
 
     def _random_priority(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
         """Return the priority of each kept cell for `random` and `simans`; the smallest are chosen."""
-        at, seeds = cells.candidate[kept], anchor_seeds(self.seed, query_ids, cells.anchors)
-        numbers = random_numbers(seeds[cells.anchor[kept]], batch.candidates.values[at])
+        at, numbers = cells.candidate[kept], self._random_numbers(batch, cells, kept, query_ids)
         if self.config.choose == "random":
             return numbers
         distance = background_z_scores(batch.scores[at], cells.scores[kept], batch.background_std[batch.owners[at]])
         return simans_priority(distance, numbers, self.config.simans_a, self.config.simans_b)
+
+    def _random_numbers(self, batch: Batch, cells: Cells, kept: np.ndarray, query_ids: list[str]) -> np.ndarray:
+        """Return a random uint64 for each kept cell."""
+        seeds = anchor_seeds(self.seed, query_ids, cells.anchors)
+        return random_numbers(seeds[cells.anchor[kept]], batch.candidates.values[cells.candidate[kept]])
+
+    def _stratified(
+        self, groups: np.ndarray, scores: np.ndarray, numbers: np.ndarray, first: np.ndarray | None, n: np.ndarray
+    ) -> Select:
+        """Return what chooses from the quantiles of each anchor's scores in turn; `first`: chosen before others."""
+        strata = quantile_strata(groups, scores, np.minimum(self.config.strata, np.maximum(n, 1)))
+
+        def select(which: np.ndarray) -> np.ndarray:
+            own = None if first is None else first[which]
+            return np.asarray(which[take_in_turn(groups[which], strata[which], numbers[which], n[which], own)])
+
+        return select
 
     def _pick(self, select: Select, groups: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the positions that `select` chooses of all, under the cap where there is one."""

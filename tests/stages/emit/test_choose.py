@@ -47,7 +47,7 @@ def chooser(how="top", n=2, cap=None, seed=0, **more):
     return Chooser(config, seed, vectors=Plane())
 
 
-WAYS = ["top", "random", "simans", "mixed", "diverse"]
+WAYS = ["top", "random", "simans", "stratified", "mixed", "diverse"]
 ways = st.tuples(st.sampled_from(WAYS), st.integers(1, 4), st.none() | st.integers(1, 3), st.integers(0, 2))
 
 
@@ -241,6 +241,24 @@ def test_diverse_is_the_double_loop(world, n, diversity, cosine):
             diversity,
         )
         assert lists == [[good[i] for i in expected]] * len(query.positives)
+
+
+@quick
+@given(worlds(), st.integers(1, 5), st.integers(0, 2), st.integers(2, 4), st.booleans())
+def test_stratified_is_the_double_loop_with_at_most_as_many_strata_as_negatives(world, n, seed, strata, prefers):
+    how, batch = chooser("stratified", n, seed=seed, strata=strata, prefer_judged=prefers), world.batch()
+    anchors = Cells.of(batch, batch.positive_scores).anchors
+    seeds = iter(anchor_seeds(seed, [q.id for q in world.queries], anchors))
+    found = choose(how, world.table(), lambda d: d % 3 != 0, lambda d: d % 4 == 0)
+    for query, lists in zip(world.queries, found, strict=True):
+        good = [place for place, d in enumerate(query.candidates) if d % 3 != 0]
+        documents = [query.candidates[place] for place in good]
+        groups, scores = [0] * len(good), [np.float32(query.scores[place]) for place in good]
+        for positions, own in zip(lists, seeds, strict=False):
+            numbers = random_numbers(np.full(len(good), own), np.array(documents, np.int64)).tolist()
+            levels = oracles.quantile_strata(groups, scores, min(strata, n))
+            expected = oracles.take_in_turn(groups, levels, numbers, n, [prefers and d % 4 == 0 for d in documents])
+            assert positions == [good[i] for i in expected]
 
 
 @quick
