@@ -13,7 +13,8 @@
     ├── GateFailed              7   the report crossed a --fail-under or --fail-over limit
     ├── WorkerDied              8   a worker process ended without a result
     ├── ClusterError            9   the Ray cluster cannot be used
-    └── EmptySet               10   no training row came out
+    ├── EmptySet               10   no training row came out
+    └── ServerError            11   the server of a model cannot be reached, or refuses
 
 A message says what is wrong, where (file, line, column, key) and what to do. The command line catches
 `HnmineError` in one place; anything else is a bug and keeps its traceback.
@@ -100,6 +101,12 @@ class EmptySet(HnmineError):
     """The run is complete, and its training files have no row."""
 
     exit_code = 10
+
+
+class ServerError(HnmineError):
+    """The server of a model cannot be reached, refuses a request, or answers with something else than it should."""
+
+    exit_code = 11
 
 
 class Problems:

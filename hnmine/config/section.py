@@ -60,8 +60,8 @@ def tables(model: type[Section], prefix: str = "", optional: bool = False) -> It
 
 
 def settings(model: type[Section]) -> dict[str, FieldInfo]:
-    """Return the fields of a table that hold values rather than tables, by their key in the file."""
-    fields = model.model_fields.items()
+    """Return the fields of a table that hold values rather than tables, by their key; inherited ones last."""
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in model.__annotations__)
     return {field.alias or name: field for name, field in fields if not _table_of(field.annotation)}
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from hnmine.config.section import Name, Paths, Section, setting
+from hnmine.config.served import ServedTexts
 from hnmine.storage.paths import path_of
 
 NEAR_COPY = 0.98
@@ -105,7 +106,7 @@ class InputConfig(Section):
         return self.eval_qrels is not None or self.eval_split is not None
 
 
-class EmbedConfig(Section):
+class EmbedConfig(ServedTexts):
     """`[embed]`, `[guide]` and the `teacher` of a source: the model that turns texts into vectors."""
 
     model: Name = setting(
@@ -306,7 +307,7 @@ class RetrieveConfig(Section):
         return min(sum(self.depths), self.top_k) if self.fuse == "rrf" else sum(self.depths)
 
 
-class RescoreConfig(Section):
+class RescoreConfig(ServedTexts):
     """`[rescore]`: a cross-encoder that scores each query's best candidates again."""
 
     model: Name = setting(
