@@ -55,6 +55,11 @@ def keeps_guide(g, positive, m):
     return not np.float32(g) > np.float32(positive) - np.float32(m)
 
 
+def keeps_multi_similarity(s, positives, epsilon):
+    # above the line of one positive is above that of the lowest
+    return any(np.float32(s) > np.float32(positive) - np.float32(epsilon) for positive in positives)
+
+
 def keeps_rank(rank, first, last):
     return rank in range(first, last + 1)
 
@@ -344,7 +349,17 @@ def judge(query, config, documents):
             reasons |= _guide(query, place, guide, config)
             if config.judged_negatives == "keep" and document in query.judged:
                 reasons |= dict.fromkeys(
-                    ("outside_ranks", "absolute", "margin", "percent", "adaptive", "two_sided", "guide"), False
+                    (
+                        "outside_ranks",
+                        "absolute",
+                        "margin",
+                        "percent",
+                        "adaptive",
+                        "two_sided",
+                        "guide",
+                        "multi_similarity",
+                    ),
+                    False,
                 )
             verdict = next((name for name in VERDICTS if reasons.get(name)), "keep")
             if verdict == "keep" and documents[document] in taken:
@@ -412,6 +427,8 @@ def _scores(query, place, positive, config):
         and not easy
         and not keeps_adaptive(s, positive, query.background, config.adaptive),
         "two_sided": "two_sided" in rules and two_sided(query)[place] > config.two_sided,
+        "multi_similarity": "multi_similarity" in rules
+        and not keeps_multi_similarity(s, query.positive_scores, config.multi_similarity),
     }
 
 

@@ -22,6 +22,7 @@ GRID: tuple[dict[str, Any], ...] = (
     *({"rule": "adaptive", "adaptive": m} for m in (0.02, 0.05, 0.1, 0.2)),
     *({"rule": "two_sided", "two_sided": t} for t in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)),
     *({"rule": ["percent", "two_sided"], "percent": 0.95, "two_sided": t} for t in (-0.5, 0.0, 0.5, 1.0, 2.0)),
+    *({"rule": ["percent", "multi_similarity"], "multi_similarity": e} for e in (0.05, 0.1, 0.2)),
     *({"rule": "calibrated", "max_false_negative_rate": r} for r in (0.01, 0.02, 0.05, 0.1, 0.2)),
     {"rule": "calibrated"},
     {"rule": ["percent", "calibrated"], "percent": 0.95},
@@ -127,7 +128,10 @@ def _numbers(row: dict[str, Any]) -> str:
 
 def _grid(config: Config, guided: bool) -> Iterator[dict[str, Any]]:
     """Yield the settings to try, the config's own first, and those of the rule guide where there are scores for it."""
-    keys = ("rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin")
+    keys = (
+        "rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin",
+        "multi_similarity",
+    )  # fmt: skip
     own = config.filter.chosen()
     given = {key: own[key] for key in keys if key in own}
     yield given

@@ -19,7 +19,9 @@ WITHOUT_MODEL = ("hash", "precomputed")
 """Values of `model` in [embed] that name no model to load."""
 TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
-RuleName = Literal["auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide"]
+RuleName = Literal[
+    "auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide", "multi_similarity",
+]  # fmt: skip
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
 ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "diverse"]
 AUTO_RANDOM_SHARE = 0.4
@@ -355,6 +357,12 @@ class FilterConfig(Section):
         "judge", "candidates judged irrelevant: apply the rules as to any other, or exempt them from rules and ranks"
     )
     guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, g the scores of the second teacher", ge=0)
+    multi_similarity: float = setting(
+        0.1,
+        "multi_similarity: keep s > the lowest s+ of the query's positives - multi_similarity; rejects easy negatives, "
+        "so combine it with a rule that rejects false ones",
+        ge=0,
+    )
     min_score: float | None = setting(None, "absolute: keep s >= min_score")
     max_score: float | None = setting(None, "absolute: keep s <= max_score")
     anchor: AnchorName = setting(
@@ -380,10 +388,12 @@ class FilterConfig(Section):
     )
 
     def semantic(self) -> dict[str, Any]:
-        """Return the settings for content keys; `score` only if it is not the default, as in keys of older runs."""
+        """Return the settings for content keys; newer ones only if they are used, as in keys of older runs."""
         found = super().semantic()
         if self.score == "teacher":
             del found["score"]
+        if "multi_similarity" not in self.rules:
+            del found["multi_similarity"]
         return found
 
     def chosen(self) -> dict[str, Any]:

@@ -106,6 +106,15 @@ def guide(g: np.ndarray, anchor: np.ndarray, m: float) -> np.ndarray:
     return np.asarray(g <= anchor - np.float32(m))
 
 
+def multi_similarity(s: np.ndarray, lowest: np.ndarray, epsilon: float) -> np.ndarray:
+    """Keep s > min over P of s+ - epsilon, with epsilon >= 0 in units of the score; `lowest` is that minimum.
+
+    The negatives that the pair mining of the multi-similarity loss selects (Wang et al. 2019, arXiv 1904.06627,
+    section 3.2), there within a batch. It rejects easy negatives only, and keeps those that score above the positives.
+    """
+    return np.asarray(s > lowest - np.float32(epsilon))
+
+
 def rank_window(rank: np.ndarray, first: int, last: int) -> np.ndarray:
     """Keep first <= rank <= last, with retrieval ranks from 1 that count positives.
 

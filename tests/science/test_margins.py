@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.margins import absolute, adaptive, at_or_above, below, easiest, guide, margin, percent, rank_window
+from hnmine.science.margins import (
+    absolute,
+    adaptive,
+    at_or_above,
+    below,
+    easiest,
+    guide,
+    margin,
+    multi_similarity,
+    percent,
+    rank_window,
+)
 from tests import oracles
 from tests.strategies import f32, grid, quick, scores
 
@@ -64,6 +75,29 @@ def test_guide_masks_what_the_papers_code_masks():
     assert guide(g, np.float32(0.7), 0.0).tolist() == [False, True, True, True, True]
     assert guide(g, np.float32(0.7), 0.0625).tolist() == [False, True, False, True, False]
     assert guide(np.array([-0.8, -0.2], dtype=np.float32), np.float32(-0.5), 0.25).tolist() == [True, False]
+
+
+@quick
+@given(st.lists(scores, max_size=12), st.lists(scores, min_size=1, max_size=4), gaps)
+def test_multi_similarity_is_the_double_loop(candidates, positives, epsilon):
+    s, lowest = np.array(candidates, dtype=np.float32), np.float32(min(positives))
+    expected = [oracles.keeps_multi_similarity(one, positives, epsilon) for one in candidates]
+    assert multi_similarity(s, lowest, epsilon).tolist() == expected
+
+
+@quick
+@given(pairs, gaps, gaps)
+def test_a_smaller_epsilon_never_keeps_more_and_what_scores_above_the_positive_is_kept(rows, one, other):
+    s, lowest = columns(rows)
+    strict, loose = (multi_similarity(s, lowest, epsilon) for epsilon in (min(one, other), max(one, other)))
+    assert not (strict & ~loose).any()
+    assert strict[s > lowest].all()
+
+
+def test_multi_similarity_by_hand():
+    s = np.array([0.9, 0.75, 0.625, 0.5, -0.5], dtype=np.float32)
+    assert multi_similarity(s, np.float32(0.75), 0.125).tolist() == [True, True, False, False, False]  # on the line: no
+    assert multi_similarity(s, np.float32(-0.25), 0.5).tolist() == [True] * 5
 
 
 @quick

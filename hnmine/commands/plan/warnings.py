@@ -13,7 +13,7 @@ from hnmine.stages.rescore.rescored import uses_rescored
 _RULES = {
     "percent": {"percent"}, "margin": {"margin"}, "adaptive": {"adaptive"},
     "easiest": {"margin", "percent", "adaptive"}, "two_sided": {"two_sided"}, "min_score": {"absolute"},
-    "max_score": {"absolute"}, "guide_margin": {"guide"},
+    "max_score": {"absolute"}, "guide_margin": {"guide"}, "multi_similarity": {"multi_similarity"},
 }  # fmt: skip
 """Settings of [filter] and the rules that use them. max_false_negative_rate is not among them, as the report checks the
 measured rate against it under any rule."""
@@ -29,6 +29,11 @@ def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
     yield from _of_retrieval(config, documents, kind)
     if config.guide is not None and "guide" not in rule_names(config.filter):
         yield "[guide] is given, but filter.rule does not name guide: its scores are stored and decide nothing"
+    if rule_names(config.filter) == ["multi_similarity"]:
+        yield (
+            "filter.rule is 'multi_similarity' alone, which rejects easy negatives and keeps likely false ones; "
+            'name another rule with it, such as ["percent", "multi_similarity"]'
+        )
     yield from _of_models(config)
 
 

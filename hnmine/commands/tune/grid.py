@@ -20,7 +20,7 @@ Role = Literal["own", "in_batch", "random", "tried"]
 
 RULE_KEYS = (
     "rule", "percent", "margin", "adaptive", "easiest", "two_sided", "max_false_negative_rate", "guide_margin",
-    "min_score", "max_score", "ranks",
+    "multi_similarity", "min_score", "max_score", "ranks",
 )  # fmt: skip
 CHOICE_KEYS = ("num_negatives", "choose", "simans_a", "simans_b", "strata", "random_share", "diversity")
 """The settings of [filter] and [emit] that every entry of a grid determines: those that it lacks have their defaults,
@@ -81,6 +81,8 @@ _OF_CHOICE = {
     "simans_a": "simans", "simans_b": "simans", "strata": "stratified", "random_share": "mixed", "diversity": "diverse",
 }  # fmt: skip
 """Settings that only one way of choosing has."""
+_OF_RULE = ("multi_similarity",)
+"""Settings left out where the rule of their name is not used, as in keys of older trainings."""
 
 
 def values_of(config: Config) -> dict[str, dict[str, Any]]:
@@ -88,6 +90,7 @@ def values_of(config: Config) -> dict[str, dict[str, Any]]:
     names = {"filter": set(FilterConfig.model_fields), "emit": set(EmitConfig.model_fields)}
     allowed = set(RULE_KEYS) | set(CHOICE_KEYS) | set(_KEPT_KEYS)
     allowed -= {name for name, choose in _OF_CHOICE.items() if choose != config.emit.choose}
+    allowed -= {name for name in _OF_RULE if name not in config.filter.rules}
     found = {table: getattr(config, table).model_dump(mode="json", include=names[table] & allowed) for table in names}
     if not config.emit.retrieved_negatives:  # no rule matters where all negatives are random documents
         found["filter"] = {name: found["filter"][name] for name in ("anchor", "bad_positive_quantile")}

@@ -44,11 +44,14 @@ def max_depth(config: Config) -> int:
 def short_anchors(counts: np.ndarray, wanted: int) -> np.ndarray:
     """Return which anchors keep fewer candidates than wanted and lost some as likely positives, bool, (anchors,).
 
+    None where a candidate is too easy for the rule multi_similarity: all below it would be too.
+
     Args:
         counts: int64, shape (anchors, verdicts): how many cells of each anchor have each verdict, by `CODES`.
         wanted: kept candidates that each needs.
     """
-    return np.asarray((counts[:, CODES[KEEP]] < wanted) & (counts[:, _LIKELY].sum(axis=1) > 0))
+    too_easy = counts[:, CODES["multi_similarity"]] > 0
+    return np.asarray((counts[:, CODES[KEEP]] < wanted) & (counts[:, _LIKELY].sum(axis=1) > 0) & ~too_easy)
 
 
 @dataclass(frozen=True)

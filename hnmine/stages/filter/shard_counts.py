@@ -10,7 +10,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.stages.filter.deeper_search import max_depth
-from hnmine.stages.filter.verdicts import CODES
+from hnmine.stages.filter.verdicts import CODES, countable_verdicts
 from hnmine.storage.paths import map_paths
 from hnmine.storage.schemas.filter import JUDGED, KEEP, VERDICTS
 from hnmine.storage.store import Shards, read_counts
@@ -61,9 +61,10 @@ def total(column: pa.ChunkedArray, config: Config) -> dict[str, int]:
     flat = np.concatenate([np.zeros(0, dtype=np.int64), *(chunk.flatten().to_numpy() for chunk in column.chunks)])
     rows = flat.reshape(-1, COUNTED.list_size)
     *verdicts, anchors, empty, _, _ = rows.sum(axis=0).tolist()
+    counted = countable_verdicts(config.filter)
     short, found = rows[:, -2].astype(bool), rows[:, -1]
     return {
-        **dict(zip(VERDICTS, verdicts, strict=True)),
+        **{name: verdicts[CODES[name]] for name in counted},
         "anchors": anchors,
         "empty": empty,
         "deeper": int((found > config.retrieve.top_k).sum()),

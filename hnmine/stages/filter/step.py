@@ -24,7 +24,7 @@ from hnmine.stages.filter.inputs import (
     slices,
 )
 from hnmine.stages.filter.shard_counts import COUNTED, counts_of_queries, shard_counts, total, verdict_counts
-from hnmine.stages.filter.verdicts import give_verdicts, rule_names
+from hnmine.stages.filter.verdicts import countable_verdicts, give_verdicts, rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.filter import (
     BY_LABEL_OR_COPY,
@@ -184,7 +184,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "queries": added("queries"),
         "anchors": added("anchors"),
         "anchors_without_candidates": added("empty"),
-        "verdicts": {name: added(name) for name in VERDICTS},
+        "verdicts": {name: added(name) for name in countable_verdicts(config.filter)},
     }
     if searches_deeper(config):
         counts |= {

@@ -12,7 +12,17 @@ from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import FilterConfig
 from hnmine.science.anchors import reduce_anchor
-from hnmine.science.margins import absolute, adaptive, below, easiest, guide, margin, percent, rank_window
+from hnmine.science.margins import (
+    absolute,
+    adaptive,
+    below,
+    easiest,
+    guide,
+    margin,
+    multi_similarity,
+    percent,
+    rank_window,
+)
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import two_sided
 from hnmine.storage.schemas.filter import EVALUATED, KEEP, NOT_RESCORED, VERDICTS
@@ -37,6 +47,11 @@ def rule_names(config: FilterConfig) -> list[str]:
     rule = resolve_auto(config).rule
     named = [rule] if isinstance(rule, str) else rule
     return [name for name in RULES if name in named]
+
+
+def countable_verdicts(config: FilterConfig) -> list[str]:
+    """Return the verdicts that a filter counts: all but those of newer rules that it does not name."""
+    return [name for name in VERDICTS if name != "multi_similarity" or name in rule_names(config)]
 
 
 @dataclass(frozen=True)
@@ -238,6 +253,12 @@ class _Evidence:
         return np.asarray(inside[self.cells.candidate])
 
     @property
+    def lowest_positive(self) -> np.ndarray:
+        """The lowest score of a positive of each cell's query, whatever its anchor."""
+        lowest = reduce_anchor(self.batch.positive_scores, "min")
+        return np.asarray(lowest[self.batch.owners[self.cells.candidate]])
+
+    @property
     def background(self) -> np.ndarray:
         return np.asarray(self.batch.background_mean[self.cells.anchors.owners[self.cells.anchor]])
 
@@ -256,6 +277,7 @@ RULES: dict[str, Callable[[_Evidence], np.ndarray]] = {
     "two_sided": lambda e: below(two_sided(e.batch), e.config.two_sided)[e.cells.candidate],
     "calibrated": _calibrated,
     "guide": lambda e: guide(e.batch.guide_scores[e.cells.candidate], e.guide_anchor, e.config.guide_margin),
+    "multi_similarity": lambda e: multi_similarity(e.score, e.lowest_positive, e.config.multi_similarity),
 }
 """The rules by name, in the order of their verdicts. Each returns whether to keep each cell, bool."""
 

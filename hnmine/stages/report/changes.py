@@ -103,6 +103,7 @@ def _looser_rules(config: Config) -> Iterator[Change]:
         "adaptive": ("adaptive", (own.adaptive / 2, 0.0)),
         "two_sided": ("two_sided", (own.two_sided + 0.5, own.two_sided + 1.0, own.two_sided + 2.0)),
         "guide": ("guide_margin", (own.guide_margin / 2, 0.0)),
+        "multi_similarity": ("multi_similarity", (own.multi_similarity * 2, own.multi_similarity * 4)),
     }
     for rule in rule_names(own):
         name, values = looser.get(rule, ("", ()))

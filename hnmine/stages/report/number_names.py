@@ -7,8 +7,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from hnmine.config.tables import COMPARED, Config
+from hnmine.stages.filter.verdicts import countable_verdicts
 from hnmine.stages.report.headline import NUMBERS
-from hnmine.storage.schemas.filter import VERDICTS
 
 SUMMARY = "count mean std min p05 p25 p50 p75 p95 max"
 """Names of the numbers of a distribution."""
@@ -111,7 +111,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.guide is not None, {"counts.embed": "guide_dim"}),
     ):
         yield from groups.items() if applies else ()
-    verdicts = " ".join(VERDICTS)
+    verdicts = " ".join(countable_verdicts(config.filter))
     yield from (("verdicts", verdicts), ("counts.filter.verdicts", verdicts))
     for source in config.retrieve.source:
         yield f"sources.{source.label}", f"{_SOURCE} alone"

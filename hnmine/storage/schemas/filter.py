@@ -25,6 +25,7 @@ VERDICTS: dict[str, str] = {
     "two_sided": "rejected by the rule two_sided",
     "calibrated": "rejected by the rule calibrated",
     "guide": "rejected by the rule guide",
+    "multi_similarity": "rejected by the rule multi_similarity",
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""

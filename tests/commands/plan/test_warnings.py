@@ -9,7 +9,10 @@ from hnmine.config.tables import FilterConfig
 from hnmine.stages.filter.verdicts import resolve_auto
 from tests.support import config_for
 
-OTHER = {"percent": 0.5, "easiest": 0.4, "margin": 0.3, "adaptive": 0.2, "two_sided": 2.0, "guide_margin": 0.1}
+OTHER = {
+    "percent": 0.5, "easiest": 0.4, "margin": 0.3, "adaptive": 0.2, "two_sided": 2.0, "guide_margin": 0.1,
+    "multi_similarity": 0.2,
+}  # fmt: skip
 
 
 def warned(tmp_path: Path, **tables: object) -> str:
@@ -33,7 +36,7 @@ def test_auto_looks_at_the_rate_to_tolerate_and_is_not_warned_of_it(tmp_path: Pa
     ("rule", "used"),
     [
         ("percent", ["percent", "easiest"]), ("margin", ["margin", "easiest"]), ("adaptive", ["adaptive", "easiest"]),
-        ("two_sided", ["two_sided"]), ("calibrated", []),
+        ("two_sided", ["two_sided"]), ("calibrated", []), ("multi_similarity", ["multi_similarity"]),
         (["percent", "two_sided"], ["percent", "easiest", "two_sided"]),
     ],
     ids=str,
@@ -41,6 +44,11 @@ def test_auto_looks_at_the_rate_to_tolerate_and_is_not_warned_of_it(tmp_path: Pa
 def test_each_rule_is_warned_of_the_settings_of_the_others(tmp_path: Path, rule: str, used: list[str]) -> None:
     found = warned(tmp_path, filter={"rule": rule, **OTHER})
     assert {name for name in OTHER if f"filter.{name} is set" in found} == OTHER.keys() - set(used)
+
+
+def test_multi_similarity_without_a_rule_against_false_negatives_is_named(tmp_path: Path) -> None:
+    assert "keeps likely false ones" in warned(tmp_path, filter={"rule": "multi_similarity"})
+    assert "keeps likely false ones" not in warned(tmp_path, filter={"rule": ["multi_similarity", "percent"]})
 
 
 def test_batches_look_at_two_sided_under_any_rule(tmp_path: Path) -> None:

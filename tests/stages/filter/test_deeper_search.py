@@ -184,6 +184,8 @@ def test_an_anchor_is_short_if_it_keeps_too_few_and_lost_some_as_likely_positive
     assert short_anchors(counts, 2).tolist() == [True, False, False, False, False]
     assert short_anchors(counts, 3).tolist() == [True, True, False, False, False]
     assert not short_anchors(counts, 0).any()
+    counts[0, CODES["multi_similarity"]] = 1  # what is below it is too easy as well
+    assert not short_anchors(counts, 2).any()
 
 
 @pytest.mark.parametrize("rule", ["percent", "none"])

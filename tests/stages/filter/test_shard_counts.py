@@ -6,7 +6,8 @@ import pytest
 
 from hnmine.pipeline.run import run
 from hnmine.stages.filter.shard_counts import shard_counts
-from hnmine.storage.schemas.filter import JUDGED, VERDICTS
+from hnmine.stages.filter.verdicts import countable_verdicts
+from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.store import Shards, read_key
 from tests.stages.filter.test_deeper_search import config, crowded
 
@@ -16,8 +17,13 @@ WANTED = 3
 
 @pytest.mark.parametrize(
     "tables",
-    [{}, {"filter": {"rule": "percent", "anchor": "min"}}, {"filter": {"rule": ["percent", "two_sided"]}}],
-    ids=["each", "min", "two_rules"],
+    [
+        {},
+        {"filter": {"rule": "percent", "anchor": "min"}},
+        {"filter": {"rule": ["percent", "two_sided"]}},
+        {"filter": {"rule": ["percent", "multi_similarity"], "multi_similarity": 0.3}},
+    ],
+    ids=["each", "min", "two_rules", "multi_similarity"],
 )
 def test_the_counts_of_a_shard_are_those_of_a_loop_over_its_rows(crowded, tmp_path, tables):
     made = config(crowded, tmp_path / "out", max_top_k=40, emit={"num_negatives": WANTED}, shard_rows=256, **tables)
@@ -41,7 +47,7 @@ def test_the_counts_of_a_shard_are_those_of_a_loop_over_its_rows(crowded, tmp_pa
                 k < made.emit.retrieved_negatives and hit for k, hit in zip(kept, likely, strict=True)
             )
             deepest = max(deepest, others)
-        names = [*VERDICTS, "anchors", "empty", "deeper", "short"]
+        names = [*countable_verdicts(made.filter), "anchors", "empty", "deeper", "short"]
         assert {name: counts[name] for name in names} == {name: expected[name] for name in names}
         assert counts["deepest"] == deepest
         assert counts["queries"] == table.num_rows

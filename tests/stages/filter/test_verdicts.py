@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hnmine.config.tables import FilterConfig
 from hnmine.stages.filter.candidates import Batch
-from hnmine.stages.filter.verdicts import CODES, anchor_scores, give_verdicts, rule_names
+from hnmine.stages.filter.verdicts import CODES, anchor_scores, countable_verdicts, give_verdicts, rule_names
 from hnmine.storage.schemas.filter import VERDICTS
 from tests import oracles
 from tests.strategies import World, f32, filter_configs, make_query, quick, thorough, worlds
@@ -82,6 +82,10 @@ TIGHTENED = {
     "ceiling": ({"rule": "absolute", "max_score": 0.5}, {"rule": "absolute", "max_score": 0.1}),
     "two_sided": ({"rule": "two_sided", "two_sided": 1.0}, {"rule": "two_sided", "two_sided": 0.1}),
     "guide": ({"rule": "guide"}, {"rule": "guide", "guide_margin": 0.3}),
+    "multi_similarity": (
+        {"rule": "multi_similarity", "multi_similarity": 0.3},
+        {"rule": "multi_similarity", "multi_similarity": 0.05},
+    ),
     "a guide too": ({"rule": "percent"}, {"rule": ["percent", "guide"]}),
     "positive similarity": ({"max_positive_similarity": 0.98}, {"max_positive_similarity": 0.4}),
     "query similarity": ({"max_query_similarity": 0.98}, {"max_query_similarity": 0.4}),
@@ -337,6 +341,29 @@ def test_a_query_without_candidates_has_empty_lists_between_its_neighbours():
         [make_query(0, {0: 0.5}, candidates), make_query(1, {1: 0.5, 2: 0.6}, {}), make_query(2, {3: 0.5}, candidates)],
     )
     assert verdicts(world, FilterConfig(rule="percent")) == [[["keep"]], [[], []], [["keep"]]]
+
+
+def test_multi_similarity_measures_from_the_lowest_positive_whatever_the_anchor():
+    candidates = {10: 0.85, 11: 0.65, 12: 0.55}
+    loose = {"rule": "multi_similarity", "max_positive_similarity": None, "max_query_similarity": None}
+    rows = [["keep", "keep", "multi_similarity"]]
+    assert one({0: 0.7}, candidates, FilterConfig(**loose)) == rows
+    for anchor, times in (("each", 2), ("max", 1)):
+        assert one({0: 0.95, 1: 0.7}, candidates, FilterConfig(**loose, anchor=anchor)) == rows * times
+
+
+def test_a_rule_against_false_negatives_gives_its_verdict_before_multi_similarity():
+    config = FilterConfig(rule=["multi_similarity", "percent"], multi_similarity=0.1)
+    found = one({0: 0.7}, {10: 0.72, 11: 0.65, 12: 0.55}, config)
+    assert found == [["percent", "keep", "multi_similarity"]]
+
+
+def test_multi_similarity_is_counted_and_in_the_key_only_where_it_is_a_rule():
+    used, unused = FilterConfig(rule=["percent", "multi_similarity"]), FilterConfig(multi_similarity=0.4)
+    assert unused.semantic() == FilterConfig().semantic()
+    assert used.semantic()["multi_similarity"] == 0.1
+    assert "multi_similarity" not in countable_verdicts(unused)
+    assert countable_verdicts(used) == NAMES
 
 
 def test_no_queries_get_no_verdicts():
