@@ -5,6 +5,7 @@ from typing import Any
 
 from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, Config, EmitConfig, SourceConfig
 from hnmine.display import parse_size
+from hnmine.storage.hub_files import is_hub
 
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
@@ -48,6 +49,16 @@ def _memory(config: Config) -> Iterator[str]:
         parse_size(config.memory)
     except ValueError as error:
         yield f"memory: {error}"
+
+
+@_reads("out")
+def _out(config: Config) -> Iterator[str]:
+    if is_hub(config.out):
+        yield (
+            f"out: {config.out}: a repository on the hub cannot be locked, so no run can be written there; name a "
+            "folder or an object store, and push the training files: hf upload OWNER/NAME FOLDER/emit . "
+            "--repo-type dataset"
+        )
 
 
 @_reads("index")

@@ -1,4 +1,4 @@
-"""Table formats (Parquet, JSON, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
+"""Table formats (Parquet, Arrow, JSON, CSV, TSV), read as chunks of Python columns with row numbers for messages."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +18,14 @@ from hnmine.storage.input_files import Source
 CHUNK_ROWS = 8192
 ABSENT = object()
 _FIELD_LIMIT = 1 << 30
+_ARROW_MAGIC = b"ARROW1"
+"""The first bytes of an Arrow file with a footer; a stream has none."""
 
 
 class RowLocation(NamedTuple):
     """The file and number of a row, from 1; as text `corpus.jsonl line 17`.
 
-    In Parquet the word is `row`, in an array of JSON objects `item`.
+    In Parquet and Arrow files the word is `row`, in an array of JSON objects `item`.
     """
 
     file: str
@@ -109,6 +111,8 @@ def read_layout(source: Source, quoting: bool | None, *, whole: bool = False) ->
     ending = source.ending
     if ending in (".parquet", ".pq"):
         return Layout(_parquet(source).schema_arrow.names)
+    if ending == ".arrow":
+        return Layout(_arrow(source)[0].names)
     if ending in JSON_ENDINGS:
         # a row may lack fields that are empty, so the first row does not show all
         seen, more = dict[str, None](), False
@@ -128,7 +132,7 @@ def read_layout(source: Source, quoting: bool | None, *, whole: bool = False) ->
         return Layout(header[1], quoted, True, separator)
     raise InputError(
         f"{source.name}: format not known from {repr(ending) if ending else 'a name without an ending'}; "
-        "known: .parquet, .jsonl, .json, .csv, .tsv (and .gz of the last four)"
+        "known: .parquet, .arrow, .jsonl, .json, .csv, .tsv (and .gz of the last four)"
     )
 
 
@@ -138,7 +142,10 @@ def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[
     Of a JSON file `columns` may name fields that only some rows have, or none.
     """
     if source.ending in (".parquet", ".pq"):
-        yield from _parquet_chunks(source, columns)
+        yield from _batch_chunks(source, columns, _parquet(source).iter_batches(CHUNK_ROWS, columns=columns))
+        return
+    if source.ending == ".arrow":
+        yield from _batch_chunks(source, columns, _arrow(source)[1])
         return
     known = set(layout.names)
     if source.ending in JSON_ENDINGS:
@@ -181,18 +188,35 @@ def _parquet(source: Source) -> pq.ParquetFile:
         raise InputError(f"{source.name}: not a readable Parquet file (truncated?): {reason(error)}") from None
 
 
-def _parquet_chunks(source: Source, columns: list[str]) -> Iterator[Chunk]:
-    file, row = _parquet(source), 0
+def _arrow(source: Source) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Return the schema and the batches of an Arrow file: a stream, as of `datasets`, or a file with a footer."""
     try:
-        for batch in file.iter_batches(CHUNK_ROWS, columns=columns):
-            values = {name: _parquet_column(batch.column(name)) for name in columns}
-            yield Chunk(source, values, range(row + 1, row + batch.num_rows + 1), "row")
-            row += batch.num_rows
+        file = source.open_for_arrow()
+        starts_as_file = file.read(len(_ARROW_MAGIC)) == _ARROW_MAGIC
+        file.seek(0)
+        if not starts_as_file:
+            stream = pa.ipc.open_stream(file)
+            return stream.schema, iter(stream)
+        reader = pa.ipc.open_file(file)
+        return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source.name}: not a readable Arrow file (truncated?): {reason(error)}") from None
+
+
+def _batch_chunks(source: Source, columns: list[str], batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
+    row = 0
+    try:
+        for whole in batches:
+            for first in range(0, whole.num_rows, CHUNK_ROWS):
+                batch = whole.slice(first, CHUNK_ROWS)
+                values = {name: _arrow_column(batch.column(name)) for name in columns}
+                yield Chunk(source, values, range(row + 1, row + batch.num_rows + 1), "row")
+                row += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source.name}: damaged after row {row:,}: {reason(error)}") from None
 
 
-def _parquet_column(values: pa.Array) -> list[Any] | pa.Array:
+def _arrow_column(values: pa.Array) -> list[Any] | pa.Array:
     """Return a column as it is in a `Chunk`.
 
     Raises:

@@ -11,8 +11,10 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from hnmine.errors import InputError, reason
+from hnmine.storage.dataset_folders import dataset_files
+from hnmine.storage.hub_files import fetch, hub_errors, is_hub, open_hub
 
-TABLE_ENDINGS = (".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+TABLE_ENDINGS = (".parquet", ".pq", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 QRELS_ENDINGS = (*TABLE_ENDINGS, ".txt", ".qrel", ".qrels", ".trec")
 VECTOR_ENDINGS = (".parquet", ".pq", ".npy")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -112,16 +114,31 @@ def find_sources(given: str | Sequence[str], base: Path, key: str, endings: Sequ
 
 
 def _expand(entry: str, base: Path, endings: Sequence[str]) -> list[Source]:
-    system, path = fsspec.core.url_to_fs(entry if "://" in entry else str(base / entry))
-    if _is_glob(entry) and not system.exists(path):
-        paths = sorted(p for p in system.glob(path) if system.isfile(p))
-    elif system.isdir(path):
-        paths = sorted(p for p in system.find(path) if _has_ending(p, endings))
-        # beside tables, a .json file usually describes them
-        paths = [p for p in paths if not _has_ending(p, (".json",))] or paths
+    if is_hub(entry):
+        with hub_errors():
+            system, path = open_hub(entry)
+            paths = _files(system, path, entry, endings)
+            places: list[tuple[Any, str]] = [(LocalFileSystem(), file) for file in fetch(system, paths)]
     else:
-        paths = [path] if system.isfile(path) else []
-    return [Source(entry if p == path else f"{entry} ({PurePosixPath(p).name})", system, p) for p in paths]
+        system, path = fsspec.core.url_to_fs(entry if "://" in entry else str(base / entry))
+        paths = _files(system, path, entry, endings)
+        places = [(system, file) for file in paths]
+    names = [entry if file == path else f"{entry} ({PurePosixPath(file).name})" for file in paths]
+    return [Source(name, *place) for name, place in zip(names, places, strict=True)]
+
+
+def _files(system: Any, path: str, entry: str, endings: Sequence[str]) -> list[str]:
+    """Return the files that an entry names: itself, those that match it, or those of its folder."""
+    if _is_glob(entry) and not system.exists(path):
+        return sorted(file for file in system.glob(path) if system.isfile(file))
+    if not system.isdir(path):
+        return [path] if system.isfile(path) else []
+    files = dataset_files(system, path.rstrip("/"), entry.rstrip("/"))
+    if files is not None:
+        return [file for file in files if _has_ending(file, endings)]
+    found = sorted(file for file in system.find(path) if _has_ending(file, endings))
+    # beside tables, a .json file usually describes them
+    return [file for file in found if not _has_ending(file, (".json",))] or found
 
 
 def _is_glob(entry: str) -> bool:

@@ -1,0 +1,102 @@
+"""Folders of the library `datasets`: which of their files are the rows, and in which order.
+
+`Dataset.save_to_disk` writes Arrow files and `state.json`; `DatasetDict.save_to_disk` writes one such folder for each
+split and `dataset_dict.json`. A repository for the hub has a README.md whose front matter names the files of its
+configurations and splits.
+"""
+
+import json
+from typing import Any
+
+from hnmine.errors import InputError, few
+
+STATE, SPLITS, CARD = "state.json", "dataset_dict.json", "README.md"
+
+
+def dataset_files(system: Any, folder: str, shown: str) -> list[str] | None:
+    """Return the files of a folder of `datasets`, in the order of its rows; None for any other folder.
+
+    Args:
+        system: the fsspec file system.
+        folder: the folder's path in it.
+        shown: its name for messages.
+
+    Raises:
+        InputError: it holds several splits or configurations, or rows selected by a file of indices; or a file that
+            it names is missing.
+    """
+    if (splits := _json(system, f"{folder}/{SPLITS}", "splits")) is not None:
+        raise InputError(f"a DatasetDict with the splits {few(splits, 8)}; name one of them: {shown}/SPLIT")
+    if (named := _json(system, f"{folder}/{STATE}", "_data_files")) is not None:
+        if _json(system, f"{folder}/{STATE}", "_indices_data_files"):
+            raise InputError(
+                f"its rows are chosen by a file of indices ({STATE}: _indices_data_files); "
+                "call flatten_indices() before save_to_disk()"
+            )
+        files = [f"{folder}/{one['filename']}" for one in named]
+        if missing := [file.rpartition("/")[2] for file in files if not system.isfile(file)]:
+            raise InputError(f"{STATE} names files that are missing: {few(missing)}; save the dataset again")
+        return files
+    return _files_of_card(system, folder, shown)
+
+
+def _json(system: Any, path: str, key: str) -> Any:
+    """Return an entry of a JSON file; None if the file or the entry is not there."""
+    if not system.isfile(path):
+        return None
+    try:
+        found = json.loads(system.cat_file(path))
+    except ValueError as error:
+        raise InputError(f"{path.rpartition('/')[2]}: not valid JSON: {error}") from None
+    return found.get(key) if isinstance(found, dict) else None
+
+
+def _files_of_card(system: Any, folder: str, shown: str) -> list[str] | None:
+    """Return the files that the front matter of README.md names, None if it names none."""
+    if not system.isfile(f"{folder}/{CARD}"):
+        return None
+    parts = [
+        (name, split, pattern)
+        for name, given in _configs(system.cat_file(f"{folder}/{CARD}").decode("utf-8", "replace"))
+        for split, patterns in _splits(given)
+        for pattern in patterns
+    ]
+    if len({part[:2] for part in parts}) > 1:
+        several = ", ".join(f"{name} {split}: {shown}/{pattern}" for name, split, pattern in parts[:12])
+        raise InputError(f"{CARD} names several configurations or splits; name the files of one: {several}")
+    found = [path for *_, pattern in parts for path in sorted(system.glob(f"{folder}/{pattern}"))]
+    return list(dict.fromkeys(found)) or None
+
+
+def _configs(card: str) -> list[tuple[str, Any]]:
+    """Return the name and `data_files` of each configuration in the front matter of a card."""
+    if not card.startswith("---"):
+        return []
+    from huggingface_hub import RepoCard
+
+    try:
+        front = dict(vars(RepoCard(card, ignore_metadata_errors=True).data))
+    except Exception:  # a front matter that is no YAML, or no table, names no files
+        return []
+    configs = front.get("configs")
+    return [
+        (str(one.get("config_name", "default")), one.get("data_files"))
+        for one in (configs if isinstance(configs, list) else [])
+        if isinstance(one, dict)
+    ]
+
+
+def _splits(given: Any) -> list[tuple[str, list[str]]]:
+    """Return the patterns of each split of `data_files`: a pattern, a list of them, or those of each split."""
+    if isinstance(given, str):
+        return [("train", [given])]
+    if isinstance(given, dict):
+        return [(str(split), [paths] if isinstance(paths, str) else list(paths)) for split, paths in given.items()]
+    if not isinstance(given, list):
+        return []
+    plain = [one for one in given if isinstance(one, str)]
+    named = [one for one in given if isinstance(one, dict) and "path" in one]
+    return [("train", plain)] * bool(plain) + [
+        (str(one.get("split", "train")), [one["path"]] if isinstance(one["path"], str) else list(one["path"]))
+        for one in named
+    ]
