@@ -115,7 +115,7 @@ def test_both_kinds_of_arrow_files_and_what_is_none(tmp_path: Path) -> None:
         assert "bad.arrow: not a readable Arrow file (truncated?)" in line
     (tmp_path / "bad.arrow").write_bytes(content[:-100])
     assert "bad.arrow: damaged after row 0" in refused(tmp_path, "bad", input={"corpus": "bad.arrow"})[0]
-    (line,) = refused(tmp_path, "bad", input={"corpus": "stream.arrow", "columns": {"text": "words"}})
+    line, *_ = refused(tmp_path, "bad", input={"corpus": "stream.arrow", "columns": {"text": "words"}})
     assert "it has: doc_id, text" in line
 
 
