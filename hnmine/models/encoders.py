@@ -26,12 +26,13 @@ CELL_LENGTH, LEAST_CELL_ROWS = 512, 256
 BATCH_TOKENS = {"cpu": 1024}
 GPU_BATCH_TOKENS = 16_384
 
-EncodeTexts = Callable[[Callable[[int], None]], np.ndarray]
-"""Encodes texts that were prepared; its argument is called with the number of texts done since the last call."""
+EncodeTexts = Callable[[Callable[[int], None]], Any]
+"""Encodes texts that were prepared and returns a row for each; its argument is called with the number of texts done
+since the last call."""
 
 
-class Encoder(Protocol):
-    """Turns texts into vectors.
+class CellModel(Protocol):
+    """Encodes texts, cell by cell.
 
     Attributes:
         cell_rows: rows of a table that are encoded together, so that vectors do not depend on how it is sharded.
@@ -42,6 +43,10 @@ class Encoder(Protocol):
     def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return a function that encodes the texts; work that needs no model, as tokenising, is done beforehand."""
         ...
+
+
+class Encoder(CellModel, Protocol):
+    """Turns texts into vectors: float32, one a text, not normalised."""
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors, shape (len(texts), dim), not normalised."""
@@ -97,7 +102,63 @@ def _place(feature: str) -> tuple[int, float]:
     return number % HASH_DIM, weight if number >> 63 else -weight
 
 
-class ModelEncoder:
+class BatchedModel:
+    """A sentence-transformers model whose texts are tokenised by the cell and batched by their tokens.
+
+    Args:
+        model: the model, on its device, with its final `max_seq_length`.
+        prompts: the prompt of each kind of text.
+        batch_tokens: padded tokens of a batch.
+    """
+
+    def __init__(self, model: Any, prompts: Callable[[Kind], str], batch_tokens: int) -> None:
+        self.model, self.prompts, self.batch_tokens = model, prompts, batch_tokens
+        self.cell_rows = cell_rows(model.max_seq_length)
+
+    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
+        """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
+        features = self.features(list(texts), kind)
+        if features is None:
+            return partial(self.encode_plain, list(texts), kind)
+        return partial(self.encode_batches, features, kind)
+
+    def encode_batches(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> Any:
+        """Return a row for each text of the features."""
+        raise NotImplementedError
+
+    def encode_plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> Any:
+        """Return a row for each text by the model's own `encode`."""
+        raise NotImplementedError
+
+    def features(self, texts: list[str], kind: Kind) -> dict[str, Any] | None:
+        """Return the tokenizer's output for the texts; None where it cannot be cut into batches."""
+        if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 lacks it
+            return None
+        name = self.model.default_prompt_name
+        prompt = self.prompts(kind) or (None if name is None else self.model.prompts.get(name))
+        features = self.model.preprocess(texts, prompt=prompt, **self.task(kind))
+        return dict(features) if is_sliceable(features, len(texts)) else None
+
+    def task(self, kind: Kind) -> dict[str, str]:
+        """Return the argument that selects a tower of a two-tower model."""
+        return {"task": kind} if any(type(module).__name__ == "Router" for module in self.model) else {}
+
+    def batches(self, features: dict[str, Any]) -> list[np.ndarray]:
+        """Return the rows of each batch."""
+        return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
+
+    def outputs(self, features: dict[str, Any], kind: Kind, **settings: Any) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield (rows, the model's tensor of them) for each batch, in the order of computation."""
+        import torch
+
+        with torch.inference_mode():
+            for rows in self.batches(features):
+                batch = slice_features(features, rows)
+                moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+                yield rows, self.model(moved, **self.task(kind), **settings)["sentence_embedding"]
+
+
+class ModelEncoder(BatchedModel):
     """A sentence-transformers model.
 
     `table` names the teacher's table in messages; `quantised` is the model's transformer in 8-bit numbers, where
@@ -115,71 +176,43 @@ class ModelEncoder:
             require_openvino(table)
         import torch
 
-        self.model = load_model("SentenceTransformer", config, table, "cpu" if is_int8 else config.device)
-        check_precision(config, str(self.model.device.type), table)
-        self.model.to(torch.float32 if is_int8 else getattr(torch, config.precision)).eval()
+        model = load_model("SentenceTransformer", config, table, "cpu" if is_int8 else config.device)
+        check_precision(config, str(model.device.type), table)
+        model.to(torch.float32 if is_int8 else getattr(torch, config.precision)).eval()
         if config.max_length is not None:
-            self.model.max_seq_length = config.max_length
+            model.max_seq_length = config.max_length
         self.config = config
-        self.cell_rows = cell_rows(self.model.max_seq_length)
-        self.batch_tokens = config.batch_tokens or BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)
+        tokens = config.batch_tokens or BATCH_TOKENS.get(model.device.type, GPU_BATCH_TOKENS)
+        super().__init__(model, config.prompt, tokens)
         if quantised is not None:
             names = list(next(self.tensors(["text"], "document"), {}))
             use_quantised(self.model, quantised, names, thread_count())
 
-    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
-        """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
-        features = self._features(list(texts), kind)
-        if features is None:
-            return partial(self._plain, list(texts), kind)
-        return partial(self._batched, features, kind)
-
     def tensors(self, texts: Sequence[str], kind: Kind) -> Iterator[dict[str, Any]]:
-        """Yield the features of the texts that are tensors, batch by batch; nothing where `_features` gives None."""
+        """Yield the features of the texts that are tensors, batch by batch; nothing where `features` gives None."""
         import torch
 
-        features = self._features(list(texts), kind)
+        features = self.features(list(texts), kind)
         if features is not None:
-            for rows in self._batches(features):
+            for rows in self.batches(features):
                 yield {k: v.contiguous() for k, v in slice_features(features, rows).items() if torch.is_tensor(v)}
 
     def encode(self, texts: Sequence[str], kind: Kind) -> np.ndarray:
         """Return float32 vectors of the texts, each with the prompt of its kind before it."""
-        return self.prepare(texts, kind)(lambda rows: None)
+        return np.asarray(self.prepare(texts, kind)(lambda rows: None))
 
-    def _batches(self, features: dict[str, Any]) -> list[np.ndarray]:
-        return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
-
-    def _features(self, texts: list[str], kind: Kind) -> dict[str, Any] | None:
-        """Return the tokenizer's output for the texts; None where it cannot be cut into batches."""
-        if not texts or not hasattr(self.model, "preprocess"):  # sentence-transformers before 5.4 lacks it
-            return None
-        name = self.model.default_prompt_name
-        prompt = self.config.prompt(kind) or (None if name is None else self.model.prompts.get(name))
-        features = self.model.preprocess(texts, prompt=prompt, **self._task(kind))
-        return dict(features) if is_sliceable(features, len(texts)) else None
-
-    def _task(self, kind: Kind) -> dict[str, str]:
-        """Return the argument that selects a tower of a two-tower model."""
-        return {"task": kind} if any(type(module).__name__ == "Router" for module in self.model) else {}
-
-    def _batched(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
-        import torch
-
+    def encode_batches(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
+        """Return the vectors of the texts."""
         out = np.zeros((0, 0), dtype=np.float32)
-        with torch.inference_mode():
-            for rows in self._batches(features):
-                batch = slice_features(features, rows)
-                moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
-                found = self.model(moved, **self._task(kind))["sentence_embedding"]
-                vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
-                if not len(out):
-                    out = np.empty((len(features["attention_mask"]), vectors.shape[1]), dtype=np.float32)
-                out[rows] = vectors
-                tick(len(rows))
+        for rows, found in self.outputs(features, kind):
+            vectors = found[:, : self.model.truncate_dim].float().cpu().numpy()
+            if not len(out):
+                out = np.empty((len(features["attention_mask"]), vectors.shape[1]), dtype=np.float32)
+            out[rows] = vectors
+            tick(len(rows))
         return out
 
-    def _plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
+    def encode_plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> np.ndarray:
         """Return the texts' vectors by the model's own `encode`."""
         vectors = self.model.encode(
             texts,
@@ -188,7 +221,7 @@ class ModelEncoder:
             show_progress_bar=False,
             convert_to_tensor=True,
             normalize_embeddings=False,
-            **self._task(kind),
+            **self.task(kind),
         )
         tick(len(texts))
         return np.ascontiguousarray(vectors.float().cpu().numpy(), dtype=np.float32)

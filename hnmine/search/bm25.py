@@ -1,24 +1,21 @@
 """BM25: words of texts, the index on disk, and its search."""
 
 import importlib.util
-import itertools
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.ragged import Ragged
-from hnmine.arrays.topk import pack, unpack
 from hnmine.config.tables import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search.candidate_pool import Hits
+from hnmine.search.postings import Postings, Query, postings_file
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.index import BM25
-from hnmine.storage.store import read_npy, read_table, write_npy
+from hnmine.storage.store import read_table, write_npy
 
 _WORD = re.compile(r"\b\w\w+\b")
 
@@ -79,32 +76,20 @@ def build_index(texts: Iterable[list[str]], source: SourceConfig, path: Path, ti
         model = bm25s.BM25(k1=source.k1, b=source.b, method="lucene", backend="numpy", csc_backend="numpy")
         found = model.build_index_from_ids(list(range(len(number))), ids, show_progress=False)
         documents, scores, starts = found["indices"].astype(np.int32), found["data"], found["indptr"]
-    write_npy(_beside(path, "documents"), documents)
-    write_npy(_beside(path, "scores"), scores)
+    write_npy(postings_file(path, "documents"), documents)
+    write_npy(postings_file(path, "scores"), scores)
     columns = (list(number), starts[:-1], np.diff(starts))
     return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, BM25, strict=True)], schema=BM25)
-
-
-def _beside(path: Path, name: str) -> Path:
-    return path.with_name(f"{path.stem}.{name}.npy")
 
 
 class BM25Index:
     """An index on disk (`path`: its table of words), searched through a memory map that all workers share."""
 
     def __init__(self, path: Path, source: SourceConfig, documents: int) -> None:
-        import bm25s
-
         table = conform(read_table(path), BM25, f"index/bm25/{path.name}")
         self.words, self.documents = words_of(source), documents
         self.number = {word: place for place, word in enumerate(table.column("word").to_pylist())}
-        starts = np.concatenate([[0], np.cumsum(table.column("documents").to_numpy())])
-        self.model: Any = bm25s.BM25(k1=source.k1, b=source.b, method="lucene", backend="numpy")
-        self.model.scores = {
-            "data": read_npy(_beside(path, "scores"), "r"), "indices": read_npy(_beside(path, "documents"), "r"),
-            "indptr": starts, "num_docs": documents,
-        }  # fmt: skip
-        self.model.nonoccurrence_array = None
+        self.postings = Postings(path, table.column("documents").to_numpy(), documents)
 
     def search(self, texts: list[str], wanted: np.ndarray, masks: Iterable[np.ndarray] | None = None) -> Hits:
         """Return the best documents of each query, ties by document row.
@@ -112,18 +97,8 @@ class BM25Index:
         Documents that share no word with the query are not found. A word that a query has twice counts twice. `wanted`
         is the most documents of each query (int64), `masks` which of them it may find (bool); None for all of them.
         """
-        given = itertools.repeat(None, len(texts)) if masks is None else masks
-        parts = [self._best(text, int(k), mask) for text, k, mask in zip(texts, wanted, given, strict=True)]
-        scores, rows = unpack(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
-        return Hits(Ragged.from_lengths(rows, np.array([len(part) for part in parts], dtype=np.int64)), scores)
+        return self.postings.search(map(self._query, texts), wanted, masks)
 
-    def _best(self, text: str, k: int, mask: np.ndarray | None) -> np.ndarray:
-        ids = [self.number[word] for word in self.words(text) if word in self.number]
-        if not ids:
-            return np.zeros(0, dtype=np.uint64)
-        scores = self.model.get_scores_from_ids(ids)
-        rows = np.flatnonzero(scores > 0 if mask is None else (scores > 0) & mask)
-        keys = pack(scores[rows], rows)
-        if len(keys) > k:
-            keys = np.partition(keys, k - 1)[:k]
-        return np.sort(keys)
+    def _query(self, text: str) -> Query:
+        known = [self.number[word] for word in self.words(text) if word in self.number]
+        return np.array(known, dtype=np.int64), np.ones(len(known), dtype=np.float32)

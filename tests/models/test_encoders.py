@@ -70,7 +70,7 @@ def test_vectors_are_those_of_plain_encode(tmp_path: Path, kind: str, prompt: st
     expected = plain(encoder, TEXTS, prompt, **how)
     by_tokens = hasattr(encoder.model, "preprocess")  # sentence-transformers before 5.4 lacks it
     if by_tokens:
-        monkeypatch.setattr(encoder, "_plain", None)  # these all go by tokens
+        monkeypatch.setattr(encoder, "encode_plain", None)  # these all go by tokens
     done: list[int] = []
     found = encoder.prepare(TEXTS, "query")(done.append)
     np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -88,7 +88,7 @@ def test_a_model_without_token_masks_is_left_to_itself(tmp_path: Path) -> None:
     static = modules.StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
     SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
     encoder = ModelEncoder(EmbedConfig(model=str(tmp_path / "static"), device="cpu", query_prompt="opal "))
-    assert encoder._features(TEXTS, "query") is None
+    assert encoder.features(TEXTS, "query") is None
     np.testing.assert_allclose(encoder.encode(TEXTS, "query"), plain(encoder, TEXTS, "opal "), atol=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_padding_to_a_fixed_width_is_left_to_the_model(tmp_path: Path) -> None:
         name: np_pad(value) if name in ("input_ids", "attention_mask", "token_type_ids") else value
         for name, value in whole.items()
     }
-    assert encoder._features(["opal", "reef sand"], "query") is None
+    assert encoder.features(["opal", "reef sand"], "query") is None
 
 
 def np_pad(value: Any) -> Any:

@@ -8,24 +8,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
+from hnmine.config.tables import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, ModelError
-from hnmine.models.encoders import Encoder, EncodeTexts, check_vectors, largest_cell_rows, make_encoder
+from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
+from hnmine.models.encoders import check_vectors, largest_cell_rows, make_encoder
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.quantised import VERSION
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
-from hnmine.runtime.threads import Prefetcher
-from hnmine.runtime.worker_slot import current_slot
 from hnmine.stages.embed.agreement import agreement_step, agreements
 from hnmine.stages.embed.int8 import int8_step, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
-from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, TextReader, digest, digest_of_texts, item_key, part_name, recorded
+from hnmine.storage.schemas.ingest import CORPUS
+from hnmine.storage.store import Shards, TextReader, digest
 from hnmine.storage.vectors import VectorStore, to_arrow
 
-SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
 _LIMITS = {"float16": 65_504.0, "float32": 1e17}
 """Largest number of a vector by its stored type; beyond 1e17, scores could exceed float32."""
 
@@ -76,37 +74,6 @@ class _State:
     explain: Callable[[], None] = lambda: None
 
 
-class _CellEncoder:
-    """Encodes the `rows` texts of a side in cells of consecutive rows, the next cell tokenised while one is encoded."""
-
-    def __init__(self, encoder: Encoder, texts: TextReader, kind: Kind, rows: int, table: TeacherTable) -> None:
-        self.encoder, self.texts, self.kind, self.rows, self.table = encoder, texts, kind, rows, table
-        self.cells = Prefetcher(self._load)
-
-    def _load(self, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
-        """Return a function that encodes a cell's distinct texts, their number, and the place of each row's text."""
-        places: dict[str, int] = {}
-        texts = self.texts.read(first, first + self.encoder.cell_rows)
-        which = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
-        return self.encoder.prepare(list(places), self.kind), len(places), which
-
-    def vectors(self, item: Item, tick: Tick) -> np.ndarray:
-        """Return the vectors of an item's rows, which are whole cells."""
-        last = item.first + item.rows
-        # a process that works alone makes the next item too; of several, another one will
-        end = self.rows if current_slot().count == 1 else last
-        parts = []
-        for first in range(item.first, last, self.encoder.cell_rows):
-            following = first + self.encoder.cell_rows
-            encode, distinct, which = self.cells.get(first, following if following < end else None)
-            vectors = encode(tick)
-            if vectors.ndim != 2 or len(vectors) != distinct:
-                raise ModelError(f"{self.table}.model gave an array of shape {vectors.shape} for {distinct} texts")
-            tick(len(which) - distinct)
-            parts.append(vectors[which])
-        return np.concatenate(parts)
-
-
 def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list[Item]:
     if table not in context.config.teachers:
         return []
@@ -118,11 +85,7 @@ def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list
         return shard_items(shards, folder, key)
     key = _vectors_key(table, side, context, key)
     total = shards.rows if chosen is None else len(chosen)
-    # whole cells in every file, so that no bit depends on the shard size, nor on which files a stopped run left
-    cell = largest_cell_rows(config)
-    size = -(-context.config.shard_rows // cell) * cell
-    parts = ((number, first, min(size, total - first)) for number, first in enumerate(range(0, max(total, 1), size)))
-    return [Item(folder / part_name(part[0]), *part, item_key(key, folder.name, *part[1:])) for part in parts]
+    return cell_items(folder, key, total, context.config.shard_rows, largest_cell_rows(config))
 
 
 def _has_own_keys(table: TeacherTable, context: RunContext) -> bool:
@@ -135,17 +98,11 @@ def _has_own_keys(table: TeacherTable, context: RunContext) -> bool:
 def _vectors_key(table: TeacherTable, side: str, context: RunContext, key: str) -> str:
     """Return the key of a teacher's vectors of one side: that of what determines them, whatever else has changed.
 
-    The texts of documents are known by the key of ingest's corpus, those of queries by their content. `key` is that of
-    the stage, and returned where the vectors have none of their own.
+    `key` is that of the stage, and returned where the vectors have none of their own.
     """
-    started = recorded(context.folder("embed"))
-    if started is None or not _has_own_keys(table, context):
+    texts = texts_key(context, "embed", side)
+    if texts is None or not _has_own_keys(table, context):
         return key
-    if side == "corpus":
-        texts = started["upstream"]["ingest.corpus"]
-    else:
-        column = Shards(context.reading("ingest") / "queries", QUERIES).column("text")
-        texts = digest_of_texts(text for chunk in column.chunks for text in chunk.to_pylist())
     teacher = _teacher_parts(table, context, ("settings", "teacher", "files"))
     return digest({"version": STAGE.version, "teacher": teacher, "side": side, "texts": texts})
 
@@ -173,8 +130,12 @@ def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
         return _State(config, f"{table} {side}", chosen, take, given.check)
     encoder = make_encoder(config, table, read_quantised(context, table))
     rows = shards.rows if chosen is None else len(chosen)
-    cells = _CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
-    return _State(config, f"{table} {side}", chosen, cells.vectors)
+    cells = CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
+
+    def encode(item: Item, tick: Tick) -> np.ndarray:
+        return np.concatenate(list(cells.parts(item, tick)))
+
+    return _State(config, f"{table} {side}", chosen, encode)
 
 
 def _check_precomputed(context: RunContext, table: TeacherTable) -> None:
