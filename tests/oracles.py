@@ -593,3 +593,15 @@ def near_labels(candidates, near, z, labels):
             nearest.append(max((values[place] for place in have), default=0))
             share.append(sum(weights[place] for place in have) / sum(weights) if have else 0)
     return nearest, share
+
+
+def sparse_scores(query, documents):
+    """Return each document's dot product with the query in float32, term by term; both are {term: weight}."""
+    found = []
+    for document in documents:
+        total = np.float32(0)
+        for term, weight in query:
+            if term in document:
+                total += np.float32(weight) * np.float32(document[term])
+        found.append(total)
+    return found

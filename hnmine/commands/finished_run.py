@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from hnmine.commands.compare.settings import differing, recorded_values
 from hnmine.config.section import Section, has_no_effect
-from hnmine.config.tables import Config, EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.config.tables import Config, ModelTable, TeacherTable
 from hnmine.errors import HnmineError, IncompleteStage, ModelError
 from hnmine.models.model_files import absent_models
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
+from hnmine.search.sources import source_stage
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.store import MANIFEST, read_json
 
@@ -99,7 +100,9 @@ def _check_models(stage: str, config: Config) -> None:
     Raises:
         ModelError: one is not.
     """
-    tables: dict[TeacherTable, EmbedConfig | RescoreConfig] = {**config.teachers} if stage == "embed" else {}
+    tables: dict[TeacherTable, ModelTable] = {**config.teachers} if stage == "embed" else {}
+    if stage == source_stage(config):
+        tables |= config.encoders
     if stage == "rescore" and config.rescore is not None:
         tables["rescore"] = config.rescore
     for table, model in absent_models(tables).items():

@@ -149,6 +149,17 @@ def _teachers_differ(config: Config) -> Iterator[str]:
         known.append((table, settings))
 
 
+@_reads("retrieve")
+def _encoders_differ(config: Config) -> Iterator[str]:
+    known: dict[str, dict[str, Any]] = {}
+    for table, encoder in config.encoders.items():
+        settings = encoder.model_dump(exclude=_EXECUTION)
+        same = next((name for name, other in known.items() if other == settings), None)
+        if same:
+            yield f"{table}: the same model and settings as {same}, so both find the same; leave one of them out"
+        known[table] = settings
+
+
 @_reads("embed", "guide", "retrieve", "previous")
 def _candidates_only(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
@@ -212,10 +223,12 @@ def _source(path: str, source: SourceConfig) -> Iterator[str]:
         yield f"{path}.name: {source.label!r} has a meaning of its own in the column source; choose another"
     if source.teacher is not None and source.name is None:
         yield f"{path}.name: needed by a source with a teacher of its own"
-    if source.teacher is not None and not source.label.strip("."):
+    if (source.teacher is not None or source.encoder is not None) and not source.label.strip("."):
         yield f"{path}.name: {source.label!r} cannot name a folder; choose another"
     if source.kind == "run" and source.path is None:
         yield f'{path}.path: needed with kind = "run"'
+    if source.kind == "sparse" and source.encoder is None:
+        yield f'{path}.encoder: needed with kind = "sparse"; name the model, as in encoder = {{ model = "..." }}'
     for kind, keys in KIND_SETTINGS.items():
         given = [key for key in keys if key in source.model_fields_set and kind != source.kind]
         if given:

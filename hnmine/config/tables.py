@@ -45,7 +45,7 @@ SELECTION = ("documents", "sample")
 RESERVED_SOURCES = ("retrieved", "random")
 """Values of the extra column `source` that are not names of sources."""
 KIND_SETTINGS: dict[str, tuple[str, ...]] = {
-    "dense": ("teacher",), "bm25": ("language", "stem", "k1", "b"), "run": ("path",),
+    "dense": ("teacher",), "bm25": ("language", "stem", "k1", "b"), "sparse": ("encoder",), "run": ("path",),
 }  # fmt: skip
 """The settings that only one kind of source has."""
 MAX_SOURCES = 16
@@ -189,11 +189,35 @@ class IndexConfig(Section):
     recall_depth: int = setting(100, "ivf: best documents per query that recall is measured on", ge=1, le=MAX_DEPTH)
 
 
+class SparseConfig(Section):
+    """The `encoder` of a source of kind sparse: the model that gives texts weights of terms."""
+
+    model: Name = setting(..., "name or local path of a sentence-transformers SparseEncoder, such as SPLADE")
+    revision: Name | None = setting(None, _REVISION)
+    query_prompt: str = setting("", "text put before every query")
+    document_prompt: str = setting("", "text put before every document")
+    max_length: int | None = setting(None, "longest text in tokens; the rest is cut (default: the model's own)", ge=8)
+    max_active: int | None = setting(
+        None, "terms kept of a text, those of the largest weights (default: as many as the model says)", ge=1
+    )
+    batch_tokens: int | None = setting(
+        None, "tokens per batch, padding included (default: 1,024 on a CPU, 4,096 on a GPU)", no_effect=True, ge=1
+    )
+    batch_size: int = setting(32, "texts per batch, if the model's tokens cannot be counted", no_effect=True, ge=1)
+    device: Name | None = setting(None, _DEVICE, no_effect=True)
+    trust_remote_code: bool = setting(False, _TRUST)
+
+    def prompt(self, kind: Kind) -> str:
+        """Return the text put before every text of a kind."""
+        return self.query_prompt if kind == "query" else self.document_prompt
+
+
 class SourceConfig(Section):
     """`[[retrieve.source]]`: one source of candidates."""
 
-    kind: Literal["dense", "bm25", "run"] = Field(
-        description="dense: search by a teacher's vectors; bm25: search by words; run: a file of another retriever"
+    kind: Literal["dense", "bm25", "sparse", "run"] = Field(
+        description="dense: search by a teacher's vectors; bm25: search by words; sparse: search by a sparse encoder's "
+        "weights of terms; run: a file of another retriever"
     )
     name: SourceName | None = setting(None, "name in columns and reports (default: the kind)")
     top_k: int | None = setting(
@@ -209,6 +233,7 @@ class SourceConfig(Section):
     teacher: EmbedConfig | None = setting(
         None, "a teacher of its own, for kind dense (default: the teacher of [embed])"
     )
+    encoder: SparseConfig | None = setting(None, "the model, for kind sparse")
 
     @property
     def label(self) -> str:
@@ -223,15 +248,21 @@ class SourceConfig(Section):
     def part(self) -> dict[str, Any]:
         """Return what determines the source's candidates, for content keys: the settings that its kind uses.
 
-        Its own teacher is left out: the key of embed covers its vectors.
+        Its own model is left out: the key of the stage that runs it covers its vectors.
         """
-        unused = {key for kind, keys in KIND_SETTINGS.items() if kind != self.kind for key in keys} | {"teacher"}
+        unused = {key for kind, keys in KIND_SETTINGS.items() if kind != self.kind for key in keys}
+        unused |= {"teacher", "encoder"}
         return {key: value for key, value in self.semantic().items() if key not in unused} | {"name": self.label}
 
 
 def teacher_table(number: int) -> TeacherTable:
     """Return the path of the teacher's table of a source; sources count from 0."""
     return f"retrieve.source.{number}.teacher"
+
+
+def encoder_table(number: int) -> str:
+    """Return the path of the encoder's table of a source; sources count from 0."""
+    return f"retrieve.source.{number}.encoder"
 
 
 class WhereConfig(Section):
@@ -573,7 +604,9 @@ class ReportConfig(Section):
     )
 
 
-ModelT = TypeVar("ModelT", EmbedConfig, RescoreConfig)
+ModelTable = EmbedConfig | SparseConfig | RescoreConfig
+"""A table that names a model."""
+ModelT = TypeVar("ModelT", EmbedConfig, SparseConfig, RescoreConfig)
 
 
 class Config(Section):
@@ -696,6 +729,12 @@ class Config(Section):
         return found
 
     @property
+    def encoders(self) -> dict[str, SparseConfig]:
+        """The models of sources of kind sparse, by their table."""
+        sources = enumerate(self.retrieve.source)
+        return {encoder_table(number): source.encoder for number, source in sources if source.encoder is not None}
+
+    @property
     def model_gpus(self) -> float:
         """GPUs per task that runs a model."""
         if self.task_gpus is not None:
@@ -705,7 +744,8 @@ class Config(Section):
     @property
     def devices(self) -> dict[str, str]:
         """The devices that the config names, by the table of their model."""
-        found: dict[str, str | None] = {table: teacher.device for table, teacher in self.teachers.items()}
+        models: dict[str, ModelTable] = {**self.teachers, **self.encoders}
+        found = {table: model.device for table, model in models.items()}
         if self.rescore is not None:
             found["rescore"] = self.rescore.device
         return {table: device for table, device in found.items() if device}
@@ -734,7 +774,9 @@ class Config(Section):
             name: _placed(model, base) for name in ("embed", "guide", "rescore") if (model := getattr(self, name))
         }
         sources = [
-            source.model_copy(update={"teacher": _placed(source.teacher, base)}) if source.teacher else source
+            source.model_copy(
+                update={name: _placed(one, base) for name in ("teacher", "encoder") if (one := getattr(source, name))}
+            )
             for source in self.retrieve.source
         ]
         update["retrieve"] = self.retrieve.model_copy(update={"source": sources})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig, RescoreConfig, TeacherTable
+from hnmine.config.tables import WITHOUT_MODEL, ModelTable, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache
@@ -22,7 +22,7 @@ _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*",
 _HASHED = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
 
 
-def local_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> Path | None:
+def local_model(config: ModelTable, table: TeacherTable = "embed") -> Path | None:
     """Return the folder of a model on this machine: a local path, a packaged model, or one in the hub's cache.
 
     The network is not used; None if the model would have to be fetched.
@@ -43,7 +43,7 @@ def local_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embe
     return _refuse_unsafe(found)
 
 
-def absent_models(models: Mapping[TeacherTable, EmbedConfig | RescoreConfig]) -> dict[TeacherTable, str]:
+def absent_models(models: Mapping[TeacherTable, ModelTable]) -> dict[TeacherTable, str]:
     """Return the names of the models that would have to be fetched, by their tables. The network is not used.
 
     Raises:
@@ -53,7 +53,7 @@ def absent_models(models: Mapping[TeacherTable, EmbedConfig | RescoreConfig]) ->
     return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
 
 
-def _own_folder(config: EmbedConfig | RescoreConfig, table: TeacherTable) -> Path | None:
+def _own_folder(config: ModelTable, table: TeacherTable) -> Path | None:
     """Return the folder of a model that is a local path or packaged; None for one of the hub."""
     local = Path(config.model).expanduser()
     if local.is_dir():
@@ -66,7 +66,7 @@ def _own_folder(config: EmbedConfig | RescoreConfig, table: TeacherTable) -> Pat
     return None
 
 
-def find_model(config: EmbedConfig | RescoreConfig, table: TeacherTable = "embed") -> str:
+def find_model(config: ModelTable, table: TeacherTable = "embed") -> str:
     """Return the folder of a model: a local path, a packaged model, or the hub's cache (fetched if need be).
 
     Raises:
@@ -97,13 +97,11 @@ def _refuse_unsafe(folder: Path) -> Path:
     return folder
 
 
-def load_model(
-    kind: str, config: EmbedConfig | RescoreConfig, table: TeacherTable, device: str | None, **settings: Any
-) -> Any:
+def load_model(kind: str, config: ModelTable, table: TeacherTable, device: str | None, **settings: Any) -> Any:
     """Return a sentence-transformers model on its device, torch's threads limited to this worker's share.
 
     Args:
-        kind: the class: "SentenceTransformer" or "CrossEncoder".
+        kind: the class: "SentenceTransformer", "SparseEncoder", "MultiVectorEncoder" or "CrossEncoder".
         config: the table that names the model.
         table: its name, for messages.
         device: torch's name of it; None for the best one. With several workers, each takes its GPU in turn.
@@ -136,7 +134,7 @@ def load_model(
 
 
 def fingerprint(
-    config: EmbedConfig | RescoreConfig, digests: DigestCache, table: TeacherTable = "embed", *, local: bool = False
+    config: ModelTable, digests: DigestCache, table: TeacherTable = "embed", *, local: bool = False
 ) -> dict[str, Any]:
     """Return what identifies a model in content keys: a hash over its files, so that a new checkpoint is a new model.
 

@@ -128,15 +128,16 @@ def _run_stage(
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(expected, folder / STARTED)
     progress.stage_start(stage.name)
-    began = time.perf_counter()
+    began, runs_model = time.perf_counter(), False
     try:
         for step in stage.steps:
-            _run_step(stage, step, context, expected["key"], engine, progress)
+            has_items = _run_step(stage, step, context, expected["key"], engine, progress)
+            runs_model |= has_items and step.runs_model
     except InputError:
         for name in stage.of_input(context):
             remove_tree(folder / name)
         raise
-    if any(step.runs_model for step in stage.steps):
+    if runs_model:
         engine.release()
     counts = stage.finish(context, expected["key"])
     seconds = time.perf_counter() - began
@@ -146,11 +147,11 @@ def _run_stage(
     return StageResult(stage.name, True, seconds, counts)
 
 
-def _run_step(stage: Stage, step: Step, context: RunContext, key: str, engine: Engine, progress: Progress) -> None:
-    """Compute the items of a step that are missing or have another key."""
+def _run_step(stage: Stage, step: Step, context: RunContext, key: str, engine: Engine, progress: Progress) -> bool:
+    """Compute the items of a step that are missing or have another key; return whether it has any items."""
     items = step.plan(context, key)
     if not items:
-        return
+        return False
     keys = map_paths(read_key, [item.output for item in items])
     todo = [item for item, found in zip(items, keys, strict=True) if found != item.key]
     _remove_other_shards(items)
@@ -170,6 +171,7 @@ def _run_step(stage: Stage, step: Step, context: RunContext, key: str, engine: E
     finally:
         _STATES.clear()  # a later run in this process must not use what this one loaded
         progress.end()
+    return True
 
 
 def _remove_other_shards(items: list[Item]) -> None:

@@ -1,6 +1,6 @@
 """Sources of candidates: builds their files, opens them, and pools their hits for some queries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from hnmine.search.dense_search import DenseSearch, StoredKeys
 from hnmine.search.imported_run import ImportedRun, import_run, run_files
 from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import pair_scores
+from hnmine.search.sparse_source import FOLDER, SparseSource, build_sparse_index, encoder_parts
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.retrieve import SOURCES
 from hnmine.storage.store import Shards, item_key, write_table
@@ -27,14 +28,17 @@ from hnmine.storage.vectors import VectorStore
 
 
 def source_key_parts(context: RunContext) -> dict[str, Any]:
-    """Return what determines BM25 indexes and imported runs, for the stage's key; nothing where there are none.
+    """Return what determines what sources store, for the stage's key; nothing where none stores anything.
 
     Raises:
         InputError: a run's file is missing.
+        ModelError: the model of a sparse source cannot be found.
         MissingExtra: stems are asked for, and PyStemmer is not installed.
     """
     found: dict[str, Any] = {}
-    for source in context.config.retrieve.source:
+    for number, source in enumerate(context.config.retrieve.source):
+        if source.kind == "sparse":
+            found[source.label] = {"kind": "sparse", **encoder_parts(context, number)}
         if source.kind == "bm25":
             part = {key: value for key, value in source.part().items() if key != "top_k"}
             found[source.label] = part | {"stem": stems(source)}
@@ -49,8 +53,11 @@ def source_stage(config: Config) -> str:
     return "embed" if config.embeds_candidates_only else "index"
 
 
+_FOLDERS = {"bm25": "bm25", "sparse": FOLDER, "run": "runs"}
+
+
 def _output(folder: Path, source: SourceConfig) -> Path:
-    return folder / ("bm25" if source.kind == "bm25" else "runs") / f"{source.label}.parquet"
+    return folder / _FOLDERS[source.kind] / f"{source.label}.parquet"
 
 
 def plan_sources(context: RunContext, key: str) -> list[Item]:
@@ -65,12 +72,14 @@ def plan_sources(context: RunContext, key: str) -> list[Item]:
 
 
 def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
-    """Return the table of the source with the item's number; other files of a BM25 index are written beside it."""
+    """Return the table of the source with the item's number; other files of an index are written beside it."""
     source, ingest = context.config.retrieve.source[item.number], context.reading("ingest")
     if source.kind == "bm25":
         corpus = Shards(ingest / "corpus", CORPUS)
         texts = (corpus.read(number, ["text"]).column(0).to_pylist() for number in range(len(corpus)))
         return build_index(texts, source, item.output, tick)
+    if source.kind == "sparse":
+        return build_sparse_index(item.output.with_name(source.label) / "corpus", item.output, tick)
     table = import_run(source, context.config, ingest)
     tick(item.rows)
     return table
@@ -121,6 +130,8 @@ def open_sources(
     for source in config.retrieve.source:
         if source.kind == "bm25":
             found.append(partial(_by_words, BM25Index(_output(built, source), source, documents), where))
+        elif source.kind == "sparse":
+            found.append(partial(_by_weights, SparseSource(_output(built, source), source, documents), where))
         elif source.kind == "run":
             found.append(partial(_by_run, ImportedRun(_output(built, source)), where))
         elif source.label in tables:
@@ -141,8 +152,16 @@ def _by_teacher(search: DenseSearch, queries: VectorStore, batch: QueryBatch, de
 
 
 def _by_words(index: BM25Index, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:
-    masks = where.masks_with_positives(batch.first, batch.positives, index.documents) if where is not None else None
-    return index.search(batch.texts, depth + batch.positives.lengths, masks)
+    return index.search(batch.texts, depth + batch.positives.lengths, _masks(where, batch, index.documents))
+
+
+def _by_weights(index: SparseSource, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:
+    return index.search(batch.rows, depth + batch.positives.lengths, _masks(where, batch, index.documents))
+
+
+def _masks(where: MetadataFilter | None, batch: QueryBatch, documents: int) -> Iterable[np.ndarray] | None:
+    """Return for each query which of the documents it may find; None where that is all of them."""
+    return where.masks_with_positives(batch.first, batch.positives, documents) if where is not None else None
 
 
 def _by_run(run: ImportedRun, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:

@@ -62,3 +62,42 @@ def _save_plain(folder: Path, kind: Any, seed: int, layers: int = 1) -> Any:
     )  # fmt: skip
     kind(config).save_pretrained(folder)
     return config
+
+
+def save_tiny_splade(folder: Path, seed: int = 0) -> None:
+    """Write a SparseEncoder that weighs all words of the vocabulary: a masked language model, pooled as SPLADE does."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+    from transformers import BertForMaskedLM
+
+    plain = folder.with_name(f"{folder.name}-plain")
+    _save_plain(plain, BertForMaskedLM, seed)
+    bert = part_of_sentence_transformers("modules").Transformer(str(plain), transformer_task="fill-mask")
+    modules = [bert, SpladePooling()]
+    SparseEncoder(modules=modules, device="cpu").save(str(folder), create_model_card=False)
+
+
+def save_tiny_static(folder: Path, weights: dict[str, float]) -> None:
+    """Write a SparseEncoder that looks weights up and runs no network; of a word without one it is 1."""
+    import torch
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+    from transformers import AutoTokenizer, BertModel
+
+    plain = folder.with_name(f"{folder.name}-plain")
+    _save_plain(plain, BertModel, 0)
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    weight = torch.ones(len(tokenizer.get_vocab()))
+    for word, value in weights.items():
+        weight[tokenizer.convert_tokens_to_ids(word)] = value
+    module = SparseStaticEmbedding(tokenizer, weight)
+    SparseEncoder(modules=[module], device="cpu").save(str(folder), create_model_card=False)
+
+
+def save_tiny_inference_free(folder: Path, documents: Path, queries: Path) -> None:
+    """Write a SparseEncoder of two towers: the modules of one saved model for documents, of another for queries."""
+    from sentence_transformers import SparseEncoder
+
+    towers = [list(SparseEncoder(str(path), device="cpu")) for path in (queries, documents)]
+    router = part_of_sentence_transformers("modules").Router.for_query_document(*towers)
+    SparseEncoder(modules=[router], device="cpu").save(str(folder), create_model_card=False)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hnmine.arrays.kmeans import ROUNDS
 from hnmine.commands.plan.cluster import ClusterConfig
-from hnmine.commands.plan.disk import BM25_BYTES
+from hnmine.commands.plan.disk import BM25_BYTES, TERM_BYTES, sparse_bytes
 from hnmine.commands.plan.memory import peaks
 from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
 from hnmine.config.tables import Config
@@ -19,6 +19,7 @@ from hnmine.runtime.worker_slot import cache_bytes, kept_texts
 from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, default_list_count
 from hnmine.search.search_plan import MAKING, SMALL, choose_index
+from hnmine.search.sources import source_stage
 from hnmine.storage.vectors import BLOCK_ROWS
 
 INGEST_SECONDS_A_BYTE, INGEST_SECONDS_A_QUERY = 8e-8, 2e-5
@@ -43,6 +44,8 @@ query for each document: 1.2e-4 s with 5,000 documents, 2.7e-4 to 3.2e-4 with 31
 READY_SECONDS_A_NUMBER, STORED_SECONDS_A_NUMBER = 6e-9, 1.5e-8
 """Ready vectors: reading a number from Parquet, 0.20 to 0.25 s for 100,000 vectors of 384; checking, normalising and
 writing it, 0.55 s."""
+POSTING_SECONDS = 1e-7
+"""Sorting a term of a document into the index of a sparse source: 0.5 s for 4.7 million."""
 HNSW_SECONDS_A_DOCUMENT = 5.4e-4
 """One thread, 384 numbers, 100,000 documents; grows with the logarithm of the number of documents."""
 PASSES, PASSES_A_TEACHER = 4, 2
@@ -87,6 +90,7 @@ def steps(work: Workload, kind: str) -> Iterator[Step]:
     yield Step("ingest", "digest of the input", single=given * DIGEST_SECONDS_A_BYTE, read=given)
     yield Step("ingest", "read and write", single=seconds, read=given, written=written, files=files)
     yield from _embed(work)
+    yield from _encoded(work)
     yield from _index(work, kind)
     yield from _retrieve(work, kind)
     yield from _filter(work)
@@ -111,6 +115,23 @@ def _embed(work: Workload) -> Iterator[Step]:
                 "embed", f"vectors ({table})", tasks, written=written, files=tasks, once_files=work.corpus_shards,
                 read=STORED_TEXT * work.text_bytes * documents / work.documents,
                 passages=documents + work.queries * work.query_bytes / work.document_bytes,
+            )  # fmt: skip
+
+
+def _encoded(work: Workload) -> Iterator[Step]:
+    """Yield two rows for each sparse encoder: its model, and its index, which one process makes of what is encoded."""
+    stage = source_stage(work.config)
+    tasks, texts = work.corpus_shards, work.documents + work.queries * work.query_bytes / work.document_bytes
+    for source in work.config.retrieve.source:
+        if source.encoder is not None:
+            size = sparse_bytes(work, source.encoder)
+            yield Step(
+                stage, f"weights of {source.label}", tasks, written=size / 2, files=tasks, passages=texts,
+                once_files=work.corpus_shards, read=STORED_TEXT * work.text_bytes,
+            )  # fmt: skip
+            yield Step(
+                stage, f"index of {source.label}", single=POSTING_SECONDS * size / (2 * TERM_BYTES), read=size,
+                written=size / 2, files=2.0 * tasks,
             )  # fmt: skip
 
 
@@ -163,9 +184,12 @@ def _retrieve(work: Workload, kind: str) -> Iterator[Step]:
     passes = {table: (PASSES if table == "embed" else PASSES_A_TEACHER) - done for table in held}
     words = (work.held_terms, STORED_WORDS * work.text_bytes, blocks)
     once, again = _reread(cache, [*((held[t], stored[t], blocks * passes[t]) for t in held), words])
-    for label in _word_sources(config):
-        seconds, index = QUERY_SECONDS + QUERY_SECONDS_A_DOCUMENT * work.documents, BM25_BYTES * work.text_bytes
-        yield Step("retrieve", f"words of {label}", tasks, single=work.queries * seconds, once_read=index)
+    of_words = {label: BM25_BYTES * work.text_bytes for label in _word_sources(config)}
+    of_weights = {s.label: sparse_bytes(work, s.encoder) / 2 for s in config.retrieve.source if s.encoder is not None}
+    for label, index in {**of_words, **of_weights}.items():
+        seconds = QUERY_SECONDS + QUERY_SECONDS_A_DOCUMENT * work.documents
+        what = f"words of {label}" if label in of_words else f"search of {label}"
+        yield Step("retrieve", what, tasks, single=work.queries * seconds, once_read=index)
     yield Step(
         "retrieve", f"search ({kind})", tasks, flops=flops * (splits == 1), read=again, written=work.stored_candidates,
         threaded=rows * (SECONDS_A_CANDIDATE + SECONDS_A_CANDIDATE_AND_NUMBER * work.dim),

@@ -1,11 +1,14 @@
 """Disk space of a run: what each stage leaves in the output folder."""
 
 from hnmine.commands.plan.workload import STORED_INPUT, Workload
+from hnmine.config.tables import SparseConfig
 from hnmine.search.ivf import default_list_count
 from hnmine.search.split_search import split_bytes
 
 BM25_BYTES = 0.65
 """Bytes of a BM25 index per byte of document text: 0.52 (SciFact) to 0.87 (Perspectrum's short claims)."""
+TERM_BYTES = 8.0
+"""A term of a text and its weight, as the encoder gave them, and again in the index."""
 RUN_BYTES = 24.0
 """A stored line of an imported run: two rows, a score and a rank."""
 HNSW_ROW, LIST_ROW = 16.0, 8.0
@@ -51,4 +54,11 @@ def _index(work: Workload, kind: str) -> float:
         found += work.stored_vectors() + LIST_ROW * (documents + lists) + 4.0 * lists * work.dim
     for source, depth in zip(config.retrieve.source, config.retrieve.depths, strict=True):
         found += {"bm25": BM25_BYTES * work.text_bytes, "run": RUN_BYTES * work.queries * depth}.get(source.kind, 0.0)
-    return found
+    return found + sum(sparse_bytes(work, encoder) for encoder in config.encoders.values())
+
+
+def sparse_bytes(work: Workload, encoder: SparseConfig) -> float:
+    """Return the bytes of the texts that a sparse encoder encodes, and of the index over the documents."""
+    documents = work.documents * work.sparse_terms(encoder)
+    queries = documents * work.queries * work.query_bytes / max(1.0, work.text_bytes)
+    return TERM_BYTES * (2 * documents + queries)

@@ -102,9 +102,11 @@ def _embed(work: Workload, table: TeacherTable) -> float:
 
 
 def _index(work: Workload, kind: str) -> float:
-    """Return the memory of building an index, and of building bm25."""
+    """Return the memory of building an index, and of building bm25; or of a sparse encoder, if that is more."""
     words = any(source.kind == "bm25" for source in work.config.retrieve.source)
     found, vectors = WORD_COPIES * work.text_bytes if words else 0.0, work.held_vectors()
+    if work.config.encoders:
+        found = max(found, MODEL_BYTES)
     if kind == "flat":
         return found
     found += vectors + work.hnsw_links if kind == "hnsw" else LISTED_BYTES * work.documents

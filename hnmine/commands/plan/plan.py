@@ -20,6 +20,7 @@ from hnmine.readers.collection import split_warning
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
+from hnmine.search.sources import source_stage
 from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
@@ -57,7 +58,8 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if cluster is not None and not (work.documents and work.queries and work.document_bytes):
         raise InputError("the input holds no documents, no text or no queries: there is nothing to plan for machines")
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
-    absent = absent_models({**config.teachers, **({} if config.rescore is None else {"rescore": config.rescore})})
+    rescore = {} if config.rescore is None else {"rescore": config.rescore}
+    absent = absent_models({**config.teachers, **config.encoders, **rescore})
     expected = {} if collection is not None else _expected(context, absent)
     if config.previous is not None and "ingest" in expected:
         check_previous(context, expected["ingest"]["key"])
@@ -90,8 +92,9 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
 
 def _expected(context: RunContext, absent: dict[TeacherTable, str]) -> dict[str, Any]:
     """Return the keys of the stages before the first whose model is absent, as its key is a hash of the weights."""
-    first = "rescore" if absent.keys() == {"rescore"} else "embed" if absent else None
+    needed_by = {"rescore": "rescore"} | dict.fromkeys(context.config.encoders, source_stage(context.config))
     names = list(STAGES)
+    first = min((needed_by.get(table, "embed") for table in absent), key=names.index, default=None)
     return expected_keys([STAGES[name] for name in names[: names.index(first) if first else None]], context)
 
 
@@ -99,7 +102,7 @@ def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]
     """Yield a warning for each model that is not on this machine."""
     for table, model in absent.items():
         line = f"{table}.model {model!r} is not downloaded yet: "
-        if table != "rescore" and work.dims[table] == UNKNOWN_DIM:
+        if work.dims.get(table) == UNKNOWN_DIM:
             yield (
                 f"{line}its size and dimension are unknown, so disk and memory are estimated with vectors of "
                 f"{UNKNOWN_DIM} numbers and a small model"
@@ -139,7 +142,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         each = min(config.rescore.top_n, config.retrieve.max_candidates)
         rescored = f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
     further = f", up to {emit.max_relabelled} further positives a query" if emit.relabels else ""
-    return {
+    found = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(work),
         "index": index,
@@ -149,6 +152,8 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}{further}",
         "report": "report.json",
     }
+    found[source_stage(config)] += _encoded(work)
+    return found
 
 
 def _embedded(work: Workload) -> str:
@@ -160,6 +165,12 @@ def _embedded(work: Workload) -> str:
     also = f"; {texts}{' and with '.join(others)}" if others else ""
     line = f"at most {work.embedded():,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
     return f"{line} with {config.embed.model}{also}"
+
+
+def _encoded(work: Workload) -> str:
+    texts = work.documents + work.queries
+    sources = ((source.label, source.encoder) for source in work.config.retrieve.source)
+    return "".join(f"; {texts:,} texts with {one.model} for {label}" for label, one in sources if one is not None)
 
 
 def _sought(config: Config) -> str:

@@ -112,5 +112,7 @@ def _of_models(config: Config) -> Iterator[str]:
         yield HASH_RESCORE_WARNING
     elif rescore is not None and workers > 1:
         yield f"{workers} workers load the model of [rescore] {workers} times"
+    if workers > 1 and config.encoders:
+        yield f"{workers} workers load the model of each sparse source {workers} times"
     if workers > 1 and any(teacher.model not in WITHOUT_MODEL for teacher in config.teachers.values()):
         yield f"{workers} workers load the model {workers} times"

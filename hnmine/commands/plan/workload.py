@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.commands.plan.cluster import CollectionTable
-from hnmine.config.tables import Config, TeacherTable
+from hnmine.config.tables import Config, SparseConfig, TeacherTable
 from hnmine.models.encoders import HASH_DIM
 from hnmine.models.model_files import local_model
 from hnmine.models.precomputed import vector_sources
@@ -30,6 +30,9 @@ P(false negative). Measured on the synthetic collection of docs/benchmarks.md wi
 candidate (this formula gives 34), 4.2 a verdict."""
 SOURCE_BYTES, GUIDE_BYTES = 8.0, 4.0
 """Further bytes on disk of a candidate: per source, and for a guide."""
+TERMS_A_WORD = 4.0
+"""Terms that a sparse encoder gives a text, for each of its distinct words: assumed, as models differ. One that weighs
+the words of the text alone has about 1; SPLADE adds others."""
 UNKNOWN_DIM = 768
 """Dimension of a teacher's vectors where no file says it."""
 PARQUET = (".parquet", ".pq")
@@ -98,6 +101,11 @@ class Workload:
     def held_vectors(self, table: TeacherTable = "embed") -> float:
         """Return the bytes in memory of a teacher's document vectors, which are float32 there whatever is stored."""
         return float(self.embedded(table) * 4 * self.dims[table])
+
+    def sparse_terms(self, encoder: SparseConfig) -> float:
+        """Return about how many terms a sparse encoder gives a document."""
+        found = TERMS_A_WORD * WORDS_A_BYTE * self.document_bytes
+        return found if encoder.max_active is None else min(found, float(encoder.max_active))
 
 
 def counted_workload(context: RunContext) -> tuple[Workload, str]:

@@ -25,6 +25,7 @@ from hnmine.search.sources import (
     plan_sources,
     source_key_parts,
 )
+from hnmine.search.sparse_source import encoding_steps
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.embed import FOUND, SELECTED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -148,6 +149,7 @@ def _if_partial(plan: Callable[[RunContext, str], list[Item]]) -> Callable[[RunC
 
 STEPS = (
     Step("fields", "rows", _if_partial(partial(plan_field_values, stage="embed")), no_setup, read_field_values),
+    *encoding_steps("embed", lambda config: config.embeds_candidates_only),
     Step("sources", "documents", _if_partial(plan_sources), no_setup, build_source),
     Step("found", "queries", _if_partial(_plan_found), _setup, _find),
     Step("select", "documents", _if_partial(_plan_selected), no_setup, _select),

@@ -17,6 +17,7 @@ from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.quantised import VERSION
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
+from hnmine.search.sparse_source import side_folders, sparse_counts
 from hnmine.stages.embed.agreement import agreement_step, agreements
 from hnmine.stages.embed.int8 import int8_step, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
@@ -214,6 +215,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         documents = Shards(context.reading("ingest") / "corpus", CORPUS).rows
         by_chance = int(read_selection(context.folder("embed"), documents).by_chance.sum())
         counts |= {"documents_in_all": documents, "documents_by_chance": by_chance}
+        counts |= sparse_counts(context.config, context.folder("embed"))
     counts |= {f"{precision}_agreement": found for precision, found in agreements(context).items()}
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
@@ -227,7 +229,8 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
 
 def _reusable(context: RunContext) -> tuple[str, ...]:
     teachers = [table for table in context.config.teachers if _has_own_keys(table, context)]
-    return tuple(vector_folder(context.config, table, side) for table in teachers for side in SIDES)
+    encoded = side_folders(context.config) if context.config.embeds_candidates_only else []
+    return (*(vector_folder(context.config, table, side) for table in teachers for side in SIDES), *encoded)
 
 
 def _of_input(context: RunContext) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The stage index: an approximate index of the corpus, if configured or cheaper, and files of BM25 and run sources."""
+"""The stage index: an approximate index of the corpus, if configured or cheaper, and the files of sources."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.search.ivf import NAME, SEED, build_lists, default_list_count, measure_recall, write_lists
 from hnmine.search.search_plan import choose_index, choose_lists
 from hnmine.search.sources import build_source, plan_sources, source_key_parts, source_stage
+from hnmine.search.sparse_source import encoding_steps, side_folders, sparse_counts
 from hnmine.search.split_search import split_problem
 from hnmine.storage.schemas.index import INDEX
 from hnmine.storage.store import item_key, read_table, write_atomic
@@ -45,8 +46,12 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     )
 
 
+def _builds_sources(config: Config) -> bool:
+    return source_stage(config) == "index"
+
+
 def _plan_sources(context: RunContext, key: str) -> list[Item]:
-    return plan_sources(context, key) if source_stage(context.config) == "index" else []
+    return plan_sources(context, key) if _builds_sources(context.config) else []
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -110,7 +115,11 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
     if choice["kind"] == "ivf" and choice["recall"] is not None and choice["recall"] < wanted:
         found = f"approximate search finds {choice['recall']:.4f} of the exact result, less than {wanted:g}"
         choice["warning"] = f"{found}; raise index.ivf_probe, or leave it out"
-    return choice
+    return choice | (sparse_counts(context.config, context.folder("index")) if _builds_sources(context.config) else {})
+
+
+def _reusable(context: RunContext) -> tuple[str, ...]:
+    return tuple(side_folders(context.config)) if _builds_sources(context.config) else ()
 
 
 STAGE = Stage(
@@ -120,8 +129,10 @@ STAGE = Stage(
     also_reads=_also_reads,
     parts=_parts,
     steps=(
+        *encoding_steps("index", _builds_sources),
         Step("sources", "documents", _plan_sources, no_setup, build_source),
         Step("build", "documents", _plan, _setup, _process),
     ),
     finish=_finish,
+    reusable=_reusable,
 )

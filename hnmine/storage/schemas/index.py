@@ -2,12 +2,21 @@
 
 import pyarrow as pa
 
-from hnmine.storage.schemas.base import field, schema
+from hnmine.storage.schemas.base import FLOATS, INTS, field, schema
 
 BM25 = schema(
     field("word", pa.string(), "a word of the corpus, or its stem"),
     field("first", pa.int64(), "where its documents begin in NAME.documents.npy and NAME.scores.npy beside"),
     field("documents", pa.int64(), "how many documents hold it"),
+)
+SPARSE = schema(
+    field("terms", INTS, "terms of the text by number, ascending: dimensions of the encoder"),
+    field("weights", FLOATS, "weight of each, never 0"),
+)
+SPARSE_TERMS = schema(
+    field("term", pa.int32(), "a term by number, ascending from 0"),
+    field("first", pa.int64(), "where its documents begin in NAME.documents.npy and NAME.scores.npy beside"),
+    field("documents", pa.int64(), "how many documents have it"),
 )
 IMPORTED = schema(
     field("query_row", pa.int64(), "the query's row, ascending"),
