@@ -349,6 +349,17 @@ def _needs_probabilities(config: Config) -> Iterator[str]:
         yield f"emit.soft_labels: candidates have no P(false negative) to use as a label; {remedy}"
 
 
+@_reads("emit", "filter")
+def _distilled_scores(config: Config) -> Iterator[str]:
+    emit = config.emit
+    if "distillation" in emit.formats and config.filter.score == "rescored" and emit.draws_random:
+        which = 'emit.fallback = "random"' if emit.fallback == "random" else f"emit.choose = {emit.choose!r}"
+        yield (
+            f'emit.format: "distillation" writes the cross-encoder\'s scores (filter.score = "rescored"), which the '
+            f"random documents of {which} lack; leave them out"
+        )
+
+
 @_reads("emit", "filter", "input")
 def _relabel(config: Config) -> Iterator[str]:
     emit = config.emit

@@ -27,7 +27,7 @@ ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "
 AUTO_RANDOM_SHARE = 0.4
 """Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
 RelabelName = Literal["judgements"]
-FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge"]
+FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge", "distillation"]
 ExtraColumn = Literal[
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
     "source", "p_false_negative", "weight", "positive_weight", "guide_score", "rescore_score", "positive_source",

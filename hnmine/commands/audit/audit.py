@@ -11,7 +11,7 @@ from hnmine.commands.audit.collection import CollectionFacts, known_queries, loo
 from hnmine.commands.audit.findings import KINDS, finding, of_examples
 from hnmine.commands.audit.mined import Mined, duplicate_rows, examples_of, pick
 from hnmine.commands.audit.model import model_findings, model_scores, quality
-from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes
+from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes, text_tables
 from hnmine.commands.audit.scores import score_distributions, score_findings
 from hnmine.commands.audit.shapes import Shape
 from hnmine.commands.audit.texts import biases, copies, judged_relevant, queries_served, text_findings, usual_number
@@ -66,7 +66,7 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
     sources, collection = _open(request, base or Path.cwd())
     layouts, shape = read_shapes(sources)
     if shape.ids and not (request.corpus and request.queries):
-        raise InputError(f"{sources[0].name}: holds ids; {_IDS}")
+        collection = _beside(sources, shape)
     encoder = _encoder(request)
     rows, facts = read_rows(sources, layouts, shape), CollectionFacts()
     if not len(rows):
@@ -76,6 +76,20 @@ def audit(request: Request, progress: Progress | None = None, base: Path | None 
         rows, facts = look_up(rows, collection, ids)
     report = _report(shape, rows, facts, encoder, progress or Progress())
     return {"shape": shape.name, "columns": shape.described(), "ids": ids, "model": request.model, **report}
+
+
+def _beside(sources: list[Source], shape: Shape) -> Config:
+    """Return the collection of the tables of texts beside rows of ids.
+
+    Raises:
+        InputError: there are none.
+    """
+    found, problems = text_tables(sources) if shape.name == "distillation" else None, Problems()
+    collection = None if found is None else open_collection(found, Path.cwd(), problems)
+    problems.raise_if_any()
+    if collection is None:
+        raise InputError(f"{sources[0].name}: holds ids; {_IDS}")
+    return collection
 
 
 _IDS = "name the texts for them with --corpus and --queries"

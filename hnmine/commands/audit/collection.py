@@ -1,7 +1,7 @@
 """The collection of mined files (--corpus, --queries, --qrels): texts of ids, judged pairs, random documents."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -46,7 +46,7 @@ def _lowest(sample: dict[int, str]) -> dict[int, str]:
     return dict(sorted(sample.items())[:SAMPLE])
 
 
-def open_collection(given: dict[str, Sequence[str] | None], base: Path, problems: Problems) -> Config | None:
+def open_collection(given: Mapping[str, Sequence[str] | None], base: Path, problems: Problems) -> Config | None:
     """Return a config that names the collection's files; None where none are given.
 
     Args:

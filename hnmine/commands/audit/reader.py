@@ -21,6 +21,7 @@ from hnmine.stages.emit.batches.step import BATCHES_PATH
 from hnmine.stages.emit.chosen import CHOSEN_PATH
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH
 from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER, RELABELLED_PATH
+from hnmine.stages.emit.text_tables import TEXT_TABLES
 from hnmine.storage.input_files import TABLE_ENDINGS, Source, find_sources
 from hnmine.storage.paths import path_of
 from hnmine.storage.store import MANIFEST, read_json
@@ -80,9 +81,20 @@ def mined_sources(entries: Sequence[str], base: Path, command: str = "audit") ->
     found = find_sources(given, base, command, TABLE_ENDINGS)
     # an emit folder also has hnmine's own records, which are no training files
     kept = [s for s in found if not re.search(_RECORDS, s.path)]
+    tables = {f"{s.path.rpartition('/')[0]}/{name}" for s in kept for name in TEXT_TABLES}
+    kept = [s for s in kept if s.path.rpartition("/")[0] not in tables]
     if not kept:
         raise InputError(f"{command}: {', '.join(entries)}: no training file there")
     return kept
+
+
+def text_tables(sources: Sequence[Source]) -> dict[str, list[str]] | None:
+    """Return the tables of texts beside rows of the shape distillation, by their option; None where they have none."""
+    folder = sources[0].path.rpartition("/")[0]
+    options = {"corpus": "documents", "queries": "queries"}
+    if not all(sources[0].system.isdir(f"{folder}/{name}") for name in options.values()):
+        return None
+    return {option: [sources[0].system.unstrip_protocol(f"{folder}/{name}")] for option, name in options.items()}
 
 
 def _is_run(folder: Path) -> bool:
@@ -242,7 +254,7 @@ class _Reader:
     def _labels(self, anchor: str, count: int, values: dict[str, Any]) -> list[bool]:
         """Return whether each document of a labelled row is a positive; without labels a query's first one is."""
         if self.shape.label is None:
-            first = self.shape.name == "labeled-list" or anchor != self._last
+            first = self.shape.name != "labeled-pair" or anchor != self._last
             self._last = anchor
             return [first and place == 0 for place in range(count)]
         labels = _as_list(values[self.shape.label])

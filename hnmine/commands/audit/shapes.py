@@ -14,7 +14,7 @@ from hnmine.storage.input_files import Source
 ACCEPTED = (
     "triplet (anchor, positive, negative); n-tuple (anchor, positive, negative_1 .. negative_n); "
     "labeled-pair (anchor, document, label or score); labeled-list (anchor, documents, labels or scores); "
-    "bge (query, pos, neg); ids (query_id, positive_id, negative_id); "
+    "bge (query, pos, neg); ids (query_id, positive_id, negative_id); distillation (query_id, document_ids, scores); "
     "triples (.tsv without a header: query, positive, negative)"
 )
 
@@ -33,7 +33,7 @@ class Shape:
     """A shape of rows, with the columns of one file.
 
     Attributes:
-        name: triplet, n-tuple, labeled-pair, labeled-list, bge, ids or triples.
+        name: triplet, n-tuple, labeled-pair, labeled-list, bge, ids, distillation or triples.
         anchor: column of the query.
         positive: column of the positive or positives; of all documents where labels or scores tell them apart.
         negatives: columns of the negatives; empty where they are in the column of all documents.
@@ -53,7 +53,7 @@ class Shape:
     @property
     def labeled(self) -> bool:
         """Whether positives and negatives share a column."""
-        return self.name.startswith("labeled")
+        return self.name.startswith("labeled") or self.name == "distillation"
 
     @property
     def columns(self) -> list[str]:
@@ -109,7 +109,11 @@ def recognise(names: Sequence[str], source: str) -> Shape:
     if twice:
         raise InputError(f"{source}: column {twice[0]!r} is there {names.count(twice[0])} times; rename all but one")
     bge = Shape("bge", "query", "pos", ("neg",)) if {"query", "pos", "neg"} <= set(names) else None
-    fits = [shape for shape in (bge, _with_negatives(names), _labeled(names), _ids(names)) if shape is not None]
+    fits = [
+        shape
+        for shape in (bge, _with_negatives(names), _labeled(names), _ids(names), _distillation(names))
+        if shape is not None
+    ]
     if len(fits) > 1:
         which = " and ".join(shape.name for shape in fits)
         raise InputError(f"{source}: mixed shapes: the columns fit {which} ({', '.join(names)}); keep those of one")
@@ -142,9 +146,14 @@ def _labeled(names: Sequence[str]) -> Shape | None:
 
 def _ids(names: Sequence[str]) -> Shape | None:
     wanted = ("query_id", "positive_id", "negative_id")
-    if not set(wanted) <= set(names) or any(not _extra(name) for name in names):
+    if not set(wanted) <= set(names) or "document_ids" in names or any(not _extra(name) for name in names):
         return None
     return Shape("ids", wanted[0], wanted[1], (wanted[2],), ids=True)
+
+
+def _distillation(names: Sequence[str]) -> Shape | None:
+    wanted = ("query_id", "document_ids", "scores")
+    return Shape("distillation", "query_id", "document_ids", ids=True) if set(wanted) <= set(names) else None
 
 
 def _texts(names: Sequence[str], negatives: Sequence[str]) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from hnmine.readers.collection import input_sources
 from hnmine.readers.json_rows import json_rows
 from hnmine.readers.lines import read_lines
 from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.formats import OF_IDS
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import recorded
 
@@ -33,6 +34,8 @@ SOURCE_BYTES, GUIDE_BYTES = 8.0, 4.0
 TERMS_A_WORD = 4.0
 """Terms that a sparse encoder gives a text, for each of its distinct words: assumed, as models differ. One that weighs
 the words of the text alone has about 1; SPLADE adds others."""
+SCORE_BYTES = 4.0
+"""Bytes on disk of a score in rows of the format distillation."""
 UNKNOWN_DIM = 768
 """Dimension of a teacher's vectors where no file says it."""
 PARQUET = (".parquet", ".pq")
@@ -78,7 +81,11 @@ class Workload:
         self.stored_verdicts = self.stored_candidates + self.scored * anchors * verdict
         # the training rows
         texts = self.negatives + 2 * self.queries * self.positives
-        self.emitted_bytes = len(config.emit.formats) * texts * self.document_bytes * STORED_TEXT
+        of_texts = sum(name not in OF_IDS for name in config.emit.formats)
+        self.emitted_bytes = of_texts * texts * self.document_bytes * STORED_TEXT
+        if of_texts < len(config.emit.formats):  # ids and scores, and each text once
+            stored = min(self.documents, texts) * self.document_bytes + self.queries * self.query_bytes
+            self.emitted_bytes += texts * (self.id_bytes + SCORE_BYTES) + stored * STORED_TEXT
 
     @classmethod
     def of(cls, config: Config, collection: CollectionTable) -> "Workload":

@@ -11,6 +11,7 @@ from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.formats import ending, format_folders
+from hnmine.stages.emit.text_tables import TEXT_TABLES, text_folders
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.store import write_text
 
@@ -21,6 +22,7 @@ LOSSES = {
     "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss",
     "labeled-list": "a cross-encoder's LambdaLoss and other list losses",
     "bge": "FlagEmbedding's trainers",
+    "distillation": "DistillKLDivLoss, MarginMSELoss (ids and `scores`: positive first; texts in tables of their own)",
 }
 SOFT_LOSSES = {
     "labeled-pair": "a cross-encoder's BinaryCrossEntropyLoss or MSELoss (label: P(relevant), 1.0 for positives)",
@@ -86,6 +88,17 @@ def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
         f'    rows = load_dataset("{"json" if ending(name) == "jsonl" else "parquet"}", '
         f'data_files="{files[name]}", split="train")\n'
         for name in names
+    )
+    tables = {
+        table: str(folder / table / "part-*.parquet")
+        for folder in text_folders(PurePosixPath(), emit)
+        for table in TEXT_TABLES
+    }
+    prefix = "distillation-" if len(names) > 1 else ""
+    front_matter += "".join(f'- config_name: {prefix}{name}\n  data_files: "{path}"\n' for name, path in tables.items())
+    load += "".join(
+        f'    {name} = load_dataset("parquet", data_files="{path}", split="train")  # {counts["texts"][name]:,}\n'
+        for name, path in tables.items()
     )
     load = f"    from datasets import load_dataset\n{load}"
     if len(names) == 1:

@@ -19,6 +19,8 @@ from hnmine.arrays.ragged import list_array, single_array
 PathT = TypeVar("PathT", bound=PurePath)
 FULL_ONLY = ("n-tuple", "n-tuple-scores")
 """Formats that leave out examples with fewer negatives than wanted."""
+OF_IDS = ("distillation",)
+"""Formats whose rows hold ids; the texts are in tables beside them: see `hnmine.stages.emit.text_tables`."""
 PER_NEGATIVE = (
     "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
     "p_false_negative", "weight",
@@ -48,7 +50,8 @@ class Examples:
     Attributes:
         wanted: number of negatives wanted for each.
         columns: one value per example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
-            positive_weight, positive_source, positive_probability; batch_id if there are batches.
+            positive_weight, positive_source, positive_probability; batch_id if there are batches;
+            positive_rescore_score if the cross-encoder's scores are those to distil.
         lengths: int64, number of negatives of each example.
         negatives: one value per negative: negative, negative_id, negative_score, rank, rule, source; guide_score with
             a guide; rescore_score if it is asked for; p_false_negative and weight if the filter gives probabilities.
@@ -182,6 +185,23 @@ def bge(examples: Examples, extra: list[str]) -> pa.Table:
     return pa.table({"line": pa.array(lines, pa.string())})
 
 
+def distillation(examples: Examples, extra: list[str]) -> pa.Table:
+    """One row per example: query_id, document_ids, scores; the positive first. For losses that learn the scores.
+
+    Scores are those that negatives are chosen by: the teacher's, or the cross-encoder's before they become percentiles.
+    """
+    examples = examples.emitted("distillation")
+    of_positives, of_negatives = examples.columns["positive_score"], examples.negatives["negative_score"]
+    if "positive_rescore_score" in examples.columns:
+        of_positives, of_negatives = examples.columns["positive_rescore_score"], examples.negatives["rescore_score"]
+    columns = {
+        "query_id": examples.columns["query_id"],
+        "document_ids": examples.lists(examples.columns["positive_id"], examples.negatives["negative_id"], pa.string()),
+        "scores": examples.lists(of_positives, of_negatives, pa.float32()),
+    }
+    return pa.table(columns | examples.extra(extra))
+
+
 FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {
     "triplet": triplet,
     "n-tuple": n_tuple,
@@ -189,4 +209,5 @@ FORMATS: dict[str, Callable[[Examples, list[str]], pa.Table]] = {
     "labeled-pair": labeled_pair,
     "labeled-list": labeled_list,
     "bge": bge,
+    "distillation": distillation,
 }

@@ -13,12 +13,12 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
 from hnmine.runtime.worker_slot import kept_texts
-from hnmine.science.anchors import anchor_of_positive
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
-from hnmine.stages.emit.formats import FORMATS, Examples, ending, format_folders, gets_rows
+from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
+from hnmine.stages.emit.formats import FORMATS, OF_IDS, Examples, ending, format_folders, gets_rows
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
@@ -32,19 +32,17 @@ from hnmine.stages.emit.relabel.relabelled import (
     relabel_all,
     source_of_positives,
 )
-from hnmine.stages.filter.bad_positives import SUSPECT_COLUMNS, count_treated, is_emitted, weights_of_positives
+from hnmine.stages.emit.text_tables import TEXT_TABLES, open_texts, plan_texts, text_folders, texts_of
+from hnmine.stages.filter.bad_positives import count_treated, weights_of_positives
 from hnmine.stages.filter.verdicts import rule_names
-from hnmine.stages.rescore.rescored import rescore_column, uses_rescored
+from hnmine.stages.rescore.rescored import rescore_column, rescores_of_positives, uses_rescored
 from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
 from hnmine.storage.store import Shards, count_rows, item_key, write_table, write_text
 
-_WRITE_COLUMNS = [
-    *SUSPECT_COLUMNS, "positive_rows", "anchor_scores", "doc_rows", "ranks", "source_ranks", "probabilities",
-    "guide_scores",
-]  # fmt: skip
+_WRITE_COLUMNS = [*PAIR_COLUMNS, "doc_rows", "ranks", "source_ranks", "probabilities", "guide_scores"]
 
 
 def _one_item(
@@ -88,11 +86,26 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "corpus", CORPUS, kept_texts(config)),
         Shards(ingest / "queries", QUERIES),
         read_chosen(emit),
-        Shards(context.reading("rescore"), RESCORES) if "rescore_score" in config.emit.extra_columns else None,
+        Shards(context.reading("rescore"), RESCORES) if _writes_raw_scores(config) else None,
         read_batches(emit) if config.emit.batch_size is not None else None,
         read_previous(emit) if config.previous is not None else None,
         read_relabelled(emit) if config.emit.relabels else RELABELLED.empty_table(),
     )
+
+
+def _writes_raw_scores(config: Config) -> bool:
+    """Return whether rows have the cross-encoder's scores: in a column of their own, or as those to distil."""
+    distilled = uses_rescored(config) and not set(OF_IDS).isdisjoint(config.emit.formats)
+    return distilled or "rescore_score" in config.emit.extra_columns
+
+
+def _raw_scores_of_positives(state: _WriteState, table: pa.Table, first: int, which: np.ndarray) -> dict[str, pa.Array]:
+    """Return the column `positive_rescore_score` where the cross-encoder's scores are those of the filter."""
+    if state.rescored is None or not uses_rescored(state.config):
+        return {}
+    positives = Ragged.from_arrow(table.column("positive_rows"))
+    queries, rows, places = first + positives.owners[which], positives.values[which], positives.positions[which]
+    return {"positive_rescore_score": rescores_of_positives(state.rescored, queries, rows, places)}
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
@@ -110,19 +123,11 @@ def _examples(state: _WriteState, item: Item) -> Examples:
     config, end = state.config, item.first + item.rows
     table, chosen = state.judged.read(item.number, _WRITE_COLUMNS), rows_of(state.chosen, item.first, end)
     previous = None if state.previous is None else rows_of(state.previous, item.first, end)
+    batches = None if state.batches is None else rows_of(state.batches, item.first, end)
+    which, owners, served_by, lengths, batch_ids = EmittedPairs.of(table, chosen, batches, config)
     positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
-    which = np.flatnonzero(is_emitted(table, config))
-    served_by = anchor_of_positive(anchors, positives)[which]
     lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
-    lengths, batch_ids = lists["doc_rows"].lengths[served_by], {}
-    if state.batches is not None:  # only examples that get rows have a place in the table
-        batch = np.zeros(len(which), dtype=np.int32)
-        has = gets_rows(config.emit.formats, lengths, config.emit.num_negatives)
-        batch[has] = rows_of(state.batches, item.first, end).column("batch_id").to_numpy()
-        kept = np.flatnonzero(batch >= 0)
-        which, served_by, lengths = which[kept], served_by[kept], lengths[kept]
-        batch_ids = {"batch_id": pa.array(batch[kept], mask=~has[kept])}
-    owners, spread = positives.owners[which], lists["doc_rows"].places(served_by)
+    spread = lists["doc_rows"].places(served_by)
     positions, rows = (lists[name].values[spread] for name in ("positions", "doc_rows"))
     of_negatives, ranks = np.repeat(owners, lengths), Ragged.from_arrow(table.column("ranks"))
     at = pa.array(ranks.starts[of_negatives] + positions, mask=positions < 0)
@@ -143,7 +148,8 @@ def _examples(state: _WriteState, item: Item) -> Examples:
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pc.multiply(pa.array(weights), known["positive_probability"].fill_null(1.0)),
             **known,
-            **batch_ids,
+            **({} if batch_ids is None else {"batch_id": batch_ids}),
+            **_raw_scores_of_positives(state, table, item.first, which),
         },
         lengths=lengths,
         negatives={
@@ -190,6 +196,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         **(count_relabelled(read_relabelled(emit)) if config.emit.relabels else {}),
         **({"formats": _count_formats(rows, lengths, config)} if len(rows) > 1 else {}),
         **(count_batches(read_batches(emit), batch_size) if batch_size is not None else {}),
+        **({"texts": _count_texts(emit, config)} if text_folders(emit, config.emit) else {}),
     }
     write_card(context, counts)
     return counts
@@ -204,6 +211,12 @@ def _count_formats(rows: Mapping[str, int], lengths: np.ndarray, config: Config)
         name: int(((lengths > 0) & ~gets_rows([name], lengths, config.emit.num_negatives)).sum()) for name in rows
     }
     return {name: {"rows": count, "examples_left_out": left_out[name]} for name, count in rows.items()}
+
+
+def _count_texts(emit: Path, config: Config) -> dict[str, int]:
+    """Return the rows of each table of texts."""
+    (folder,) = text_folders(emit, config.emit)
+    return {name: sum(map(_count_rows, (folder / name).glob("part-*"))) for name in TEXT_TABLES}
 
 
 def _count_rows(path: Path) -> int:
@@ -222,7 +235,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     elif emit.choose == "diverse" or draws:
         stages = ("embed", "retrieve") if draws and config.retrieve.where else ("embed",)
     uses_scores = emit.relabels and uses_rescored(config)
-    return (*stages, "rescore") if uses_scores or "rescore_score" in emit.extra_columns else stages
+    return (*stages, "rescore") if uses_scores or _writes_raw_scores(config) else stages
 
 
 def _parts(context: RunContext) -> dict[str, Any]:
@@ -245,6 +258,7 @@ STAGE = Stage(
         _one_item("choose", CHOSEN_PATH, choose_all, lambda config: True),
         _one_item("batches", BATCHES_PATH, assign_batches, lambda config: config.emit.batch_size is not None),
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
+        Step("texts", "texts", plan_texts, open_texts, texts_of),
     ),
     finish=_finish,
 )

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from hnmine.config.tables import COMPARED, Config
+from hnmine.stages.emit.formats import OF_IDS
 from hnmine.stages.filter.verdicts import countable_verdicts
 from hnmine.stages.report.headline import NUMBERS
 
@@ -118,5 +119,6 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         yield from [("counts.embed.source_dims", source.label)] if source.teacher is not None else []
     for name in config.emit.formats:
         yield f"counts.emit.formats.{name}", "rows examples_left_out"
+        yield from [("counts.emit.texts", "queries documents")] if name in OF_IDS else []
     for table, precision in itertools.product(config.teachers, COMPARED):
         yield f"counts.embed.{precision}_agreement.{table}", "documents mean least"

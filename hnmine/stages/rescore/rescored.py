@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged, list_offsets, single_array
 from hnmine.config.tables import Config
@@ -125,3 +126,19 @@ def rescore_column(shards: Shards | None, queries: np.ndarray, documents: np.nda
     if not len(scores):
         return {"rescore_score": pa.nulls(len(documents), pa.float32())}
     return {"rescore_score": scores.take(pa.array(places, mask=~found))}
+
+
+def rescores_of_positives(shards: Shards, queries: np.ndarray, documents: np.ndarray, places: np.ndarray) -> pa.Array:
+    """Return the raw score of positives, float32: labelled ones by their place, relabelled ones as candidates.
+
+    Args:
+        shards: output of rescore.
+        queries: int64, shape (n,): query rows.
+        documents: int64, shape (n,): document rows of the positives.
+        places: int64, shape (n,): position of each among the positives of its query, labelled ones first.
+    """
+    rows, at = np.unique(queries, return_inverse=True)
+    labelled = Ragged.from_arrow(shards.take(rows, ["positive_scores"]).column(0))
+    has = places < labelled.lengths[at]
+    own = pa.array(labelled.values).take(pa.array(labelled.starts[at] + places, mask=~has))
+    return pc.coalesce(own, rescore_column(shards, queries, documents)["rescore_score"])
