@@ -432,6 +432,23 @@ def _scores(query, place, positive, config):
     }
 
 
+def to_score(query, config, spend, most):
+    """Return, for each candidate of a query, whether the cross-encoder scores it (labelled positives left out)."""
+    others = [place for place, document in enumerate(query.candidates) if document not in query.positives]
+    if spend == "top":
+        return [place in others[:most] for place in range(len(query.candidates))]
+    found = set()
+    for positive in query.positive_scores:
+        margins = [_scores(query, place, np.float32(positive), config) for place in others]
+        kept = [
+            place
+            for place, rejects in zip(others, margins, strict=True)
+            if not (rejects["margin"] or rejects["percent"] or rejects["adaptive"])
+        ]
+        found |= set(kept[:most])
+    return [place in found for place in range(len(query.candidates))]
+
+
 def cohens_d(a, b):
     """Cohen's d, number by number; None where it is not defined."""
     if not a or not b or len(a) + len(b) < 3:

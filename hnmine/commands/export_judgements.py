@@ -17,6 +17,7 @@ from hnmine.arrays.groups import distinct_pairs
 from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
 from hnmine.commands.judging_sample import Drawn, Pairs, draw, no_candidates
+from hnmine.config.auto import resolve_auto
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judged_samples import PROBABILITY, SAMPLE, SIZE, STRATUM
@@ -29,8 +30,8 @@ from hnmine.stages.emit.negative_pairs import set_name
 from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.inputs import slices
-from hnmine.stages.filter.verdicts import CODES, RULES, resolve_auto, rule_names, verdict_codes
-from hnmine.storage.schemas.filter import KEEP, VERDICTS
+from hnmine.stages.filter.verdicts import CODES, RULES, rule_names, verdict_codes
+from hnmine.storage.schemas.filter import CHECKED, KEEP, VERDICTS
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, write_text
 
@@ -201,7 +202,7 @@ def _unjudged(table: pa.Table, batch: Batch, chosen: pa.Table, unsure: Ragged, c
     judged |= unsure.contains(batch.owners, batch.candidates.values)
     queue = _cells(table, batch, chosen, config)
     queue["value"] = judging_value(queue["value"], np.where(queue["chosen"], IMPACT_CHOSEN, IMPACT_OTHER))
-    open_verdict = np.isin(queue["verdict"], [CODES[name] for name in (KEEP, *RULES)])
+    open_verdict = np.isin(queue["verdict"], [CODES[name] for name in (KEEP, *RULES, CHECKED)])
     at = Cells.of(batch, Ragged.from_arrow(table.column("anchor_scores"))).candidate
     return np.asarray(queue[open_verdict & ~judged[at]])
 
@@ -256,6 +257,8 @@ def _lines(context: RunContext, queue: np.ndarray) -> Iterator[dict[str, Any]]:
         verdict, p = list(VERDICTS)[one["verdict"]], float(one["probability"])
         kept = "chosen as a negative" if one["chosen"] else "kept, not chosen"
         why = kept if verdict == KEEP else f"rejected by the rule {verdict}"
+        if verdict == CHECKED:
+            why = VERDICTS[CHECKED]
         if np.isnan(p) and np.isnan(one["limit"]):
             why += "; no candidate of the query"
         elif np.isnan(p):

@@ -30,7 +30,7 @@ def _missing_tables(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     uses = (
         ("filter", "guide", "guide" in config.filter.rules, 'filter.rule: "guide"'),
         ("emit", "guide", "guide_score" in columns, "emit.extra_columns: guide_score"),
-        ("filter", "rescore", config.filter.score == "rescored", 'filter.score: "rescored"'),
+        ("filter", "rescore", config.filter.score != "teacher", f'filter.score: "{config.filter.score}"'),
         ("emit", "rescore", "rescore_score" in columns, "emit.extra_columns: rescore_score"),
     )
     for table, needed, used, setting in uses:
@@ -401,7 +401,15 @@ def _device_on_a_cluster(config: Config) -> Iterator[str]:
 
 @_reads("emit", "filter", "rescore")
 def _enough_rescored(config: Config) -> Iterator[str]:
-    if config.rescore is None or config.filter.score != "rescored" or config.emit.fallback != "none":
+    if config.rescore is None or config.filter.score != "rescored":
+        return
+    if config.rescore.spend == "doubtful":
+        yield (
+            'rescore.spend: "doubtful" leaves the best candidates without a score, and with filter.score = "rescored" '
+            'these could be no negatives; set filter.score = "checked", or rescore.spend = "top"'
+        )
+        return
+    if config.emit.fallback != "none":
         return
     if config.emit.retrieved_negatives > config.rescore.top_n:
         yield (

@@ -348,20 +348,38 @@ class RescoreConfig(ServedTexts):
         'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only',
     )
     revision: Name | None = setting(None, _REVISION)
-    top_n: int = setting(50, "candidates scored per query, best first; positives are scored too, not counted", ge=1)
+    spend: Literal["top", "doubtful"] = setting(
+        "top",
+        "candidates that are scored: the teacher's best top_n of a query; or, for each of its positives, the first "
+        '`pairs` that the margins of [filter] keep, for filter.score = "checked"',
+    )
+    top_n: int = setting(
+        50, "top: candidates scored per query, best first; positives are scored too, not counted", ge=1
+    )
+    pairs: int = setting(10, "doubtful: candidates scored for each (query, positive), at most", ge=1)
     max_length: int | None = setting(None, "longest pair in tokens; the rest is cut (default: the model's own)", ge=8)
     batch_size: int = setting(32, "pairs per batch", no_effect=True, ge=1)
     device: Name | None = setting(None, _DEVICE, no_effect=True)
     trust_remote_code: bool = setting(False, _TRUST)
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys: those that its way of spending uses, as in keys of older runs."""
+        kept = super().semantic()
+        if self.spend == "top":
+            del kept["spend"], kept["pairs"]
+        else:
+            del kept["top_n"]
+        return kept
 
 
 class FilterConfig(Section):
     """`[filter]`: the rules that decide which candidates may become negatives."""
 
     rule: RuleName | list[RuleName] = setting("auto", "a rule, or a list of rules that must all keep a candidate")
-    score: Literal["teacher", "rescored"] = setting(
+    score: Literal["teacher", "rescored", "checked"] = setting(
         "teacher",
-        "scores used by rules, choice of negatives and report: the teacher's, or percentiles of the cross-encoder's",
+        "scores used by rules, choice of negatives and report: the teacher's; percentiles of the cross-encoder's; or "
+        "the teacher's, and then candidates that the cross-encoder scores like positives are rejected too",
     )
     percent: float = setting(0.95, 'percent: keep s <= s+ - (1 - percent)|s+|; rule = "auto" takes 0.95', gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
@@ -386,6 +404,12 @@ class FilterConfig(Section):
     probabilities: bool = setting(False, "give every candidate P(false negative) even if no rule needs it")
     judged_negatives: Literal["judge", "keep"] = setting(
         "judge", "candidates judged irrelevant: apply the rules as to any other, or exempt them from rules and ranks"
+    )
+    check_percentile: float = setting(
+        0.1,
+        'score = "checked": reject what the cross-encoder scores above this share of the labelled positives',
+        ge=0,
+        le=1,
     )
     guide_margin: float = setting(0.0, "guide: keep g <= g+ - guide_margin, g the scores of the second teacher", ge=0)
     multi_similarity: float = setting(
@@ -425,6 +449,8 @@ class FilterConfig(Section):
             del found["score"]
         if "multi_similarity" not in self.rules:
             del found["multi_similarity"]
+        if self.score != "checked":
+            del found["check_percentile"]
         return found
 
     def chosen(self) -> dict[str, Any]:

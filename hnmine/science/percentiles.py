@@ -66,6 +66,19 @@ def ecdf(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(np.isnan(scores), np.nan, counted / (2 * len(ordered))))
 
 
+def like_positives(percentiles: np.ndarray, share: float) -> np.ndarray:
+    """Return whether scores are above those of the given share of the positives, bool: F(s) > share; False for NaN.
+
+    Where unlabelled relevant documents score as the labelled ones do, about this share of them is not recognised. This
+    project's definition.
+
+    Args:
+        percentiles: F(s) by `ecdf`, float, any shape; NaN where there is no score.
+        share: in [0, 1].
+    """
+    return np.asarray(percentiles > np.float32(share))
+
+
 def percentile_background(percentiles: np.ndarray, size: int) -> tuple[float, float]:
     """Return mean and standard deviation of random pairs' percentiles, the deviation at least half a step of F.
 

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.percentiles import ecdf, is_suspected, percentile_background, positive_percentile, positive_weight
+from hnmine.science.percentiles import (
+    ecdf,
+    is_suspected,
+    like_positives,
+    percentile_background,
+    positive_percentile,
+    positive_weight,
+)
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.candidates import Batch
 from tests import oracles
@@ -170,3 +177,13 @@ def test_the_background_always_has_a_unit():
     assert percentile_background(np.zeros(5), 10) == (0.0, 0.05)
     assert percentile_background(np.zeros(0), 4) == (0.0, 0.125)
     assert percentile_background(np.array([0.0, 1.0]), 10) == (0.5, 0.5)
+
+
+@quick
+@given(st.lists(st.sampled_from([-1.5, 0.0, 0.25, 2.0]), min_size=1, max_size=12), quantiles, st.floats(-3, 3))
+def test_a_score_is_like_those_of_positives_above_a_share_of_them(reference, share, score):
+    own = ecdf(np.array([score]), np.array(reference)).astype(np.float32)
+    found = like_positives(own, share)[0]
+    assert found == (np.float32(oracles.ecdf(score, reference)) > np.float32(share))
+    assert not like_positives(np.array([np.nan], dtype=np.float32), share)[0]
+    assert found or not like_positives(own, min(1.0, share + 0.1))[0]  # a higher share never rejects more

@@ -39,8 +39,7 @@ def disk_of_stages(work: Workload, kind: str) -> dict[str, float]:
     if config.emit.relabels:  # the filter's table once more
         found["emit"] += work.stored_verdicts + 2 * FILE_BYTES
     if config.rescore is not None:
-        depth = min(config.rescore.top_n, config.retrieve.max_candidates)
-        found["rescore"] = RESCORED_BYTES * work.queries * (depth + work.positives) + FILE_BYTES
+        found["rescore"] = RESCORED_BYTES * (work.rescored + work.queries * work.positives) + FILE_BYTES
     return found
 
 

@@ -139,8 +139,12 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     in_parts = f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
     rescored, rules = "", " + ".join(rule_names(config.filter)) or "none"
     if config.rescore is not None:
-        each = min(config.rescore.top_n, config.retrieve.max_candidates)
-        rescored = f"{queries * each:,} pairs ({each} a query), and the positives, with {config.rescore.model}"
+        most, pairs = config.retrieve.max_candidates, f"{work.rescored:,.0f} pairs"
+        if config.rescore.spend == "top":
+            pairs += f" ({min(config.rescore.top_n, most)} a query)"
+        else:
+            pairs = f"at most {pairs} ({min(config.rescore.pairs, most)} for each positive)"
+        rescored = f"{pairs}, and the positives, with {config.rescore.model}"
     further = f", up to {emit.max_relabelled} further positives a query" if emit.relabels else ""
     found = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from hnmine.config.auto import AUTO
 from hnmine.config.tables import AUTO_RANDOM_SHARE, WITHOUT_MODEL, Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
-from hnmine.stages.filter.verdicts import AUTO, rule_names
-from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.rescore.rescored import reads_rescored
 
 _RULES = {
     "percent": {"percent"}, "margin": {"margin"}, "adaptive": {"adaptive"},
@@ -72,8 +73,8 @@ def _not_deeper(config: Config) -> str:
     """Return what keeps filter from searching deeper, where it is allowed to."""
     if config.retrieve.source:
         return "retrieve.source is given"
-    if uses_rescored(config):
-        return "filter.score is 'rescored'"
+    if reads_rescored(config):
+        return f"filter.score is {config.filter.score!r}"
     if max_depth(config) <= config.retrieve.top_k:
         return "filter.ranks ends within top_k"
     return f"filter.rule is {config.filter.rule!r}"
@@ -106,7 +107,8 @@ def _of_models(config: Config) -> Iterator[str]:
     workers, rescore = config.workers, config.rescore
     if config.uses_hash:
         yield HASH_WARNING
-    if rescore is not None and not uses_rescored(config) and "rescore_score" not in config.emit.extra_columns:
+    idle = config.filter.score == "teacher" and "rescore_score" not in config.emit.extra_columns
+    if rescore is not None and idle:
         yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
     if rescore is not None and rescore.model == "hash":
         yield HASH_RESCORE_WARNING

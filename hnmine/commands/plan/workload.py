@@ -96,6 +96,14 @@ class Workload:
         """
         return cls(config, collection, {t: collection.dim or _dims(config, {})[t] for t in config.teachers})
 
+    @property
+    def rescored(self) -> float:
+        """The largest number of candidates that the cross-encoder scores; 0 without [rescore]."""
+        rescore, most = self.config.rescore, self.config.retrieve.max_candidates
+        if rescore is None:
+            return 0.0
+        return self.queries * min(most, rescore.top_n if rescore.spend == "top" else rescore.pairs * self.positives)
+
     def embedded(self, table: TeacherTable = "embed") -> int:
         """Return the largest number of documents that a teacher embeds."""
         return self.config.max_embedded(self.documents, self.queries) if table == "embed" else self.documents

@@ -23,7 +23,7 @@ from hnmine.models.model_files import fingerprint
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.verdicts import rule_names
-from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards, recorded, write_json, write_text
 from hnmine.students import DEFAULT_STUDENT
@@ -97,7 +97,7 @@ def tune(
     began, options = time.monotonic(), options or Options()
     _check(options)
     run = finished_run(
-        config, source, ("ingest", "embed", "retrieve", *(("rescore",) if uses_rescored(config) else ()))
+        config, source, ("ingest", "embed", "retrieve", *(("rescore",) if reads_rescored(config) else ()))
     )
     context = run.context
     rows = Shards(context.reading("ingest") / "queries", QUERIES).rows

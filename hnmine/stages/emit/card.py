@@ -12,7 +12,7 @@ from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.formats import ending, format_folders
 from hnmine.stages.emit.text_tables import TEXT_TABLES, text_folders
-from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.storage.store import write_text
 
 LOSSES = {
@@ -34,7 +34,7 @@ def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
     """Write emit/README.md from the stage's counts. Its front matter lets `datasets.load_dataset` find the files."""
     config = context.config
     settings = {name: getattr(config, name).semantic() for name in ("embed", "index", "retrieve", "filter", "emit")}
-    rescore = config.rescore if uses_rescored(config) or "rescore_score" in config.emit.extra_columns else None
+    rescore = config.rescore if reads_rescored(config) or "rescore_score" in config.emit.extra_columns else None
     if rescore is not None:
         settings["rescore"] = rescore.semantic()
     if config.previous is not None:

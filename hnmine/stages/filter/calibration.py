@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from hnmine.arrays.groups import below_nth
 from hnmine.arrays.random_numbers import below_share, random_numbers
+from hnmine.config.auto import resolve_auto
 from hnmine.config.tables import Config, FilterConfig
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
@@ -21,7 +22,7 @@ from hnmine.science.statistics import clustered_upper_bounds
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import NAMES, features, weighted
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
-from hnmine.stages.filter.verdicts import AUTO_RATE, Scorer, is_exempt, probabilities_of, resolve_auto, rule_names
+from hnmine.stages.filter.verdicts import AUTO_RATE, Scorer, is_exempt, probabilities_of, rule_names
 from hnmine.storage.schemas.filter import CALIBRATION
 
 FOLDS = 5

@@ -20,6 +20,7 @@ from hnmine.search.candidate_pool import CandidateLimits, CandidatePool
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import Scorer, TextKeys, Verdicts, check_codes, give_verdicts
 from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.rescore.spending import to_score
 
 HIDINGS = 3
 """How many times a query is used at most, each time with another positive known."""
@@ -166,7 +167,20 @@ def hidden_rows(read: CandidateReader, config: Config, share: float) -> Iterator
         depth = replace(depth, scored=config.rescore.top_n)
     sampled = _sampled(share, config)
     for batch, keys in read(sampled, None):
-        yield hide(batch, keys, depth, HIDINGS, config.seed, sampled(batch.query_rows))
+        found = hide(batch, keys, depth, HIDINGS, config.seed, sampled(batch.query_rows))
+        yield found if config.rescore is None else replace(found, batch=as_checked(found.batch, config))
+
+
+def as_checked(batch: Batch, config: Config) -> Batch:
+    """Return hidden rows without the cross-encoder's scores of candidates that it would not score if it knew no more.
+
+    All labelled positives of a query have a score, hidden ones too.
+    """
+    if not batch.is_checked:
+        return batch
+    scores = batch.candidates.with_values(batch.scores)
+    scored = to_score(scores, ~batch.is_positive, batch.positive_scores, batch.background_mean, config)
+    return replace(batch, cross_scores=np.where(scored, batch.cross_scores, np.float32(np.nan)))
 
 
 def in_large_parts(rows: Iterable[HiddenRows]) -> list[HiddenRows]:

@@ -44,7 +44,7 @@ class FilterInputs:
         shared: bool, whether another row has the same key.
         scorer: gives P(false negative); None where no rule needs it.
         where: the metadata filter; None without conditions.
-        rescored: the cross-encoder's scores; None where rules use the teacher's.
+        rescored: the cross-encoder's scores; None where the filter uses the teacher's alone.
         evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
         siblings: rows of the positives of queries with the same text, for each query of the run, where they are not
             those that ingest stored; else None.
@@ -82,13 +82,13 @@ class FilterInputs:
 
     def read(self, number: int, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a shard of candidates with the scores that the filter uses; see `batches` for the arguments."""
-        # replacing scores needs all columns; a judged table has more than these
+        # the cross-encoder's scores need all columns; a judged table has more than these
         names = CANDIDATES.names if columns is None or self.rescored is not None else list(columns)
         table = self.candidates.read(number, names)
         if wanted is not None:
             asked = wanted(table.column("query_row").to_numpy())
             table = table if asked.all() else table.filter(pa.array(asked))
-        return table if self.rescored is None else self.rescored.replace_scores(table)
+        return table if self.rescored is None else self.rescored.add_to(table)
 
     def batches(
         self, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None

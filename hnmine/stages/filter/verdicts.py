@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
+from hnmine.config.auto import resolve_auto
 from hnmine.config.tables import FilterConfig
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.margins import (
@@ -23,23 +24,15 @@ from hnmine.science.margins import (
     percent,
     rank_window,
 )
+from hnmine.science.percentiles import like_positives
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.features import two_sided
-from hnmine.storage.schemas.filter import EVALUATED, KEEP, NOT_RESCORED, VERDICTS
+from hnmine.storage.schemas.filter import CHECKED, EVALUATED, KEEP, NOT_RESCORED, VERDICTS
 
 CODES = {name: code for code, name in enumerate(VERDICTS)}
 
-AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
-"""The settings of rule = "auto". docs/calibration.md says how they were picked."""
 AUTO_RATE = 0.05
 """The highest false-negative rate that auto and calibrated tolerate where none is stated: see docs/calibration.md."""
-
-
-def resolve_auto(config: FilterConfig) -> FilterConfig:
-    """Return the filter with rule "auto" replaced by its settings; any other filter unchanged."""
-    if config.rule != "auto":
-        return config
-    return config.model_copy(update=AUTO)
 
 
 def rule_names(config: FilterConfig) -> list[str]:
@@ -50,8 +43,9 @@ def rule_names(config: FilterConfig) -> list[str]:
 
 
 def countable_verdicts(config: FilterConfig) -> list[str]:
-    """Return the verdicts that a filter counts: all but those of newer rules that it does not name."""
-    return [name for name in VERDICTS if name != "multi_similarity" or name in rule_names(config)]
+    """Return the verdicts that a filter counts: all but newer ones that it cannot give."""
+    given = {"multi_similarity": "multi_similarity" in rule_names(config), CHECKED: config.score == "checked"}
+    return [name for name in VERDICTS if given.get(name, True)]
 
 
 @dataclass(frozen=True)
@@ -181,6 +175,9 @@ def give_verdicts(
         if exempt.any():
             keep |= exempt[cells.candidate]
         codes[(codes == 0) & ~keep] = CODES[name]
+    if batch.is_checked:
+        like = like_positives(batch.cross_scores, config.check_percentile) & ~exempt
+        codes[(codes == 0) & like[cells.candidate]] = CODES[CHECKED]
     shared = keys.shared[batch.candidates.values]
     if shared.any():
         kept = np.flatnonzero((codes == CODES[KEEP]) & shared[cells.candidate])

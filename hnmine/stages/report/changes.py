@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from hnmine.config.auto import AUTO
 from hnmine.config.section import toml_value
 from hnmine.config.tables import Config
-from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE, rule_names
+from hnmine.stages.filter.verdicts import AUTO_RATE, rule_names
 
 Change = dict[str, Any]
 """Settings by `table.key`, with their new values."""

@@ -65,6 +65,7 @@ _WITH_PREVIOUS = {
     "sources.previous": _SOURCE,
 }
 _WITH_RESCORE = {"counts.rescore": "scored not_rescored positives queries random_pairs", "timings": "rescore"}
+_WITH_CHECKED = {"checked": "pairs pairs_per_query rejected negatives_scored"}
 _WITH_CANDIDATES_ONLY = {
     "counts.embed": "documents_in_all documents_by_chance",
     "embedding": "documents embedded by_chance weight",
@@ -106,6 +107,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.emit.relabels, _WITH_RELABEL),
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
+        (config.filter.score == "checked", _WITH_CHECKED),
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
         (config.input.has_evaluation, _WITH_EVALUATION),
         (config.report.judged_sample is not None or config.input.judgements is not None, _WITH_JUDGEMENTS),

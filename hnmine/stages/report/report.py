@@ -16,6 +16,7 @@ from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
 from hnmine.stages.report.advice import with_advice
 from hnmine.stages.report.biases import measure_biases
+from hnmine.stages.report.checked import checked
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
 from hnmine.stages.report.false_negatives import Protocol, false_negatives
@@ -85,6 +86,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "hardness_by_place": hardness_by_place(negatives),
         "near_copies": near_copies(negatives, verdicts),
         "sources": sources(negatives, context.config),
+        **checked(context, negatives, counts),
         **({"previous": against_previous(context, chosen, negatives)} if context.config.previous else {}),
         "biases": biases,
         "examples": examples,

@@ -109,8 +109,8 @@ def _run_facts(context: RunContext) -> dict[str, str]:
     if config.embed.model == "precomputed":
         given = config.embed.corpus_vectors
         facts["teacher"] = f"precomputed vectors ({given if isinstance(given, str) else ', '.join(given or [])})"
-    if config.filter.score == "rescored" and config.rescore is not None:
-        facts["rescored by"] = config.rescore.model
+    if config.rescore is not None and config.filter.score != "teacher":
+        facts[f"{config.filter.score} by"] = config.rescore.model
     return facts | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 

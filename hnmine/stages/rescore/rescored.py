@@ -1,6 +1,7 @@
-"""Rescored candidates: the cross-encoder's scores as percentiles of the positives' scores, in the teacher's place.
+"""Rescored candidates: the cross-encoder's scores as percentiles of the positives' scores.
 
-Readers of candidates then use them like any other scores. Candidates beyond `rescore.top_n` have the score NaN.
+They are put in the teacher's place (filter.score = "rescored"), where readers of candidates use them like any other
+scores, or beside the teacher's ("checked"). Candidates that were not scored have the score NaN.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from hnmine.storage.store import Shards
 TEACHER = "teacher_"
 """Prefix of the columns that keep the teacher's numbers beside those that replace them."""
 
+CROSS_SCORES, CROSS_POSITIVE_SCORES = "cross_scores", "cross_positive_scores"
+"""Columns with the cross-encoder's percentiles beside the teacher's scores."""
+
 _EACH_CANDIDATE = (
     "doc_rows", "scores", "ranks", "query_overlaps", "near_labels", "near_label_shares", "guide_scores",
     f"{TEACHER}scores",
@@ -29,8 +33,18 @@ _EACH_SOURCE = ("source_scores", "source_ranks")
 
 
 def uses_rescored(config: Config) -> bool:
-    """Return whether a config's filter uses the cross-encoder's scores."""
+    """Return whether a config's filter uses the cross-encoder's scores in the teacher's place."""
     return config.rescore is not None and config.filter.score == "rescored"
+
+
+def checks_rescored(config: Config) -> bool:
+    """Return whether a filter also rejects what its rules keep and the cross-encoder scores like a positive."""
+    return config.rescore is not None and config.filter.score == "checked"
+
+
+def reads_rescored(config: Config) -> bool:
+    """Return whether a config's filter reads the cross-encoder's scores in either way."""
+    return uses_rescored(config) or checks_rescored(config)
 
 
 @dataclass(frozen=True)
@@ -42,35 +56,45 @@ class Rescored:
         reference: float32, raw scores of all labelled positives of the run, ascending.
         mean: mean percentile of random pairs, the background of every query.
         std: standard deviation of the same.
+        beside: whether the percentiles stand beside the teacher's scores, not in their place.
     """
 
     shards: Shards
     reference: np.ndarray
     mean: float
     std: float
+    beside: bool = False
 
     @classmethod
     def open(cls, context: RunContext) -> "Rescored | None":
-        """Return the scores of a run; None where its filter uses the teacher's."""
-        if not uses_rescored(context.config):
+        """Return the scores of a run; None where its filter uses the teacher's alone."""
+        if not reads_rescored(context.config):
             return None
         folder = context.reading("rescore")
         shards = Shards(folder, RESCORES)
         reference = np.sort(Ragged.from_arrow(shards.column("positive_scores")).values)
         pairs = Shards(folder / "random", RANDOM_PAIRS).column("score").to_numpy()
         mean, std = percentile_background(ecdf(pairs, reference), len(reference))
-        return cls(shards, reference, mean, std)
+        return cls(shards, reference, mean, std, checks_rescored(context.config))
 
-    def replace_scores(self, table: pa.Table) -> pa.Table:
+    def add_to(self, table: pa.Table) -> pa.Table:
+        """Return rows of retrieve with percentiles in the place of the teacher's scores, or beside them."""
+        # by row and not by shard: they may have been rescored under another shard size
+        own = self.shards.take(table.column("query_row").to_numpy(), ["scores", "positive_scores"])
+        raw, positives = (Ragged.from_arrow(column) for column in own.columns)
+        raw = raw.with_values(raw.values.astype(np.float32))  # null is NaN
+        if not self.beside:
+            return self._replace_scores(table, raw, positives)
+        for name, lists in ((CROSS_SCORES, raw), (CROSS_POSITIVE_SCORES, positives)):
+            table = table.append_column(name, lists.with_values(self._percentiles(lists)).to_arrow(pa.float32()))
+        return table
+
+    def _replace_scores(self, table: pa.Table, raw: Ragged, positives: Ragged) -> pa.Table:
         """Return rows of retrieve with percentiles as scores and candidates in their order.
 
         The teacher's numbers are appended as columns named `TEACHER` + name. Candidates that were not rescored have the
         score NaN and come last, in the teacher's order.
         """
-        # by row and not by shard: they may have been rescored under another shard size
-        own = self.shards.take(table.column("query_row").to_numpy(), ["scores", "positive_scores"])
-        raw, positives = (Ragged.from_arrow(column) for column in own.columns)
-        raw = raw.with_values(raw.values.astype(np.float32))  # null is NaN
         ones = np.ones(table.num_rows, dtype=np.float32)
         new = {
             "scores": raw.with_values(self._percentiles(raw)).to_arrow(pa.float32()),

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hnmine.arrays.groups import first_n
 from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.arrays.random_numbers import random_pairs
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ModelError
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
 from hnmine.models.model_files import fingerprint
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.stages.rescore.spending import margin_settings, to_score
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -24,14 +24,15 @@ CELL_ROWS = 32
 
 The padding of a pair, and with it the last bits of its score, then do not depend on the shard size.
 """
+_READ = ["query_id", "query_row", "doc_rows", "positive_rows", "scores", "positive_scores", "background_mean"]
 PAIRS, PAIRS_FOLDER = 256, "random"
 """Random pairs of the run, for the background."""
 
 
 @dataclass(frozen=True)
 class _State:
-    config: RescoreConfig
-    seed: int
+    config: Config
+    model: str
     corpus: Shards
     queries: Shards
     candidates: Shards
@@ -45,7 +46,7 @@ class _State:
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):
             raise ModelError(
-                f"rescore.model {self.config.model!r} gave a score that is not finite for {len(bad):,} pairs, the "
+                f"rescore.model {self.model!r} gave a score that is not finite for {len(bad):,} pairs, the "
                 f"first query row {queries[bad[0]]:,}, document row {documents[bad[0]]:,}; check the model"
             )
         return scores
@@ -61,7 +62,8 @@ def _parts(context: RunContext) -> dict[str, Any]:
     if config.model != "hash":
         files = fingerprint(config, context.digests, "rescore", local=context.local_models)["files_sha256"]
         model = {"cross_encoder": "sentence-transformers", "files_sha256": files}
-    return {"rescore": kept, "rescore_model": model, "seed": context.config.seed}
+    parts = {"rescore": kept, "rescore_model": model, "seed": context.config.seed}
+    return parts if config.spend == "top" else parts | {"margins": margin_settings(context.config.filter)}
 
 
 def _setup(context: RunContext) -> _State:
@@ -69,7 +71,7 @@ def _setup(context: RunContext) -> _State:
     assert config is not None
     corpus, queries = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
     candidates = Shards(context.reading("retrieve"), CANDIDATES)
-    return _State(config, context.config.seed, corpus, queries, candidates, make_cross_scorer(config))
+    return _State(context.config, config.model, corpus, queries, candidates, make_cross_scorer(config))
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
@@ -77,8 +79,7 @@ def _plan(context: RunContext, key: str) -> list[Item]:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    columns = ["query_id", "query_row", "doc_rows", "positive_rows"]
-    table, parts = state.candidates.read(item.number, columns), [RESCORES.empty_table()]
+    table, parts = state.candidates.read(item.number, _READ), [RESCORES.empty_table()]
     for first in range(0, table.num_rows, CELL_ROWS):
         parts.append(_rescore(state, table.slice(first, CELL_ROWS)))
         tick(parts[-1].num_rows)
@@ -86,26 +87,26 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
 
 
 def _rescore(state: _State, table: pa.Table) -> pa.Table:
-    """Return the scores of a few queries' positives and best candidates; each (query, document) is scored once."""
+    """Return the scores of a few queries' positives and of `to_score`; each (query, document) is scored once."""
     rows = table.column("query_row").to_numpy()
     candidates, positives = (Ragged.from_arrow(table.column(name)) for name in ("doc_rows", "positive_rows"))
-    # the query's positives and its first `top_n` other candidates
-    asked = positives.contains(candidates.owners, candidates.values)
-    others = np.flatnonzero(~asked)
-    asked[others[first_n(candidates.owners[others], state.config.top_n)]] = True
+    labelled = positives.contains(candidates.owners, candidates.values)
+    scores, anchors = (Ragged.from_arrow(table.column(name)) for name in ("scores", "positive_scores"))
+    floor = table.column("background_mean").to_numpy()
+    asked = labelled | to_score(scores, ~labelled, anchors, floor, state.config)
     owners = np.concatenate([candidates.owners[asked], positives.owners])
     documents = np.concatenate([candidates.values[asked], positives.values])
     span = int(documents.max(initial=0)) + 1
     pairs, inverse = np.unique(owners * span + documents, return_inverse=True)
     found = state.score(rows[pairs // span], pairs % span)[inverse]
     of_candidates = int(asked.sum())
-    scores = np.zeros(len(asked), dtype=np.float32)
-    scores[asked] = found[:of_candidates]
+    given = np.zeros(len(asked), dtype=np.float32)
+    given[asked] = found[:of_candidates]
     columns = {
         "query_id": table.column("query_id"),
         "query_row": table.column("query_row"),
         "doc_rows": candidates.to_arrow(pa.int64()),
-        "scores": list_array(candidates.offsets, pa.array(scores, mask=~asked), nullable=True),
+        "scores": list_array(candidates.offsets, pa.array(given, mask=~asked), nullable=True),
         "positive_scores": positives.with_values(found[of_candidates:]).to_arrow(pa.float32()),
     }
     return pa.Table.from_arrays([columns[name] for name in RESCORES.names], schema=RESCORES)
@@ -118,7 +119,7 @@ def _plan_random(context: RunContext, key: str) -> list[Item]:
 
 def _process_random(state: _State, item: Item, tick: Tick) -> pa.Table:
     """Return the scores of random pairs, those of a query with its own positive left out."""
-    queries, documents = random_pairs(state.queries.rows, state.corpus.rows, PAIRS, state.seed)
+    queries, documents = random_pairs(state.queries.rows, state.corpus.rows, PAIRS, state.config.seed)
     own = state.queries.take(queries, ["positive_rows"]).column(0)
     other = ~Ragged.from_arrow(own).contains(np.arange(len(queries)), documents)
     queries, documents = queries[other], documents[other]

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hnmine.storage.schemas.base import FLOATS, STRINGS, field, list_of, schema
 from hnmine.storage.schemas.retrieve import CANDIDATES
 
-KEEP, NOT_RESCORED, EVALUATED = "keep", "not_rescored", "evaluation"
+KEEP, NOT_RESCORED, EVALUATED, CHECKED = "keep", "not_rescored", "evaluation", "rescored"
 VERDICTS: dict[str, str] = {
     KEEP: "may become a negative",
     "positive": "labelled as a positive of this query",
@@ -26,6 +26,7 @@ VERDICTS: dict[str, str] = {
     "calibrated": "rejected by the rule calibrated",
     "guide": "rejected by the rule guide",
     "multi_similarity": "rejected by the rule multi_similarity",
+    CHECKED: "the model of [rescore] scores it like a positive, with filter.score = checked",
     "copy_of_negative": "the same text as a better ranked candidate that was kept",
 }
 """Every verdict, in the order in which they are given: a candidate keeps the first that applies."""

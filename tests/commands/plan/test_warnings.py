@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hnmine.commands.plan.warnings import warnings_of
+from hnmine.config.auto import resolve_auto
 from hnmine.config.tables import FilterConfig
-from hnmine.stages.filter.verdicts import resolve_auto
 from tests.support import config_for
 
 OTHER = {

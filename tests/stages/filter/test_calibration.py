@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine.config.auto import AUTO
 from hnmine.config.tables import Config
 from hnmine.science.promised_rates import BOUND_Z
 from hnmine.stages.filter import calibration
 from hnmine.stages.filter.calibration import NOTHING, KeptCells, calibrate, set_threshold, threshold_within
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
-from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE, give_verdicts
+from hnmine.stages.filter.verdicts import AUTO_RATE, give_verdicts
 from tests import oracles
 from tests.strategies import World, make_query, quick
 

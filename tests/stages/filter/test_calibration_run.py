@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine.commands.sweep import sweep
+from hnmine.config.auto import AUTO
 from hnmine.config.file import load_config
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.runtime.stage import RunContext
@@ -20,7 +21,7 @@ from hnmine.stages.filter.features import NAMES
 from hnmine.stages.filter.hidden_positives import count_usable, hidden_rows, in_large_parts
 from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.filter.shard_counts import usable_queries
-from hnmine.stages.filter.verdicts import AUTO, AUTO_RATE
+from hnmine.stages.filter.verdicts import AUTO_RATE
 from tests.support import ROOT, config_for, write_collection
 
 SAMPLE = ROOT / "sample_data"

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import FilterConfig
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, anchor_scores, countable_verdicts, give_verdicts, rule_names
@@ -363,7 +366,27 @@ def test_multi_similarity_is_counted_and_in_the_key_only_where_it_is_a_rule():
     assert unused.semantic() == FilterConfig().semantic()
     assert used.semantic()["multi_similarity"] == 0.1
     assert "multi_similarity" not in countable_verdicts(unused)
-    assert countable_verdicts(used) == NAMES
+    assert countable_verdicts(used.model_copy(update={"score": "checked"})) == NAMES
+    assert "rescored" not in countable_verdicts(used)
+
+
+def test_the_cross_encoder_rejects_what_the_rules_keep_where_it_scores_like_a_positive():
+    world = World(
+        list(range(20)), [make_query(0, {0: 0.9}, {10: 0.88, 11: 0.6, 12: 0.5, 13: 0.4, 14: 0.3}, judged=[13])]
+    )
+    batch = replace(
+        world.batch(),
+        cross_scores=np.array([0.9, 0.4, 0.1, 0.4, np.nan], dtype=np.float32),
+        cross_positive_scores=Ragged.from_lengths(np.array([0.5], dtype=np.float32), np.array([1])),
+    )
+
+    def names(**settings):
+        config = FilterConfig(rule="percent", score="checked", **settings)
+        return [NAMES[code] for code in give_verdicts(batch, config, world.keys(0, None, True)).codes]
+
+    assert names() == ["percent", "rescored", "keep", "rescored", "keep"]
+    assert names(check_percentile=0.4) == ["percent", "keep", "keep", "keep", "keep"]
+    assert names(judged_negatives="keep") == ["percent", "rescored", "keep", "keep", "keep"]
 
 
 def test_no_queries_get_no_verdicts():

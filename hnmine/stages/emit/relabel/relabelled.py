@@ -20,7 +20,7 @@ from hnmine.stages.filter.inputs import slices
 from hnmine.stages.filter.verdicts import CODES, RULES, verdict_codes
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.emit import RELABELLED
-from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED
+from hnmine.storage.schemas.filter import CHECKED, JUDGED, JUDGED_CODED, KEEP, NOT_RESCORED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards, read_table
 
@@ -30,7 +30,7 @@ LIKELY = 0.9
 """P(false negative) from which a candidate is a likely positive where `emit.relabel` names none."""
 LABEL, JUDGEMENT, BY_PROBABILITY = "label", "judgement", "relabelled"
 """The values of the column `positive_source`."""
-OPEN_CODES = [CODES[name] for name in (KEEP, NOT_RESCORED, "outside_ranks", *RULES, "copy_of_negative")]
+OPEN_CODES = [CODES[name] for name in (KEEP, NOT_RESCORED, "outside_ranks", *RULES, CHECKED, "copy_of_negative")]
 """Verdicts on candidates of which no check says what they are: no positive, copy or document of an evaluation set."""
 _COLUMNS = [
     *SUSPECT_COLUMNS, "query_row", "positive_rows", "doc_rows", "scores", "anchor_scores", "verdicts", "probabilities",

@@ -9,9 +9,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hnmine import __version__, display
+from hnmine.config.auto import resolve_auto
 from hnmine.config.section import toml_value
 from hnmine.config.tables import Config, FilterConfig
-from hnmine.stages.filter.verdicts import resolve_auto, rule_names
+from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.examples import Texts
 from hnmine.stages.report.headline import (
     AT_OR_ABOVE,
