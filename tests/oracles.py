@@ -622,3 +622,8 @@ def sparse_scores(query, documents):
                 total += np.float32(weight) * np.float32(document[term])
         found.append(total)
     return found
+
+
+def max_sim(query, document):
+    """Sum over query tokens of the highest dot product with a document token."""
+    return sum(max(sum(float(a) * float(b) for a, b in zip(q, d, strict=True)) for d in document) for q in query)

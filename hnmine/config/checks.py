@@ -399,6 +399,20 @@ def _device_on_a_cluster(config: Config) -> Iterator[str]:
             yield f'{table}.device: on Ray a task sees only the GPUs assigned to it; set it to "cuda"'
 
 
+@_reads("rescore")
+def _late_interaction(config: Config) -> Iterator[str]:
+    rescore = config.rescore
+    if rescore is None or rescore.kind != "late_interaction":
+        return
+    if "model" not in rescore.model_fields_set:
+        yield 'rescore.model: needed with rescore.kind = "late_interaction"; name a model of token vectors'
+    elif rescore.model == "hash" or rescore.model.startswith(("http://", "https://")):
+        yield (
+            f'rescore.model: {rescore.model!r} gives no vectors of tokens, which rescore.kind = "late_interaction" '
+            "compares; name a model of token vectors, or leave kind out"
+        )
+
+
 @_reads("emit", "filter", "rescore")
 def _enough_rescored(config: Config) -> Iterator[str]:
     if config.rescore is None or config.filter.score != "rescored":

@@ -341,11 +341,17 @@ class RetrieveConfig(Section):
 
 
 class RescoreConfig(ServedTexts):
-    """`[rescore]`: a cross-encoder that scores each query's best candidates again."""
+    """`[rescore]`: a cross-encoder that scores each query's best candidates again, or a late-interaction model."""
 
+    kind: Literal["cross_encoder", "late_interaction"] = setting(
+        "cross_encoder",
+        "cross_encoder: reads query and document together; late_interaction: compares vectors of their tokens, as "
+        "ColBERT does",
+    )
     model: Name = setting(
         "cross-encoder/ms-marco-MiniLM-L6-v2",
-        'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only',
+        'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only. '
+        "late_interaction: a MultiVectorEncoder, a model by pylate, or a SentenceTransformer",
     )
     revision: Name | None = setting(None, _REVISION)
     spend: Literal["top", "doubtful"] = setting(
@@ -357,14 +363,23 @@ class RescoreConfig(ServedTexts):
         50, "top: candidates scored per query, best first; positives are scored too, not counted", ge=1
     )
     pairs: int = setting(10, "doubtful: candidates scored for each (query, positive), at most", ge=1)
-    max_length: int | None = setting(None, "longest pair in tokens; the rest is cut (default: the model's own)", ge=8)
-    batch_size: int = setting(32, "pairs per batch", no_effect=True, ge=1)
+    max_length: int | None = setting(
+        None,
+        "longest pair in tokens, or with late_interaction longest document; the rest is cut (default: the model's own)",
+        ge=8,
+    )
+    batch_size: int = setting(32, "pairs, or with late_interaction texts, per batch", no_effect=True, ge=1)
     device: Name | None = setting(None, _DEVICE, no_effect=True)
     trust_remote_code: bool = setting(False, _TRUST)
 
     def semantic(self) -> dict[str, Any]:
-        """Return the settings for content keys: those that its way of spending uses, as in keys of older runs."""
+        """Return the settings for content keys: those that its way of spending uses, as in keys of older runs.
+
+        `kind` is among them only if it is not the default.
+        """
         kept = super().semantic()
+        if self.kind == "cross_encoder":
+            del kept["kind"]
         if self.spend == "top":
             del kept["spend"], kept["pairs"]
         else:

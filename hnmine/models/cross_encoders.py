@@ -8,6 +8,7 @@ import numpy as np
 
 from hnmine.config.tables import RescoreConfig
 from hnmine.errors import ModelError
+from hnmine.models.late_interaction import LateInteraction
 from hnmine.models.model_files import load_model
 
 HASH_RESCORE_WARNING = (
@@ -83,5 +84,7 @@ class ModelCrossEncoder:
 
 
 def make_cross_scorer(config: RescoreConfig) -> CrossScorer:
-    """Return the scorer that the config names; errors are those of `ModelCrossEncoder`."""
+    """Return the scorer that the config names; errors are those of `ModelCrossEncoder` and `LateInteraction`."""
+    if config.kind == "late_interaction":
+        return LateInteraction(config)
     return HashCrossEncoder(config) if config.model == "hash" else ModelCrossEncoder(config)

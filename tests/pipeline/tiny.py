@@ -101,3 +101,38 @@ def save_tiny_inference_free(folder: Path, documents: Path, queries: Path) -> No
     towers = [list(SparseEncoder(str(path), device="cpu")) for path in (queries, documents)]
     router = part_of_sentence_transformers("modules").Router.for_query_document(*towers)
     SparseEncoder(modules=[router], device="cpu").save(str(folder), create_model_card=False)
+
+
+def save_tiny_late_interaction(folder: Path, seed: int = 0) -> None:
+    """Write a MultiVectorEncoder: a BERT, a projection of its tokens to 8 numbers, and prompts that are tokens."""
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from transformers import BertModel
+
+    plain = folder.with_name(f"{folder.name}-plain")
+    config = _save_plain(plain, BertModel, seed)
+    bert = part_of_sentence_transformers("modules").Transformer(str(plain), document_length=24, query_length=16)
+    torch.manual_seed(seed)
+    project = Dense(config.hidden_size, 8, bias=False, module_input_name="token_embeddings")
+    modules = [bert, project, MultiVectorMask(["7"]), Normalize(module_input_name="token_embeddings")]
+    prompts = {"query": "amber ", "document": "opal "}
+    MultiVectorEncoder(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+
+
+def save_as_pylate(folder: Path, model: Path) -> None:
+    """Write a model of `save_tiny_late_interaction` in the form in which pylate saves one."""
+    import json
+    import shutil
+
+    shutil.copytree(model, folder)
+    modules = json.loads((model / "modules.json").read_text())[:2]
+    modules[0]["type"], modules[1]["type"] = "sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    saved = {
+        "model_type": "ColBERT", "query_prefix": "amber ", "document_prefix": "opal ", "query_length": 16,
+        "document_length": 24, "attend_to_expansion_tokens": False, "skiplist_words": ["7"],
+        "do_query_expansion": False,
+    }  # fmt: skip
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(saved))
