@@ -40,6 +40,8 @@ TABLES = (
     ('embed/corpus-agreement.parquet, where embed.precision = "int8" or "bfloat16"', "AGREEMENT"),
     ("index/choice.parquet", "INDEX"),
     ('index/bm25/NAME.parquet, for each source of kind bm25; in embed where embed.documents = "candidates"', "BM25"),
+    ("index/sparse/NAME/corpus/ and queries/, for each source of kind sparse; likewise", "SPARSE"),
+    ("index/sparse/NAME.parquet, likewise", "SPARSE_TERMS"),
     ("index/runs/NAME.parquet, for each source of kind run; likewise", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
     ("retrieve/sources.parquet, where there are sources", "SOURCES"),

@@ -9,6 +9,7 @@ import numpy as np
 from hnmine.arrays.ragged import Ragged
 from hnmine.stages.filter.verdicts import give_verdicts
 from tests.benchmarks.peer import mine_with_sentence_transformers
+from tests.benchmarks.training.bases import Base, dense_and_idf, dense_and_trained, dense_and_words, late_interaction
 from tests.benchmarks.training.prepare import TOP_K, Prepared
 
 WANTED = 5
@@ -26,6 +27,7 @@ class Arm:
         top_k: candidates retrieved for a query.
         make: returns the corpus rows of each training query's negatives; None: hnmine mines them.
         wanted: negatives wanted for a query.
+        base: sources of candidates or rescoring, where not the teacher alone finds and scores them.
     """
 
     filter: dict[str, Any] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class Arm:
     top_k: int = TOP_K
     make: Making | None = None
     wanted: int = WANTED
+    base: Base | None = None
 
 
 def none(prepared: Prepared) -> Ragged:
@@ -146,7 +149,17 @@ CHOICES: dict[str, Arm] = {
     "percent 0.95, 10 negatives": Arm({"rule": "percent"}, {"num_negatives": 10}, wanted=10),
     "percent 0.95, filled up": Arm({"rule": "percent"}, {"fallback": "random"}),
 }
-ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES
+_INTRA = {"ensemble": "intra", "choose": "top"}
+SOURCES: dict[str, Arm] = {
+    "dense and bm25, intra": Arm({"rule": "percent"}, _INTRA, base=dense_and_words),
+    "dense and sparse idf, intra": Arm({"rule": "percent"}, _INTRA, base=dense_and_idf),
+    "dense and sparse trained, intra": Arm({"rule": "percent"}, _INTRA, base=dense_and_trained),
+}
+LATE: dict[str, Arm] = {
+    "percent 0.95, checked by late interaction": Arm({"rule": "percent", "score": "checked"}, base=late_interaction),
+    "auto, rescored by late interaction": Arm({"rule": "auto", "score": "rescored"}, base=late_interaction),
+}
+ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES | SOURCES | LATE
 MAIN = (
     *CONTROLS, *PLANTED, "mine_hard_negatives 0.05", "percent 0.95", "auto", "two_sided -1", "two_sided 0",
     "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, choose top",

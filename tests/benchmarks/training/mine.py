@@ -11,6 +11,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.emit.formats import Examples, labeled_list
 from hnmine.storage.store import read_json, write_table
+from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.training.arms import ARMS, Arm
 from tests.benchmarks.training.prepare import Prepared
 from tests.benchmarks.training.transfer import fitted_elsewhere
@@ -53,8 +54,13 @@ def mine(prepared: Prepared, arm: str, settings: Arm | None = None) -> Path:
             _write(prepared, one.make(prepared), folder / "emit" / "part-00000.parquet", one.wanted)
         return folder
     emit = {"format": "labeled-list", "extra_columns": IDS, "num_negatives": one.wanted, **one.emit}
-    config = prepared.config(folder, retrieve={"top_k": one.top_k}, filter=one.filter, emit=emit)
-    source = prepared.retrieved(one.top_k).config.out_folder
+    source, tables = prepared.retrieved(one.top_k).config.out_folder, {"retrieve": {"top_k": one.top_k}}
+    if one.base is not None:
+        tables = one.base(prepared)
+        based = prepared.config(prepared.folder / f"base-{one.base.__name__}", **tables)
+        run(based, BEFORE_FILTER + ("rescore",) * ("rescore" in tables), RunOptions(overwrite=True))
+        source = based.out_folder
+    config = prepared.config(folder, **tables, filter=one.filter, emit=emit)
     with fitted_elsewhere(prepared):
         run(config, AFTER_RETRIEVE, RunOptions(source=source, overwrite=True))
     return folder
