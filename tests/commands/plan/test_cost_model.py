@@ -138,3 +138,13 @@ def test_words_cost_hours_when_their_index_is_built_and_searched(tmp_path: Path)
         1e6 * (model.QUERY_SECONDS + model.QUERY_SECONDS_A_DOCUMENT * 1e8)  # each query looks at every document
     ]
     assert searched[0].tasks == with_words.query_shards
+
+
+def test_a_sparse_encoder_costs_passages_and_its_index_hours(tmp_path: Path) -> None:
+    source = [{"kind": "sparse", "encoder": {"model": "splade", "max_active": 100}}]
+    for documents, stage in (("all", "index"), ("candidates", "embed")):
+        work = workload(tmp_path, retrieve={"source": source}, embed={"documents": documents})
+        encoded, built = (one for one in rows(stage, work) if one.name.endswith("of sparse"))
+        assert encoded.passages > work.documents
+        assert built.single == pytest.approx(model.POSTING_SECONDS * 100 * (work.documents + encoded.passages) / 2)
+        assert [one.once_read for one in rows("retrieve", work) if one.name == "search of sparse"] == [built.written]
