@@ -3,15 +3,26 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hnmine.config.tables import KIND_SETTINGS, LABELED, RESERVED_SOURCES, SELECTION, Config, EmitConfig, SourceConfig
+from hnmine.config.tables import (
+    KIND_SETTINGS,
+    LABELED,
+    RESERVED_SOURCES,
+    SELECTION,
+    Config,
+    EmbedConfig,
+    EmitConfig,
+    SourceConfig,
+)
 from hnmine.display import parse_size
 from hnmine.storage.hub_files import is_hub
 
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
 NOTHING_TO_READ = "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"
-_EXECUTION = {"batch_tokens", "batch_size", "device", *SELECTION}
+_EXECUTION = {"batch_tokens", "batch_size", "device", "command_timeout", *SELECTION}
 """Settings of a teacher that give no other scores."""
+_OF_LOADED_MODELS = ("revision", "max_length", "precision", "batch_tokens", "device", "trust_remote_code")
+"""Settings of a teacher that the program of `command` would not know of."""
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -105,10 +116,30 @@ def _precomputed(config: Config) -> Iterator[str]:
 
 
 @_reads()  # likewise
+def _commands(config: Config) -> Iterator[str]:
+    for table, teacher in config.teachers.items():
+        changed = {name for name, field in EmbedConfig.model_fields.items() if getattr(teacher, name) != field.default}
+        if teacher.command is None:
+            if teacher.model == "command":
+                yield f'{table}.command: needed with {table}.model = "command"; name the program and its arguments'
+            yield from (
+                f"{table}.{name}: used only with {table}.command; leave it out"
+                for name in ("command_version", "command_timeout")
+                if name in changed
+            )
+            continue
+        if teacher.model != "command":
+            yield f"{table}.command: given, and so is {table}.model = {teacher.model!r}; leave out one of the two"
+        for name in _OF_LOADED_MODELS:
+            if name in changed:
+                yield f"{table}.{name}: the program of {table}.command does not know of it; leave it out"
+
+
+@_reads()  # likewise
 def _precision(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
         on_cpu = (teacher.device or "").startswith("cpu")
-        if table not in ("embed", "guide") or teacher.precision == "float32":
+        if table not in ("embed", "guide") or teacher.precision == "float32" or teacher.command is not None:
             continue
         if teacher.model in ("precomputed", "hash"):
             yield (

@@ -1,5 +1,6 @@
 """The config file and its tables: every setting with its type, default and meaning."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,8 +16,8 @@ NEAR_COPY = 0.98
 Kind = Literal["query", "document"]
 COMPARED = ("bfloat16", "int8")
 """Precisions whose vectors are compared with those of float32."""
-WITHOUT_MODEL = ("hash", "precomputed")
-"""Values of `model` in [embed] that name no model to load."""
+WITHOUT_MODEL = ("hash", "precomputed", "command")
+"""Values of `model` in [embed] that name no model to load; "command" is what `model` becomes where `command` is set."""
 TeacherTable = str
 """Dotted path of a teacher's table: `embed`, `guide` or `retrieve.source.0.teacher`."""
 RuleName = Literal[
@@ -116,6 +117,18 @@ class EmbedConfig(ServedTexts):
         'name or local path of a sentence-transformers model; "precomputed" for vectors of your own; '
         '"hash" for tests only',
     )
+    command: list[Name] | None = setting(
+        None,
+        "in place of model: a program that encodes, as a list of words: it reads texts as JSON lines on its standard "
+        "input and writes their vectors to its standard output; it runs in the folder of the config file, in no shell",
+        min_length=1,
+    )
+    command_version: Name | None = setting(
+        None, "command: any text; change it when the program's vectors change and its files do not"
+    )
+    command_timeout: float = setting(
+        600.0, "command: seconds that the program may take for one answer", no_effect=True, gt=0
+    )
     revision: Name | None = setting(None, _REVISION)
     query_prompt: str = setting("", "text put before every query")
     document_prompt: str = setting("", "text put before every document")
@@ -138,7 +151,9 @@ class EmbedConfig(ServedTexts):
     batch_tokens: int | None = setting(
         None, "tokens per batch, padding included (default: 1,024 on a CPU, 16,384 on a GPU)", no_effect=True, ge=1
     )
-    batch_size: int = setting(32, "texts per batch, if the model's tokens cannot be counted", no_effect=True, ge=1)
+    batch_size: int = setting(
+        32, "texts per batch, if the model's tokens cannot be counted or command is set", no_effect=True, ge=1
+    )
     device: Name | None = setting(None, _DEVICE, no_effect=True)
     trust_remote_code: bool = setting(False, _TRUST)
     documents: Literal["all", "candidates"] = setting(
@@ -149,6 +164,31 @@ class EmbedConfig(ServedTexts):
     sample: int = setting(
         1000, 'documents = "candidates": random documents embedded in addition; only in [embed]', ge=0
     )
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @model_validator(mode="after")
+    def _name_command(self) -> "EmbedConfig":
+        if self.command is not None and "model" not in self.model_fields_set:
+            object.__setattr__(self, "model", "command")  # frozen for all but its own validation
+        return self
+
+    @property
+    def command_folder(self) -> Path:
+        """The folder in which the program of `command` runs: that of the config file."""
+        return self._folder
+
+    @property
+    def label(self) -> str:
+        """The model's name for people: its command where it has one."""
+        return self.model if self.command is None else f"command {shlex.join(self.command)}"
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys; those of a command only if there is one, as in keys of older runs."""
+        kept = super().semantic()
+        if self.command is None:
+            del kept["command"], kept["command_version"]
+        return kept
 
     def vector_settings(self) -> dict[str, Any]:
         """Return the settings that determine a text's vector, for content keys; not those of `SELECTION`."""
@@ -840,7 +880,11 @@ def _choice(filter_: FilterConfig, emit: EmitConfig) -> EmitConfig:
 
 
 def _placed(table: ModelT, base: Path) -> ModelT:
-    """Return a table with the relative path of its model, if it is one, starting at `base`."""
+    """Return a table with the relative path of its model or command, if it is one, starting at `base`."""
+    if isinstance(table, EmbedConfig) and table.command is not None:
+        placed = table.model_copy()
+        placed._folder = base
+        return placed
     local = base / Path(table.model).expanduser()
     if table.model.startswith(("./", "../")) or local.is_dir():
         return table.model_copy(update={"model": str(local)})

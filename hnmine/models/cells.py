@@ -1,6 +1,7 @@
 """Cells: consecutive texts that are encoded together, so that a text's numbers do not depend on how it is sharded."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,9 @@ class CellEncoder:
     """Encodes the `rows` texts of a side in cells of consecutive rows, the next cell tokenised while one is encoded."""
 
     def __init__(self, encoder: CellModel, texts: TextReader, kind: Kind, rows: int, table: TeacherTable) -> None:
-        self.encoder, self.texts, self.kind, self.rows, self.table = encoder, texts, kind, rows, table
-        self.cells = Prefetcher(self._load)
-
-    def _load(self, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
-        """Return a function that encodes a cell's distinct texts, their number, and the place of each row's text."""
-        places: dict[str, int] = {}
-        texts = self.texts.read(first, first + self.encoder.cell_rows)
-        which = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
-        return self.encoder.prepare(list(places), self.kind), len(places), which
+        self.encoder, self.rows, self.table = encoder, rows, table
+        # no method of this object: a circle of references would keep the encoder, and its program, past the step
+        self.cells = Prefetcher(partial(_load_cell, encoder, texts, kind))
 
     def parts(self, item: Item, tick: Tick) -> Iterator[Any]:
         """Yield what the model returns for each cell of an item's rows, which are whole cells: a row for each text."""
@@ -45,6 +40,14 @@ class CellEncoder:
                 raise ModelError(f"{self.table}.model gave an array of shape {found.shape} for {distinct} texts")
             tick(len(which) - distinct)
             yield found[which]
+
+
+def _load_cell(encoder: CellModel, texts: TextReader, kind: Kind, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
+    """Return a function that encodes a cell's distinct texts, their number, and the place of each row's text."""
+    places: dict[str, int] = {}
+    read = texts.read(first, first + encoder.cell_rows)
+    which = np.array([places.setdefault(text, len(places)) for text in read], dtype=np.int64)
+    return encoder.prepare(list(places), kind), len(places), which
 
 
 def cell_items(folder: Path, key: str, rows: int, shard_rows: int, cell: int) -> list[Item]:

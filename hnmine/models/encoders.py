@@ -1,4 +1,4 @@
-"""Encoders: the protocol that turns texts into vectors, its two implementations, and checks of vectors."""
+"""Encoders: the protocol that turns texts into vectors, its implementations, and checks of vectors."""
 
 import hashlib
 import re
@@ -10,6 +10,7 @@ import numpy as np
 
 from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
+from hnmine.models.command_encoder import CommandEncoder
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
 from hnmine.runtime.cpu_flags import multiplies_bfloat16
@@ -307,6 +308,8 @@ def token_batches(counts: np.ndarray, most: int) -> list[np.ndarray]:
 
 def make_encoder(config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> Encoder:
     """Return the encoder that the config names; arguments and errors are those of `ModelEncoder`."""
+    if config.command is not None:
+        return CommandEncoder(config, table, CELL_ROWS)
     return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table, quantised)
 
 

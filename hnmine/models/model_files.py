@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.tables import WITHOUT_MODEL, ModelTable, TeacherTable
+from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig, ModelTable, TeacherTable
 from hnmine.errors import ModelError, reason
+from hnmine.models.command_files import command_parts
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
-from hnmine.storage.digest_cache import DigestCache
+from hnmine.storage.digest_cache import DigestCache, sha256_of
 
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
@@ -138,13 +139,15 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return what identifies a model in content keys: a hash over its files, so that a new checkpoint is a new model.
 
-    `local`: nothing is fetched if the model is on this machine.
+    A command is identified by its words and files. `local`: nothing is fetched if the model is on this machine.
 
     Raises:
         ModelError: there is no such model.
     """
     if config.model == "hash":
         return {"encoder": "hash", "version": 2, "warning": HASH_WARNING}
+    if isinstance(config, EmbedConfig) and config.command is not None:
+        return command_parts(config, digests, table)
     found = local_model(config, table) if local else None
     folder = found or Path(find_model(config, table))
     total = hashlib.sha256()
@@ -153,13 +156,8 @@ def fingerprint(
         if _is_never_loaded(inside):
             continue
         total.update(f"{inside.as_posix()}\n".encode())
-        total.update(bytes.fromhex(digests.of_file("sha256", path, _sha256)))
+        total.update(bytes.fromhex(digests.of_file("sha256", path, sha256_of)))
     return {"encoder": "sentence-transformers", "files_sha256": total.hexdigest()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_never_loaded(path: Path) -> bool:

@@ -71,6 +71,12 @@ class DigestCache:
         return computed
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _source_stamp(source: Source) -> str | None:
     """Return the stamp of a file or object.
 

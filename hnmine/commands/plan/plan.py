@@ -66,7 +66,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     tasks = _work(work, f"{kind} ({why})")
     stored, free, memory = disk_of_stages(work, kind), disk_free(config.out_folder), peaks(work, kind, _threads(work))
     disk = round(sum(stored.values()))
-    warnings = [*_of_absent(absent, work), *warnings_of(config, work.documents, kind)]
+    warnings = [*_of_absent(absent, work), *_of_commands(work), *warnings_of(config, work.documents, kind)]
     if collection is None and (warning := split_warning(config)):
         warnings.append(warning)
     if free is not None and disk > free and collection is None:
@@ -109,6 +109,16 @@ def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]
             )
         else:
             yield f"{line}its size is unknown, so memory is estimated with that of a small model"
+
+
+def _of_commands(work: Workload) -> Iterator[str]:
+    """Yield a warning for each encoder by command whose dimension no finished run says."""
+    for table, teacher in work.config.teachers.items():
+        if teacher.command is not None and work.dims[table] == UNKNOWN_DIM:
+            yield (
+                f"{table}.command: the dimension of its vectors is unknown before the first run, so disk and "
+                f"memory are estimated with vectors of {UNKNOWN_DIM} numbers and a small model"
+            )
 
 
 def _state(name: str, context: RunContext, expected: dict[str, Any]) -> str:
@@ -164,11 +174,11 @@ def _embedded(work: Workload) -> str:
     config, documents, queries = work.config, work.documents, work.queries
     texts = f"{documents + queries:,} texts with "
     if not config.embeds_candidates_only:
-        return texts + " and with ".join(teacher.model for teacher in config.teachers.values())
-    others = [teacher.model for table, teacher in config.teachers.items() if table != "embed"]
+        return texts + " and with ".join(teacher.label for teacher in config.teachers.values())
+    others = [teacher.label for table, teacher in config.teachers.items() if table != "embed"]
     also = f"; {texts}{' and with '.join(others)}" if others else ""
     line = f"at most {work.embedded():,} of {documents:,} documents, besides those labelled, and {queries:,} queries"
-    return f"{line} with {config.embed.model}{also}"
+    return f"{line} with {config.embed.label}{also}"
 
 
 def _encoded(work: Workload) -> str:

@@ -118,3 +118,6 @@ def _of_models(config: Config) -> Iterator[str]:
         yield f"{workers} workers load the model of each sparse source {workers} times"
     if workers > 1 and any(teacher.model not in WITHOUT_MODEL for teacher in config.teachers.values()):
         yield f"{workers} workers load the model {workers} times"
+    for table, teacher in config.teachers.items():
+        if workers > 1 and teacher.command is not None:
+            yield f"{workers} workers start the program of {table}.command {workers} times"

@@ -191,6 +191,8 @@ def _dim(config: Config, table: TeacherTable) -> int:
         with source.open() as file:
             sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
         return int(sizes[0]) if sizes else UNKNOWN_DIM
+    if teacher.command is not None:
+        return UNKNOWN_DIM
     folder = local_model(teacher, table)
     for name in ("config.json", "0_Transformer/config.json"):
         if folder is not None and (folder / name).exists():

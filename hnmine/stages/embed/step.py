@@ -49,8 +49,8 @@ def _teacher_parts(table: TeacherTable, context: RunContext, names: tuple[str, s
         files = {side: [context.digests.of(file) for file in own] for side, own in sources.items()}
         used = {"similarity": kept["similarity"], "dtype": kept["dtype"], "model": "precomputed"}
         return {names[0]: used, names[2]: files}
-    for name in ("model", "revision", "trust_remote_code"):
-        del kept[name]  # the fingerprint says which weights these are
+    for name in ("model", "revision", "trust_remote_code", "command", "command_version"):
+        kept.pop(name, None)  # the fingerprint says which weights or program these are
     if config.precision == "int8":
         kept["int8_version"] = VERSION
     return {names[0]: kept, names[1]: fingerprint(config, context.digests, table, local=context.local_models)}

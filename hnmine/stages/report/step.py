@@ -105,7 +105,7 @@ def _run_facts(context: RunContext) -> dict[str, str]:
         facts["other stages from"] = shown_path(context.source)
     if config.file:
         facts["config"] = shown_path(Path(config.file))
-    facts["teacher"] = config.embed.model
+    facts["teacher"] = config.embed.label
     if config.embed.model == "precomputed":
         given = config.embed.corpus_vectors
         facts["teacher"] = f"precomputed vectors ({given if isinstance(given, str) else ', '.join(given or [])})"
