@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from hnmine.arrays.random_numbers import random_numbers
 from hnmine.storage.schemas.filter import VERDICTS
 
 
@@ -190,6 +191,22 @@ def take_in_turn(groups, strata, numbers, n, first):
             own.append(min(left, key=lambda p, used=used: (used.count(strata[p]), strata[p], numbers[p])))
         chosen += own
     return sorted(chosen)
+
+
+def mixtures(seed, count, pairs, query_pairs):
+    def number(item):
+        return int(random_numbers(np.array([seed], np.uint64), np.array([item]))[0])
+
+    total, found = pairs + query_pairs, []
+    for place in range(total):
+        i, j, share = (number(place + total * part) for part in range(3))
+        alpha = ((share >> 41) + 0.5) / 2**23
+        if place < pairs and count >= 2:
+            others = [other for other in range(count) if other != i % count]
+            found.append((i % count, others[j % (count - 1)], alpha))
+        elif place >= pairs and count >= 1:
+            found.append((-1, j % count, alpha / 2))
+    return found
 
 
 def marginal_relevance(groups, relevance, similarity, n, diversity):

@@ -339,6 +339,8 @@ def _emit_settings(config: Config) -> Iterator[str]:
             f"emit.random_share: {emit.random_share:g} of {emit.num_negatives} negatives rounds to {rounded}; "
             f"raise emit.num_negatives, or set {1 if rounded else 0} if that is meant"
         )
+    if emit.mixing and emit.num_negatives < 2:
+        yield "emit.mixing: mixes two negatives of an example, and there is 1; set emit.mixing_query instead"
     if emit.prefer_judged and emit.choose == "diverse":
         yield 'emit.prefer_judged: emit.choose = "diverse" orders candidates in its own way; leave out one of the two'
     if emit.soft_labels and not set(emit.formats) & set(LABELED):

@@ -573,6 +573,14 @@ class EmitConfig(Section):
         False, "labeled-list, labeled-pair: label a negative with its P(false negative) and a positive with 1.0"
     )
     extra_columns: list[ExtraColumn] = setting([], "columns added to every row: a list")
+    mixing: int = setting(
+        0,
+        "synthetic negatives of each (query, positive): pairs of its negatives whose vectors a training mixes, with "
+        "their shares, in the table emit/mixing",
+        ge=0,
+        le=1000,
+    )
+    mixing_query: int = setting(0, "as mixing, but pairs of the query and a negative", ge=0, le=1000)
     batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
     batch_by: Literal["clusters", "random"] = setting(
         "clusters", "how examples are grouped: by similarity of their queries, or at random"
@@ -592,6 +600,8 @@ class EmitConfig(Section):
             del kept["ensemble"]
         if self.choose != "stratified":
             del kept["strata"]
+        if not self.mixes:
+            del kept["mixing"], kept["mixing_query"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
         if self.relabels:
@@ -625,6 +635,11 @@ class EmitConfig(Section):
     def formats(self) -> list[FormatName]:
         """The shapes of training rows as a list."""
         return [self.format] if isinstance(self.format, str) else self.format
+
+    @property
+    def mixes(self) -> bool:
+        """Whether there is a table of synthetic negatives."""
+        return self.mixing + self.mixing_query > 0
 
     @property
     def random_negatives(self) -> int:

@@ -9,8 +9,9 @@ from hnmine.config.tables import EmitConfig
 
 @pytest.mark.parametrize("emit", [{}, {"choose": "simans"}, {"strata": 4}])
 def test_keys_without_newer_settings_are_as_before_these(emit: dict[str, Any]) -> None:
-    assert "strata" not in EmitConfig(**emit).semantic()
+    assert not {"strata", "mixing", "mixing_query"} & EmitConfig(**emit).semantic().keys()
 
 
 def test_newer_settings_are_part_of_the_key_where_they_are_used() -> None:
     assert EmitConfig(choose="stratified", strata=4).semantic()["strata"] == 4
+    assert EmitConfig(mixing_query=2).semantic().keys() >= {"mixing", "mixing_query"}

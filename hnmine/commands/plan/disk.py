@@ -17,6 +17,8 @@ FILE_BYTES = 5_000.0
 """A manifest, and the schema and statistics of a small Parquet file."""
 CHOSEN_BYTES, BATCH_BYTES, REPORT_BYTES, REPORT_QUERY = 12.0, 30.0, 300_000.0, 90.0
 """A chosen negative, an example's place in a batch, report.html with report.json, and the report's row of a query."""
+MIXTURE_BYTES = 6.0
+"""A synthetic negative in emit/mixing: a share of 4 bytes and two small numbers."""
 RESCORED_BYTES = 14.0
 """A candidate in rescore: its row and its score."""
 
@@ -34,6 +36,8 @@ def disk_of_stages(work: Workload, kind: str) -> dict[str, float]:
         "emit": work.emitted_bytes + CHOSEN_BYTES * work.negatives + 2 * FILE_BYTES,
         "report": REPORT_BYTES + REPORT_QUERY * work.queries + 2 * FILE_BYTES,
     }
+    if config.emit.mixes:
+        found["emit"] += examples * MIXTURE_BYTES * (config.emit.mixing + config.emit.mixing_query)
     if config.emit.batch_size is not None:
         found["emit"] += BATCH_BYTES * examples
     if config.emit.relabels:  # the filter's table once more

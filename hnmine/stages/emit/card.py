@@ -125,6 +125,7 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
         "negatives_random": "of which random documents",
         "negatives_filled_up": "of which fill up rows with too few kept candidates",
         "negatives_previous": "of which kept from the previous run (`[previous]`)",
+        "mixtures": "synthetic negatives (`mixing/part-*.parquet`: pairs of an example's negatives to mix)",
         "positives_left_out": "suspected positives left out",
         "queries_left_out": "queries left without a positive as a result",
         "positives_down_weighted": "suspected positives weighted down",

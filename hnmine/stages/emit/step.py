@@ -19,6 +19,7 @@ from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
 from hnmine.stages.emit.formats import FORMATS, OF_IDS, Examples, ending, format_folders, gets_rows
+from hnmine.stages.emit.mixing import count_mixtures, mixtures_of, open_mixing, plan_mixing
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
 from hnmine.stages.emit.previous.refresh import read_previous, refresh_all
@@ -196,6 +197,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         **(count_relabelled(read_relabelled(emit)) if config.emit.relabels else {}),
         **({"formats": _count_formats(rows, lengths, config)} if len(rows) > 1 else {}),
         **(count_batches(read_batches(emit), batch_size) if batch_size is not None else {}),
+        **({"mixtures": count_mixtures(context)} if config.emit.mixes else {}),
         **({"texts": _count_texts(emit, config)} if text_folders(emit, config.emit) else {}),
     }
     write_card(context, counts)
@@ -259,6 +261,7 @@ STAGE = Stage(
         _one_item("batches", BATCHES_PATH, assign_batches, lambda config: config.emit.batch_size is not None),
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
         Step("texts", "texts", plan_texts, open_texts, texts_of),
+        Step("mixing", "queries", plan_mixing, open_mixing, mixtures_of),
     ),
     finish=_finish,
 )

@@ -105,6 +105,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
     for applies, groups in (
         (config.emit.batch_size is not None, _WITH_BATCHES),
         (config.emit.relabels, _WITH_RELABEL),
+        (config.emit.mixes, {"counts.emit": "mixtures"}),
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
         (config.filter.score == "checked", _WITH_CHECKED),

@@ -39,6 +39,13 @@ BATCHES = schema(
     field("conflicts", pa.int32(), "examples that it was compared with and must not share a batch with"),
     field("conflicts_within", pa.int32(), "of these, examples of its batch; above 0 only where short ones are merged"),
 )
+MIXING = schema(
+    field("query_id", pa.string(), "the query's id"),
+    field("positive_id", pa.string(), "the positive's id; with the query it names the example"),
+    field("first", INTS, "for each synthetic negative: place of one of the example's negatives from 0; -1: the query"),
+    field("second", INTS, "likewise of another negative, never the query"),
+    field("alpha", FLOATS, "the share of the first, in (0, 1); of the query at most 1/2"),
+)
 PREVIOUS = schema(
     field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),
     field("anchor", pa.int32(), "which of the query's anchor scores, from 0"),

@@ -159,7 +159,20 @@ LATE: dict[str, Arm] = {
     "percent 0.95, checked by late interaction": Arm({"rule": "percent", "score": "checked"}, base=late_interaction),
     "auto, rescored by late interaction": Arm({"rule": "auto", "score": "rescored"}, base=late_interaction),
 }
-ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES | SOURCES | LATE
+WAYS: dict[str, Arm] = {
+    "8 random documents": Arm({"rule": "auto"}, {"choose": "mixed", "random_share": 1.0, "num_negatives": 8}, wanted=8),
+    **{
+        f"auto, 8 by {way}": Arm({"rule": "auto"}, {"choose": way, "num_negatives": 8}, wanted=8)
+        for way in ("top", "random", "mixed", "stratified")
+    },
+    "none, 8 by top": Arm({"rule": "none"}, {"choose": "top", "num_negatives": 8}, wanted=8),
+    "none, 8 by stratified": Arm({"rule": "none"}, {"choose": "stratified", "num_negatives": 8}, wanted=8),
+    "none, 8 by stratified of 1000": Arm(
+        {"rule": "none"}, {"choose": "stratified", "num_negatives": 8}, top_k=1000, wanted=8
+    ),
+}
+"""Ways of choosing, for losses on the teacher's scores, which need as many negatives in every row."""
+ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES | SOURCES | LATE | WAYS
 MAIN = (
     *CONTROLS, *PLANTED, "mine_hard_negatives 0.05", "percent 0.95", "auto", "two_sided -1", "two_sided 0",
     "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, choose top",
