@@ -14,7 +14,7 @@ from tests.support import ROOT, config_for, make_collection, write_jsonl
 SOURCES = [{"kind": "dense"}, {"kind": "bm25", "name": "words"}]
 WAYS = {
     "plain": {},
-    "batches": {"emit": {"batch_size": 4, "format": ["triplet", "n-tuple"]}},
+    "batches": {"emit": {"batch_size": 4, "format": ["triplet", "n-tuple", "distillation"], "mixing": 2}},
     "sources": {"retrieve": {"source": SOURCES}},
     "rescore": {"rescore": {"model": "hash"}},
     "candidates": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
