@@ -398,21 +398,46 @@ def tune(
         terminal.hint(write_choice(made, found))
 
 
+Again = Annotated[
+    Path | None,
+    _option("--again", "Judgements of a first judge: ask a second one about what they call relevant.", "FILE"),
+]
+Sample = Annotated[
+    Literal["worth", "random"],
+    typer.Option(help="worth: what is most worth judging; random: a random sample of the negatives."),
+]
+SampleSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")]
+MaxRequests = Annotated[
+    int | None, typer.Option("--max-requests", min=1, help="Largest number of requests.", show_default=False)
+]
+
+
 @app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
 def export_judgements(
     config: ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
-    number: Annotated[int, typer.Option(min=1, help="Largest number of candidates to write.")] = 200,
-    sample: Annotated[
-        Literal["worth", "random"],
-        typer.Option(help="worth: what is most worth judging; random: a random sample of the negatives."),
-    ] = "worth",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")
+    number: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of candidates to write.", show_default="200")
     ] = None,
+    sample: Sample = "worth",
+    seed: SampleSeed = None,
     per_query: Annotated[
-        int, typer.Option("--per-query", min=1, help="Largest number of candidates of one query.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            "--per-query",
+            min=1,
+            help="Largest number of candidates of one query.",
+            show_default="3; of requests judge.candidates",
+        ),
+    ] = None,
+    shape: Annotated[
+        Literal["lines", "openai-batch"],
+        typer.Option(
+            "--format", help="lines: one candidate a line, to be filled in; openai-batch: requests to a language model."
+        ),
+    ] = "lines",
+    max_requests: MaxRequests = None,
+    again: Again = None,
     out: Out = None,
     override: Override = None,
     source: Source = None,
@@ -421,18 +446,94 @@ def export_judgements(
 ) -> None:
     """Write candidates to judge to a file: those most worth it, or a random sample that gives the set's own rate.
 
-    Once filled in, input.judgements reads the former, and report.judged_sample the latter.
+    Once filled in, input.judgements reads the former, and report.judged_sample the latter. With --format openai-batch
+    the file has requests for the language model of [judge]; `hnmine judge` reads the replies.
     """
     from hnmine.cli import command_tables, terminal
-    from hnmine.commands.export_judgements import ExportOptions
+    from hnmine.commands.export_judgements import NUMBER, PER_QUERY, ExportOptions
     from hnmine.commands.export_judgements import export_judgements as export
+    from hnmine.errors import ConfigError
 
-    options = ExportOptions(number, per_query, force, sample == "random", seed)
-    found = export(_load(config, override, out), path, options, source)
+    made = _load(config, override, out)
+    if shape == "openai-batch":
+        from hnmine.commands.judge.ask import Budget
+        from hnmine.commands.judge.judge import JudgeOptions, export_requests
+
+        asked = JudgeOptions(number, per_query, sample == "random", seed, again, Budget(max_requests), force)
+        found = export_requests(made, path, asked, source)
+        draw = command_tables.draw_requests
+    elif again is not None or max_requests is not None:
+        raise ConfigError("export-judgements: --again and --max-requests go with --format openai-batch")
+    else:
+        options = ExportOptions(number or NUMBER, per_query or PER_QUERY, force, sample == "random", seed)
+        found = export(made, path, options, source)
+        draw = command_tables.draw_judgements
     if not as_json:
-        command_tables.draw_judgements(found)
+        draw(found)
     terminal.print_result(found if as_json else found["path"])
     terminal.tell_differences(found)
+
+
+@app.command(epilog="Example: hnmine judge hnmine.toml --max-requests 100 --path judged.jsonl")
+def judge(
+    config: ConfigPath,
+    path: Annotated[Path, typer.Option(help="The JSONL file of judgements to write.")] = Path("judged.jsonl"),
+    replies: Annotated[
+        list[str] | None,
+        _option("--replies", "Read replies from files of OpenAI's batch interface, and send nothing.", "FILES"),
+    ] = None,
+    asked: Annotated[
+        Path | None, _option("--asked", "With --replies: the file written beside the requests, NAME.asked.jsonl.")
+    ] = None,
+    max_requests: MaxRequests = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Largest number of tokens, replies included.", show_default=False),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest number of candidates.", show_default="200, or what the budget allows"),
+    ] = None,
+    sample: Sample = "worth",
+    seed: SampleSeed = None,
+    per_query: Annotated[
+        int | None,
+        typer.Option(
+            "--per-query", min=1, help="Largest number of candidates of one query.", show_default="judge.candidates"
+        ),
+    ] = None,
+    again: Again = None,
+    out: Out = None,
+    override: Override = None,
+    source: Source = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a language model judge candidates of a run: ask the server of [judge], or read replies from files.
+
+    The judgements go to a file for input.judgements. Replies are kept as they come: started again, the command goes on
+    where it was stopped, and pays for nothing twice.
+    """
+    from hnmine.cli import command_tables, terminal
+    from hnmine.commands.judge.ask import Budget
+    from hnmine.commands.judge.judge import JudgeOptions, ask_server, read_batch
+    from hnmine.errors import ConfigError
+
+    made = _load(config, override, out)
+    budget = Budget(max_requests, max_tokens)
+    options = JudgeOptions(number, per_query, sample == "random", seed, again, budget, force)
+    if bool(replies) != (asked is not None):
+        raise ConfigError("judge: --replies and --asked go together: the replies, and the file beside the requests")
+    if replies and asked is not None:
+        found = read_batch(path, replies, asked, options)
+    else:
+        with terminal.progress_on() as progress:
+            found = ask_server(made, path, options, progress, source)
+    if not as_json:
+        command_tables.draw_judge(found)
+    terminal.print_result(found if as_json else found["path"])
+    if "other_settings" in found:
+        terminal.tell_differences(found)
 
 
 @app.command(epilog="Example: hnmine probe hnmine.toml other/train.jsonl")

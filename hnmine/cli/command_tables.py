@@ -250,6 +250,41 @@ def draw_judgements(data: dict[str, Any]) -> None:
     )
 
 
+def draw_requests(data: dict[str, Any]) -> None:
+    """Say what a file of requests holds, and what to do with it."""
+    say(
+        f"{data['requests']:,} requests to {data['judge']} ({data['template']}) about {data['candidates']:,} "
+        f"candidates of {data['queries']:,} queries; at most {data['most_tokens']:,} tokens.\n"
+        f"Send the file to the model's batch interface, then run `hnmine judge` with --replies and the file that comes "
+        f"back, and --asked {data['asked']}.",
+        soft_wrap=True,
+    )
+
+
+def draw_judge(data: dict[str, Any]) -> None:
+    """Say what a judge said, what it cost, and what was wrong with replies."""
+    say(
+        f"{data['judge']} ({data['template']}): {data['pairs']:,} candidates judged in {data['requests']:,} requests, "
+        f"{data['prompt_tokens'] + data['completion_tokens']:,} tokens: {data['relevant']:,} relevant, "
+        f"{data['irrelevant']:,} irrelevant, {data['unsure']:,} unsure, {data['unanswered']:,} without a valid "
+        "answer.\n"
+        f"Of {data['negatives']:,} negatives of the run {data['negatives_relevant']:,} are called relevant.",
+        soft_wrap=True,
+    )
+    if (again := data["again"]) is not None:
+        say(
+            f"Of {again['asked']:,} that the first judge calls relevant, {again['confirmed']:,} are confirmed and "
+            f"{again['overturned']:,} are not; {again['no_answer']:,} without a valid answer."
+        )
+    for one in data["findings"].values():
+        say(f"{one['count']:,} x {one['meaning']}: {', '.join(one['first'])}", "yellow", soft_wrap=True)
+    if data["without_usage"]:
+        say(f"{data['without_usage']:,} replies do not say how many tokens they took.", "yellow")
+    if data["stopped"]:
+        say(f"The budget ended: {data['requests']:,} of {data['requests_in_all']:,} requests are done.", "yellow")
+    say("Set input.judgements to the file and run again.")
+
+
 def draw_comparison(data: dict[str, Any]) -> None:
     """Draw mined sets side by side: numbers, overlap, and the queries that differ most."""
     sets, names = data["sets"], labels(len(data["sets"]))

@@ -19,6 +19,7 @@ from hnmine.stages.report.headline import (
     NUMBERS,
     agreement_lines,
     judged_line,
+    judging_rows,
     relabelled_line,
     sample_rows,
 )
@@ -236,6 +237,7 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     if line := judged_line(data):
         yield JUDGED, number(data["hidden_positives"]["this_filter"]["judged"]["hidden"]), line
     yield from sample_rows(data)
+    yield from judging_rows(data)
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     yield "suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"
     yield from ((meaning, number(bad[name]), "") for name, meaning in _BAD_POSITIVES.items() if bad[name])

@@ -37,6 +37,8 @@ from hnmine.storage.store import Shards, write_text
 
 IMPACT_CHOSEN, IMPACT_OTHER = 1.0, 0.5
 """Impact of a judgement on a chosen negative, and on a candidate that is kept but not chosen, or rejected by a rule."""
+NUMBER, PER_QUERY = 200, 3
+"""Candidates written by default: in all, and of one query."""
 POSITIVES = 3
 """Largest number of positives shown beside a candidate."""
 
@@ -67,8 +69,8 @@ class ExportOptions(NamedTuple):
         seed: of the sample; None: the run's.
     """
 
-    number: int = 200
-    per_query: int = 3
+    number: int = NUMBER
+    per_query: int = PER_QUERY
     replace: bool = False
     sample: bool = False
     seed: int | None = None
@@ -87,8 +89,7 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         OutputError: the file exists, and may hold judgements.
         InputError: no candidate is left to judge.
     """
-    if path.exists() and not options.replace:
-        raise OutputError(f"{path}: the file exists and may hold judgements; choose another --path, or pass --force")
+    refuse_existing(path, replace=options.replace)
     run = finished_run(config, source, ("ingest", "filter", "emit"))
     context = run.context
     if options.sample:
@@ -113,6 +114,16 @@ def export_judgements(config: Config, path: Path, options: ExportOptions, source
         "uncertainty": "closeness to the margin" if np.isnan(queue["probability"]).all() else "P(false negative)",
         **run.differences,
     }
+
+
+def refuse_existing(path: Path, *, replace: bool) -> None:
+    """Check that no file is replaced unless that is allowed.
+
+    Raises:
+        OutputError: the file exists.
+    """
+    if path.exists() and not replace:
+        raise OutputError(f"{path}: the file exists and may hold judgements; choose another --path, or pass --force")
 
 
 def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:

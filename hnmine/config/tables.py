@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from hnmine.config.section import Name, Paths, Section, setting
-from hnmine.config.served import ServedTexts
+from hnmine.config.served import ServedModel, ServedTexts
 from hnmine.storage.paths import path_of
 
 NEAR_COPY = 0.98
@@ -28,6 +28,9 @@ ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "
 AUTO_RANDOM_SHARE = 0.4
 """Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
 RelabelName = Literal["judgements"]
+TemplateName = Literal["better-or-worse", "answers", "grades"]
+MAX_ASKED = 26
+"""Most candidates of one request to a judge: each has a letter."""
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge", "distillation"]
 ExtraColumn = Literal[
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
@@ -676,6 +679,54 @@ class PreviousConfig(Section):
         return self.semantic() if self.replace == "easy" else {"replace": "all"}
 
 
+class JudgeTable(ServedModel):
+    """`[judge]` and `[judge.second]`: a language model that judges candidates."""
+
+    model: Name | None = setting(
+        None,
+        "address of a server that has /chat/completions as OpenAI's, such as http://localhost:8000/v1",
+        no_effect=True,
+    )
+    template: TemplateName = setting(
+        "better-or-worse",
+        "what is asked of each candidate: whether it serves the query as well as a labelled positive; the words that "
+        "answer the query, or none; or a grade from 1 to 5",
+        no_effect=True,
+    )
+    candidates: int = setting(10, "most candidates in one request", no_effect=True, ge=1, le=MAX_ASKED)
+    text_length: int = setting(
+        2000, "longest text of a document in a request, in characters; the rest is cut", no_effect=True, ge=100
+    )
+    answer_tokens: int = setting(
+        80,
+        "tokens allowed for the answer about one candidate; a model that thinks before it answers needs many more",
+        no_effect=True,
+        ge=10,
+    )
+    reply_format: Literal["json_schema", "json_object", "text"] = setting(
+        "json_schema",
+        "how the server is told to answer in JSON: by a schema, without one, or in the words of the request alone",
+        no_effect=True,
+    )
+    request: dict[str, Any] = setting(
+        {},
+        'further fields of every request, such as {reasoning_effort = "low"}; temperature is 0 unless given here',
+        no_effect=True,
+    )
+
+
+class JudgeConfig(JudgeTable):
+    """`[judge]`: a language model that judges candidates, and a second one for what the first calls relevant."""
+
+    second: JudgeTable | None = setting(
+        None, "another judge, for `--again`: it is asked about what the first one calls relevant (default: [judge])"
+    )
+
+    def table(self, *, again: bool) -> JudgeTable:
+        """Return the judge that is asked: with `again` the second one, if there is one."""
+        return self.second if again and self.second is not None else self
+
+
 class ReportConfig(Section):
     """`[report]`: the report's page and its limits."""
 
@@ -763,6 +814,9 @@ class Config(Section):
         None, "an earlier run over the same queries, to mine again with another checkpoint of the model"
     )
     report: ReportConfig = setting(ReportConfig(), "the report's page and its limits")
+    judge: JudgeConfig = setting(
+        JudgeConfig(), "the language model of `hnmine judge` and `hnmine export-judgements --format openai-batch`"
+    )
 
     _base: Path = PrivateAttr(default_factory=Path.cwd)
     _file: str = PrivateAttr("")

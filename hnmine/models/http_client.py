@@ -275,7 +275,7 @@ class HttpClient:
             raise _NoRoute(
                 f"{self._named}: {what}; check the address, which usually ends in /v1, and {self.table}.served_model"
             )
-        raise ServerError(f"{self._named}: {what}")
+        raise Refused(f"{self._named}: {what}")
 
     def _safe(self, text: str) -> str:
         """Return what a server said for a message: one line, no control characters, shortened, without the key."""
@@ -292,6 +292,10 @@ class _Again(Exception):
     def __init__(self, message: str, *, wait: float | None = None, unreachable: bool = False) -> None:
         super().__init__(message)
         self.wait, self.unreachable = wait, unreachable
+
+
+class Refused(ServerError):
+    """The server refuses one request, such as one that is too long; others may succeed."""
 
 
 class _NoRoute(ServerError):

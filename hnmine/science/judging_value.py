@@ -50,3 +50,16 @@ def highest_judging_values(
     order = np.lexsort((document, query, -values))
     order = order[~repeated(query[order], document[order])]
     return np.asarray(order[rank_in_group(query[order]) < per_query][:number])
+
+
+def order_of_requests(values: np.ndarray, request: np.ndarray) -> np.ndarray:
+    """Return the requests in descending order of the sum of their candidates' judging values; int64, shape (requests,).
+
+    A request costs about the same whatever its candidates, so a budget of requests buys most in this order. Ties go to
+    the lower number.
+
+    Args:
+        values: judging value of each candidate, shape (n,).
+        request: number of its request, from 0, int64, shape (n,); each number below the highest occurs.
+    """
+    return np.argsort(-np.bincount(request, values), kind="stable")

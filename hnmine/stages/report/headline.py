@@ -219,6 +219,28 @@ def sample_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "false-negative rate of a 95% margin", percent(estimated["margin_95"]), note
 
 
+def judging_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and note of what language models judged and what it cost; nothing where none did."""
+    found = report.get("judging")
+    if found is None:
+        return
+    said = ", ".join(f"{found[word]:,} {word}" for word in ("relevant", "irrelevant", "unsure"))
+    if found["unanswered"]:
+        said += f", {found['unanswered']:,} without a valid answer"
+    yield "candidates judged by a language model", f"{found['pairs']:,}", said
+    if found["judged_twice"]:
+        note = f"the second judge decides, and calls {found['overturned']:,} of them something else"
+        yield "judged by two models", f"{found['judged_twice']:,}", note
+    relabelled = report["counts"]["emit"].get("positives_by_judgement")
+    note = f"of {found['negatives']:,} that it was asked about; they are negatives no more"
+    note += f", and {relabelled:,} judged documents are positives" if relabelled else ""
+    yield "former negatives that it calls relevant", f"{found['negatives_relevant']:,}", note
+    tokens = found["prompt_tokens"] + found["completion_tokens"]
+    unknown = f"; {found['without_usage']:,} replies do not say" if found["without_usage"] else ""
+    names = ", ".join(f"{one['judge']} ({one['template']})" for one in found["judges"])
+    yield "requests to it", f"{found['requests']:,}", f"{tokens:,} tokens{unknown}; {names}"
+
+
 def _share_text(share: Mapping[str, Any]) -> str:
     low, high = (percent(end) for end in share["interval"])
     return f"{percent(share['rate'])} ({low}-{high})"

@@ -78,6 +78,10 @@ _WITH_JUDGEMENTS = {
     "judged_sample.shared": "rate judged share",
     "estimated_from_sample": "propensity margin_95",
 }
+_WITH_JUDGE = {
+    "judging": "pairs relevant irrelevant unsure unanswered requests prompt_tokens completion_tokens without_usage "
+    "negatives negatives_relevant judged_twice overturned",
+}
 _WITH_EVALUATION = {
     "counts.ingest": "eval_queries eval_queries_unknown eval_documents eval_queries_left_out eval_positives_left_out "
     "eval_queries_without_positive",
@@ -112,6 +116,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
         (config.input.has_evaluation, _WITH_EVALUATION),
         (config.report.judged_sample is not None or config.input.judgements is not None, _WITH_JUDGEMENTS),
+        (config.input.judgements is not None, _WITH_JUDGE),
         (config.guide is not None, {"counts.embed": "guide_dim"}),
     ):
         yield from groups.items() if applies else ()

@@ -22,6 +22,7 @@ from hnmine.stages.report.examples import pick_examples
 from hnmine.stages.report.false_negatives import Protocol, false_negatives
 from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
 from hnmine.stages.report.judged_sample import judged_sample, true_rates
+from hnmine.stages.report.judging import judging
 from hnmine.stages.report.negatives import hardness_by_place, histograms, near_copies, read_negatives, sources
 from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
@@ -74,6 +75,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         **rate,
         **sampled,
         **true_rates(rate | sampled),
+        **judging(context.config),
         "verdicts": verdicts,
         **_evaluation(counts["ingest"], verdicts),
         "counts": counts,

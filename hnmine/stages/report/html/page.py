@@ -21,6 +21,7 @@ from hnmine.stages.report.headline import (
     Number,
     agreement_lines,
     judged_line,
+    judging_rows,
     relabelled_line,
     sample_rows,
 )
@@ -82,7 +83,7 @@ def render(
         judged_name=JUDGED,
         judged=judged_line(report),
         relabelled=relabelled_line(report["relabelled"]) if "relabelled" in report else "",
-        sample=list(sample_rows(report)),
+        sample=[*sample_rows(report), *judging_rows(report)],
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
         style=Markup(stylesheet()),
