@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hnmine.config.served import address_problem, is_served
 from hnmine.config.tables import (
     KIND_SETTINGS,
     LABELED,
@@ -463,3 +464,16 @@ def _enough_rescored(config: Config) -> Iterator[str]:
             f"emit.num_negatives: {_wanted(config.emit)}, but only the best "
             f"rescore.top_n = {config.rescore.top_n} candidates are rescored, and no others may be negatives"
         )
+
+
+@_reads("judge")
+def _judge(config: Config) -> Iterator[str]:
+    for table, judge in (("judge", config.judge), ("judge.second", config.judge.second)):
+        if judge is None or judge.model is None:
+            continue
+        if not is_served(judge.model):
+            yield f'{table}.model: {judge.model!r} is no address of a server, such as "http://localhost:8000/v1"'
+        elif wrong := address_problem(judge.model):
+            yield f"{table}.model: {wrong}"
+        if taken := {"model", "messages", "response_format", "stream", "n"} & judge.request.keys():
+            yield f"{table}.request: {', '.join(sorted(taken))}: set by other settings; leave it out"

@@ -687,6 +687,9 @@ class JudgeTable(ServedModel):
         "address of a server that has /chat/completions as OpenAI's, such as http://localhost:8000/v1",
         no_effect=True,
     )
+    served_model: Name | None = setting(
+        None, "name of the model in requests (default: the only one that the server lists)", no_effect=True
+    )
     template: TemplateName = setting(
         "better-or-worse",
         "what is asked of each candidate: whether it serves the query as well as a labelled positive; the words that "

@@ -83,6 +83,19 @@ def test_a_wrong_value_in_a_list_is_one_problem_with_the_nearest_value(tmp_path:
 
 
 CONTRADICTIONS: list[tuple[str, str]] = [
+    (
+        f'{INPUT}[judge]\nmodel = "gpt-9"\n',
+        "judge.model: 'gpt-9' is no address of a server, such as \"http://localhost:8000/v1\"",
+    ),
+    (
+        f'{INPUT}[judge.second]\nmodel = "https://me:secret@host/v1"\n',
+        "judge.second.model: holds a user name or a password; name the environment variable with the key in "
+        "api_key_env",
+    ),
+    (
+        f"{INPUT}[judge.request]\nstream = true\nn = 2\n",
+        "judge.request: n, stream: set by other settings; leave it out",
+    ),
     ("", "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"),
     ('[input]\ncorpus = "c"\n', "input: queries and qrels missing (corpus, queries and qrels go together)"),
     (f'{INPUT}beir = "b"\n', "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"),

@@ -70,7 +70,8 @@ PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
 OF_PROGRAMS = {"embed.command", "embed.command_version"}  # see test_command.py
 # tables that are a stage, or name a run, and files read by content: see test_rescore.py, test_remining.py and the tests
 # of judged samples
-PLAIN = sorted(FIELDS.keys() - PATHS - OF_PROGRAMS - {"embed.model", "rescore", "previous", "report.judged_sample"})
+ELSEWHERE = {"embed.model", "rescore", "previous", "report.judged_sample", "judge.second"}
+PLAIN = sorted(FIELDS.keys() - PATHS - OF_PROGRAMS - ELSEWHERE)
 
 
 def another(name: str, value: Any) -> Any:

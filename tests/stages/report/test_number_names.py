@@ -21,6 +21,7 @@ WAYS = {
     "previous": {"previous": {"run": "plain", "replace": "easy"}},
     "relabel": {"filter": {"rule": "auto"}, "emit": {"relabel": 0.6}},
     "evaluation": {"input": {"eval_qrels": "eval.tsv"}},
+    "judge": {"input": {"judgements": "judge.jsonl"}},
 }
 NOT_IN_THESE_RUNS = (
     "timings.report", "counts.embed.int8_agreement.", "counts.embed.bfloat16_agreement.",
@@ -34,6 +35,8 @@ def made(tmp_path_factory):
     """For each way, the names that its config gives, and the names of its report's numbers."""
     base = make_collection(tmp_path_factory.mktemp("names"))
     (base / "eval.tsv").write_text("query_id\tdoc_id\trelevance\nq3\td3\t1\n")
+    said = {"judge": "m", "template": "grades", "request": "r", "judgement": "relevant"}
+    write_jsonl(base / "judge.jsonl", [{"query_id": "q0", "doc_id": "d9", **said}])
     configs = {name: config_for(base, name, **way) for name, way in WAYS.items()}
     sample = ROOT / "sample_data/hnmine.toml"
     settings = ("embed.model=hash", "embed.query_prompt=''", "report.html=false")
