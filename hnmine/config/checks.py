@@ -12,6 +12,7 @@ from hnmine.config.tables import (
     Config,
     EmbedConfig,
     EmitConfig,
+    JudgeTable,
     SourceConfig,
 )
 from hnmine.display import parse_size
@@ -468,12 +469,10 @@ def _enough_rescored(config: Config) -> Iterator[str]:
 
 @_reads("judge")
 def _judge(config: Config) -> Iterator[str]:
-    for table, judge in (("judge", config.judge), ("judge.second", config.judge.second)):
-        if judge is None or judge.model is None:
-            continue
-        if not is_served(judge.model):
+    for table, judge in (("judge", config.judge), ("judge.second", config.judge.second or JudgeTable())):
+        if judge.model is not None and not is_served(judge.model):
             yield f'{table}.model: {judge.model!r} is no address of a server, such as "http://localhost:8000/v1"'
-        elif wrong := address_problem(judge.model):
+        elif judge.model is not None and (wrong := address_problem(judge.model)):
             yield f"{table}.model: {wrong}"
         if taken := {"model", "messages", "response_format", "stream", "n"} & judge.request.keys():
             yield f"{table}.request: {', '.join(sorted(taken))}: set by other settings; leave it out"
