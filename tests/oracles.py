@@ -61,6 +61,10 @@ def keeps_multi_similarity(s, positives, epsilon):
     return any(np.float32(s) > np.float32(positive) - np.float32(epsilon) for positive in positives)
 
 
+def positive_probability(positive, negatives, temperature):
+    return 1 / (1 + sum(math.exp((s - positive) / temperature) for s in negatives))
+
+
 def keeps_rank(rank, first, last):
     return rank in range(first, last + 1)
 

@@ -377,7 +377,8 @@ def _needs_probabilities(config: Config) -> Iterator[str]:
     if config.filter.gives_probabilities:
         return
     remedy = 'add "calibrated" to filter.rule, or set filter.probabilities = true'
-    wanted = [name for name in ("p_false_negative", "weight") if name in config.emit.extra_columns]
+    names = ("p_false_negative", "weight", "cluster_weight")
+    wanted = [name for name in names if name in config.emit.extra_columns]
     if wanted:
         yield f"emit.extra_columns: {' and '.join(wanted)}: candidates have no P(false negative); {remedy}"
     if config.emit.soft_labels:

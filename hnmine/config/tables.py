@@ -24,6 +24,7 @@ RuleName = Literal[
     "auto", "none", "absolute", "margin", "percent", "adaptive", "two_sided", "calibrated", "guide", "multi_similarity",
 ]  # fmt: skip
 AnchorName = Literal["each", "min", "mean", "max", "quantile"]
+OrderName = Literal["by_query", "easy_to_hard", "hard_to_easy"]
 ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "diverse"]
 AUTO_RANDOM_SHARE = 0.4
 """Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
@@ -35,7 +36,7 @@ FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "la
 ExtraColumn = Literal[
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
     "source", "p_false_negative", "weight", "positive_weight", "guide_score", "rescore_score", "positive_source",
-    "positive_probability",
+    "positive_probability", "focal_weight", "cluster_weight",
 ]  # fmt: skip
 Language = Literal[
     "none", "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian",
@@ -584,6 +585,25 @@ class EmitConfig(Section):
         le=1000,
     )
     mixing_query: int = setting(0, "as mixing, but pairs of the query and a negative", ge=0, le=1000)
+    focal_gamma: float = setting(
+        0.5, "focal_weight: gamma in (1 - p)^gamma, p the softmax probability of the positive among its negatives", ge=0
+    )
+    focal_temperature: float = setting(
+        0.05,
+        "focal_weight: temperature of that softmax, in units of the score; take your loss's (1 / scale)",
+        gt=0,
+    )
+    clusters: int | None = setting(
+        None,
+        "cluster_weight: number of clusters of documents, by k-means on their vectors (default: the square root of the "
+        "number of documents)",
+        ge=1,
+    )
+    order: OrderName = setting(
+        "by_query",
+        "order of the training rows: that of the queries, or by the mean hardness of an example's negatives; a trainer "
+        "must not shuffle such rows",
+    )
     batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
     batch_by: Literal["clusters", "random"] = setting(
         "clusters", "how examples are grouped: by similarity of their queries, or at random"
@@ -605,6 +625,12 @@ class EmitConfig(Section):
             del kept["strata"]
         if not self.mixes:
             del kept["mixing"], kept["mixing_query"]
+        if "focal_weight" not in self.extra_columns:
+            del kept["focal_gamma"], kept["focal_temperature"]
+        if "cluster_weight" not in self.extra_columns:
+            del kept["clusters"]
+        if self.order == "by_query":
+            del kept["order"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
         if self.relabels:

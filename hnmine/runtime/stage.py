@@ -157,6 +157,17 @@ def shard_items(shards: Shards, folder: Path, key: str, ending: str = "parquet")
     return items
 
 
+def row_items(rows: int, most: int, folder: Path, key: str, ending: str = "parquet") -> list[Item]:
+    """Return items of at most `most` rows each for that many rows in all; without rows one item."""
+    items: list[Item] = []
+    for first in range(0, max(rows, 1), most):
+        count, number = min(most, rows - first), len(items)
+        items.append(
+            Item(folder / part_name(number, ending), number, first, count, item_key(key, folder.name, first, count))
+        )
+    return items
+
+
 def cut_shard_items(shards: Shards, folder: Path, key: str, candidates: int, most: int, least: int = 1) -> list[Item]:
     """Return items as `shard_items` does, but several for a shard of many (candidate, positive) pairs: to bound memory.
 

@@ -18,6 +18,8 @@ _RULES = {
 }  # fmt: skip
 """Settings of [filter] and the rules that use them. max_false_negative_rate is not among them, as the report checks the
 measured rate against it under any rule."""
+_WEIGHTS = {"focal_gamma": "focal_weight", "focal_temperature": "focal_weight", "clusters": "cluster_weight"}
+"""Settings of [emit] and the extra column that uses them."""
 _CHOICES = {
     "simans_a": "simans", "simans_b": "simans", "strata": "stratified", "random_share": "mixed", "diversity": "diverse",
 }  # fmt: skip
@@ -34,6 +36,11 @@ def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
         yield (
             "filter.rule is 'multi_similarity' alone, which rejects easy negatives and keeps likely false ones; "
             'name another rule with it, such as ["percent", "multi_similarity"]'
+        )
+    if config.emit.order != "by_query" and "triplet" in config.emit.formats:
+        yield (
+            f"emit.order is {config.emit.order!r}, so the triplets of an example follow one another into one batch, as "
+            'copies of its positive; emit.format = "n-tuple" has one row an example'
         )
     yield from _of_models(config)
 
@@ -54,6 +61,8 @@ def unused_settings(config: Config) -> dict[str, str]:
     needs["embed.sample"] = (config.embeds_candidates_only, "embed.documents is 'all'")
     for name in ("batch_by", "batch_leftover"):
         needs[f"emit.{name}"] = (emit.batch_size is not None, "emit.batch_size is not set")
+    for name, column in _WEIGHTS.items():
+        needs[f"emit.{name}"] = (column in emit.extra_columns, f"emit.extra_columns does not name {column}")
     needs["emit.max_relabelled"] = (emit.relabels, "emit.relabel is not set")
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))

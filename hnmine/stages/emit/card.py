@@ -55,7 +55,7 @@ configs:
 | what | count |
 |---|---|
 {_count_rows(counts)}
-Remove extra columns before training: a trainer takes every column as text.
+{_order_and_weights(config.emit)}Remove extra columns before training: a trainer takes every column as text.
 
 ## Settings
 
@@ -66,6 +66,23 @@ Remove extra columns before training: a trainer takes every column as text.
 The input files, the teacher's fingerprint and the content keys are in the `_manifest.json` of each stage.
 """
     write_text(text, context.folder("emit") / "README.md")
+
+
+def _order_and_weights(emit: EmitConfig) -> str:
+    """Return what a trainer must know of the order of the rows and of their weights; "" where there is nothing."""
+    text = ""
+    if emit.order != "by_query":
+        first, last = ("easiest", "hardest") if emit.order == "easy_to_hard" else ("hardest", "easiest")
+        text += (
+            f"The rows are ordered from the {first} example to the {last}: **the trainer must not shuffle them**. "
+            "sentence-transformers shuffles unless its argument `batch_sampler` names a sampler that does not, such as "
+            "`DefaultBatchSampler(range(len(rows)), batch_size=64, drop_last=False)` from a callable.\n\n"
+        )
+    if "focal_weight" in emit.extra_columns:
+        text += "`focal_weight` multiplies the loss of its example; most losses take no weights by themselves.\n\n"
+    if "cluster_weight" in emit.extra_columns:
+        text += "`cluster_weight` multiplies exp(score / temperature) of its negative in a softmax loss.\n\n"
+    return text
 
 
 class _Formats(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hnmine.arrays.groups import ranges
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
 from hnmine.stages.filter.candidates import Batch, Cells
@@ -33,6 +34,16 @@ def rows_of(table: pa.Table, first: int, last: int) -> pa.Table:
     """Return the rows of the queries [first, last) from a table that is ordered by `query_row`."""
     low, high = np.searchsorted(table.column("query_row").to_numpy(), [first, last])
     return table.slice(low, high - low)
+
+
+def rows_of_queries(table: pa.Table, queries: np.ndarray) -> pa.Table:
+    """Return the rows of some queries (int64, ascending) from a table that is ordered by `query_row`."""
+    own = table.column("query_row").to_numpy()
+    low, high = np.searchsorted(own, queries, side="left"), np.searchsorted(own, queries, side="right")
+    at = ranges(low, high - low)
+    if len(at) and at[-1] - at[0] == len(at) - 1:  # nothing is copied
+        return table.slice(int(at[0]), len(at))
+    return table.take(pa.array(at))
 
 
 def cells_of(table: pa.Table, batch: Batch) -> tuple[Cells, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hnmine.arrays.ragged import list_array, single_array
+from hnmine.arrays.ragged import Ragged, list_array, single_array
 
 PathT = TypeVar("PathT", bound=PurePath)
 FULL_ONLY = ("n-tuple", "n-tuple-scores")
@@ -23,7 +23,7 @@ OF_IDS = ("distillation",)
 """Formats whose rows hold ids; the texts are in tables beside them: see `hnmine.stages.emit.text_tables`."""
 PER_NEGATIVE = (
     "negative_id", "negative_score", "rank", "rule", "source", "guide_score", "rescore_score",
-    "p_false_negative", "weight",
+    "p_false_negative", "weight", "cluster_weight",
 )  # fmt: skip
 """Extra columns that have one value per negative; the others have one per example."""
 
@@ -50,12 +50,13 @@ class Examples:
     Attributes:
         wanted: number of negatives wanted for each.
         columns: one value per example: anchor, positive, query_id, positive_id, positive_score, anchor_score,
-            positive_weight, positive_source, positive_probability; batch_id if there are batches;
-            positive_rescore_score if the cross-encoder's scores are those to distil.
+            positive_weight, positive_source, positive_probability, focal_weight if it is asked for; batch_id if there
+            are batches; positive_rescore_score if the cross-encoder's scores are those to distil.
         lengths: int64, number of negatives of each example.
         negatives: one value per negative: negative, negative_id, negative_score, rank, rule, source; guide_score with
-            a guide; rescore_score if it is asked for; p_false_negative and weight if the filter gives probabilities.
-            rank, rule, guide_score, rescore_score and p_false_negative are null for random documents.
+            a guide; rescore_score and cluster_weight if they are asked for; p_false_negative and weight if the filter
+            gives probabilities. rank, rule, guide_score, rescore_score and p_false_negative are null for random
+            documents.
         soft_labels: whether a negative's label is its p_false_negative (float32) instead of 0 (int32), and a positive's
             its positive_probability where it has one.
     """
@@ -76,6 +77,16 @@ class Examples:
         if not of_negatives.all():
             negatives = {key: column.filter(pa.array(of_negatives)) for key, column in negatives.items()}
         return replace(self, columns=columns, lengths=self.lengths[keep], negatives=negatives)
+
+    def take(self, which: np.ndarray) -> "Examples":
+        """Return the given examples (int64), in the given order."""
+        at = pa.array(Ragged.from_lengths(np.zeros(0), self.lengths).places(which))
+        return replace(
+            self,
+            columns={key: column.take(pa.array(which)) for key, column in self.columns.items()},
+            lengths=self.lengths[which],
+            negatives={key: column.take(at) for key, column in self.negatives.items()},
+        )
 
     def labels(self) -> pa.Array:
         """Return each example's labels as a list: 1 (or P if soft and relabelled), then 0 (or P) for each negative."""
@@ -137,7 +148,7 @@ def n_tuple_scores(examples: Examples, extra: list[str]) -> pa.Table:
 def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
     """One row per document: anchor, document, label 1 or 0 (or soft); the positive first, then its negatives.
 
-    Extra columns of negatives are null in the positive's row, except its weight, which is 1.
+    Extra columns of negatives are null in the positive's row, except its weights, which are 1.
     """
     examples = examples.emitted("labeled-pair")
     repeat = pa.array(np.repeat(np.arange(len(examples.lengths)), examples.lengths + 1))
@@ -152,7 +163,7 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
             values = single_array(examples.negatives[name])
             positives = pa.nulls(len(examples.lengths), values.type)
             column = examples.lists(positives, values, values.type).flatten()
-            columns[name] = column.fill_null(1.0) if name == "weight" else column
+            columns[name] = column.fill_null(1.0) if name in ("weight", "cluster_weight") else column
         else:
             columns[name] = examples.columns[name].take(repeat)
     return pa.table(columns)

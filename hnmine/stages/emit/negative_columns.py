@@ -29,6 +29,20 @@ class EmittedNegatives:
     anchors: np.ndarray
     documents: np.ndarray
 
+    @classmethod
+    def of(cls, table: pa.Table, chosen: pa.Table, anchors: np.ndarray) -> "EmittedNegatives":
+        """Return the negatives of the given anchors (int64; one after another, repeats are fine).
+
+        `table` holds the shard's judged candidates, `chosen` has a row for each of their anchors.
+        """
+        positions, documents = (Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows"))
+        owners = Ragged.from_arrow(table.column("anchor_scores")).owners
+        spread = positions.places(anchors)
+        of_anchors = positions.owners[spread]
+        found, starts = positions.values[spread], Ragged.from_arrow(table.column("doc_rows")).starts
+        at = pa.array(starts[owners[of_anchors]] + found, mask=found < 0)
+        return cls(found, at, of_anchors, documents.values[spread])
+
 
 def filter_columns(
     config: Config, table: pa.Table, negatives: EmittedNegatives, previous: pa.Table | None
@@ -40,15 +54,20 @@ def filter_columns(
     """
     columns = {}
     if config.filter.gives_probabilities:
-        by_anchor = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
-        at = by_anchor.starts[negatives.anchors] + negatives.positions
-        p = pa.array(by_anchor.values).take(pa.array(at, mask=negatives.positions < 0))
-        p = _with_previous(p, "probabilities", negatives, previous)
+        p = false_negative_probabilities(table, negatives, previous)
         columns = {"p_false_negative": p, "weight": pc.subtract(pa.scalar(1, pa.float32()), pc.fill_null(p, 0))}
     if config.guide is not None:
         scores = pa.array(Ragged.from_arrow(table.column("guide_scores")).values).take(negatives.candidates)
         columns["guide_score"] = _with_previous(scores, "guide_scores", negatives, previous)
     return columns
+
+
+def false_negative_probabilities(table: pa.Table, negatives: EmittedNegatives, previous: pa.Table | None) -> pa.Array:
+    """Return P(false negative) of each negative, null for random documents; see `filter_columns` for the arguments."""
+    by_anchor = Ragged.from_arrow(single_array(table.column("probabilities")).flatten())
+    at = by_anchor.starts[negatives.anchors] + negatives.positions
+    p = pa.array(by_anchor.values).take(pa.array(at, mask=negatives.positions < 0))
+    return _with_previous(p, "probabilities", negatives, previous)
 
 
 def _with_previous(values: pa.Array, name: str, negatives: EmittedNegatives, previous: pa.Table | None) -> pa.Array:

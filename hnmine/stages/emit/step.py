@@ -11,13 +11,16 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
-from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items, write_lists
+from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, row_items, shard_items, write_lists
 from hnmine.runtime.worker_slot import kept_texts
+from hnmine.science.example_weights import cluster_weight
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
-from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of
+from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of_queries
+from hnmine.stages.emit.clusters import CLUSTERS_PATH, Clusters, cluster_documents
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
+from hnmine.stages.emit.example_scores import ORDER_PATH, focal_weights, order_examples, read_order
 from hnmine.stages.emit.formats import FORMATS, OF_IDS, Examples, ending, format_folders, gets_rows
 from hnmine.stages.emit.mixing import count_mixtures, mixtures_of, open_mixing, plan_mixing
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
@@ -60,9 +63,20 @@ def _one_item(
     return Step(step, "queries", plan, no_setup, lambda context, item, tick: process(context, tick))
 
 
+def _clusters(config: Config) -> bool:
+    return "cluster_weight" in config.emit.extra_columns
+
+
+def _orders(config: Config) -> bool:
+    return config.emit.order != "by_query"
+
+
 def _plan_write(context: RunContext, key: str) -> list[Item]:
-    judged = Shards(judged_folder(context, context.folder("emit")), JUDGED)
     folders = format_folders(context.folder("emit"), context.config.emit.formats).items()
+    if _orders(context.config):
+        rows, most = read_order(context.folder("emit")).num_rows, context.config.shard_rows
+        return [item for name, folder in folders for item in row_items(rows, most, folder, key, ending(name))]
+    judged = Shards(judged_folder(context, context.folder("emit")), JUDGED)
     return [item for name, folder in folders for item in shard_items(judged, folder, key, ending(name))]
 
 
@@ -77,6 +91,8 @@ class _WriteState:
     batches: pa.Table | None
     previous: pa.Table | None
     relabelled: pa.Table
+    clusters: Clusters | None
+    order: pa.Table | None
 
 
 def _setup_write(context: RunContext) -> _WriteState:
@@ -91,6 +107,8 @@ def _setup_write(context: RunContext) -> _WriteState:
         read_batches(emit) if config.emit.batch_size is not None else None,
         read_previous(emit) if config.previous is not None else None,
         read_relabelled(emit) if config.emit.relabels else RELABELLED.empty_table(),
+        Clusters.read(emit) if _clusters(config) else None,
+        read_order(emit) if _orders(config) else None,
     )
 
 
@@ -100,17 +118,20 @@ def _writes_raw_scores(config: Config) -> bool:
     return distilled or "rescore_score" in config.emit.extra_columns
 
 
-def _raw_scores_of_positives(state: _WriteState, table: pa.Table, first: int, which: np.ndarray) -> dict[str, pa.Array]:
-    """Return the column `positive_rescore_score` where the cross-encoder's scores are those of the filter."""
+def _raw_scores_of_positives(
+    state: _WriteState, queries: np.ndarray, rows: np.ndarray, places: np.ndarray
+) -> dict[str, pa.Array]:
+    """Return the column `positive_rescore_score` where the cross-encoder's scores are those of the filter.
+
+    Queries and documents are rows, `places` each document's among its query's positives.
+    """
     if state.rescored is None or not uses_rescored(state.config):
         return {}
-    positives = Ragged.from_arrow(table.column("positive_rows"))
-    queries, rows, places = first + positives.owners[which], positives.values[which], positives.positions[which]
     return {"positive_rescore_score": rescores_of_positives(state.rescored, queries, rows, places)}
 
 
 def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
-    examples = _examples(state, item)
+    examples = _in_order(state, item) if state.order is not None else _of_shard(state, item)
     tick(item.rows)
     emit = state.config.emit
     added = [*(["positive_source"] if emit.relabels else []), *(["batch_id"] if state.batches is not None else [])]
@@ -119,51 +140,85 @@ def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     return FORMATS[item.output.parent.name if len(names) > 1 else names[0]](examples, extra)
 
 
-def _examples(state: _WriteState, item: Item) -> Examples:
-    """Return the emitted (query, positive) pairs of a shard with their negatives, texts, ids and scores."""
-    config, end = state.config, item.first + item.rows
-    table, chosen = state.judged.read(item.number, _WRITE_COLUMNS), rows_of(state.chosen, item.first, end)
-    previous = None if state.previous is None else rows_of(state.previous, item.first, end)
-    batches = None if state.batches is None else rows_of(state.batches, item.first, end)
+def _of_shard(state: _WriteState, item: Item) -> Examples:
+    """Return the examples of a shard of queries."""
+    table = state.judged.read(item.number, _WRITE_COLUMNS)
+    return _examples(state, table, np.arange(item.first, item.first + item.rows))[0]
+
+
+def _in_order(state: _WriteState, item: Item) -> Examples:
+    """Return the examples of a part of `emit/order`, in that order."""
+    assert state.order is not None
+    part = state.order.slice(item.first, item.rows)
+    queries, positives = (part.column(name).to_numpy() for name in ("query_row", "positive_row"))
+    rows = np.unique(queries)
+    examples, of_query, of_positive = _examples(state, state.judged.take(rows, _WRITE_COLUMNS), rows)
+    found, wanted = (q * state.corpus.rows + p for q, p in ((of_query, of_positive), (queries, positives)))
+    by_number = np.argsort(found)
+    return examples.take(by_number[np.searchsorted(found, wanted, sorter=by_number)])
+
+
+def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Examples, np.ndarray, np.ndarray]:
+    """Return the examples of some queries with their negatives, texts, ids and scores, and their rows.
+
+    Args:
+        state: of the step.
+        table: the queries' judged candidates.
+        rows: int64, ascending: the queries.
+
+    Returns:
+        the emitted (query, positive) pairs, the row of each one's query, and that of its positive.
+    """
+    config, emit = state.config, state.config.emit
+    chosen = rows_of_queries(state.chosen, rows)
+    previous = None if state.previous is None else rows_of_queries(state.previous, rows)
+    batches = None if state.batches is None else rows_of_queries(state.batches, rows)
     which, owners, served_by, lengths, batch_ids = EmittedPairs.of(table, chosen, batches, config)
     positives, anchors = (Ragged.from_arrow(table.column(name)) for name in ("positive_rows", "anchor_scores"))
-    lists = {name: Ragged.from_arrow(chosen.column(name)) for name in ("positions", "doc_rows", "scores")}
-    spread = lists["doc_rows"].places(served_by)
-    positions, rows = (lists[name].values[spread] for name in ("positions", "doc_rows"))
-    of_negatives, ranks = np.repeat(owners, lengths), Ragged.from_arrow(table.column("ranks"))
-    at = pa.array(ranks.starts[of_negatives] + positions, mask=positions < 0)
-    negatives = EmittedNegatives(positions, at, np.repeat(served_by, lengths), rows)
-    queries = state.queries.take(item.first + owners, ["query_id", "text"])
-    documents = state.corpus.take(positives.values[which], ["doc_id", "text"])
-    texts = state.corpus.take(rows, ["doc_id", "text"])
+    of_query, of_positive = rows[owners], positives.values[which]
+    negatives = EmittedNegatives.of(table, chosen, served_by)
+    scores = Ragged.from_arrow(chosen.column("scores")).take(served_by)
+    queries = state.queries.take(of_query, ["query_id", "text"])
+    documents = state.corpus.take(of_positive, ["doc_id", "text"])
+    texts = state.corpus.take(negatives.documents, ["doc_id", "text"])
+    positive_scores = Ragged.from_arrow(table.column("positive_scores")).values[which]
     weights = weights_of_positives(table, config.filter.bad_positive_quantile)[which]
-    relabelled = rows_of(state.relabelled, item.first, end)
-    known = source_of_positives(relabelled, item.first + owners, positives.values[which])
+    known = source_of_positives(rows_of_queries(state.relabelled, rows), of_query, of_positive)
     rules = pa.array(["+".join(rule_names(config.filter)) or "none"])  # random documents have passed none
-    return Examples(
+    random = negatives.positions == RANDOM_DOCUMENT
+    weighted, of_negatives = {}, {}
+    if "focal_weight" in emit.extra_columns:
+        weighted["focal_weight"] = pa.array(focal_weights(positive_scores, scores, emit).astype(np.float32))
+    if state.clusters is not None:
+        cluster, own = state.clusters.of(negatives.documents, of_positive[scores.owners])
+        of_negatives["cluster_weight"] = pa.array(cluster_weight(cluster, own, state.clusters.rates).astype(np.float32))
+    examples = Examples(
         wanted=config.emit.num_negatives,
         columns={
             "anchor": queries.column("text"), "query_id": queries.column("query_id"),
             "positive": documents.column("text"), "positive_id": documents.column("doc_id"),
-            "positive_score": pa.array(Ragged.from_arrow(table.column("positive_scores")).values[which]),
+            "positive_score": pa.array(positive_scores),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pc.multiply(pa.array(weights), known["positive_probability"].fill_null(1.0)),
             **known,
             **({} if batch_ids is None else {"batch_id": batch_ids}),
-            **_raw_scores_of_positives(state, table, item.first, which),
+            **_raw_scores_of_positives(state, of_query, of_positive, positives.positions[which]),
+            **weighted,
         },
         lengths=lengths,
         negatives={
             "negative": texts.column("text"), "negative_id": texts.column("doc_id"),
-            "negative_score": pa.array(lists["scores"].values[spread]),
-            "rank": pa.array(ranks.values).take(at),
-            "rule": rules.take(pa.array(np.zeros(len(rows), dtype=np.int64), mask=positions == RANDOM_DOCUMENT)),
+            "negative_score": pa.array(scores.values),
+            "rank": pa.array(Ragged.from_arrow(table.column("ranks")).values).take(negatives.candidates),
+            "rule": rules.take(pa.array(np.zeros(len(random), dtype=np.int64), mask=random)),
             "source": source_labels(table, negatives, config),
-            **rescore_column(state.rescored, item.first + of_negatives, rows),
+            **rescore_column(state.rescored, of_query[scores.owners], negatives.documents),
             **filter_columns(config, table, negatives, previous),
+            **of_negatives,
         },
         soft_labels=config.emit.soft_labels,
     )  # fmt: skip
+    return examples, of_query, of_positive
 
 
 def _write(table: pa.Table, item: Item) -> None:
@@ -234,7 +289,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
     stages: tuple[str, ...] = ()
     if emit.batch_size is not None or emit.relabels:
         stages = ("embed", "retrieve")
-    elif emit.choose == "diverse" or draws:
+    elif emit.choose == "diverse" or draws or _clusters(config):
         stages = ("embed", "retrieve") if draws and config.retrieve.where else ("embed",)
     uses_scores = emit.relabels and reads_rescored(config)
     return (*stages, "rescore") if uses_scores or _writes_raw_scores(config) else stages
@@ -259,6 +314,8 @@ STAGE = Stage(
         _one_item("previous", PREVIOUS_PATH, refresh_all, lambda config: config.previous is not None),
         _one_item("choose", CHOSEN_PATH, choose_all, lambda config: True),
         _one_item("batches", BATCHES_PATH, assign_batches, lambda config: config.emit.batch_size is not None),
+        _one_item("clusters", CLUSTERS_PATH, cluster_documents, _clusters),
+        _one_item("order", ORDER_PATH, order_examples, _orders),
         Step("write", "queries", _plan_write, _setup_write, _process_write, _write),
         Step("texts", "texts", plan_texts, open_texts, texts_of),
         Step("mixing", "queries", plan_mixing, open_mixing, mixtures_of),

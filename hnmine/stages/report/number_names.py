@@ -56,6 +56,9 @@ _WITH_RELABEL = {
     "counts.emit": "positives_relabelled positives_by_judgement queries_relabelled",
     "relabelled": "by_probability by_judgement queries share precision candidates hidden expected",
 }
+_WITH_ORDER = {"order": "first_tenth_hardness last_tenth_hardness"}
+_WITH_FOCAL_WEIGHT = {"weights.focal": SUMMARY}
+_WITH_CLUSTER_WEIGHT = {"weights.cluster": f"{SUMMARY} clusters own_share"}
 _WITH_PREVIOUS = {
     "counts.emit": "negatives_previous",
     "previous": "queries rows rows_changed churn overlap stayed no_room",
@@ -110,6 +113,9 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         (config.emit.batch_size is not None, _WITH_BATCHES),
         (config.emit.relabels, _WITH_RELABEL),
         (config.emit.mixes, {"counts.emit": "mixtures"}),
+        (config.emit.order != "by_query", _WITH_ORDER),
+        ("focal_weight" in config.emit.extra_columns, _WITH_FOCAL_WEIGHT),
+        ("cluster_weight" in config.emit.extra_columns, _WITH_CLUSTER_WEIGHT),
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
         (config.filter.score == "checked", _WITH_CHECKED),

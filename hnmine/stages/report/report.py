@@ -24,6 +24,7 @@ from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
 from hnmine.stages.report.judged_sample import judged_sample, true_rates
 from hnmine.stages.report.judging import judging
 from hnmine.stages.report.negatives import hardness_by_place, histograms, near_copies, read_negatives, sources
+from hnmine.stages.report.order_and_weights import order_and_weights
 from hnmine.stages.report.previous import against_previous
 from hnmine.stages.report.quality import headline_parts, intervals
 from hnmine.stages.report.statistics import distribution, hub_statistics, share
@@ -93,6 +94,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "biases": biases,
         "examples": examples,
         **summary(context),
+        **order_and_weights(context),
         **embedding(context),
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],

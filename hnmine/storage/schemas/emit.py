@@ -45,6 +45,15 @@ MIXING = schema(
     field("first", INTS, "for each synthetic negative: place of one of the example's negatives from 0; -1: the query"),
     field("second", INTS, "likewise of another negative, never the query"),
     field("alpha", FLOATS, "the share of the first, in (0, 1); of the query at most 1/2"),
+CLUSTERS = schema(
+    field("doc_row", pa.int64(), "row of a positive or negative of the training rows, ascending"),
+    field("cluster", pa.int32(), "its cluster"),
+    field("rate", pa.float64(), "mean P(false negative) of the cluster's own negatives; 0 where it has none"),
+)
+ORDER = schema(
+    field("query_row", pa.int64(), "the query's row; rows are in the order of the training rows"),
+    field("positive_row", pa.int64(), "the positive's row; with the query it names the example"),
+    field("hardness", pa.float64(), "mean hardness of the example's negatives"),
 )
 PREVIOUS = schema(
     field("query_row", pa.int64(), "the query's row; rows are those of `emit/chosen`"),

@@ -20,6 +20,10 @@ WAYS = {
     "candidates": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
     "previous": {"previous": {"run": "plain", "replace": "easy"}},
     "relabel": {"filter": {"rule": "auto"}, "emit": {"relabel": 0.6}},
+    "order and weights": {
+        "filter": {"rule": "auto"},
+        "emit": {"order": "easy_to_hard", "extra_columns": ["focal_weight", "cluster_weight"]},
+    },
     "evaluation": {"input": {"eval_qrels": "eval.tsv"}},
     "judge": {"input": {"judgements": "judge.jsonl"}},
 }

@@ -75,10 +75,10 @@ def summary(context: RunContext) -> dict[str, Any]:
     return {"batches": found}
 
 
-def read_examples(context: RunContext) -> Examples:
-    """Return all (query, positive) pairs that get rows, ordered by query, then by positive."""
-    config, judged = context.config, Shards(judged_folder(context, context.folder("emit")), JUDGED)
-    negatives = Ragged.from_arrow(read_chosen(context.folder("emit")).column("doc_rows"))
+def read_examples(context: RunContext, emit: Path) -> Examples:
+    """Return all (query, positive) pairs that get rows, ordered by query, then by positive, of an emit folder."""
+    config, judged = context.config, Shards(judged_folder(context, emit), JUDGED)
+    negatives = Ragged.from_arrow(read_chosen(emit).column("doc_rows"))
     parts = [(np.zeros(0, dtype=np.int64),) * 3]
     first = 0
     for number in range(len(judged)):
@@ -97,7 +97,7 @@ def read_examples(context: RunContext) -> Examples:
 def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
     """Return the batch of every example, as the table `emit/batches`."""
     config, size = context.config, context.config.emit.batch_size
-    examples = read_examples(context)
+    examples = read_examples(context, context.folder("emit"))
     if size is None or not len(examples):
         return BATCHES.empty_table()
     finder = ConflictFinder(context, np.unique(examples.query_row))
