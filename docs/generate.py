@@ -54,6 +54,8 @@ TABLES = (
     ("emit/relabelled/relabelled.parquet, with emit.relabel; emit/judged is filter's table with these", "RELABELLED"),
     ("emit/previous/negatives.parquet, where there is a table [previous]", "PREVIOUS"),
     ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
+    ("emit/clusters/clusters.parquet, with the extra column cluster_weight", "CLUSTERS"),
+    ("emit/order/order.parquet, where emit.order is not by_query", "ORDER"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )

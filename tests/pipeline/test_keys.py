@@ -47,6 +47,12 @@ BESIDE: dict[str, tuple[str, Any]] = {
     "emit.batch_leftover": ("emit.batch_size", 8),
     "embed.sample": ("embed.documents", "candidates"),
     "emit.max_relabelled": ("emit.relabel", 0.9),
+    "emit.strata": ("emit.choose", "stratified"),
+    "filter.check_percentile": ("filter.score", "checked"),
+    "emit.focal_gamma": ("emit.extra_columns", ["focal_weight"]),
+    "emit.focal_temperature": ("emit.extra_columns", ["focal_weight"]),
+    "emit.clusters": ("emit.extra_columns", ["cluster_weight"]),
+    "filter.multi_similarity": ("filter.rule", ["percent", "multi_similarity"]),
 }
 
 

@@ -45,6 +45,7 @@ MIXING = schema(
     field("first", INTS, "for each synthetic negative: place of one of the example's negatives from 0; -1: the query"),
     field("second", INTS, "likewise of another negative, never the query"),
     field("alpha", FLOATS, "the share of the first, in (0, 1); of the query at most 1/2"),
+)
 CLUSTERS = schema(
     field("doc_row", pa.int64(), "row of a positive or negative of the training rows, ascending"),
     field("cluster", pa.int32(), "its cluster"),

@@ -75,8 +75,12 @@ def summary(context: RunContext) -> dict[str, Any]:
     return {"batches": found}
 
 
-def read_examples(context: RunContext, emit: Path) -> Examples:
-    """Return all (query, positive) pairs that get rows, ordered by query, then by positive, of an emit folder."""
+def read_examples(context: RunContext, emit: Path | None = None) -> Examples:
+    """Return all (query, positive) pairs that get rows, ordered by query, then by positive.
+
+    They are those of an emit folder; default: the run's own.
+    """
+    emit = emit or context.folder("emit")
     config, judged = context.config, Shards(judged_folder(context, emit), JUDGED)
     negatives = Ragged.from_arrow(read_chosen(emit).column("doc_rows"))
     parts = [(np.zeros(0, dtype=np.int64),) * 3]
@@ -97,7 +101,7 @@ def read_examples(context: RunContext, emit: Path) -> Examples:
 def assign_batches(context: RunContext, tick: Tick) -> pa.Table:
     """Return the batch of every example, as the table `emit/batches`."""
     config, size = context.config, context.config.emit.batch_size
-    examples = read_examples(context, context.folder("emit"))
+    examples = read_examples(context)
     if size is None or not len(examples):
         return BATCHES.empty_table()
     finder = ConflictFinder(context, np.unique(examples.query_row))
