@@ -145,6 +145,8 @@ def _result(r: StageResult) -> str:
         parts.append(f"and of {r.counts['guide_dim']:,} by the guide")
     parts += [f"and of {dim:,} by {name}" for name, dim in sorted(r.counts.get("source_dims", {}).items())]
     parts += agreement_lines(r.counts)
+    for table, spent in r.counts.get("served", {}).items():
+        parts.append(f"{spent['requests']:,} requests with {spent['tokens']:,} tokens to the server of {table}")
     if r.stage == "emit" and r.counts.get("negatives_previous"):
         parts.append(f"{r.counts['negatives_previous']:,} negatives of the earlier run stay")
     if r.stage == "emit" and r.counts["negatives_random"]:

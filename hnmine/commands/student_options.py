@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from hnmine.config.tables import WITHOUT_MODEL, Config, EmbedConfig
+from hnmine.config.tables import Config, EmbedConfig
 from hnmine.errors import ModelError, Problems, TooFewQueries
 from hnmine.students.batches import LossName
 from hnmine.students.student import DEFAULTS
@@ -40,7 +40,7 @@ def student_model(config: Config, student: str, model: str | None) -> EmbedConfi
     embed = config.embed
     if model is not None:
         return EmbedConfig(model=model, device=embed.device, trust_remote_code=embed.trust_remote_code)
-    if embed.model not in WITHOUT_MODEL:
+    if embed.loads_model:
         return embed
     if student != "static":
         raise ModelError(

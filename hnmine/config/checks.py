@@ -1,9 +1,11 @@
 """Checks for settings that contradict each other or need another table."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hnmine.config.served import address_problem, is_served
+from hnmine.config.section import has_no_effect
+from hnmine.config.served import ServedTexts, address_problem, is_served
 from hnmine.config.tables import (
     KIND_SETTINGS,
     LABELED,
@@ -13,6 +15,7 @@ from hnmine.config.tables import (
     EmbedConfig,
     EmitConfig,
     JudgeTable,
+    RescoreConfig,
     SourceConfig,
 )
 from hnmine.display import parse_size
@@ -21,10 +24,15 @@ from hnmine.storage.hub_files import is_hub
 Check = Callable[[Config], Iterator[str]]
 _CHECKS: list[tuple[tuple[str, ...], Check]] = []
 NOTHING_TO_READ = "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"
-_EXECUTION = {"batch_tokens", "batch_size", "device", "command_timeout", *SELECTION}
+_SERVED = (*ServedTexts.model_fields, "encoding_format")
+"""Settings of models that a server computes."""
+_OF_FILES = {"corpus_vectors", "query_vectors"}
+_EXECUTION = {n for n, one in EmbedConfig.model_fields.items() if has_no_effect(one)} - _OF_FILES | set(SELECTION)
 """Settings of a teacher that give no other scores."""
 _OF_LOADED_MODELS = ("revision", "max_length", "precision", "batch_tokens", "device", "trust_remote_code")
 """Settings of a teacher that the program of `command` would not know of."""
+_LOADED = (*_OF_LOADED_MODELS, "batch_size")
+"""Settings of models that are loaded, which a server would not know of."""
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -138,10 +146,42 @@ def _commands(config: Config) -> Iterator[str]:
 
 
 @_reads()  # likewise
+def _served(config: Config) -> Iterator[str]:
+    models: dict[str, EmbedConfig | RescoreConfig] = {**config.teachers}
+    if config.rescore is not None:
+        models["rescore"] = config.rescore
+    for table, one in models.items():
+        given = [name for name in _SERVED if name in one.model_fields_set]
+        loaded = [name for name in _LOADED if name in one.model_fields_set]
+        if not is_served(one.model):
+            if given:
+                yield (
+                    f"{table}.{', '.join(given)}: only for a model that a server computes, and {table}.model is "
+                    f"{one.model!r}; name the server's address, such as http://localhost:8000/v1, or leave it out"
+                )
+            continue
+        if problem := address_problem(one.model):
+            yield f"{table}.model: the address {problem}"
+        if loaded:
+            cut = "; the server decides where long texts are cut" if "max_length" in loaded else ""
+            yield (
+                f"{table}.{', '.join(loaded)}: only for a model that is loaded, and {table}.model is a server{cut}; "
+                "leave it out"
+            )
+        if one.api_key_env is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", one.api_key_env):
+            yield (
+                f"{table}.api_key_env: is the name of an environment variable in capital letters, such as "
+                "OPENAI_API_KEY, and never the key itself"
+            )
+
+
+@_reads()  # likewise
 def _precision(config: Config) -> Iterator[str]:
     for table, teacher in config.teachers.items():
         on_cpu = (teacher.device or "").startswith("cpu")
         if table not in ("embed", "guide") or teacher.precision == "float32" or teacher.command is not None:
+            continue
+        if is_served(teacher.model):
             continue
         if teacher.model in ("precomputed", "hash"):
             yield (

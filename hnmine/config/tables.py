@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from hnmine.config.section import Name, Paths, Section, setting
-from hnmine.config.served import ServedModel, ServedTexts
+from hnmine.config.served import ServedModel, ServedTexts, is_served
 from hnmine.storage.paths import path_of
 
 NEAR_COPY = 0.98
@@ -118,8 +118,8 @@ class EmbedConfig(ServedTexts):
 
     model: Name = setting(
         "sentence-transformers/all-MiniLM-L6-v2",
-        'name or local path of a sentence-transformers model; "precomputed" for vectors of your own; '
-        '"hash" for tests only',
+        "name or local path of a sentence-transformers model; http(s)://... for a server with the route /embeddings "
+        'of OpenAI; "precomputed" for vectors of your own; "hash" for tests only',
     )
     command: list[Name] | None = setting(
         None,
@@ -159,6 +159,9 @@ class EmbedConfig(ServedTexts):
         32, "texts per batch, if the model's tokens cannot be counted or command is set", no_effect=True, ge=1
     )
     device: Name | None = setting(None, _DEVICE, no_effect=True)
+    encoding_format: Literal["base64", "float"] = setting(
+        "base64", 'model = "http...": form of the vectors that is asked for; float: JSON numbers', no_effect=True
+    )
     trust_remote_code: bool = setting(False, _TRUST)
     documents: Literal["all", "candidates"] = setting(
         "all",
@@ -194,9 +197,17 @@ class EmbedConfig(ServedTexts):
             del kept["command"], kept["command_version"]
         return kept
 
+    @property
+    def loads_model(self) -> bool:
+        """Whether a model is loaded from files: not where vectors are supplied, hashed or computed by a server."""
+        return self.model not in WITHOUT_MODEL and not is_served(self.model)
+
     def vector_settings(self) -> dict[str, Any]:
-        """Return the settings that determine a text's vector, for content keys; not those of `SELECTION`."""
-        return {name: value for name, value in self.semantic().items() if name not in SELECTION}
+        """Return the settings that determine a text's vector, for content keys; not those of `SELECTION`.
+
+        The name of a served model is left out: what identifies it holds the name.
+        """
+        return {name: value for name, value in self.semantic().items() if name not in (*SELECTION, "served_model")}
 
     def prompt(self, kind: Kind) -> str:
         """Return the text put before every text of a kind."""

@@ -10,6 +10,7 @@ import numpy as np
 from hnmine.config.tables import Kind, TeacherTable
 from hnmine.errors import ModelError
 from hnmine.models.encoders import CellModel, EncodeTexts
+from hnmine.models.served import UnusableVector
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
@@ -35,7 +36,11 @@ class CellEncoder:
         for first in range(item.first, last, self.encoder.cell_rows):
             following = first + self.encoder.cell_rows
             encode, distinct, which = self.cells.get(first, following if following < end else None)
-            found = encode(tick)
+            try:
+                found = encode(tick)
+            except UnusableVector as error:
+                row = first + int(np.flatnonzero(which == error.place)[0])
+                raise ModelError(f"{error}; row {row:,} of the texts to encode") from None
             if found.ndim != 2 or found.shape[0] != distinct:
                 raise ModelError(f"{self.table}.model gave an array of shape {found.shape} for {distinct} texts")
             tick(len(which) - distinct)

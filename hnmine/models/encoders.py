@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hnmine.config.served import is_served
 from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.command_encoder import CommandEncoder
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
+from hnmine.models.served import SERVED_ROWS, Identity, ServedEncoder
 from hnmine.runtime.cpu_flags import multiplies_bfloat16
 from hnmine.runtime.worker_slot import thread_count
 
@@ -56,6 +58,8 @@ class Encoder(CellModel, Protocol):
 
 def largest_cell_rows(config: EmbedConfig) -> int:
     """Return a number of rows that is a multiple of the encoder's `cell_rows`, without loading the encoder."""
+    if is_served(config.model):
+        return SERVED_ROWS
     return HASH_CELL_ROWS if config.model == "hash" else CELL_ROWS
 
 
@@ -306,10 +310,17 @@ def token_batches(counts: np.ndarray, most: int) -> list[np.ndarray]:
     return batches
 
 
-def make_encoder(config: EmbedConfig, table: TeacherTable = "embed", quantised: Quantised | None = None) -> Encoder:
-    """Return the encoder that the config names; arguments and errors are those of `ModelEncoder`."""
+def make_encoder(
+    config: EmbedConfig,
+    table: TeacherTable = "embed",
+    quantised: Quantised | None = None,
+    identity: Identity | None = None,
+) -> Encoder:
+    """Return the encoder that the config names; arguments and errors are those of `ModelEncoder` or `ServedEncoder`."""
     if config.command is not None:
         return CommandEncoder(config, table, CELL_ROWS)
+    if is_served(config.model):
+        return ServedEncoder(config, table, identity)
     return HashEncoder(config) if config.model == "hash" else ModelEncoder(config, table, quantised)
 
 

@@ -72,6 +72,7 @@ class HttpClient:
         table: the table's name, for messages.
         route: what is asked, such as `/embeddings`.
         patient: whether a server that cannot be reached is tried again; False to find a mistyped address at once.
+        advice: end of the message about a request that is wrong or too large (400, 413, 422).
 
     Attributes:
         url: of the route.
@@ -81,12 +82,14 @@ class HttpClient:
         ConfigError: the environment variable with the key is not set, or holds what no key can be.
     """
 
-    def __init__(self, address: str, settings: ServedModel, table: str, route: str, *, patient: bool = True) -> None:
+    def __init__(
+        self, address: str, settings: ServedModel, table: str, route: str, *, patient: bool = True, advice: str = ""
+    ) -> None:
         import httpx
 
         self.server = address.rstrip("/").removesuffix(route).rstrip("/")
         self.url = self.server + route
-        self.settings, self.table, self.route, self.patient = settings, table, route, patient
+        self.settings, self.table, self.route, self.patient, self._advice = settings, table, route, patient, advice
         self.requests = Requests()
         self._key = _read_key(settings, table)
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "hnmine"}
@@ -141,10 +144,14 @@ class HttpClient:
                     begin(1)
                     yield found
             except BaseException:
-                self._stopped.set()
+                self.stop()
                 raise
 
         return results()
+
+    def stop(self) -> None:
+        """Send nothing more; requests that wait to be sent fail."""
+        self._stopped.set()
 
     def get(self, route: str) -> Any | None:
         """Return the decoded answer of another route of the server; None where it has no such route (404, 405).
@@ -275,7 +282,7 @@ class HttpClient:
             raise _NoRoute(
                 f"{self._named}: {what}; check the address, which usually ends in /v1, and {self.table}.served_model"
             )
-        raise Refused(f"{self._named}: {what}")
+        raise Refused(f"{self._named}: {what}{self._advice if status in (400, 413, 422) else ''}")
 
     def _safe(self, text: str) -> str:
         """Return what a server said for a message: one line, no control characters, shortened, without the key."""

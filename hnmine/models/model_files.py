@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hnmine.config.served import is_served
 from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig, ModelTable, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.models.command_files import command_parts
@@ -50,7 +51,7 @@ def absent_models(models: Mapping[TeacherTable, ModelTable]) -> dict[TeacherTabl
     Raises:
         ModelError: as `local_model`.
     """
-    wanted = {table: one for table, one in models.items() if one.model not in WITHOUT_MODEL}
+    wanted = {t: one for t, one in models.items() if one.model not in WITHOUT_MODEL and not is_served(one.model)}
     return {table: one.model for table, one in wanted.items() if local_model(one, table) is None}
 
 

@@ -20,6 +20,7 @@ from hnmine.storage.store import read_json, write_json
 
 DIGESTS = ".digests.json"
 DigestT = TypeVar("DigestT", str, dict[str, Any])
+ResultT = TypeVar("ResultT")
 # Nanoseconds; coarser than the times of any file system in use.
 _MIN_AGE = 3_000_000_000
 
@@ -30,6 +31,7 @@ class DigestCache:
     def __init__(self, known: dict[str, dict[str, Any]] | None = None) -> None:
         self._known = dict(known or {})
         self._changed = False
+        self._once: dict[str, Any] = {}
 
     @classmethod
     def read(cls, out: Path) -> "DigestCache":
@@ -57,6 +59,13 @@ class DigestCache:
             OSError: it cannot be read.
         """
         return self._get(f"{name} {path.absolute()}", lambda: _file_stamp(str(path)), lambda: compute(path))
+
+    def once(self, name: str, compute: Callable[[], ResultT]) -> ResultT:
+        """Return `compute()`, called once for a name in the life of this object; nothing of it is stored."""
+        if name not in self._once:
+            self._once[name] = compute()
+        found: ResultT = self._once[name]
+        return found
 
     def _get(self, file: str, stamp: Callable[[], str | None], compute: Callable[[], DigestT]) -> DigestT:
         file = hashlib.blake2b(file.encode(), digest_size=16).hexdigest()  # a URL may hold a password

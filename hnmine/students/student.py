@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig
+from hnmine.config.tables import EmbedConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
 from hnmine.students.static import StaticStudent
@@ -65,8 +65,8 @@ def load_student(
     Args:
         name: a `StudentName`.
         model: the model to begin with, by name or as the table [embed] of a config; for "static" the source of its
-            token vectors. None, "hash" and "precomputed" name no model: the static student makes word vectors from
-            `vectors`.
+            token vectors. None, "hash", "precomputed" and a server name no model: the static student makes word
+            vectors from `vectors`.
         task: what all mined sets share.
         training: how it is trained; `DEFAULTS` of the name otherwise.
         vectors: needed where there is no model.
@@ -78,7 +78,7 @@ def load_student(
     how = training or DEFAULTS[name]
     how = replace(how, max_tokens=min(how.max_tokens, MOST_TOKENS))
     config = EmbedConfig(model=model) if isinstance(model, str) else model
-    if config is None or config.model in WITHOUT_MODEL:
+    if config is None or not config.loads_model:
         if name != "static":
             raise ModelError(f"the student {name} trains the run's model, and it has none; use static")
         if vectors is None:

@@ -15,6 +15,7 @@ from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes, 
 from hnmine.commands.audit.scores import score_distributions, score_findings
 from hnmine.commands.audit.shapes import Shape
 from hnmine.commands.audit.texts import biases, copies, judged_relevant, queries_served, text_findings, usual_number
+from hnmine.config.served import is_served
 from hnmine.config.tables import Config, EmbedConfig
 from hnmine.errors import ConfigError, InputError, ModelError, Problems
 from hnmine.models.encoders import Encoder, HashEncoder, make_encoder
@@ -114,6 +115,8 @@ def _encoder(request: Request) -> Encoder | None:
         return None
     if request.model == "precomputed":
         raise ConfigError("--model precomputed: an audit embeds texts itself; name a model")
+    if is_served(request.model):
+        raise ConfigError("--model: an audit asks no server; name a model that can be loaded")
     query, document = request.query_prompt, request.document_prompt
     try:
         return make_encoder(EmbedConfig(model=request.model, query_prompt=query, document_prompt=document))

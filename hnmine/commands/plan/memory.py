@@ -93,9 +93,9 @@ def _shard(work: Workload, stage: str) -> float:
 
 def _embed(work: Workload, table: TeacherTable) -> float:
     """Return the memory of a teacher: a model's, or that of its precomputed vectors."""
-    model = work.config.teachers[table].model
-    if model != "precomputed":
-        return 0.0 if model == "hash" else MODEL_BYTES
+    teacher = work.config.teachers[table]
+    if teacher.model != "precomputed":
+        return MODEL_BYTES if teacher.loads_model else 0.0
     row, documents = 4.0 * work.dims[table], work.documents
     shard = min(documents, work.config.shard_rows) * row * SHARD_COPIES
     return shard + documents * (3 * work.id_bytes + 40)

@@ -10,6 +10,7 @@ from hnmine.commands.plan.disk import disk_of_stages
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
+from hnmine.config.served import is_served
 from hnmine.config.tables import Config, TeacherTable
 from hnmine.errors import InputError
 from hnmine.models.model_files import absent_models
@@ -21,6 +22,7 @@ from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cores, thread_share
 from hnmine.search.search_plan import choose_index
 from hnmine.search.sources import source_stage
+from hnmine.stages.embed.served import known_identities, served_teachers
 from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
@@ -33,7 +35,7 @@ from hnmine.storage.store import is_done, recorded
 def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig | None = None) -> dict[str, Any]:
     """Return what a run of this config would do. Reads input sizes and the manifests of stages.
 
-    Loads no model, and does not use the network for one.
+    Loads no model, and does not use the network for one, neither a hub nor the server of a model.
 
     Args:
         config: the whole config.
@@ -60,6 +62,8 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     kind, why = choose_index(config, work.documents, work.queries, work.dim)
     rescore = {} if config.rescore is None else {"rescore": config.rescore}
     absent = absent_models({**config.teachers, **config.encoders, **rescore})
+    served = served_teachers(config)
+    absent |= {t: config.teachers[t].model for t in served if not known_identities(context, t)}
     expected = {} if collection is not None else _expected(context, absent)
     if config.previous is not None and "ingest" in expected:
         check_previous(context, expected["ingest"]["key"])
@@ -86,6 +90,11 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "memory_of_stages": {stage: round(value) for stage, value in memory.items()},
         "workers": config.workers,
         "warnings": warnings,
+        **(
+            {"requests": {t: dict(zip(("requests", "tokens"), work.requests(t), strict=True)) for t in served}}
+            if served
+            else {}
+        ),
         **({"scale": cluster_plan(work, cluster)} if cluster is not None else {}),
     }
 
@@ -99,8 +108,14 @@ def _expected(context: RunContext, absent: dict[TeacherTable, str]) -> dict[str,
 
 
 def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]:
-    """Yield a warning for each model that is not on this machine."""
+    """Yield a warning for each model that is not on this machine, or on a server that no run has asked yet."""
     for table, model in absent.items():
+        if is_served(model):
+            yield (
+                f"{table}.model {model}: the server was not asked for its model; disk and memory are estimated with "
+                f"vectors of {work.dims[table]} numbers"
+            )
+            continue
         line = f"{table}.model {model!r} is not downloaded yet: "
         if work.dims.get(table) == UNKNOWN_DIM:
             yield (
@@ -171,6 +186,14 @@ def _work(work: Workload, index: str) -> dict[str, str]:
 
 
 def _embedded(work: Workload) -> str:
+    return _texts_embedded(work) + "".join(
+        f"; {table}: about {requests:,} requests with {tokens:,} tokens, a quarter of the texts' bytes"
+        for table in served_teachers(work.config)
+        for requests, tokens in [work.requests(table)]
+    )
+
+
+def _texts_embedded(work: Workload) -> str:
     config, documents, queries = work.config, work.documents, work.queries
     texts = f"{documents + queries:,} texts with "
     if not config.embeds_candidates_only:

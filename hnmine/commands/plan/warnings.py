@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from hnmine.config.auto import AUTO
-from hnmine.config.tables import AUTO_RANDOM_SHARE, WITHOUT_MODEL, Config
+from hnmine.config.served import is_served
+from hnmine.config.tables import AUTO_RANDOM_SHARE, Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
@@ -125,8 +126,14 @@ def _of_models(config: Config) -> Iterator[str]:
         yield f"{workers} workers load the model of [rescore] {workers} times"
     if workers > 1 and config.encoders:
         yield f"{workers} workers load the model of each sparse source {workers} times"
-    if workers > 1 and any(teacher.model not in WITHOUT_MODEL for teacher in config.teachers.values()):
+    if workers > 1 and any(teacher.loads_model for teacher in config.teachers.values()):
         yield f"{workers} workers load the model {workers} times"
     for table, teacher in config.teachers.items():
         if workers > 1 and teacher.command is not None:
             yield f"{workers} workers start the program of {table}.command {workers} times"
+        if workers > 1 and is_served(teacher.model):
+            most = teacher.requests_in_flight
+            yield (
+                f"{table}.model is a server, and each of {workers} workers has up to {most} requests in flight there, "
+                f"{most * workers:,} in all"
+            )

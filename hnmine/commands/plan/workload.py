@@ -1,6 +1,7 @@
 """The workload of a run: sizes of its collection, counted or given, and the bytes on disk and in memory they imply."""
 
 import json
+import math
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from hnmine.config.tables import Config, SparseConfig, TeacherTable
 from hnmine.models.encoders import HASH_DIM
 from hnmine.models.model_files import local_model
 from hnmine.models.precomputed import vector_sources
+from hnmine.models.served import estimated_tokens
 from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
 from hnmine.readers.json_rows import json_rows
@@ -108,6 +110,19 @@ class Workload:
         """Return the largest number of documents that a teacher embeds."""
         return self.config.max_embedded(self.documents, self.queries) if table == "embed" else self.documents
 
+    def requests(self, table: TeacherTable) -> tuple[int, int]:
+        """Return about how many requests a served teacher gets, and how many tokens they hold."""
+        teacher, requests, total = self.config.teachers[table], 0, 0.0
+        sides = (
+            (self.embedded(table), self.document_bytes, teacher.document_prompt),
+            (self.queries, self.query_bytes, teacher.query_prompt),
+        )
+        for texts, size, prompt in sides:
+            tokens = texts * estimated_tokens(size + len(prompt.encode()))
+            requests += math.ceil(max(texts / teacher.request_texts, tokens / teacher.request_tokens))
+            total += tokens
+        return requests, round(total)
+
     def stored_vectors(self, table: TeacherTable = "embed") -> float:
         """Return the bytes on disk of a teacher's document vectors: 4 or 2 (float16) a number, and 8 a row."""
         number = 2 if self.config.teachers[table].dtype == "float16" else 4
@@ -191,9 +206,7 @@ def _dim(config: Config, table: TeacherTable) -> int:
         with source.open() as file:
             sizes = [field.type.list_size for field in pq.read_schema(file) if hasattr(field.type, "list_size")]
         return int(sizes[0]) if sizes else UNKNOWN_DIM
-    if teacher.command is not None:
-        return UNKNOWN_DIM
-    folder = local_model(teacher, table)
+    folder = local_model(teacher, table) if teacher.loads_model else None
     for name in ("config.json", "0_Transformer/config.json"):
         if folder is not None and (folder / name).exists():
             return int(json.loads((folder / name).read_text()).get("hidden_size", UNKNOWN_DIM))

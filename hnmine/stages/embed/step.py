@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.config.served import is_served
 from hnmine.config.tables import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
@@ -15,14 +16,16 @@ from hnmine.models.encoders import check_vectors, largest_cell_rows, make_encode
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.quantised import VERSION
+from hnmine.models.served import ServedEncoder
 from hnmine.models.vector_folders import FOLDERS, possible_teachers, source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_plain
 from hnmine.search.sparse_source import side_folders, sparse_counts
 from hnmine.stages.embed.agreement import agreement_step, agreements
 from hnmine.stages.embed.int8 import int8_step, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
+from hnmine.stages.embed.served import identity_of, recorded_identity, served_counts
 from hnmine.storage.schemas.ingest import CORPUS
-from hnmine.storage.store import Shards, TextReader, digest
+from hnmine.storage.store import Shards, TextReader, digest, with_counts
 from hnmine.storage.vectors import VectorStore, to_arrow
 
 _LIMITS = {"float16": 65_504.0, "float32": 1e17}
@@ -51,6 +54,8 @@ def _teacher_parts(table: TeacherTable, context: RunContext, names: tuple[str, s
         return {names[0]: used, names[2]: files}
     for name in ("model", "revision", "trust_remote_code", "command", "command_version"):
         kept.pop(name, None)  # the fingerprint says which weights or program these are
+    if is_served(config.model):
+        return {names[0]: kept, names[1]: identity_of(context, table)}
     if config.precision == "int8":
         kept["int8_version"] = VERSION
     return {names[0]: kept, names[1]: fingerprint(config, context.digests, table, local=context.local_models)}
@@ -65,6 +70,7 @@ class _State:
         name: table and side, for messages.
         chosen: int64, the rows that get a vector, ascending; None for all.
         vectors: returns the vectors of an item's rows, shape (rows, dim).
+        counts: returns what the vectors that were returned last took, for their file's footer; None for nothing.
         explain: raises an InputError that names all vectors that cannot be compared, if it can; called for one of them.
     """
 
@@ -72,6 +78,7 @@ class _State:
     name: str
     chosen: np.ndarray | None
     vectors: Callable[[Item, Tick], np.ndarray]
+    counts: Callable[[], dict[str, int] | None] = lambda: None
     explain: Callable[[], None] = lambda: None
 
 
@@ -86,7 +93,10 @@ def _plan(table: TeacherTable, side: str, context: RunContext, key: str) -> list
         return shard_items(shards, folder, key)
     key = _vectors_key(table, side, context, key)
     total = shards.rows if chosen is None else len(chosen)
-    return cell_items(folder, key, total, context.config.shard_rows, largest_cell_rows(config))
+    cell = largest_cell_rows(config)
+    # of a served teacher a file is one cell, whatever the shard size, so that little is paid twice
+    size = cell if is_served(config.model) else context.config.shard_rows
+    return cell_items(folder, key, total, size, cell)
 
 
 def _has_own_keys(table: TeacherTable, context: RunContext) -> bool:
@@ -128,15 +138,16 @@ def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
             tick(item.rows)
             return given.take(_rows(chosen, item))
 
-        return _State(config, f"{table} {side}", chosen, take, given.check)
-    encoder = make_encoder(config, table, read_quantised(context, table))
+        return _State(config, f"{table} {side}", chosen, take, explain=given.check)
+    encoder = make_encoder(config, table, read_quantised(context, table), recorded_identity(context, table))
     rows = shards.rows if chosen is None else len(chosen)
     cells = CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
+    counts = encoder.take_counts if isinstance(encoder, ServedEncoder) else lambda: None
 
     def encode(item: Item, tick: Tick) -> np.ndarray:
         return np.concatenate(list(cells.parts(item, tick)))
 
-    return _State(config, f"{table} {side}", chosen, encode)
+    return _State(config, f"{table} {side}", chosen, encode, counts)
 
 
 def _check_precomputed(context: RunContext, table: TeacherTable) -> None:
@@ -176,7 +187,8 @@ def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
             f"{what}: {len(bad):,} vectors hold numbers beyond {_LIMITS[dtype]:g}, too large for {dtype} scores, "
             f"the first in row {bad[0]:,}; {advice}"
         )
-    return to_arrow(vectors, _rows(state.chosen, item), dtype)
+    made, counts = to_arrow(vectors, _rows(state.chosen, item), dtype), state.counts()
+    return made if counts is None else with_counts(made, counts)
 
 
 def _step(name: str, table: TeacherTable, side: str) -> Step:
@@ -217,6 +229,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         counts |= {"documents_in_all": documents, "documents_by_chance": by_chance}
         counts |= sparse_counts(context.config, context.folder("embed"))
     counts |= {f"{precision}_agreement": found for precision, found in agreements(context).items()}
+    if served := served_counts(context):
+        counts["served"] = served
     if context.config.uses_hash:
         counts["warning"] = HASH_WARNING
     return counts

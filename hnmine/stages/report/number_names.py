@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from hnmine.config.tables import COMPARED, Config
+from hnmine.stages.embed.served import served_teachers
 from hnmine.stages.emit.formats import OF_IDS
 from hnmine.stages.filter.verdicts import countable_verdicts
 from hnmine.stages.report.headline import NUMBERS
@@ -136,3 +137,5 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         yield from [("counts.emit.texts", "queries documents")] if name in OF_IDS else []
     for table, precision in itertools.product(config.teachers, COMPARED):
         yield f"counts.embed.{precision}_agreement.{table}", "documents mean least"
+    for table in served_teachers(config):
+        yield f"counts.embed.served.{table}", "requests tokens"

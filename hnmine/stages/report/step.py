@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, single_array
+from hnmine.config.served import is_served
 from hnmine.config.tables import Config
 from hnmine.readers.judged_samples import sample_files
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, shard_items
@@ -27,7 +28,7 @@ from hnmine.storage.paths import shown_path
 from hnmine.storage.schemas.filter import JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
 from hnmine.storage.schemas.report import QUERY_REPORT
-from hnmine.storage.store import MANIFEST, Shards, item_key, read_json, write_json, write_text
+from hnmine.storage.store import MANIFEST, Shards, item_key, read_json, recorded, write_json, write_text
 from hnmine.storage.vectors import VectorStore
 
 REPORT, PAGE = "report.json", "report.html"
@@ -106,6 +107,9 @@ def _run_facts(context: RunContext) -> dict[str, str]:
     if config.file:
         facts["config"] = shown_path(Path(config.file))
     facts["teacher"] = config.embed.label
+    if is_served(config.embed.model):
+        name = (recorded(context.reading("embed")) or {})["parts"]["teacher"]["model"]
+        facts["teacher"] = f"{name}, served by {config.embed.model}"
     if config.embed.model == "precomputed":
         given = config.embed.corpus_vectors
         facts["teacher"] = f"precomputed vectors ({given if isinstance(given, str) else ', '.join(given or [])})"

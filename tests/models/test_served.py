@@ -1,0 +1,178 @@
+"""Vectors of a served teacher: how texts are cut into requests, which answers are refused, what tells models apart."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hnmine.config.tables import EmbedConfig
+from hnmine.errors import ModelError, ServerError
+from hnmine.models import http_client
+from hnmine.models.served import (
+    PROBE,
+    TOLERANCE,
+    ServedEncoder,
+    UnusableVector,
+    listed_model,
+    request_batches,
+    teacher_identity,
+)
+from tests.fake_server import HASH, FakeServer, Fault
+from tests.support import WORDS
+
+TEXTS = [f"{' '.join(WORDS[: 1 + at % 7])} {at}" for at in range(40)]
+
+
+@pytest.fixture
+def server():
+    with FakeServer() as found:
+        yield found
+
+
+def settings(server: FakeServer, **given) -> EmbedConfig:
+    return EmbedConfig(model=server.url, retries=0, **given)
+
+
+@given(
+    st.lists(st.text("aé \n", max_size=60), max_size=30), st.integers(1, 8), st.integers(1, 40),
+)  # fmt: skip
+def test_requests_hold_every_text_once_within_their_limits(texts, most, tokens):
+    batches = request_batches(texts, most, tokens)
+    assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(texts)))
+    sizes = [max(1.0, len(text.encode()) / 4) for text in texts]
+    order = [row for batch in batches for row in batch.tolist()]
+    assert order == sorted(order, key=lambda row: (-sizes[row], row))
+    for batch in batches:
+        assert len(batch) <= most
+        assert len(batch) == 1 or sum(sizes[row] for row in batch) <= tokens
+    for one, following in itertools.pairwise(batches):  # no request could have taken the next text too
+        assert len(one) == most or sum(sizes[row] for row in one) + sizes[following[0]] > tokens
+
+
+@pytest.mark.parametrize("form", ["base64", "float"])
+def test_vectors_are_those_of_the_model_with_the_prompt_of_their_kind(server, form):
+    given = settings(server, encoding_format=form, query_prompt="ask: ", request_texts=7, requests_in_flight=3)
+    encoder = ServedEncoder(given)
+    np.testing.assert_array_equal(encoder.encode(TEXTS, "document"), HASH.encode(TEXTS, "document"))
+    assert len(server.posts()) == math.ceil(40 / 7)
+    counts = encoder.take_counts()
+    assert counts == {"requests": 6, "tokens": sum(len(text.split()) for text in TEXTS)}
+    asked = HASH.encode([f"ask: {text}" for text in TEXTS[:3]], "document")
+    np.testing.assert_array_equal(encoder.encode(TEXTS[:3], "query"), asked)
+    assert encoder.take_counts()["requests"] == 1
+    assert all(seen.body["model"] == "hash-model" for seen in server.posts())
+    assert encoder.encode([], "query").shape == (0, 256)
+
+
+def changed(at: int, **new):
+    """Return a change of an answer: other values of one of its entries, counted by `index`."""
+
+    def change(answer):
+        data = sorted(answer["data"], key=lambda entry: entry["index"])
+        data[at] |= new
+        return answer | {"data": data}
+
+    return Fault(change=change)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault(change=lambda answer: answer | {"data": answer["data"][1:]}), "vectors of 5 texts, and got 4 of others"),
+        (Fault(change=lambda answer: answer | {"data": answer["data"] * 2}), "vectors of 5 texts, and got 10 of othe"),
+        (changed(0, index=7), "asked for the vectors of 5 texts, and got 5 of others"),
+        (changed(1, embedding=[0.5] * 9), "a vector of 9 numbers for the text that begins '.*', where others have 256"),
+        (changed(2, embedding=[0.5] * 255 + [None]), "holds numbers that are not finite"),
+        (changed(2, embedding=[1e39] * 256), "holds numbers that are not finite"),
+        (changed(2, embedding=[[0.5] * 256] * 2), r"no vector, but an array of shape \(2, 256\)"),
+        (changed(0, embedding=[]), r"no vector, but an array of shape \(0,\)"),
+    ],
+)
+def test_vectors_that_are_missing_or_unusable_are_refused(server, fault, message):
+    server.faults = [fault]
+    with pytest.raises(ModelError, match=rf"^embed\.model http://127\S* \(hash-model\): .*{message}") as error:
+        ServedEncoder(settings(server)).encode(TEXTS[:5], "document")
+    if isinstance(error.value, UnusableVector):
+        assert repr(TEXTS[error.value.place]) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        changed(0, embedding="no base64!"), changed(0, embedding="AAA="), changed(0, embedding=None),
+        changed(0, embedding=["x"]), changed(0, index=None), changed(0, embedding={"values": [1]}),
+        Fault(body=b'{"data": [1, 2, 3, 4, 5]}'), Fault(body=b"null"),
+    ],
+)  # fmt: skip
+def test_what_is_no_vector_at_all_is_an_answer_of_another_shape(server, fault):
+    server.faults = [fault]
+    with pytest.raises((ServerError, ModelError), match=r"not an answer of /embeddings|no vector, but an array"):
+        ServedEncoder(settings(server)).encode(TEXTS[:5], "document")
+
+
+def test_one_bad_answer_ends_the_requests_of_the_next_texts_too(server):
+    encoder = ServedEncoder(settings(server, request_texts=1, requests_in_flight=1))
+    server.faults = [Fault(delay=0.2), Fault(400)]
+    first, _following = encoder.prepare(TEXTS[:3], "document"), encoder.prepare(TEXTS[3:], "document")
+    with pytest.raises(ServerError, match=r"400: fault 400; if a text is too long .*lower embed\.request_texts or"):
+        first(lambda rows: None)
+    encoder.client._threads.shutdown(wait=True)
+    assert len(server.posts()) <= 4
+
+
+def test_the_only_model_of_a_server_is_asked_for_and_of_several_one_must_be_named(server):
+    assert ServedEncoder(settings(server)).model == "hash-model"
+    stated = {"backend": "torch", "created": 5, "stats": {"queue": 1}, "permission": [], "max_model_len": 512}
+    server.models = [{"id": "b"} | stated, {"id": "a"}]
+    with pytest.raises(ServerError, match=r"lists 2 models: a, b; name one in embed\.served_model"):
+        ServedEncoder(settings(server))
+    named = settings(server, served_model="b")
+    assert listed_model(ServedEncoder(named).client, named, "embed") == (
+        "b", {"id": "b", "backend": "torch", "max_model_len": 512},
+    )  # fmt: skip
+    server.models = None
+    with pytest.raises(ServerError, match=r"lists no models; name one in embed\.served_model"):
+        ServedEncoder(settings(server))
+    assert listed_model(ServedEncoder(named).client, named, "embed") == ("b", {})
+
+
+def test_a_model_is_known_again_through_noise_and_not_after_a_change(server):
+    found = teacher_identity(settings(server), "embed", [])
+    assert found["model"] == "hash-model"
+    assert server.posts()[0].body["input"] == [PROBE]
+    rng = np.random.default_rng(0)
+    vector = HASH.encode([PROBE], "document")
+
+    def gives(changed):
+        server.embed = lambda texts: np.repeat(changed, len(texts), axis=0)
+        return teacher_identity(settings(server), "embed", [found])
+
+    noise = rng.normal(size=vector.shape)
+    noise *= np.linalg.norm(vector) / np.linalg.norm(noise)
+    assert gives(vector + 0.99 * TOLERANCE * noise) is found
+    assert gives(vector + 1.01 * TOLERANCE * noise) != found
+    assert gives(1.02 * vector) != found  # another length counts too: scores may be dot products
+    assert gives(vector[:, :128]) != found
+    server.models = [{"id": "hash-model", "owned_by": "tests", "backend": "other"}]
+    assert gives(vector)["stated"] == {"id": "hash-model", "owned_by": "tests", "backend": "other"}
+    other = teacher_identity(settings(server), "embed", [])
+    assert teacher_identity(settings(server), "embed", [found, other]) is other
+
+
+def test_a_known_model_stands_in_for_a_server_that_does_not_answer(server, monkeypatch):
+    monkeypatch.setattr(http_client, "FIRST_PAUSE", 0.001)
+    found = teacher_identity(settings(server), "embed", [])
+    monkeypatch.delenv("NO_KEY", raising=False)
+    assert teacher_identity(settings(server, api_key_env="NO_KEY"), "embed", [found]) is found
+    server.stop()
+    assert teacher_identity(settings(server), "embed", [found]) is found
+    assert teacher_identity(settings(server, served_model="hash-model"), "embed", [found]) is found
+    for known, name in (([], None), ([found], "another")):
+        with pytest.raises(ServerError, match="cannot be reached"):
+            teacher_identity(settings(server, served_model=name), "embed", known)
+    assert teacher_identity(settings(server), "embed", [found], ask=False) is found
+    with pytest.raises(ModelError, match="the server was not asked"):
+        teacher_identity(settings(server), "embed", [], ask=False)
