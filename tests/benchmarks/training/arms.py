@@ -159,16 +159,17 @@ LATE: dict[str, Arm] = {
     "percent 0.95, checked by late interaction": Arm({"rule": "percent", "score": "checked"}, base=late_interaction),
     "auto, rescored by late interaction": Arm({"rule": "auto", "score": "rescored"}, base=late_interaction),
 }
+_EIGHT: dict[str, Any] = {"num_negatives": 8}
 WAYS: dict[str, Arm] = {
-    "8 random documents": Arm({"rule": "auto"}, {"choose": "mixed", "random_share": 1.0, "num_negatives": 8}, wanted=8),
+    "8 random documents": Arm({"rule": "percent"}, {"choose": "mixed", "random_share": 1.0, **_EIGHT}, wanted=8),
     **{
-        f"auto, 8 by {way}": Arm({"rule": "auto"}, {"choose": way, "num_negatives": 8}, wanted=8)
-        for way in ("top", "random", "mixed", "stratified")
+        f"percent 0.95, 8 by {way}": Arm({"rule": "percent"}, {"choose": way, **_EIGHT, **more}, wanted=8)
+        for way, more in (("top", {}), ("random", {}), ("mixed", {"random_share": 0.4}), ("stratified", {}))
     },
-    "none, 8 by top": Arm({"rule": "none"}, {"choose": "top", "num_negatives": 8}, wanted=8),
-    "none, 8 by stratified": Arm({"rule": "none"}, {"choose": "stratified", "num_negatives": 8}, wanted=8),
-    "none, 8 by stratified of 1000": Arm(
-        {"rule": "none"}, {"choose": "stratified", "num_negatives": 8}, top_k=1000, wanted=8
+    "none, 8 by top": Arm({"rule": "none"}, {"choose": "top", **_EIGHT}, wanted=8),
+    "none, 8 by stratified": Arm({"rule": "none"}, {"choose": "stratified", **_EIGHT}, wanted=8),
+    "percent 0.95, 8 by stratified of 1000": Arm(
+        {"rule": "percent"}, {"choose": "stratified", **_EIGHT}, top_k=1000, wanted=8
     ),
 }
 """Ways of choosing, for losses on the teacher's scores, which need as many negatives in every row."""
