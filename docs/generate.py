@@ -56,6 +56,7 @@ TABLES = (
     ("emit/batches/batches.parquet, where there are batches", "BATCHES"),
     ("emit/clusters/clusters.parquet, with the extra column cluster_weight", "CLUSTERS"),
     ("emit/order/order.parquet, where emit.order is not by_query", "ORDER"),
+    ("emit/mixing, with emit.mixing or emit.mixing_query", "MIXING"),
     ("report/queries", "QUERY_REPORT"),
     ("report/bad_positives.parquet", "BAD_POSITIVES"),
 )

@@ -171,6 +171,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
             pairs = f"at most {pairs} ({min(config.rescore.pairs, most)} for each positive)"
         rescored = f"{pairs}, and the positives, with {config.rescore.model}"
     further = f", up to {emit.max_relabelled} further positives a query" if emit.relabels else ""
+    further += f", {emit.mixing + emit.mixing_query} synthetic negatives of each example" if emit.mixes else ""
     found = {
         "ingest": f"read about {documents:,} documents and {queries:,} queries",
         "embed": _embedded(work),

@@ -84,11 +84,11 @@ def test_an_audit_of_the_run_takes_no_mixtures_for_rows(base: Path) -> None:
 
 
 def test_a_plan_knows_of_the_table(base: Path) -> None:
-    bytes_of = [
-        make_plan(config_for(base, "planned", emit={**EMIT, "mixing": pairs}))["disk_of_stages"]["emit"]
-        for pairs in (1, 100)
-    ]
-    assert bytes_of[1] > bytes_of[0]
+    few, many = (make_plan(config_for(base, "planned", emit={**EMIT, "mixing": pairs})) for pairs in (1, 100))
+    assert few["disk_of_stages"]["emit"] < many["disk_of_stages"]["emit"]
+    assert {one["stage"]: one["work"] for one in few["stages"]}["emit"].endswith(
+        "2 synthetic negatives of each example"
+    )
 
 
 def test_one_negative_makes_no_pair() -> None:
