@@ -56,7 +56,7 @@ def open_mixing(context: RunContext) -> MixingState:
 
 
 def mixtures_of(state: MixingState, item: Item, tick: Tick) -> pa.Table:
-    """Return the mixtures of a shard's examples that get rows, in the order of these, by the schema `MIXING`."""
+    """Return the mixtures of a shard's examples that get rows, by query and positive, by the schema `MIXING`."""
     config, end, emit = state.config, item.first + item.rows, state.config.emit
     table = state.judged.read(item.number, [*PAIR_COLUMNS])
     batches = None if state.batches is None else rows_of(state.batches, item.first, end)
