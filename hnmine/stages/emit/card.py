@@ -1,4 +1,7 @@
-"""The README beside the training files: their counts, the settings that they were made with, and how to load them."""
+"""The README beside the training files, a card as the Hugging Face hub has for its datasets.
+
+It says how to load the files, how they were mined, with which settings, and how many there are.
+"""
 
 import json
 import re
@@ -10,6 +13,7 @@ from hnmine.config.tables import EmitConfig
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
+from hnmine.stages.emit.card_text import how_mined, public, size_category
 from hnmine.stages.emit.formats import ending, format_folders
 from hnmine.stages.emit.text_tables import TEXT_TABLES, text_folders
 from hnmine.stages.rescore.rescored import reads_rescored
@@ -30,6 +34,19 @@ SOFT_LOSSES = {
 }
 
 
+_LOADING = """In place of FOLDER write this folder's path, or the repository's name on the hub. Remove extra columns
+before training: a trainer takes every column as text.
+"""
+_LIMITS = """## Limits
+
+- Labels are seldom complete, so some negatives may be relevant. The report of the run estimates how many
+  (`false_negative_rate`, a lower bound); it is not part of this folder.
+- The scores, and what counts as hard, are those of the teacher.
+- Random negatives, if there are any, have passed no rule.
+- Add `license` and `language` at the top of this file before you publish it: they are those of the texts.
+"""
+
+
 def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
     """Write emit/README.md from the stage's counts. Its front matter lets `datasets.load_dataset` find the files."""
     config = context.config
@@ -44,26 +61,41 @@ def write_card(context: RunContext, counts: Mapping[str, Any]) -> None:
         warning += f"\n> **Warning:** {HASH_RESCORE_WARNING}.\n"
     formats = _formats(config.emit, counts)
     # the fence is longer than any run of backticks in the settings: a model's name must not become markup
-    settings_text = json.dumps({"seed": config.seed, **settings}, indent=2, sort_keys=True, ensure_ascii=False)
+    settings_text = json.dumps(public({"seed": config.seed, **settings}), indent=2, sort_keys=True, ensure_ascii=False)
     fence = "`" * (max((len(run) for run in re.findall("`+", settings_text)), default=2) + 3)
     text = f"""---
 configs:
-{formats.front_matter}---
+{formats.front_matter}tags:
+- hard-negatives
+- hnmine
+- sentence-transformers
+size_categories:
+- {size_category(counts["rows"])}
+---
 # Mined training data
 {warning}
+Queries, documents that are relevant to them, and documents that look relevant and are not: hard negatives, mined with
+hnmine to train embedding models and rerankers.
+
 {formats.text}
+{_LOADING}
 | what | count |
 |---|---|
 {_count_rows(counts)}
-{_order_and_weights(config.emit)}Remove extra columns before training: a trainer takes every column as text.
+{_order_and_weights(config.emit)}## How it was mined
 
+| step | this set |
+|---|---|
+{how_mined(context, rescore)}
+{_LIMITS}
 ## Settings
 
 {fence}json
 {settings_text}
 {fence}
 
-The input files, the teacher's fingerprint and the content keys are in the `_manifest.json` of each stage.
+The teacher's fingerprint and the digests of the input files are in the manifests of the run, which are not part of this
+folder.
 """
     write_text(text, context.folder("emit") / "README.md")
 
@@ -98,24 +130,19 @@ def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
         name: str(folder / f"part-*.{ending(name)}") for name, folder in format_folders(PurePosixPath(), names).items()
     }
     in_card = [name for name in names if len(names) == 1 or ending(name) == "parquet"]  # one file type a card
-    front_matter = "".join(
-        f'- config_name: {name if len(names) > 1 else "default"}\n  data_files: "{files[name]}"\n' for name in in_card
-    )
-    load = "".join(
-        f'    rows = load_dataset("{"json" if ending(name) == "jsonl" else "parquet"}", '
-        f'data_files="{files[name]}", split="train")\n'
-        for name in names
-    )
+    configs = {name: name if len(names) > 1 else "default" for name in in_card}
+    prefix = "distillation-" if len(names) > 1 else ""
     tables = {
-        table: str(folder / table / "part-*.parquet")
+        f"{prefix}{table}": (table, counts["texts"][table], str(folder / table / "part-*.parquet"))
         for folder in text_folders(PurePosixPath(), emit)
         for table in TEXT_TABLES
     }
-    prefix = "distillation-" if len(names) > 1 else ""
-    front_matter += "".join(f'- config_name: {prefix}{name}\n  data_files: "{path}"\n' for name, path in tables.items())
+    front_matter = "".join(_config(config, files[name]) for name, config in configs.items())
+    front_matter += "".join(_config(config, path) for config, (*_, path) in tables.items())
+    load = "".join(f"    rows = load_dataset({_given(configs.get(name), files[name])})\n" for name in names)
     load += "".join(
-        f'    {name} = load_dataset("parquet", data_files="{path}", split="train")  # {counts["texts"][name]:,}\n'
-        for name, path in tables.items()
+        f"    {table} = load_dataset({_given(config, path)})  # {rows:,}\n"
+        for config, (table, rows, path) in tables.items()
     )
     load = f"    from datasets import load_dataset\n{load}"
     if len(names) == 1:
@@ -127,6 +154,18 @@ def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
     )
     table = f"| format | rows | examples with too few negatives for it | losses |\n|---|---|---|---|\n{rows}"
     return _Formats(front_matter, f"The same examples in {len(names)} formats, each in a folder:\n\n{table}\n{load}")
+
+
+def _config(name: str, files: str) -> str:
+    """Return a configuration of the front matter."""
+    return f'- config_name: {name}\n  data_files:\n  - split: train\n    path: "{files}"\n'
+
+
+def _given(config: str | None, files: str) -> str:
+    """Return the arguments of `load_dataset` for a configuration of the card, or for files of none of them."""
+    if config is None:
+        return f'"FOLDER", data_files="{files}", split="train"'
+    return f'"FOLDER", {"" if config == "default" else f"{json.dumps(config)}, "}split="train"'
 
 
 def _count_rows(counts: Mapping[str, Any]) -> str:

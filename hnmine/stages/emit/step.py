@@ -304,7 +304,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 STAGE = Stage(
     name="emit",
-    version=3,
+    version=4,
     reads=("ingest", "filter"),
     also_reads=_also_reads,
     parts=_parts,

@@ -156,4 +156,4 @@ def test_the_card_loads_rows_and_texts(base: Path, tmp_path: Path) -> None:
     for name in ("queries", "documents"):
         loaded = datasets.load_dataset(str(emit), f"distillation-{name}", split="train", cache_dir=str(tmp_path))
         assert loaded.to_list() == read(emit / "distillation" / name)
-        assert f'{name} = load_dataset("parquet", data_files="distillation/{name}/part-*.parquet"' in card
+        assert f'{name} = load_dataset("FOLDER", "distillation-{name}", split="train")' in card

@@ -1,0 +1,100 @@
+"""What the card says of how a set was mined. Paths and addresses of the user's machines are left out of it."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from hnmine.config.served import is_served
+from hnmine.config.tables import Config, EmbedConfig, RescoreConfig
+from hnmine.runtime.stage import RunContext
+from hnmine.stages.filter.verdicts import resolve_auto
+from hnmine.storage.store import MANIFEST, read_json
+
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+"""Names of sizes that the hub knows, each ten times the one before."""
+
+
+def size_category(rows: int) -> str:
+    """Return the hub's name for a number of rows."""
+    return SIZES[min(max(len(str(rows)) - 3, 0), len(SIZES) - 1)]
+
+
+def public(given: Any) -> Any:
+    """Return settings without what is private: of a path its last part, of a server's address that it is one.
+
+    Prompts are texts, not paths, and stay as they are.
+    """
+    if isinstance(given, Mapping):
+        return {name: own if name.endswith("_prompt") else public(own) for name, own in given.items()}
+    if isinstance(given, list):
+        return [public(one) for one in given]
+    if not isinstance(given, str):
+        return given
+    if is_served(given):
+        return "(a server)"
+    return PurePath(given).name if given.startswith(("/", "./", "../", "~")) or "://" in given else given
+
+
+def code(text: str) -> str:
+    """Return a text as code in Markdown, also in a table: what would end it becomes a space."""
+    plain = re.sub(r"[`|\s]+", " ", text)
+    return f"`{plain}`"
+
+
+def model_name(table: EmbedConfig | RescoreConfig) -> str:
+    """Return a model's name for readers of the card."""
+    if table.model == "precomputed":
+        return "precomputed vectors"
+    if is_served(table.model):
+        return f"{code(table.served_model)}, by a server" if table.served_model else "a model of a server"
+    revision = f" at revision {code(table.revision)}" if table.revision else ""
+    return code(public(table.model)) + revision
+
+
+def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
+    """Return the rows of the card's table on the way from the input to the negatives.
+
+    `rescore` is the table whose scores the set depends on; None if there is none.
+    """
+    config = context.config
+    ingest, filtered = (
+        (read_json(context.reading(stage) / MANIFEST) or {}).get("counts", {}) for stage in ("ingest", "filter")
+    )
+    rows = {
+        "input": f"{ingest['documents']:,} documents, {ingest['queries']:,} queries, "
+        f"{ingest['positives']:,} labelled positives",
+        "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
+        "teacher": f"{model_name(config.embed)}, similarity `{config.embed.similarity}`",
+        "candidates": f"the best {config.retrieve.top_k:,} documents of each query, by {_sources(config)}",
+        "scored again by": model_name(rescore) if rescore is not None else "",
+        "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",
+        "guide": model_name(config.guide) if config.guide is not None else "",
+        "choice": f"{code(config.emit.choose)}, up to {config.emit.num_negatives} negatives for each (query, positive)",
+        "earlier run": code(config.previous.replace) if config.previous is not None else "",
+    }
+    return "".join(f"| {name} | {text} |\n" for name, text in rows.items() if text)
+
+
+def _evaluation(counts: Mapping[str, Any]) -> str:
+    return f"its {counts['eval_queries']:,} queries and the {counts['eval_documents']:,} documents relevant to them"
+
+
+def _sources(config: Config) -> str:
+    """Return the sources of candidates, with the teachers of their own."""
+    named = [
+        code(source.label) + (f" ({model_name(source.teacher)})" if source.teacher is not None else "")
+        for source in config.retrieve.source
+    ]
+    return ", ".join(named) or "the teacher"
+
+
+def _settings(given: Mapping[str, Any]) -> str:
+    return ", ".join(code(f"{name} = {json.dumps(value)}") for name, value in given.items())
+
+
+def _kept(verdicts: Mapping[str, int]) -> str:
+    """Return how many of the candidates that are no positives are kept."""
+    candidates = sum(verdicts.values()) - verdicts.get("positive", 0)
+    return f"{verdicts.get('keep', 0):,} of {candidates:,} candidates kept"
