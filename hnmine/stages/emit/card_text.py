@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from hnmine.config.auto import resolve_auto
 from hnmine.config.served import is_served
 from hnmine.config.tables import Config, EmbedConfig, RescoreConfig
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.verdicts import resolve_auto
 from hnmine.storage.store import MANIFEST, read_json
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
