@@ -124,7 +124,7 @@ def choose(table, config, keep=lambda d: d % 3 != 0, seed=0, used=None):
 
 
 @quick
-@given(sourced(), st.integers(1, 4), st.integers(0, 3), st.sampled_from(["top", "random", "simans"]))
+@given(sourced(), st.integers(1, 4), st.integers(0, 3), st.sampled_from(["top", "random", "simans", "stratified"]))
 def test_cross_takes_the_kept_candidates_of_the_drawn_source(world, n, seed, how):
     found = choose(world.table(), EmitConfig(ensemble="cross", choose=how, num_negatives=n), seed=seed)
     for query, (lists, drawn) in zip(world.queries, found, strict=True):

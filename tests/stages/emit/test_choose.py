@@ -324,7 +324,7 @@ def test_what_is_judged_comes_first_and_else_the_order_stays(rows, n, ordered):
 @given(worlds(), ways, st.sampled_from([2, 3]), st.sampled_from([2, 3, 100]))
 def test_judged_negatives_are_chosen_before_any_other_and_the_rest_as_ever(world, way, known, modulus):
     how, n, cap, seed = way
-    how = "top" if how == "diverse" else how  # which has an order of its own
+    how = "top" if how in ("diverse", "stratified") else how  # which have an order and strata of all that was kept
     if cap is not None:
         cap = 50  # one that leaves none out; how a cap shares out is tested above
 
