@@ -8,12 +8,14 @@ from typing import Any
 
 from hnmine.config.auto import resolve_auto
 from hnmine.config.served import is_served
-from hnmine.config.tables import Config, EmbedConfig, RescoreConfig
+from hnmine.config.tables import Config, EmbedConfig, ModelTable, RescoreConfig, SparseConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.store import MANIFEST, read_json
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
 """Names of sizes that the hub knows, each ten times the one before."""
+
+_KINDS = {"cross_encoder": "cross-encoder", "late_interaction": "late-interaction model"}
 
 
 def size_category(rows: int) -> str:
@@ -43,11 +45,13 @@ def code(text: str) -> str:
     return f"`{plain}`"
 
 
-def model_name(table: EmbedConfig | RescoreConfig) -> str:
+def model_name(table: ModelTable) -> str:
     """Return a model's name for readers of the card."""
     if table.model == "precomputed":
         return "precomputed vectors"
-    if is_served(table.model):
+    if isinstance(table, EmbedConfig) and table.command is not None:
+        return f"the program {code(' '.join(public(table.command)))}"
+    if not isinstance(table, SparseConfig) and is_served(table.model):
         return f"{code(table.served_model)}, by a server" if table.served_model else "a model of a server"
     revision = f" at revision {code(table.revision)}" if table.revision else ""
     return code(public(table.model)) + revision
@@ -68,7 +72,7 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
         "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
         "teacher": f"{model_name(config.embed)}, similarity `{config.embed.similarity}`",
         "candidates": f"the best {config.retrieve.top_k:,} documents of each query, by {_sources(config)}",
-        "scored again by": model_name(rescore) if rescore is not None else "",
+        "scored again by": f"{model_name(rescore)}, a {_KINDS[rescore.kind]}" if rescore is not None else "",
         "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",
         "guide": model_name(config.guide) if config.guide is not None else "",
         "choice": f"{code(config.emit.choose)}, up to {config.emit.num_negatives} negatives for each (query, positive)",
@@ -82,10 +86,11 @@ def _evaluation(counts: Mapping[str, Any]) -> str:
 
 
 def _sources(config: Config) -> str:
-    """Return the sources of candidates, with the teachers of their own."""
+    """Return the sources of candidates, with the models of their own."""
+    models = [source.teacher or source.encoder for source in config.retrieve.source]
     named = [
-        code(source.label) + (f" ({model_name(source.teacher)})" if source.teacher is not None else "")
-        for source in config.retrieve.source
+        code(source.label) + (f" ({model_name(model)})" if model is not None else "")
+        for source, model in zip(config.retrieve.source, models, strict=True)
     ]
     return ", ".join(named) or "the teacher"
 

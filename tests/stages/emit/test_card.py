@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard
 
 from hnmine import run
 from hnmine.commands.audit.reader import mined_sources
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.tables import Config, EmbedConfig, SparseConfig
 from hnmine.errors import InputError
 from hnmine.stages.emit.card_text import SIZES, code, model_name, public, size_category
 from hnmine.storage.input_files import TABLE_ENDINGS, find_sources
@@ -86,6 +86,9 @@ def test_names_of_models_are_no_markup() -> None:
     assert {name: model_name(EmbedConfig(model=name)) for name in names} == names
     assert model_name(EmbedConfig(model="http://10.0.0.3", served_model="m")) == "`m`, by a server"
     assert model_name(EmbedConfig(model="org/name", revision="abc")) == "`org/name` at revision `abc`"
+    program = EmbedConfig(command=["python", "/home/someone/encoder.py", "--fast"])
+    assert model_name(program) == "the program `python encoder.py --fast`"
+    assert model_name(SparseConfig(model="org/splade")) == "`org/splade`"
     assert Config().embed.model in model_name(Config().embed)
 
 
