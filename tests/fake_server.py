@@ -71,6 +71,9 @@ class FakeServer:
         faults: of the next POST requests, the first first; None for a right answer.
         chat: returns the reply to the body of /chat/completions.
         embed: returns the vectors of texts.
+        field: name of the documents in a request of /rerank: documents, or texts for a server that answers as TEI does.
+        raw: whether /rerank may be asked for raw scores.
+        pairs: how often each (query, document) was scored.
         seen: all requests so far.
         texts: how often each text was embedded.
         most: requests that were in work at the same time, at most.
@@ -84,6 +87,8 @@ class FakeServer:
         self.embed: Callable[[list[str]], np.ndarray] = lambda texts: HASH.encode(texts, "document")
         self.seen: list[Seen] = []
         self.texts: Counter[str] = Counter()
+        self.field, self.raw = "documents", True
+        self.pairs: Counter[tuple[str, str]] = Counter()
         self.most = self._working = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), self)
@@ -127,6 +132,8 @@ class FakeServer:
             ("POST", "/rerank"): self._rerank, ("POST", "/chat/completions"): self._chat,
         }  # fmt: skip
         found = routes.get((seen.method, "/" + seen.path.removeprefix("/v1/")))
+        if found == self._rerank and (self.field not in seen.body or ("raw_scores" in seen.body and not self.raw)):
+            return 422, {"detail": f"missing field `{self.field}`, or unknown field `raw_scores`"}
         answer = found(seen.body) if found else None
         return (404, {"detail": "Not Found"}) if answer is None else (200, answer)
 
@@ -148,9 +155,15 @@ class FakeServer:
         }  # fmt: skip
 
     def _rerank(self, body: Any) -> Any:
-        scores = PAIRS.score([(body["query"], text) for text in body["documents"]])
+        pairs = [(body["query"], text) for text in body[self.field]]
+        with self._lock:
+            self.pairs.update(pairs)
+        scores = PAIRS.score(pairs)
         order = np.argsort(-scores, kind="stable").tolist()
-        return {"results": [{"index": at, "relevance_score": float(scores[at])} for at in order]}
+        if self.field == "texts":
+            return [{"index": at, "score": float(scores[at])} for at in order]
+        found = [{"index": at, "relevance_score": float(scores[at])} for at in order]
+        return {"results": found, "usage": {"total_tokens": len(pairs)}}
 
     def _chat(self, body: Any) -> Any:
         said = {"role": "assistant", "content": self.chat(body)}

@@ -405,7 +405,8 @@ class RescoreConfig(ServedTexts):
     )
     model: Name = setting(
         "cross-encoder/ms-marco-MiniLM-L6-v2",
-        'name or local path of a sentence-transformers CrossEncoder; "hash" for tests only. '
+        "name or local path of a sentence-transformers CrossEncoder; http(s)://... for a server with the route "
+        '/rerank of Cohere, Jina, infinity, vLLM or TEI; "hash" for tests only. '
         "late_interaction: a MultiVectorEncoder, a model by pylate, or a SentenceTransformer",
     )
     revision: Name | None = setting(None, _REVISION)
@@ -426,6 +427,11 @@ class RescoreConfig(ServedTexts):
     batch_size: int = setting(32, "pairs, or with late_interaction texts, per batch", no_effect=True, ge=1)
     device: Name | None = setting(None, _DEVICE, no_effect=True)
     trust_remote_code: bool = setting(False, _TRUST)
+
+    @property
+    def loads_model(self) -> bool:
+        """Whether a model is loaded from files: not where scores are of shared words or computed by a server."""
+        return self.model != "hash" and not is_served(self.model)
 
     def semantic(self) -> dict[str, Any]:
         """Return the settings for content keys: those that its way of spending uses, as in keys of older runs.

@@ -6,10 +6,13 @@ from typing import Protocol
 
 import numpy as np
 
+from hnmine.config.served import is_served
 from hnmine.config.tables import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.late_interaction import LateInteraction
 from hnmine.models.model_files import load_model
+from hnmine.models.served import Identity
+from hnmine.models.served_rerankers import ServedReranker, reranker_identity
 
 HASH_RESCORE_WARNING = (
     "rescored by shared words (the hash cross-encoder), for tests and dry runs only: do not train on what is mined "
@@ -83,8 +86,13 @@ class ModelCrossEncoder:
         return out
 
 
-def make_cross_scorer(config: RescoreConfig) -> CrossScorer:
-    """Return the scorer that the config names; errors are those of `ModelCrossEncoder` and `LateInteraction`."""
+def make_cross_scorer(config: RescoreConfig, identity: Identity | None = None) -> CrossScorer:
+    """Return the scorer that the config names; errors are those of its class.
+
+    `identity` is that of a model that a server computes: see `hnmine.models.served_rerankers.reranker_identity`.
+    """
+    if is_served(config.model):
+        return ServedReranker(config, identity or reranker_identity(config, ()))
     if config.kind == "late_interaction":
         return LateInteraction(config)
     return HashCrossEncoder(config) if config.model == "hash" else ModelCrossEncoder(config)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.config.served import ServedModel
-from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
+from hnmine.config.tables import EmbedConfig, Kind, RescoreConfig, TeacherTable
 from hnmine.display import one_line, shorten
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models.http_client import HttpClient, Requests, tokens_of
@@ -237,39 +237,55 @@ def _same(known: Identity, found: Identity, numbers: np.ndarray) -> bool:
     return bool(np.linalg.norm(before - numbers) <= TOLERANCE * np.linalg.norm(before))
 
 
-def teacher_identity(
-    config: EmbedConfig, table: TeacherTable, known: Sequence[Identity], *, ask: bool = True
+def identity_or_known(
+    config: EmbedConfig | RescoreConfig,
+    table: str,
+    known: Sequence[Identity],
+    find: Callable[[Sequence[Identity]], Identity],
+    *,
+    ask: bool = True,
 ) -> Identity:
-    """Return what identifies a served teacher; see `identify`.
+    """Return what identifies a served model.
 
-    Where the server does not answer, or its key is missing, a known one of the same name stands in for it: a run whose
-    vectors are all there needs no server. A run that needs more vectors fails at the first of them.
+    Where the server does not answer, or its key is missing, a known one of the same name stands in for it: a run that
+    has all that the server is asked for needs no server. A run that needs more fails at the first of it.
 
     Args:
-        config: the teacher's table.
+        config: the model's table.
         table: its name.
         known: what earlier runs recorded.
+        find: asks the server, given those of the known ones that it may have; see `identify`.
         ask: whether the server may be asked; if not, the first known one is returned.
 
     Raises:
         ConfigError: the environment variable with the key is not set, and none is known.
         ServerError: the server does not answer as it should, and none is known.
-        ModelError: the server gives no usable vector; or it may not be asked, and none is known.
+        ModelError: the server gives no usable answer; or it may not be asked, and none is known.
     """
     usable = [one for one in known if config.served_model in (None, one.get("model"))]
     if not ask:
         if usable:
             return usable[0]
         raise ModelError(f"{table}.model {config.model}: the server was not asked what model it has")
-
     try:
+        return find(usable)
+    except (ConfigError, ServerError):
+        if usable:
+            return usable[0]
+        raise
+
+
+def teacher_identity(
+    config: EmbedConfig, table: TeacherTable, known: Sequence[Identity], *, ask: bool = True
+) -> Identity:
+    """Return what identifies a served teacher; arguments and errors are those of `identity_or_known`."""
+
+    def find(usable: Sequence[Identity]) -> Identity:
         client = _client(config, table, patient=False)
 
         def probe(name: str) -> np.ndarray:
             return client.post(_body(config, name, [PROBE]), _Answer).vectors[0]
 
         return identify(client, config, table, probe, usable)
-    except (ConfigError, ServerError):
-        if usable:
-            return usable[0]
-        raise
+
+    return identity_or_known(config, table, known, find, ask=ask)

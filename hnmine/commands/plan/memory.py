@@ -78,7 +78,7 @@ def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) ->
         "report": report if separate else measure + report - BASE["report"],
     }
     if config.rescore is not None:
-        found["rescore"] = BASE["rescore"] + (0 if config.rescore.model == "hash" else MODEL_BYTES)
+        found["rescore"] = BASE["rescore"] + (MODEL_BYTES if config.rescore.loads_model else 0)
     return found | ({"measure": measure} if separate else {})
 
 

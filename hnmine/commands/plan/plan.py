@@ -27,9 +27,12 @@ from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.rescore.served import known_identities as known_rerankers
 from hnmine.storage.digest_cache import DigestCache
 from hnmine.storage.paths import disk_free
 from hnmine.storage.store import is_done, recorded
+
+_SPENT = ("requests", "tokens")
 
 
 def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig | None = None) -> dict[str, Any]:
@@ -64,6 +67,10 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     absent = absent_models({**config.teachers, **config.encoders, **rescore})
     served = served_teachers(config)
     absent |= {t: config.teachers[t].model for t in served if not known_identities(context, t)}
+    reranks = config.rescore is not None and is_served(config.rescore.model)
+    if config.rescore is not None and reranks and not known_rerankers(context):
+        absent["rescore"] = config.rescore.model
+    requests = {table: work.requests(table) for table in served} | ({"rescore": work.reranks()} if reranks else {})
     expected = {} if collection is not None else _expected(context, absent)
     if config.previous is not None and "ingest" in expected:
         check_previous(context, expected["ingest"]["key"])
@@ -90,11 +97,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "memory_of_stages": {stage: round(value) for stage, value in memory.items()},
         "workers": config.workers,
         "warnings": warnings,
-        **(
-            {"requests": {t: dict(zip(("requests", "tokens"), work.requests(t), strict=True)) for t in served}}
-            if served
-            else {}
-        ),
+        **({"requests": {t: dict(zip(_SPENT, one, strict=True)) for t, one in requests.items()}} if requests else {}),
         **({"scale": cluster_plan(work, cluster)} if cluster is not None else {}),
     }
 
@@ -111,10 +114,9 @@ def _of_absent(absent: dict[TeacherTable, str], work: Workload) -> Iterator[str]
     """Yield a warning for each model that is not on this machine, or on a server that no run has asked yet."""
     for table, model in absent.items():
         if is_served(model):
-            yield (
-                f"{table}.model {model}: the server was not asked for its model; disk and memory are estimated with "
-                f"vectors of {work.dims[table]} numbers"
-            )
+            asked = f"{table}.model {model}: the server was not asked for its model"
+            known = work.dims.get(table)
+            yield f"{asked}; disk and memory are estimated with vectors of {known} numbers" if known else asked
             continue
         line = f"{table}.model {model!r} is not downloaded yet: "
         if work.dims.get(table) == UNKNOWN_DIM:
@@ -170,6 +172,8 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         else:
             pairs = f"at most {pairs} ({min(config.rescore.pairs, most)} for each positive)"
         rescored = f"{pairs}, and the positives, with {config.rescore.model}"
+        if is_served(config.rescore.model):
+            rescored += _requests("rescore", work.reranks())
     further = f", up to {emit.max_relabelled} further positives a query" if emit.relabels else ""
     further += f", {emit.mixing + emit.mixing_query} synthetic negatives of each example" if emit.mixes else ""
     found = {
@@ -188,10 +192,13 @@ def _work(work: Workload, index: str) -> dict[str, str]:
 
 def _embedded(work: Workload) -> str:
     return _texts_embedded(work) + "".join(
-        f"; {table}: about {requests:,} requests with {tokens:,} tokens, a quarter of the texts' bytes"
-        for table in served_teachers(work.config)
-        for requests, tokens in [work.requests(table)]
+        _requests(table, work.requests(table)) for table in served_teachers(work.config)
     )
+
+
+def _requests(table: str, spent: tuple[int, int]) -> str:
+    """Return the end of a line on a model that a server computes; `spent` are requests and tokens."""
+    return f"; {table}: about {spent[0]:,} requests with {spent[1]:,} tokens, a quarter of the texts' bytes"
 
 
 def _texts_embedded(work: Workload) -> str:

@@ -122,7 +122,7 @@ def _of_models(config: Config) -> Iterator[str]:
         yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
     if rescore is not None and rescore.model == "hash":
         yield HASH_RESCORE_WARNING
-    elif rescore is not None and workers > 1:
+    elif rescore is not None and workers > 1 and rescore.loads_model:
         yield f"{workers} workers load the model of [rescore] {workers} times"
     if workers > 1 and config.encoders:
         yield f"{workers} workers load the model of each sparse source {workers} times"

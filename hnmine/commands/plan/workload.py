@@ -18,6 +18,7 @@ from hnmine.readers.json_rows import json_rows
 from hnmine.readers.lines import read_lines
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.formats import OF_IDS
+from hnmine.stages.rescore.served import PAIRS
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import recorded
 
@@ -122,6 +123,22 @@ class Workload:
             requests += math.ceil(max(texts / teacher.request_texts, tokens / teacher.request_tokens))
             total += tokens
         return requests, round(total)
+
+    def reranks(self) -> tuple[int, int]:
+        """Return about how many requests a served cross-encoder gets, and how many tokens they hold; 0 without one.
+
+        A request has one query; the random pairs of the background have one each.
+        """
+        rescore = self.config.rescore
+        if rescore is None:
+            return 0, 0
+        each = self.rescored / max(1, self.queries) + self.positives
+        query, document = estimated_tokens(self.query_bytes), estimated_tokens(self.document_bytes)
+        requests = math.ceil(
+            max(each / rescore.request_texts, each * document / max(1.0, rescore.request_tokens - query))
+        )
+        total = (self.queries * each + PAIRS) * document + (self.queries * requests + PAIRS) * query
+        return self.queries * requests + PAIRS, round(total)
 
     def stored_vectors(self, table: TeacherTable = "embed") -> float:
         """Return the bytes on disk of a teacher's document vectors: 4 or 2 (float16) a number, and 8 a row."""

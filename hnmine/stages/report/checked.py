@@ -14,7 +14,7 @@ from hnmine.storage.store import Shards
 def checked(context: RunContext, negatives: Negatives, counts: dict[str, Any]) -> dict[str, Any]:
     """Return the section `checked` of the report; empty where the cross-encoder checks nothing.
 
-    It has pairs (candidates scored, positives not counted), pairs_per_query, rejected (verdicts that it changed) and
+    It has pairs (candidates scored, labelled ones among them), pairs_per_query, rejected (verdicts that it changed) and
     negatives_scored (share of the retrieved negatives that have its score; None without any).
 
     Args:

@@ -6,6 +6,7 @@ A test compares them with the numbers of reports made under many configs, in bot
 import itertools
 from collections.abc import Iterable, Iterator
 
+from hnmine.config.served import is_served
 from hnmine.config.tables import COMPARED, Config
 from hnmine.stages.embed.served import served_teachers
 from hnmine.stages.emit.formats import OF_IDS
@@ -139,3 +140,5 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         yield f"counts.embed.{precision}_agreement.{table}", "documents mean least"
     for table in served_teachers(config):
         yield f"counts.embed.served.{table}", "requests tokens"
+    if config.rescore is not None and is_served(config.rescore.model):
+        yield "counts.rescore.served.rescore", "requests tokens"

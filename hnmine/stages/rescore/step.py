@@ -8,16 +8,19 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, list_array, single_array
 from hnmine.arrays.random_numbers import random_pairs
+from hnmine.config.served import is_served
 from hnmine.config.tables import Config
 from hnmine.errors import ModelError
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING, CrossScorer, make_cross_scorer
 from hnmine.models.model_files import fingerprint
+from hnmine.models.served_rerankers import SERVED_QUERIES, ServedReranker
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items
+from hnmine.stages.rescore.served import PAIRS, PAIRS_FOLDER, identity_of, recorded_identity, served_counts
 from hnmine.stages.rescore.spending import margin_settings, to_score
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RANDOM_PAIRS, RESCORES
 from hnmine.storage.schemas.retrieve import CANDIDATES
-from hnmine.storage.store import Shards, item_key, part_name
+from hnmine.storage.store import Shards, item_key, part_name, with_counts
 
 CELL_ROWS = 32
 """Consecutive queries whose pairs are batched together; 256 is a multiple of it.
@@ -25,8 +28,6 @@ CELL_ROWS = 32
 The padding of a pair, and with it the last bits of its score, then do not depend on the shard size.
 """
 _READ = ["query_id", "query_row", "doc_rows", "positive_rows", "scores", "positive_scores", "background_mean"]
-PAIRS, PAIRS_FOLDER = 256, "random"
-"""Random pairs of the run, for the background."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ def _parts(context: RunContext) -> dict[str, Any]:
     config = context.config.rescore
     assert config is not None
     kept = config.semantic()
-    for name in ("model", "revision", "trust_remote_code"):
-        del kept[name]  # the fingerprint says which weights these are
+    for name in ("model", "revision", "trust_remote_code", "served_model"):
+        kept.pop(name, None)  # the fingerprint says which weights these are
     model: dict[str, Any] = {"cross_encoder": "hash", "version": 1, "warning": HASH_RESCORE_WARNING}
-    if config.model != "hash":
+    if is_served(config.model):
+        model = identity_of(context)
+    elif config.model != "hash":
         files = fingerprint(config, context.digests, "rescore", local=context.local_models)["files_sha256"]
         model = {"cross_encoder": "sentence-transformers", "files_sha256": files}
     parts = {"rescore": kept, "rescore_model": model, "seed": context.config.seed}
@@ -71,19 +74,34 @@ def _setup(context: RunContext) -> _State:
     assert config is not None
     corpus, queries = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
     candidates = Shards(context.reading("retrieve"), CANDIDATES)
-    return _State(context.config, config.model, corpus, queries, candidates, make_cross_scorer(config))
+    scorer = make_cross_scorer(config, recorded_identity(context.folder("rescore")))
+    return _State(context.config, config.model, corpus, queries, candidates, scorer)
 
 
 def _plan(context: RunContext, key: str) -> list[Item]:
-    return shard_items(Shards(context.reading("retrieve"), CANDIDATES), context.folder("rescore"), key)
+    candidates, folder = Shards(context.reading("retrieve"), CANDIDATES), context.folder("rescore")
+    if context.config.rescore is None or not is_served(context.config.rescore.model):
+        return shard_items(candidates, folder, key)
+    # small files whatever the shard size, so that little is paid for twice where a run is stopped
+    items = []
+    for number, first in enumerate(range(0, max(candidates.rows, 1), SERVED_QUERIES)):
+        rows = min(SERVED_QUERIES, candidates.rows - first)
+        items.append(Item(folder / part_name(number), number, first, rows, item_key(key, folder.name, first, rows)))
+    return items
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
-    table, parts = state.candidates.read(item.number, _READ), [RESCORES.empty_table()]
-    for first in range(0, table.num_rows, CELL_ROWS):
-        parts.append(_rescore(state, table.slice(first, CELL_ROWS)))
+    table = state.candidates.take(np.arange(item.first, item.first + item.rows), _READ)
+    parts, cell = [RESCORES.empty_table()], SERVED_QUERIES if is_served(state.model) else CELL_ROWS
+    for first in range(0, table.num_rows, cell):
+        parts.append(_rescore(state, table.slice(first, cell)))
         tick(parts[-1].num_rows)
-    return pa.concat_tables(parts)
+    return _counted(state, pa.concat_tables(parts))
+
+
+def _counted(state: _State, table: pa.Table) -> pa.Table:
+    """Return a table whose file will say what its scores took from a server; any other table unchanged."""
+    return with_counts(table, state.scorer.take_counts()) if isinstance(state.scorer, ServedReranker) else table
 
 
 def _rescore(state: _State, table: pa.Table) -> pa.Table:
@@ -125,7 +143,7 @@ def _process_random(state: _State, item: Item, tick: Tick) -> pa.Table:
     queries, documents = queries[other], documents[other]
     tick(item.rows)
     columns = [pa.array(queries), pa.array(documents), pa.array(state.score(queries, documents))]
-    return pa.Table.from_arrays(columns, schema=RANDOM_PAIRS)
+    return _counted(state, pa.Table.from_arrays(columns, schema=RANDOM_PAIRS))
 
 
 def _finish(context: RunContext, key: str) -> dict[str, Any]:
@@ -139,6 +157,8 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         counts["positives"] += len(Ragged.from_arrow(table.column("positive_scores")).values)
     counts["random_pairs"] = Shards(context.folder("rescore") / PAIRS_FOLDER, RANDOM_PAIRS).rows
     assert context.config.rescore is not None
+    if is_served(context.config.rescore.model):
+        counts["served"] = {"rescore": served_counts(context)}
     if context.config.rescore.model == "hash":
         counts["warning"] = HASH_RESCORE_WARNING
     return counts

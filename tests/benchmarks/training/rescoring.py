@@ -8,7 +8,7 @@ all-MiniLM-L6-v2's weights with a new head, half of the pairs labelled positives
 other half --queries are mined, each with one known label; the labels held back say what is a false negative. A static
 student is trained on each mined set and tested on the test queries. Columns:
 
-- pairs: candidates scored of a query, in the mean; its positive is not counted.
+- pairs: candidates scored of a query, in the mean, its positive among them where it is a candidate.
 - false negatives: share of the negatives that a hidden label calls relevant, with a 95 % interval by bootstrap over
   queries.
 - cosine: mean score of the negatives by the teacher. fill: share of the wanted negatives that there are.
@@ -225,7 +225,8 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=64)
     parser.add_argument("--train-only", action="store_true")
     options = parser.parse_args()
-    write_models(options.data.resolve(), options.work)
+    if any(ARMS[arm]["filter"]["rule"] == "auto" for arm in options.arms):
+        write_models(options.data.resolve(), options.work)
     for seed in options.seeds:
         for name in options.collections:
             prepared = prepare(options.data, name, seed, options.work / "prepared" / f"{name}-seed{seed}")
