@@ -15,6 +15,7 @@ student is trained on each mined set and tested on the test queries. Columns:
 - student: nDCG@10 over the untrained student; difference to the first arm with a 95 % interval by test query.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,20 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 class Remembered:
-    """A cross-encoder that computes no pair twice."""
+    """A cross-encoder that computes no pair twice, nor after it was stopped; scores are in a file."""
 
-    def __init__(self, scorer: CrossScorer) -> None:
-        self.scorer, self.known = scorer, dict[tuple[str, str], float]()
+    def __init__(self, scorer: CrossScorer, path: Path) -> None:
+        self.scorer, self.path = scorer, path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.known = {(query, text): score for query, text, score in map(json.loads, lines)}
 
     def score(self, pairs: Any) -> np.ndarray:
         new = list(dict.fromkeys(pair for pair in pairs if pair not in self.known))
         if new:
-            self.known |= dict(zip(new, self.scorer.score(new).tolist(), strict=True))
+            found = dict(zip(new, self.scorer.score(new).tolist(), strict=True))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps([*pair, score]) + "\n" for pair, score in found.items())
+            self.known |= found
         return np.array([self.known[pair] for pair in pairs], dtype=np.float32)
 
 
@@ -146,7 +152,7 @@ class Bench:
 
     def scorer(self) -> Remembered:
         config = RescoreConfig(model=str(self.cross), max_length=self.longest, device="cpu")
-        return Remembered(make_cross_scorer(config))
+        return Remembered(make_cross_scorer(config), self.prepared.folder / "scores.jsonl")
 
     def mine(self, arm: str, scorer: Remembered) -> tuple[MinedSet, float]:
         """Return an arm's set, and how many pairs it scored for a query."""
