@@ -64,6 +64,7 @@ def unused_settings(config: Config) -> dict[str, str]:
         needs[f"emit.{name}"] = (emit.batch_size is not None, "emit.batch_size is not set")
     for name, column in _WEIGHTS.items():
         needs[f"emit.{name}"] = (column in emit.extra_columns, f"emit.extra_columns does not name {column}")
+    needs |= _of_rescoring(config)
     needs["emit.max_relabelled"] = (emit.relabels, "emit.relabel is not set")
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
@@ -77,6 +78,17 @@ def unused_settings(config: Config) -> dict[str, str]:
         if not used and key in getattr(config, table).model_fields_set:
             found[name] = f"{name} is set, but {why} and does not use it"
     return found
+
+
+def _of_rescoring(config: Config) -> dict[str, tuple[bool, str]]:
+    """Return of each setting whether it is used, and the setting that decides this."""
+    score = config.filter.score
+    needs = {"filter.check_percentile": (score == "checked", f"filter.score is {score!r}")}
+    if config.rescore is not None:
+        spend = config.rescore.spend
+        needs["rescore.top_n"] = (spend == "top", f"rescore.spend is {spend!r}")
+        needs["rescore.pairs"] = (spend == "doubtful", f"rescore.spend is {spend!r}")
+    return needs
 
 
 def _not_deeper(config: Config) -> str:

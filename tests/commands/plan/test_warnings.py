@@ -85,3 +85,17 @@ def test_a_random_share_that_the_automatic_choice_overrides_is_named(tmp_path: P
     assert name in warned(tmp_path, filter=rule, emit=share)
     assert name not in warned(tmp_path, filter=rule, emit={**share, "choose": "mixed"})
     assert name not in warned(tmp_path, filter=rule, emit={"num_negatives": 5})
+
+
+def test_settings_of_another_way_of_rescoring_are_named(tmp_path: Path) -> None:
+    rescore = {"model": "hash", "top_n": 5, "pairs": 3}
+    top = warned(tmp_path, rescore=rescore, filter={"check_percentile": 0.2})
+    assert "rescore.pairs is set, but rescore.spend is 'top' and does not use it" in top
+    assert "filter.check_percentile is set, but filter.score is 'teacher' and does not use it" in top
+    assert "rescore.top_n" not in top
+    doubtful = warned(
+        tmp_path, rescore=rescore | {"spend": "doubtful"}, filter={"score": "checked", "check_percentile": 0.2}
+    )
+    assert "rescore.top_n is set, but rescore.spend is 'doubtful' and does not use it" in doubtful
+    assert "rescore.pairs" not in doubtful
+    assert "check_percentile" not in doubtful
