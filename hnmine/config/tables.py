@@ -87,7 +87,9 @@ class InputConfig(Section):
         None, "a BEIR folder, with corpus.jsonl, queries.jsonl and qrels/*.tsv; in place of the three", no_effect=True
     )
     pairs: Paths | None = setting(None, "a table of (anchor, positive) texts; in place of the three", no_effect=True)
-    judgements: Paths | None = setting(None, "completed files of `hnmine export-judgements`", no_effect=True)
+    judgements: Paths | None = setting(
+        None, "completed files of `hnmine export-judgements`, or files of `hnmine judge`", no_effect=True
+    )
     eval_qrels: Paths | None = setting(
         None,
         "qrels of an evaluation set: its queries and the documents relevant to them get into no training row",

@@ -3,8 +3,8 @@
 from typing import Any
 
 from hnmine.config.tables import JudgeTable
-from hnmine.errors import ConfigError, few
 from hnmine.models.http_client import HttpClient, Refused
+from hnmine.models.served import listed_model
 
 ROUTE = "/chat/completions"
 
@@ -20,24 +20,14 @@ class ChatServer:
         model: its name in requests.
 
     Raises:
-        ConfigError: the table names no model, and the server does not list exactly one; or the key is missing.
-        ServerError: the server cannot be reached.
+        ConfigError: the environment has no such key.
+        ServerError: the server cannot be reached; or the table names no model, and it does not list exactly one.
     """
 
     def __init__(self, judge: JudgeTable, table: str) -> None:
         assert judge.model is not None
         self._client = HttpClient(judge.model, judge, table, ROUTE)
-        self.model = judge.served_model or self._listed(table)
-
-    def _listed(self, table: str) -> str:
-        """Return the only model that the server lists."""
-        answer = self._client.get("/models")
-        listed = answer.get("data") if isinstance(answer, dict) else None
-        names = [one["id"] for one in listed or () if isinstance(one, dict) and isinstance(one.get("id"), str)]
-        if len(names) == 1:
-            return str(names[0])
-        found = f"lists {few(names)}" if names else "lists no model"
-        raise ConfigError(f"{table}.served_model: needed, since the server {found}; name the model to ask")
+        self.model = listed_model(self._client, judge, table)[0]
 
     def send(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the reply to a request as in a line of a batch output; that of a refused request has an error.
