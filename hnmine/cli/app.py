@@ -447,7 +447,7 @@ def export_judgements(
     """Write candidates to judge to a file: those most worth it, or a random sample that gives the set's own rate.
 
     Once filled in, input.judgements reads the former, and report.judged_sample the latter. With --format openai-batch
-    the file has requests for the language model of [judge]; `hnmine judge` reads the replies.
+    the file has requests for the language model that the config names; `hnmine judge` reads the replies.
     """
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.export_judgements import NUMBER, PER_QUERY, ExportOptions
@@ -509,7 +509,7 @@ def judge(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a language model judge candidates of a run: ask the server of [judge], or read replies from files.
+    """Let a language model judge candidates of a run: ask the server of judge.model, or read replies from files.
 
     The judgements go to a file for input.judgements. Replies are kept as they come: started again, the command goes on
     where it was stopped, and pays for nothing twice.
