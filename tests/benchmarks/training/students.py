@@ -5,13 +5,11 @@ positive from the batch's other positives and from all of its negatives, and tak
 """
 
 import logging
-import runpy
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,15 +17,12 @@ import pyarrow.parquet as pq
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import EmbedConfig
 from hnmine.models.model_files import find_model
-from hnmine.science.mixing import draw_mixtures
 from hnmine.science.ranking_metrics import ndcg
-from hnmine.stages.emit.chosen import text_seeds
 from hnmine.storage.vectors import to_numpy
 from hnmine.students.evaluation import CUT_OFF, ranked_ndcg
 from tests.benchmarks.training.mine import MinedSet
 from tests.benchmarks.training.prepare import Prepared
 
-MIXING_SCRIPT = Path(__file__).parents[3] / "docs" / "examples" / "train_mixing.py"
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 SCALE = 20.0
 AT_ONCE = 40
@@ -48,17 +43,12 @@ class Setting:
         epochs: passes over the training queries.
         batch: training queries, or pairs of a cross-encoder, a batch.
         tokens: longest text, or pair; the rest is cut. None: the model's own limit.
-        loss: of a static student: contrastive, or on the teacher's scores (kl, margin_mse), or with synthetic negatives
-            (mixing).
-        mixtures: mixing: pairs of negatives, and pairs of the query and a negative, of each example.
     """
 
     rate: float
     epochs: int
     batch: int
     tokens: int | None = None
-    loss: Literal["contrastive", "kl", "margin_mse", "mixing"] = "contrastive"
-    mixtures: tuple[int, int] = (0, 0)
 
 
 Making = Callable[[], Any]
@@ -123,9 +113,6 @@ def quality(ranked: np.ndarray, relevant: Ragged) -> np.ndarray:
 
 def train_bi_encoder(model: Any, prepared: Prepared, mined: MinedSet, setting: Setting, seed: int) -> None:
     """Train a SentenceTransformer in place."""
-    if setting.loss != "contrastive":
-        _train_on_full_rows(model, prepared, mined, setting, seed)
-        return
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
@@ -163,47 +150,6 @@ def train_bi_encoder(model: Any, prepared: Prepared, mined: MinedSet, setting: S
             train_dataset=data,
             loss=MultipleNegativesRankingLoss(model, scale=SCALE),
             data_collator=AllNegatives(model.preprocess),
-        ).train()
-
-
-def _train_on_full_rows(model: Any, prepared: Prepared, mined: MinedSet, setting: Setting, seed: int) -> None:
-    """Train by a loss that needs as many negatives in every row; queries with fewer are left out."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, util
-    from sentence_transformers.sentence_transformer.losses import (
-        DistillKLDivLoss,
-        MarginMSELoss,
-        MultipleNegativesRankingLoss,
-    )
-
-    texts, most = prepared.corpus.texts, int(mined.negatives.lengths.max())
-    full = np.flatnonzero(mined.negatives.lengths == most)
-    asked = mined.asked[full]
-    documents = np.column_stack([mined.positives[full], mined.negatives.take(full).values.reshape(len(full), most)])
-    queries, corpus = prepared.vectors()
-    labels = np.einsum("nd,nkd->nk", queries[asked], corpus[documents])  # the teacher's cosines
-    if setting.loss == "mixing":
-        drawn = draw_mixtures(text_seeds(f"{seed} {row}" for row in asked), np.full(len(full), most), *setting.mixtures)
-        parts = [getattr(drawn, name).reshape(len(full), -1) for name in ("first", "second", "alpha")]
-        labels = np.concatenate(parts, axis=1)
-    columns = {f"document_{place}": [texts[row] for row in own] for place, own in enumerate(documents.T)}
-    data = {"query": [prepared.training.texts[row] for row in asked], **columns, "label": labels.tolist()}
-    loss: Any
-    if setting.loss == "mixing" and not sum(setting.mixtures):
-        loss = MultipleNegativesRankingLoss(model, SCALE)
-        del data["label"]
-    elif setting.loss == "kl":
-        loss = DistillKLDivLoss(model, similarity_fct=util.pairwise_cos_sim, temperature=1 / SCALE)
-    elif setting.loss == "margin_mse":
-        loss = MarginMSELoss(model, similarity_fct=util.pairwise_cos_sim)
-    else:
-        loss = runpy.run_path(str(MIXING_SCRIPT))["MixingLoss"](model, SCALE)
-    with tempfile.TemporaryDirectory() as work:
-        SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(**_arguments(setting, seed, work)),
-            train_dataset=Dataset.from_dict(data),
-            loss=loss,
         ).train()
 
 
@@ -345,16 +291,7 @@ def settings(student: str, collection: str) -> dict[str, Setting]:
     """Return a student's settings by name, all fixed before any arms were compared."""
     epochs = 4 if collection == "bioasq_snippets" else 6
     return {
-        "static": {
-            "main": Setting(5e-3, epochs, 64),
-            "second": Setting(2e-3, 2 * epochs, 32),
-            "kl": Setting(5e-3, epochs, 64, loss="kl"),
-            "margin_mse": Setting(5e-3, epochs, 64, loss="margin_mse"),
-            "no mixtures": Setting(5e-3, epochs, 64, loss="mixing"),
-            "4 mixtures": Setting(5e-3, epochs, 64, loss="mixing", mixtures=(4, 0)),
-            "16 mixtures": Setting(5e-3, epochs, 64, loss="mixing", mixtures=(16, 0)),
-            "4 mixtures with the query": Setting(5e-3, epochs, 64, loss="mixing", mixtures=(0, 4)),
-        },
+        "static": {"main": Setting(5e-3, epochs, 64), "second": Setting(2e-3, 2 * epochs, 32)},
         "full": {"main": Setting(1e-4, 2, 32, 64), "second": Setting(3e-5, 2, 32, 64)},
         "cross-encoder": {"main": Setting(5e-5, 2, 32, 96)},
     }[student]
