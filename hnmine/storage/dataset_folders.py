@@ -25,7 +25,7 @@ def dataset_files(system: Any, folder: str, shown: str) -> list[str] | None:
         InputError: it holds several splits or configurations, or rows selected by a file of indices; or a file that
             it names is missing.
     """
-    if (splits := _json(system, f"{folder}/{SPLITS}", "splits")) is not None:
+    if isinstance(splits := _json(system, f"{folder}/{SPLITS}", "splits"), list):
         raise InputError(f"a DatasetDict with the splits {few(splits, 8)}; name one of them: {shown}/SPLIT")
     if (named := _json(system, f"{folder}/{STATE}", "_data_files")) is not None:
         if _json(system, f"{folder}/{STATE}", "_indices_data_files"):
@@ -33,7 +33,10 @@ def dataset_files(system: Any, folder: str, shown: str) -> list[str] | None:
                 f"its rows are chosen by a file of indices ({STATE}: _indices_data_files); "
                 "call flatten_indices() before save_to_disk()"
             )
-        files = [f"{folder}/{one['filename']}" for one in named]
+        try:
+            files = [f"{folder}/{one['filename']}" for one in named]
+        except (TypeError, KeyError):
+            raise InputError(f"{STATE}: _data_files is not as `datasets` writes it; save the dataset again") from None
         if missing := [file.rpartition("/")[2] for file in files if not system.isfile(file)]:
             raise InputError(f"{STATE} names files that are missing: {few(missing)}; save the dataset again")
         return files
@@ -64,8 +67,12 @@ def _files_of_card(system: Any, folder: str, shown: str) -> list[str] | None:
     if len({part[:2] for part in parts}) > 1:
         several = ", ".join(f"{name} {split}: {shown}/{pattern}" for name, split, pattern in parts[:12])
         raise InputError(f"{CARD} names several configurations or splits; name the files of one: {several}")
+    if not parts:
+        return None
     found = [path for *_, pattern in parts for path in sorted(system.glob(f"{folder}/{pattern}"))]
-    return list(dict.fromkeys(found)) or None
+    if not found:
+        raise InputError(f"{CARD} names {few([part[-1] for part in parts])}, and no such file is there; name the files")
+    return list(dict.fromkeys(found))
 
 
 def _configs(card: str) -> list[tuple[str, Any]]:
@@ -88,15 +95,14 @@ def _configs(card: str) -> list[tuple[str, Any]]:
 
 def _splits(given: Any) -> list[tuple[str, list[str]]]:
     """Return the patterns of each split of `data_files`: a pattern, a list of them, or those of each split."""
-    if isinstance(given, str):
-        return [("train", [given])]
     if isinstance(given, dict):
-        return [(str(split), [paths] if isinstance(paths, str) else list(paths)) for split, paths in given.items()]
-    if not isinstance(given, list):
-        return []
-    plain = [one for one in given if isinstance(one, str)]
-    named = [one for one in given if isinstance(one, dict) and "path" in one]
-    return [("train", plain)] * bool(plain) + [
-        (str(one.get("split", "train")), [one["path"]] if isinstance(one["path"], str) else list(one["path"]))
-        for one in named
+        return [(str(split), _patterns(paths)) for split, paths in given.items()]
+    named = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    return [
+        ("train", _patterns(given)),
+        *((str(one.get("split", "train")), _patterns(one.get("path"))) for one in named),
     ]
+
+
+def _patterns(given: Any) -> list[str]:
+    return [one for one in (given if isinstance(given, list) else [given]) if isinstance(one, str)]

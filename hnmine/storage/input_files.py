@@ -102,6 +102,9 @@ def find_sources(given: str | Sequence[str], base: Path, key: str, endings: Sequ
     for entry in [given] if isinstance(given, str) else given:
         try:
             sources = _expand(entry, base, endings)
+        except InputError as error:
+            missing.append(f"{key}: {entry}: {error}")
+            continue
         except Exception as error:  # each store's library has its own errors
             missing.append(f"{key}: {entry}: cannot be reached: {reason(error)}")
             continue

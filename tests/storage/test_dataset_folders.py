@@ -53,6 +53,9 @@ def test_the_state_names_files_and_their_order(tmp_path: Path) -> None:
     assert names(tmp_path) == names(tmp_path, "d/") == ["data-b.arrow", "data-a.arrow"]
     (tmp_path / "d/data-a.arrow").unlink()
     assert "names files that are missing: 'data-a.arrow'" in why_not(tmp_path)
+    for files in ('["a"]', "3", "[{}]"):
+        (tmp_path / "d/state.json").write_text(f'{{"_data_files": {files}}}')
+        assert "_data_files is not as `datasets` writes it" in why_not(tmp_path)
     (tmp_path / "d/state.json").write_text("{")
     assert "state.json: not valid JSON" in why_not(tmp_path)
 
@@ -93,10 +96,17 @@ def test_a_card_with_several_splits_or_configurations(tmp_path: Path) -> None:
     assert "b train: d/o/*" in why_not(tmp_path)
 
 
-@pytest.mark.parametrize("front", ["tags: [a]", "configs: 3", "- a", "a: [", "configs:\n- config_name: a"])
+@pytest.mark.parametrize(
+    "front", ["tags: [a]", "configs: 3", "- a", "a: [", "configs:\n- config_name: a", "configs:\n- data_files: 3"]
+)
 def test_other_front_matters_name_no_files(tmp_path: Path, front: str) -> None:
     with_card(tmp_path / "d", front)
     assert len(names(tmp_path)) == 4
+
+
+def test_a_card_whose_files_are_not_there(tmp_path: Path) -> None:
+    with_card(tmp_path / "d", "configs:\n- data_files: gone/*")
+    assert "input.corpus: d: README.md names 'gone/*', and no such file is there" in why_not(tmp_path)
 
 
 def test_both_kinds_of_arrow_files_and_what_is_none(tmp_path: Path) -> None:
