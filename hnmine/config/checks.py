@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hnmine.config.section import has_no_effect
-from hnmine.config.served import ServedTexts, address_problem, is_served
+from hnmine.config.served import ServedModel, ServedTexts, address_problem, is_served
 from hnmine.config.tables import (
     KIND_SETTINGS,
     LABELED,
@@ -168,11 +168,15 @@ def _served(config: Config) -> Iterator[str]:
                 f"{table}.{', '.join(loaded)}: only for a model that is loaded, and {table}.model is a server{cut}; "
                 "leave it out"
             )
-        if one.api_key_env is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", one.api_key_env):
-            yield (
-                f"{table}.api_key_env: is the name of an environment variable in capital letters, such as "
-                "OPENAI_API_KEY, and never the key itself"
-            )
+        yield from _key_name(table, one)
+
+
+def _key_name(table: str, one: ServedModel) -> Iterator[str]:
+    if one.api_key_env is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", one.api_key_env):
+        yield (
+            f"{table}.api_key_env: is the name of an environment variable in capital letters, such as OPENAI_API_KEY, "
+            "and never the key itself"
+        )
 
 
 @_reads()  # likewise
@@ -514,6 +518,7 @@ def _judge(config: Config) -> Iterator[str]:
         if judge.model is not None and not is_served(judge.model):
             yield f'{table}.model: {judge.model!r} is no address of a server, such as "http://localhost:8000/v1"'
         elif judge.model is not None and (wrong := address_problem(judge.model)):
-            yield f"{table}.model: {wrong}"
+            yield f"{table}.model: the address {wrong}"
+        yield from _key_name(table, judge)
         if taken := {"model", "messages", "response_format", "stream", "n"} & judge.request.keys():
             yield f"{table}.request: {', '.join(sorted(taken))}: set by other settings; leave it out"
