@@ -125,17 +125,37 @@ def _of_retrieval(config: Config, documents: int, kind: str) -> Iterator[str]:
         yield problem
 
 
+def _of_rescorer(config: Config) -> Iterator[str]:
+    workers, rescore, wanted = config.workers, config.rescore, config.emit.retrieved_negatives
+    if rescore is None:
+        return
+    if config.filter.score == "teacher" and "rescore_score" not in config.emit.extra_columns:
+        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
+    if config.filter.score == "checked" and rescore.spend == "doubtful" and rescore.pairs < wanted:
+        yield (
+            f"rescore.pairs is {rescore.pairs}, and {wanted} negatives are wanted of the candidates: some of them will "
+            "not be checked"
+        )
+    if rescore.model == "hash":
+        yield HASH_RESCORE_WARNING
+    elif workers > 1 and rescore.loads_model:
+        yield f"{workers} workers load the model of [rescore] {workers} times"
+    elif workers > 1:
+        yield _in_flight("rescore", rescore.requests_in_flight, workers)
+
+
+def _in_flight(table: str, most: int, workers: int) -> str:
+    return (
+        f"{table}.model is a server, and each of {workers} workers has up to {most} requests in flight there, "
+        f"{most * workers:,} in all"
+    )
+
+
 def _of_models(config: Config) -> Iterator[str]:
-    workers, rescore = config.workers, config.rescore
+    workers = config.workers
     if config.uses_hash:
         yield HASH_WARNING
-    idle = config.filter.score == "teacher" and "rescore_score" not in config.emit.extra_columns
-    if rescore is not None and idle:
-        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
-    if rescore is not None and rescore.model == "hash":
-        yield HASH_RESCORE_WARNING
-    elif rescore is not None and workers > 1 and rescore.loads_model:
-        yield f"{workers} workers load the model of [rescore] {workers} times"
+    yield from _of_rescorer(config)
     if workers > 1 and config.encoders:
         yield f"{workers} workers load the model of each sparse source {workers} times"
     if workers > 1 and any(teacher.loads_model for teacher in config.teachers.values()):
@@ -144,8 +164,4 @@ def _of_models(config: Config) -> Iterator[str]:
         if workers > 1 and teacher.command is not None:
             yield f"{workers} workers start the program of {table}.command {workers} times"
         if workers > 1 and is_served(teacher.model):
-            most = teacher.requests_in_flight
-            yield (
-                f"{table}.model is a server, and each of {workers} workers has up to {most} requests in flight there, "
-                f"{most * workers:,} in all"
-            )
+            yield _in_flight(table, teacher.requests_in_flight, workers)

@@ -99,3 +99,10 @@ def test_settings_of_another_way_of_rescoring_are_named(tmp_path: Path) -> None:
     assert "rescore.top_n is set, but rescore.spend is 'doubtful' and does not use it" in doubtful
     assert "rescore.pairs" not in doubtful
     assert "check_percentile" not in doubtful
+
+
+def test_too_few_pairs_for_the_negatives_wanted_are_named(tmp_path: Path) -> None:
+    checked = {"filter": {"score": "checked"}, "emit": {"num_negatives": 9, "choose": "top"}}
+    for pairs in (8, 9):
+        found = warned(tmp_path, rescore={"model": "hash", "spend": "doubtful", "pairs": pairs}, **checked)
+        assert ("rescore.pairs is 8, and 9 negatives are wanted" in found) == (pairs == 8)
