@@ -93,8 +93,8 @@ class Bench:
     def __init__(self, prepared: Prepared, queries: int, longest: int, seed: int) -> None:
         self.prepared, self.longest, self.seed = prepared, longest, seed
         order = np.random.default_rng(seed).permutation(len(prepared.known))
-        half = len(order) // 2
-        self.first, self.mined = np.sort(order[:half]), np.sort(order[half:][:queries])
+        self.first, others = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+        self.mined = np.sort(np.random.default_rng(seed + 1).permutation(others)[:queries])
 
     @property
     def cross(self) -> Path:

@@ -16,7 +16,10 @@ WAYS = {
     "plain": {},
     "batches": {"emit": {"batch_size": 4, "format": ["triplet", "n-tuple", "distillation"], "mixing": 2}},
     "sources": {"retrieve": {"source": SOURCES}},
-    "rescore": {"rescore": {"model": "hash", "spend": "doubtful"}, "filter": {"score": "checked"}},
+    "rescore": {
+        "rescore": {"model": "hash", "spend": "doubtful"},
+        "filter": {"score": "checked", "check_percentile": 0.9},
+    },
     "candidates": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
     "previous": {"previous": {"run": "plain", "replace": "easy"}},
     "relabel": {"filter": {"rule": "auto"}, "emit": {"relabel": 0.6}},
