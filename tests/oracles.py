@@ -65,6 +65,14 @@ def positive_probability(positive, negatives, temperature):
     return 1 / (1 + sum(math.exp((s - positive) / temperature) for s in negatives))
 
 
+def hub_normalised(s, others, beta):
+    """s less the soft maximum of a document's scores to the other queries of the bank; s where there are none."""
+    if not others:
+        return s
+    highest = max(others)
+    return s - highest - math.log(sum(math.exp(beta * (x - highest)) for x in others) / len(others)) / beta
+
+
 def keeps_rank(rank, first, last):
     return rank in range(first, last + 1)
 

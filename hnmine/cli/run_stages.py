@@ -33,6 +33,7 @@ _RESULTS = {
     "index": "{kind} ({reason})",
     "retrieve": "{candidates:,} candidates",
     "rescore": "{scored:,} candidates and {positives:,} positives rescored",
+    "hubs": "{documents:,} documents over {bank:,} queries",
     "emit": "{rows:,} rows, {examples_full:,} of {examples:,} examples full",
 }
 _IF_ANY = {

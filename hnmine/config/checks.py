@@ -51,7 +51,7 @@ def _missing_tables(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     uses = (
         ("filter", "guide", "guide" in config.filter.rules, 'filter.rule: "guide"'),
         ("emit", "guide", "guide_score" in columns, "emit.extra_columns: guide_score"),
-        ("filter", "rescore", config.filter.score != "teacher", f'filter.score: "{config.filter.score}"'),
+        ("filter", "rescore", config.filter.score in ("rescored", "checked"), f'filter.score: "{config.filter.score}"'),
         ("emit", "rescore", "rescore_score" in columns, "emit.extra_columns: rescore_score"),
     )
     for table, needed, used, setting in uses:
@@ -409,9 +409,10 @@ def _previous(config: Config) -> Iterator[str]:
         yield 'previous.replace: "easy" keeps retrieved negatives, but emit.random_share leaves no room for any'
     if any(source.label == "previous" for source in config.retrieve.source):
         yield 'retrieve.source: the name "previous" marks negatives of the earlier run; choose another name'
-    if config.filter.score == "rescored":
+    if config.filter.score in ("rescored", "hub_normalised"):
         yield (
-            'previous.run: two runs are compared by their teachers\' scores, and filter.score is "rescored"; leave '
+            f"previous.run: two runs are compared by their teachers' scores, and filter.score is "
+            f'"{config.filter.score}"; leave '
             'the table [previous] out, or set filter.score = "teacher"'
         )
 
@@ -431,11 +432,12 @@ def _needs_probabilities(config: Config) -> Iterator[str]:
 
 @_reads("emit", "filter")
 def _distilled_scores(config: Config) -> Iterator[str]:
-    emit = config.emit
-    if "distillation" in emit.formats and config.filter.score == "rescored" and emit.draws_random:
+    emit, score = config.emit, config.filter.score
+    if "distillation" in emit.formats and score in ("rescored", "hub_normalised") and emit.draws_random:
         which = 'emit.fallback = "random"' if emit.fallback == "random" else f"emit.choose = {emit.choose!r}"
+        whose = "the cross-encoder's" if score == "rescored" else "hub-normalised"
         yield (
-            f'emit.format: "distillation" writes the cross-encoder\'s scores (filter.score = "rescored"), which the '
+            f'emit.format: "distillation" writes {whose} scores (filter.score = "{score}"), which the '
             f"random documents of {which} lack; leave them out"
         )
 
@@ -465,10 +467,12 @@ def _relabel(config: Config) -> Iterator[str]:
         yield (
             'emit.relabel: "judgements": input.judged_positives already makes them positives; leave out one of the two'
         )
-    if emit.relabels and emit.batch_size is not None and config.filter.score == "rescored":
+    score = config.filter.score
+    if emit.relabels and emit.batch_size is not None and score in ("rescored", "hub_normalised"):
+        own = "the cross-encoder's" if score == "rescored" else "the normalised one"
         yield (
-            'emit.relabel: batches need the teacher\'s scores of all positives, and with filter.score = "rescored" a '
-            "relabelled one has only the cross-encoder's; leave out emit.batch_size or emit.relabel"
+            f'emit.relabel: batches need the teacher\'s scores of all positives, and with filter.score = "{score}" a '
+            f"relabelled one has only {own}; leave out emit.batch_size or emit.relabel"
         )
 
 

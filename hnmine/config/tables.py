@@ -454,11 +454,16 @@ class FilterConfig(Section):
     """`[filter]`: the rules that decide which candidates may become negatives."""
 
     rule: RuleName | list[RuleName] = setting("auto", "a rule, or a list of rules that must all keep a candidate")
-    score: Literal["teacher", "rescored", "checked"] = setting(
+    score: Literal["teacher", "rescored", "checked", "hub_normalised"] = setting(
         "teacher",
-        "scores used by rules, choice of negatives and report: the teacher's; percentiles of the cross-encoder's; or "
-        "the teacher's, and then candidates that the cross-encoder scores like positives are rejected too",
+        "scores used by rules, choice of negatives and report: the teacher's; percentiles of the cross-encoder's; "
+        "the teacher's, and then candidates that the cross-encoder scores like positives are rejected too; or the "
+        "teacher's, lower for documents that score high for many queries",
     )
+    hub_beta: float = setting(
+        20.0, "hub_normalised: beta in s - (1 / beta) ln(mean of exp(beta s(q', d)) over the bank of queries q')", gt=0
+    )
+    hub_queries: int = setting(1000, "hub_normalised: number of queries in the bank, a random sample", ge=1)
     percent: float = setting(0.95, 'percent: keep s <= s+ - (1 - percent)|s+|; rule = "auto" takes 0.95', gt=0, le=1)
     margin: float = setting(0.05, "margin: keep s <= s+ - margin", ge=0)
     adaptive: float = setting(
@@ -527,6 +532,8 @@ class FilterConfig(Section):
             del found["score"]
         if "multi_similarity" not in self.rules:
             del found["multi_similarity"]
+        if self.score != "hub_normalised":
+            del found["hub_beta"], found["hub_queries"]
         if self.score != "checked":
             del found["check_percentile"]
         return found

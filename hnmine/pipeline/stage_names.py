@@ -6,6 +6,7 @@ SUMMARIES = {
     "index": "Build an approximate index, or settle on exact search.",
     "retrieve": "Find each query's best documents, with exact scores.",
     "rescore": "Score each query's best candidates again with a cross-encoder.",
+    "hubs": "Normalise scores by how high a document scores for other queries.",
     "filter": "Give every candidate a verdict.",
     "emit": "Choose negatives and write training files.",
     "report": "Measure how hard, how safe and how complete the mined set is.",

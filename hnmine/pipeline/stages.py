@@ -4,6 +4,7 @@ from hnmine.runtime.stage import Stage
 from hnmine.stages.embed import step as embed
 from hnmine.stages.emit import step as emit
 from hnmine.stages.filter import step as filter
+from hnmine.stages.hubs import step as hubs
 from hnmine.stages.index import step as index
 from hnmine.stages.ingest import step as ingest
 from hnmine.stages.report import step as report
@@ -13,6 +14,7 @@ from hnmine.stages.retrieve import step as retrieve
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        ingest.STAGE, embed.STAGE, index.STAGE, retrieve.STAGE, rescore.STAGE, filter.STAGE, emit.STAGE, report.STAGE,
+        ingest.STAGE, embed.STAGE, index.STAGE, retrieve.STAGE, rescore.STAGE, hubs.STAGE, filter.STAGE, emit.STAGE,
+        report.STAGE,
     )
 }  # fmt: skip

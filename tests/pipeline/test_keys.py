@@ -75,8 +75,9 @@ PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pai
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
 OF_PROGRAMS = {"embed.command", "embed.command_version"}  # see test_command.py
 # tables that are a stage, or name a run, and files read by content: see test_rescore.py, test_remining.py and the tests
-# of judged samples
+# of judged samples; settings of the stage hubs: see tests/stages/hubs
 ELSEWHERE = {"embed.model", "rescore", "previous", "report.judged_sample", "judge.second"}
+ELSEWHERE |= {"filter.hub_beta", "filter.hub_queries"}
 PLAIN = sorted(FIELDS.keys() - PATHS - OF_PROGRAMS - ELSEWHERE)
 
 

@@ -4,6 +4,7 @@ from hnmine.commands.plan.workload import STORED_INPUT, Workload
 from hnmine.config.tables import SparseConfig
 from hnmine.search.ivf import default_list_count
 from hnmine.search.split_search import split_bytes
+from hnmine.stages.hubs.normalised import normalises_hubs
 
 BM25_BYTES = 0.65
 """Bytes of a BM25 index per byte of document text: 0.52 (SciFact) to 0.87 (Perspectrum's short claims)."""
@@ -19,6 +20,8 @@ CHOSEN_BYTES, BATCH_BYTES, REPORT_BYTES, REPORT_QUERY = 12.0, 30.0, 300_000.0, 9
 """A chosen negative, an example's place in a batch, report.html with report.json, and the report's row of a query."""
 MIXTURE_BYTES = 6.0
 """A synthetic negative in emit/mixing: a share of 4 bytes and two small numbers."""
+HUB_BYTES = 28.0
+"""A document's sums over the bank in hubs."""
 RESCORED_BYTES = 14.0
 """A candidate in rescore: its row and its score."""
 
@@ -44,6 +47,9 @@ def disk_of_stages(work: Workload, kind: str) -> dict[str, float]:
         found["emit"] += work.stored_verdicts + 2 * FILE_BYTES
     if config.rescore is not None:
         found["rescore"] = RESCORED_BYTES * (work.rescored + work.queries * work.positives) + FILE_BYTES
+    if normalises_hubs(config):
+        scored = config.retrieve.max_candidates + work.positives
+        found["hubs"] = HUB_BYTES * work.summed + 4.0 * scored * work.queries + 2 * FILE_BYTES
     return found
 
 

@@ -9,13 +9,14 @@ from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_byte
 from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.stages.filter.inputs import CELLS
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.retrieve.step import FEWEST_QUERIES, PAIRS
 from hnmine.storage.vectors import BLOCK_BYTES, BLOCK_ROWS
 
 MB = 1e6
 BASE = {
     "ingest": 195 * MB, "embed": 205 * MB, "index": 156 * MB, "retrieve": 139 * MB, "rescore": 205 * MB,
-    "filter": 190 * MB, "emit": 225 * MB, "report": 205 * MB,
+    "hubs": 190 * MB, "filter": 190 * MB, "emit": 225 * MB, "report": 205 * MB,
 }  # fmt: skip
 """Python with the imports of a stage, and its buffers of a fixed size."""
 DOCUMENT_ENTRY, QUERY_ENTRY, LABEL_ENTRY = 320.0, 1100.0, 80.0
@@ -79,6 +80,9 @@ def peaks(work: Workload, kind: str, threads: int, *, separate: bool = False) ->
     }
     if config.rescore is not None:
         found["rescore"] = BASE["rescore"] + (MODEL_BYTES if config.rescore.loads_model else 0)
+    if normalises_hubs(config):  # documents' sums, and a shard's scores to random documents
+        listed = config.shard_rows * (8.0 * config.retrieve.background * 4 + 40 * config.retrieve.max_candidates)
+        found["hubs"] = BASE["hubs"] + 28.0 * work.summed + listed
     return found | ({"measure": measure} if separate else {})
 
 

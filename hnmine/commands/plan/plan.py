@@ -26,6 +26,7 @@ from hnmine.stages.embed.served import known_identities, served_teachers
 from hnmine.stages.emit.previous.previous_run import check_previous
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.stages.rescore.served import known_identities as known_rerankers
 from hnmine.storage.digest_cache import DigestCache
@@ -162,6 +163,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
     ensemble = f" ({emit.ensemble}, {len(config.retrieve.source)} sources)" if emit.ensemble != "none" else ""
     probable = ", with P(false negative)" if config.filter.gives_probabilities else ""
     probable += ", by rescored percentiles" if uses_rescored(config) else ""
+    probable += ", by hub-normalised scores" if normalises_hubs(config) else ""
     deeper = f", up to {max_depth(config):,} candidates where too few are kept" if searches_deeper(config) else ""
     in_parts = f", in {config.index.splits} parts of the corpus" if config.index.splits > 1 else ""
     rescored, rules = "", " + ".join(rule_names(config.filter)) or "none"
@@ -182,6 +184,7 @@ def _work(work: Workload, index: str) -> dict[str, str]:
         "index": index,
         "retrieve": f"{_sought(config)} of {documents:,} for {queries:,} queries{in_parts}",
         "rescore": rescored,
+        "hubs": f"about {work.summed:,.0f} documents over {min(config.filter.hub_queries, queries):,} queries",
         "filter": f"rules: {rules}, anchor {config.filter.anchor}{probable}{deeper}",
         "emit": f"{emit.num_negatives} negatives, {emit.choose}{ensemble}, {', '.join(emit.formats)}{bad}{further}",
         "report": "report.json",

@@ -10,6 +10,7 @@ from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored
 
 _RULES = {
@@ -65,6 +66,8 @@ def unused_settings(config: Config) -> dict[str, str]:
     for name, column in _WEIGHTS.items():
         needs[f"emit.{name}"] = (column in emit.extra_columns, f"emit.extra_columns does not name {column}")
     needs |= _of_rescoring(config)
+    for name in ("hub_beta", "hub_queries"):
+        needs[f"filter.{name}"] = (normalises_hubs(config), f"filter.score is {filter_.score!r}")
     needs["emit.max_relabelled"] = (emit.relabels, "emit.relabel is not set")
     never = config.retrieve.max_top_k <= config.retrieve.top_k
     needs["retrieve.max_top_k"] = (never or searches_deeper(config), _not_deeper(config))
@@ -95,7 +98,7 @@ def _not_deeper(config: Config) -> str:
     """Return what keeps filter from searching deeper, where it is allowed to."""
     if config.retrieve.source:
         return "retrieve.source is given"
-    if reads_rescored(config):
+    if reads_rescored(config) or normalises_hubs(config):
         return f"filter.score is {config.filter.score!r}"
     if max_depth(config) <= config.retrieve.top_k:
         return "filter.ranks ends within top_k"

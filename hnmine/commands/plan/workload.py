@@ -107,6 +107,12 @@ class Workload:
             return 0.0
         return self.queries * min(most, rescore.top_n if rescore.spend == "top" else rescore.pairs * self.positives)
 
+    @property
+    def summed(self) -> float:
+        """The largest number of documents scored over a bank of queries, with `filter.score = "hub_normalised"`."""
+        listed = self.queries * (self.config.retrieve.max_candidates + self.positives)
+        return min(float(self.documents), listed + self.config.retrieve.background)
+
     def embedded(self, table: TeacherTable = "embed") -> int:
         """Return the largest number of documents that a teacher embeds."""
         return self.config.max_embedded(self.documents, self.queries) if table == "embed" else self.documents

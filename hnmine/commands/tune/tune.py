@@ -23,6 +23,7 @@ from hnmine.models.model_files import fingerprint
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.storage.schemas.ingest import QUERIES
 from hnmine.storage.store import Shards, recorded, write_json, write_text
@@ -96,9 +97,8 @@ def tune(
     """
     began, options = time.monotonic(), options or Options()
     _check(options)
-    run = finished_run(
-        config, source, ("ingest", "embed", "retrieve", *(("rescore",) if reads_rescored(config) else ()))
-    )
+    scores = ("rescore",) if reads_rescored(config) else ("hubs",) if normalises_hubs(config) else ()
+    run = finished_run(config, source, ("ingest", "embed", "retrieve", *scores))
     context = run.context
     rows = Shards(context.reading("ingest") / "queries", QUERIES).rows
     rows_used = sample_rows(rows, options.queries, context.config.seed)

@@ -13,8 +13,8 @@ from hnmine.search.metadata_filter import MetadataFilter
 from hnmine.search.pair_scores import pair_scores
 from hnmine.stages.emit.chosen import PREVIOUS_NEGATIVE, RANDOM_DOCUMENT, anchor_seeds
 from hnmine.stages.emit.relabel.relabelled import sibling_rows
+from hnmine.stages.hubs.normalised import replaces_scores
 from hnmine.stages.ingest.evaluation import read_evaluation
-from hnmine.stages.rescore.rescored import uses_rescored
 from hnmine.storage.schemas.emit import CHOSEN
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
@@ -86,7 +86,7 @@ class RandomNegatives:
         if not len(rows):
             return chosen
         groups = lacking[groups]
-        if uses_rescored(self.config):  # a random document was not rescored: it gets its expected percentile
+        if replaces_scores(self.config):  # a random document has no such score: it gets the expected one
             scores = table.column("background_mean").to_numpy()[anchors.owners[groups]]
         else:  # bit for bit as retrieve computes them
             asked, of_asked = np.unique(query_rows[anchors.owners[groups]], return_inverse=True)

@@ -39,6 +39,7 @@ from hnmine.stages.emit.relabel.relabelled import (
 from hnmine.stages.emit.text_tables import TEXT_TABLES, open_texts, plan_texts, text_folders, texts_of
 from hnmine.stages.filter.bad_positives import count_treated, weights_of_positives
 from hnmine.stages.filter.verdicts import rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored, rescore_column, rescores_of_positives, uses_rescored
 from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
@@ -291,6 +292,8 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
         stages = ("embed", "retrieve")
     elif emit.choose == "diverse" or draws or _clusters(config):
         stages = ("embed", "retrieve") if draws and config.retrieve.where else ("embed",)
+    if emit.relabels and normalises_hubs(config):
+        stages = (*stages, "hubs")
     uses_scores = emit.relabels and reads_rescored(config)
     return (*stages, "rescore") if uses_scores or _writes_raw_scores(config) else stages
 

@@ -11,6 +11,7 @@ from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.stages.retrieve.candidate_search import CandidateSearch
 from hnmine.storage.schemas.filter import KEEP
@@ -31,6 +32,7 @@ def searches_deeper(config: Config) -> bool:
         max_depth(config) > config.retrieve.top_k
         and not config.retrieve.source
         and not reads_rescored(config)
+        and not normalises_hubs(config)
         and not set(_RULES).isdisjoint(rule_names(config.filter))
     )
 

@@ -19,8 +19,9 @@ from hnmine.stages.filter.calibration import Calibration
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.hidden_positives import QueryFilter
 from hnmine.stages.filter.verdicts import Scorer, TextKeys
+from hnmine.stages.hubs.normalised import HubNormalised, other_scores, replaces_scores
 from hnmine.stages.ingest.evaluation import read_evaluation
-from hnmine.stages.rescore.rescored import Rescored, uses_rescored
+from hnmine.stages.rescore.rescored import Rescored
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.filter import CALIBRATION
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
@@ -44,7 +45,7 @@ class FilterInputs:
         shared: bool, whether another row has the same key.
         scorer: gives P(false negative); None where no rule needs it.
         where: the metadata filter; None without conditions.
-        rescored: the cross-encoder's scores; None where the filter uses the teacher's alone.
+        rescored: scores in the place of the teacher's or beside them; None where the filter uses the teacher's alone.
         evaluation: bool, whether each row of the corpus belongs to the evaluation set; None without one.
         siblings: rows of the positives of queries with the same text, for each query of the run, where they are not
             those that ingest stored; else None.
@@ -57,7 +58,7 @@ class FilterInputs:
     shared: np.ndarray
     scorer: Scorer | None
     where: MetadataFilter | None
-    rescored: Rescored | None
+    rescored: Rescored | HubNormalised | None
     evaluation: np.ndarray | None
     siblings: Ragged | None = None
 
@@ -69,12 +70,12 @@ class FilterInputs:
         instead of those of retrieve.
         """
         ingest, retrieve = context.reading("ingest"), context.reading("retrieve")
-        judged = context.reading("filter") if deeper and not uses_rescored(context.config) else retrieve
+        judged = context.reading("filter") if deeper and not replaces_scores(context.config) else retrieve
         candidates, queries = Shards(judged, CANDIDATES), Shards(ingest / "queries", QUERIES)
         documents = Shards(ingest / "corpus", CORPUS).column("text_key").to_numpy()
         _, inverse, counts = np.unique(documents, return_inverse=True, return_counts=True)
         shared, where = counts[inverse] > 1, MetadataFilter.open(context, retrieve)
-        rescored, evaluation = Rescored.open(context), None
+        rescored, evaluation = other_scores(context), None
         if context.config.input.has_evaluation:
             evaluation = np.zeros(len(documents), dtype=bool)
             evaluation[read_evaluation(ingest)] = True
@@ -82,7 +83,7 @@ class FilterInputs:
 
     def read(self, number: int, wanted: QueryFilter | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a shard of candidates with the scores that the filter uses; see `batches` for the arguments."""
-        # the cross-encoder's scores need all columns; a judged table has more than these
+        # other scores need all columns; a judged table has more than these
         names = CANDIDATES.names if columns is None or self.rescored is not None else list(columns)
         table = self.candidates.read(number, names)
         if wanted is not None:

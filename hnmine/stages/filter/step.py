@@ -25,6 +25,7 @@ from hnmine.stages.filter.inputs import (
 )
 from hnmine.stages.filter.shard_counts import COUNTED, counts_of_queries, shard_counts, total, verdict_counts
 from hnmine.stages.filter.verdicts import countable_verdicts, give_verdicts, rule_names
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored, uses_rescored
 from hnmine.storage.schemas.filter import (
     BY_LABEL_OR_COPY,
@@ -53,6 +54,8 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 
 def _also_reads(context: RunContext) -> tuple[str, ...]:
+    if normalises_hubs(context.config):
+        return ("hubs",)
     if reads_rescored(context.config):
         return ("rescore",)
     return ("embed", "index") if searches_deeper(context.config) else ()

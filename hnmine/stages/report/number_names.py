@@ -71,6 +71,7 @@ _WITH_PREVIOUS = {
 }
 _WITH_RESCORE = {"counts.rescore": "scored not_rescored positives queries random_pairs", "timings": "rescore"}
 _WITH_CHECKED = {"checked": "pairs pairs_per_query rejected negatives_scored"}
+_WITH_HUBS = {"counts.hubs": "documents queries bank", "timings": "hubs"}
 _WITH_CANDIDATES_ONLY = {
     "counts.embed": "documents_in_all documents_by_chance",
     "embedding": "documents embedded by_chance weight",
@@ -120,6 +121,7 @@ def _groups(config: Config) -> Iterator[tuple[str, str]]:
         ("cluster_weight" in config.emit.extra_columns, _WITH_CLUSTER_WEIGHT),
         (config.previous is not None, _WITH_PREVIOUS),
         (config.rescore is not None, _WITH_RESCORE),
+        (config.filter.score == "hub_normalised", _WITH_HUBS),
         (config.filter.score == "checked", _WITH_CHECKED),
         (config.embeds_candidates_only, _WITH_CANDIDATES_ONLY),
         (config.input.has_evaluation, _WITH_EVALUATION),

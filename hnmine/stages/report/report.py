@@ -14,6 +14,7 @@ from hnmine.stages.emit.batches.step import summary
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.report.advice import with_advice
 from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.checked import checked
@@ -111,7 +112,9 @@ def _share_at_or_above(queries: Shards) -> float | None:
 
 def _counts(context: RunContext) -> dict[str, Any]:
     """Return the counts of every earlier stage, by its name."""
-    before = [*STAGES_BEFORE, *(("rescore",) if context.config.rescore is not None else ())]
+    config = context.config
+    before = [*STAGES_BEFORE, *(("rescore",) if config.rescore is not None else ())]
+    before += ["hubs"] if normalises_hubs(config) else []
     return {name: (recorded(context.reading(name)) or {})["counts"] for name in before}
 
 

@@ -18,12 +18,14 @@ from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.bad_positives import BAD_POSITIVES_FILE, SUSPECT_COLUMNS, is_emitted, list_suspected
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.inputs import slices
+from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.report.eci_sem import Chosen, eci_sem_of_queries, weights
 from hnmine.stages.report.examples import texts_of
 from hnmine.stages.report.html.page import render, with_probe
 from hnmine.stages.report.probe_result import emit_key, read_probe, write_probe
 from hnmine.stages.report.quality import count_at_or_above, per_query, to_table
 from hnmine.stages.report.report import build_report
+from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.storage.paths import shown_path
 from hnmine.storage.schemas.filter import JUDGED_CODED
 from hnmine.storage.schemas.ingest import CORPUS
@@ -113,7 +115,7 @@ def _run_facts(context: RunContext) -> dict[str, str]:
     if config.embed.model == "precomputed":
         given = config.embed.corpus_vectors
         facts["teacher"] = f"precomputed vectors ({given if isinstance(given, str) else ', '.join(given or [])})"
-    if config.rescore is not None and config.filter.score != "teacher":
+    if config.rescore is not None and reads_rescored(config):
         facts[f"{config.filter.score} by"] = config.rescore.model
     return facts | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
@@ -126,11 +128,16 @@ def keep_probe(context: RunContext, result: dict[str, Any]) -> None:
         write_text(with_probe(page.read_text(encoding="utf-8"), result), page)
 
 
+def _also_reads(context: RunContext) -> tuple[str, ...]:
+    rescore = ("rescore",) if context.config.rescore is not None else ()
+    return (*rescore, "hubs") if normalises_hubs(context.config) else rescore
+
+
 STAGE = Stage(
     name="report",
     version=6,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
-    also_reads=lambda context: ("rescore",) if context.config.rescore is not None else (),
+    also_reads=_also_reads,
     parts=_parts,
     steps=(
         Step("measure", "queries", _plan, _setup, _process),

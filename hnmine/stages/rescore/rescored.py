@@ -90,11 +90,7 @@ class Rescored:
         return table
 
     def _replace_scores(self, table: pa.Table, raw: Ragged, positives: Ragged) -> pa.Table:
-        """Return rows of retrieve with percentiles as scores and candidates in their order.
-
-        The teacher's numbers are appended as columns named `TEACHER` + name. Candidates that were not rescored have the
-        score NaN and come last, in the teacher's order.
-        """
+        """Return rows of retrieve with percentiles as scores and candidates in their order; see `replace_scores`."""
         ones = np.ones(table.num_rows, dtype=np.float32)
         new = {
             "scores": raw.with_values(self._percentiles(raw)).to_arrow(pa.float32()),
@@ -102,15 +98,29 @@ class Rescored:
             "background_mean": pa.array(ones * np.float32(self.mean)),
             "background_std": pa.array(ones * np.float32(self.std)),
         }
-        for name, column in new.items():
-            table = table.append_column(f"{TEACHER}{name}", table.column(name))
-            table = table.set_column(CANDIDATES.get_field_index(name), CANDIDATES.field(name), column)
-        ranks = Ragged.from_arrow(table.column("ranks")).values
-        worst_last = np.where(np.isnan(raw.values), np.inf, -raw.values)
-        return reorder_candidates(table, np.lexsort((ranks, worst_last, raw.owners)))
+        return replace_scores(table, pa.table(new), raw.values)
 
     def _percentiles(self, raw: Ragged) -> np.ndarray:
         return ecdf(raw.values, self.reference).astype(np.float32)
+
+
+def replace_scores(table: pa.Table, new: pa.Table, by: np.ndarray) -> pa.Table:
+    """Return rows of retrieve with other columns of scores and candidates in their order.
+
+    The teacher's numbers are appended as columns named `TEACHER` + name. Candidates without a score come last; ties are
+    in the teacher's order.
+
+    Args:
+        table: with all columns of `CANDIDATES`.
+        new: the columns in their place, with the same rows.
+        by: float32, shape (candidates,): what candidates are ordered by, the highest first; NaN for none.
+    """
+    for name in new.column_names:
+        table = table.append_column(f"{TEACHER}{name}", table.column(name))
+        table = table.set_column(CANDIDATES.get_field_index(name), CANDIDATES.field(name), new.column(name))
+    ranks = Ragged.from_arrow(table.column("ranks"))
+    worst_last = np.where(np.isnan(by), np.inf, -by)
+    return reorder_candidates(table, np.lexsort((ranks.values, worst_last, ranks.owners)))
 
 
 def reorder_candidates(table: pa.Table, order: np.ndarray) -> pa.Table:

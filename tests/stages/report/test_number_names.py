@@ -23,6 +23,7 @@ WAYS = {
     "candidates": {"embed": {"documents": "candidates"}, "retrieve": {"source": [{"kind": "bm25"}]}},
     "previous": {"previous": {"run": "plain", "replace": "easy"}},
     "relabel": {"filter": {"rule": "auto"}, "emit": {"relabel": 0.6}},
+    "hubs": {"filter": {"rule": "margin", "score": "hub_normalised"}},
     "order and weights": {
         "filter": {"rule": "auto"},
         "emit": {"order": "easy_to_hard", "extra_columns": ["focal_weight", "cluster_weight"]},

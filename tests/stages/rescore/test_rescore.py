@@ -397,7 +397,7 @@ def test_a_hybrid_run_killed_while_it_rescores_ends_in_the_same_bytes(hybrid_bas
     run(check_config(hybrid(tiny, "killed"), "test config", hybrid_base))
     assert first.stat().st_ino == done, "the first shard was kept"
     expected, found = tree(hybrid_base / "whole"), tree(hybrid_base / "killed")
-    assert {name.partition("/")[0] for name in expected} == set(STAGES)
+    assert {name.partition("/")[0] for name in expected} == set(STAGES) - {"hubs"}
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     assert {row["source"] for row in emitted(hybrid_base / "whole")} >= {"dense"}

@@ -26,7 +26,7 @@ from hnmine.stages.filter.deeper_search import searches_deeper
 from hnmine.stages.filter.features import assemble_features
 from hnmine.stages.filter.inputs import read_calibration
 from hnmine.stages.filter.verdicts import rule_names
-from hnmine.stages.rescore.rescored import uses_rescored
+from hnmine.stages.hubs.normalised import replaces_scores
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.retrieve import CANDIDATES
@@ -111,7 +111,7 @@ class ConflictFinder:
     def __init__(self, context: RunContext, queries: np.ndarray) -> None:
         config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
         scorer = read_calibration(context.reading("filter"), config.seed)
-        self.filter = pair_filter(config.filter, scorer, rescored=uses_rescored(config))
+        self.filter = pair_filter(config.filter, scorer, rescored=replaces_scores(config))
         self.scorer = scorer if self.filter.rule == "calibrated" else None
         self.cosine = config.embed.similarity == "cosine"
         # the lists that the filter judged, unless they have another model's scores
