@@ -15,6 +15,7 @@ from hnmine.models.model_files import HASH_WARNING
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.card_text import how_mined, public, size_category
 from hnmine.stages.emit.formats import ending, format_folders
+from hnmine.stages.emit.mixing import MIXING_FOLDER
 from hnmine.stages.emit.text_tables import TEXT_TABLES, text_folders
 from hnmine.stages.rescore.rescored import reads_rescored
 from hnmine.storage.store import write_text
@@ -137,6 +138,8 @@ def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
         for folder in text_folders(PurePosixPath(), emit)
         for table in TEXT_TABLES
     }
+    if emit.mixes:
+        tables[MIXING_FOLDER] = (MIXING_FOLDER, counts["mixtures"], f"{MIXING_FOLDER}/part-*.parquet")
     front_matter = "".join(_config(config, files[name]) for name, config in configs.items())
     front_matter += "".join(_config(config, path) for config, (*_, path) in tables.items())
     load = "".join(f"    rows = load_dataset({_given(configs.get(name), files[name])})\n" for name in names)

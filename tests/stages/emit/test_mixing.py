@@ -54,7 +54,9 @@ def test_every_example_has_its_own_draw_in_the_order_of_the_rows(base: Path) -> 
         assert own["alpha"] == expected.alpha.tolist()
     emitted = json.loads((base / "lists/emit/_manifest.json").read_text())["counts"]
     assert emitted["mixtures"] == sum(len(own["alpha"]) for own in mixtures)
-    assert "synthetic negatives (`mixing/part-*.parquet`" in (base / "lists/emit/README.md").read_text()
+    card = (base / "lists/emit/README.md").read_text()
+    assert "synthetic negatives (`mixing/part-*.parquet`" in card
+    assert "config_name: mixing\n  data_files:" in card
 
 
 def test_n_tuples_and_batches_have_mixtures_of_the_examples_they_keep(base: Path) -> None:
