@@ -1,15 +1,17 @@
 """Sparse encoders: models that give a text weights of terms, most of them 0, such as SPLADE."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
 
 from hnmine.config.tables import Kind, SparseConfig
 from hnmine.errors import ModelError
 from hnmine.models.encoders import BATCH_TOKENS, CELL_ROWS, BatchedModel
 from hnmine.models.model_files import load_model
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 GPU_BATCH_TOKENS = 4096  # SPLADE computes a number for each token and term of the vocabulary
 SPARSE_CELL_ROWS = CELL_ROWS
@@ -36,8 +38,10 @@ class SparseModelEncoder(BatchedModel):
             model, config.prompt, config.batch_tokens or BATCH_TOKENS.get(model.device.type, GPU_BATCH_TOKENS)
         )
 
-    def encode_batches(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> csr_array:
+    def encode_batches(self, features: dict[str, Any], kind: Kind, tick: Callable[[int], None]) -> "csr_array":
         """Return the weights of the texts."""
+        from scipy.sparse import vstack
+
         done, parts = [np.zeros(0, dtype=np.int64)], []
         limit = {} if self.max_active is None else {"max_active_dims": self.max_active}
         for rows, found in self.outputs(features, kind, **limit):
@@ -46,8 +50,10 @@ class SparseModelEncoder(BatchedModel):
             tick(len(rows))
         return vstack(parts, format="csr")[np.argsort(np.concatenate(done))]
 
-    def encode_plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> csr_array:
+    def encode_plain(self, texts: list[str], kind: Kind, tick: Callable[[int], None]) -> "csr_array":
         """Return the texts' weights by the model's own `encode`, in parts of a bounded size."""
+        from scipy.sparse import vstack
+
         parts = []
         for first in range(0, len(texts), self.config.batch_size):
             some = texts[first : first + self.config.batch_size]
@@ -64,12 +70,14 @@ class SparseModelEncoder(BatchedModel):
             tick(len(some))
         return vstack(parts, format="csr")
 
-    def _largest(self, found: Any) -> csr_array:
+    def _largest(self, found: Any) -> "csr_array":
         """Return a tensor of weights, without all but the largest of each row.
 
         Raises:
             ModelError: a weight is not finite.
         """
+        from scipy.sparse import csr_array
+
         if self.max_active is not None:
             from sentence_transformers.util import select_max_active_dims
 

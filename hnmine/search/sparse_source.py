@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import csr_array, vstack
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import MAX_SOURCES, Config, SourceConfig, encoder_table
@@ -21,6 +20,9 @@ from hnmine.search.postings import Postings, postings_file
 from hnmine.storage.schemas.base import conform
 from hnmine.storage.schemas.index import SPARSE, SPARSE_TERMS
 from hnmine.storage.store import Shards, TextReader, digest, read_table, write_atomic
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FOLDER = "sparse"
 VERSION = 1
@@ -94,6 +96,8 @@ def _setup(number: int, context: RunContext) -> _State:
 
 
 def _process(state: _State, item: Item, tick: Tick) -> pa.Table:
+    from scipy.sparse import vstack
+
     found = vstack(list(state.cells[item.output.parent.name].parts(item, tick)), format="csr")
     lists = [Ragged(values, found.indptr.astype(np.int64)) for values in (found.indices, found.data)]
     kinds = (pa.int32(), pa.float32())
@@ -138,8 +142,10 @@ def build_sparse_index(encoded: Path, table: Path, tick: Tick) -> pa.Table:
     )
 
 
-def _matrix(shards: Shards, number: int) -> csr_array:
+def _matrix(shards: Shards, number: int) -> "csr_array":
     """Return the encoded texts of a shard, shape (texts, terms), where terms end with the last that a text has."""
+    from scipy.sparse import csr_array
+
     terms, weights = (Ragged.from_arrow(column) for column in shards.read(number).columns)
     shape = (len(terms), int(terms.values.max(initial=-1)) + 1)
     return csr_array((weights.values, terms.values, terms.offsets), shape=shape)

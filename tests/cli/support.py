@@ -2,18 +2,18 @@
 
 import os
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
+
+from tests.pipeline.forkserver import ForkServer, server_process
 
 
 def hnmine(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `hnmine` and return its exit code, stdout and stderr."""
-    return subprocess.run(
-        [sys.executable, "-m", "hnmine", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
-    )
+    words = [str(word) for word in arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        status = ForkServer(server_process(), output).command(words, cwd or Path.cwd(), environment, output)
+        said = ((output / name).read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(["hnmine", *words], status, *said)
