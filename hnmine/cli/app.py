@@ -524,6 +524,15 @@ def judge(
     options = JudgeOptions(number, per_query, sample == "random", seed, again, budget, force)
     if bool(replies) != (asked is not None):
         raise ConfigError("judge: --replies and --asked go together: the replies, and the file beside the requests")
+    flags = {
+        "--max-requests": max_requests, "--max-tokens": max_tokens, "--number": number, "--per-query": per_query,
+        "--sample": sample if sample != "worth" else None, "--seed": seed,
+    }  # fmt: skip
+    if replies and (unused := [flag for flag, value in flags.items() if value is not None]):
+        raise ConfigError(
+            f"judge: {', '.join(unused)}: decides what is asked, and --replies reads what was asked before; leave it "
+            "out, or give it to `hnmine export-judgements`"
+        )
     if replies and asked is not None:
         found = read_batch(path, replies, asked, options)
     else:

@@ -28,7 +28,10 @@ def judging(config: Config) -> dict[str, Any]:
     if config.input.judgements is None:
         return {}
     sources = input_sources(config).get("judgements", [])
-    lines = {(line.query_id, line.doc_id): line for source in sources for line in read_judge_lines(source)}
+    lines: dict[tuple[str, str], JudgeLine] = {}
+    for line in (line for source in sources for line in read_judge_lines(source)):
+        if line.judgement != EMPTY or (line.query_id, line.doc_id) not in lines:  # an answer stays, as for the filter
+            lines[line.query_id, line.doc_id] = line
     if not lines:
         return {}
     by_judge: dict[tuple[str, str], list[Opinion]] = defaultdict(list)
