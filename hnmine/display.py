@@ -59,3 +59,13 @@ def format_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def with_image_label(text: str, width: int, height: int) -> str:
+    """Return the text of a document that is an image, as people read it: `[image 640x480] a caption`."""
+    return f"[image {width}x{height}] {text}".rstrip()
+
+
+def without_image_label(text: str) -> str:
+    """Return the text that `with_image_label` was given."""
+    return text.partition("]")[2].removeprefix(" ")

@@ -33,6 +33,8 @@ _OF_LOADED_MODELS = ("revision", "max_length", "precision", "batch_tokens", "dev
 """Settings of a teacher that the program of `command` would not know of."""
 _LOADED = (*_OF_LOADED_MODELS, "batch_size")
 """Settings of models that are loaded, which a server would not know of."""
+IMAGE_FORMATS = ("triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list")
+"""Shapes of training rows that may hold images."""
 
 
 def contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -111,6 +113,37 @@ def _input_kind(config: Config) -> Iterator[str]:
             yield NOTHING_TO_READ
         elif missing:
             yield f"input: {' and '.join(missing)} missing (corpus, queries and qrels go together)"
+
+
+@_reads("input", "retrieve", "rescore", "emit", "previous")
+def _images(config: Config) -> Iterator[str]:
+    if not config.input.has_images:
+        return
+    if config.input.pairs:
+        yield "input.columns.image: pairs are texts; name the images in a corpus, with queries and qrels"
+    for number, source in enumerate(config.retrieve.source):
+        if source.kind == "sparse":
+            yield f"retrieve.source.{number}.kind: a sparse encoder takes no images; leave the source out"
+    for name in sorted(set(config.emit.formats) - {*IMAGE_FORMATS}):
+        yield f"emit.format: {name!r} holds no images; set it to one of {', '.join(IMAGE_FORMATS)}"
+    for table, why in (
+        ("rescore", "a cross-encoder scores texts"),
+        ("previous", "earlier runs are compared by texts"),
+    ):  # fmt: skip
+        if getattr(config, table) is not None:
+            yield f"{table}: {why}, and the documents are images (input.columns.image); leave the table out"
+
+
+@_reads("input", "embed", "guide", "retrieve")
+def _teachers_of_images(config: Config) -> Iterator[str]:
+    for table, teacher in config.teachers.items() if config.input.has_images else ():
+        if teacher.model in ("hash", "command") or is_served(teacher.model):
+            yield (
+                f"{table}.model: {teacher.label!r} takes no images; name a sentence-transformers model that does, such "
+                'as "clip-ViT-B-32", or "precomputed"'
+            )
+        elif teacher.precision not in ("float32", "float16"):
+            yield f"{table}.precision: {teacher.precision!r} is for texts; leave it out where documents are images"
 
 
 @_reads()  # a table that could not be read has its defaults here, which pass

@@ -69,6 +69,11 @@ class Columns(Section):
     doc_id: Name | None = setting(None, "corpus and qrels: the document's id")
     text: Name | None = setting(None, "corpus: the document's text")
     title: Name | None = setting(None, "corpus: the document's title, put before its text")
+    image: Name | None = setting(
+        None,
+        "corpus: the document's image, which the model sees in place of its text: bytes, {bytes, path} or a path; "
+        "never looked for by a usual name",
+    )
     query_id: Name | None = setting(None, "queries and qrels: the query's id")
     query: Name | None = setting(None, "queries: the query's text")
     relevance: Name | None = setting(None, "qrels: the judged relevance")
@@ -108,6 +113,18 @@ class InputConfig(Section):
         None, "whether double quotes enclose fields (default: true for .csv, false for .tsv, as in BEIR and MS MARCO)"
     )
     columns: Columns = setting(Columns(), "column names, only where they differ from the usual")
+
+    def semantic(self) -> dict[str, Any]:
+        """Return the settings for content keys; the column of images only if there is one, as in keys of older runs."""
+        kept = super().semantic()
+        if not self.has_images:
+            del kept["columns"]["image"]
+        return kept
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the documents are images."""
+        return self.columns.image is not None
 
     @property
     def has_evaluation(self) -> bool:

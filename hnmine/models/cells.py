@@ -1,9 +1,9 @@
 """Cells: consecutive texts that are encoded together, so that a text's numbers do not depend on how it is sharded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,15 +15,26 @@ from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.runtime.threads import Prefetcher
 from hnmine.runtime.worker_slot import current_slot
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards, TextReader, digest_of_texts, item_key, part_name, recorded
+from hnmine.storage.store import Shards, digest_of_texts, item_key, part_name, recorded
 
 SIDES: dict[str, tuple[Kind, Any]] = {"corpus": ("document", CORPUS), "queries": ("query", QUERIES)}
 
 
-class CellEncoder:
-    """Encodes the `rows` texts of a side in cells of consecutive rows, the next cell tokenised while one is encoded."""
+class CellReader(Protocol):
+    """Reads what is encoded: texts, or images as their files hold them."""
 
-    def __init__(self, encoder: CellModel, texts: TextReader, kind: Kind, rows: int, table: TeacherTable) -> None:
+    def read(self, first: int, last: int) -> Sequence[Any]:
+        """Return those at positions [first, last); fewer where the rows end before."""
+        ...
+
+
+class CellEncoder:
+    """Encodes the `rows` texts, or images, of a side in cells of consecutive rows.
+
+    The next cell is read and tokenised while one is encoded.
+    """
+
+    def __init__(self, encoder: CellModel, texts: CellReader, kind: Kind, rows: int, table: TeacherTable) -> None:
         self.encoder, self.rows, self.table = encoder, rows, table
         # no method of this object: a circle of references would keep the encoder, and its program, past the step
         self.cells = Prefetcher(partial(_load_cell, encoder, texts, kind))
@@ -47,9 +58,9 @@ class CellEncoder:
             yield found[which]
 
 
-def _load_cell(encoder: CellModel, texts: TextReader, kind: Kind, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
+def _load_cell(encoder: CellModel, texts: CellReader, kind: Kind, first: int) -> tuple[EncodeTexts, int, np.ndarray]:
     """Return a function that encodes a cell's distinct texts, their number, and the place of each row's text."""
-    places: dict[str, int] = {}
+    places: dict[Any, int] = {}
     read = texts.read(first, first + encoder.cell_rows)
     which = np.array([places.setdefault(text, len(places)) for text in read], dtype=np.int64)
     return encoder.prepare(list(places), kind), len(places), which

@@ -43,8 +43,11 @@ class CellModel(Protocol):
 
     cell_rows: int
 
-    def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
-        """Return a function that encodes the texts; work that needs no model, as tokenising, is done beforehand."""
+    def prepare(self, texts: Any, kind: Kind) -> EncodeTexts:
+        """Return a function that encodes the texts (or images, as bytes).
+
+        Work that needs no model, as tokenising, is done beforehand.
+        """
         ...
 
 

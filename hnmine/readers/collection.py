@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from hnmine.config.tables import Config, InputConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.columns import TableReader
+from hnmine.readers.images import CHUNK_IMAGES, EncodedImage, read_images, require_pillow
 from hnmine.readers.judgements import FileJudgement, Qrel, read_file_judgements, read_qrels
 from hnmine.readers.tables import CHUNK_ROWS, Chunk, RowLocation
 from hnmine.storage.input_files import QRELS_ENDINGS, TABLE_ENDINGS, Source, find_sources
@@ -34,12 +35,14 @@ class Entries(NamedTuple):
         texts: strings, without outer white space.
         chunk: the rows of a file that they are from.
         rows: int64: the row of each in the chunk.
+        images: the image of each, None for one without; None where documents are no images.
     """
 
     ids: pa.Array
     texts: pa.Array
     chunk: Chunk
     rows: np.ndarray
+    images: list[EncodedImage | None] | None = None
 
     def location(self, index: int) -> RowLocation:
         """Return the location of an entry."""
@@ -67,7 +70,7 @@ class Collection:
 
     def documents(self) -> Iterator[Entries]:
         """Yield documents in input order; positives of pairs come after a corpus."""
-        yield from self._entries("corpus")
+        yield from self._images() if self.config.has_images else self._entries("corpus")
         yield from self._distinct("positive")
 
     def queries(self) -> Iterator[Entries]:
@@ -113,6 +116,29 @@ class Collection:
                 if len(rows) < len(ids):
                     ids, texts = ids.filter(whole), texts.filter(whole)
                 yield Entries(ids, texts, chunk, rows)
+
+    def _images(self) -> Iterator[Entries]:
+        """Yield documents that are images; a document may have a text besides."""
+        name = str(self.config.columns.image)
+        optional = {"text", "title"}
+        require_pillow()
+        for source in self.sources.get("corpus", ()):
+            reader = TableReader(source, _COLUMNS["corpus"], self.config, self.problems, optional)
+            if name not in reader.layout.names:
+                has = ", ".join(reader.layout.names)
+                self.problems.add(f"{source.name}: column {name!r} (input.columns.image) is not there; it has: {has}")
+                continue
+            for chunk, columns in reader.chunks([name], CHUNK_IMAGES):
+                ids = columns["doc_id"]
+                given = (columns.get(own) or [""] * len(ids) for own in ("title", "text"))
+                titles, texts = (pa.array([text or "" for text in own], pa.string()) for own in given)
+                both = _with_titles(titles, texts)
+                for first in range(0, len(ids), CHUNK_IMAGES):
+                    last = min(first + CHUNK_IMAGES, len(ids))
+                    rows = np.array([row for row in range(first, last) if ids[row] is not None], dtype=np.int64)
+                    images = read_images(chunk, name, rows.tolist(), self.problems)
+                    own_ids = pa.array([ids[row] for row in rows], pa.string())
+                    yield Entries(own_ids, both.take(pa.array(rows)), chunk, rows, images)
 
     def _pairs(self) -> Iterator[tuple[Chunk, list[_Pair]]]:
         """Yield the pairs of each chunk; a list of positives is several pairs."""
@@ -207,7 +233,8 @@ def check_files(config: Config, problems: Problems) -> None:
             return islice(_evaluation_qrels(source, config.input, problems), CHUNK_ROWS)
         if role == "judgements":
             return islice(read_file_judgements(source, config.input, problems), CHUNK_ROWS)
-        return islice(TableReader(source, _COLUMNS[role], config.input, problems, {"title"}).chunks(), 1)
+        optional = {"title", "text"} if role == "corpus" and config.input.has_images else {"title"}
+        return islice(TableReader(source, _COLUMNS[role], config.input, problems, optional).chunks(), 1)
 
     for role, sources in input_sources(config).items():
         for source in sources:

@@ -14,7 +14,7 @@ from hnmine.errors import Problems
 from hnmine.readers.json_columns import block_columns, first_object
 from hnmine.readers.json_rows import JSON_ENDINGS, is_array, json_objects
 from hnmine.readers.lines import block_lines, read_blocks
-from hnmine.readers.tables import ABSENT, Chunk, read_chunks, read_layout, row_chunks
+from hnmine.readers.tables import ABSENT, CHUNK_ROWS, Chunk, read_chunks, read_layout, row_chunks
 from hnmine.storage.input_files import Source
 
 
@@ -186,15 +186,16 @@ class TableReader:
             self.problems.add(f"{self.source.name}: {missing}; {hint}it has: {', '.join(names)}{remedy}")
         return found
 
-    def chunks(self, raw: Iterable[str] = ()) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
+    def chunks(self, raw: Iterable[str] = (), rows: int = CHUNK_ROWS) -> Iterator[tuple[Chunk, dict[str, list[Any]]]]:
         """Yield chunks of rows with the converted values of each column found; nothing if a column is missing.
 
         A value that cannot be converted becomes a problem, and None in its place.
 
         Args:
             raw: more columns to read, by their names in the file; they are in the chunk alone, not converted.
+            rows: of a chunk of a Parquet or Arrow file, at most.
         """
-        for chunk in self._rows(raw):
+        for chunk in self._rows(raw, rows):
             found = {name: self._convert(chunk, name) for name in self.columns}
             yield chunk, {n: own if isinstance(own, list) else own.to_pylist() for n, own in found.items()}
 
@@ -204,13 +205,13 @@ class TableReader:
         for chunk in self._blocks() if lines else self._rows(()):
             yield chunk, {name: pa.array(self._convert(chunk, name), pa.string()) for name in self.columns}
 
-    def _rows(self, raw: Iterable[str]) -> Iterator[Chunk]:
+    def _rows(self, raw: Iterable[str], rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         if not self.complete:
             return
         is_json = self.source.ending in JSON_ENDINGS
         # a JSON row may have any field; of another file the columns are known
         names = self._all_options() if is_json else self.columns.values()
-        for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*names, *raw]))):
+        for chunk in read_chunks(self.source, self.layout, list(dict.fromkeys([*names, *raw])), rows):
             if is_json:
                 self._watch(chunk)
             yield chunk

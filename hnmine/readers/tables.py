@@ -136,16 +136,17 @@ def read_layout(source: Source, quoting: bool | None, *, whole: bool = False) ->
     )
 
 
-def read_chunks(source: Source, layout: Layout, columns: list[str]) -> Iterator[Chunk]:
+def read_chunks(source: Source, layout: Layout, columns: list[str], rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
     """Yield the rows of a file, at most `CHUNK_ROWS` at a time, with the given columns.
 
+    `rows` says how many at most of a Parquet or Arrow file, whose values may be large.
     Of a JSON file `columns` may name fields that only some rows have, or none.
     """
     if source.ending in (".parquet", ".pq"):
-        yield from _batch_chunks(source, columns, _parquet(source).iter_batches(CHUNK_ROWS, columns=columns))
+        yield from _batch_chunks(source, columns, _parquet(source).iter_batches(rows, columns=columns), rows)
         return
     if source.ending == ".arrow":
-        yield from _batch_chunks(source, columns, _arrow(source)[1])
+        yield from _batch_chunks(source, columns, _arrow(source)[1], rows)
         return
     known = set(layout.names)
     if source.ending in JSON_ENDINGS:
@@ -203,12 +204,12 @@ def _arrow(source: Source) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         raise InputError(f"{source.name}: not a readable Arrow file (truncated?): {reason(error)}") from None
 
 
-def _batch_chunks(source: Source, columns: list[str], batches: Iterable[pa.RecordBatch]) -> Iterator[Chunk]:
+def _batch_chunks(source: Source, columns: list[str], batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[Chunk]:
     row = 0
     try:
         for whole in batches:
-            for first in range(0, whole.num_rows, CHUNK_ROWS):
-                batch = whole.slice(first, CHUNK_ROWS)
+            for first in range(0, whole.num_rows, rows):
+                batch = whole.slice(first, rows)
                 values = {name: _arrow_column(batch.column(name)) for name in columns}
                 yield Chunk(source, values, range(row + 1, row + batch.num_rows + 1), "row")
                 row += batch.num_rows

@@ -20,23 +20,26 @@ def shared_weights(
     words: tuple[np.ndarray, np.ndarray],
     owners: np.ndarray,
     idf: np.ndarray,
+    lists: int = 0,
 ) -> np.ndarray:
     """Return the summed idf of the words that each text shares with its owner's word lists; float64, (texts, lists).
 
-    The number of lists is the largest list number + 1; an owner that lacks a list has 0 for it.
+    The number of lists is the largest list number + 1, or `lists` if that is more (the last ones may hold no word); an
+    owner that lacks a list has 0 for it.
 
     Args:
         wanted: (owner, list, word) of each word of the lists, int64, int64 and int32; no word twice in a list.
         words: (text, word) of each word of the texts, int64 ascending and int32; no word twice in a text.
         owners: int64, shape (texts,): the owner of each text.
         idf: float64, shape (BUCKETS,).
+        lists: least number of lists.
     """
     owner, column, word = wanted
     distinct, place = np.unique(word, return_inverse=True)
     slot = np.full(BUCKETS, -1, dtype=np.int32)
     slot[distinct] = np.arange(len(distinct), dtype=np.int32)
     count = int(max(owner.max(initial=-1), owners.max(initial=-1))) + 1
-    table = np.zeros((count, len(distinct), int(column.max(initial=0)) + 1))
+    table = np.zeros((count, len(distinct), max(lists, int(column.max(initial=0)) + 1)))
     table[owner, place, column] = idf[word]
     text, asked = words[0], slot[words[1]]
     known = np.flatnonzero(asked >= 0)

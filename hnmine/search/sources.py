@@ -12,6 +12,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack
 from hnmine.config.tables import Config, SourceConfig, TeacherTable
+from hnmine.display import without_image_label
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick
 from hnmine.search.bm25 import BM25Index, build_index, stems
@@ -77,6 +78,8 @@ def build_source(context: RunContext, item: Item, tick: Tick) -> pa.Table:
     if source.kind == "bm25":
         corpus = Shards(ingest / "corpus", CORPUS)
         texts = (corpus.read(number, ["text"]).column(0).to_pylist() for number in range(len(corpus)))
+        if context.config.input.has_images:
+            texts = ([without_image_label(text) for text in own] for own in texts)
         return build_index(texts, source, item.output, tick)
     if source.kind == "sparse":
         return build_sparse_index(item.output.with_name(source.label) / "corpus", item.output, tick)

@@ -89,7 +89,8 @@ class CorpusWords:
         column = np.concatenate([np.zeros(len(queries.values), dtype=np.int64), place[of_positives.owners]])
         wanted = np.concatenate([queries.values, of_positives.values])
         held = words.take(candidates.values)
-        shared = shared_weights((owner, column, wanted), (held.owners, held.values), candidates.owners, self.idf)
+        lists = int(positives.lengths.max(initial=0)) + 1
+        shared = shared_weights((owner, column, wanted), (held.owners, held.values), candidates.owners, self.idf, lists)
         of_query = np.bincount(queries.owners, weights=self.idf[queries.values], minlength=len(queries))
         covered = word_coverage(shared[:, 0], of_query[candidates.owners])
         at = np.repeat(np.arange(len(candidates.values)), positives.lengths[candidates.owners])

@@ -13,6 +13,7 @@ from hnmine.config.tables import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
 from hnmine.models.encoders import check_vectors, largest_cell_rows, make_encoder
+from hnmine.models.image_encoder import ImageEncoder, ImageReader
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.quantised import VERSION
@@ -24,7 +25,7 @@ from hnmine.stages.embed.agreement import agreement_step, agreements
 from hnmine.stages.embed.int8 import int8_step, read_quantised
 from hnmine.stages.embed.selection import STEPS, read_selection, selection_parts
 from hnmine.stages.embed.served import identity_of, recorded_identity, served_counts
-from hnmine.storage.schemas.ingest import CORPUS
+from hnmine.storage.schemas.ingest import CORPUS, IMAGES
 from hnmine.storage.store import Shards, TextReader, digest, with_counts
 from hnmine.storage.vectors import VectorStore, to_arrow
 
@@ -126,8 +127,8 @@ def _chosen(context: RunContext, table: TeacherTable, side: str, shards: Shards)
 
 
 def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
-    config, (kind, schema) = context.config.teachers[table], SIDES[side]
-    shards = Shards(context.reading("ingest") / side, schema)
+    config = context.config.teachers[table]
+    shards = Shards(context.reading("ingest") / side, SIDES[side][1])
     if side == "corpus":
         _check_precomputed(context, table)
     chosen = _chosen(context, table, side, shards)
@@ -139,15 +140,27 @@ def _setup(table: TeacherTable, side: str, context: RunContext) -> _State:
             return given.take(_rows(chosen, item))
 
         return _State(config, f"{table} {side}", chosen, take, explain=given.check)
-    encoder = make_encoder(config, table, read_quantised(context, table), recorded_identity(context, table))
-    rows = shards.rows if chosen is None else len(chosen)
-    cells = CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table)
-    counts = encoder.take_counts if isinstance(encoder, ServedEncoder) else lambda: None
+    cells, counts = _open_cells(table, side, context, chosen)
 
     def encode(item: Item, tick: Tick) -> np.ndarray:
         return np.concatenate(list(cells.parts(item, tick)))
 
     return _State(config, f"{table} {side}", chosen, encode, counts)
+
+
+def _open_cells(
+    table: TeacherTable, side: str, context: RunContext, chosen: np.ndarray | None
+) -> tuple[CellEncoder, Callable[[], dict[str, int] | None]]:
+    """Return what encodes a side, of which `chosen` rows get a vector (None: all), and the counts of `_State`."""
+    config, (kind, schema), ingest = context.config.teachers[table], SIDES[side], context.reading("ingest")
+    shards = Shards(ingest / side, schema)
+    rows = shards.rows if chosen is None else len(chosen)
+    if side == "corpus" and context.config.input.has_images:
+        images = ImageReader(Shards(ingest / "images", IMAGES), chosen)
+        return CellEncoder(ImageEncoder(config, table), images, kind, rows, table), lambda: None
+    encoder = make_encoder(config, table, read_quantised(context, table), recorded_identity(context, table))
+    counts = encoder.take_counts if isinstance(encoder, ServedEncoder) else lambda: None
+    return CellEncoder(encoder, TextReader(shards, chosen), kind, rows, table), counts
 
 
 def _check_precomputed(context: RunContext, table: TeacherTable) -> None:

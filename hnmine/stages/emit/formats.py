@@ -107,6 +107,10 @@ class Examples:
         offsets = np.concatenate([[0], np.cumsum(self.lengths + 1)])
         return list_array(offsets, values.take(pa.array(order)), nullable)
 
+    def documents(self) -> pa.Array:
+        """Return each example's documents as a list: the positive, then its negatives."""
+        return self.lists(self.columns["positive"], self.negatives["negative"], self.columns["positive"].type)
+
     def extra(self, names: list[str]) -> dict[str, pa.Array]:
         """Return extra columns with one value per example, or one list per example."""
         offsets = np.concatenate([[0], np.cumsum(self.lengths)])
@@ -152,7 +156,7 @@ def labeled_pair(examples: Examples, extra: list[str]) -> pa.Table:
     """
     examples = examples.emitted("labeled-pair")
     repeat = pa.array(np.repeat(np.arange(len(examples.lengths)), examples.lengths + 1))
-    documents = examples.lists(examples.columns["positive"], examples.negatives["negative"], pa.string())
+    documents = examples.documents()
     columns = {
         "anchor": examples.columns["anchor"].take(repeat),
         "document": documents.flatten(),
@@ -174,7 +178,7 @@ def labeled_list(examples: Examples, extra: list[str]) -> pa.Table:
     examples = examples.emitted("labeled-list")
     columns = {
         "anchor": examples.columns["anchor"],
-        "documents": examples.lists(examples.columns["positive"], examples.negatives["negative"], pa.string()),
+        "documents": examples.documents(),
         "labels": examples.labels(),
     }
     return pa.table(columns | examples.extra(extra))

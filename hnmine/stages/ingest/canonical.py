@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from hnmine.arrays.ragged import Ragged, single_array
 from hnmine.arrays.text_hashes import BUCKETS, TextHashes, hash_texts, same_text_key
 from hnmine.config.tables import Config
+from hnmine.display import with_image_label, without_image_label
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.collection import Collection, Entries
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
@@ -45,6 +47,8 @@ class CanonicalInput:
     documents_with: np.ndarray = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
     evaluation: EvaluationSet = field(default_factory=EvaluationSet)
     _ids: InputIds = field(default_factory=InputIds)
+    # keys of the images of documents that are not written yet, by document id
+    _image_keys: dict[str, int] = field(default_factory=dict)
     # text keys of the documents of each shard, where there is an evaluation set
     _document_keys: list[np.ndarray] = field(default_factory=list)
     # the queries in input order, empty ones too: text, position in the input, relevance by document row
@@ -55,8 +59,10 @@ class CanonicalInput:
     def __post_init__(self) -> None:
         self._judged = FileJudgements(self.config.input, self._ids)
 
-    def write(self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter) -> None:
-        """Read all input and add its rows to the writers.
+    def write(
+        self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter, images: ShardWriter | None = None
+    ) -> None:
+        """Read all input and add its rows to the writers; `images` is needed where documents are images.
 
         Raises:
             InputError: names everything that is wrong with the input.
@@ -64,7 +70,7 @@ class CanonicalInput:
         collection = Collection(self.config, self.problems)
         check_fields(self.config, self.problems)
         readers: tuple[Callable[[], None], ...] = (
-            lambda: self._write_documents(collection.documents(), corpus, aliases),
+            lambda: self._write_documents(collection.documents(), corpus, aliases, images),
             lambda: self._read_queries(collection.queries()),
             lambda: self._read_qrels(collection.qrels()),
             lambda: self._read_file_judgements(collection.file_judgements()),
@@ -85,22 +91,30 @@ class CanonicalInput:
     def keys_and_terms(self, documents: pa.Table) -> dict[str, pa.Array]:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
         texts = single_array(documents.column("text"))
+        if self.config.input.has_images:
+            texts = pa.array([without_image_label(text) for text in texts.to_pylist()], pa.string())
         size = max(1, -(-len(texts) // thread_count()))
         parts = in_threads(hash_texts, [texts[first : first + size] for first in range(0, max(1, len(texts)), size)])
         hashes = TextHashes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
+        keys = hashes.keys
+        if self.config.input.has_images:
+            ids = documents.column("doc_id").to_pylist()
+            keys = np.array([self._image_keys.pop(id_) for id_ in ids], dtype=np.uint64)
         if self.config.input.has_evaluation:
-            self._document_keys.append(hashes.keys)
+            self._document_keys.append(keys)
         terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
-        return {"text_key": pa.array(hashes.keys), "terms": terms}
+        return {"text_key": pa.array(keys), "terms": terms}
 
-    def _write_documents(self, blocks: Iterable[Entries], corpus: ShardWriter, aliases: ShardWriter) -> None:
+    def _write_documents(
+        self, blocks: Iterable[Entries], corpus: ShardWriter, aliases: ShardWriter, images: ShardWriter | None
+    ) -> None:
         by_text = {b"": NO_ROW}
         documents, total, empty, copies = self._ids.documents, 0, 0, 0
         for block in blocks:
             self.tick(len(block.ids))
             before, known = len(by_text) - 1, len(documents)
-            keys = [same_text_key(text) if text else b"" for text in block.texts.to_pylist()]
+            keys = _content_keys(block)
             rows = [by_text.setdefault(key, len(by_text) - 1) for key in keys]
             ids = block.ids.to_pylist()
             first_rows = [documents.setdefault(id_, row) for id_, row in zip(ids, rows, strict=True)]
@@ -110,12 +124,16 @@ class CanonicalInput:
                 again = self._find_repeated(block, known, found, np.array(first_rows))
             new = np.diff(np.maximum.accumulate([before - 1, *rows])) > 0
             sources = total + np.arange(len(rows))
-            corpus.add(*(column.filter(pa.array(new)) for column in (block.ids, block.texts, pa.array(sources))))
+            texts = block.texts
+            if images is not None:
+                texts = self._add_images(block, keys, new, images)
+            corpus.add(*(column.filter(pa.array(new)) for column in (block.ids, texts, pa.array(sources))))
             copied = ~new & ~again & (found != NO_ROW)
             if copied.any():
                 aliases.add(*(c.filter(pa.array(copied)) for c in (block.ids, pa.array(found), pa.array(sources))))
             without = np.flatnonzero((found == NO_ROW) & ~again).tolist()
-            self.left_out.extend(("document", ids[index], "empty text") for index in without)
+            reason = "empty text" if images is None else "no image"
+            self.left_out.extend(("document", ids[index], reason) for index in without)
             total, empty, copies = total + len(rows), empty + len(without), copies + int(copied.sum())
         self.counts |= {
             "documents_read": total,
@@ -124,7 +142,20 @@ class CanonicalInput:
             "collapsed_copies": copies,
         }
         if len(by_text) == 1:
-            self.problems.add("input: the corpus holds no document with text")
+            self.problems.add(f"input: the corpus holds no document with {'text' if images is None else 'an image'}")
+
+    def _add_images(self, block: Entries, keys: list[bytes], new: np.ndarray, writer: ShardWriter) -> pa.Array:
+        """Add the images of new documents to the writer; return the texts of all documents, each after its image."""
+        found, ids = block.images or [], block.ids.to_pylist()
+        kept = [image for image, is_new in zip(found, new.tolist(), strict=True) if is_new and image is not None]
+        kinds = (field.type for field in writer.schema)
+        columns = zip(*kept, strict=True) if kept else ((), (), ())
+        writer.add(*(pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+        for index in np.flatnonzero(new).tolist():
+            self._image_keys[ids[index]] = int.from_bytes(keys[index][:8], "little")
+        pairs = zip(block.texts.to_pylist(), found, strict=True)
+        texts = (with_image_label(text, image.width, image.height) if image else "" for text, image in pairs)
+        return pa.array(texts, pa.string())
 
     def _find_repeated(self, block: Entries, known: int, rows: np.ndarray, first_rows: np.ndarray) -> np.ndarray:
         """Return whether each document's id was there before, bool; one with another text is a problem.
@@ -134,12 +165,13 @@ class CanonicalInput:
         """
         first = set(islice(reversed(self._ids.documents), len(self._ids.documents) - known))
         again = np.zeros(len(rows), dtype=bool)
+        what = "text" if block.images is None else "image"
         for index, id_ in enumerate(block.ids.to_pylist()):
             again[index] = id_ not in first
             first.discard(id_)
         for index in np.flatnonzero(rows != first_rows).tolist():
             where, id_ = block.location(index), block.ids[index].as_py()
-            self.problems.add(f"{where}: document id {id_!r} a second time, with another text")
+            self.problems.add(f"{where}: document id {id_!r} a second time, with another {what}")
         return again
 
     def _read_queries(self, blocks: Iterable[Entries]) -> None:
@@ -286,3 +318,13 @@ class CanonicalInput:
             has_labels = self.config.input.has_evaluation and len(labelled.values)
             outside = " that is outside the evaluation set" if has_labels else ""
             self.problems.add(f"input: no query has a text and a positive (relevance >= {least}){outside}")
+
+
+def _content_keys(block: Entries) -> list[bytes]:
+    """Return what documents have in common that count as one, b"" for those without content.
+
+    That is their text, or their image where documents are images.
+    """
+    if block.images is not None:
+        return [blake2b(image.content, digest_size=16).digest() if image else b"" for image in block.images]
+    return [same_text_key(text) if text else b"" for text in block.texts.to_pylist()]

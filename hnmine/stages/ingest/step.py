@@ -4,6 +4,7 @@ Documents with the same text become one row; their other ids are kept as aliases
 positive and unknown ids are listed in `left_out` with the reason.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from hnmine.stages.ingest.canonical import CanonicalInput
 from hnmine.stages.ingest.evaluation import EVALUATION_FILE
 from hnmine.stages.ingest.shard_writer import ShardWriter
 from hnmine.storage.paths import remove_tree
-from hnmine.storage.schemas.ingest import ALIASES, CORPUS, EVALUATION, LEFT_OUT, QUERIES, TERMS
+from hnmine.storage.schemas.ingest import ALIASES, CORPUS, EVALUATION, IMAGES, LEFT_OUT, QUERIES, TERMS
 from hnmine.storage.store import STARTED, item_key, read_json, write_json, write_table
 
+IMAGE_ROWS = 256
+"""Images of a shard: each may take megabytes."""
 COUNTS, TERMS_FILE = "counts.json", "terms.parquet"
 
 
@@ -41,7 +44,7 @@ def _outputs(context: RunContext, parts: dict[str, Any]) -> dict[str, Any]:
     columns = {name: given["columns"][name] for name in ("doc_id", "text", "title", "anchor", "positive")}
     documents = {
         "files": {role: files[role] for role in ("corpus", "pairs") if role in files},
-        "columns": columns,
+        "columns": columns | ({"image": given["columns"]["image"]} if context.config.input.has_images else {}),
         "quoting": given["quoting"],
     }
     queries = {
@@ -77,8 +80,13 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
 
         corpus = writer("corpus", CORPUS, derived=("text_key", "terms"), derive=canonical.keys_and_terms)
         aliases, queries = writer("aliases", ALIASES), writer("queries", QUERIES)
-        canonical.write(corpus, aliases, queries)
+        images = None
+        if config.input.has_images:
+            images = replace(writer("images", IMAGES), shard_rows=IMAGE_ROWS)
+        canonical.write(corpus, aliases, queries, images)
         corpus.close()
+        if images is not None:
+            images.close()
         aliases.close()
     used = np.flatnonzero(canonical.documents_with)
     terms = pa.Table.from_arrays([pa.array(used, pa.int32()), canonical.documents_with[used]], schema=TERMS)

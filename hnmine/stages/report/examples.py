@@ -1,6 +1,6 @@
 """The report's examples and their texts: random rows, then the worst queries, negatives and positives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hnmine.stages.emit.negative_columns import source_label, source_sets
 from hnmine.stages.emit.relabel.relabelled import judged_shards
 from hnmine.stages.filter.candidates import source_ranks
 from hnmine.stages.report.negatives import Negatives
+from hnmine.stages.report.thumbnails import thumbnails
 from hnmine.storage.schemas.filter import KEEP
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.report import QUERY_REPORT
@@ -197,24 +198,27 @@ class Texts:
         queries: text by query_id, cut to `LONGEST` characters.
         documents: text by doc_id, likewise.
         words: by query_id, the case-folded words of the query to mark: those that few enough documents hold.
+        images: data URI of a thumbnail by doc_id, where documents are images.
     """
 
     queries: dict[str, str]
     documents: dict[str, str]
     words: dict[str, set[str]]
+    images: dict[str, str] = field(default_factory=dict)
 
 
 def texts_of(context: RunContext, report: dict[str, Any]) -> Texts:
     """Return the texts of a report's examples and of its busiest documents."""
     every = [one for group in report["examples"].values() for one in group]
     queries = {one["query_id"] for one in every}
-    documents = {d["doc_id"] for one in every for side in _SIDES for d in one.get(side, ())}
-    documents |= {hub["doc_id"] for hub in report["hubs"]["top"]}
+    shown = dict.fromkeys(d["doc_id"] for one in every for side in _SIDES for d in one.get(side, ()))
+    documents = {*shown, *(hub["doc_id"] for hub in report["hubs"]["top"])}
     ingest = context.reading("ingest")
     idf, least = CorpusWords(ingest).idf, np.log1p(1 / _COMMON)
     asked = _texts(Shards(ingest / "queries", QUERIES), "query_id", queries)
     rare = {name: {word for word in words(text) if idf[bucket(word)] >= least} for name, text in asked.items()}
-    return Texts(asked, _texts(Shards(ingest / "corpus", CORPUS), "doc_id", documents), rare)
+    images = thumbnails(ingest, list(shown)) if context.config.input.has_images else {}
+    return Texts(asked, _texts(Shards(ingest / "corpus", CORPUS), "doc_id", documents), rare, images)
 
 
 def _texts(shards: Shards, name: str, ids: set[str]) -> dict[str, str]:

@@ -11,6 +11,12 @@ CORPUS = schema(
     field("source_row", pa.int64(), "position among the input's documents, from 0"),
     field("terms", INTS, "its distinct words, hashed, ascending"),
 )
+IMAGES = schema(
+    field("image", pa.large_binary(), "the document's image, as its file holds it"),
+    field("width", pa.int32(), "pixels"),
+    field("height", pa.int32(), "pixels"),
+)
+"""Beside CORPUS, in its order, where documents are images."""
 TERMS = schema(
     field("term", pa.int32(), "a hashed word"),
     field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
@@ -42,7 +48,7 @@ LEFT_OUT = schema(
     field(
         "reason",
         pa.string(),
-        "empty text, no positive, unknown document, unknown query, in the evaluation set, all positives in the "
-        "evaluation set",
+        "empty text, no image, no positive, unknown document, unknown query, in the evaluation set, all positives in "
+        "the evaluation set",
     ),
 )

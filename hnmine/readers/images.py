@@ -1,0 +1,90 @@
+"""Images of the user's documents: reading them from a column, and checking that they can be decoded."""
+
+import io
+import warnings
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from hnmine.errors import MissingExtra, Problems, reason
+from hnmine.readers.tables import ABSENT, Chunk
+from hnmine.runtime.threads import in_threads
+from hnmine.storage.input_files import Source
+
+CHUNK_IMAGES = 256
+"""Rows with images that are read at a time."""
+_EXPECTED = "an image expected: bytes, {bytes, path} or a path"
+
+
+class EncodedImage(NamedTuple):
+    """An image as its file holds it, with its width and height in pixels."""
+
+    content: bytes
+    width: int
+    height: int
+
+
+def require_pillow() -> None:
+    """Check that images can be decoded.
+
+    Raises:
+        MissingExtra: Pillow is not installed.
+    """
+    try:
+        import PIL.Image  # noqa: F401  only whether it is there
+    except ImportError:
+        raise MissingExtra("input.columns.image: images need Pillow; pip install 'hnmine[images]'") from None
+
+
+def read_images(chunk: Chunk, column: str, rows: list[int], problems: Problems) -> list[EncodedImage | None]:
+    """Return the images of a column in some rows of a chunk; None where there is none.
+
+    One that is missing at its place or cannot be decoded whole becomes a problem with its file, row and column.
+    """
+    values = chunk.columns[column]
+    found = in_threads(lambda row: _read(values[row], chunk.source), rows)
+    for index, one in zip(rows, found, strict=True):
+        if isinstance(one, str):
+            problems.add(f"{chunk.location(index)}: column {column!r}: {one}")
+    return [one if isinstance(one, EncodedImage) else None for one in found]
+
+
+def _read(value: Any, source: Source) -> EncodedImage | str | None:
+    """Return an image, None for no image, or what is wrong with it."""
+    content = value.get("bytes") if isinstance(value, dict) else value
+    place = value.get("path") if isinstance(value, dict) else value
+    if isinstance(content, bytes | bytearray):
+        return _checked(bytes(content))
+    if place is None or place is ABSENT or place == "":
+        return None
+    if not isinstance(place, str):
+        return f"{_EXPECTED}; found {type(place).__name__}"
+    if "://" in place:
+        return f"{place}: images are not fetched from addresses; download them, and name their paths"
+    try:
+        content = _read_file(place, source)
+    except Exception as error:  # each store's library has its own errors
+        return f"{place}: cannot be read: {reason(error)}"
+    found = _checked(content)
+    return f"{place}: {found}" if isinstance(found, str) else found
+
+
+def _read_file(place: str, source: Source) -> bytes:
+    """Return the content of a file at an absolute path, or at one relative to the folder of the source."""
+    path = place if place.startswith("/") else str(PurePosixPath(source.path).parent / place)
+    return bytes(source.system.cat_file(path))
+
+
+def _checked(content: bytes) -> EncodedImage | str:
+    """Return an image of bytes that can be decoded to their end, or what is wrong with them."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an image that is large, but not too large
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
+                image.draft("RGB", (64, 64))  # of a JPEG every byte is read, and few pixels are made
+                image.load()
+    except Exception as error:  # decoders raise errors of many kinds
+        return f"damaged, or no image: {reason(error)}"
+    return EncodedImage(content, width, height)

@@ -1,0 +1,43 @@
+"""Small pictures of documents that are images, for the examples of the report's page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hnmine.runtime.threads import in_threads
+from hnmine.storage.schemas.ingest import CORPUS, IMAGES
+from hnmine.storage.store import Shards
+
+MOST_THUMBNAILS = 300
+"""Thumbnails of a page; the other documents are shown by their texts alone."""
+_SIDE = 96
+"""Pixels of a thumbnail's longer side."""
+
+
+def thumbnails(ingest: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Return data URIs of JPEG thumbnails of documents, by id; of the first `MOST_THUMBNAILS` ids."""
+    wanted, corpus, rows = list(ids[:MOST_THUMBNAILS]), Shards(ingest / "corpus", CORPUS), dict[str, int]()
+    for number, first in enumerate(corpus.offsets[:-1].tolist()):
+        names = corpus.read(number, ["doc_id"]).column(0)
+        places = np.flatnonzero(pc.is_in(names, value_set=pa.array(wanted, pa.string())).to_numpy())
+        rows |= {names[place].as_py(): first + place for place in places.tolist()}
+    found = [name for name in wanted if name in rows]
+    contents = Shards(ingest / "images", IMAGES).take(np.array([rows[name] for name in found], np.int64), ["image"])
+    return dict(zip(found, in_threads(_thumbnail, contents.column(0).to_pylist()), strict=True))
+
+
+def _thumbnail(content: bytes) -> str:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
+        small = image.convert("RGB")
+        small.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
