@@ -78,9 +78,10 @@ def draw_explanation(data: dict[str, Any]) -> None:
     draw_table("\nPositives", ("doc_id", "score", *guide, "standing", *source, "text"), positives)
     for anchor in data["anchors"]:
         sources = list(anchor["candidates"][0]["source_ranks"]) if anchor["candidates"] else []
-        rows = [*_candidates(anchor, sources, guided)]
+        checked = ("rescored",) if any("rescore_score" in c for c in anchor["candidates"]) else ()
+        rows = [*_candidates(anchor, sources, guided, checked=bool(checked))]
         title = f"\nCandidates for anchor score {anchor['anchor_score']:.3f}"
-        columns = ("rank", "score", *sources, *guide, "sim", "verdict", "doc_id", "text")
+        columns = ("rank", "score", *sources, *guide, *checked, "sim", "verdict", "doc_id", "text")
         draw_table(title, columns, (row for row, _ in rows), (style for _, style in rows), ("verdict", "doc_id"))
     likely = any(c["likely_positive"] for anchor in data["anchors"] for c in anchor["candidates"])
     also = "; + likely positive (emit.relabel)" if likely else ""
@@ -104,17 +105,20 @@ def draw_random_rows(data: dict[str, Any]) -> None:
     hint(f"{len(data['rows']):,} of {data['rows_in_all']:,} rows; --seed N draws others")
 
 
-def _candidates(anchor: dict[str, Any], sources: list[str], guided: bool) -> Iterator[tuple[tuple[object, ...], str]]:
+def _candidates(
+    anchor: dict[str, Any], sources: list[str], guided: bool, *, checked: bool
+) -> Iterator[tuple[tuple[object, ...], str]]:
     """Yield (cells, style) for the candidates of an anchor score, then for its negatives that are not candidates."""
     for c in anchor["candidates"]:
         style = "green" if c["chosen"] else "" if c["verdict"] == "keep" else "dim"
         verdict = c["verdict"] + " *" * c["chosen"] + " +" * c["likely_positive"]
         ranks = (MISSING if c["source_ranks"][name] is None else c["source_ranks"][name] for name in sources)
-        numbers = (c["rank"], number(c["score"]), *ranks, *_guide(c, guided), number(c["similarity"]))
+        own = (number(c["rescore_score"]),) if checked else ()
+        numbers = (c["rank"], number(c["score"]), *ranks, *_guide(c, guided), *own, number(c["similarity"]))
         yield (*numbers, verdict, c["doc_id"], _short(c["text"])), style
     for name in ("previous", "random"):
         for c in anchor.get(name, ()):
-            blank = ("",) * (len(sources) + guided + 1)
+            blank = ("",) * (len(sources) + guided + checked + 1)
             yield (MISSING, number(c["score"]), *blank, f"{name} *", c["doc_id"], _short(c["text"])), "green"
 
 

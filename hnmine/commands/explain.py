@@ -21,9 +21,11 @@ from hnmine.stages.emit.relabel.relabelled import (
     source_of_positives,
 )
 from hnmine.stages.filter.candidates import Batch
+from hnmine.stages.rescore.rescored import checks_rescored, rescore_column
 from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, LEFT_OUT, QUERIES
+from hnmine.storage.schemas.rescore import RESCORES
 from hnmine.storage.store import Shards, read_table
 
 SHOWN = 20
@@ -50,7 +52,8 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
         IncompleteStage: the run is not complete as far as filter.
         InputError: the query does not exist, or was left out; the message says why.
     """
-    run = finished_run(config, source, ("ingest", "retrieve", "filter"), ("emit",))
+    stages = ("ingest", "retrieve", "filter", *(("rescore",) if checks_rescored(config) else ()))
+    run = finished_run(config, source, stages, ("emit",))
     context = run.context
     judged = judged_shards(context) if "emit" in run.stages else Shards(context.reading("filter"), JUDGED)
     table, row = _find(context, judged, query_id)
@@ -58,6 +61,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
     corpus = Shards(context.reading("ingest") / "corpus", CORPUS)
     positives = corpus.take(batch.positives.values, ["doc_id", "text"]).to_pylist()
     guide_scores = batch.guide_scores.tolist() or [None] * len(batch.candidates.values)
+    rescored = _rescored(context, batch)
     names = [one.label for one in context.config.retrieve.source]
     anchor_scores, verdicts = (table.column(name)[0].as_py() for name in ("anchor_scores", "verdicts"))
     chosen: dict[int, dict[str, Any]] = {}
@@ -87,6 +91,7 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
                 "score": None if np.isnan(batch.scores[i]) else float(batch.scores[i]),
                 "similarity": float(batch.similarity[i]),
                 "guide_score": guide_scores[i],
+                **{name: scores[i] for name, scores in rescored.items()},
                 "source_ranks": {name: int(batch.source_ranks[i, at]) or None for at, name in enumerate(names)},
                 "verdict": own_verdicts[i],
                 "p_false_negative": probabilities[number][i] if probabilities[number] else None,
@@ -118,6 +123,15 @@ def explain_query(config: Config, query_id: str, source: Path | None = None, top
         "anchors": anchors,
         **run.differences,
     }
+
+
+def _rescored(context: RunContext, batch: Batch) -> dict[str, list[float | None]]:
+    """Return the column `rescore_score` of a query's candidates where the cross-encoder checks them; else nothing."""
+    if not checks_rescored(context.config):
+        return {}
+    rows = np.repeat(batch.query_rows, batch.candidates.lengths)
+    found = rescore_column(Shards(context.reading("rescore"), RESCORES), rows, batch.candidates.values)
+    return {name: column.to_pylist() for name, column in found.items()}
 
 
 def shown(count: int, chosen: Sequence[int], top: int | None) -> np.ndarray:

@@ -137,8 +137,9 @@ def _of_rescorer(config: Config) -> Iterator[str]:
     workers, rescore, wanted = config.workers, config.rescore, config.emit.retrieved_negatives
     if rescore is None:
         return
-    if config.filter.score == "teacher" and "rescore_score" not in config.emit.extra_columns:
-        yield '[rescore] is given, but filter.score is "teacher": its scores are stored and decide nothing'
+    if not reads_rescored(config) and "rescore_score" not in config.emit.extra_columns:
+        score = config.filter.score
+        yield f'[rescore] is given, but filter.score is "{score}": its scores are stored and decide nothing'
     if config.filter.score == "checked" and rescore.spend == "doubtful" and rescore.pairs < wanted:
         yield (
             f"rescore.pairs is {rescore.pairs}, and {wanted} negatives are wanted of the candidates: some of them will "

@@ -51,7 +51,7 @@ FROZEN, BATCH, PASSES, RATE = 3, 32, 2, 2e-4
 
 
 def _top(pairs: int) -> dict[str, Any]:
-    return {"rescore": {"top_n": pairs}, "filter": {"rule": "percent", "score": "rescored"}}
+    return {"rescore": {"top_n": pairs}, "filter": {"rule": "percent", "score": "rescored", "easiest": 0.2}}
 
 
 def _checked(pairs: int, rule: str = "percent", spend: str = "doubtful") -> dict[str, Any]:

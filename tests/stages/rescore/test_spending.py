@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
+from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config.tables import Config, FilterConfig, RescoreConfig
@@ -133,19 +134,20 @@ def test_keys_of_runs_that_score_the_best_stay_and_margins_count_where_they_deci
     assert FilterConfig(score="checked").semantic()["check_percentile"] == 0.1
 
 
-def test_the_plan_and_explain_know_of_it(base: Path) -> None:
+def test_the_plan_and_explain_know_of_it(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan(config(base))
     work = {stage["stage"]: stage["work"] for stage in plan["stages"]}
     assert work["rescore"].startswith("at most ")
     assert "4 for each positive" in work["rescore"]
     assert "decide nothing" not in " ".join(plan["warnings"])
-    verdicts = {
-        candidate["verdict"]
-        for query in table(base / "out/ingest/queries").column("query_id").to_pylist()[:40]
-        for anchor in explain_query(config(base), query, top=None)["anchors"]
-        for candidate in anchor["candidates"]
-    }
-    assert "rescored" in verdicts
+    queries = table(base / "out/ingest/queries").column("query_id").to_pylist()
+    explained = [explain_query(config(base), query, top=None) for query in queries[:12]]
+    found = [one for data in explained for one in data["anchors"][0]["candidates"]]
+    raw = [score for row in table(base / "out/rescore").to_pylist()[:12] for score in row["scores"]]
+    assert sorted(map(str, raw)) == sorted(str(one["rescore_score"]) for one in found)
+    assert all(one["rescore_score"] is not None for one in found if one["verdict"] == "rescored")
+    draw_explanation(explained[0])
+    assert "rescored" in capsys.readouterr().err
 
 
 def test_scores_that_leave_the_best_out_cannot_take_the_teachers_place(tmp_path: Path) -> None:
