@@ -45,14 +45,15 @@ def code(text: str) -> str:
     return f"`{plain}`"
 
 
-def model_name(table: ModelTable) -> str:
-    """Return a model's name for readers of the card."""
+def model_name(table: ModelTable, listed: str | None = None) -> str:
+    """Return a model's name for readers of the card; `listed` is what the server calls a served one, if it is known."""
     if table.model == "precomputed":
         return "precomputed vectors"
     if isinstance(table, EmbedConfig) and table.command is not None:
         return f"the program {code(' '.join(public(table.command)))}"
     if not isinstance(table, SparseConfig) and is_served(table.model):
-        return f"{code(table.served_model)}, by a server" if table.served_model else "a model of a server"
+        name = table.served_model or listed
+        return f"{code(public(name))}, by a server" if name else "a model of a server"
     revision = f" at revision {code(table.revision)}" if table.revision else ""
     return code(public(table.model)) + revision
 
@@ -70,15 +71,26 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
         "input": f"{ingest['documents']:,} documents, {ingest['queries']:,} queries, "
         f"{ingest['positives']:,} labelled positives",
         "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
-        "teacher": f"{model_name(config.embed)}, similarity `{config.embed.similarity}`",
+        "teacher": f"{model_name(config.embed, _listed(context, 'embed', 'teacher'))}, "
+        f"similarity `{config.embed.similarity}`",
         "candidates": f"the best {config.retrieve.top_k:,} documents of each query, by {_sources(config)}",
-        "scored again by": f"{model_name(rescore)}, a {_KINDS[rescore.kind]}" if rescore is not None else "",
+        "scored again by": _rescorer(context, rescore) if rescore is not None else "",
         "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",
         "guide": model_name(config.guide) if config.guide is not None else "",
         "choice": f"{code(config.emit.choose)}, up to {config.emit.num_negatives} negatives for each (query, positive)",
         "earlier run": code(config.previous.replace) if config.previous is not None else "",
     }
     return "".join(f"| {name} | {text} |\n" for name, text in rows.items() if text)
+
+
+def _rescorer(context: RunContext, table: RescoreConfig) -> str:
+    return f"{model_name(table, _listed(context, 'rescore', 'rescore_model'))}, a {_KINDS[table.kind]}"
+
+
+def _listed(context: RunContext, stage: str, part: str) -> str | None:
+    """Return what a server calls the model that a stage has used, by its manifest; None if it says nothing."""
+    found = ((read_json(context.reading(stage) / MANIFEST) or {}).get("parts", {}).get(part) or {}).get("model")
+    return found if isinstance(found, str) else None
 
 
 def _evaluation(counts: Mapping[str, Any]) -> str:

@@ -85,6 +85,7 @@ def test_names_of_models_are_no_markup() -> None:
     }  # fmt: skip
     assert {name: model_name(EmbedConfig(model=name)) for name in names} == names
     assert model_name(EmbedConfig(model="http://10.0.0.3", served_model="m")) == "`m`, by a server"
+    assert model_name(EmbedConfig(model="http://10.0.0.3"), "/srv/models/m1") == "`m1`, by a server"
     assert model_name(EmbedConfig(model="org/name", revision="abc")) == "`org/name` at revision `abc`"
     program = EmbedConfig(command=["python", "/home/someone/encoder.py", "--fast"])
     assert model_name(program) == "the program `python encoder.py --fast`"
