@@ -402,10 +402,8 @@ Again = Annotated[
     Path | None,
     _option("--again", "Judgements of a first judge: ask a second one about what they call relevant.", "FILE"),
 ]
-Sample = Annotated[
-    Literal["worth", "random"],
-    typer.Option(help="worth: what is most worth judging; random: a random sample of the negatives."),
-]
+_SAMPLE = "worth: what is most worth judging; negatives: likewise, of the negatives; random: a random sample of these."
+Sample = Annotated[Literal["worth", "negatives", "random"], typer.Option(help=_SAMPLE)]
 SampleSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")]
 MaxRequests = Annotated[
     int | None, typer.Option("--max-requests", min=1, help="Largest number of requests.", show_default=False)
@@ -419,7 +417,10 @@ def export_judgements(
     number: Annotated[
         int | None, typer.Option(min=1, help="Largest number of candidates to write.", show_default="200")
     ] = None,
-    sample: Sample = "worth",
+    sample: Annotated[
+        Literal["worth", "negatives", "random"] | None,
+        typer.Option(help=_SAMPLE, show_default="worth; of requests negatives"),
+    ] = None,
     seed: SampleSeed = None,
     per_query: Annotated[
         int | None,
@@ -459,13 +460,14 @@ def export_judgements(
         from hnmine.commands.judge.ask import Budget
         from hnmine.commands.judge.judge import JudgeOptions, export_requests
 
-        asked = JudgeOptions(number, per_query, sample == "random", seed, again, Budget(max_requests), force)
+        asked = JudgeOptions(number, per_query, sample or "negatives", seed, again, Budget(max_requests), force)
         found = export_requests(made, path, asked, source)
         draw = command_tables.draw_requests
     elif again is not None or max_requests is not None:
         raise ConfigError("export-judgements: --again and --max-requests go with --format openai-batch")
     else:
-        options = ExportOptions(number or NUMBER, per_query or PER_QUERY, force, sample == "random", seed)
+        random, negatives = sample == "random", sample == "negatives"
+        options = ExportOptions(number or NUMBER, per_query or PER_QUERY, force, random, seed, negatives)
         found = export(made, path, options, source)
         draw = command_tables.draw_judgements
     if not as_json:
@@ -494,7 +496,7 @@ def judge(
         int | None,
         typer.Option(min=1, help="Largest number of candidates.", show_default="200, or what the budget allows"),
     ] = None,
-    sample: Sample = "worth",
+    sample: Sample = "negatives",
     seed: SampleSeed = None,
     per_query: Annotated[
         int | None,
@@ -521,12 +523,12 @@ def judge(
 
     made = _load(config, override, out)
     budget = Budget(max_requests, max_tokens)
-    options = JudgeOptions(number, per_query, sample == "random", seed, again, budget, force)
+    options = JudgeOptions(number, per_query, sample, seed, again, budget, force)
     if bool(replies) != (asked is not None):
         raise ConfigError("judge: --replies and --asked go together: the replies, and the file beside the requests")
     flags = {
         "--max-requests": max_requests, "--max-tokens": max_tokens, "--number": number, "--per-query": per_query,
-        "--sample": sample if sample != "worth" else None, "--seed": seed,
+        "--sample": sample if sample != "negatives" else None, "--seed": seed,
     }  # fmt: skip
     if replies and (unused := [flag for flag, value in flags.items() if value is not None]):
         raise ConfigError(

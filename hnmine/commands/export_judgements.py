@@ -67,6 +67,7 @@ class ExportOptions(NamedTuple):
         replace: whether an existing file may be replaced.
         sample: whether to draw a random sample of the negatives, instead of what is most worth judging.
         seed: of the sample; None: the run's.
+        negatives: whether only negatives of the run are exported, of what is most worth judging.
     """
 
     number: int = NUMBER
@@ -74,6 +75,7 @@ class ExportOptions(NamedTuple):
     replace: bool = False
     sample: bool = False
     seed: int | None = None
+    negatives: bool = False
 
 
 def export_judgements(config: Config, path: Path, options: ExportOptions, source: Path | None = None) -> dict[str, Any]:
@@ -139,7 +141,8 @@ def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
             batch = Batch.from_table(piece)
             unsure = Ragged.from_arrow(queries.take(batch.query_rows, ["unsure_rows"]).column(0))
             own = rows_of(chosen, int(batch.query_rows[0]), int(batch.query_rows[-1]) + 1)
-            queue = np.concatenate([queue, _unjudged(piece, batch, own, unsure, config)])
+            found = _unjudged(piece, batch, own, unsure, config)
+            queue = np.concatenate([queue, found[found["chosen"]] if options.negatives else found])
             keys = queue["value"], queue["query"], queue["document"]
             queue = queue[highest_judging_values(*keys, options.number, options.per_query)]
     return queue

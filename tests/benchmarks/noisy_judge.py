@@ -1,4 +1,4 @@
-"""What questions to a judge buy who errs at a known rate: asked by judging value, by P(false negative), or at random.
+"""What questions to a judge buy who errs at a known rate: of all candidates, of the negatives, or at random.
 
     python -m tests.benchmarks.noisy_judge truth sample_data/hnmine.toml OUT WORK
     python -m tests.benchmarks.noisy_judge gain DATA WORK --collections NAME ... [--seeds 0 1 2]
@@ -46,8 +46,8 @@ Truth = Callable[[str, str], bool]
 class Ways(NamedTuple):
     """Pairs to ask about, in order, by the way of choosing them."""
 
-    value: list[tuple[str, str]]
-    likely: list[tuple[str, str]]
+    worth: list[tuple[str, str]]
+    negatives: list[tuple[str, str]]
     random: Callable[[int], list[tuple[str, str]]]
 
     def pairs(self, way: str, draw: int) -> list[tuple[str, str]]:
@@ -66,12 +66,13 @@ def ways_of(context: RunContext, number: int) -> Ways:
 
     negatives = distinct_negatives(context)
     negatives = negatives[~np.isnan(negatives["value"])]
-    likely = negatives[np.argsort(-negatives["value"], kind="stable")][:number]
 
     def drawn(draw: int) -> list[tuple[str, str]]:
         return named(np.random.default_rng([draw, 0x6A756467]).permutation(negatives)[:number])
 
-    return Ways(named(judging_queue(context, ExportOptions(number, PER_QUERY))), named(likely), drawn)
+    options = ExportOptions(number, PER_QUERY)
+    found = [judging_queue(context, options._replace(negatives=only)) for only in (False, True)]
+    return Ways(named(found[0]), named(found[1]), drawn)
 
 
 def judgements(pairs: list[tuple[str, str]], truth: Truth, noise: float, draw: int, path: Path) -> int:
@@ -149,7 +150,8 @@ def on_truth(file: Path, out: Path, work: Path) -> None:
                 f"| {noise} | {way} | {np.mean(called):.1f} | {left[way].mean():.4f} | {interval(change)} | {draws} |",
                 flush=True,
             )
-        print(f"noise {noise}, value - random: {interval(left['value'] - left['random'])}", flush=True)
+        for way in ("worth", "negatives"):
+            print(f"noise {noise}, {way} - random: {interval(left[way] - left['random'])}", flush=True)
 
 
 ARMS: dict[str, tuple[str, float, dict[str, Any]]] = {
@@ -157,7 +159,7 @@ ARMS: dict[str, tuple[str, float, dict[str, Any]]] = {
     **{
         f"{way}, {noise:.0%} wrong, {done}": (way, noise, {"relabel": "judgements"} if done == "relabelled" else {})
         for noise in (0.1, 0.2)
-        for way in ("value", "random")
+        for way in ("negatives", "random")
         for done in ("removed", "relabelled")
     },
 }

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hnmine.commands.export_judgements import NUMBER, ExportOptions, refuse_existing
 from hnmine.commands.finished_run import FinishedRun, finished_run
@@ -25,6 +25,7 @@ from hnmine.storage.store import write_text
 
 MANY = 10**9
 """Candidates where only the budget limits them."""
+SampleName = Literal["negatives", "worth", "random"]
 STAGES_READ = ("ingest", "filter", "emit")
 
 
@@ -34,7 +35,8 @@ class JudgeOptions(NamedTuple):
     Attributes:
         number: largest number of candidates; None: `NUMBER`, or any number within a budget.
         per_query: largest number of one query; None: as many as one request holds.
-        random: whether to ask about a random sample of the negatives, instead of what is most worth judging.
+        sample: what to ask about: the negatives that are most worth judging, all candidates that are, or a random
+            sample of the negatives.
         seed: of the sample; None: the run's.
         again: judgements of a first judge: a second one is asked about what they call relevant.
         budget: requests and tokens that may be spent.
@@ -43,7 +45,7 @@ class JudgeOptions(NamedTuple):
 
     number: int | None = None
     per_query: int | None = None
-    random: bool = False
+    sample: SampleName = "negatives"
     seed: int | None = None
     again: Path | None = None
     budget: Budget = Budget()
@@ -187,9 +189,12 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
         why = f"{options.again} calls nothing relevant"
     else:
         number = options.number or (NUMBER if options.budget == Budget() else MANY)
-        wanted = ExportOptions(number, options.per_query or judge.candidates, False, options.random, options.seed)
+        per_query, sample = options.per_query or judge.candidates, options.sample
+        wanted = ExportOptions(number, per_query, False, sample == "random", options.seed, sample == "negatives")
         found = select(context, wanted, judge, model)
-        why = "the run has no negatives" if options.random else "all are labelled, judged or rejected by checks"
+        why = "all are labelled, judged or rejected by checks"
+        if sample != "worth":
+            why = "the run has no negatives" if sample == "random" else "the run has none that is not judged"
     if not found:
         raise InputError(f"{context.out}: no candidate is left to judge: {why}")
     return found

@@ -57,7 +57,7 @@ def replied(path: Path, questions: list[Question], wrong: float = 0.0) -> Path:
 @pytest.fixture(scope="module")
 def judged(first: Path) -> Path:
     """Return judgements of that run, by requests to a judge that knows the truth."""
-    export_requests(config(first), first / "requests.jsonl", JudgeOptions(number=100))
+    export_requests(config(first), first / "requests.jsonl", JudgeOptions(number=100, sample="worth"))
     asked = asked_path(first / "requests.jsonl")
     files = replied(first / "replies.jsonl", read_asked(asked))
     read_batch(first / "judged.jsonl", [str(files)], asked, JudgeOptions())
@@ -118,7 +118,7 @@ def test_a_judge_takes_false_negatives_out_and_the_report_says_what_it_cost(firs
 @pytest.mark.parametrize("template", ["answers", "grades"])
 def test_every_template_comes_to_the_same_judgements(first: Path, judged: Path, template: str) -> None:
     path = first / f"{template}.jsonl"
-    export_requests(config(first, template=template), path, JudgeOptions(number=100))
+    export_requests(config(first, template=template), path, JudgeOptions(number=100, sample="worth"))
     files = replied(first / f"{template}-replies.jsonl", read_asked(asked_path(path)))
     read_batch(first / f"{template}-judged.jsonl", [str(files)], asked_path(path), JudgeOptions())
     said = [{(o["query_id"], o["doc_id"]): o["judgement"] for o in lines(first / name)}
@@ -194,7 +194,7 @@ def test_a_second_judge_sees_what_the_first_calls_relevant_and_decides(first: Pa
 
 def test_a_judged_random_sample_gives_the_rate_of_the_set(first: Path) -> None:
     path = first / "sample.jsonl"
-    export_requests(config(first), path, JudgeOptions(number=150, random=True))
+    export_requests(config(first), path, JudgeOptions(number=150, sample="random"))
     files = replied(first / "sample-replies.jsonl", read_asked(asked_path(path)))
     read_batch(first / "sample-judged.jsonl", [str(files)], asked_path(path), JudgeOptions())
     sampled = sample_config(first / "first", **NEGATIVES, report={"judged_sample": str(first / "sample-judged.jsonl")})
@@ -255,3 +255,10 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(first: Path, jud
             JudgeOptions(),
         )
     assert not (tmp_path / "j.jsonl").exists()
+
+
+def test_by_default_only_negatives_of_the_run_are_asked_about(first: Path) -> None:
+    export_requests(config(first), first / "negatives.jsonl", JudgeOptions(number=60))
+    found = [c for one in read_asked(asked_path(first / "negatives.jsonl")) for c in one.candidates]
+    assert len(found) == 60
+    assert all(one.fields["chosen"] for one in found)
