@@ -78,9 +78,9 @@ def _memory(config: Config) -> Iterator[str]:
 def _out(config: Config) -> Iterator[str]:
     if is_hub(config.out):
         yield (
-            f"out: {config.out}: a repository on the hub cannot be locked, so no run can be written there; name a "
-            "folder or an object store, and push the training files: hf upload OWNER/NAME FOLDER/emit . "
-            "--repo-type dataset"
+            f"out: {config.out}: a repository on the Hugging Face hub cannot be locked, so no run can be written "
+            "there; name a folder or an object store, and push the training files: hf upload OWNER/NAME "
+            "FOLDER/emit . --repo-type dataset"
         )
 
 

@@ -146,5 +146,5 @@ def test_a_beir_folder_on_the_hub(hub: FakeHub, tmp_path: Path) -> None:
 
 def test_a_run_cannot_be_written_to_the_hub(tmp_path: Path) -> None:
     base = make_collection(tmp_path, 40, 12)
-    with pytest.raises(ConfigError, match=r"out: hf://datasets/a/b: a repository on the hub.*hf upload"):
+    with pytest.raises(ConfigError, match=r"out: hf://datasets/a/b: a repository on the Hugging Face hub.*hf upload"):
         config_for(base, "hf://datasets/a/b")
