@@ -141,10 +141,11 @@ def _formats(emit: EmitConfig, counts: Mapping[str, Any]) -> _Formats:
     if emit.mixes:
         tables[MIXING_FOLDER] = (MIXING_FOLDER, counts["mixtures"], f"{MIXING_FOLDER}/part-*.parquet")
     front_matter = "".join(_config(config, files[name]) for name, config in configs.items())
-    front_matter += "".join(_config(config, path) for config, (*_, path) in tables.items())
+    of_parquet = ending(in_card[0]) == "parquet"  # not so for bge alone: then the card has no other file type
+    front_matter += "".join(_config(config, path) for config, (*_, path) in tables.items() if of_parquet)
     load = "".join(f"    rows = load_dataset({_given(configs.get(name), files[name])})\n" for name in names)
     load += "".join(
-        f"    {table} = load_dataset({_given(config, path)})  # {rows:,}\n"
+        f"    {table} = load_dataset({_given(config if of_parquet else None, path)})  # {rows:,}\n"
         for config, (table, rows, path) in tables.items()
     )
     load = f"    from datasets import load_dataset\n{load}"

@@ -60,6 +60,14 @@ def test_it_says_how_the_set_was_mined_and_how_to_load_it(mined: Path) -> None:
     assert str(mined.parents[1]) not in "".join(path.read_text() for path in mined.glob("*.*"))
 
 
+def test_a_card_of_json_lines_has_no_table_of_another_type(tmp_path: Path) -> None:
+    base = make_collection(tmp_path, 60, 20)
+    run(config_for(base, emit={"format": "bge", "mixing": 1}), STAGES)
+    card = DatasetCard.load(base / "out/emit/README.md")
+    assert [one["config_name"] for one in card.data.to_dict()["configs"]] == ["default"]
+    assert 'mixing = load_dataset("FOLDER", data_files="mixing/part-*.parquet", split="train")' in card.content
+
+
 def test_what_is_private_is_left_out() -> None:
     given = {
         "embed": {"model": "/home/someone/models/mine", "query_prompt": "/find: ", "served_model": "bge-m3"},
