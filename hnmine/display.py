@@ -61,11 +61,14 @@ def format_size(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+_IMAGE_LABEL = re.compile(r"^\[image \d+x\d+\] ?")
+
+
 def with_image_label(text: str, width: int, height: int) -> str:
     """Return the text of a document that is an image, as people read it: `[image 640x480] a caption`."""
     return f"[image {width}x{height}] {text}".rstrip()
 
 
 def without_image_label(text: str) -> str:
-    """Return the text that `with_image_label` was given."""
-    return text.partition("]")[2].removeprefix(" ")
+    """Return the text that `with_image_label` was given; that of a document without an image as it is."""
+    return _IMAGE_LABEL.sub("", text)

@@ -1,67 +1,73 @@
-"""Vectors of images, by sentence-transformers models that take them, such as CLIP."""
+"""Vectors of images and texts, by sentence-transformers models that take both, such as CLIP."""
 
 import io
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import ModelError
-from hnmine.models.encoders import EncodeTexts, check_precision
-from hnmine.models.model_files import load_model
+from hnmine.models.encoders import EncodeTexts, ModelEncoder
 from hnmine.runtime.threads import in_threads
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, TextReader
 
 IMAGE_CELL_ROWS = 256
 """Images that are encoded together; a divisor of the rows of any text encoder's cells."""
 
 
 class ImageReader:
-    """Reads the images of the documents, as a `TextReader` reads their texts.
+    """Reads the documents' images, and the texts of those without one.
 
     Args:
-        shards: the images, in the order of the corpus.
+        images: the images, in the order of the corpus.
+        texts: the texts of the documents that count.
         rows: int64, ascending, the documents that count; None for all.
     """
 
-    def __init__(self, shards: Shards, rows: np.ndarray | None = None) -> None:
-        self._shards, self._rows = shards, rows
+    def __init__(self, images: Shards, texts: TextReader, rows: np.ndarray | None = None) -> None:
+        self._images, self._texts, self._rows = images, texts, rows
 
-    def read(self, first: int, last: int) -> list[bytes]:
-        """Return the encoded images at positions [first, last); fewer where the rows end before."""
-        rows = np.arange(first, min(last, self._shards.rows)) if self._rows is None else self._rows[first:last]
-        return list(self._shards.take(rows, ["image"]).column(0).to_pylist())
+    def read(self, first: int, last: int) -> list[bytes | str]:
+        """Return the documents at positions [first, last); fewer where the rows end before. Images are bytes."""
+        rows = np.arange(first, min(last, self._images.rows)) if self._rows is None else self._rows[first:last]
+        images = self._images.take(rows, ["image"]).column(0).to_pylist()
+        texts = self._texts.read(first, last)
+        return [text if image is None else image for image, text in zip(images, texts, strict=True)]
 
 
-class ImageEncoder:
-    """A sentence-transformers model that takes images; `table` names the teacher's table in messages.
+class ImageEncoder(ModelEncoder):
+    """A sentence-transformers model that takes images and texts; `table` names the teacher's table in messages.
 
     Raises:
         ModelError: the model cannot be loaded, or takes no images.
     """
 
-    cell_rows = IMAGE_CELL_ROWS
-
     def __init__(self, config: EmbedConfig, table: TeacherTable = "embed") -> None:
-        import torch
-
-        model = load_model("SentenceTransformer", config, table, config.device)
-        check_precision(config, str(model.device.type), table)
-        if not hasattr(model, "supports") or not model.supports("image"):
+        super().__init__(config, table)
+        if not hasattr(self.model, "supports") or not self.model.supports("image"):
             raise ModelError(
                 f"{table}.model {config.model!r} takes no images; name a model that does, such as clip-ViT-B-32, with "
                 "sentence-transformers 6 or later"
             )
-        self.model: Any = model.to(getattr(torch, config.precision)).eval()
-        self.config = config
+        self.cell_rows = IMAGE_CELL_ROWS
 
-    def prepare(self, texts: Sequence[bytes], kind: Kind) -> EncodeTexts:
-        """Return a function that encodes images, given as their files hold them."""
-        return partial(self._encode, list(texts))
+    def prepare(self, texts: Sequence[bytes | str], kind: Kind) -> EncodeTexts:
+        """Return a function that encodes texts, and images as their files hold them."""
+        images = [row for row, one in enumerate(texts) if isinstance(one, bytes)]
+        others = [row for row, one in enumerate(texts) if isinstance(one, str)]
+        contents = [one for one in texts if isinstance(one, bytes)]
+        of_texts = super().prepare([one for one in texts if isinstance(one, str)], kind) if others else None
 
-    def _encode(self, images: list[bytes], tick: Callable[[int], None]) -> np.ndarray:
+        def encode(tick: Callable[[int], None]) -> np.ndarray:
+            parts = [self._encode_images(contents, tick)] if images else []
+            if of_texts is not None:
+                parts.append(of_texts(tick))
+            return np.concatenate(parts)[np.argsort(images + others)]
+
+        return encode
+
+    def _encode_images(self, images: list[bytes], tick: Callable[[int], None]) -> np.ndarray:
         """Return float32 vectors; images are decoded batch by batch."""
         parts = []
         for first in range(0, len(images), self.config.batch_size):

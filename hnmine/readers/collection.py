@@ -118,7 +118,7 @@ class Collection:
                 yield Entries(ids, texts, chunk, rows)
 
     def _images(self) -> Iterator[Entries]:
-        """Yield documents that are images; a document may have a text besides."""
+        """Yield documents that may be images; one may have a text besides, or in place of an image."""
         name = str(self.config.columns.image)
         optional = {"text", "title"}
         require_pillow()

@@ -178,7 +178,7 @@ def test_paths_and_bytes_give_the_same_corpus_and_copies_are_found_by_content(tm
     (result,) = run(of_images(beside, input={"corpus": "corpus.jsonl"}), ["ingest"])
     assert result.counts["collapsed_copies"] == 1
     assert pq.read_table(beside / "out" / "ingest" / "left_out.parquet").to_pylist() == [
-        {"kind": "document", "id": "none", "reason": "no image"}
+        {"kind": "document", "id": "none", "reason": "neither image nor text"}
     ]
     for name in ("corpus", "images"):
         assert table(inside / "out" / "ingest" / name).equals(table(beside / "out" / "ingest" / name))
@@ -195,6 +195,54 @@ def test_each_shape_of_rows_holds_images(tmp_path: Path, name: str) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features.from_arrow_schema(pq.read_schema(next((folder / "out" / "emit").glob("part-*"))))
     assert "Image" in repr(features[found])
+
+
+def some_texts(folder: Path, **more: Any) -> tuple[Path, list[str]]:
+    """Write a collection in which every third document is a text; return its folder and the documents' texts."""
+    images = [None if i % 3 == 2 else {"bytes": picture(i), "path": None} for i in range(20)]
+    texts = [f"{WORDS[i]} {WORDS[i + 1]} {i}" if i % 3 == 2 else "" for i in range(20)]
+    return write_images(folder, images, text=texts), texts
+
+
+@pytest.mark.parametrize("name", ["triplet", "n-tuple", "labeled-list"])
+def test_documents_may_be_texts_or_images(tmp_path: Path, name: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    folder, texts = some_texts(tmp_path / "run")
+    more = {"format": name, "extra_columns": ["positive_id", "negative_id"]}
+    results = run(of_images(folder, embed=given_vectors(folder, 20), emit=more, report={"html": True}))
+    assert results[0].counts["images"] == 14
+    assert (results[0].counts["documents"], results[0].counts["empty_documents"]) == (20, 0)
+    loaded = datasets.load_dataset("parquet", data_files=str(folder / "out" / "emit" / "part-*.parquet"), split="train")
+    seen = set()
+    for row in loaded:
+        ids = row["negative_id"] if isinstance(row["negative_id"], list) else [row["negative_id"]]
+        own = [row["positive_id"], *ids]
+        if name == "labeled-list":
+            pairs = list(zip(row["documents"], row["document_images"], strict=True))
+        else:
+            sides = ["positive", *(["negative"] if name == "triplet" else [f"negative_{i}" for i in (1, 2, 3)])]
+            pairs = [(row[side], row[f"{side}_image"]) for side in sides]
+        for id_, (text, image) in zip(own, pairs, strict=True):
+            number = int(id_[1:])
+            seen.add(number % 3 == 2)
+            assert text == (texts[number] if number % 3 == 2 else None)
+            wanted = None if number % 3 == 2 else np.asarray(Image.open(io.BytesIO(picture(number))))
+            np.testing.assert_array_equal(None if image is None else np.asarray(image), wanted)
+    assert seen == {True, False}
+
+
+@pytest.mark.model
+def test_a_model_sees_texts_and_images_of_one_corpus(tmp_path: Path, folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    mixed, texts = some_texts(tmp_path / "run")
+    clip = str(folder.parent / "clip")
+    run(of_images(mixed, embed={"model": clip, "document_prompt": "amber "}), ["ingest", "embed"])
+    model = SentenceTransformer(clip, device="cpu")
+    for number, found in enumerate(vectors(mixed / "out", "corpus")):
+        image = Image.open(io.BytesIO(picture(number))).convert("RGB")
+        expected = model.encode([f"amber {texts[number]}"] if texts[number] else [image], normalize_embeddings=True)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_damaged_and_missing_images_are_all_named_with_their_rows(tmp_path: Path) -> None:

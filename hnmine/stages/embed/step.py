@@ -156,7 +156,7 @@ def _open_cells(
     shards = Shards(ingest / side, schema)
     rows = shards.rows if chosen is None else len(chosen)
     if side == "corpus" and context.config.input.has_images:
-        images = ImageReader(Shards(ingest / "images", IMAGES), chosen)
+        images = ImageReader(Shards(ingest / "images", IMAGES), TextReader(shards, chosen), chosen)
         return CellEncoder(ImageEncoder(config, table), images, kind, rows, table), lambda: None
     encoder = make_encoder(config, table, read_quantised(context, table), recorded_identity(context, table))
     counts = encoder.take_counts if isinstance(encoder, ServedEncoder) else lambda: None

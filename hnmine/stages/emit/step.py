@@ -22,7 +22,7 @@ from hnmine.stages.emit.clusters import CLUSTERS_PATH, Clusters, cluster_documen
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
 from hnmine.stages.emit.example_scores import ORDER_PATH, focal_weights, order_examples, read_order
 from hnmine.stages.emit.formats import FORMATS, OF_IDS, Examples, ending, format_folders, gets_rows
-from hnmine.stages.emit.image_columns import image_column, with_features
+from hnmine.stages.emit.image_columns import image_column, mixed_column, with_features
 from hnmine.stages.emit.mixing import count_mixtures, mixtures_of, open_mixing, plan_mixing
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
@@ -46,7 +46,7 @@ from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
 from hnmine.storage.schemas.ingest import CORPUS, IMAGES, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
-from hnmine.storage.store import Shards, count_rows, item_key, write_table, write_text
+from hnmine.storage.store import Shards, count_rows, item_key, recorded, write_table, write_text
 
 _WRITE_COLUMNS = [*PAIR_COLUMNS, "doc_rows", "ranks", "source_ranks", "probabilities", "guide_scores"]
 
@@ -96,6 +96,7 @@ class _WriteState:
     clusters: Clusters | None
     order: pa.Table | None
     images: Shards | None = None
+    is_mixed: bool = False
 
 
 def _setup_write(context: RunContext) -> _WriteState:
@@ -113,6 +114,7 @@ def _setup_write(context: RunContext) -> _WriteState:
         Clusters.read(emit) if _clusters(config) else None,
         read_order(emit) if _orders(config) else None,
         Shards(ingest / "images", IMAGES, kept_texts(config)) if config.input.has_images else None,
+        config.input.has_images and _holds_texts(ingest),
     )
 
 
@@ -226,9 +228,18 @@ def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Ex
     return examples, of_query, of_positive
 
 
+def _holds_texts(ingest: Path) -> bool:
+    """Return whether some documents are no images, where a column of images is named."""
+    counts = (recorded(ingest) or {})["counts"]
+    return bool(counts["images"] < counts["documents"])
+
+
 def _contents(state: _WriteState, rows: np.ndarray, documents: pa.Table) -> pa.Array:
-    """Return the texts of documents, or their images where they are images."""
-    return documents.column("text") if state.images is None else image_column(state.images, rows)
+    """Return the texts of documents, or their images; or both where only some are images."""
+    texts = documents.column("text")
+    if state.images is None:
+        return texts
+    return mixed_column(state.images, rows, texts) if state.is_mixed else image_column(state.images, rows)
 
 
 def _write(table: pa.Table, item: Item) -> None:

@@ -91,16 +91,18 @@ class CanonicalInput:
     def keys_and_terms(self, documents: pa.Table) -> dict[str, pa.Array]:
         """Return the text keys and terms of documents, and add their terms to `documents_with`."""
         texts = single_array(documents.column("text"))
+        image_keys: list[int | None] = []
         if self.config.input.has_images:
-            texts = pa.array([without_image_label(text) for text in texts.to_pylist()], pa.string())
+            image_keys = [self._image_keys.pop(id_, None) for id_ in documents.column("doc_id").to_pylist()]
+            pairs = zip(texts.to_pylist(), image_keys, strict=True)
+            texts = pa.array((text if key is None else without_image_label(text) for text, key in pairs), pa.string())
         size = max(1, -(-len(texts) // thread_count()))
         parts = in_threads(hash_texts, [texts[first : first + size] for first in range(0, max(1, len(texts)), size)])
         hashes = TextHashes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         self.documents_with += np.bincount(hashes.terms, minlength=BUCKETS)
         keys = hashes.keys
-        if self.config.input.has_images:
-            ids = documents.column("doc_id").to_pylist()
-            keys = np.array([self._image_keys.pop(id_) for id_ in ids], dtype=np.uint64)
+        for row, key in enumerate(image_keys):
+            keys[row] = keys[row] if key is None else key
         if self.config.input.has_evaluation:
             self._document_keys.append(keys)
         terms = Ragged.from_lengths(hashes.terms, hashes.lengths).to_arrow(pa.int32())
@@ -132,7 +134,7 @@ class CanonicalInput:
             if copied.any():
                 aliases.add(*(c.filter(pa.array(copied)) for c in (block.ids, pa.array(found), pa.array(sources))))
             without = np.flatnonzero((found == NO_ROW) & ~again).tolist()
-            reason = "empty text" if images is None else "no image"
+            reason = "empty text" if images is None else "neither image nor text"
             self.left_out.extend(("document", ids[index], reason) for index in without)
             total, empty, copies = total + len(rows), empty + len(without), copies + int(copied.sum())
         self.counts |= {
@@ -142,19 +144,21 @@ class CanonicalInput:
             "collapsed_copies": copies,
         }
         if len(by_text) == 1:
-            self.problems.add(f"input: the corpus holds no document with {'text' if images is None else 'an image'}")
+            self.problems.add(
+                f"input: the corpus holds no document with {'text' if images is None else 'an image or text'}"
+            )
 
     def _add_images(self, block: Entries, keys: list[bytes], new: np.ndarray, writer: ShardWriter) -> pa.Array:
         """Add the images of new documents to the writer; return the texts of all documents, each after its image."""
         found, ids = block.images or [], block.ids.to_pylist()
-        kept = [image for image, is_new in zip(found, new.tolist(), strict=True) if is_new and image is not None]
-        kinds = (field.type for field in writer.schema)
-        columns = zip(*kept, strict=True) if kept else ((), (), ())
-        writer.add(*(pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
-        for index in np.flatnonzero(new).tolist():
-            self._image_keys[ids[index]] = int.from_bytes(keys[index][:8], "little")
+        kept = [image or (None,) * len(writer.schema) for image, is_new in zip(found, new, strict=True) if is_new]
+        columns = zip(*kept, strict=True) if kept else ((),) * len(writer.schema)
+        writer.add(*(pa.array(column, one.type) for column, one in zip(columns, writer.schema, strict=True)))
+        of_images = [index for index in np.flatnonzero(new).tolist() if found[index] is not None]
+        self._image_keys |= {ids[index]: int.from_bytes(keys[index][:8], "little") for index in of_images}
+        self.counts["images"] = self.counts.get("images", 0) + len(of_images)
         pairs = zip(block.texts.to_pylist(), found, strict=True)
-        texts = (with_image_label(text, image.width, image.height) if image else "" for text, image in pairs)
+        texts = (with_image_label(text, image.width, image.height) if image else text for text, image in pairs)
         return pa.array(texts, pa.string())
 
     def _find_repeated(self, block: Entries, known: int, rows: np.ndarray, first_rows: np.ndarray) -> np.ndarray:
@@ -165,7 +169,7 @@ class CanonicalInput:
         """
         first = set(islice(reversed(self._ids.documents), len(self._ids.documents) - known))
         again = np.zeros(len(rows), dtype=bool)
-        what = "text" if block.images is None else "image"
+        what = "text" if block.images is None else "image or text"
         for index, id_ in enumerate(block.ids.to_pylist()):
             again[index] = id_ not in first
             first.discard(id_)
@@ -323,8 +327,10 @@ class CanonicalInput:
 def _content_keys(block: Entries) -> list[bytes]:
     """Return what documents have in common that count as one, b"" for those without content.
 
-    That is their text, or their image where documents are images.
+    That is their image where they have one, else their text.
     """
-    if block.images is not None:
-        return [blake2b(image.content, digest_size=16).digest() if image else b"" for image in block.images]
-    return [same_text_key(text) if text else b"" for text in block.texts.to_pylist()]
+    keys = [same_text_key(text) if text else b"" for text in block.texts.to_pylist()]
+    for row, image in enumerate(block.images or ()):
+        if image is not None:
+            keys[row] = blake2b(image.content, digest_size=16).digest()
+    return keys

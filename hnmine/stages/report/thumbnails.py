@@ -20,15 +20,17 @@ _SIDE = 96
 
 
 def thumbnails(ingest: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Return data URIs of JPEG thumbnails of documents, by id; of the first `MOST_THUMBNAILS` ids."""
+    """Return data URIs of JPEG thumbnails of the images among the first `MOST_THUMBNAILS` documents, by id."""
     wanted, corpus, rows = list(ids[:MOST_THUMBNAILS]), Shards(ingest / "corpus", CORPUS), dict[str, int]()
     for number, first in enumerate(corpus.offsets[:-1].tolist()):
         names = corpus.read(number, ["doc_id"]).column(0)
         places = np.flatnonzero(pc.is_in(names, value_set=pa.array(wanted, pa.string())).to_numpy())
         rows |= {names[place].as_py(): first + place for place in places.tolist()}
     found = [name for name in wanted if name in rows]
-    contents = Shards(ingest / "images", IMAGES).take(np.array([rows[name] for name in found], np.int64), ["image"])
-    return dict(zip(found, in_threads(_thumbnail, contents.column(0).to_pylist()), strict=True))
+    at = np.array([rows[name] for name in found], dtype=np.int64)
+    contents = Shards(ingest / "images", IMAGES).take(at, ["image"]).column(0).to_pylist()
+    images = {name: content for name, content in zip(found, contents, strict=True) if content is not None}
+    return dict(zip(images, in_threads(_thumbnail, images.values()), strict=True))
 
 
 def _thumbnail(content: bytes) -> str:

@@ -12,11 +12,11 @@ CORPUS = schema(
     field("terms", INTS, "its distinct words, hashed, ascending"),
 )
 IMAGES = schema(
-    field("image", pa.large_binary(), "the document's image, as its file holds it"),
-    field("width", pa.int32(), "pixels"),
-    field("height", pa.int32(), "pixels"),
+    field("image", pa.large_binary(), "the document's image, as its file holds it; null for a text", nullable=True),
+    field("width", pa.int32(), "pixels; null for a text", nullable=True),
+    field("height", pa.int32(), "pixels; null for a text", nullable=True),
 )
-"""Beside CORPUS, in its order, where documents are images."""
+"""Beside CORPUS, in its order, where documents may be images."""
 TERMS = schema(
     field("term", pa.int32(), "a hashed word"),
     field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
@@ -48,7 +48,7 @@ LEFT_OUT = schema(
     field(
         "reason",
         pa.string(),
-        "empty text, no image, no positive, unknown document, unknown query, in the evaluation set, all positives in "
-        "the evaluation set",
+        "empty text, neither image nor text, no positive, unknown document, unknown query, in the evaluation set, all "
+        "positives in the evaluation set",
     ),
 )
