@@ -14,7 +14,7 @@ Base = Callable[[Prepared], dict[str, Any]]
 """Returns the tables of a config up to [rescore], after writing the models that they name."""
 TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 EPOCHS, RATE, BATCH, SCALE = 10, 5e-3, 64, 0.2
-TOP_N = 30
+TOP_N = 20
 
 
 def dense_and_words(prepared: Prepared) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def dense_and_trained(prepared: Prepared) -> dict[str, Any]:
 def late_interaction(prepared: Prepared) -> dict[str, Any]:
     """The teacher's best candidates, rescored by the vectors of its tokens, which nothing was trained for."""
     model = find_model(EmbedConfig(model=TEACHER))
-    return {"rescore": {"kind": "late_interaction", "model": model, "top_n": TOP_N, "max_length": 128}}
+    rescore = {"kind": "late_interaction", "model": model, "top_n": TOP_N, "max_length": 128}
+    return {"rescore": rescore, "shard_rows": 256}
 
 
 def _beside(source: dict[str, Any]) -> dict[str, Any]:
