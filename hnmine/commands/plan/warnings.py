@@ -39,6 +39,9 @@ def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
             "filter.rule is 'multi_similarity' alone, which rejects easy negatives and keeps likely false ones; "
             'name another rule with it, such as ["percent", "multi_similarity"]'
         )
+    wanted = config.emit.num_negatives
+    if config.emit.choose == "stratified" and "strata" in config.emit.model_fields_set and config.emit.strata > wanted:
+        yield f"emit.strata is {config.emit.strata}, but {wanted} negatives are wanted, so there are {wanted} strata"
     if config.emit.order != "by_query" and "triplet" in config.emit.formats:
         yield (
             f"emit.order is {config.emit.order!r}, so the triplets of an example follow one another into one batch, as "

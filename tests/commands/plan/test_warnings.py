@@ -51,6 +51,13 @@ def test_multi_similarity_without_a_rule_against_false_negatives_is_named(tmp_pa
     assert "keeps likely false ones" not in warned(tmp_path, filter={"rule": ["multi_similarity", "percent"]})
 
 
+def test_more_strata_than_negatives_are_named(tmp_path: Path) -> None:
+    emit = {"choose": "stratified", "num_negatives": 5}
+    found = warned(tmp_path, emit=emit | {"strata": 8})
+    assert "emit.strata is 8, but 5 negatives are wanted, so there are 5 strata" in found
+    assert "strata" not in warned(tmp_path, emit=emit) + warned(tmp_path, emit=emit | {"strata": 5})
+
+
 def test_batches_look_at_two_sided_under_any_rule(tmp_path: Path) -> None:
     assert "two_sided" not in warned(tmp_path, filter={"rule": "percent", "two_sided": 1.0}, emit={"batch_size": 8})
 
