@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +21,9 @@ from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES
 from hnmine.runtime.stage import RunContext
 from hnmine.search import sparse_source
+from hnmine.storage.schemas.base import FLOATS, INTS
+from hnmine.storage.schemas.index import SPARSE
+from hnmine.storage.store import part_name, write_table
 from tests.pipeline import tiny
 from tests.pipeline.helpers import report, rows
 from tests.support import WORDS, config_for, make_collection, tree, write_jsonl
@@ -174,6 +178,18 @@ def test_conditions_apply_and_candidates_alone_may_be_embedded(base: Path) -> No
     assert counts["documents"] < counts["documents_in_all"] == DOCUMENTS
     assert counts["mean_terms"].keys() == {"sparse"}
     assert not (base / "some/index/sparse").exists()
+
+
+def test_texts_without_terms_find_nothing_and_are_not_found(tmp_path: Path) -> None:
+    for side, lists in (("corpus", [[], [], []]), ("queries", [[3, 99], []])):
+        terms, weights = pa.array(lists, INTS), pa.array([[1.0] * len(one) for one in lists], FLOATS)
+        table = pa.Table.from_arrays([terms, weights], schema=SPARSE)
+        write_table(table, tmp_path / "none" / side / part_name(0), "key", lists=True)
+    path = tmp_path / "none.parquet"
+    write_table(sparse_source.build_sparse_index(tmp_path / "none/corpus", path, lambda n: None), path, "key")
+    source = SourceConfig(kind="sparse", name="none", encoder=SparseConfig(model="x"))
+    found = sparse_source.SparseSource(path, source, 3).search(np.arange(2), np.full(2, 2))
+    assert found.rows.lengths.tolist() == [0, 0]
 
 
 def test_settings_of_other_kinds_have_the_keys_that_they_had() -> None:
