@@ -76,7 +76,10 @@ def _files_of_card(system: Any, folder: str, shown: str) -> list[str] | None:
 
 
 def _configs(card: str) -> list[tuple[str, Any]]:
-    """Return the name and `data_files` of each configuration in the front matter of a card."""
+    """Return the name and `data_files` of each configuration in the front matter of a card.
+
+    Only the default one counts where there is one, as for `load_dataset`: that with `default: true`, or that name.
+    """
     if not card.startswith("---"):
         return []
     from huggingface_hub import RepoCard
@@ -86,11 +89,10 @@ def _configs(card: str) -> list[tuple[str, Any]]:
     except Exception:  # a front matter that is no YAML, or no table, names no files
         return []
     configs = front.get("configs")
-    return [
-        (str(one.get("config_name", "default")), one.get("data_files"))
-        for one in (configs if isinstance(configs, list) else [])
-        if isinstance(one, dict)
-    ]
+    tables = [one for one in (configs if isinstance(configs, list) else []) if isinstance(one, dict)]
+    marked = [one for one in tables if one.get("default") is True]
+    default = marked or [one for one in tables if one.get("config_name") == "default"]
+    return [(str(one.get("config_name", "default")), one.get("data_files")) for one in default or tables]
 
 
 def _splits(given: Any) -> list[tuple[str, list[str]]]:

@@ -104,6 +104,13 @@ def test_other_front_matters_name_no_files(tmp_path: Path, front: str) -> None:
     assert len(names(tmp_path)) == 4
 
 
+@pytest.mark.parametrize("mark", ["config_name: default", "config_name: b\n  default: true"])
+def test_the_default_configuration_is_taken_as_load_dataset_takes_it(tmp_path: Path, mark: str) -> None:
+    front = f"configs:\n- config_name: a\n  data_files: other/*\n- {mark}\n  data_files: data/train-*"
+    with_card(tmp_path / "d", front)
+    assert names(tmp_path) == ["data/train-0.jsonl", "data/train-1.jsonl"]
+
+
 def test_a_card_whose_files_are_not_there(tmp_path: Path) -> None:
     with_card(tmp_path / "d", "configs:\n- data_files: gone/*")
     assert "input.corpus: d: README.md names 'gone/*', and no such file is there" in why_not(tmp_path)
