@@ -217,15 +217,23 @@ def gain(data: Path, work: Path, collections: list[str], seeds: list[int]) -> No
                 numbers[arm].append((own["false_negatives"], own["cosine"], own["fill"]))
                 differences[arm].append(score - base)
                 print(f"{name} seed {seed} | {arm} | {said} | {own} | gain {(score - base).mean():+.4f}", flush=True)
-        off = np.concatenate(differences["off"])
-        for arm, own in differences.items():
-            false, cosine, fill = np.mean(numbers[arm], axis=0)
-            gained = np.concatenate(own)
-            over = "" if arm == "off" else interval(gained - off)
-            print(
-                f"| {name} | {arm} | {false:.4f} | {cosine:.3f} | {fill:.3f} | {gained.mean():+.4f} | {over} |",
-                flush=True,
-            )
+            _summary(name, differences, numbers)
+
+
+def _summary(
+    name: str, differences: dict[str, list[np.ndarray]], numbers: dict[str, list[tuple[float, float, float]]]
+) -> None:
+    """Print a line for each arm, over all seeds so far."""
+    off = np.concatenate(differences["off"])
+    for arm, own in differences.items():
+        false, cosine, fill = np.mean(numbers[arm], axis=0)
+        gained = np.concatenate(own)
+        over = "" if arm == "off" else interval(gained - off)
+        print(
+            f"| {name} | {len(own)} seeds | {arm} | {false:.4f} | {cosine:.3f} | {fill:.3f} | {gained.mean():+.4f} "
+            f"| {over} |",
+            flush=True,
+        )
 
 
 def main() -> None:
