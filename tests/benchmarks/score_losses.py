@@ -79,8 +79,13 @@ def labels_of(name: str, prepared: Prepared, examples: Examples) -> np.ndarray:
     return np.asarray(scores * (SCALE if name == "kl" else 1), dtype=np.float32)
 
 
-def train(student: StaticStudent, examples: Examples, labels: np.ndarray, loss: Loss, seed: int) -> np.ndarray:
-    """Return nDCG@10 of each test query after training on examples with as many negatives each."""
+def train(
+    student: StaticStudent, examples: Examples, labels: np.ndarray, loss: Loss, seed: int, *, shuffled: bool = True
+) -> np.ndarray:
+    """Return nDCG@10 of each test query after training on examples with as many negatives each.
+
+    They are trained on in random order, or in their own order in every epoch.
+    """
     import torch
 
     first, how = len(student.task.query_texts), student.training
@@ -100,6 +105,9 @@ def train(student: StaticStudent, examples: Examples, labels: np.ndarray, loss: 
             return loss(list(vectors.unbind(1)), torch.from_numpy(labels[rows]))
 
         order = batch_rows(examples, how.batch, how.epochs, seed)
+        if not shuffled:
+            rows = np.arange(len(labels))
+            order = (part for _ in range(how.epochs) for part in np.split(rows, range(how.batch, len(rows), how.batch)))
         minimise([table], order, steps_of(examples, how.batch, how.epochs), how.rate, of_batch, no_tick)
         trained = student.table.vectors.copy()
         trained[used] = table.detach().numpy()

@@ -241,7 +241,9 @@ def _unknown(name: str) -> str:
 
 def _checked(row: dict[str, Any], config: Config, where: str, problems: Problems) -> list[dict[str, Any]]:
     """Return a row as an entry with values of the right types, in a list; an empty one where there are problems."""
-    raw = config.model_dump(mode="json", exclude_none=True, by_alias=True)
+    # what is not given stays so: some settings may not be given, even with their defaults
+    raw = config.model_dump(mode="json", exclude_none=True, exclude_unset=True, by_alias=True)
+    raw = {"filter": {}, "emit": {}} | raw
     for name in RULE_KEYS:
         raw["filter"].pop(name, None)
     for name in CHOICE_KEYS:

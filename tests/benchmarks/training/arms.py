@@ -173,7 +173,29 @@ WAYS: dict[str, Arm] = {
     ),
 }
 """Ways of choosing, for losses on the teacher's scores, which need as many negatives in every row."""
-ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES | SOURCES | LATE | WAYS
+INFORMATIVE: dict[str, Arm] = {
+    "multi_similarity 0.1": _rule("multi_similarity"),
+    **{
+        f"percent 0.95 and multi_similarity {e}": _rule(["percent", "multi_similarity"], multi_similarity=e)
+        for e in (0.05, 0.1, 0.2)
+    },
+}
+HUBS: dict[str, Arm] = {
+    "percent 0.95, hub-normalised": _rule("percent", score="hub_normalised"),
+    "margin 0.05, hub-normalised": _rule("margin", score="hub_normalised"),
+    "auto, hub-normalised": _rule("auto", score="hub_normalised"),
+}
+_WEIGHTS: dict[str, Any] = {
+    "order": "easy_to_hard",
+    "extra_columns": ["query_id", "positive_id", "negative_id", "weight", "focal_weight", "cluster_weight"],
+}
+WEIGHTED: dict[str, Arm] = {
+    "percent 0.95, weighted": Arm({"rule": "percent", "probabilities": True}, _WEIGHTS),
+    "auto, weighted": Arm({"rule": "auto"}, _WEIGHTS),
+    "none, weighted": Arm({"rule": "none", "probabilities": True}, _WEIGHTS),
+}
+"""Rows from easy to hard with their weights, for trainings that use them: see `tests.benchmarks.order_and_weights`."""
+ARMS = CONTROLS | PLANTED | PEERS | WINDOWS | RULES | CHOICES | SOURCES | LATE | WAYS | INFORMATIVE | HUBS | WEIGHTED
 MAIN = (
     *CONTROLS, *PLANTED, "mine_hard_negatives 0.05", "percent 0.95", "auto", "two_sided -1", "two_sided 0",
     "two_sided 1", "calibrated", "calibrated 0.02", *list(WINDOWS)[1:4], "auto, choose top",

@@ -16,7 +16,7 @@ from tests.benchmarks.training.arms import ARMS, Arm
 from tests.benchmarks.training.prepare import Prepared
 from tests.benchmarks.training.transfer import fitted_elsewhere
 
-AFTER_RETRIEVE = ("filter", "emit", "report")
+AFTER_RETRIEVE = ("hubs", "filter", "emit", "report")
 IDS = ["query_id", "positive_id", "negative_id"]
 
 
