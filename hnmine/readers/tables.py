@@ -155,6 +155,15 @@ def read_chunks(source: Source, layout: Layout, columns: list[str], rows: int = 
         yield from row_chunks(source, "line", _records(source, layout), columns, known)
 
 
+def count_arrow_rows(source: Source) -> int:
+    """Return the number of rows of an Arrow file.
+
+    Raises:
+        InputError: it cannot be read to its end.
+    """
+    return sum(len(chunk.lines) for chunk in _batch_chunks(source, [], _arrow(source)[1], CHUNK_ROWS))
+
+
 def row_chunks(
     source: Source, word: str, rows: Iterable[tuple[int, dict[str, Any]]], columns: list[str], known: set[str]
 ) -> Iterator[Chunk]:

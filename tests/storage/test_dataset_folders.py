@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hnmine.commands.plan.plan import make_plan
 from hnmine.errors import InputError
 from hnmine.storage.input_files import TABLE_ENDINGS, find_sources
 from tests.readers.helpers import CORPUS, ONLY_PAIRS, QRELS, QUERIES, Ingested, ingest, refused, small
-from tests.support import write_jsonl
+from tests.support import config_for, write_jsonl
 
 
 def names(folder: Path, entry: str = "d") -> list[str]:
@@ -125,6 +126,8 @@ def test_both_kinds_of_arrow_files_and_what_is_none(tmp_path: Path) -> None:
     plain = ingest(tmp_path)
     for name in ("stream", "file"):
         assert ingest(tmp_path, name, input={"corpus": f"{name}.arrow"}).corpus == plain.corpus
+        planned = make_plan(config_for(tmp_path, "planned", input={"corpus": f"{name}.arrow"}))
+        assert planned["documents"] == len(CORPUS)
     content = (tmp_path / "stream.arrow").read_bytes()
     for spoilt in (b"", b"ARROW1", b"text", content[:100]):
         (tmp_path / "bad.arrow").write_bytes(spoilt)

@@ -16,6 +16,7 @@ from hnmine.models.vector_folders import source_teachers
 from hnmine.readers.collection import input_sources
 from hnmine.readers.json_rows import json_rows
 from hnmine.readers.lines import read_lines
+from hnmine.readers.tables import count_arrow_rows
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.formats import OF_IDS
 from hnmine.stages.rescore.served import PAIRS
@@ -195,6 +196,8 @@ def _rows(source: Source) -> int:
     if source.ending in PARQUET:
         with source.open() as file:
             return int(pq.read_metadata(file).num_rows)
+    if source.ending == ".arrow":
+        return count_arrow_rows(source)
     if source.ending == ".json":
         return sum(1 for _ in json_rows(source)[1])
     return sum(1 for _, line in read_lines(source) if line.strip())
