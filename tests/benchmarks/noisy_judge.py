@@ -13,8 +13,9 @@ from the negatives that are retrieved. Intervals are of 95%, by a bootstrap over
 import argparse
 import csv
 import json
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from hnmine.config.tables import Config
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
-from hnmine.storage.store import Shards
+from hnmine.storage.store import Shards, read_json, write_json
 from hnmine.students.student import load_student
 from tests.benchmarks.collections import BEFORE_FILTER
 from tests.benchmarks.measure import argument_parser
@@ -166,8 +167,8 @@ ARMS: dict[str, tuple[str, float, dict[str, Any]]] = {
 """The way of asking, the judge's noise, and settings of emit."""
 
 
-def sets_of(prepared: Prepared, work: Path) -> Iterator[tuple[str, str, Config]]:
-    """Mine each arm and yield (arm, what the judge said, its config)."""
+def mine(prepared: Prepared, work: Path, arm: str) -> tuple[str, Config]:
+    """Mine an arm and return what the judge said, and the config of the run."""
     tables: dict[str, Any] = {"retrieve": {"top_k": 100}, "filter": {"rule": "auto"}}
     emit = {"format": "labeled-list", "extra_columns": IDS}
     base = prepared.config(work / "off", **tables, emit=emit)
@@ -178,54 +179,59 @@ def sets_of(prepared: Prepared, work: Path) -> Iterator[tuple[str, str, Config]]
     def truth(query: str, document: str) -> bool:
         return bool(hidden.contains(np.array([at[query]]), np.array([rows[document]]))[0])
 
+    way, noise, settings = ARMS[arm]
     with fitted_elsewhere(prepared):
         run(base, (*BEFORE_FILTER, "filter", "emit"), RunOptions(overwrite=True))
+        if not way:
+            return "", base
         found = ways_of(RunContext(base, base.out_folder), len(prepared.known))
-        for arm, (way, noise, settings) in ARMS.items():
-            if not way:
-                yield arm, "", base
-                continue
-            folder = work / arm.replace(" ", "_").replace(",", "").replace("%", "")
-            path = work / "judged" / f"{way}-{noise}.jsonl"
-            called = judgements(found.pairs(way, prepared.seed), truth, noise, prepared.seed, path)
-            own = prepared.config(folder, **tables, emit=emit | settings)
-            own = own.model_copy(update={"input": own.input.model_copy(update={"judgements": str(path.resolve())})})
-            run(own, JUDGED, RunOptions(source=base.out_folder, overwrite=True))
-            yield arm, f"{called} of {len(prepared.known)} relevant", own
+        path = work / "judged" / f"{way}-{noise}.jsonl"
+        called = judgements(found.pairs(way, prepared.seed), truth, noise, prepared.seed, path)
+        own = prepared.config(work / "arm", **tables, emit=emit | settings)
+        own = own.model_copy(update={"input": own.input.model_copy(update={"judgements": str(path.resolve())})})
+        run(own, JUDGED, RunOptions(source=base.out_folder, overwrite=True))
+    return f"{called} of {len(prepared.known)} relevant", own
 
 
-def gain(data: Path, work: Path, collections: list[str], seeds: list[int]) -> None:
+def gain(data: Path, work: Path, options: argparse.Namespace) -> None:
     write_models(data, work)
-    for name in collections:
+    began = time.monotonic()
+    for name in options.collections:
         differences: dict[str, list[np.ndarray]] = defaultdict(list)
         numbers: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        for seed in seeds:
+        for seed in options.seeds:
             prepared = prepare(data, name, seed, work / "prepared" / f"{name}-seed{seed}")
             student: Any = None
-            base = np.zeros(0)
-            for arm, said, config in sets_of(prepared, prepared.folder / "noisy_judge"):
-                rows = read_rows(prepared, config.out_folder)
-                known = positives_of(rows, len(prepared.known))
-                if student is None:
-                    student = load_student("static", TEACHER, task_of(prepared, known))
-                    base = student.untrained()
-                student.task = task_of(prepared, known)
-                score = student.train(rows, seed)
-                own = measure(
-                    prepared, MinedSet(rows.positives, rows.negatives, rows.queries), config.emit.num_negatives
-                )
-                numbers[arm].append((own["false_negatives"], own["cosine"], own["fill"]))
-                differences[arm].append(score - base)
-                print(f"{name} seed {seed} | {arm} | {said} | {own} | gain {(score - base).mean():+.4f}", flush=True)
-            _summary(name, differences, numbers)
+            for arm in options.arms or ARMS:
+                folder = prepared.folder / "noisy_judge"
+                file = folder / "results" / f"{arm}.json"
+                if not file.exists():
+                    if time.monotonic() - began > options.seconds:
+                        break
+                    said, config = mine(prepared, folder, arm)
+                    rows = read_rows(prepared, config.out_folder)
+                    known = positives_of(rows, len(prepared.known))
+                    if student is None:
+                        student = load_student("static", TEACHER, task_of(prepared, known))
+                        base = student.untrained()
+                    student.task = task_of(prepared, known)
+                    scores = student.train(rows, seed) - base
+                    mined = MinedSet(rows.positives, rows.negatives, rows.queries)
+                    found = measure(prepared, mined, config.emit.num_negatives)
+                    print(f"{name} seed {seed} | {arm} | {said} | {found} | gain {scores.mean():+.4f}", flush=True)
+                    write_json({"gains": scores.tolist(), **found}, file)
+                stored = read_json(file)
+                numbers[arm].append((stored["false_negatives"], stored["cosine"], stored["fill"]))
+                differences[arm].append(np.array(stored["gains"]))
+        _summary(name, differences, numbers)
 
 
 def _summary(
     name: str, differences: dict[str, list[np.ndarray]], numbers: dict[str, list[tuple[float, float, float]]]
 ) -> None:
     """Print a line for each arm, over all seeds so far."""
-    off = np.concatenate(differences["off"])
     for arm, own in differences.items():
+        off = np.concatenate(differences["off"][: len(own)])
         false, cosine, fill = np.mean(numbers[arm], axis=0)
         gained = np.concatenate(own)
         over = "" if arm == "off" else interval(gained - off)
@@ -246,11 +252,13 @@ def main() -> None:
         second.add_argument(name, type=Path)
     second.add_argument("--collections", nargs="+", required=True)
     second.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    second.add_argument("--arms", nargs="*", choices=[*ARMS])
+    second.add_argument("--seconds", type=float, default=np.inf, help="begin no training after this time")
     options: argparse.Namespace = parser.parse_args()
     if options.what == "truth":
         on_truth(options.config, options.out, options.work)
     else:
-        gain(options.data, options.work, options.collections, options.seeds)
+        gain(options.data, options.work, options)
 
 
 if __name__ == "__main__":
