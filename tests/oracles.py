@@ -508,6 +508,17 @@ def logistic(x):
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
+def order_of_requests(entries):
+    """entries: (value, request); again and again the request with the highest sum, of equals the lowest number."""
+    left, order = {request for _, request in entries}, []
+    while left:
+        totals = {one: sum(value for value, request in entries if request == one) for one in sorted(left)}
+        best = max(totals, key=totals.__getitem__)
+        order.append(best)
+        left.remove(best)
+    return order
+
+
 def highest_judging_values(entries, number, per_query):
     """entries: (worth, query, document); again and again the best one that is still allowed."""
     chosen, done, taken = [], set(), {}

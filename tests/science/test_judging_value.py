@@ -6,7 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.science.judging_value import highest_judging_values, judging_value, margin_probability
+from hnmine.science.judging_value import (
+    highest_judging_values,
+    judging_value,
+    margin_probability,
+    order_of_requests,
+)
 from tests import oracles
 from tests.strategies import quick
 
@@ -62,3 +67,12 @@ def test_without_spread_a_score_is_on_one_side_or_on_the_line():
     found = margin_probability(np.array([0.4, 0.5, 0.6]), np.full(3, 0.5), np.zeros(3))
     assert found.tolist() == [0.0, 0.5, 1.0]
     np.testing.assert_array_equal(judging_value(found, np.ones(3)), [0.0, 0.25, 0.0])
+
+
+@quick
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.125, 0.25]), st.integers(0, 4)), min_size=1, max_size=30))
+def test_requests_go_by_the_sum_of_their_values_and_ties_by_their_number(entries):
+    named = sorted({request for _, request in entries})
+    numbers = [named.index(request) for _, request in entries]
+    found = order_of_requests(np.array([value for value, _ in entries]), np.array(numbers))
+    assert found.tolist() == oracles.order_of_requests([(v, n) for (v, _), n in zip(entries, numbers, strict=True)])
