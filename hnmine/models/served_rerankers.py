@@ -147,8 +147,9 @@ def reranker_identity(config: RescoreConfig, known: Sequence[Identity], *, ask: 
             taken.append(form)
             return scores
 
-        found = identify(client, config, "rescore", probe, usable)
-        return found if "form" in found else found | {"form": taken[0]._asdict()}
+        # read after the probe: a known one whose form the server does not take any more is another model
+        alike = (one for one in usable if one["form"] == taken[0]._asdict())
+        return identify(client, config, "rescore", probe, alike) | {"form": taken[0]._asdict()}
 
     return identity_or_known(config, "rescore", known, find, ask=ask)
 

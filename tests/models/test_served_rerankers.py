@@ -116,6 +116,8 @@ def test_a_changed_model_is_told_from_the_recorded_one_and_rounding_is_not(serve
     assert reranker_identity(config, [first]) == first
     server.faults = [shifted(0.1)]
     assert reranker_identity(config, [first]) != first
+    server.field = "texts"
+    assert reranker_identity(config, [first])["form"] == {"field": "texts", "raw": True}
     server.stop()
     assert reranker_identity(config, [first]) == first
     with pytest.raises(ServerError, match=r"rescore\.model .*cannot be reached"):

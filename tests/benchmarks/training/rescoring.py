@@ -1,7 +1,7 @@
 """What rescoring spends and gains: the best of every query (`spend = "top"`), or those that would be chosen.
 
     python -m tests.benchmarks.training.rescoring DATA WORK [--collections perspectrum ...] [--queries 200]
-        [--pairs 1500] [--seeds 0] [--longest 64] [--train-only]
+        [--pairs 1500] [--seeds 0] [--longest 64] [--trainings 3] [--train-only]
 
 A collection's training queries are split at random into halves. The first, with all its labels, trains a cross-encoder:
 all-MiniLM-L6-v2's weights with a new head, half of the pairs labelled positives, half candidates that are none. Of the
@@ -12,7 +12,8 @@ student is trained on each mined set and tested on the test queries. Columns:
 - false negatives: share of the negatives that a hidden label calls relevant, with a 95 % interval by bootstrap over
   queries.
 - cosine: mean score of the negatives by the teacher. fill: share of the wanted negatives that there are.
-- student: nDCG@10 over the untrained student; difference to the first arm with a 95 % interval by test query.
+- student: nDCG@10 over the untrained student, in the mean of --trainings with a seed each; difference to the first arm
+  with a 95 % interval by test query.
 """
 
 import json
@@ -206,7 +207,7 @@ def _interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
     return float(low[0]), float(high[0])
 
 
-def compare(bench: Bench, arms: list[str]) -> None:
+def compare(bench: Bench, arms: list[str], trainings: int) -> None:
     """Mine and train for each arm, and print the rows."""
     scorer = bench.scorer()
     student = load_student("static", bench.prepared, settings("static", bench.prepared.name)["main"])
@@ -214,7 +215,7 @@ def compare(bench: Bench, arms: list[str]) -> None:
     print(f"{bench.prepared.name}, seed {bench.seed}, {len(bench.mined)} queries mined, {len(before)} tested\n{HEAD}")
     for arm in arms:
         mined, pairs = bench.mine(arm, scorer)
-        quality = student.train(mined, bench.seed)
+        quality = np.mean([student.train(mined, seed) for seed in range(trainings)], axis=0)
         first = quality if first is None else first
         print(line(arm, bench, mined, pairs, [quality - before, quality - first]), flush=True)
 
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=1500)
     parser.add_argument("--longest", type=int, default=64)
+    parser.add_argument("--trainings", type=int, default=3)
     parser.add_argument("--train-only", action="store_true")
     options = parser.parse_args()
     if any(ARMS[arm]["filter"]["rule"] == "auto" for arm in options.arms):
@@ -239,7 +241,7 @@ def main() -> None:
             bench = Bench(prepared, options.queries, options.longest, seed)
             bench.train(options.pairs)
             if not options.train_only:
-                compare(bench, options.arms)
+                compare(bench, options.arms, options.trainings)
 
 
 if __name__ == "__main__":
