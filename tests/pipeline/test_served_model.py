@@ -24,6 +24,7 @@ from tests.support import config_for, make_collection, tree
 INFINITY = os.environ.get("HNMINE_INFINITY", "")
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.slow,
     pytest.mark.model,
     pytest.mark.skipif(not INFINITY, reason="HNMINE_INFINITY names no infinity_emb; .ci/server makes one"),
 ]
