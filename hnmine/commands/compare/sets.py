@@ -119,7 +119,9 @@ def read_file(name: str) -> MinedSet:
     sources = mined_sources([name], Path.cwd(), "compare")
     layouts, shape = read_shapes(sources, "compare")
     if shape.ids:
-        raise InputError(f"{sources[0].name}: holds ids; compare needs texts")
+        raise InputError(
+            f"{sources[0].name}: holds ids; compare needs texts: name the run, or rows of another emit.format"
+        )
     rows = read_rows(sources, layouts, shape)
     if not len(rows):
         raise InputError(f"{name}: holds no rows")

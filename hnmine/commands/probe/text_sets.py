@@ -39,7 +39,9 @@ def read_set(name: str) -> TextSet:
     sources = mined_sources([name], Path.cwd(), "probe")
     layouts, shape = read_shapes(sources, "probe")
     if shape.ids:
-        raise InputError(f"{sources[0].name}: holds ids; probe needs texts")
+        raise InputError(
+            f"{sources[0].name}: holds ids; probe needs texts: use rows of another emit.format, such as n-tuple"
+        )
     mined = examples_of(read_rows(sources, layouts, shape), shape.name)
     query_keys, document_keys = mined.hashes
     no_query, no_document = mined.empty
