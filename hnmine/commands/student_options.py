@@ -38,8 +38,8 @@ def student_model(config: Config, student: str, model: str | None) -> EmbedConfi
         ModelError: the student needs a model, and there is none.
     """
     embed = config.embed
-    if config.input.has_images:
-        raise ModelError("students are trained on texts, and the documents of this run are images")
+    if config.input.uses_images:
+        raise ModelError("students are trained on texts, and this run has images")
     if model is not None:
         return EmbedConfig(model=model, device=embed.device, trust_remote_code=embed.trust_remote_code)
     if embed.loads_model:

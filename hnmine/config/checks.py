@@ -117,10 +117,10 @@ def _input_kind(config: Config) -> Iterator[str]:
 
 @_reads("input", "retrieve", "rescore", "emit", "previous")
 def _images(config: Config) -> Iterator[str]:
-    if not config.input.has_images:
+    if not config.input.uses_images:
         return
     if config.input.pairs:
-        yield "input.columns.image: pairs are texts; name the images in a corpus, with queries and qrels"
+        yield "input.columns: pairs are texts; name the images in a corpus, with queries and qrels"
     for number, source in enumerate(config.retrieve.source):
         if source.kind == "sparse":
             yield f"retrieve.source.{number}.kind: a sparse encoder takes no images; leave the source out"
@@ -131,19 +131,19 @@ def _images(config: Config) -> Iterator[str]:
         ("previous", "earlier runs are compared by texts"),
     ):  # fmt: skip
         if getattr(config, table) is not None:
-            yield f"{table}: {why}, and the documents are images (input.columns.image); leave the table out"
+            yield f"{table}: {why}, and this input has images (input.columns); leave the table out"
 
 
 @_reads("input", "embed", "guide", "retrieve")
 def _teachers_of_images(config: Config) -> Iterator[str]:
-    for table, teacher in config.teachers.items() if config.input.has_images else ():
+    for table, teacher in config.teachers.items() if config.input.uses_images else ():
         if teacher.model in ("hash", "command") or is_served(teacher.model):
             yield (
                 f"{table}.model: {teacher.label!r} takes no images; name a sentence-transformers model that does, such "
                 'as "clip-ViT-B-32", or "precomputed"'
             )
         elif teacher.precision not in ("float32", "float16"):
-            yield f"{table}.precision: {teacher.precision!r} is for texts; leave it out where documents are images"
+            yield f"{table}.precision: {teacher.precision!r} is for texts; leave it out where there are images"
 
 
 @_reads()  # a table that could not be read has its defaults here, which pass

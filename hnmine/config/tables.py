@@ -79,6 +79,7 @@ class Columns(Section):
     relevance: Name | None = setting(None, "qrels: the judged relevance")
     anchor: Name | None = setting(None, "pairs: the query's text")
     positive: Name | None = setting(None, "pairs: the positive's text, or a list of texts")
+    query_image: Name | None = setting(None, "queries: the query's image, likewise")
     split: Name | None = setting(None, "qrels: the column compared with input.split")
 
 
@@ -115,16 +116,27 @@ class InputConfig(Section):
     columns: Columns = setting(Columns(), "column names, only where they differ from the usual")
 
     def semantic(self) -> dict[str, Any]:
-        """Return the settings for content keys; the column of images only if there is one, as in keys of older runs."""
+        """Return the settings for content keys; columns of images only if they are given, as in keys of older runs."""
         kept = super().semantic()
-        if not self.has_images:
-            del kept["columns"]["image"]
+        for name in ("image", "query_image"):
+            if kept["columns"][name] is None:
+                del kept["columns"][name]
         return kept
 
     @property
     def has_images(self) -> bool:
-        """Whether the documents are images."""
+        """Whether documents may be images."""
         return self.columns.image is not None
+
+    @property
+    def has_query_images(self) -> bool:
+        """Whether queries may be images."""
+        return self.columns.query_image is not None
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether documents or queries may be images."""
+        return self.has_images or self.has_query_images
 
     @property
     def has_evaluation(self) -> bool:

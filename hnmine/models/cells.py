@@ -87,5 +87,8 @@ def texts_key(context: RunContext, stage: str, side: str) -> str | None:
         return None
     if side == "corpus":
         return str(started["upstream"]["ingest.corpus"])
-    column = Shards(context.reading("ingest") / "queries", QUERIES).column("text")
-    return digest_of_texts(text for chunk in column.chunks for text in chunk.to_pylist())
+    shards = Shards(context.reading("ingest") / "queries", QUERIES)
+    columns = ["text", "text_key"] if context.config.input.has_query_images else ["text"]
+    return digest_of_texts(
+        str(one) for name in columns for part in shards.column(name).chunks for one in part.to_pylist()
+    )

@@ -17,23 +17,28 @@ IMAGE_CELL_ROWS = 256
 
 
 class ImageReader:
-    """Reads the documents' images, and the texts of those without one.
+    """Reads the images of documents or queries, and the texts of those without one.
 
     Args:
-        images: the images, in the order of the corpus.
-        texts: the texts of the documents that count.
-        rows: int64, ascending, the documents that count; None for all.
+        images: a table of images.
+        texts: the texts of the documents or queries that count.
+        rows: int64, the row of each of them in `images`; None where it has theirs alone, in order.
     """
 
     def __init__(self, images: Shards, texts: TextReader, rows: np.ndarray | None = None) -> None:
         self._images, self._texts, self._rows = images, texts, rows
 
     def read(self, first: int, last: int) -> list[bytes | str]:
-        """Return the documents at positions [first, last); fewer where the rows end before. Images are bytes."""
+        """Return those at positions [first, last); fewer where the rows end before. Images are bytes."""
         rows = np.arange(first, min(last, self._images.rows)) if self._rows is None else self._rows[first:last]
         images = self._images.take(rows, ["image"]).column(0).to_pylist()
         texts = self._texts.read(first, last)
         return [text if image is None else image for image, text in zip(images, texts, strict=True)]
+
+
+def query_image_rows(queries: Shards) -> np.ndarray:
+    """Return the row of each query's image in `ingest/query-images`, int64: the query's place in the input."""
+    return np.asarray(queries.column("source_row").to_numpy())
 
 
 class ImageEncoder(ModelEncoder):

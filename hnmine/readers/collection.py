@@ -70,12 +70,12 @@ class Collection:
 
     def documents(self) -> Iterator[Entries]:
         """Yield documents in input order; positives of pairs come after a corpus."""
-        yield from self._images() if self.config.has_images else self._entries("corpus")
+        yield from self._images("corpus") if self.config.has_images else self._entries("corpus")
         yield from self._distinct("positive")
 
     def queries(self) -> Iterator[Entries]:
         """Yield queries in input order; pairs with the same anchor are one query."""
-        yield from self._entries("queries")
+        yield from self._images("queries") if self.config.has_query_images else self._entries("queries")
         yield from self._distinct("anchor")
 
     def qrels(self) -> Iterator[Qrel]:
@@ -117,20 +117,22 @@ class Collection:
                     ids, texts = ids.filter(whole), texts.filter(whole)
                 yield Entries(ids, texts, chunk, rows)
 
-    def _images(self) -> Iterator[Entries]:
-        """Yield documents that may be images; one may have a text besides, or in place of an image."""
-        name = str(self.config.columns.image)
-        optional = {"text", "title"}
+    def _images(self, role: str) -> Iterator[Entries]:
+        """Yield documents or queries that may be images; one may have a text besides, or in place of an image."""
+        setting = "image" if role == "corpus" else "query_image"
+        name, wanted = str(getattr(self.config.columns, setting)), _COLUMNS[role]
         require_pillow()
-        for source in self.sources.get("corpus", ()):
-            reader = TableReader(source, _COLUMNS["corpus"], self.config, self.problems, optional)
+        for source in self.sources.get(role, ()):
+            reader = TableReader(source, wanted, self.config, self.problems, {*wanted[1:]})
             if name not in reader.layout.names:
                 has = ", ".join(reader.layout.names)
-                self.problems.add(f"{source.name}: column {name!r} (input.columns.image) is not there; it has: {has}")
+                self.problems.add(
+                    f"{source.name}: column {name!r} (input.columns.{setting}) is not there; it has: {has}"
+                )
                 continue
             for chunk, columns in reader.chunks([name], CHUNK_IMAGES):
-                ids = columns["doc_id"]
-                given = (columns.get(own) or [""] * len(ids) for own in ("title", "text"))
+                ids = columns[wanted[0]]
+                given = (columns.get(own) or [""] * len(ids) for own in ("title", wanted[1]))
                 titles, texts = (pa.array([text or "" for text in own], pa.string()) for own in given)
                 both = _with_titles(titles, texts)
                 for first in range(0, len(ids), CHUNK_IMAGES):
@@ -233,7 +235,8 @@ def check_files(config: Config, problems: Problems) -> None:
             return islice(_evaluation_qrels(source, config.input, problems), CHUNK_ROWS)
         if role == "judgements":
             return islice(read_file_judgements(source, config.input, problems), CHUNK_ROWS)
-        optional = {"title", "text"} if role == "corpus" and config.input.has_images else {"title"}
+        may_be_images = {"corpus": config.input.has_images, "queries": config.input.has_query_images}.get(role)
+        optional = {*_COLUMNS[role][1:]} if may_be_images else {"title"}
         return islice(TableReader(source, _COLUMNS[role], config.input, problems, optional).chunks(), 1)
 
     for role, sources in input_sources(config).items():

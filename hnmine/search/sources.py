@@ -132,7 +132,8 @@ def open_sources(
     tables = {label: table for table, label in source_teachers(config).items()}
     for source in config.retrieve.source:
         if source.kind == "bm25":
-            found.append(partial(_by_words, BM25Index(_output(built, source), source, documents), where))
+            index = BM25Index(_output(built, source), source, documents)
+            found.append(partial(_by_words, index, where, config.input.has_query_images))
         elif source.kind == "sparse":
             found.append(partial(_by_weights, SparseSource(_output(built, source), source, documents), where))
         elif source.kind == "run":
@@ -154,8 +155,10 @@ def _by_teacher(search: DenseSearch, queries: VectorStore, batch: QueryBatch, de
     return search.find(queries.span(batch.first, batch.first + len(which)), which, batch.positives, depth)
 
 
-def _by_words(index: BM25Index, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:
-    return index.search(batch.texts, depth + batch.positives.lengths, _masks(where, batch, index.documents))
+def _by_words(index: BM25Index, where: MetadataFilter | None, labelled: bool, batch: QueryBatch, depth: int) -> Hits:
+    """Return the hits of words; `labelled` texts have the labels of images before them, which are left out."""
+    texts = [without_image_label(text) for text in batch.texts] if labelled else batch.texts
+    return index.search(texts, depth + batch.positives.lengths, _masks(where, batch, index.documents))
 
 
 def _by_weights(index: SparseSource, where: MetadataFilter | None, batch: QueryBatch, depth: int) -> Hits:

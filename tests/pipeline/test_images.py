@@ -19,7 +19,7 @@ from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.student_options import student_model
 from hnmine.config.file import check_config
 from hnmine.config.tables import Config
-from hnmine.errors import ConfigError, InputError, ModelError
+from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from tests.pipeline.helpers import doc_ids, emitted, table, vectors
 from tests.pipeline.tiny import save_tiny_bert
 from tests.pipeline.tiny_clip import save_tiny_clip
@@ -243,6 +243,52 @@ def test_a_model_sees_texts_and_images_of_one_corpus(tmp_path: Path, folder: Pat
         image = Image.open(io.BytesIO(picture(number))).convert("RGB")
         expected = model.encode([f"amber {texts[number]}"] if texts[number] else [image], normalize_embeddings=True)[0]
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("with_texts", [False, True])
+def test_queries_may_be_images(tmp_path: Path, folder: Path, with_texts: bool) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    datasets = pytest.importorskip("datasets")
+    asked = write_images(tmp_path / "run", [picture(i) for i in range(20)])
+    (asked / "queries.jsonl").unlink()
+    ids = [f"q{i}" for i in range(QUERIES)]
+    images = [None if with_texts and i % 4 == 3 else picture(100 + i % 11) for i in range(QUERIES)]  # q11 repeats q0
+    texts = [f"{WORDS[i]} {i}" if image is None else None for i, image in enumerate(images)]
+    pq.write_table(pa.table({"query_id": ids, "photo": images, "text": texts}), asked / "queries.parquet")
+    given = {"queries": "queries.parquet", "columns": {"image": "picture", "query_image": "photo"}}
+    sources = [{"kind": "dense"}, {"kind": "bm25"}]
+    clip = str(folder.parent / "clip")
+    anything = {
+        "rule": "none",
+        "max_query_similarity": 1.0,
+        "max_positive_similarity": 1.0,
+    }  # random weights: all alike
+    embed = {"model": clip, "query_prompt": "opal "}
+    config = of_images(asked, input=given, retrieve={"source": sources}, embed=embed, filter=anything)
+    run(config)
+    model = SentenceTransformer(clip, device="cpu")
+    stored = vectors(asked / "out", "queries")
+    for number, (image, text) in enumerate(zip(images, texts, strict=True)):
+        content = [f"opal {text}"] if image is None else [Image.open(io.BytesIO(image)).convert("RGB")]
+        np.testing.assert_allclose(stored[number], model.encode(content, normalize_embeddings=True)[0], atol=1e-5)
+    queries = table(asked / "out" / "ingest" / "queries").to_pylist()
+    if not with_texts:  # the same image is the same query to the checks
+        assert queries[0]["sibling_rows"] == [11, 12]
+    loaded = datasets.load_dataset("parquet", data_files=str(asked / "out" / "emit" / "part-*.parquet"), split="train")
+    assert len(loaded) > 5
+    for row in loaded:
+        number = int(row["query_id"][1:])
+        image = row["anchor_image"] if with_texts else row["anchor"]
+        assert not with_texts or row["anchor"] == texts[number]
+        if images[number] is not None:
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(images[number]))))
+    pq.write_table(
+        pa.table({"query_id": ids, "photo": images[1:] + images[:1], "text": texts}), asked / "queries.parquet"
+    )
+    with pytest.raises(StaleOutput):
+        run(config)
 
 
 def test_damaged_and_missing_images_are_all_named_with_their_rows(tmp_path: Path) -> None:

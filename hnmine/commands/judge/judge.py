@@ -175,12 +175,12 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
     """Return the requests, the most valuable first.
 
     Raises:
-        ConfigError: the documents are images.
+        ConfigError: the run has images.
         InputError: nothing is left to judge.
     """
     context = run.context
-    if context.config.input.has_images:
-        raise ConfigError("judge: a language model is asked about texts, and the documents of this run are images")
+    if context.config.input.uses_images:
+        raise ConfigError("judge: a language model is asked about texts, and this run has images")
     _, judge = options.judge(context.config)
     if options.again is not None:
         first = _first(Path(), options)

@@ -48,7 +48,7 @@ def warnings_of(config: Config, documents: int, kind: str) -> Iterator[str]:
             'copies of its positive; emit.format = "n-tuple" has one row an example'
         )
     yield from _of_models(config)
-    if config.input.has_images:
+    if config.input.uses_images:
         yield (
             "images are copied into ingest and into every training row; of their bytes, the estimates of disk and "
             "memory count only those inside the corpus files"

@@ -13,7 +13,7 @@ from hnmine.config.tables import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
 from hnmine.models.encoders import check_vectors, largest_cell_rows, make_encoder
-from hnmine.models.image_encoder import ImageEncoder, ImageReader
+from hnmine.models.image_encoder import ImageEncoder, ImageReader, query_image_rows
 from hnmine.models.model_files import HASH_WARNING, fingerprint
 from hnmine.models.precomputed import Precomputed, vector_sources
 from hnmine.models.quantised import VERSION
@@ -157,6 +157,9 @@ def _open_cells(
     rows = shards.rows if chosen is None else len(chosen)
     if side == "corpus" and context.config.input.has_images:
         images = ImageReader(Shards(ingest / "images", IMAGES), TextReader(shards, chosen), chosen)
+        return CellEncoder(ImageEncoder(config, table), images, kind, rows, table), lambda: None
+    if side == "queries" and context.config.input.has_query_images:
+        images = ImageReader(Shards(ingest / "query-images", IMAGES), TextReader(shards), query_image_rows(shards))
         return CellEncoder(ImageEncoder(config, table), images, kind, rows, table), lambda: None
     encoder = make_encoder(config, table, read_quantised(context, table), recorded_identity(context, table))
     counts = encoder.take_counts if isinstance(encoder, ServedEncoder) else lambda: None

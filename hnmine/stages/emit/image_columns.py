@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,11 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import list_array, single_array
 from hnmine.errors import OutputError
-from hnmine.storage.store import Shards
+from hnmine.models.image_encoder import query_image_rows
+from hnmine.runtime.stage import RunContext
+from hnmine.runtime.worker_slot import kept_texts
+from hnmine.storage.schemas.ingest import IMAGES, QUERIES
+from hnmine.storage.store import Shards, recorded
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """The type in which `datasets` stores an image."""
@@ -18,6 +23,45 @@ MIXED = pa.struct([("text", pa.string()), ("image", IMAGE)])
 _FEATURES = b"huggingface"
 MOST_BYTES = 2**31 - 1
 """Bytes of images that one column of a shard can hold."""
+
+
+@dataclass(frozen=True)
+class SideImages:
+    """The images of documents or queries.
+
+    Attributes:
+        images: a table of images.
+        has_texts: whether some documents or queries are texts.
+        places: int64, the row in `images` of each document or query; None where it has theirs alone, in order.
+    """
+
+    images: Shards
+    has_texts: bool
+    places: np.ndarray | None = None
+
+    @classmethod
+    def of_documents(cls, context: RunContext) -> "SideImages | None":
+        """Return those of the documents; None where documents are texts."""
+        if not context.config.input.has_images:
+            return None
+        ingest = context.reading("ingest")
+        counts = (recorded(ingest) or {})["counts"]
+        images = Shards(ingest / "images", IMAGES, kept_texts(context.config))
+        return cls(images, counts["images"] < counts["documents"])
+
+    @classmethod
+    def of_queries(cls, context: RunContext) -> "SideImages | None":
+        """Return those of the queries; None where queries are texts."""
+        if not context.config.input.has_query_images:
+            return None
+        ingest = context.reading("ingest")
+        counts, queries = (recorded(ingest) or {})["counts"], Shards(ingest / "queries", QUERIES)
+        return cls(Shards(ingest / "query-images", IMAGES), counts["query_texts"] > 0, query_image_rows(queries))
+
+    def column(self, rows: np.ndarray, texts: pa.Array) -> pa.Array:
+        """Return documents or queries (int64 rows, repeats allowed) as a column of training rows, given their texts."""
+        places = rows if self.places is None else self.places[rows]
+        return mixed_column(self.images, places, texts) if self.has_texts else image_column(self.images, places)
 
 
 def image_column(images: Shards, rows: np.ndarray) -> pa.Array:

@@ -22,7 +22,7 @@ from hnmine.stages.emit.clusters import CLUSTERS_PATH, Clusters, cluster_documen
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
 from hnmine.stages.emit.example_scores import ORDER_PATH, focal_weights, order_examples, read_order
 from hnmine.stages.emit.formats import FORMATS, OF_IDS, Examples, ending, format_folders, gets_rows
-from hnmine.stages.emit.image_columns import image_column, mixed_column, with_features
+from hnmine.stages.emit.image_columns import SideImages, with_features
 from hnmine.stages.emit.mixing import count_mixtures, mixtures_of, open_mixing, plan_mixing
 from hnmine.stages.emit.negative_columns import EmittedNegatives, filter_columns, source_labels
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH, find_previous
@@ -44,9 +44,9 @@ from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.stages.rescore.rescored import reads_rescored, rescore_column, rescores_of_positives, uses_rescored
 from hnmine.storage.schemas.emit import RELABELLED
 from hnmine.storage.schemas.filter import JUDGED
-from hnmine.storage.schemas.ingest import CORPUS, IMAGES, QUERIES
+from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.schemas.rescore import RESCORES
-from hnmine.storage.store import Shards, count_rows, item_key, recorded, write_table, write_text
+from hnmine.storage.store import Shards, count_rows, item_key, write_table, write_text
 
 _WRITE_COLUMNS = [*PAIR_COLUMNS, "doc_rows", "ranks", "source_ranks", "probabilities", "guide_scores"]
 
@@ -95,8 +95,8 @@ class _WriteState:
     relabelled: pa.Table
     clusters: Clusters | None
     order: pa.Table | None
-    images: Shards | None = None
-    is_mixed: bool = False
+    images: SideImages | None = None
+    query_images: SideImages | None = None
 
 
 def _setup_write(context: RunContext) -> _WriteState:
@@ -113,8 +113,8 @@ def _setup_write(context: RunContext) -> _WriteState:
         read_relabelled(emit) if config.emit.relabels else RELABELLED.empty_table(),
         Clusters.read(emit) if _clusters(config) else None,
         read_order(emit) if _orders(config) else None,
-        Shards(ingest / "images", IMAGES, kept_texts(config)) if config.input.has_images else None,
-        config.input.has_images and _holds_texts(ingest),
+        SideImages.of_documents(context),
+        SideImages.of_queries(context),
     )
 
 
@@ -144,7 +144,7 @@ def _process_write(state: _WriteState, item: Item, tick: Tick) -> pa.Table:
     extra = list(dict.fromkeys([*emit.extra_columns, *added]))
     names = emit.formats
     rows = FORMATS[item.output.parent.name if len(names) > 1 else names[0]](examples, extra)
-    return rows if state.images is None else with_features(rows)
+    return with_features(rows) if state.config.input.uses_images else rows
 
 
 def _of_shard(state: _WriteState, item: Item) -> Examples:
@@ -202,8 +202,8 @@ def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Ex
     examples = Examples(
         wanted=config.emit.num_negatives,
         columns={
-            "anchor": queries.column("text"), "query_id": queries.column("query_id"),
-            "positive": _contents(state, of_positive, documents), "positive_id": documents.column("doc_id"),
+            "anchor": _contents(state.query_images, of_query, queries), "query_id": queries.column("query_id"),
+            "positive": _contents(state.images, of_positive, documents), "positive_id": documents.column("doc_id"),
             "positive_score": pa.array(positive_scores),
             "anchor_score": pa.array(anchors.values[served_by]),
             "positive_weight": pc.multiply(pa.array(weights), known["positive_probability"].fill_null(1.0)),
@@ -214,7 +214,7 @@ def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Ex
         },
         lengths=lengths,
         negatives={
-            "negative": _contents(state, negatives.documents, texts), "negative_id": texts.column("doc_id"),
+            "negative": _contents(state.images, negatives.documents, texts), "negative_id": texts.column("doc_id"),
             "negative_score": pa.array(scores.values),
             "rank": pa.array(Ragged.from_arrow(table.column("ranks")).values).take(negatives.candidates),
             "rule": rules.take(pa.array(np.zeros(len(random), dtype=np.int64), mask=random)),
@@ -228,18 +228,10 @@ def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Ex
     return examples, of_query, of_positive
 
 
-def _holds_texts(ingest: Path) -> bool:
-    """Return whether some documents are no images, where a column of images is named."""
-    counts = (recorded(ingest) or {})["counts"]
-    return bool(counts["images"] < counts["documents"])
-
-
-def _contents(state: _WriteState, rows: np.ndarray, documents: pa.Table) -> pa.Array:
-    """Return the texts of documents, or their images; or both where only some are images."""
-    texts = documents.column("text")
-    if state.images is None:
-        return texts
-    return mixed_column(state.images, rows, texts) if state.is_mixed else image_column(state.images, rows)
+def _contents(images: SideImages | None, rows: np.ndarray, table: pa.Table) -> pa.Array:
+    """Return the texts of documents or queries, given their rows, or their images, or both."""
+    texts = table.column("text")
+    return texts if images is None else images.column(rows, texts)
 
 
 def _write(table: pa.Table, item: Item) -> None:

@@ -1,6 +1,6 @@
 """Canonical rows: documents with one row a text, and queries with positives, negatives and siblings by row."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -14,6 +14,7 @@ from hnmine.config.tables import Config
 from hnmine.display import with_image_label, without_image_label
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.collection import Collection, Entries
+from hnmine.readers.images import EncodedImage
 from hnmine.readers.judgements import RELEVANT, UNSURE, FileJudgement, Qrel
 from hnmine.readers.metadata import check_fields
 from hnmine.runtime.stage import Tick
@@ -53,6 +54,8 @@ class CanonicalInput:
     _document_keys: list[np.ndarray] = field(default_factory=list)
     # the queries in input order, empty ones too: text, position in the input, relevance by document row
     _query_texts: list[str] = field(default_factory=list)
+    # the key of each query's image, None for one without; empty where queries are texts
+    _query_image_keys: list[int | None] = field(default_factory=list)
     _query_sources: list[int] = field(default_factory=list)
     _qrels: list[dict[int, int]] = field(default_factory=list)
 
@@ -60,9 +63,16 @@ class CanonicalInput:
         self._judged = FileJudgements(self.config.input, self._ids)
 
     def write(
-        self, corpus: ShardWriter, aliases: ShardWriter, queries: ShardWriter, images: ShardWriter | None = None
+        self,
+        corpus: ShardWriter,
+        aliases: ShardWriter,
+        queries: ShardWriter,
+        images: ShardWriter | None = None,
+        query_images: ShardWriter | None = None,
     ) -> None:
-        """Read all input and add its rows to the writers; `images` is needed where documents are images.
+        """Read all input and add its rows to the writers; `images` is needed where documents may be images.
+
+        `query_images` likewise for queries; its rows are those of the input's queries.
 
         Raises:
             InputError: names everything that is wrong with the input.
@@ -71,7 +81,7 @@ class CanonicalInput:
         check_fields(self.config, self.problems)
         readers: tuple[Callable[[], None], ...] = (
             lambda: self._write_documents(collection.documents(), corpus, aliases, images),
-            lambda: self._read_queries(collection.queries()),
+            lambda: self._read_queries(collection.queries(), query_images),
             lambda: self._read_qrels(collection.qrels()),
             lambda: self._read_file_judgements(collection.file_judgements()),
         )
@@ -80,7 +90,7 @@ class CanonicalInput:
                 read()
             except InputError as error:
                 self.problems.add(str(error))
-        hashes = hash_texts(self._query_texts)
+        hashes = self._hash_queries()
         if self.config.input.has_evaluation:
             corpus.finish()
             self._read_evaluation(collection.evaluation(), hashes.keys)
@@ -151,15 +161,11 @@ class CanonicalInput:
     def _add_images(self, block: Entries, keys: list[bytes], new: np.ndarray, writer: ShardWriter) -> pa.Array:
         """Add the images of new documents to the writer; return the texts of all documents, each after its image."""
         found, ids = block.images or [], block.ids.to_pylist()
-        kept = [image or (None,) * len(writer.schema) for image, is_new in zip(found, new, strict=True) if is_new]
-        columns = zip(*kept, strict=True) if kept else ((),) * len(writer.schema)
-        writer.add(*(pa.array(column, one.type) for column, one in zip(columns, writer.schema, strict=True)))
+        _write_images([image for image, is_new in zip(found, new, strict=True) if is_new], writer)
         of_images = [index for index in np.flatnonzero(new).tolist() if found[index] is not None]
-        self._image_keys |= {ids[index]: int.from_bytes(keys[index][:8], "little") for index in of_images}
+        self._image_keys |= {ids[index]: _number(keys[index]) for index in of_images}
         self.counts["images"] = self.counts.get("images", 0) + len(of_images)
-        pairs = zip(block.texts.to_pylist(), found, strict=True)
-        texts = (with_image_label(text, image.width, image.height) if image else text for text, image in pairs)
-        return pa.array(texts, pa.string())
+        return _labelled(block)
 
     def _find_repeated(self, block: Entries, known: int, rows: np.ndarray, first_rows: np.ndarray) -> np.ndarray:
         """Return whether each document's id was there before, bool; one with another text is a problem.
@@ -178,23 +184,44 @@ class CanonicalInput:
             self.problems.add(f"{where}: document id {id_!r} a second time, with another {what}")
         return again
 
-    def _read_queries(self, blocks: Iterable[Entries]) -> None:
+    def _hash_queries(self) -> TextHashes:
+        """Return the hashes of the queries' texts; the keys of images are those of their content."""
+        keys = self._query_image_keys
+        if not keys:
+            return hash_texts(self._query_texts)
+        pairs = zip(self._query_texts, keys, strict=True)
+        found = hash_texts([text if key is None else without_image_label(text) for text, key in pairs])
+        own = [text_key if key is None else key for text_key, key in zip(found.keys.tolist(), keys, strict=True)]
+        return found._replace(keys=np.array(own, dtype=np.uint64))
+
+    def _read_queries(self, blocks: Iterable[Entries], images: ShardWriter | None) -> None:
         empty = total = 0
         for block in blocks:
+            keys = _content_keys(block)
+            if images is not None:
+                block = block._replace(texts=_add_all_images(block, images))
             for index, (id_, text) in enumerate(block.pairs()):
                 total += 1
+                image_key = _number(keys[index]) if block.images and block.images[index] else None
                 row = self._ids.queries.setdefault(id_, len(self._query_texts))
                 if row < len(self._query_texts):
-                    if self._query_texts[row] != text:
+                    known = self._query_image_keys[row] if images is not None else None
+                    if (self._query_texts[row], known) != (text, image_key):
                         self.problems.add(f"{block.location(index)}: query id {id_!r} a second time, with another text")
                     continue
                 if not text:
                     empty += 1
                     self.left_out.append(("query", id_, "empty text"))
                 self._query_texts.append(text)
+                if images is not None:
+                    self._query_image_keys.append(image_key)
                 self._query_sources.append(total - 1)
                 self._qrels.append({})
         self.counts |= {"queries_read": total, "empty_queries": empty}
+        if images is not None:
+            pairs = zip(self._query_texts, self._query_image_keys, strict=True)
+            self.counts["query_images"] = sum(key is not None for key in self._query_image_keys)
+            self.counts["query_texts"] = sum(bool(text) and key is None for text, key in pairs)
 
     def _read_qrels(self, judgements: Iterable[Qrel]) -> None:
         """Attach qrels to queries; of two judgements of a pair the higher relevance counts."""
@@ -334,3 +361,27 @@ def _content_keys(block: Entries) -> list[bytes]:
         if image is not None:
             keys[row] = blake2b(image.content, digest_size=16).digest()
     return keys
+
+
+def _number(key: bytes) -> int:
+    """Return a content key as a text key."""
+    return int.from_bytes(key[:8], "little")
+
+
+def _add_all_images(block: Entries, writer: ShardWriter) -> pa.Array:
+    """Add the images of all queries to the writer, nulls for those without; return the texts, each after its image."""
+    _write_images(block.images or [], writer)
+    return _labelled(block)
+
+
+def _write_images(images: Sequence[EncodedImage | None], writer: ShardWriter) -> None:
+    kept = [image or (None,) * len(writer.schema) for image in images]
+    columns = zip(*kept, strict=True) if kept else ((),) * len(writer.schema)
+    writer.add(*(pa.array(column, one.type) for column, one in zip(columns, writer.schema, strict=True)))
+
+
+def _labelled(block: Entries) -> pa.Array:
+    """Return the texts of entries, each after its image, if it has one."""
+    pairs = zip(block.texts.to_pylist(), block.images or (), strict=True)
+    texts = (with_image_label(text, image.width, image.height) if image else text for text, image in pairs)
+    return pa.array(texts, pa.string())

@@ -80,13 +80,16 @@ def _ingest(config: Config, folder: Path, key: str, tick: Tick) -> pa.Table:
 
         corpus = writer("corpus", CORPUS, derived=("text_key", "terms"), derive=canonical.keys_and_terms)
         aliases, queries = writer("aliases", ALIASES), writer("queries", QUERIES)
-        images = None
-        if config.input.has_images:
-            images = replace(writer("images", IMAGES), shard_rows=IMAGE_ROWS)
-        canonical.write(corpus, aliases, queries, images)
+        given = {"images": config.input.has_images, "query-images": config.input.has_query_images}
+        images = {
+            name: replace(writer(name, IMAGES), shard_rows=IMAGE_ROWS) if is_given else None
+            for name, is_given in given.items()
+        }
+        canonical.write(corpus, aliases, queries, *images.values())
         corpus.close()
-        if images is not None:
-            images.close()
+        for one in images.values():
+            if one is not None:
+                one.close()
         aliases.close()
     used = np.flatnonzero(canonical.documents_with)
     terms = pa.Table.from_arrays([pa.array(used, pa.int32()), canonical.documents_with[used]], schema=TERMS)

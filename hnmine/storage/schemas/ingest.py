@@ -12,11 +12,11 @@ CORPUS = schema(
     field("terms", INTS, "its distinct words, hashed, ascending"),
 )
 IMAGES = schema(
-    field("image", pa.large_binary(), "the document's image, as its file holds it; null for a text", nullable=True),
+    field("image", pa.large_binary(), "the image, as its file holds it; null for a text", nullable=True),
     field("width", pa.int32(), "pixels; null for a text", nullable=True),
     field("height", pa.int32(), "pixels; null for a text", nullable=True),
 )
-"""Beside CORPUS, in its order, where documents may be images."""
+"""Of documents, in the order of CORPUS; of queries, in that of the input."""
 TERMS = schema(
     field("term", pa.int32(), "a hashed word"),
     field("documents", pa.int64(), "documents of the canonical corpus that hold it"),
