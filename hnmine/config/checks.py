@@ -184,8 +184,8 @@ def _served(config: Config) -> Iterator[str]:
     if config.rescore is not None:
         models["rescore"] = config.rescore
     for table, one in models.items():
-        given = [name for name in _SERVED if name in one.model_fields_set]
-        loaded = [name for name in _LOADED if name in one.model_fields_set]
+        changed = {name for name, field in type(one).model_fields.items() if getattr(one, name) != field.default}
+        given, loaded = ([name for name in names if name in changed] for names in (_SERVED, _LOADED))
         if not is_served(one.model):
             if given:
                 yield (

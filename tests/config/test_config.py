@@ -89,8 +89,8 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     ),
     (
         f'{INPUT}[judge.second]\nmodel = "https://me:secret@host/v1"\n',
-        "judge.second.model: holds a user name or a password; name the environment variable with the key in "
-        "api_key_env",
+        "judge.second.model: the address holds a user name or a password; name the environment variable with the key "
+        "in api_key_env",
     ),
     (
         f"{INPUT}[judge.request]\nstream = true\nn = 2\n",
