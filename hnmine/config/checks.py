@@ -1,5 +1,6 @@
 """Checks for settings that contradict each other or need another table."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -559,3 +560,12 @@ def _judge(config: Config) -> Iterator[str]:
         yield from _key_name(table, judge)
         if taken := {"model", "messages", "response_format", "stream", "n"} & judge.request.keys():
             yield f"{table}.request: {', '.join(sorted(taken))}: set by other settings; leave it out"
+        for name in ("max_tokens", "max_completion_tokens"):
+            most = judge.request.get(name, 1)
+            if type(most) is not int or most < 1:
+                yield f"{table}.request: {name}: a whole number from 1 expected (given: {most!r})"
+        for name, value in judge.request.items():
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                yield f"{table}.request: {name}: {value} cannot be sent as JSON"

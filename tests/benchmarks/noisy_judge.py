@@ -187,8 +187,8 @@ def mine(prepared: Prepared, work: Path, arm: str) -> tuple[str, Config]:
         found = ways_of(RunContext(base, base.out_folder), len(prepared.known))
         path = work / "judged" / f"{way}-{noise}.jsonl"
         called = judgements(found.pairs(way, prepared.seed), truth, noise, prepared.seed, path)
-        own = prepared.config(work / "arm", **tables, emit=emit | settings)
-        own = own.model_copy(update={"input": own.input.model_copy(update={"judgements": str(path.resolve())})})
+        files = base.input.model_dump(exclude_defaults=True) | {"judgements": str(path.resolve())}
+        own = prepared.config(work / "arm", **tables, input=files, emit=emit | settings)
         run(own, JUDGED, RunOptions(source=base.out_folder, overwrite=True))
     return f"{called} of {len(prepared.known)} relevant", own
 

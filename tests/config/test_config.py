@@ -96,6 +96,14 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         f"{INPUT}[judge.request]\nstream = true\nn = 2\n",
         "judge.request: n, stream: set by other settings; leave it out",
     ),
+    (
+        f'{INPUT}[judge.request]\nmax_completion_tokens = "many"\n',
+        "judge.request: max_completion_tokens: a whole number from 1 expected (given: 'many')",
+    ),
+    (
+        f"{INPUT}[judge.second.request]\nday = 2026-01-01\n",
+        "judge.second.request: day: 2026-01-01 cannot be sent as JSON",
+    ),
     ("", "input: nothing to read; give corpus, queries and qrels, or beir, or pairs"),
     ('[input]\ncorpus = "c"\n', "input: queries and qrels missing (corpus, queries and qrels go together)"),
     (f'{INPUT}beir = "b"\n', "input.beir: a BEIR folder already has corpus, queries and qrels; leave the others out"),
