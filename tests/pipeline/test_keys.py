@@ -73,7 +73,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 FIELDS = leaves(Config)
 PATHS = {f"input.{name}" for name in ("corpus", "queries", "qrels", "beir", "pairs", "judgements", "eval_qrels")}
 PATHS |= {"embed.corpus_vectors", "embed.query_vectors"}
-OF_PROGRAMS = {"embed.command", "embed.command_version"}  # see test_command.py
+# of models that other programs compute: see test_command.py and tests/stages/embed/test_served.py
+OF_PROGRAMS = {"embed.command", "embed.command_version", "embed.served_model"}
 # tables that are a stage, or name a run, and files read by content: see test_rescore.py, test_remining.py and the tests
 # of judged samples; settings of the stage hubs: see tests/stages/hubs
 ELSEWHERE = {"embed.model", "rescore", "previous", "report.judged_sample", "judge.second"}
