@@ -82,7 +82,9 @@ def _explain(error: BaseException) -> str:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
         chain.append(cause)
-    answers = [one for one in chain if isinstance(one, errors.HfHubHTTPError)]
+    # says only that the cache lacks the file; why it could not be fetched is its cause
+    chain = [one for one in chain if not isinstance(one, errors.LocalEntryNotFoundError)] or chain
+    answers = [one for one in chain if isinstance(one, errors.HfHubHTTPError) and one.response is not None]
     if answers:
         return _explain_answer(answers[0])
     if any(isinstance(one, errors.OfflineModeIsEnabled) for one in chain):

@@ -114,6 +114,16 @@ def test_a_hub_that_fails(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None
     assert "onnection refused; check the network and, if it is set, HF_ENDPOINT" in refused(url)
 
 
+def test_a_connection_that_breaks_between_listing_and_fetching(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    fetch = huggingface_hub.hf_hub_download
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *given, **more: fetch(*given, **more, endpoint="http://127.0.0.1:1")
+    )
+    assert "onnection refused; check the network" in refused(f"hf://datasets/{NAME}/data/train-0.jsonl")
+
+
 def test_a_full_disk(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **more: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
