@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig, RescoreConfig
+from hnmine.config.models import EmbedConfig, RescoreConfig
 from hnmine.models.cross_encoders import HashCrossEncoder
 from hnmine.models.encoders import HashEncoder
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import TextKeys
 from hnmine.storage.schemas.retrieve import CANDIDATES

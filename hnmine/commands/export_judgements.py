@@ -18,7 +18,8 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.commands.finished_run import finished_run
 from hnmine.commands.judging_sample import Drawn, Pairs, draw, no_candidates
 from hnmine.config.auto import resolve_auto
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.readers.judged_samples import PROBABILITY, SAMPLE, SIZE, STRATUM
 from hnmine.readers.judgements import EMPTY

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hnmine.commands.compare.settings import differing, recorded_values
+from hnmine.config.models import ModelTable, TeacherTable
 from hnmine.config.section import Section, has_no_effect
-from hnmine.config.tables import Config, ModelTable, TeacherTable
+from hnmine.config.tables import Config
 from hnmine.errors import HnmineError, IncompleteStage, ModelError
 from hnmine.models.model_files import absent_models
 from hnmine.pipeline.stages import STAGES

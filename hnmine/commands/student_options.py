@@ -5,7 +5,8 @@ from typing import get_args
 
 import numpy as np
 
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.models import EmbedConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ModelError, Problems, TooFewQueries
 from hnmine.students.batches import LossName
 from hnmine.students.student import DEFAULTS

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 
 AUTO: dict[str, Any] = {"rule": ["percent", "calibrated"], "percent": 0.95, "easiest": 0.2}
 """The settings of rule = "auto". docs/calibration.md says how they were picked."""

@@ -5,20 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hnmine.config.emit import LABELED, EmitConfig
+from hnmine.config.models import SELECTION, EmbedConfig, JudgeTable, RescoreConfig
+from hnmine.config.retrieve import KIND_SETTINGS, RESERVED_SOURCES, SourceConfig
 from hnmine.config.section import has_no_effect
 from hnmine.config.served import ServedModel, ServedTexts, address_problem, is_served
-from hnmine.config.tables import (
-    KIND_SETTINGS,
-    LABELED,
-    RESERVED_SOURCES,
-    SELECTION,
-    Config,
-    EmbedConfig,
-    EmitConfig,
-    JudgeTable,
-    RescoreConfig,
-    SourceConfig,
-)
+from hnmine.config.tables import Config
 from hnmine.display import parse_size
 from hnmine.storage.hub_files import is_hub
 

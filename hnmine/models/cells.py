@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hnmine.config.tables import Kind, TeacherTable
+from hnmine.config.models import Kind, TeacherTable
 from hnmine.errors import ModelError
 from hnmine.models.encoders import CellModel, EncodeTexts
 from hnmine.models.served import UnusableVector

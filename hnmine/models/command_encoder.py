@@ -21,7 +21,7 @@ from typing import NoReturn, cast
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
+from hnmine.config.models import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.models.command_files import find_program
 from hnmine.runtime.worker_slot import current_slot, thread_count

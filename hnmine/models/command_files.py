@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hnmine.config.tables import EmbedConfig, TeacherTable
+from hnmine.config.models import EmbedConfig, TeacherTable
 from hnmine.errors import ModelError
 from hnmine.storage.digest_cache import DigestCache, sha256_of
 

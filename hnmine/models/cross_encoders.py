@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hnmine.config.models import RescoreConfig
 from hnmine.config.served import is_served
-from hnmine.config.tables import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.late_interaction import LateInteraction
 from hnmine.models.model_files import load_model

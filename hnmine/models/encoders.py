@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hnmine.config.models import EmbedConfig, Kind, TeacherTable
 from hnmine.config.served import is_served
-from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.command_encoder import CommandEncoder
 from hnmine.models.model_files import load_model

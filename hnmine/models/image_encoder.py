@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig, Kind, TeacherTable
+from hnmine.config.models import EmbedConfig, Kind, TeacherTable
 from hnmine.errors import ModelError
 from hnmine.models.encoders import EncodeTexts, ModelEncoder
 from hnmine.runtime.threads import in_threads

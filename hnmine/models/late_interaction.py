@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.errors import MissingExtra, ModelError
 from hnmine.models.model_files import find_model, load_model
 from hnmine.science.late_interaction import max_sim

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hnmine.config.models import WITHOUT_MODEL, EmbedConfig, ModelTable, TeacherTable
 from hnmine.config.served import is_served
-from hnmine.config.tables import WITHOUT_MODEL, EmbedConfig, ModelTable, TeacherTable
 from hnmine.errors import ModelError, reason
 from hnmine.models.command_files import command_parts
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hnmine.config.tables import Columns, Config, TeacherTable
+from hnmine.config.models import TeacherTable
+from hnmine.config.tables import Columns, Config
 from hnmine.errors import InputError, Problems, few, reason
 from hnmine.models.encoders import vector_faults
 from hnmine.readers.columns import COLUMNS

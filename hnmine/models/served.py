@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.config.models import EmbedConfig, Kind, RescoreConfig, TeacherTable
 from hnmine.config.served import ServedModel
-from hnmine.config.tables import EmbedConfig, Kind, RescoreConfig, TeacherTable
 from hnmine.display import one_line, shorten
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models.http_client import HttpClient, Requests, tokens_of

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.http_client import HttpClient, Refused, Requests, tokens_of
 from hnmine.models.served import Identity, estimated_tokens, identify, identity_or_known, request_batches

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hnmine.config.tables import Kind, SparseConfig
+from hnmine.config.models import Kind, SparseConfig
 from hnmine.errors import ModelError
 from hnmine.models.encoders import BATCH_TOKENS, CELL_ROWS, BatchedModel
 from hnmine.models.model_files import load_model

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from hnmine.config.tables import MAX_SOURCES, Config, TeacherTable, teacher_table
+from hnmine.config.models import TeacherTable
+from hnmine.config.retrieve import MAX_SOURCES, teacher_table
+from hnmine.config.tables import Config
 
 FOLDERS: dict[TeacherTable, dict[str, str]] = {
     "embed": {"corpus": "corpus", "queries": "queries"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hnmine.config.tables import SourceConfig
+from hnmine.config.retrieve import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search.candidate_pool import Hits
 from hnmine.search.postings import Postings, Query, postings_file

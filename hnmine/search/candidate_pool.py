@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged, list_offsets
-from hnmine.config.tables import RetrieveConfig
+from hnmine.config.retrieve import RetrieveConfig
 from hnmine.science.fusion import Fuse, first_counted, reciprocal_ranks, within_depth
 from hnmine.storage.schemas.retrieve import CANDIDATES
 

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.groups import first_n, repeated
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import Config, SourceConfig
+from hnmine.config.retrieve import SourceConfig
+from hnmine.config.tables import Config
 from hnmine.errors import InputError, Problems, few
 from hnmine.readers.runs import LINES, RUN_ENDINGS, read_run
 from hnmine.search.candidate_pool import Hits

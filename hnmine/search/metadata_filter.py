@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import WhereConfig
+from hnmine.config.retrieve import WhereConfig
 from hnmine.errors import InputError, Problems
 from hnmine.readers.metadata import order_of, read_fields, wanted_fields
 from hnmine.runtime.stage import Item, RunContext, Tick

@@ -3,7 +3,8 @@
 from typing import Any
 
 from hnmine.arrays.kmeans import ROUNDS
-from hnmine.config.tables import Config, IndexConfig
+from hnmine.config.retrieve import IndexConfig
+from hnmine.config.tables import Config
 from hnmine.search.ivf import POINTS, MeasuredRecall, default_list_count, fewest_lists
 
 # Measured on two cores with 384 dimensions (docs/benchmarks.md): operations a second of a core's matrix products, the

@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import pack
-from hnmine.config.tables import Config, SourceConfig, TeacherTable
+from hnmine.config.models import TeacherTable
+from hnmine.config.retrieve import SourceConfig
+from hnmine.config.tables import Config
 from hnmine.display import without_image_label
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import Item, RunContext, Tick

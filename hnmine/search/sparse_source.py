@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import MAX_SOURCES, Config, SourceConfig, encoder_table
+from hnmine.config.retrieve import MAX_SOURCES, SourceConfig, encoder_table
+from hnmine.config.tables import Config
 from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
 from hnmine.models.model_files import fingerprint
 from hnmine.models.sparse_encoders import SPARSE_CELL_ROWS, SparseModelEncoder

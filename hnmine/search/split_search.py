@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.topk import NOTHING, merge, within
-from hnmine.config.tables import MAX_SPLITS, Config, TeacherTable, teacher_table
+from hnmine.config.models import TeacherTable
+from hnmine.config.retrieve import MAX_SPLITS, teacher_table
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, shard_items, write_plain

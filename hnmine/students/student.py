@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ModelError
 from hnmine.models.model_files import load_model
 from hnmine.students.static import StaticStudent

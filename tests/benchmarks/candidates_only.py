@@ -60,7 +60,7 @@ def negatives(config: Config) -> set[tuple[int, int, int]]:
 
 def passages_a_second(folder: Path) -> float:
     """Return how many documents all-MiniLM-L6-v2 embeds a second on this machine, loading left out."""
-    from hnmine.config.tables import EmbedConfig
+    from hnmine.config.models import EmbedConfig
     from hnmine.models.encoders import make_encoder
 
     texts = pq.read_table(folder / "corpus.parquet").column("text").to_pylist()[:TEXTS]

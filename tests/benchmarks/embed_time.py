@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.models.encoders import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.models.encoders import Encoder, check_vectors, make_encoder
 from tests.benchmarks.embed_time import MODEL, passages
 from tests.benchmarks.measure import argument_parser

@@ -99,7 +99,7 @@ def train_cross_encoder(pairs: list[tuple[str, str, float]], folder: Path) -> No
     import torch
     from sentence_transformers import CrossEncoder
 
-    from hnmine.config.tables import EmbedConfig
+    from hnmine.config.models import EmbedConfig
 
     torch.manual_seed(0)
     encoder = CrossEncoder(find_model(EmbedConfig(model=TEACHER)), num_labels=1, max_length=LONGEST, device="cpu")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import hnmine.stages.filter.calibration
 from hnmine import run
 from hnmine.commands.export_judgements import _LIMITS, ExportOptions, _limit, export_judgements
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage, InputError, OutputError
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime.stage import RunContext

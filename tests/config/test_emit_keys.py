@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 
 
 @pytest.mark.parametrize("emit", [{}, {"choose": "simans"}, {"strata": 4}])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ModelError
 from hnmine.models.command_encoder import CommandEncoder
 from hnmine.models.model_files import fingerprint

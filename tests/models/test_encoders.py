@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, ModelError
 from hnmine.models.encoders import CELL_ROWS, HashEncoder, ModelEncoder, cell_rows, check_precision, token_batches
 from tests.pipeline.helpers import table

@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 import pytest
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models import http_client
 from hnmine.models.http_client import HttpClient, retry_after, tokens_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.errors import MissingExtra, ModelError
 from hnmine.models.cross_encoders import make_cross_scorer
 from hnmine.models.late_interaction import LateInteraction

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.errors import ModelError, ServerError
 from hnmine.models.served_rerankers import DOCUMENTS, ServedReranker, reranker_identity
 from tests.fake_server import PAIRS, FakeServer, Fault

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hnmine.config.tables import SparseConfig
+from hnmine.config.models import SparseConfig
 from hnmine.errors import ModelError
 from hnmine.models.sparse_encoders import SparseModelEncoder
 from tests.pipeline import tiny

@@ -11,7 +11,8 @@ import pytest
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config.file import check_config
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.models import EmbedConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, ModelError, StaleOutput
 from hnmine.storage.store import part_name
 from tests.pipeline.helpers import vectors
@@ -20,7 +21,7 @@ from tests.support import ROOT, config_for, make_collection
 SAME_AS_HASH = """
 import json, sys
 import numpy as np
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.models.encoders import HashEncoder
 
 encoder = HashEncoder(EmbedConfig(model="hash"))

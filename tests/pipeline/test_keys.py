@@ -12,7 +12,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hnmine.config.tables import SELECTION, Config, EmbedConfig, SourceConfig, WhereConfig
+from hnmine.config.models import SELECTION, EmbedConfig
+from hnmine.config.retrieve import SourceConfig, WhereConfig
+from hnmine.config.tables import Config
 from hnmine.errors import InputError, ModelError
 from hnmine.pipeline.keys import Expected, changes, expected_keys, flatten
 from hnmine.pipeline.stages import STAGES

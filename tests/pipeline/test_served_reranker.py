@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.models.cross_encoders import ModelCrossEncoder
 from hnmine.models.served_rerankers import ServedReranker, reranker_identity
 from tests.pipeline import test_served_model

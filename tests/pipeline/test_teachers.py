@@ -14,7 +14,8 @@ from hnmine.arrays.dots import pair_dots
 from hnmine.arrays.ragged import Ragged
 from hnmine.cli.run_stages import draw_report, draw_stages
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import Config, SourceConfig
+from hnmine.config.retrieve import SourceConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, ModelError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES

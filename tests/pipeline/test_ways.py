@@ -14,7 +14,7 @@ from hnmine.arrays.dots import pair_dots
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.pipeline.run import RunOptions
 from tests.pipeline.helpers import ALL_EXTRA, report, rows, table, vectors

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.science.ensembling import random_source, round_robin
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.emit.chosen import anchor_seeds

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.config.tables import IndexConfig
+from hnmine.config.retrieve import IndexConfig
 from hnmine.search import bfloat16_products, exact
 from hnmine.search.bfloat16_products import RoundedProposer, bfloat16_budget, bfloat16_is_fast, bfloat16_pays
 from hnmine.search.exact import ExactProposer, search

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.config.tables import SourceConfig
+from hnmine.config.retrieve import SourceConfig
 from hnmine.errors import MissingExtra
 from hnmine.search import bm25
 from hnmine.search.bm25 import BM25Index, build_index, stems, words_of

@@ -19,7 +19,8 @@ from hnmine.arrays.topk import NOTHING, unpack
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.config.file import check_config
-from hnmine.config.tables import Config, WhereConfig
+from hnmine.config.retrieve import WhereConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError
 from hnmine.readers.metadata import as_ordered, as_values, order_of
 from hnmine.runtime.stage import RunContext

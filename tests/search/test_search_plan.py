@@ -10,7 +10,7 @@ import pytest
 
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import IndexConfig
+from hnmine.config.retrieve import IndexConfig
 from hnmine.search import search_plan
 from hnmine.search.ivf import (
     MeasuredRecall,

@@ -15,7 +15,8 @@ from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
-from hnmine.config.tables import Config, SourceConfig
+from hnmine.config.retrieve import SourceConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from hnmine.pipeline.stages import STAGES

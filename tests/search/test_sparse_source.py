@@ -13,7 +13,9 @@ import pytest
 from hnmine import run
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import Config, SourceConfig, SparseConfig
+from hnmine.config.models import SparseConfig
+from hnmine.config.retrieve import SourceConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, ModelError, StaleOutput
 from hnmine.models import encoders
 from hnmine.models.sparse_encoders import SparseModelEncoder

@@ -15,8 +15,9 @@ from hnmine.commands.audit.reader import mined_sources, read_rows, read_shapes, 
 from hnmine.commands.audit.scores import score_distributions, score_findings
 from hnmine.commands.audit.shapes import Shape
 from hnmine.commands.audit.texts import biases, copies, judged_relevant, queries_served, text_findings, usual_number
+from hnmine.config.models import EmbedConfig
 from hnmine.config.served import is_served
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, ModelError, Problems
 from hnmine.models.encoders import Encoder, HashEncoder, make_encoder
 from hnmine.models.model_files import HASH_WARNING

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hnmine.commands.audit.mined import Mined
-from hnmine.config.tables import NEAR_COPY
+from hnmine.config.filter import NEAR_COPY
 from hnmine.display import shorten
 from hnmine.stages.report.headline import AT_OR_ABOVE, MOST_AT_OR_ABOVE
 

@@ -12,7 +12,8 @@ from hnmine.arrays.dots import dots, indexed_dots
 from hnmine.commands.audit.findings import Hits, of_negatives
 from hnmine.commands.audit.mined import Mined, contains_pairs, text_hashes
 from hnmine.commands.audit.scores import above_positive, contradictions
-from hnmine.config.tables import NEAR_COPY, Kind
+from hnmine.config.filter import NEAR_COPY
+from hnmine.config.models import Kind
 from hnmine.models.encoders import Encoder, check_vectors
 from hnmine.runtime.engines import Progress
 from hnmine.science.z_scores import at_background, background

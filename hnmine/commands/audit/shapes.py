@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from hnmine.config.tables import ExtraColumn
+from hnmine.config.emit import ExtraColumn
 from hnmine.errors import InputError
 from hnmine.readers.columns import COLUMNS
 from hnmine.readers.tables import Layout, read_layout

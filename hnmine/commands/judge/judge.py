@@ -13,7 +13,8 @@ from hnmine.commands.judge.questions import Question, asked_lines, asked_path, b
 from hnmine.commands.judge.replies import Findings, Reply, named_findings, read_replies
 from hnmine.commands.judge.selection import select, select_again
 from hnmine.commands.judge.server import ChatServer
-from hnmine.config.tables import Config, JudgeTable
+from hnmine.config.models import JudgeTable
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, OutputError
 from hnmine.readers.json_rows import json_objects
 from hnmine.readers.judge_lines import FIRST, SECOND, JudgeLine, read_judge_lines

@@ -10,7 +10,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from hnmine.commands.judge.templates import TEMPLATES, Template
-from hnmine.config.tables import MAX_ASKED, JudgeTable, TemplateName
+from hnmine.config.models import MAX_ASKED, JudgeTable, TemplateName
 from hnmine.errors import InputError
 from hnmine.readers.json_rows import json_objects
 from hnmine.readers.lines import read_lines

@@ -10,7 +10,7 @@ from hnmine.arrays.groups import rank_in_group
 from hnmine.arrays.random_numbers import random_numbers
 from hnmine.commands.export_judgements import POSITIVES, QUEUE, ExportOptions, judging_queue, sampled_negatives
 from hnmine.commands.judge.questions import Candidate, Question, Texts, make_question
-from hnmine.config.tables import JudgeTable
+from hnmine.config.models import JudgeTable
 from hnmine.errors import InputError, few
 from hnmine.readers.judge_lines import JudgeLine
 from hnmine.readers.judgements import RELEVANT

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hnmine.config.tables import JudgeTable
+from hnmine.config.models import JudgeTable
 from hnmine.models.http_client import HttpClient, Refused
 from hnmine.models.served import listed_model
 

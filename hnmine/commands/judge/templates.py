@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hnmine.config.tables import TemplateName
+from hnmine.config.models import TemplateName
 from hnmine.readers.judgements import IRRELEVANT, RELEVANT, UNSURE
 
 REASON = "reason"

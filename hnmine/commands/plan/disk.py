@@ -1,7 +1,7 @@
 """Disk space of a run: what each stage leaves in the output folder."""
 
 from hnmine.commands.plan.workload import STORED_INPUT, Workload
-from hnmine.config.tables import SparseConfig
+from hnmine.config.models import SparseConfig
 from hnmine.search.ivf import default_list_count
 from hnmine.search.split_search import split_bytes
 from hnmine.stages.hubs.normalised import normalises_hubs

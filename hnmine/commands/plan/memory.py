@@ -4,7 +4,7 @@ The constants are fitted to the runs of docs/benchmarks.md ("Predicted memory").
 """
 
 from hnmine.commands.plan.workload import Workload
-from hnmine.config.tables import TeacherTable
+from hnmine.config.models import TeacherTable
 from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_bytes, kept_texts
 from hnmine.search.bfloat16_products import bfloat16_budget
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES

@@ -10,8 +10,9 @@ from hnmine.commands.plan.disk import disk_of_stages
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
+from hnmine.config.models import TeacherTable
 from hnmine.config.served import is_served
-from hnmine.config.tables import Config, TeacherTable
+from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.models.model_files import absent_models
 from hnmine.pipeline.inputs import check_inputs

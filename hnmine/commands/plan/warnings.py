@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from hnmine.config.auto import AUTO
+from hnmine.config.emit import AUTO_RANDOM_SHARE
 from hnmine.config.served import is_served
-from hnmine.config.tables import AUTO_RANDOM_SHARE, Config
+from hnmine.config.tables import Config
 from hnmine.models.cross_encoders import HASH_RESCORE_WARNING
 from hnmine.models.model_files import HASH_WARNING
 from hnmine.search.split_search import split_problem

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.commands.plan.cluster import CollectionTable
-from hnmine.config.tables import Config, SparseConfig, TeacherTable
+from hnmine.config.models import SparseConfig, TeacherTable
+from hnmine.config.tables import Config
 from hnmine.models.encoders import HASH_DIM
 from hnmine.models.model_files import local_model
 from hnmine.models.precomputed import vector_sources

@@ -24,7 +24,8 @@ from hnmine.commands.tune.halving import query_means
 from hnmine.commands.tune.pool import BEST_CANDIDATES, Labels, Pool, best_first
 from hnmine.commands.tune.selection import paired_interval
 from hnmine.config.file import load_config
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.models import EmbedConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, InputError, OutputError, TooFewQueries
 from hnmine.runtime.engines import Progress
 from hnmine.runtime.stage import RunContext

@@ -5,7 +5,9 @@ from typing import Any
 
 from hnmine.commands.tune.grid import Setting, with_settings
 from hnmine.commands.tune.write_config import write_setting
-from hnmine.config.tables import Config, EmitConfig, FilterConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 
 
 def write_choice(config: Config, result: Mapping[str, Any]) -> str:

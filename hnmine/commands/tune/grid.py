@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hnmine.config.emit import EmitConfig
 from hnmine.config.file import check_config
+from hnmine.config.filter import FilterConfig
 from hnmine.config.section import toml_value
-from hnmine.config.tables import Config, EmitConfig, FilterConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, Problems, reason
 from hnmine.stages.report.html.page import setting as filter_text
 from hnmine.storage.store import digest

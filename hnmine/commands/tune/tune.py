@@ -17,7 +17,8 @@ from hnmine.commands.tune.page import tune_page
 from hnmine.commands.tune.pool import Labels, Pool
 from hnmine.commands.tune.result import build_result
 from hnmine.commands.tune.tuner import Tuner
-from hnmine.config.tables import Config, EmbedConfig
+from hnmine.config.models import EmbedConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, IncompleteStage, OutputError
 from hnmine.models.model_files import fingerprint
 from hnmine.runtime.engines import Progress

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hnmine.commands.tune.grid import CHOICE_KEYS, RULE_KEYS, Setting, plain_values, values_of
+from hnmine.config.emit import EmitConfig
 from hnmine.config.section import toml_value
-from hnmine.config.tables import EmitConfig
 from hnmine.errors import ConfigError, OutputError, reason
 from hnmine.storage.store import write_atomic
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from hnmine.arrays.dots import indexed_cosines, unit
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config.tables import COMPARED, Config, EmbedConfig, TeacherTable
+from hnmine.config.models import COMPARED, EmbedConfig, TeacherTable
+from hnmine.config.tables import Config
 from hnmine.models.encoders import make_encoder
 from hnmine.models.vector_folders import vector_folder
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup

@@ -4,7 +4,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from hnmine.config.tables import Config, TeacherTable
+from hnmine.config.models import TeacherTable
+from hnmine.config.tables import Config
 from hnmine.models.encoders import ModelEncoder
 from hnmine.models.quantised import Quantised, quantise, require_openvino
 from hnmine.runtime.stage import Item, RunContext, Step, Tick, no_setup, write_plain

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hnmine.config.models import TeacherTable
 from hnmine.config.served import is_served
-from hnmine.config.tables import Config, TeacherTable
+from hnmine.config.tables import Config
 from hnmine.models.served import Identity, teacher_identity
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import RunContext

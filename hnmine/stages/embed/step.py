@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hnmine.config.models import EmbedConfig, TeacherTable
 from hnmine.config.served import is_served
-from hnmine.config.tables import EmbedConfig, TeacherTable
 from hnmine.errors import InputError, ModelError
 from hnmine.models.cells import SIDES, CellEncoder, cell_items, texts_key
 from hnmine.models.encoders import check_vectors, largest_cell_rows, make_encoder

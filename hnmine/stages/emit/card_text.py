@@ -7,8 +7,9 @@ from pathlib import PurePath
 from typing import Any
 
 from hnmine.config.auto import resolve_auto
+from hnmine.config.models import EmbedConfig, ModelTable, RescoreConfig, SparseConfig
 from hnmine.config.served import is_served
-from hnmine.config.tables import Config, EmbedConfig, ModelTable, RescoreConfig, SparseConfig
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.store import MANIFEST, read_json
 

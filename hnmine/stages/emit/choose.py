@@ -9,7 +9,8 @@ import pyarrow as pa
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
-from hnmine.config.tables import Config, EmitConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.tables import Config
 from hnmine.errors import IncompleteStage
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.runtime.threads import in_threads

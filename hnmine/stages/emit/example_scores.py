@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.curriculum import curriculum_order, example_hardness
 from hnmine.science.example_weights import focal_weight, positive_probability

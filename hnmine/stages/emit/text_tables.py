@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import Config, EmitConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Tick, shard_items
 from hnmine.runtime.threads import in_threads
 from hnmine.stages.emit.batches.step import read_batches

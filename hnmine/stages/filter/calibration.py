@@ -13,7 +13,8 @@ import pyarrow as pa
 from hnmine.arrays.groups import below_nth
 from hnmine.arrays.random_numbers import below_share, random_numbers
 from hnmine.config.auto import resolve_auto
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.science.calibration import Logistic, fit, logistic, stack
 from hnmine.science.hidden_positives import fold_of
 from hnmine.science.promised_rates import BOUND_Z, promised

@@ -13,7 +13,8 @@ import numpy as np
 from hnmine.arrays.groups import count_before, rank_in_run
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_share
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.science.hidden_positives import pick_known
 from hnmine.science.near_queries import near_labels, one_label
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hnmine.arrays.groups import repeated
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.auto import resolve_auto
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.science.anchors import reduce_anchor
 from hnmine.science.margins import (
     absolute,

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hnmine.arrays.dots import dots
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, shard_items, write_lists
 from hnmine.runtime.threads import in_threads
 from hnmine.runtime.worker_slot import cache_bytes

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hnmine.config.tables import MAX_DEPTH, Config
+from hnmine.config.retrieve import MAX_DEPTH
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.report.changes import Change, as_text, candidates

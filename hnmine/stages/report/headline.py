@@ -9,7 +9,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any, cast
 
-from hnmine.config.tables import COMPARED
+from hnmine.config.models import COMPARED
 from hnmine.display import percent
 
 AT_OR_ABOVE = "negatives_at_or_above_positive"

@@ -6,8 +6,9 @@ A test compares them with the numbers of reports made under many configs, in bot
 import itertools
 from collections.abc import Iterable, Iterator
 
+from hnmine.config.models import COMPARED
 from hnmine.config.served import is_served
-from hnmine.config.tables import COMPARED, Config
+from hnmine.config.tables import Config
 from hnmine.stages.embed.served import served_teachers
 from hnmine.stages.emit.formats import OF_IDS
 from hnmine.stages.filter.verdicts import countable_verdicts

@@ -7,7 +7,8 @@ import numpy as np
 from hnmine.arrays.groups import first_n
 from hnmine.arrays.ragged import Ragged
 from hnmine.config.auto import resolve_auto
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.science.margins import adaptive, easiest, margin, percent
 
 _Margin = Callable[[np.ndarray, np.ndarray, np.ndarray, FilterConfig], np.ndarray]

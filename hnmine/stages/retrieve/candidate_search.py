@@ -12,7 +12,7 @@ import pyarrow as pa
 from hnmine.arrays.dots import dots, indexed_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_rows
-from hnmine.config.tables import TeacherTable
+from hnmine.config.models import TeacherTable
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.runtime.threads import each_alone
 from hnmine.runtime.worker_slot import cache_bytes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.models.model_files import find_model
 from tests.benchmarks.training.prepare import TOP_K, Prepared
 

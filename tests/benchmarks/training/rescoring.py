@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import RescoreConfig
+from hnmine.config.models import RescoreConfig
 from hnmine.models.cross_encoders import CrossScorer, make_cross_scorer
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
@@ -107,7 +107,7 @@ class Bench:
             return
         from sentence_transformers import CrossEncoder
 
-        from hnmine.config.tables import EmbedConfig
+        from hnmine.config.models import EmbedConfig
 
         rng, began = np.random.default_rng(self.seed), time.monotonic()
         examples = self._examples(pairs, rng)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.models.model_files import find_model
 from hnmine.science.ranking_metrics import ndcg
 from hnmine.storage.vectors import to_numpy

@@ -117,7 +117,7 @@ def test_the_sample_does_not_depend_on_the_order_of_texts(texts: list[str]) -> N
 
 
 def test_quality_is_that_of_a_loop_over_examples(tmp_path: Path) -> None:
-    from hnmine.config.tables import EmbedConfig
+    from hnmine.config.models import EmbedConfig
     from hnmine.models.encoders import HashEncoder, check_vectors
 
     rows = made.clean()[:12]

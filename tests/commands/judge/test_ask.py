@@ -14,7 +14,8 @@ from hnmine.commands.judge.ask import Asking, Budget, Spent, reply_log
 from hnmine.commands.judge.judge import JudgeOptions, ask_server, replies_path
 from hnmine.commands.judge.questions import Candidate, Question, Texts, make_question
 from hnmine.commands.judge.replies import Findings, Reply, read_replies
-from hnmine.config.tables import Config, JudgeTable
+from hnmine.config.models import JudgeTable
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, LockedOutput, OutputError, ServerError
 from hnmine.runtime.engines import Progress
 from hnmine.storage.input_files import find_sources

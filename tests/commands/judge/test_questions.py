@@ -18,7 +18,7 @@ from hnmine.commands.judge.questions import (
     make_question,
     read_asked,
 )
-from hnmine.config.tables import JudgeTable
+from hnmine.config.models import JudgeTable
 from hnmine.errors import InputError
 from tests.commands.judge.fakes import asked_of
 from tests.strategies import quick

@@ -6,7 +6,7 @@ import pytest
 
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.config.auto import resolve_auto
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from tests.support import config_for
 
 OTHER = {

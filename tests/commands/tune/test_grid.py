@@ -6,7 +6,9 @@ import random
 import pytest
 
 from hnmine.commands.tune.grid import default_grid, read_grid, settings_of, with_settings
-from hnmine.config.tables import Config, EmitConfig, FilterConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hnmine import run
 from hnmine.cli.run_stages import draw_stages
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import StaleOutput
 from hnmine.models.encoders import ModelEncoder
 from hnmine.storage.vectors import VectorStore

@@ -9,7 +9,7 @@ import pytest
 
 from hnmine import run
 from hnmine.cli.run_stages import draw_stages
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, MissingExtra, ModelError, StaleOutput
 from hnmine.models import quantised
 from hnmine.models.encoders import ModelEncoder

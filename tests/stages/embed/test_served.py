@@ -10,7 +10,7 @@ import pytest
 
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import EmbedConfig
+from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, ModelError, ServerError, StaleOutput
 from hnmine.models import encoders, http_client
 from hnmine.models.served import PROBE, ServedEncoder

@@ -10,7 +10,8 @@ from huggingface_hub import DatasetCard
 
 from hnmine import run
 from hnmine.commands.audit.reader import mined_sources
-from hnmine.config.tables import Config, EmbedConfig, SparseConfig
+from hnmine.config.models import EmbedConfig, SparseConfig
+from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.stages.emit.card_text import SIZES, code, model_name, public, size_category
 from hnmine.storage.input_files import TABLE_ENDINGS, find_sources

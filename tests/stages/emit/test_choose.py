@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.dots import pair_dots, unit
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import random_numbers
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.science import sampling
 from hnmine.science.sampling import judged_first
 from hnmine.stages.emit.choose import Chooser, spans

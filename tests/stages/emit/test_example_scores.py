@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.config.tables import Config, EmitConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.tables import Config
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit import step
 from hnmine.stages.emit.example_scores import read_order

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from hnmine import run
-from hnmine.config.tables import FormatName
+from hnmine.config.emit import FormatName
 from tests.pipeline.helpers import ALL_EXTRA
 from tests.support import config_for, make_collection
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from hnmine import run
-from hnmine.config.tables import FormatName
+from hnmine.config.emit import FormatName
 from hnmine.pipeline.run import RunOptions
 from tests.pipeline.helpers import doc_ids, report, rows, table
 from tests.pipeline.tiny import save_tiny_cross_encoder

@@ -12,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.commands.audit.reader import mined_sources
 from hnmine.commands.compare.compare import compare
-from hnmine.config.tables import FormatName
+from hnmine.config.emit import FormatName
 from hnmine.errors import ConfigError, InputError, StaleOutput
 from hnmine.pipeline.run import RunOptions
 from tests.support import config_for, make_collection, tree

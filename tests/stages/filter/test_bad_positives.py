@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.config.tables import AnchorName, FormatName
+from hnmine.config.emit import FormatName
+from hnmine.config.filter import AnchorName
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit.chosen import read_chosen
 from tests.pipeline.helpers import by_vectors, doc_ids, emitted, plane, report, rows, table

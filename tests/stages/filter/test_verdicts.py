@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, anchor_scores, countable_verdicts, give_verdicts, rule_names
 from hnmine.storage.schemas.filter import VERDICTS

@@ -13,7 +13,8 @@ from hnmine import run
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime import stage as stages_runtime

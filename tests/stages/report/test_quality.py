@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import EmitConfig, FilterConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.stages.filter.verdicts import anchor_scores, give_verdicts

@@ -6,7 +6,8 @@ import pytest
 
 from hnmine import run
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import Config, RescoreConfig
+from hnmine.config.models import RescoreConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.models.cross_encoders import make_cross_scorer
 from tests.pipeline import tiny

@@ -22,7 +22,8 @@ from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
 from hnmine.commands.sweep import sweep
 from hnmine.config.file import check_config
-from hnmine.config.tables import Config, RescoreConfig
+from hnmine.config.models import RescoreConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, ModelError
 from hnmine.models.cross_encoders import HashCrossEncoder, ModelCrossEncoder
 from hnmine.pipeline.keys import expected_keys

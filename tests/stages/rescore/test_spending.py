@@ -13,7 +13,9 @@ from hnmine import run
 from hnmine.cli.command_tables import draw_explanation
 from hnmine.commands.explain import explain_query
 from hnmine.commands.plan.plan import make_plan
-from hnmine.config.tables import Config, FilterConfig, RescoreConfig
+from hnmine.config.filter import FilterConfig
+from hnmine.config.models import RescoreConfig
+from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
 from hnmine.models.cross_encoders import HashCrossEncoder
 from hnmine.runtime.stage import RunContext

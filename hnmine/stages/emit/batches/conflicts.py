@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.dots import unit
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.runtime.worker_slot import cache_bytes
 from hnmine.science.batch_packing import conflicts

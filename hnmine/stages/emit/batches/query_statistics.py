@@ -7,7 +7,7 @@ import numpy as np
 
 from hnmine.arrays.groups import SortedGroups
 from hnmine.arrays.ragged import Ragged
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.science.z_scores import background_z_scores, group_moments
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.features import IN_LIST

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from hnmine.arrays.groups import ranges
 from hnmine.arrays.ragged import Ragged, single_array
-from hnmine.config.tables import Config, EmitConfig
+from hnmine.config.emit import EmitConfig
+from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.runtime.threads import in_threads
 from hnmine.science.relabelling import pick_further_positives

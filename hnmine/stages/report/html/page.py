@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from hnmine import __version__, display
 from hnmine.config.auto import resolve_auto
+from hnmine.config.filter import FilterConfig
 from hnmine.config.section import toml_value
-from hnmine.config.tables import Config, FilterConfig
+from hnmine.config.tables import Config
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.examples import Texts
 from hnmine.stages.report.headline import (

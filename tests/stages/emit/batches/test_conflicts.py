@@ -6,7 +6,7 @@ import pytest
 from hnmine import run
 from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.text_hashes import terms
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.runtime.stage import RunContext
 from hnmine.search.word_overlap import CorpusWords
 from hnmine.stages.emit.batches import step

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hnmine import run
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.errors import EmptySet
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.report.empty_set import why_empty

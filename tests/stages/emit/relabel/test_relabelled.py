@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine import run
-from hnmine.config.tables import EmitConfig
+from hnmine.config.emit import EmitConfig
 from hnmine.pipeline.run import RunOptions
 from hnmine.stages.emit.relabel.relabelled import relabelled_siblings
 from hnmine.stages.filter.verdicts import RULES

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from hnmine.cli.run_stages import draw_report
 from hnmine.commands.probe.probe import Options, probe
 from hnmine.config.file import load_config
-from hnmine.config.tables import FilterConfig
+from hnmine.config.filter import FilterConfig
 from hnmine.errors import OutputError
 from hnmine.pipeline.run import RunOptions, run
 from hnmine.stages.report.examples import EACH, LONGEST, REJECTED_OF_ROW, Texts, cut
