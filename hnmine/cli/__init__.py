@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stopped(SystemExit):
-    """Raised on Ctrl-C or SIGTERM: unfinished shards are given up, finished ones are kept."""
+    """Raised on Ctrl-C or SIGTERM: unfinished work is given up, what is finished is kept."""
 
 
 def main() -> None:
@@ -48,6 +48,6 @@ def _run_app() -> int:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except Stopped as stop:
-        sys.stderr.write("stopped; finished shards are kept: run the same command again to continue\n")
+        sys.stderr.write("stopped; what is finished is kept: run the same command again to continue\n")
         return int(str(stop.code))
     return 0

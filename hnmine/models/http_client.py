@@ -79,14 +79,13 @@ class HttpClient:
         requests: what was sent so far.
 
     Raises:
-        ConfigError: the environment variable with the key is not set, or holds what no key can be.
+        ConfigError: the environment variable with the key is not set, or holds what no key can be; or those that name a
+            proxy or certificates cannot be used.
     """
 
     def __init__(
         self, address: str, settings: ServedModel, table: str, route: str, *, patient: bool = True, advice: str = ""
     ) -> None:
-        import httpx
-
         self.server = address.rstrip("/").removesuffix(route).rstrip("/")
         self.url = self.server + route
         self.settings, self.table, self.route, self.patient, self._advice = settings, table, route, patient, advice
@@ -95,14 +94,8 @@ class HttpClient:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "hnmine"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        most = settings.requests_in_flight
-        self._http = httpx.Client(
-            headers=headers,
-            timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT_SECONDS, settings.timeout), pool=None),
-            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
-            follow_redirects=False,
-        )
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._http = _connections(settings, table, headers)
+        self._threads = ThreadPoolExecutor(settings.requests_in_flight, thread_name_prefix="request")
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._resume = 0.0  # monotonic time before which nothing is sent
         self._numbers = itertools.count()
@@ -211,7 +204,7 @@ class HttpClient:
         if asked is not None:
             with self._lock:
                 self._resume = max(self._resume, time.monotonic() + asked)
-            pause = asked + drawn * min(asked, FIRST_PAUSE)
+            pause = max(pause, asked + drawn * min(asked, FIRST_PAUSE))  # a date by a clock that is behind asks for 0
         self._wait(pause)
 
     def _wait(self, seconds: float) -> None:
@@ -290,7 +283,7 @@ class HttpClient:
         return shorten("".join(c for c in one_line(text) if c.isprintable()), _SAID)
 
 
-_REMEDY = "finished shards are kept: run the same command again when the server answers"
+_REMEDY = "what is finished is kept: run the same command again when the server answers"
 
 
 class _Again(Exception):
@@ -355,6 +348,30 @@ def _read_key(settings: ServedModel, table: str) -> str:
             f"{table}.api_key_env: the environment variable {settings.api_key_env} holds characters that no key has"
         )
     return key
+
+
+def _connections(settings: ServedModel, table: str, headers: Mapping[str, str]) -> "httpx.Client":
+    """Return httpx's client, which reads proxies and certificates from the environment.
+
+    Raises:
+        ConfigError: they cannot be used; the message repeats no value, since a proxy's may hold a password.
+    """
+    import httpx
+
+    most = settings.requests_in_flight
+    try:
+        return httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT_SECONDS, settings.timeout), pool=None),
+            limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+            follow_redirects=False,
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        socks = "; a SOCKS proxy needs the package socksio" if isinstance(error, ImportError) else ""
+        raise ConfigError(
+            f"{table}.model: no connections can be made, because of an environment variable for proxies (HTTP_PROXY, "
+            f"HTTPS_PROXY, ALL_PROXY, NO_PROXY) or certificates (SSL_CERT_FILE, SSL_CERT_DIR){socks}; correct it"
+        ) from None
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

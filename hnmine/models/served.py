@@ -144,6 +144,14 @@ def _vector(value: Any) -> np.ndarray:
         return np.asarray(value, dtype=np.float64).astype(np.float32)  # None, as JSON has no NaN, becomes NaN
 
 
+def _only_vector(answer: Any) -> np.ndarray:
+    """Return the vector in the answer about a single text; ValueError if there is none that can be used."""
+    (vector,) = _Answer(answer).vectors
+    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+        raise ValueError("one vector of finite numbers expected")
+    return vector
+
+
 def _body(config: EmbedConfig, model: str, texts: Sequence[str]) -> dict[str, Any]:
     return {"model": model, "input": list(texts), "encoding_format": config.encoding_format}
 
@@ -189,7 +197,8 @@ def listed_model(client: HttpClient, settings: ServedModel, table: str) -> tuple
     """
     answer = client.get("/models")
     entries = answer.get("data") if isinstance(answer, dict) else answer
-    listed = [one for one in entries or [] if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    entries = entries if isinstance(entries, list) else []
+    listed = [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
     name = settings.served_model
     if name is None:
         names = sorted({one["id"] for one in listed})
@@ -284,7 +293,7 @@ def teacher_identity(
         client = _client(config, table, patient=False)
 
         def probe(name: str) -> np.ndarray:
-            return client.post(_body(config, name, [PROBE]), _Answer).vectors[0]
+            return client.post(_body(config, name, [PROBE]), _only_vector)
 
         return identify(client, config, table, probe, usable)
 

@@ -87,7 +87,7 @@ def test_what_may_succeed_later_is_sent_again(server, fault):
     assert one.post(body("a", "b"), size) == 2
     assert (one.requests.answered, one.requests.repeated) == (1, 2)
     server.faults = [fault] * 3
-    with pytest.raises(ServerError, match=r"^embed\.model http://127.*, tried 3 times; finished shards are kept"):
+    with pytest.raises(ServerError, match=r"^embed\.model http://127.*, tried 3 times; what is finished is kept"):
         one.post(body("a"), size)
 
 
@@ -121,7 +121,7 @@ def test_all_requests_wait_as_long_as_the_server_asks(monkeypatch):
     now[0] = 33.0  # a request that begins before that
     one._wait(one._resume - now[0])
     assert waits[1:] == [7.0]
-    with pytest.raises(ServerError, match="asks to wait 3,600 s: finished shards are kept"):
+    with pytest.raises(ServerError, match="asks to wait 3,600 s: what is finished is kept"):
         one._pause(http_client._Again("busy", wait=3600.0), 0, 0)
 
 
@@ -135,6 +135,28 @@ def test_pauses_double_up_to_a_limit(monkeypatch):
     for attempt, pause in enumerate(waits):
         most = min(30.0, 0.5 * 2**attempt)
         assert most / 2 <= pause <= most
+
+
+def test_a_server_that_asks_for_no_wait_is_not_asked_at_once(monkeypatch):
+    monkeypatch.setattr(http_client, "FIRST_PAUSE", 0.5)
+    waits: list[float] = []
+    monkeypatch.setattr(HttpClient, "_wait", lambda self, seconds: waits.append(seconds))
+    client("http://127.0.0.1:9")._pause(http_client._Again("busy", wait=0.0), 0, 4)
+    assert 4.0 <= waits[0] <= 8.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", f"socks9://me:{SECRET}@127.0.0.1:1"), ("HTTP_PROXY", f"http://me:{SECRET}@127.0.0.1:port"),
+        ("SSL_CERT_FILE", "/none/such.pem"),
+    ],
+)  # fmt: skip
+def test_an_environment_that_allows_no_connection_is_named_without_its_values(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=rf"^embed\.model: no connections can be made, .*{name}") as error:
+        client("http://127.0.0.1:9")
+    assert SECRET not in str(error.value)
 
 
 def test_retry_after_is_seconds_or_a_date():
@@ -195,7 +217,7 @@ def test_a_server_that_is_down_is_tried_again_where_the_client_is_patient(server
     server.stop()
     with pytest.raises(ServerError, match=r"cannot be reached: .*, tried 3 times"):
         client(server.url, retries=2).post(body("x"), size)
-    with pytest.raises(ServerError, match=r"cannot be reached: [^,]*; finished"):
+    with pytest.raises(ServerError, match=r"cannot be reached: [^,]*; what is"):
         client(server.url, retries=2, patient=False).post(body("x"), size)
 
 

@@ -176,3 +176,16 @@ def test_a_known_model_stands_in_for_a_server_that_does_not_answer(server, monke
     assert teacher_identity(settings(server), "embed", [found], ask=False) is found
     with pytest.raises(ModelError, match="the server was not asked"):
         teacher_identity(settings(server), "embed", [], ask=False)
+
+
+@pytest.mark.parametrize("data", [[], [{"embedding": []}], [{"embedding": [None, 1.0]}], [{"embedding": [[1.0]]}]])
+def test_a_model_whose_answer_to_the_probe_is_no_vector_is_an_error(server, data):
+    server.faults = [Fault(change=lambda answer: {"data": data})]
+    with pytest.raises(ServerError, match="not an answer of /embeddings"):
+        teacher_identity(settings(server), "embed", [])
+
+
+def test_a_list_of_models_in_another_shape_is_none(server):
+    server.models = 5
+    with pytest.raises(ServerError, match=r"lists no models; name one in embed\.served_model"):
+        teacher_identity(settings(server), "embed", [])

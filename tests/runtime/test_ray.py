@@ -203,7 +203,7 @@ def test_a_driver_that_is_stopped_or_killed_goes_on_to_the_same_bytes(nodes: Any
         assert out == ""
         assert driver.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL), said
         if number == signal.SIGTERM:
-            assert said.endswith("stopped; finished shards are kept: run the same command again to continue\n")
+            assert said.endswith("stopped; what is finished is kept: run the same command again to continue\n")
     done = {path: path.stat().st_ino for path in (base / "stopped/embed").rglob("part-*")}
     on_ray(nodes, base, "stopped")
     assert {path: path.stat().st_ino for path in done} == done

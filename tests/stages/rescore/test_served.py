@@ -53,7 +53,7 @@ def served(base: Path, out: str, server: FakeServer, **more: Any) -> Config:
 def test_rows_are_those_of_the_loaded_model_and_a_stopped_server_loses_nothing(base: Path, server: FakeServer) -> None:
     made = served(base, "served", server)
     server.faults = [None] * 200 + [Fault(500)]
-    with pytest.raises(ServerError, match=r"rescore\.model .*gave 500: fault 500; finished shards are kept"):
+    with pytest.raises(ServerError, match=r"rescore\.model .*gave 500: fault 500; what is finished is kept"):
         run(made)
     done = sorted((base / "served/rescore").glob("part-*.parquet"))
     kept = {path: path.stat().st_mtime_ns for path in done}
