@@ -180,6 +180,7 @@ def _served(config: Config) -> Iterator[str]:
         changed = {name for name, field in type(one).model_fields.items() if getattr(one, name) != field.default}
         given, loaded = ([name for name in names if name in changed] for names in (_SERVED, _LOADED))
         if not is_served(one.model):
+            yield from _no_address(table, one.model)
             if given:
                 yield (
                     f"{table}.{', '.join(given)}: only for a model that a server computes, and {table}.model is "
@@ -195,6 +196,21 @@ def _served(config: Config) -> Iterator[str]:
                 "leave it out"
             )
         yield from _key_name(table, one)
+
+
+def _no_address(table: str, model: str) -> Iterator[str]:
+    """Yield that a model to load is named by an address, which messages do not repeat: it may hold a key."""
+    if "://" in model:
+        yield (
+            f"{table}.model: neither the name nor the path of a model; a model that a server computes is named by an "
+            "address that begins with http:// or https://, in [embed], [guide], a source's teacher or [rescore]"
+        )
+
+
+@_reads("retrieve")
+def _encoders_are_loaded(config: Config) -> Iterator[str]:
+    for table, encoder in config.encoders.items():
+        yield from _no_address(table, encoder.model)
 
 
 def _key_name(table: str, one: ServedModel) -> Iterator[str]:
@@ -516,7 +532,7 @@ def _late_interaction(config: Config) -> Iterator[str]:
         return
     if "model" not in rescore.model_fields_set:
         yield 'rescore.model: needed with rescore.kind = "late_interaction"; name a model of token vectors'
-    elif rescore.model == "hash" or rescore.model.startswith(("http://", "https://")):
+    elif rescore.model == "hash" or is_served(rescore.model):
         yield (
             f'rescore.model: {rescore.model!r} gives no vectors of tokens, which rescore.kind = "late_interaction" '
             "compares; name a model of token vectors, or leave kind out"

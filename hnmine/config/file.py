@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hnmine.config.checks import contradictions
-from hnmine.config.section import Section, tables
+from hnmine.config.section import Section, tables, toml_value
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, Problems
 from hnmine.storage.paths import path_of
@@ -129,6 +129,8 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
         return f"{'.'.join(keys[: len(known) + 1])}: unknown key; {hint}"
     shown = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    if item["type"] == "list_type" and isinstance(item["input"], str):
+        shown += f"; write it as a list, such as {toml_value(item['input'].split())}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         near = difflib.get_close_matches(item["input"], re.findall("'([^']*)'", item["ctx"]["expected"]), n=1)
         shown += f"; did you mean {near[0]!r}?" if near else ""

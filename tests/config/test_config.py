@@ -61,6 +61,11 @@ def test_unknown_keys_suggest_the_near_one(tmp_path: Path) -> None:
         ("[embed]\ntrust_remote_code = 1", "embed.trust_remote_code: input should be a valid boolean (given: 1)"),
         ("[embed]\ndtype = 'int8'", "embed.dtype: input should be 'float32' or 'float16' (given: 'int8')"),
         ("[emit]\nextra_columns = ['rank', 'rnk']", "emit.extra_columns: input should be 'query_id', "),
+        (
+            "[embed]\ncommand = 'python x.py'",
+            "embed.command: input should be a valid list (given: 'python x.py'); write it as a list, such as "
+            '["python", "x.py"]',
+        ),
         ("filter = 3", "filter: input should be a valid dictionary or instance of FilterConfig (given: 3)"),
     ],
 )
@@ -91,6 +96,17 @@ CONTRADICTIONS: list[tuple[str, str]] = [
         f'{INPUT}[judge.second]\nmodel = "https://me:secret@host/v1"\n',
         "judge.second.model: the address holds a user name or a password; name the environment variable with the key "
         "in api_key_env",
+    ),
+    (
+        f'{INPUT}[embed]\nmodel = "ftp://me:secret@host/v1"\n',
+        "embed.model: neither the name nor the path of a model; a model that a server computes is named by an address "
+        "that begins with http:// or https://, in [embed], [guide], a source's teacher or [rescore]",
+    ),
+    (
+        f'{INPUT}[[retrieve.source]]\nkind = "sparse"\nencoder = {{model = "http://me:secret@host/v1"}}\n',
+        "retrieve.source.0.encoder.model: neither the name nor the path of a model; a model that a server computes is "
+        "named by an address that begins with http:// or https://, in [embed], [guide], a source's teacher or "
+        "[rescore]",
     ),
     (
         f"{INPUT}[judge.request]\nstream = true\nn = 2\n",
