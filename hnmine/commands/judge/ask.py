@@ -93,6 +93,7 @@ class Asking:
 
     Attributes:
         send: called in several threads.
+        stop: called where the work ends early; a request is then not sent again after a fault.
         log: of `reply_log`.
         replies: by the request's name; new ones are added.
         spent: what has been spent.
@@ -101,6 +102,7 @@ class Asking:
     """
 
     send: Send
+    stop: Callable[[], None]
     log: BinaryIO
     replies: dict[str, Reply]
     spent: Spent
@@ -126,6 +128,7 @@ class Asking:
             try:
                 self._ask(todo, pool)
             except BaseException:
+                self.stop()
                 self._keep_running()
                 raise
         self.progress.end()

@@ -143,7 +143,7 @@ def ask_server(
         known = find_sources(log.name, Path.cwd(), "--path", (".jsonl",))
         found = read_replies(known, {one.custom_id: one for one in questions}, Findings())
         spent = Spent(options.budget)
-        stopped = Asking(server.send, log, found, spent, judge.requests_in_flight, progress).ask(questions)
+        stopped = Asking(server.send, server.stop, log, found, spent, judge.requests_in_flight, progress).ask(questions)
     asked = [one for one in questions if one.custom_id in found] if stopped else questions
     result = _write(path, (asked, found, findings), first, stopped=stopped)
     return {**result, "requests_in_all": len(questions), **run.differences}
@@ -176,7 +176,7 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
     """Return the requests, the most valuable first.
 
     Raises:
-        ConfigError: the run has images.
+        ConfigError: the run has images; or options that choose candidates are given beside `again`.
         InputError: nothing is left to judge.
     """
     context = run.context
@@ -184,6 +184,13 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
         raise ConfigError("judge: a language model is asked about texts, and this run has images")
     _, judge = options.judge(context.config)
     if options.again is not None:
+        defaults = JudgeOptions()._asdict()
+        given = [name for name in ("number", "per_query", "sample", "seed") if getattr(options, name) != defaults[name]]
+        if given:
+            raise ConfigError(
+                f"judge: {', '.join('--' + name.replace('_', '-') for name in given)}: not with --again, which asks "
+                "about all that the first judge calls relevant; leave it out, or set a budget such as --max-requests"
+            )
         first = _first(Path(), options)
         assert first is not None
         found = select_again(context, first, judge, model)

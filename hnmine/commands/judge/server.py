@@ -29,6 +29,10 @@ class ChatServer:
         self._client = HttpClient(judge.model, judge, table, ROUTE)
         self.model = listed_model(self._client, judge, table)[0]
 
+    def stop(self) -> None:
+        """Send nothing more, and nothing again; answers on their way still come."""
+        self._client.stop()
+
     def send(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the reply to a request as in a line of a batch output; that of a refused request has an error.
 

@@ -49,7 +49,7 @@ def sent_and_spent(path: Path, budget: Budget, at_once: int) -> tuple[list[Quest
         known = find_sources(str(path), Path.cwd(), "", (".jsonl",))
         replies = read_replies(known, {one.custom_id: one for one in QUESTIONS}, Findings())
         spent = Spent(budget)
-        stopped = Asking(send, log, replies, spent, at_once, Progress()).ask(QUESTIONS)
+        stopped = Asking(send, lambda: None, log, replies, spent, at_once, Progress()).ask(QUESTIONS)
     return sent, spent, stopped
 
 
@@ -158,6 +158,21 @@ def test_killing_the_server_loses_nothing_and_the_file_is_the_same(folder: Path,
                 assert len(server.posts("/chat/completions")) == asked - paid
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert {**found, "path": ""} == {**whole, "path": ""}
+
+
+def test_a_stop_by_the_user_sends_nothing_again_and_keeps_what_is_answered(folder: Path, tmp_path: Path) -> None:
+    class Interrupted(Progress):
+        def advance(self, rows: int) -> None:
+            raise KeyboardInterrupt
+
+    with FakeServer() as server:
+        server.chat = chat(folder)
+        server.faults += [None, *[Fault(503, {"Retry-After": "0"}, delay=0.6)] * 50]
+        made = config(folder, server, retries=9, requests_in_flight=3)
+        with pytest.raises(KeyboardInterrupt):
+            ask_server(made, tmp_path / "judged.jsonl", JudgeOptions(), Interrupted())
+        assert len(server.posts("/chat/completions")) == 3
+    assert len(replies_path(tmp_path / "judged.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_refused_request_costs_no_other_its_judgements_and_is_sent_again_next_time(
