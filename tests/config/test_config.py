@@ -89,6 +89,11 @@ def test_a_wrong_value_in_a_list_is_one_problem_with_the_nearest_value(tmp_path:
 
 CONTRADICTIONS: list[tuple[str, str]] = [
     (
+        f'{INPUT}[filter]\nscore = "hub_normalised"\n[emit]\nformat = "distillation"\nfallback = "random"\n',
+        'emit.format: "distillation" writes hub-normalised scores (filter.score = "hub_normalised"), which random '
+        'documents lack; set emit.choose to "stratified" or another way that draws none and emit.fallback to "none"',
+    ),
+    (
         f'{INPUT}[judge]\nmodel = "gpt-9"\n',
         "judge.model: 'gpt-9' is no address of a server, such as \"http://localhost:8000/v1\"",
     ),

@@ -119,7 +119,7 @@ def test_a_cross_encoder_gives_its_own_scores_to_relabelled_positives_too(base: 
 
 
 @pytest.mark.parametrize(
-    ("emit", "named"), [({"fallback": "random"}, "emit.fallback"), ({"choose": "mixed"}, "'mixed'")]
+    ("emit", "named"), [({"fallback": "random"}, "set emit.fallback to"), ({"choose": "mixed"}, "set emit.choose to")]
 )
 def test_random_documents_have_no_score_by_a_cross_encoder(base: Path, emit: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=f'emit.format: "distillation" writes the cross-encoder.*{named}'):
