@@ -28,7 +28,7 @@ TABLES = (
     ("ingest/images and ingest/query-images, where the input has images", "IMAGES"),
     ("ingest/aliases", "ALIASES"),
     ("ingest/queries", "QUERIES"),
-    ("ingest/left_out.parquet", "LEFT_OUT"),
+    ("ingest/left_out.parquet; where the input has images, also with the reason `neither image nor text`", "LEFT_OUT"),
     ("ingest/evaluation.parquet, where there is an evaluation set", "EVALUATION"),
     (
         "embed/corpus, embed/queries; with a guide embed/guide-corpus, embed/guide-queries; with teachers of sources "
@@ -45,7 +45,7 @@ TABLES = (
     ("index/sparse/NAME.parquet, likewise", "SPARSE_TERMS"),
     ("index/runs/NAME.parquet, for each source of kind run; likewise", "IMPORTED"),
     ("retrieve", "CANDIDATES"),
-    ("retrieve/sources.parquet, where there are sources", "SOURCES"),
+    ("retrieve/sources.parquet, where there are sources; a kind may also be sparse", "SOURCES"),
     ("retrieve/fields/corpus.parquet and queries.parquet, where [[retrieve.where]] asks for them", "FIELD_VALUES"),
     ("retrieve/splits, while the parts of index.splits are searched and merged", "SPLIT_KEYS"),
     ("rescore, where there is a table [rescore]", "RESCORES"),

@@ -12,7 +12,7 @@ class SchemaMismatch(HnmineError):
 
 
 def field(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
-    """Return a column with its description."""
+    """Return a column with its description, which is part of the bytes of files: a change makes other files."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": text})
 
 

@@ -48,7 +48,7 @@ LEFT_OUT = schema(
     field(
         "reason",
         pa.string(),
-        "empty text, neither image nor text, no positive, unknown document, unknown query, in the evaluation set, all "
-        "positives in the evaluation set",
+        "empty text, no positive, unknown document, unknown query, in the evaluation set, all positives in the "
+        "evaluation set",
     ),
 )

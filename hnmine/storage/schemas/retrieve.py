@@ -6,7 +6,7 @@ from hnmine.storage.schemas.base import FLOATS, INT64S, INTS, field, list_of, sc
 
 SOURCES = schema(
     field("name", pa.string(), "the source's name; sources stand in the order of `source_ranks`"),
-    field("kind", pa.string(), "dense, bm25, sparse or run"),
+    field("kind", pa.string(), "dense, bm25 or run"),
     field("depth", pa.int64(), "candidates it gives a query, positives not counted"),
 )
 FIELD_VALUES = schema(
