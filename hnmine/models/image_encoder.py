@@ -76,7 +76,7 @@ class ImageEncoder(ModelEncoder):
         """Return float32 vectors; images are decoded batch by batch."""
         parts = []
         for first in range(0, len(images), self.config.batch_size):
-            batch = in_threads(_decode, images[first : first + self.config.batch_size])
+            batch = in_threads(decode, images[first : first + self.config.batch_size])
             vectors = self.model.encode(
                 batch, batch_size=len(batch), show_progress_bar=False, convert_to_tensor=True,
                 normalize_embeddings=False,
@@ -86,11 +86,16 @@ class ImageEncoder(ModelEncoder):
         return np.concatenate(parts)
 
 
-def _decode(content: bytes) -> Any:
-    """Return an image in RGB, transparent parts on white, turned as its file says."""
+def decode(content: bytes, side: int | None = None) -> Any:
+    """Return an image in RGB, transparent parts on white, turned as its file says.
+
+    `side` says that it is shown no larger than a square of as many pixels, so that a JPEG may be decoded smaller.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as image:
+        if side is not None:
+            image.draft("RGB", (2 * side, 2 * side))
         turned = ImageOps.exif_transpose(image)
         if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
             turned = turned.convert("RGBA")

@@ -197,7 +197,7 @@ class CanonicalInput:
     def _read_queries(self, blocks: Iterable[Entries], images: ShardWriter | None) -> None:
         empty = total = 0
         for block in blocks:
-            keys = _content_keys(block)
+            keys = _content_keys(block) if images is not None else []
             if images is not None:
                 block = block._replace(texts=_add_all_images(block, images))
             for index, (id_, text) in enumerate(block.pairs()):

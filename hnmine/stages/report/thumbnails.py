@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hnmine.models.image_encoder import decode
 from hnmine.runtime.threads import in_threads
 from hnmine.storage.schemas.ingest import CORPUS, IMAGES
 from hnmine.storage.store import Shards
@@ -34,12 +35,8 @@ def thumbnails(ingest: Path, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _thumbnail(content: bytes) -> str:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-        small = image.convert("RGB")
-        small.thumbnail((_SIDE, _SIDE))
+    small = decode(content, _SIDE)
+    small.thumbnail((_SIDE, _SIDE))
     out = io.BytesIO()
     small.save(out, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
