@@ -74,7 +74,7 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
         "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
         "teacher": f"{model_name(config.embed, _listed(context, 'embed', 'teacher'))}, "
         f"similarity `{config.embed.similarity}`",
-        "candidates": f"the best {config.retrieve.top_k:,} documents of each query, by {_sources(config)}",
+        "candidates": f"for each query the best documents: {_sources(config)}",
         "scored again by": _rescorer(context, rescore) if rescore is not None else "",
         "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",
         "guide": model_name(config.guide) if config.guide is not None else "",
@@ -99,13 +99,17 @@ def _evaluation(counts: Mapping[str, Any]) -> str:
 
 
 def _sources(config: Config) -> str:
-    """Return the sources of candidates, with the models of their own."""
-    models = [source.teacher or source.encoder for source in config.retrieve.source]
+    """Return the sources of candidates with the number that each gives, and the models of their own."""
+    retrieve = config.retrieve
+    if not retrieve.source:
+        return f"{retrieve.top_k:,} by the teacher"
+    models = [source.teacher or source.encoder for source in retrieve.source]
     named = [
-        code(source.label) + (f" ({model_name(model)})" if model is not None else "")
-        for source, model in zip(config.retrieve.source, models, strict=True)
+        f"{depth:,} by {code(source.label)}" + (f" ({model_name(model)})" if model is not None else "")
+        for source, model, depth in zip(retrieve.source, models, retrieve.depths, strict=True)
     ]
-    return ", ".join(named) or "the teacher"
+    fused = f"; of these {retrieve.top_k:,} by reciprocal rank fusion" if retrieve.fuse == "rrf" else ""
+    return ", ".join(named) + fused
 
 
 def _settings(given: Mapping[str, Any]) -> str:
