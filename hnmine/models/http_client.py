@@ -165,7 +165,8 @@ class HttpClient:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             said = self._safe(json.dumps(answer, ensure_ascii=False)[: 4 * _SAID])
             raise ServerError(
-                f"{self._named}: not an answer of {self.route} ({type(error).__name__}: {reason(error)}): {said}"
+                f"{self._named}: not an answer of {self.route} ({type(error).__name__}: {self._safe(reason(error))}): "
+                f"{said}"
             ) from None
 
     @property
@@ -223,6 +224,9 @@ class HttpClient:
         try:
             with self._http.stream(method, url, content=body) as response:
                 content = self._read(response)
+        except httpx.ConnectTimeout:
+            seconds = min(CONNECT_SECONDS, self.settings.timeout)
+            raise _Again(f"cannot be reached within {seconds:g} s", unreachable=True) from None
         except httpx.TimeoutException:
             raise _Again(f"no answer within {self.settings.timeout:g} s ({self.table}.timeout)") from None
         except httpx.ConnectError as error:

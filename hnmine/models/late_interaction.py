@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hnmine.config.models import RescoreConfig
-from hnmine.errors import MissingExtra, ModelError
+from hnmine.errors import MissingExtra, ModelError, reason
 from hnmine.models.model_files import find_model, load_model
 from hnmine.science.late_interaction import max_sim
 
@@ -104,4 +104,7 @@ def _has_token_vectors(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (OSError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}; save the model again") from None

@@ -2,6 +2,7 @@
 
 from email.utils import formatdate
 
+import httpx
 import pytest
 
 from hnmine.config.models import EmbedConfig
@@ -219,6 +220,17 @@ def test_a_server_that_is_down_is_tried_again_where_the_client_is_patient(server
         client(server.url, retries=2).post(body("x"), size)
     with pytest.raises(ServerError, match=r"cannot be reached: [^,]*; what is"):
         client(server.url, retries=2, patient=False).post(body("x"), size)
+
+
+def test_a_host_that_does_not_take_the_connection_is_not_waited_for_where_the_client_is_not_patient(monkeypatch):
+    one = client("http://127.0.0.1:9", patient=False)
+
+    def stream(*request, **more):
+        raise httpx.ConnectTimeout("timed out")
+
+    monkeypatch.setattr(one._http, "stream", stream)
+    with pytest.raises(ServerError, match=r"cannot be reached within 10 s; what is"):
+        one.post(body("x"), size)
 
 
 def test_the_address_may_end_in_the_route(server):

@@ -87,3 +87,11 @@ def test_what_has_no_token_vectors_is_refused(folder, monkeypatch):
     monkeypatch.delattr("sentence_transformers.MultiVectorEncoder")
     with pytest.raises(MissingExtra, match=r"needs sentence-transformers 6.2 or later"):
         scorer(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_description_of_a_model_is_named(folder, tmp_path, text):
+    shutil.copytree(folder / "plain", tmp_path / "damaged")
+    (tmp_path / "damaged" / "config_sentence_transformers.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config_sentence_transformers\.json: cannot be read: .*save the model again"):
+        make_cross_scorer(RescoreConfig(kind="late_interaction", model=str(tmp_path / "damaged")))

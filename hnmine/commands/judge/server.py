@@ -26,8 +26,9 @@ class ChatServer:
 
     def __init__(self, judge: JudgeTable, table: str) -> None:
         assert judge.model is not None
-        self._client = HttpClient(judge.model, judge, table, ROUTE)
+        self._client = HttpClient(judge.model, judge, table, ROUTE, patient=False)  # finds a mistyped address at once
         self.model = listed_model(self._client, judge, table)[0]
+        self._client.patient = True
 
     def stop(self) -> None:
         """Send nothing more, and nothing again; answers on their way still come."""
