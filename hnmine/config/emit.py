@@ -28,9 +28,10 @@ class EmitConfig(Section):
     num_negatives: int = setting(5, "negatives wanted for each (query, positive)", ge=1)
     choose: ChoiceName = setting(
         "auto",
-        'which of the kept candidates become negatives: under filter.rule = "auto" mixed with two fifths random '
-        "documents, else top; highest scores; uniform draw; draw near the positive's score; draw from quantiles of the "
-        "scores; highest scores and random documents; highest scores that are unlike one another",
+        'which of the kept candidates become negatives. auto: under filter.rule = "auto" mixed, with two fifths random '
+        "documents, else top; top: highest scores; random: a uniform draw; simans: a draw near the positive's score; "
+        "stratified: a draw from each quantile of the scores in turn; mixed: highest scores, and random documents; "
+        "diverse: high scores that are unlike one another",
     )
     simans_a: float = setting(
         0.5, "simans: a in p ~ exp(-a ((s - s+) / std - b)^2), std that of the query's background scores", gt=0
@@ -91,8 +92,8 @@ class EmitConfig(Section):
     )
     order: OrderName = setting(
         "by_query",
-        "order of the training rows: that of the queries, or by the mean hardness of an example's negatives; a trainer "
-        "must not shuffle such rows",
+        "order of the training rows. by_query: that of the queries; easy_to_hard, hard_to_easy: by the mean hardness "
+        "of an example's negatives, and a trainer must not shuffle them",
     )
     batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
     batch_by: Literal["clusters", "random"] = setting(
@@ -100,8 +101,8 @@ class EmitConfig(Section):
     )
     batch_leftover: Literal["keep", "drop", "merge"] = setting(
         "keep",
-        "batches that conflicts keep from being filled: stay short; their examples get no rows; or are merged into "
-        "full ones with as few conflicts as possible",
+        "batches that conflicts keep from being filled. keep: they stay short; drop: their examples get no rows; "
+        "merge: they become full ones with as few conflicts as possible",
     )
 
     def semantic(self) -> dict[str, Any]:

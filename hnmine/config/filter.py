@@ -18,9 +18,9 @@ class FilterConfig(Section):
     rule: RuleName | list[RuleName] = setting("auto", "a rule, or a list of rules that must all keep a candidate")
     score: Literal["teacher", "rescored", "checked", "hub_normalised"] = setting(
         "teacher",
-        "scores used by rules, choice of negatives and report: the teacher's; percentiles of the cross-encoder's; "
-        "the teacher's, and then candidates that the cross-encoder scores like positives are rejected too; or the "
-        "teacher's, lower for documents that score high for many queries",
+        "scores used by rules, choice of negatives and report. teacher: the teacher's; rescored: percentiles of the "
+        "cross-encoder's; checked: the teacher's, and candidates that the cross-encoder scores like positives are "
+        "rejected too; hub_normalised: the teacher's, lower for documents that score high for many queries",
     )
     hub_beta: float = setting(
         20.0, "hub_normalised: beta in s - (1 / beta) ln(mean of exp(beta s(q', d)) over the bank of queries q')", gt=0

@@ -158,7 +158,8 @@ class RetrieveConfig(Section):
     background: int = setting(256, "number of random documents that a query's background score is measured on", ge=8)
     fuse: Literal["union", "rrf", "quota"] = setting(
         "union",
-        "several sources: all their candidates; the best top_k by reciprocal rank fusion; or the best quota of each",
+        "candidates of several sources. union: all; rrf: the best top_k by reciprocal rank fusion; quota: the best "
+        "quota of each",
     )
     quota: int | None = setting(None, 'fuse = "quota": candidates from each source', ge=1)
     source: list[SourceConfig] = setting(

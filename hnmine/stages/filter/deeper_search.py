@@ -46,7 +46,8 @@ def max_depth(config: Config) -> int:
 def short_anchors(counts: np.ndarray, wanted: int) -> np.ndarray:
     """Return which anchors keep fewer candidates than wanted and lost some as likely positives, bool, (anchors,).
 
-    None where a candidate is too easy for the rule multi_similarity: all below it would be too.
+    An anchor with a candidate that is too easy for the rule multi_similarity is not among them: all further down would
+    be too easy as well.
 
     Args:
         counts: int64, shape (anchors, verdicts): how many cells of each anchor have each verdict, by `CODES`.
