@@ -22,6 +22,7 @@ from hnmine.stages.report.headline import (
     judging_rows,
     relabelled_line,
     sample_rows,
+    setting_rows,
 )
 from hnmine.stages.report.limits import check_limits, check_names, parse_limits
 from hnmine.stages.report.number_names import number_names
@@ -241,6 +242,7 @@ def _findings(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield JUDGED, number(data["hidden_positives"]["this_filter"]["judged"]["hidden"]), line
     yield from sample_rows(data)
     yield from judging_rows(data)
+    yield from setting_rows(data)
     worst = ", ".join(f"{w['query_id']} {w['doc_id']}" for w in bad["worst"][:3])
     yield "suspected bad positives", number(bad["count"]), worst and f"worst: {worst}"
     yield from ((meaning, number(bad[name]), "") for name, meaning in _BAD_POSITIVES.items() if bad[name])

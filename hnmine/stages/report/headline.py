@@ -10,6 +10,7 @@ from operator import getitem
 from typing import Any, cast
 
 from hnmine.config.models import COMPARED
+from hnmine.display import number as shown
 from hnmine.display import percent
 
 AT_OR_ABOVE = "negatives_at_or_above_positive"
@@ -239,6 +240,26 @@ def judging_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     unknown = f"; {found['without_usage']:,} replies do not say" if found["without_usage"] else ""
     names = ", ".join(f"{one['judge']} ({one['template']})" for one in found["judges"])
     yield "requests to it", f"{found['requests']:,}", f"{tokens:,} tokens{unknown}; {names}"
+
+
+def setting_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and note of the sections `checked`, `order` and `weights`, as far as the report has them."""
+    if (checked := report.get("checked")) is not None:
+        note = f"{shown(checked['pairs_per_query'], 1)} a query, labelled positives among them"
+        yield "candidates that the model of [rescore] scored", shown(checked["pairs"]), note
+        note = "it scores these candidates like positives; one counts once for each anchor score"
+        yield "verdicts changed by the check", shown(checked["rejected"]), note
+        yield "retrieved negatives that were checked", percent(checked["negatives_scored"]), "the others have no score"
+    if (order := report.get("order")) is not None:
+        ends = f"{shown(order['first_tenth_hardness'])} to {shown(order['last_tenth_hardness'])}"
+        yield "order of the rows by hardness", ends, "mean hardness of the first and of the last tenth of the examples"
+    weights = report.get("weights", {})
+    for name, of in (("focal", "an example"), ("cluster", "a negative")):
+        if (found := weights.get(name)) is not None:
+            note = f"of {of}, on average; from {shown(found.get('min'))} to {shown(found.get('max'))}"
+            if name == "cluster":
+                note += f"; {percent(found['own_share'])} of the negatives are in the cluster of their positive"
+            yield f"{name}_weight", shown(found.get("mean")), note
 
 
 def _share_text(share: Mapping[str, Any]) -> str:

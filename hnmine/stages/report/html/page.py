@@ -25,6 +25,7 @@ from hnmine.stages.report.headline import (
     judging_rows,
     relabelled_line,
     sample_rows,
+    setting_rows,
 )
 from hnmine.stages.report.html.plots import PLOTS
 
@@ -84,7 +85,7 @@ def render(
         judged_name=JUDGED,
         judged=judged_line(report),
         relabelled=relabelled_line(report["relabelled"]) if "relabelled" in report else "",
-        sample=[*sample_rows(report), *judging_rows(report)],
+        sample=[*sample_rows(report), *judging_rows(report), *setting_rows(report)],
         agreements=agreement_lines(report["counts"].get("embed", {})),
         kinds=KINDS,
         style=Markup(stylesheet()),

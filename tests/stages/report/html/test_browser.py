@@ -22,7 +22,7 @@ SEARCH = "(() => { const i = document.querySelector('input'); i.value = %r; i.di
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = several_positives(tmp_path_factory.mktemp("browser"))
-    run(with_page(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}))
+    run(with_page(folder, filter={"rule": "auto"}, retrieve={"top_k": 20}, emit={"order": "easy_to_hard"}))
     return folder / "out" / "report" / "report.html"
 
 
