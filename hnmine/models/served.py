@@ -275,7 +275,9 @@ def identity_or_known(
     if not ask:
         if usable:
             return usable[0]
-        raise ModelError(f"{table}.model {config.model}: the server was not asked what model it has")
+        raise ModelError(
+            f"{table}.model {config.model}: the server was not asked what model it has; `hnmine run` asks it"
+        )
     try:
         return find(usable)
     except (ConfigError, ServerError):

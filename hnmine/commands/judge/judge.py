@@ -111,7 +111,8 @@ def read_batch(path: Path, files: Sequence[str], asked: Path, options: JudgeOpti
     if not found:
         names = ", ".join(one.name for one in sources)
         raise InputError(f"{names}: no reply to the requests of {asked}; name the files that belong together")
-    return _write(path, (questions, found, findings), first, stopped=False)
+    named = {"judge": questions[0].judge, "template": questions[0].template}
+    return named | _write(path, (questions, found, findings), first, stopped=False)
 
 
 def ask_server(
@@ -146,7 +147,8 @@ def ask_server(
         stopped = Asking(server.send, server.stop, log, found, spent, judge.requests_in_flight, progress).ask(questions)
     asked = [one for one in questions if one.custom_id in found] if stopped else questions
     result = _write(path, (asked, found, findings), first, stopped=stopped)
-    return {**result, "requests_in_all": len(questions), **run.differences}
+    named = {"judge": server.model, "template": judge.template}  # also where the budget allowed no request
+    return {**result, **named, "requests_in_all": len(questions), **run.differences}
 
 
 def replies_path(path: Path) -> Path:
@@ -246,8 +248,6 @@ def _write(
     known = [reply.tokens for reply in answered if None not in reply.tokens]
     found: dict[str, Any] = {
         "path": str(path),
-        "judge": questions[0].judge if questions else None,
-        "template": questions[0].template if questions else None,
         "requests": len(answered),
         "without_usage": len(answered) - len(known),
         "prompt_tokens": sum(one[0] or 0 for one in known),

@@ -203,6 +203,8 @@ def test_a_budget_stops_with_what_it_bought_and_no_judgement_is_overwritten(fold
     path = tmp_path / "judged.jsonl"
     with FakeServer() as server:
         server.chat = chat(folder)
+        none = ask_server(config(folder, server), path, JudgeOptions(budget=Budget(tokens=1)), Progress())
+        assert (none["judge"], none["template"], none["requests"]) == ("hash-model", "better-or-worse", 0)
         few = ask_server(config(folder, server), path, JudgeOptions(budget=Budget(requests=2)), Progress())
         assert (few["requests"], few["stopped"]) == (2, True)
         assert len({json.loads(line)["query_id"] for line in path.read_text().splitlines()}) == 2
