@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import field_validator
+
 from hnmine.config.section import Section, setting
 
 NEAR_COPY = 0.98
@@ -86,6 +88,11 @@ class FilterConfig(Section):
     max_query_similarity: float | None = setting(
         NEAR_COPY, "keep if the cosine to the query is below this", gt=-1, le=1
     )
+
+    @field_validator("rule")
+    @classmethod
+    def _auto_is_no_list(cls, rule: RuleName | list[RuleName]) -> RuleName | list[RuleName]:
+        return "auto" if rule == ["auto"] else rule
 
     def semantic(self) -> dict[str, Any]:
         """Return the settings for content keys; newer ones only if they are used, as in keys of older runs."""
