@@ -86,6 +86,8 @@ _WITH_JUDGEMENTS = {
     "estimated_from_sample": "propensity margin_95",
 }
 _WITH_JUDGE = {
+    "counts.ingest": "file_judgements_relevant file_judgements_irrelevant file_judgements_unsure file_judgements_empty "
+    "file_judgements_skipped",
     "judging": "pairs relevant irrelevant unsure unanswered requests prompt_tokens completion_tokens without_usage "
     "negatives negatives_relevant judged_twice overturned",
 }
