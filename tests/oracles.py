@@ -62,7 +62,9 @@ def keeps_multi_similarity(s, positives, epsilon):
 
 
 def positive_probability(positive, negatives, temperature):
-    return 1 / (1 + sum(math.exp((s - positive) / temperature) for s in negatives))
+    highest = max([positive, *negatives])
+    parts = [math.exp((s - highest) / temperature) for s in (positive, *negatives)]
+    return parts[0] / sum(parts)
 
 
 def hub_normalised(s, others, beta):

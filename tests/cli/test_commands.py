@@ -64,6 +64,7 @@ def test_every_stage_is_a_command_and_has_its_summary():
     assert set(SUMMARIES) < set(COMMANDS)
     others = {
         "run", "init", "mine", "plan", "explain", "sweep", "tune", "probe", "compare", "audit", "export-judgements",
+        "judge",
     }  # fmt: skip
     assert set(COMMANDS) - set(SUMMARIES) == others
 

@@ -307,7 +307,7 @@ def test_all_that_is_missing_is_named_together(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     tables = {"corpus": ["empty", "no.jsonl"], "queries": "none*.jsonl", "qrels": "no.tsv"}
     assert refused(tmp_path, input=tables) == [
-        "input.corpus: empty: the folder holds no .parquet, .pq, .jsonl, .ndjson, .json, .csv, .tsv file",
+        "input.corpus: empty: the folder holds no .parquet, .pq, .arrow, .jsonl, .ndjson, .json, .csv, .tsv file",
         "input.corpus: no.jsonl: no such file",
         "input.queries: none*.jsonl: no file matches",
         "input.qrels: no.tsv: no such file",
@@ -319,5 +319,6 @@ def test_an_unknown_format(tmp_path: Path, name: str, shown: str) -> None:
     small(tmp_path)
     (tmp_path / name).write_text("x")
     assert refused(tmp_path, input={"corpus": name}) == [
-        f"{name}: format not known from {shown}; known: .parquet, .jsonl, .json, .csv, .tsv (and .gz of the last four)"
+        f"{name}: format not known from {shown}; known: .parquet, .arrow, .jsonl, .json, .csv, .tsv "
+        "(and .gz of the last four)"
     ]

@@ -335,4 +335,5 @@ def test_only_steps_with_a_model_ask_for_a_gpu(tmp_path: Path) -> None:
     steps = {(stage.name, step.name) for stage in STAGES.values() for step in stage.steps if step.runs_model}
     lookups = {"fields", "sources", "found", "select"}  # they say which documents are embedded
     every = {(name, step.name) for name in ("embed", "rescore") for step in STAGES[name].steps}
-    assert steps == {(name, step) for name, step in every if step not in lookups}
+    sparse = {("index", step.name) for step in STAGES["index"].steps if step.name.startswith("sparse-")}
+    assert steps == {(name, step) for name, step in every if step not in lookups} | sparse
