@@ -10,7 +10,7 @@ from hnmine.arrays.dots import unit
 from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
 from hnmine.arrays.ragged import Ragged
 from hnmine.runtime.stage import RunContext, Tick
-from hnmine.science.example_weights import cluster_rates
+from hnmine.science.example_weights import cluster_rates, cluster_weight
 from hnmine.stages.emit.batches.conflicts import Examples
 from hnmine.stages.emit.batches.step import read_examples
 from hnmine.stages.emit.chosen import read_chosen, rows_of
@@ -61,6 +61,16 @@ class Clusters:
         """Return the cluster of each negative (int64), and whether its positive is in it (bool); rows, shape (m,)."""
         of_negatives, of_positives = (self.cluster[np.searchsorted(self.rows, rows)] for rows in (negatives, positives))
         return of_negatives, of_negatives == of_positives
+
+    def weights(self, negatives: np.ndarray, positives: np.ndarray, written: np.ndarray) -> np.ndarray:
+        """Return the cluster weight of each negative, given its row and its positive's; float64, shape (m,).
+
+        It is 1 where `written` (bool) is False: only documents of examples that get rows have a cluster.
+        """
+        found = np.ones(len(negatives))
+        cluster, own = self.of(negatives[written], positives[written])
+        found[written] = cluster_weight(cluster, own, self.rates)
+        return found
 
 
 def cluster_documents(context: RunContext, tick: Tick) -> pa.Table:

@@ -13,7 +13,6 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, row_items, shard_items, write_lists
 from hnmine.runtime.worker_slot import kept_texts
-from hnmine.science.example_weights import cluster_weight
 from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
@@ -197,8 +196,9 @@ def _examples(state: _WriteState, table: pa.Table, rows: np.ndarray) -> tuple[Ex
     if "focal_weight" in emit.extra_columns:
         weighted["focal_weight"] = pa.array(focal_weights(positive_scores, scores, emit).astype(np.float32))
     if state.clusters is not None:
-        cluster, own = state.clusters.of(negatives.documents, of_positive[scores.owners])
-        of_negatives["cluster_weight"] = pa.array(cluster_weight(cluster, own, state.clusters.rates).astype(np.float32))
+        written = gets_rows(emit.formats, lengths, emit.num_negatives)[scores.owners]
+        weights_of = state.clusters.weights(negatives.documents, of_positive[scores.owners], written)
+        of_negatives["cluster_weight"] = pa.array(weights_of.astype(np.float32))
     examples = Examples(
         wanted=config.emit.num_negatives,
         columns={

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hnmine import run
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError
-from hnmine.stages.emit.clusters import CLUSTERS_PATH
+from hnmine.stages.emit.clusters import CLUSTERS_PATH, Clusters
 from tests import oracles
 from tests.support import config_for, make_collection
 
@@ -63,6 +64,12 @@ def test_weights_are_those_of_a_loop_over_the_set(base: Path) -> None:
 def test_a_positives_row_has_weight_1(base: Path) -> None:
     for row in rows_of(base / "out/emit/labeled-pair"):
         assert row["label"] == 0 or row["cluster_weight"] == 1
+
+
+def test_documents_of_examples_without_rows_have_no_cluster() -> None:
+    clusters = Clusters(np.array([2, 5]), np.array([0, 0]), np.array([0.25]))
+    negatives, positives = np.array([5, 9, 1]), np.array([2, 7, 2])
+    assert clusters.weights(negatives, positives, np.array([True, False, False])).tolist() == [0.75, 1, 1]
 
 
 def test_shards_change_no_row(base: Path) -> None:
