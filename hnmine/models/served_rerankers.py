@@ -1,7 +1,6 @@
 """Cross-encoders that a server computes, by the route /rerank as Cohere, Jina, infinity, vLLM and TEI have it."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -161,7 +160,12 @@ def _first_taken(client: HttpClient, name: str) -> tuple[Form, np.ndarray]:
         answer = client.post(form.body(name, QUERY, DOCUMENTS), _Scores)
         return form, answer.of(len(DOCUMENTS), f"rescore.model {client.server} ({name})")
 
-    for form in FORMS[:-1]:
-        with suppress(Refused):
+    refused: list[Refused] = []
+    for form in FORMS:
+        try:
             return ask(form)
-    return ask(FORMS[-1])
+        except Refused as error:
+            refused.append(error)
+    by_documents, by_texts = refused[-2:]
+    # a server that takes `documents` says that they are missing, and its reason is in the answer before
+    raise by_documents if "documents" in str(by_texts) else by_texts

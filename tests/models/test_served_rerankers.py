@@ -134,3 +134,18 @@ def test_refusals_end_with_what_may_help(server: FakeServer) -> None:
     with pytest.raises(ServerError, match=r"401: fault 401; set rescore\.api_key_env"):
         reranker(server)
     assert len(server.posts("/rerank")) == 5
+
+
+@pytest.mark.parametrize(
+    ("by_documents", "by_texts", "said"),
+    [
+        ("the model cannot rerank", "`documents` is required", "400: the model cannot rerank; "),
+        ("`texts` is required", "the model is no reranker", "400: the model is no reranker; "),
+    ],
+)
+def test_the_reason_of_the_form_that_the_server_knows_is_told(
+    server: FakeServer, by_documents: str, by_texts: str, said: str
+) -> None:
+    server.faults = [Fault(400, body=text.encode()) for text in (by_documents, by_texts) * 2]
+    with pytest.raises(ServerError, match=said):
+        reranker(server)

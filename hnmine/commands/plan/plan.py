@@ -145,7 +145,8 @@ def _state(name: str, context: RunContext, expected: dict[str, Any]) -> str:
     folder, own = context.reading(name), context.folder(name)
     if name not in expected:
         kept = expected and recorded(folder) is not None
-        return "done before; whether it still fits is known once the models are downloaded" if kept else "to do"
+        unknown = "done before; whether it still fits is known once the models are downloaded or their servers asked"
+        return unknown if kept else "to do"
     keys = expected[name]
     if is_done(folder, keys["key"]):
         return "done" if folder == own else f"done in {folder.parent}"
