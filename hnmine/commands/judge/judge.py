@@ -255,6 +255,7 @@ def _write(
         **counts(own.values()),
         "findings": named_findings(findings),
         "stopped": stopped,
+        "sampled": any("inclusion_probability" in line for line in lines),
         "again": None,
     }
     if first is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hnmine import run
+from hnmine.cli.command_tables import draw_judge
 from hnmine.commands.judge.ask import Budget
 from hnmine.commands.judge.judge import JudgeOptions, export_requests, read_batch
 from hnmine.commands.judge.questions import Question, asked_path, read_asked
@@ -192,11 +193,13 @@ def test_a_second_judge_sees_what_the_first_calls_relevant_and_decides(first: Pa
         read_batch(first / "cheap.jsonl", [str(noisy)], asked, options)
 
 
-def test_a_judged_random_sample_gives_the_rate_of_the_set(first: Path) -> None:
+def test_a_judged_random_sample_gives_the_rate_of_the_set(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = first / "sample.jsonl"
     export_requests(config(first), path, JudgeOptions(number=150, sample="random"))
     files = replied(first / "sample-replies.jsonl", read_asked(asked_path(path)))
-    read_batch(first / "sample-judged.jsonl", [str(files)], asked_path(path), JudgeOptions())
+    said = read_batch(first / "sample-judged.jsonl", [str(files)], asked_path(path), JudgeOptions())
+    draw_judge(said)
+    assert "Set report.judged_sample" in capsys.readouterr().err
     sampled = sample_config(first / "first", **NEGATIVES, report={"judged_sample": str(first / "sample-judged.jsonl")})
     run(sampled)
     found = read_json(first / "first/report/report.json")["judged_sample"]
