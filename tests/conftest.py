@@ -1,9 +1,15 @@
-"""For all tests: no waiting for the disk, and a check that a run of the tests leaves no file in the checkout."""
+"""For all tests: no waiting for the disk, cores shared out, a check that a run of the tests leaves no file behind."""
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # processes that share the cores wait for one another where each has as many threads as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 BEFORE, LEFT = pytest.StashKey[set[str] | None](), pytest.StashKey[list[str]]()
 
@@ -11,6 +17,17 @@ BEFORE, LEFT = pytest.StashKey[set[str] | None](), pytest.StashKey[list[str]]()
 @pytest.fixture(autouse=True)
 def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def two_threads() -> Iterator[None]:
+    """Let torch compute on two threads, for tests that other numbers of threads give the same bytes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def untracked(root: Path) -> set[str] | None:

@@ -114,7 +114,7 @@ def test_vectors_are_the_models_own_with_prompts(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_shards_and_workers_do_not_change_a_models_bytes(base: Path) -> None:
+def test_shards_and_workers_do_not_change_a_models_bytes(base: Path, two_threads: None) -> None:
     make_collection(base, 300, 8)
     run(config(base, "one", shard_rows=256))
     run(config(base, "other", shard_rows=512))

@@ -371,7 +371,7 @@ def hybrid(models: Path, out: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def hybrid_base(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+def hybrid_base(tmp_path_factory: pytest.TempPathFactory, tiny: Path, two_threads: None) -> Path:
     """Make a collection of three shards of queries, and a hybrid run of it in this process.
 
     Importing sentence-transformers takes several seconds, so that only the run to be killed has a process of its own.
