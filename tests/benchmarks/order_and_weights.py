@@ -20,8 +20,7 @@ import pyarrow.parquet as pq
 from hnmine.arrays.ragged import Ragged
 from hnmine.storage.store import read_npy, write_npy
 from hnmine.students.task import Examples
-from tests.benchmarks.measure import argument_parser
-from tests.benchmarks.score_losses import SCALE, Bench, Gains, Loss, differences, loss_of, train
+from tests.benchmarks.score_losses import SCALE, Bench, Gains, Loss, differences, loss_of, train, training_parser
 from tests.benchmarks.training.arms import ARMS, WEIGHTED
 from tests.benchmarks.training.mine import mine
 from tests.benchmarks.training.prepare import Prepared, prepare
@@ -79,14 +78,8 @@ class Ways(Bench):
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--collections", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--arms", nargs="*", default=list(WEIGHTED))
+    parser = training_parser(__doc__, WEIGHTED)
     parser.add_argument("--ways", nargs="*", default=[*ORDERS, *WEIGHTS])
-    parser.add_argument("--seconds", type=float, default=np.inf)
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
     for name in options.collections:

@@ -10,9 +10,10 @@ All but margin_mse take cosines times 20. WORK keeps nDCG@10 of each test query:
 After `--seconds` no training is begun. Differences are paired by query; the mean of several seeds counts as one.
 """
 
+import argparse
 import runpy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -181,15 +182,21 @@ def differences(name: str, gains: Gains, first: str) -> None:
                 print(f"{name} | {loss}, {arm} | minus {', '.join(other)} | {with_interval(paired)}")
 
 
+def training_parser(doc: str | None, arms: Iterable[str]) -> argparse.ArgumentParser:
+    """Return a parser of what is trained on: collections, seeds and arms."""
+    made = argument_parser(doc)
+    made.add_argument("data", type=Path)
+    made.add_argument("work", type=Path)
+    made.add_argument("--collections", nargs="+", required=True)
+    made.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    made.add_argument("--arms", nargs="*", default=list(arms))
+    made.add_argument("--seconds", type=float, default=np.inf)
+    return made
+
+
 def main() -> None:
-    parser = argument_parser(__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--collections", nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser = training_parser(__doc__, WAYS)
     parser.add_argument("--losses", nargs="*", default=LOSSES)
-    parser.add_argument("--arms", nargs="*", default=list(WAYS))
-    parser.add_argument("--seconds", type=float, default=np.inf)
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
     for name in options.collections:

@@ -9,7 +9,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Tick, shard_items
 from hnmine.science.mixing import draw_mixtures
-from hnmine.stages.emit.batches.step import read_batches
+from hnmine.stages.emit.batches.step import batches_of
 from hnmine.stages.emit.chosen import read_chosen, rows_of, text_seeds
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
 from hnmine.stages.emit.formats import gets_rows
@@ -49,7 +49,7 @@ def open_mixing(context: RunContext) -> MixingState:
         config,
         Shards(judged_folder(context, emit), JUDGED),
         read_chosen(emit),
-        read_batches(emit) if config.emit.batch_size is not None else None,
+        batches_of(config, emit),
         Shards(ingest / "queries", QUERIES),
         Shards(ingest / "corpus", CORPUS),
     )

@@ -13,7 +13,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Stage, Step, Tick, no_setup, row_items, shard_items, write_lists
 from hnmine.runtime.worker_slot import kept_texts
-from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, count_batches, read_batches
+from hnmine.stages.emit.batches.step import BATCHES_PATH, assign_batches, batches_of, count_batches, read_batches
 from hnmine.stages.emit.card import write_card
 from hnmine.stages.emit.choose import choose_all
 from hnmine.stages.emit.chosen import CHOSEN_PATH, RANDOM_DOCUMENT, read_chosen, rows_of_queries
@@ -107,7 +107,7 @@ def _setup_write(context: RunContext) -> _WriteState:
         Shards(ingest / "queries", QUERIES),
         read_chosen(emit),
         Shards(context.reading("rescore"), RESCORES) if _writes_raw_scores(config) else None,
-        read_batches(emit) if config.emit.batch_size is not None else None,
+        batches_of(config, emit),
         read_previous(emit) if config.previous is not None else None,
         read_relabelled(emit) if config.emit.relabels else RELABELLED.empty_table(),
         Clusters.read(emit) if _clusters(config) else None,

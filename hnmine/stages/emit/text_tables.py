@@ -12,7 +12,7 @@ from hnmine.config.emit import EmitConfig
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import Item, RunContext, Tick, shard_items
 from hnmine.runtime.threads import in_threads
-from hnmine.stages.emit.batches.step import read_batches
+from hnmine.stages.emit.batches.step import batches_of
 from hnmine.stages.emit.chosen import read_chosen, rows_of
 from hnmine.stages.emit.emitted import PAIR_COLUMNS, EmittedPairs
 from hnmine.stages.emit.formats import OF_IDS, format_folders
@@ -64,7 +64,7 @@ def open_texts(context: RunContext) -> TextState:
     config, ingest, emit = context.config, context.reading("ingest"), context.folder("emit")
     judged = Shards(judged_folder(context, emit), JUDGED)
     corpus, queries = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
-    chosen, batches = read_chosen(emit), read_batches(emit) if config.emit.batch_size is not None else None
+    chosen, batches = read_chosen(emit), batches_of(config, emit)
     used, asked = np.zeros(corpus.rows, dtype=bool), np.zeros(queries.rows, dtype=bool)
 
     def mark(number: int) -> None:

@@ -24,8 +24,8 @@ from hnmine.storage.vectors import VectorStore
 SUMS_FOLDER = "documents"
 _BANK = 0x62616E6B
 """Makes the bank independent of the other samples of a seed."""
-_DOCUMENTS = 1024
 # Documents whose scores over the bank are in memory at a time.
+_DOCUMENTS = 1024
 _READ = ["query_row", "doc_rows", "scores", "positive_rows", "positive_scores"]
 
 

@@ -37,14 +37,14 @@ from hnmine.storage.vectors import VectorStore
 CELLS = 1_000_000
 
 
-def pair_filter(config: FilterConfig, scorer: Calibration | None, *, rescored: bool) -> FilterConfig:
+def pair_filter(config: FilterConfig, scorer: Calibration | None, *, replaced: bool) -> FilterConfig:
     """Return the filter that decides on a query's in-batch negatives: the checks, and one rule.
 
     The rule is calibrated if the filter has a calibrated threshold, else two_sided with its setting. Margins do not
     indicate false negatives, and ranks exist only for retrieved documents. Pairs have only the teacher's scores, so a
-    model that was fitted on a cross-encoder's scores is not used.
+    model that was fitted on other scores, which have `replaced` the teacher's, is not used.
     """
-    usable = scorer is not None and (scorer.takes_teacher_scores or not rescored)
+    usable = scorer is not None and (scorer.takes_teacher_scores or not replaced)
     rule = "calibrated" if usable and "calibrated" in rule_names(config) else "two_sided"
     return config.model_copy(update={"rule": rule, "ranks": None})
 
@@ -111,7 +111,7 @@ class ConflictFinder:
     def __init__(self, context: RunContext, queries: np.ndarray) -> None:
         config, ingest, embed = context.config, context.reading("ingest"), context.reading("embed")
         scorer = read_calibration(context.reading("filter"), config.seed)
-        self.filter = pair_filter(config.filter, scorer, rescored=replaces_scores(config))
+        self.filter = pair_filter(config.filter, scorer, replaced=replaces_scores(config))
         self.scorer = scorer if self.filter.rule == "calibrated" else None
         self.cosine = config.embed.similarity == "cosine"
         # the lists that the filter judged, unless they have another model's scores

@@ -35,6 +35,11 @@ def read_batches(folder: Path) -> pa.Table:
     return conform(read_table(folder / BATCHES_PATH), BATCHES, "emit/batches")
 
 
+def batches_of(config: Config, folder: Path) -> pa.Table | None:
+    """Return the batches of an emit folder as `read_batches` does; None where a config has none."""
+    return read_batches(folder) if config.emit.batch_size is not None else None
+
+
 def count_batches(table: pa.Table, size: int) -> dict[str, Any]:
     """Return counts of the batches in a table of `read_batches` for emit's manifest, and a warning if many are short.
 

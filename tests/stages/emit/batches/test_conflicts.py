@@ -148,10 +148,10 @@ def test_a_model_of_other_scores_is_not_asked():
         takes_teacher_scores = True
 
     config = FilterConfig(rule="calibrated", ranks=(1, 9))
-    rules = [pair_filter(config, model, rescored=yes).rule
+    rules = [pair_filter(config, model, replaced=yes).rule
              for model in (None, Fitted(), Transferred()) for yes in (False, True)]  # fmt: skip
     assert rules == ["two_sided", "two_sided", "calibrated", "two_sided", "calibrated", "calibrated"]
-    assert pair_filter(config, None, rescored=False).ranks is None
+    assert pair_filter(config, None, replaced=False).ranks is None
 
 
 def test_words_shared_are_those_of_plain_sets():
