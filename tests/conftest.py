@@ -1,4 +1,4 @@
-"""For all tests: no waiting for the disk, cores shared out, a check that a run of the tests leaves no file behind."""
+"""For all tests: the profiles of hypothesis, no waiting for the disk, cores shared out, no file left behind."""
 
 import os
 import subprocess
@@ -6,6 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, so that what a change fails is due to the change; no time is asserted.
+ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.register_profile("same", ANY_SPEED, max_examples=50, derandomize=True)
+# New examples every time, and many: to look for what the same examples do not show.
+settings.register_profile("search", ANY_SPEED, max_examples=1000, derandomize=False)
+settings.load_profile("same")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # processes that share the cores wait for one another where each has as many threads as there are cores

@@ -14,11 +14,8 @@ from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import TextKeys
 from hnmine.storage.schemas.retrieve import CANDIDATES
 
-quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
-"""Runs the same examples every time and leaves no folder behind."""
-
-thorough = settings(quick, max_examples=75)
-"""`quick` with more examples, for the few most important tests."""
+thorough = settings(max_examples=settings().max_examples * 3 // 2)
+"""Half as many examples again, for the few most important tests."""
 
 
 def f32(x):

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.topk import BestBounds
-from tests.strategies import quick
 
 scores = st.integers(-3, 3).map(lambda number: number / 4)
 errors = st.sampled_from([0.0, 0.125, 0.5, 2.0])
@@ -28,7 +27,6 @@ def by_hand(values, error, k):
     return {row for row, value in enumerate(values) if value + error >= least}
 
 
-@quick
 @given(
     st.lists(st.lists(scores, max_size=12), min_size=1, max_size=4), errors, st.integers(1, 14), st.integers(1, 5),
     st.booleans(),
@@ -45,7 +43,6 @@ def test_what_stays_is_by_bounds_whatever_the_pieces(per_query, error, k, piece,
         assert set(best.rows().take(np.array([query])).values.tolist()) == by_hand(values, error, k)
 
 
-@quick
 @given(st.lists(scores, min_size=1, max_size=20), errors, st.integers(1, 8), st.integers(0, 9))
 def test_the_k_best_by_any_scores_within_the_bounds_stay(values, error, k, seed):
     best = BestBounds(1, k)

@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.bfloat16 import product_error, round_to_bfloat16
-from tests.strategies import quick
 
 
 def vectors(rows, dim, seed):
@@ -35,7 +34,6 @@ def test_vectors_are_not_changed():
     np.testing.assert_array_equal(found, before)
 
 
-@quick
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 100))
 def test_no_number_changes_by_more_than_its_256th_and_the_loss_is_no_less_than_by_hand(rows, dim, seed):
     found = vectors(rows, dim, seed)
@@ -47,7 +45,6 @@ def test_no_number_changes_by_more_than_its_256th_and_the_loss_is_no_less_than_b
     np.testing.assert_allclose(loss, by_hand, rtol=1e-4, atol=1e-37)
 
 
-@quick
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), st.integers(0, 100))
 def test_no_product_is_further_off_than_the_bound(rows, asked, dim, seed):
     documents, queries = vectors(rows, dim, seed), vectors(asked, dim, seed + 1)

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.dots import dots, error_bound, indexed_cosines, indexed_dots, max_norm, pair_dots, unit
-from tests.strategies import quick
 
 DIMS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 384, 385, 8192, 8193, 20_000)
 
@@ -25,7 +24,6 @@ def test_a_pair_has_the_same_bits_alone_in_a_row_in_a_column_and_in_a_block(dim)
         np.testing.assert_array_equal(pair_dots(left[5:6], right[j : j + 1])[0], block[5, j])
 
 
-@quick
 @given(st.sampled_from(DIMS[:-3]), st.integers(1, 40), st.integers(1, 40), st.data())
 def test_any_cut_of_a_block_has_the_blocks_bits(dim, rows, columns, data):
     left, right = vectors(rows, dim, dim), vectors(columns, dim, dim + 1)
@@ -83,7 +81,6 @@ def test_no_vectors_give_no_products_and_no_error():
     assert max_norm(none) == 0.0
 
 
-@quick
 @given(st.sampled_from(DIMS[:-3]), st.data())
 def test_listed_pairs_have_the_bits_of_a_block_and_the_cosines_of_a_double_loop(dim, data):
     left, right = vectors(7, dim, 1), vectors(5, dim, 2)

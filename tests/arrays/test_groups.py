@@ -12,7 +12,7 @@ from hnmine.arrays.groups import (
     spans_within,
 )
 from tests import oracles
-from tests.strategies import flat, quick, ragged, scores
+from tests.strategies import flat, ragged, scores
 
 lists = st.lists(st.lists(scores, max_size=9), max_size=6)
 
@@ -26,7 +26,6 @@ def groups_of(found):
     return [found.values[a : a + n].tolist() for a, n in zip(found.starts, found.counts, strict=True)]
 
 
-@quick
 @given(lists, st.integers(1, 3))
 def test_what_is_below_the_nth_is_found_by_the_double_loop(made, n):
     own = flat(made, np.float32)
@@ -34,13 +33,11 @@ def test_what_is_below_the_nth_is_found_by_the_double_loop(made, n):
     assert below_nth(own.owners, own.values, n).tolist() == expected
 
 
-@quick
 @given(lists)
 def test_each_group_is_sorted_by_itself(made):
     assert groups_of(sorted_groups(made)) == [sorted(np.float32(x) for x in own) for own in made]
 
 
-@quick
 @given(lists)
 def test_a_ranking_comes_out_as_what_was_sorted_does(made):
     fallen = [sorted(own, reverse=True) for own in made]
@@ -49,7 +46,6 @@ def test_a_ranking_comes_out_as_what_was_sorted_does(made):
     assert not len(found.values) or found.values.base is not None  # a view: nothing was sorted
 
 
-@quick
 @given(lists, st.data())
 def test_groups_in_any_order_come_out_the_same(made, data):
     own = flat(made, np.float32)
@@ -58,7 +54,6 @@ def test_groups_in_any_order_come_out_the_same(made, data):
     assert groups_of(moved) == groups_of(sorted_groups(made))
 
 
-@quick
 @given(lists.filter(len), st.lists(st.tuples(st.integers(0, 5), scores), max_size=9))
 def test_below_is_the_double_loop(made, asked):
     groups = np.array([g % len(made) for g, _ in asked], dtype=np.int64)
@@ -68,7 +63,6 @@ def test_below_is_the_double_loop(made, asked):
         assert sorted_groups(own).count_below(values, groups).tolist() == expected
 
 
-@quick
 @given(ragged(st.integers(0, 30), max_length=20), st.data())
 def test_membership_is_the_same_in_short_and_in_long_lists(rows, data):
     own = flat(rows, np.int64)
@@ -86,7 +80,6 @@ def found(rows):
     return repeated(groups, np.array([key for _, key in rows], dtype=np.uint64)).tolist()
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 3), keys), max_size=20))
 def test_repeats_are_those_of_the_double_loop(rows):
     assert found(rows) == oracles.repeated([g for g, _ in rows], [k for _, k in rows])
@@ -109,7 +102,6 @@ def test_no_elements_have_no_repeats():
     assert found([]) == []
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=20))
 def test_ranks_and_flags_before_are_those_of_a_loop(pairs):
     groups, flags = np.array([g for g, _ in pairs], dtype=np.int64), np.array([f for _, f in pairs], dtype=bool)
@@ -120,7 +112,6 @@ def test_ranks_and_flags_before_are_those_of_a_loop(pairs):
     assert count_before(flags, groups).tolist() == before
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=15))
 def test_distinct_pairs_are_the_first_of_each_by_group(pairs):
     groups, keys_ = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))
@@ -128,7 +119,6 @@ def test_distinct_pairs_are_the_first_of_each_by_group(pairs):
     assert distinct_pairs(groups, keys_).tolist() == sorted(first, key=lambda i: pairs[i][0])
 
 
-@quick
 @given(st.lists(st.integers(1, 9), max_size=12), st.integers(1, 20), st.integers(1, 3))
 def test_spans_are_whole_and_no_larger_than_asked_but_for_the_fewest(sizes, most, least):
     spans = list(spans_within(np.array(sizes, dtype=np.int64), most, least))

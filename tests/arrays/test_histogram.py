@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.histogram import borders, counts
 from tests import oracles
-from tests.strategies import quick
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
 
-@quick
 @given(finite, finite, st.integers(1, 60))
 def test_borders_hold_both_ends_and_are_not_too_many(a, b, bins):
     low, high = min(a, b), max(a, b)
@@ -37,7 +35,6 @@ def test_borders_of_nothing_are_an_error(low, high):
         borders(low, high)
 
 
-@quick
 @given(st.lists(st.integers(-40, 40).map(lambda n: n / 8), max_size=30), st.integers(0, 30))
 def test_counts_are_those_of_the_double_loop_and_add_up_over_pieces(values, cut):
     edges = borders(-2.0, 2.0, 7)
@@ -49,7 +46,6 @@ def test_counts_are_those_of_the_double_loop_and_add_up_over_pieces(values, cut)
 NUMBERS = st.floats(-1e6, 1e6, width=32)
 
 
-@quick
 @given(st.lists(st.one_of(NUMBERS, st.sampled_from([0.1, 0.3, math.nan, math.inf])), max_size=20), st.data())
 def test_counts_are_those_of_the_double_loop_on_borders_of_any_width(values, data):
     edges = sorted(set(data.draw(st.lists(NUMBERS, min_size=2, max_size=9, unique=True))))
@@ -58,7 +54,6 @@ def test_counts_are_those_of_the_double_loop_on_borders_of_any_width(values, dat
     assert counts(given_values, np.array(edges)).tolist() == oracles.bin_counts(values, edges)
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(-40, 40).map(lambda n: n / 8), st.integers(0, 3)), max_size=30))
 def test_a_value_that_counts_several_times_is_as_many_values(pairs):
     edges = borders(-2.0, 2.0, 7)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.groups import ranges
 from hnmine.arrays.ragged import Ragged, list_array, list_maxima, list_offsets, single_array
 from hnmine.errors import ConfigError
-from tests.strategies import flat, quick, ragged, worlds
+from tests.strategies import flat, ragged, worlds
 
 KIND = pa.list_(pa.int64())
 numbers = st.integers(0, 8)
@@ -17,7 +17,6 @@ def lists(found):
     return [found.values[a:b].tolist() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
 
 
-@quick
 @given(ragged(numbers))
 def test_an_arrow_column_goes_in_and_comes_out(rows):
     found = Ragged.from_arrow(pa.array(rows, KIND))
@@ -26,7 +25,6 @@ def test_an_arrow_column_goes_in_and_comes_out(rows):
     assert found.to_arrow(pa.int64()).type.value_field.nullable is False
 
 
-@quick
 @given(ragged(numbers), st.integers(0, 7), st.integers(0, 7))
 def test_a_slice_of_a_column_is_only_that_slice(rows, start, length):
     found = Ragged.from_arrow(pa.array(rows, KIND).slice(min(start, len(rows)), length))
@@ -36,7 +34,6 @@ def test_a_slice_of_a_column_is_only_that_slice(rows, start, length):
     assert found.offsets[-1] == len(found.values) == sum(map(len, expected))
 
 
-@quick
 @given(ragged(numbers), ragged(numbers), st.integers(0, 10), st.integers(0, 10))
 def test_a_slice_across_the_chunks_of_a_column_is_only_that_slice(one, two, start, length):
     column = pa.chunked_array([pa.array(one, KIND).slice(0), pa.array(two, KIND)], KIND)
@@ -60,7 +57,6 @@ def test_numbers_are_not_copied():
     assert rest.__array_interface__["data"][0] == address + 2 * 8
 
 
-@quick
 @given(ragged(numbers))
 def test_lengths_and_owners_are_those_of_the_lists(rows):
     found = flat(rows, np.int64)
@@ -70,7 +66,6 @@ def test_lengths_and_owners_are_those_of_the_lists(rows):
     assert found.with_values(-found.values).offsets.tolist() == found.offsets.tolist()
 
 
-@quick
 @given(st.lists(st.lists(numbers, max_size=4), min_size=1, max_size=5), st.data())
 def test_contains_is_the_double_loop(rows, data):
     asked = data.draw(st.lists(st.tuples(st.integers(0, len(rows) - 1), st.integers(0, 20)), max_size=20))
@@ -98,7 +93,6 @@ def test_empty_lists_contain_nothing(rows):
     assert flat(rows, np.int64).contains(asked, asked).tolist() == [False] * len(rows)
 
 
-@quick
 @given(ragged(numbers), st.data())
 def test_rows_keeps_only_the_rows_asked_for(rows, data):
     keep = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
@@ -118,7 +112,6 @@ def by_loop(values, counts, widths):
     return found
 
 
-@quick
 @given(groups, st.data())
 def test_it_is_the_largest_of_every_list(shape, data):
     counts, widths = (np.array([pair[side] for pair in shape], dtype=np.int64) for side in (0, 1))
@@ -140,7 +133,6 @@ def test_what_is_no_number_is_the_largest(widths):
     assert found[1:].tolist() == [0.0] * (len(widths) - 1)
 
 
-@quick
 @given(worlds(), st.data())
 def test_some_candidates_have_the_similarity_that_they_have_among_all(world, data):
     batch = world.batch()
@@ -149,7 +141,6 @@ def test_some_candidates_have_the_similarity_that_they_have_among_all(world, dat
     assert batch.similarity_of(at).tolist() == batch.similarity[at].tolist()
 
 
-@quick
 @given(ragged(numbers), ragged(numbers))
 def test_lists_one_after_another_are_the_lists_of_both(rows, more):
     found = Ragged.concatenate([flat(rows, np.int64), flat(more, np.int64)])
@@ -157,7 +148,6 @@ def test_lists_one_after_another_are_the_lists_of_both(rows, more):
     assert found.positions.tolist() == [place for row in [*rows, *more] for place in range(len(row))]
 
 
-@quick
 @given(st.lists(st.tuples(numbers, st.integers(0, 4)), max_size=6))
 def test_ranges_are_those_of_a_loop(pairs):
     starts, lengths = (np.array([pair[i] for pair in pairs], dtype=np.int64) for i in (0, 1))

@@ -6,14 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.random_numbers import permuted, random_numbers, random_pairs, sample_rows
-from tests.strategies import quick
 
 
 def ints(values):
     return np.array(values, dtype=np.int64)
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)), min_size=1, max_size=20), st.data())
 def test_a_random_number_depends_on_its_own_seed_and_item_only(pairs, data):
     seeds, items = np.array([s for s, _ in pairs], dtype=np.uint64), ints([i for _, i in pairs])
@@ -53,13 +51,11 @@ def order_of(seed, size):
     return permuted(seeds_of([seed] * size), np.arange(size), size).tolist()
 
 
-@quick
 @given(st.integers(1, 300), st.integers(0, 2**64 - 1))
 def test_each_seed_shuffles_all_numbers(size, seed):
     assert sorted(order_of(seed, size)) == list(range(size))
 
 
-@quick
 @given(st.integers(1, 2**40), st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**40)), max_size=9))
 def test_a_place_depends_on_its_own_seed_alone(size, pairs):
     seeds, places = seeds_of([s for s, _ in pairs]), ints([p % size for _, p in pairs])

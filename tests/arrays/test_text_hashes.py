@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hnmine.arrays import text_hashes as manytexts
 from hnmine.arrays.text_hashes import copy_key, hash_texts, same_text_key, terms
-from tests.strategies import quick
 
 # plain words and signs, the signs that are no plain text, other scripts, and letters that fold into two
 words = st.text("abAB09 .,-?!\n\t\x00_+#", max_size=12)
@@ -33,7 +32,6 @@ def hashed(given_texts):
     return found.keys.tolist(), found.terms.tolist(), found.lengths.tolist()
 
 
-@quick
 @given(texts)
 def test_texts_hash_as_each_does_alone(given_texts):
     assert hashed(given_texts) == one_by_one(given_texts)
@@ -65,7 +63,6 @@ def gap(run):
     return marks if len(marks) == len(run) else f"{marks} "
 
 
-@quick
 @given(st.text(st.one_of(st.sampled_from("aB1é +#_.,\u0301\u093f\u0e34\u2013\u200b"), st.characters(codec="utf-8"))))
 def test_words_of_a_copy_key_are_those_found_sign_by_sign(text):
     assert manytexts._normalised(text) == normalised_by_hand(text)
@@ -123,21 +120,18 @@ def test_texts_that_differ_in_letters_marks_or_digits_are_no_copies(one, other):
     assert copy_key(one) != copy_key(other)
 
 
-@quick
 @given(st.text())
 def test_a_copy_key_fits_64_bits_and_ignores_spacing_around(text):
     assert 0 <= copy_key(text) < 2**64
     assert copy_key(f"  {text}\n") == copy_key(text)
 
 
-@quick
 @given(st.lists(st.text(alphabet="abcXYZ019.,-", min_size=1), min_size=1), st.sampled_from([" ", "  ", "\t", "\n "]))
 def test_spacing_between_words_changes_neither_key(words, gap):
     assert same_text_key(gap.join(words)) == same_text_key(" ".join(words))
     assert copy_key(gap.join(words)) == copy_key(" ".join(words))
 
 
-@quick
 @given(st.text("ab \n.", max_size=4), st.text("ab \n.", max_size=4))
 def test_the_same_text_implies_a_copy(one, other):
     if same_text_key(one) == same_text_key(other):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.topk import NOTHING, keep_best, last_score, merge, pack, unpack
 from tests import oracles
-from tests.strategies import grid, quick, scores
+from tests.strategies import grid, scores
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 rows_in_range = st.integers(0, 2**32 - 2)
@@ -22,7 +22,6 @@ def best(keys):
     return list(zip(values.tolist(), rows.tolist(), strict=True))
 
 
-@quick
 @given(st.lists(st.tuples(finite, rows_in_range), max_size=20))
 def test_what_is_packed_comes_out_again(pairs):
     values = np.array([s for s, _ in pairs], dtype=np.float32)
@@ -34,7 +33,6 @@ def test_what_is_packed_comes_out_again(pairs):
     np.testing.assert_array_equal(found_rows, rows)
 
 
-@quick
 @given(st.lists(st.tuples(finite | grid, st.integers(0, 5) | rows_in_range), max_size=20))
 def test_keys_sort_by_score_descending_then_row_ascending(pairs):
     values = np.array([s for s, _ in pairs], dtype=np.float32)
@@ -43,7 +41,6 @@ def test_keys_sort_by_score_descending_then_row_ascending(pairs):
     assert by_key == sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
 
 
-@quick
 @given(st.lists(scores | grid, max_size=20), st.integers(1, 25))
 def test_the_whole_is_the_double_loops_top_k(values, k):
     empty = np.full((1, 0), NOTHING, dtype=np.uint64)
@@ -51,7 +48,6 @@ def test_the_whole_is_the_double_loops_top_k(values, k):
     assert found == [(values[row], row) for row in oracles.topk(values, k)]
 
 
-@quick
 @given(st.lists(grid, max_size=24), st.integers(1, 10), st.data())
 def test_any_split_in_any_order_merges_to_the_top_k_of_the_whole(values, k, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=5)))
@@ -63,7 +59,6 @@ def test_any_split_in_any_order_merges_to_the_top_k_of_the_whole(values, k, data
     assert best(running) == [(values[row], row) for row in oracles.topk(values, k)]
 
 
-@quick
 @given(st.lists(grid, max_size=8), st.lists(grid, max_size=8), st.lists(grid, max_size=8), st.integers(1, 9))
 def test_merging_is_associative_and_commutative(one, two, three, k):
     a, b, c = packed(one), packed(two, 100), packed(three, 200)
@@ -72,7 +67,6 @@ def test_merging_is_associative_and_commutative(one, two, three, k):
     np.testing.assert_array_equal(left, merge(c, merge(b, a, k), k))
 
 
-@quick
 @given(st.lists(st.lists(grid, max_size=24), min_size=1, max_size=4), st.integers(1, 10), st.data())
 def test_the_running_best_is_the_top_k_of_all_keys_so_far(lists, k, data):
     keys = np.concatenate([packed(values)[0] for values in lists])

@@ -26,7 +26,7 @@ from hnmine.stages.filter.verdicts import RULES, anchor_scores
 from tests import oracles
 from tests.commands.sample_runs import sample_config, sample_truth
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
-from tests.strategies import batches, quick
+from tests.strategies import batches
 from tests.support import config_for, make_collection, write_jsonl
 
 FIELDS = [
@@ -165,7 +165,6 @@ def by_loops(out: Path, config: Config) -> list[tuple[float, int, int, str, str]
     return found
 
 
-@quick
 @given(batches(min_queries=1), st.sampled_from(sorted(_LIMITS)), st.sampled_from([0.05, 0.3, 0.8]))
 def test_the_limit_is_where_the_rule_starts_to_reject(batch: Any, rule: str, number: float) -> None:
     config = FilterConfig(rule=rule, **{rule: number})  # type: ignore[arg-type]

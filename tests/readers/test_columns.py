@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hnmine.readers.columns import COLUMNS, as_id, as_relevance, as_text, whole_ids, whole_relevances, whole_texts
 from tests.readers.helpers import CORPUS, ONLY_PAIRS, QRELS, QUERIES, ingest, refused, small
-from tests.strategies import quick
 from tests.support import write_jsonl
 
 
@@ -167,7 +166,6 @@ def test_white_space_is_that_of_python() -> None:
     assert found.to_pylist() == [character.strip() for character in characters]
 
 
-@quick
 @given(st.lists(st.none() | st.text(st.sampled_from("a \u00a0\n")) | st.text()))
 def test_columns_are_converted_as_their_values_are(values: list[str | None]) -> None:
     column = pa.array(values, pa.string())

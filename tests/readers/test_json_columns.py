@@ -14,7 +14,6 @@ from hnmine.readers.json_columns import block_columns, first_object
 from hnmine.readers.lines import block_lines, read_blocks, read_lines
 from hnmine.storage.input_files import Source, find_sources
 from tests.readers.helpers import ingest, refused, small
-from tests.strategies import quick
 
 TYPES = {"id": pa.string(), "text": pa.string()}
 anything = st.recursive(
@@ -24,7 +23,6 @@ anything = st.recursive(
 )
 
 
-@quick
 @given(
     st.lists(
         st.fixed_dictionaries({"id": st.text()}, optional={"text": st.none() | st.text(), "other": anything}),
@@ -72,7 +70,6 @@ def source(file: Path) -> Source:
     return found
 
 
-@quick
 @given(st.text(st.sampled_from("ab\n\r é\ufeff")), st.integers(1, 9))
 def test_blocks_hold_the_lines_of_the_file(tmp_path_factory: pytest.TempPathFactory, text: str, size: int) -> None:
     file = tmp_path_factory.mktemp("lines") / "c.jsonl"

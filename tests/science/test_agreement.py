@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hnmine.arrays.groups import distinct_pairs
 from hnmine.science.agreement import agreement, cohens_kappa, jaccard, shift
 from tests import oracles
-from tests.strategies import quick
 
 pairs = st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=12).map(sorted)
 
@@ -18,14 +17,12 @@ def arrays(rows):
     return groups, items
 
 
-@quick
 @given(st.lists(pairs, min_size=1, max_size=4))
 def test_it_is_the_double_loop(sets):
     shared, union = agreement([arrays(rows) for rows in sets], 4)
     assert list(zip(shared.tolist(), union.tolist(), strict=True)) == oracles.agreement(sets, 4)
 
 
-@quick
 @given(st.lists(pairs, min_size=2, max_size=3))
 def test_the_order_of_the_sets_changes_nothing_and_a_set_agrees_with_itself(sets):
     one, other = (agreement([arrays(rows) for rows in order], 4) for order in (sets, sets[::-1]))
@@ -48,7 +45,6 @@ def test_shift_by_hand():
     assert shift(before[2:3], after[2:3]) == {"count": 0}
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=15))
 def test_each_document_once_a_query_is_the_first_as_it_came(rows):
     found = distinct_pairs(*arrays(rows)).tolist()
@@ -72,7 +68,6 @@ def kappa_by_loop(pairs):
     return None if by_chance == 1 else (observed - by_chance) / (1 - by_chance)
 
 
-@quick
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_kappa_is_that_of_the_loop_and_the_same_for_either_order(pairs):
     first, second = np.array(pairs).T

@@ -5,12 +5,11 @@ from hypothesis import strategies as st
 
 from hnmine.science.anchors import anchor_of_positive, positive_of_anchor, reduce_anchor
 from tests import oracles
-from tests.strategies import flat, quick, ragged, scores
+from tests.strategies import flat, ragged, scores
 
 HOWS = ("min", "mean", "max", "quantile")
 
 
-@quick
 @given(ragged(scores, min_length=1), st.sampled_from(HOWS), st.floats(0, 1))
 def test_each_anchor_is_that_of_the_double_loop(lists, how, quantile):
     positives = flat(lists, np.float32)
@@ -20,7 +19,6 @@ def test_each_anchor_is_that_of_the_double_loop(lists, how, quantile):
     assert found.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-6 * max([abs(x) for r in lists for x in r] + [0]))
 
 
-@quick
 @given(ragged(scores, min_length=1), st.floats(0, 1))
 def test_the_quantile_is_numpys(lists, quantile):
     positives = flat(lists, np.float32)
@@ -43,7 +41,6 @@ def test_ragged_positives_1_2_1_get_their_own_anchors(how, expected):
     assert reduce_anchor(positives, how, 0.25).tolist() == expected
 
 
-@quick
 @given(st.lists(scores, min_size=1, max_size=5))
 def test_the_order_of_positives_does_not_change_min_max_and_quantile(row):
     for how in ("min", "max", "quantile"):
@@ -51,7 +48,6 @@ def test_the_order_of_positives_does_not_change_min_max_and_quantile(row):
         assert reduce_anchor(one, how) == reduce_anchor(other, how)
 
 
-@quick
 @given(ragged(scores, min_length=1), st.integers(0, 6), st.sampled_from(HOWS), st.floats(0, 1))
 def test_a_batch_split_in_two_gives_the_same_bits(lists, cut, how, quantile):
     def anchors(part):

@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.arrays.text_hashes import BUCKETS, terms
@@ -20,7 +20,6 @@ def test_terms_are_distinct_words_whatever_their_case_and_order():
     assert terms("naïve 東京").dtype == np.int32
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts, st.lists(texts, max_size=4)), max_size=4))
 def test_shared_words_equal_the_double_loop(queries):
     idf = np.full(BUCKETS, 1.0)

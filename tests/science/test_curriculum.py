@@ -4,13 +4,12 @@ from hypothesis import strategies as st
 
 from hnmine.science.curriculum import curriculum_order, example_hardness
 from tests import oracles
-from tests.strategies import quick, scores
+from tests.strategies import scores
 
 hard = st.sampled_from([0.0, 0.125, 0.25, 0.5, 1.0])  # their sums are exact
 examples = st.lists(st.tuples(scores, scores, st.lists(scores, max_size=4)), max_size=6)
 
 
-@quick
 @given(examples)
 def test_the_hardness_of_an_example_is_the_mean_of_a_loop(rows):
     anchor, s0 = (np.array([row[place] for row in rows], dtype=np.float32) for place in (0, 1))
@@ -22,7 +21,6 @@ def test_the_hardness_of_an_example_is_the_mean_of_a_loop(rows):
     np.testing.assert_allclose(example_hardness(s, owners, anchor, s0), expected, rtol=1e-9, atol=1e-12)
 
 
-@quick
 @given(st.lists(st.tuples(hard, st.integers(0, 3)), max_size=12), st.booleans(), st.booleans())
 def test_the_order_is_that_of_python_s_sort(rows, batched, hardest_first):
     hardness, batch = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], dtype=np.int64)
@@ -35,7 +33,6 @@ def test_the_order_is_that_of_python_s_sort(rows, batched, hardest_first):
     assert found.tolist() == sorted(range(len(rows)), key=lambda at: (*keys[at], at))
 
 
-@quick
 @given(st.lists(hard, max_size=12))
 def test_both_directions_are_permutations_by_hardness(values):
     hardness = np.array(values)

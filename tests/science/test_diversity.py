@@ -7,7 +7,7 @@ from hnmine.arrays.dots import pair_dots, unit
 from hnmine.science.diversity import marginal_relevance
 from hnmine.science.sampling import choose
 from tests import oracles
-from tests.strategies import f32, quick
+from tests.strategies import f32
 
 
 @st.composite
@@ -22,7 +22,6 @@ def lists(draw):
     return np.array(groups, dtype=np.int64), np.array(relevance, np.float32), vectors, np.array(at, dtype=np.int64)
 
 
-@quick
 @given(lists(), st.integers(1, 4), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_it_is_the_double_loop(given_lists, n, diversity):
     groups, relevance, vectors, at = given_lists
@@ -35,14 +34,12 @@ def test_it_is_the_double_loop(given_lists, n, diversity):
     assert found.tolist() == oracles.marginal_relevance(groups.tolist(), plain, similarity, n, diversity)
 
 
-@quick
 @given(lists(), st.integers(1, 4))
 def test_without_diversity_it_is_top(given_lists, n):
     groups, relevance, vectors, at = given_lists
     assert marginal_relevance(groups, relevance, vectors, at, n, 0.0).tolist() == choose(groups, None, n).tolist()
 
 
-@quick
 @given(lists(), st.integers(1, 4), st.sampled_from([0.25, 0.5, 1.0]))
 def test_a_group_by_itself_gets_what_it_gets_among_others(given_lists, n, diversity):
     groups, relevance, vectors, at = given_lists
@@ -53,7 +50,6 @@ def test_a_group_by_itself_gets_what_it_gets_among_others(given_lists, n, divers
         assert found.tolist() == whole[groups[whole] == group].tolist()
 
 
-@quick
 @given(lists(), st.integers(1, 4), st.sampled_from([0.0, 0.3, 1.0]))
 def test_a_larger_n_chooses_all_that_a_smaller_one_does_and_never_too_many(given_lists, n, diversity):
     groups, relevance, vectors, at = given_lists

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hnmine.arrays.dots import unit
 from hnmine.science.eci import DELTA, capacity, eci, eci_sem, hardness, residual_weight, safety
 from tests import oracles
-from tests.strategies import grid, quick
+from tests.strategies import grid
 
 triples = st.lists(st.tuples(grid, grid, grid), max_size=10)
 shares = st.floats(0, 1)
@@ -18,39 +18,33 @@ def columns(rows, width=3):
     return np.array(rows, dtype=np.float64).reshape(-1, width).T
 
 
-@quick
 @given(st.lists(st.integers(0, 10_000), max_size=10))
 def test_capacity_is_the_double_loop(counts):
     assert capacity(np.array(counts, dtype=np.int64)).tolist() == pytest.approx([oracles.capacity(k) for k in counts])
 
 
-@quick
 @given(triples)
 def test_hardness_is_the_double_loop(rows):
     assert hardness(*columns(rows)).tolist() == pytest.approx([oracles.hardness(*row) for row in rows], abs=1e-12)
 
 
-@quick
 @given(triples, st.sampled_from([0.01, DELTA, 0.5]))
 def test_safety_is_the_double_loop(rows, delta):
     expected = [oracles.safety(*row, delta) for row in rows]
     assert safety(*columns(rows), delta).tolist() == pytest.approx(expected, abs=1e-9)
 
 
-@quick
 @given(st.lists(st.tuples(st.floats(0, 10), shares, shares), max_size=10))
 def test_eci_is_the_double_loop(rows):
     assert eci(*columns(rows)).tolist() == pytest.approx([oracles.eci(*row) for row in rows], abs=1e-12)
 
 
-@quick
 @given(triples)
 def test_hardness_and_safety_stay_in_0_to_1(rows):
     for values in (hardness(*columns(rows)), safety(*columns(rows))):
         assert ((values >= 0) & (values <= 1)).all()
 
 
-@quick
 @given(triples, st.floats(-0.5, 0.5), st.floats(0.5, 4))
 def test_hardness_and_safety_do_not_depend_on_the_encoders_scale(rows, shift, scale):
     # a span of one grid step at least: at a span of nothing, rounding decides
@@ -90,7 +84,6 @@ def test_eci_by_hand():
     assert found.tolist() == pytest.approx([math.log(4) * 2 / 3, 0, 0, 0])
 
 
-@quick
 @given(st.integers(1, 100), shares, shares, shares)
 def test_eci_grows_with_each_of_its_parts(k, h, s, more):
     def value(k, h, s):
@@ -117,7 +110,6 @@ def world(seed, rows, k, dim=12):
     return directions[0] - directions[1], random.random((rows, k)) * (random.random((rows, k)) < 0.8)
 
 
-@quick
 @given(st.lists(st.tuples(share, share, share), max_size=10))
 def test_weights_are_the_double_loop_and_stay_in_0_to_1(rows):
     found = residual_weight(*np.array(rows).reshape(-1, 3).T)
@@ -131,7 +123,6 @@ def test_any_part_of_0_leaves_no_weight(part):
     assert residual_weight(np.array([1.0]), np.array([1.0]), np.array([0.0])).tolist() == [1]
 
 
-@quick
 @given(seeds, st.integers(1, 4), st.integers(0, 8), st.sampled_from([2, 5, 12]))
 def test_it_is_the_determinant_of_the_large_matrix(seed, rows, k, dim):
     residuals, weights = world(seed, rows, k, dim)
@@ -139,7 +130,6 @@ def test_it_is_the_determinant_of_the_large_matrix(seed, rows, k, dim):
     assert eci_sem(residuals, weights).tolist() == pytest.approx(expected, abs=1e-9)
 
 
-@quick
 @given(seeds, st.integers(2, 6), st.floats(0.05, 1))
 def test_copies_of_one_negative_score_less_than_as_many_different_ones(seed, n, weight):
     residuals, _ = world(seed, 1, n)
@@ -150,7 +140,6 @@ def test_copies_of_one_negative_score_less_than_as_many_different_ones(seed, n, 
     assert copies < eci_sem(residuals, weights)[0]
 
 
-@quick
 @given(seeds, st.integers(1, 4), st.integers(1, 6))
 def test_it_lies_between_all_alike_and_all_at_right_angles(seed, rows, k):
     residuals, weights = world(seed, rows, k)
@@ -160,7 +149,6 @@ def test_it_lies_between_all_alike_and_all_at_right_angles(seed, rows, k):
     assert (found <= np.log1p(own).sum(axis=1) + 1e-9).all()
 
 
-@quick
 @given(seeds, st.integers(1, 6), st.integers(0, 5))
 def test_removing_a_negative_never_raises_it(seed, k, which):
     residuals, weights = world(seed, 3, k)
@@ -168,7 +156,6 @@ def test_removing_a_negative_never_raises_it(seed, k, which):
     assert (eci_sem(*fewer) <= eci_sem(residuals, weights) + 1e-9).all()
 
 
-@quick
 @given(seeds, st.integers(1, 6))
 def test_the_order_changes_nothing(seed, k):
     residuals, weights = world(seed, 2, k)
@@ -177,7 +164,6 @@ def test_the_order_changes_nothing(seed, k):
     assert moved.tolist() == pytest.approx(eci_sem(residuals, weights).tolist(), abs=1e-9)
 
 
-@quick
 @given(seeds, st.integers(1, 5), st.integers(1, 5), st.integers(0, 3))
 def test_rows_beside_it_and_places_filled_up_change_no_bit(seed, rows, k, more):
     residuals, weights = world(seed, rows, k)

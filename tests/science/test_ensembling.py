@@ -14,14 +14,13 @@ from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.emit.chosen import anchor_seeds
 from hnmine.stages.filter.candidates import Batch, Cells
 from tests import oracles
-from tests.strategies import World, make_query, quick, worlds
+from tests.strategies import World, make_query, worlds
 
 
 def seeds(count, first=0):
     return np.arange(first, first + count, dtype=np.uint64) * np.uint64(7919)
 
 
-@quick
 @given(st.integers(0, 50), st.integers(1, 16), st.data())
 def test_a_source_is_drawn_by_the_examples_own_seed_alone(count, sources, data):
     found = random_source(seeds(count), sources)
@@ -54,7 +53,6 @@ def found_lists(draw):
     return np.array(groups, dtype=np.int64), np.array(ranks, dtype=np.int32).reshape(-1, sources), documents
 
 
-@quick
 @given(found_lists(), st.integers(0, 7))
 def test_sources_in_turn_is_the_double_loop(lists, n):
     groups, ranks, _ = lists
@@ -71,7 +69,6 @@ def test_sources_in_turn_by_hand():
     assert round_robin(group[:0], ranks[:0], 3).tolist() == []
 
 
-@quick
 @given(found_lists(), st.integers(1, 7))
 def test_one_source_in_turn_is_its_best(lists, n):
     groups, ranks, _ = lists
@@ -82,7 +79,6 @@ def test_one_source_in_turn_is_its_best(lists, n):
     assert round_robin(groups, own, n).tolist() == sorted(expected)
 
 
-@quick
 @given(found_lists(), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(lists, n, random):
     groups, ranks, _ = lists
@@ -123,7 +119,6 @@ def choose(table, config, keep=lambda d: d % 3 != 0, seed=0, used=None):
     return [(lists[low:high], drawn[low:high]) for low, high in pairs]
 
 
-@quick
 @given(sourced(), st.integers(1, 4), st.integers(0, 3), st.sampled_from(["top", "random", "simans", "stratified"]))
 def test_cross_takes_the_kept_candidates_of_the_drawn_source(world, n, seed, how):
     found = choose(world.table(), EmitConfig(ensemble="cross", choose=how, num_negatives=n), seed=seed)
@@ -138,7 +133,6 @@ def test_cross_takes_the_kept_candidates_of_the_drawn_source(world, n, seed, how
                 assert positions == sorted(kept[:n])
 
 
-@quick
 @given(sourced(), st.integers(1, 5), st.none() | st.integers(1, 2))
 def test_intra_takes_the_best_kept_of_the_sources_in_turn_under_a_cap_too(world, n, cap):
     config = EmitConfig(ensemble="intra", num_negatives=n, max_per_document=cap)
@@ -157,7 +151,6 @@ def test_intra_takes_the_best_kept_of_the_sources_in_turn_under_a_cap_too(world,
     assert [own for lists, _ in choose(world.table(), config) for own in lists] == expected
 
 
-@quick
 @given(sourced(min_queries=2), st.sampled_from(["cross", "intra"]), st.none() | st.integers(1, 2), st.integers(0, 3))
 def test_tables_cut_in_slices_give_the_same_choice_and_no_document_serves_too_often(world, ensemble, cap, cut):
     config = EmitConfig(ensemble=ensemble, num_negatives=3, max_per_document=cap)
@@ -173,7 +166,6 @@ def test_tables_cut_in_slices_give_the_same_choice_and_no_document_serves_too_of
     assert cap is None or max(served.values(), default=0) <= cap
 
 
-@quick
 @given(sourced(min_queries=2), st.sampled_from(["cross", "intra"]), st.data())
 def test_the_order_of_queries_changes_no_choice(world, ensemble, data):
     config = EmitConfig(ensemble=ensemble, num_negatives=2)

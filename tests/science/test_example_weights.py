@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hnmine.science.example_weights import cluster_rates, cluster_weight, focal_weight, positive_probability
 from tests import oracles
-from tests.strategies import quick, scores
+from tests.strategies import scores
 
 examples = st.lists(st.tuples(scores, st.lists(scores, max_size=4)), min_size=1, max_size=6)
 temperatures = st.sampled_from([0.05, 0.2, 1.0])
@@ -21,7 +21,6 @@ def flat(rows):
     return positive, np.array([s for _, own in rows for s in own], dtype=np.float32), owners
 
 
-@quick
 @given(examples, st.sampled_from([0.25, 1.0]))
 def test_the_probability_is_the_softmax_of_a_loop(rows, temperature):
     found = positive_probability(*flat(rows), temperature)
@@ -29,7 +28,6 @@ def test_the_probability_is_the_softmax_of_a_loop(rows, temperature):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-300)
 
 
-@quick
 @given(examples, temperatures, st.floats(0, 4))
 def test_weights_are_in_range_and_a_higher_gamma_never_weighs_more(rows, temperature, gamma):
     p = positive_probability(*flat(rows), temperature)
@@ -39,7 +37,6 @@ def test_weights_are_in_range_and_a_higher_gamma_never_weighs_more(rows, tempera
     assert (focal_weight(p, 0.0) == 1).all()
 
 
-@quick
 @given(examples, temperatures, scores)
 def test_one_more_negative_never_lowers_the_weight(rows, temperature, more):
     fewer = positive_probability(*flat(rows), temperature)
@@ -60,7 +57,6 @@ def columns(rows):
     return p, np.array([row[1] for row in rows], dtype=np.int64), np.array([row[2] for row in rows], dtype=bool)
 
 
-@quick
 @given(negatives)
 def test_cluster_weights_are_those_of_a_double_loop(rows):
     p, cluster, own = columns(rows)
@@ -72,7 +68,6 @@ def test_cluster_weights_are_those_of_a_double_loop(rows):
     np.testing.assert_allclose(cluster_weight(cluster, own, rates), expected, rtol=1e-9, atol=1e-12)
 
 
-@quick
 @given(negatives)
 def test_only_own_clusters_weigh_less(rows):
     p, cluster, own = columns(rows)

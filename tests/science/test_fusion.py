@@ -6,7 +6,7 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.science.fusion import first_counted, reciprocal_ranks, within_depth
 from hnmine.search.candidate_pool import CandidateLimits, CandidatePool, Hits, pool
 from tests import oracles
-from tests.strategies import quick, subset
+from tests.strategies import subset
 
 DOCUMENTS = 8
 
@@ -33,7 +33,6 @@ def flags(found, positives):
     return np.array([d in positives[q] for q, d in zip(found.owners, found.rows, strict=True)], dtype=bool)
 
 
-@quick
 @given(lists())
 def test_a_pool_holds_every_document_once_with_its_score_and_rank_in_each_source(drawn):
     found = pooled(drawn[0])
@@ -46,7 +45,6 @@ def test_a_pool_holds_every_document_once_with_its_score_and_rank_in_each_source
             assert score == np.float32(-d - source / 8) if d in order else np.isnan(score)
 
 
-@quick
 @given(lists(), st.lists(st.integers(1, DOCUMENTS), min_size=3, max_size=3))
 def test_depth_is_the_double_loop(drawn, depths):
     found = pooled(drawn[0])
@@ -56,7 +54,6 @@ def test_depth_is_the_double_loop(drawn, depths):
             assert inside[place, source] == (d in oracles.down_to(order, drawn[1][q], depths[source]))
 
 
-@quick
 @given(lists())
 def test_reciprocal_ranks_are_the_double_loop_and_more_sources_never_lower_them(drawn):
     found = pooled(drawn[0])
@@ -67,7 +64,6 @@ def test_reciprocal_ranks_are_the_double_loop_and_more_sources_never_lower_them(
     np.testing.assert_array_equal(fused, reciprocal_ranks(found.ranks[:, ::-1]))  # the sources' order is no matter
 
 
-@quick
 @given(lists(), st.integers(1, 5), st.lists(st.integers(1, DOCUMENTS), min_size=3, max_size=3))
 def test_union_and_rrf_are_the_double_loop(drawn, top_k, depths):
     found = pooled(drawn[0])

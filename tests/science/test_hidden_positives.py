@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.science.hidden_positives import fold_of, pick_known
-from tests.strategies import quick
 
 counts = st.lists(st.integers(0, 5), max_size=8)
 
@@ -15,7 +14,6 @@ def picked(rows, positives, hidings, seed=0):
     return list(zip(query.tolist(), known.tolist(), strict=True))
 
 
-@quick
 @given(counts, st.integers(1, 4), st.integers(0, 3))
 def test_each_query_with_several_positives_hides_as_often_as_asked_each_time_with_another_known(
     positives, hidings, seed
@@ -28,7 +26,6 @@ def test_each_query_with_several_positives_hides_as_often_as_asked_each_time_wit
     assert all(0 <= known < positives[query] for query, known in found)
 
 
-@quick
 @given(counts, st.integers(1, 3), st.data())
 def test_the_known_positive_depends_on_the_querys_row_alone_and_not_on_its_batch(positives, hidings, data):
     rows = [10 * i for i in range(len(positives))]

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from hnmine.science.hub_normalisation import bank_sums, hub_normalised
 from tests import oracles
-from tests.strategies import quick
 
 cosines = st.floats(-1, 1, width=32)
 betas = st.sampled_from([0.5, 20.0, 200.0])
@@ -27,7 +26,6 @@ def normalised(scores, queries, beta, s, query):
     return hub_normalised(s, asked, np.isin(asked, queries), sums, len(queries), beta)
 
 
-@quick
 @given(banks(), betas, st.integers(0, 9), st.lists(cosines, min_size=2, max_size=2))
 def test_scores_are_those_of_a_double_loop_that_leaves_the_query_out(bank, beta, query, given_scores):
     scores, queries = bank
@@ -42,7 +40,6 @@ def test_scores_are_those_of_a_double_loop_that_leaves_the_query_out(bank, beta,
     np.testing.assert_allclose(normalised(scores, queries, beta, s, query), expected, rtol=1e-5, atol=1e-5)
 
 
-@quick
 @given(banks(), betas, cosines)
 def test_the_hub_lies_between_mean_and_highest_score_and_order_of_the_bank_hardly_matters(bank, beta, s):
     scores, queries = bank

@@ -13,7 +13,6 @@ from hnmine.science.judging_value import (
     order_of_requests,
 )
 from tests import oracles
-from tests.strategies import quick
 
 rows = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.125, 0.25]), st.integers(0, 4), st.integers(0, 5)), max_size=40)
 
@@ -25,14 +24,12 @@ def arrays(entries):
     return [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
 
 
-@quick
 @given(rows, st.integers(0, 12), st.integers(0, 4))
 def test_the_pick_is_what_a_loop_finds(entries, number, per_query):
     found = highest_judging_values(*arrays(entries), number, per_query)
     assert found.tolist() == oracles.highest_judging_values(entries, number, per_query)
 
 
-@quick
 @given(rows, st.integers(0, 12), st.integers(0, 4), st.integers(0, 5))
 def test_the_best_of_parts_with_whole_queries_are_the_best_of_all(entries, number, per_query, border):
     """So that shards change nothing."""
@@ -42,7 +39,6 @@ def test_the_best_of_parts_with_whole_queries_are_the_best_of_all(entries, numbe
     assert together == [entries[i] for i in highest_judging_values(*arrays(entries), number, per_query)]
 
 
-@quick
 @given(rows, st.integers(0, 12), st.integers(1, 4))
 def test_a_larger_number_only_adds(entries, number, per_query):
     given_ = arrays(entries)
@@ -56,7 +52,6 @@ def test_worth_is_largest_where_nothing_is_known_and_follows_impact():
     np.testing.assert_allclose(found, [0, 0.09, 0.25, 0.09, 0, 0.125], atol=1e-15)
 
 
-@quick
 @given(st.floats(-2, 2), st.floats(-2, 2), st.floats(1 / 64, 4))
 def test_closeness_is_a_logistic_of_the_distance_in_spreads(s, limit, spread):
     found = margin_probability(np.array([s]), np.array([limit]), np.array([spread]))
@@ -69,7 +64,6 @@ def test_without_spread_a_score_is_on_one_side_or_on_the_line():
     np.testing.assert_array_equal(judging_value(found, np.ones(3)), [0.0, 0.25, 0.0])
 
 
-@quick
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.125, 0.25]), st.integers(0, 4)), min_size=1, max_size=30))
 def test_requests_go_by_the_sum_of_their_values_and_ties_by_their_number(entries):
     named = sorted({request for _, request in entries})

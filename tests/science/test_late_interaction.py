@@ -8,7 +8,6 @@ from hypothesis.extra.numpy import arrays
 
 from hnmine.science.late_interaction import max_sim
 from tests import oracles
-from tests.strategies import quick
 
 vectors = arrays(np.float32, st.tuples(st.integers(1, 5), st.just(3)), elements=st.floats(-4, 4, width=32))
 
@@ -18,13 +17,11 @@ def test_by_hand():
     assert max_sim(query, document) == pytest.approx(1.0 + 0.8)
 
 
-@quick
 @given(vectors, vectors)
 def test_it_is_the_double_loop(query, document):
     assert max_sim(query, document) == pytest.approx(oracles.max_sim(query, document), rel=1e-5, abs=1e-4)
 
 
-@quick
 @given(vectors, vectors, vectors)
 def test_tokens_add_up_in_the_query_and_only_help_in_the_document(query, document, more):
     assert max_sim(query, np.concatenate([document, more])) >= max_sim(query, document) - 1e-4

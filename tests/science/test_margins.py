@@ -19,7 +19,7 @@ from hnmine.science.margins import (
     rank_window,
 )
 from tests import oracles
-from tests.strategies import f32, grid, quick, scores
+from tests.strategies import f32, grid, scores
 
 pairs = st.lists(st.tuples(scores, scores), max_size=12)
 shares = st.floats(0.01, 1)
@@ -31,14 +31,12 @@ def columns(rows):
     return both[:, 0], both[:, 1]
 
 
-@quick
 @given(pairs, gaps)
 def test_margin_is_the_double_loop(rows, m):
     s, anchor = columns(rows)
     assert margin(s, anchor, m).tolist() == [oracles.keeps_margin(a, b, m) for a, b in rows]
 
 
-@quick
 @given(st.lists(st.tuples(*[st.floats(-1, 1, width=32) | st.sampled_from([math.nan, math.inf, -math.inf])] * 2)))
 def test_at_or_above_is_the_double_loop(rows):
     s, positive = columns(rows)
@@ -46,21 +44,18 @@ def test_at_or_above_is_the_double_loop(rows):
     assert at_or_above(s, positive).tolist() == expected
 
 
-@quick
 @given(st.lists(st.tuples(scores, scores, scores), max_size=12), st.floats(0, 0.99))
 def test_adaptive_is_the_double_loop(rows, m):
     s, anchor, floor = np.array(rows, dtype=np.float32).reshape(-1, 3).T
     assert adaptive(s, anchor, floor, m).tolist() == [oracles.keeps_adaptive(a, b, c, m) for a, b, c in rows]
 
 
-@quick
 @given(pairs, gaps)
 def test_guide_is_the_double_loop(rows, m):
     g, anchor = columns(rows)
     assert guide(g, anchor, m).tolist() == [oracles.keeps_guide(a, b, m) for a, b in rows]
 
 
-@quick
 @given(pairs, gaps, gaps)
 def test_a_wider_guide_margin_never_keeps_more_nor_what_is_above_the_anchor(rows, one, other):
     g, anchor = columns(rows)
@@ -77,7 +72,6 @@ def test_guide_masks_what_the_papers_code_masks():
     assert guide(np.array([-0.8, -0.2], dtype=np.float32), np.float32(-0.5), 0.25).tolist() == [True, False]
 
 
-@quick
 @given(st.lists(scores, max_size=12), st.lists(scores, min_size=1, max_size=4), gaps)
 def test_multi_similarity_is_the_double_loop(candidates, positives, epsilon):
     s, lowest = np.array(candidates, dtype=np.float32), np.float32(min(positives))
@@ -85,7 +79,6 @@ def test_multi_similarity_is_the_double_loop(candidates, positives, epsilon):
     assert multi_similarity(s, lowest, epsilon).tolist() == expected
 
 
-@quick
 @given(pairs, gaps, gaps)
 def test_a_smaller_epsilon_never_keeps_more_and_what_scores_above_the_positive_is_kept(rows, one, other):
     s, lowest = columns(rows)
@@ -100,28 +93,24 @@ def test_multi_similarity_by_hand():
     assert multi_similarity(s, np.float32(-0.25), 0.5).tolist() == [True] * 5
 
 
-@quick
 @given(pairs, shares)
 def test_percent_is_the_double_loop(rows, p):
     s, anchor = columns(rows)
     assert percent(s, anchor, p).tolist() == [oracles.keeps_percent(a, b, p) for a, b in rows]
 
 
-@quick
 @given(pairs, st.none() | grid, st.none() | grid)
 def test_absolute_is_the_double_loop(rows, low, high):
     s, _ = columns(rows)
     assert absolute(s, low, high).tolist() == [oracles.keeps_absolute(a, low, high) for a, _ in rows]
 
 
-@quick
 @given(st.lists(st.integers(1, 30), max_size=12), st.integers(1, 30), st.integers(0, 30))
 def test_rank_window_is_the_double_loop(ranks, first, length):
     found = rank_window(np.array(ranks, dtype=np.int32), first, first + length)
     assert found.tolist() == [oracles.keeps_rank(rank, first, first + length) for rank in ranks]
 
 
-@quick
 @given(grid, grid, st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]), st.sampled_from([0.0, 0.05, 0.1, 0.5]))
 def test_rules_agree_with_exact_arithmetic_away_from_the_line(s, anchor, p, m):
     exact_s, exact_anchor = Fraction(s), Fraction(anchor)
@@ -134,7 +123,6 @@ def test_rules_agree_with_exact_arithmetic_away_from_the_line(s, anchor, p, m):
             assert bool(rule(np.float32(s), np.float32(anchor), setting)) == (exact_s < line)
 
 
-@quick
 @given(pairs, shares, shares)
 def test_a_stricter_percent_never_keeps_more(rows, one, other):
     s, anchor = columns(rows)
@@ -142,7 +130,6 @@ def test_a_stricter_percent_never_keeps_more(rows, one, other):
     assert not (strict & ~loose).any()
 
 
-@quick
 @given(pairs, gaps, gaps)
 def test_a_wider_margin_never_keeps_more(rows, one, other):
     s, anchor = columns(rows)
@@ -150,7 +137,6 @@ def test_a_wider_margin_never_keeps_more(rows, one, other):
     assert not (strict & ~loose).any()
 
 
-@quick
 @given(pairs, scores, st.floats(0, 0.99), st.floats(0, 0.99))
 def test_a_wider_adaptive_margin_never_keeps_more(rows, floor, one, other):
     s, anchor = columns(rows)
@@ -158,7 +144,6 @@ def test_a_wider_adaptive_margin_never_keeps_more(rows, floor, one, other):
     assert not (strict & ~loose).any()
 
 
-@quick
 @given(st.lists(st.tuples(grid, grid, grid), max_size=12), st.sampled_from([0.25, 0.5]), st.sampled_from([-4, 0, 2]))
 def test_adaptive_takes_no_notice_of_where_scores_lie_nor_of_their_unit(rows, m, shift):
     s, anchor, floor = (np.round(column * 16) / 16 for column in np.array(rows, dtype=np.float32).reshape(-1, 3).T)
@@ -174,14 +159,12 @@ def test_adaptive_by_hand():
     assert adaptive(s, np.float32(0.75), np.float32(0.9), 0.1).tolist() == [True, True, True, False]
 
 
-@quick
 @given(st.lists(scores, max_size=12), grid, grid)
 def test_a_lower_similarity_limit_never_keeps_more(values, one, other):
     s = np.array(values, dtype=np.float32)
     assert not (below(s, min(one, other)) & ~below(s, max(one, other))).any()
 
 
-@quick
 @given(pairs, shares, gaps)
 def test_no_rule_keeps_a_candidate_above_its_anchor(rows, p, m):
     s, anchor = columns(rows)
@@ -191,7 +174,6 @@ def test_no_rule_keeps_a_candidate_above_its_anchor(rows, p, m):
     assert not (adaptive(s, anchor, np.float32(0), min(m, 0.99)) & above).any()
 
 
-@quick
 @given(pairs)
 def test_percent_1_and_margin_0_keep_what_is_not_above_the_anchor(rows):
     s, anchor = columns(rows)
@@ -266,7 +248,6 @@ def flat(groups):
     return s, owners, np.array([counts for _, counts in members], dtype=bool)
 
 
-@quick
 @given(groups_of_scores, st.sampled_from([0.0, 0.1, 0.2, 0.5, 1.0]))
 def test_easiest_is_the_double_loop(groups, share):
     expected = []
@@ -278,14 +259,12 @@ def test_easiest_is_the_double_loop(groups, share):
     assert easiest(*flat(groups), share).tolist() == expected
 
 
-@quick
 @given(groups_of_scores, st.floats(0, 1), st.floats(0, 1))
 def test_a_smaller_share_of_the_easiest_never_keeps_more(groups, one, other):
     strict, loose = (easiest(*flat(groups), share) for share in (min(one, other), max(one, other)))
     assert not (strict & ~loose).any()
 
 
-@quick
 @given(groups_of_scores, st.permutations(range(8)))
 def test_the_easiest_do_not_depend_on_order(groups, order):
     s, owners, counted = flat(groups)

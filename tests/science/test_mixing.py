@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from hnmine.science.mixing import QUERY, draw_mixtures
 from tests import oracles
-from tests.strategies import quick
 
 
 def seeds(count):
@@ -24,7 +23,6 @@ def drawn(some_seeds, counts, pairs, query_pairs):
 counts_of = st.lists(st.integers(0, 6), max_size=8)
 
 
-@quick
 @given(counts_of, st.integers(0, 5), st.integers(0, 3))
 def test_mixtures_are_the_double_loop(counts, pairs, query_pairs):
     expected = [
@@ -34,7 +32,6 @@ def test_mixtures_are_the_double_loop(counts, pairs, query_pairs):
     assert drawn(seeds(len(counts)), counts, pairs, query_pairs) == expected
 
 
-@quick
 @given(counts_of, st.integers(0, 5), st.integers(0, 3))
 def test_pairs_are_of_two_of_the_examples_own_and_shares_are_within_bounds(counts, pairs, query_pairs):
     for count, own in zip(counts, drawn(seeds(len(counts)), counts, pairs, query_pairs), strict=True):
@@ -46,7 +43,6 @@ def test_pairs_are_of_two_of_the_examples_own_and_shares_are_within_bounds(count
             assert 0 < alpha < (0.5 if first == QUERY else 1)
 
 
-@quick
 @given(counts_of, st.data())
 def test_an_examples_draw_does_not_depend_on_the_others(counts, data):
     order = data.draw(st.permutations(range(len(counts))))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hnmine.science.near_queries import near_labels, near_query_weights, one_label
 from tests import oracles
-from tests.strategies import flat, quick
+from tests.strategies import flat
 
 
 @st.composite
@@ -34,7 +34,6 @@ def test_near_labels_by_hand():
     assert share == pytest.approx([1, 1 / (1 + e), 0])
 
 
-@quick
 @given(worlds())
 def test_near_labels_are_those_of_a_double_loop(world):
     nearest, share = found(world)
@@ -43,7 +42,6 @@ def test_near_labels_are_those_of_a_double_loop(world):
     assert share == pytest.approx(expected[1])
 
 
-@quick
 @given(worlds())
 def test_share_is_at_most_1_and_nothing_is_said_without_labels(world):
     candidates, near, z, labels = world
@@ -54,7 +52,6 @@ def test_share_is_at_most_1_and_nothing_is_said_without_labels(world):
     assert not np.concatenate(nothing).any()
 
 
-@quick
 @given(worlds())
 def test_another_label_never_lowers_the_share(world):
     candidates, near, z, labels = world
@@ -63,7 +60,6 @@ def test_another_label_never_lowers_the_share(world):
     assert (more >= fewer - 1e-12).all()
 
 
-@quick
 @given(worlds())
 def test_weights_add_to_1_and_do_not_depend_on_the_zero_of_z(world):
     z = flat(world[2], np.float32)
@@ -73,7 +69,6 @@ def test_weights_add_to_1_and_do_not_depend_on_the_zero_of_z(world):
     assert near_query_weights(z.with_values(z.values + 5)) == pytest.approx(weights)
 
 
-@quick
 @given(st.lists(st.lists(st.integers(0, 99), unique=True, max_size=4), min_size=1, max_size=5), st.integers(0, 99))
 def test_consecutive_numbers_give_each_label_once(lists, seed):
     labels = flat(lists, np.int64)

@@ -14,7 +14,7 @@ from hnmine.science.percentiles import (
 from hnmine.stages.filter.bad_positives import positive_percentiles
 from hnmine.stages.filter.candidates import Batch
 from tests import oracles
-from tests.strategies import World, flat, make_query, quick, ragged, scores, wild, worlds
+from tests.strategies import World, flat, make_query, ragged, scores, wild, worlds
 
 quantiles = st.sampled_from([0.0, 1e-12, 0.1, 0.25, 1 / 3, 0.5, 0.7, 0.9, 1.0])
 pairs = st.lists(st.tuples(ragged(scores, max_rows=1), ragged(scores, max_rows=1, max_length=8)), max_size=5)
@@ -31,7 +31,6 @@ def ask(positives, others):
     return positive_percentile(own.values, own.owners, rest.values, rest.owners)
 
 
-@quick
 @given(pairs)
 def test_standings_are_those_of_the_double_loop(made):
     positives, others = lists(made)
@@ -41,7 +40,6 @@ def test_standings_are_those_of_the_double_loop(made):
     assert found.tolist() == [float(np.float32(share)) for share in expected]
 
 
-@quick
 @given(pairs, st.data())
 def test_the_order_of_candidates_and_of_queries_changes_nothing(made, data):
     positives, others = lists(made)
@@ -54,7 +52,6 @@ def test_the_order_of_candidates_and_of_queries_changes_nothing(made, data):
     assert after == [share for shares in one_by_one for share in shares]
 
 
-@quick
 @given(pairs)
 def test_a_higher_score_never_stands_lower(made):
     positives, others = lists(made)
@@ -65,7 +62,6 @@ def test_a_higher_score_never_stands_lower(made):
         assert all(0 <= s <= 1 for _, s in by_score)
 
 
-@quick
 @given(pairs, quantiles, quantiles)
 def test_a_higher_quantile_suspects_no_fewer_and_weighs_no_higher(made, one, other):
     found = ask(*lists(made))
@@ -76,7 +72,6 @@ def test_a_higher_quantile_suspects_no_fewer_and_weighs_no_higher(made, one, oth
         assert (positive_weight(found, low) >= positive_weight(found, high)).all()
 
 
-@quick
 @given(pairs, quantiles)
 def test_the_suspected_and_no_others_weigh_less_than_1(made, quantile):
     found = ask(*lists(made))
@@ -107,7 +102,6 @@ def test_nothing_at_all():
     assert ask([[]], [[0.5]]).tolist() == []
 
 
-@quick
 @given(worlds())
 def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
     found = positive_percentiles(world.batch())
@@ -119,7 +113,6 @@ def test_of_a_batch_only_candidates_that_are_no_positives_count(world):
     assert found.values.tolist() == [float(np.float32(share)) for share in expected]
 
 
-@quick
 @given(worlds(min_queries=2), st.integers(0, 4))
 def test_a_batch_split_in_slices_gets_the_same_standings(world, cut):
     table = world.table()
@@ -136,14 +129,12 @@ def test_a_query_whose_candidates_are_all_positives():
 numbers = st.lists(wild | st.integers(-3, 3).map(float), min_size=1, max_size=30)
 
 
-@quick
 @given(numbers, numbers)
 def test_ecdf_is_the_double_loop(scores, reference):
     found = ecdf(np.array(scores), np.array(reference))
     assert found.tolist() == pytest.approx([oracles.ecdf(s, reference) for s in scores], abs=1e-12)
 
 
-@quick
 @given(numbers, numbers)
 def test_ecdf_never_falls_and_stays_between_0_and_1(scores, reference):
     found = ecdf(np.sort(np.array(scores)), np.array(reference))
@@ -151,7 +142,6 @@ def test_ecdf_never_falls_and_stays_between_0_and_1(scores, reference):
     assert ((found >= 0) & (found <= 1)).all()
 
 
-@quick
 @given(st.lists(st.integers(-40, 40), min_size=1), st.lists(st.integers(-40, 40), min_size=1))
 def test_a_strictly_increasing_transform_changes_nothing(scores, reference):
     s, r = np.array(scores, dtype=np.float64), np.array(reference, dtype=np.float64)
@@ -160,7 +150,6 @@ def test_a_strictly_increasing_transform_changes_nothing(scores, reference):
         assert (ecdf(transform(s), transform(r)) == before).all()
 
 
-@quick
 @given(numbers)
 def test_the_references_own_percentiles_are_one_half_on_average(reference):
     own = np.array(reference)
@@ -179,7 +168,6 @@ def test_the_background_always_has_a_unit():
     assert percentile_background(np.array([0.0, 1.0]), 10) == (0.5, 0.5)
 
 
-@quick
 @given(st.lists(st.sampled_from([-1.5, 0.0, 0.25, 2.0]), min_size=1, max_size=12), quantiles, st.floats(-3, 3))
 def test_a_score_is_like_those_of_positives_above_a_share_of_them(reference, share, score):
     own = ecdf(np.array([score]), np.array(reference)).astype(np.float32)

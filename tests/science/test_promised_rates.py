@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from hnmine.science.promised_rates import BOUND_Z, STARTS, fixed_sequence, promised
 from tests import oracles
-from tests.strategies import quick
 
 
 def by_loop(passes, starts):
@@ -27,14 +26,12 @@ sequences = st.integers(1, 12).flatmap(
 )
 
 
-@quick
 @given(sequences)
 def test_it_is_the_loop(sequence):
     passes, starts = sequence
     assert fixed_sequence(np.array(passes), np.array(starts)) == by_loop(passes, starts)
 
 
-@quick
 @given(sequences, st.integers(0, 11))
 def test_a_further_pass_never_moves_the_end_back(sequence, place):
     passes, starts = sequence
@@ -68,7 +65,6 @@ def tallies(seed, queries, settings=12):
     return np.cumsum(hidden, axis=1), np.tile(np.arange(1, settings + 1), (queries, 1))
 
 
-@quick
 @given(st.integers(0, 10**6), st.integers(2, 60), st.sampled_from([0.02, 0.1, 0.3]))
 def test_the_promised_setting_is_that_of_the_loops(seed, queries, rate):
     hits, trials = tallies(seed, queries)
@@ -81,7 +77,6 @@ def test_the_promised_setting_is_that_of_the_loops(seed, queries, rate):
     assert promised(hits, trials, rate) == by_loop(passes, starts)
 
 
-@quick
 @given(st.integers(0, 10**6), st.lists(st.floats(0.001, 0.9), min_size=2, max_size=4))
 def test_a_lower_rate_never_gives_a_fuller_setting(seed, rates):
     found = [promised(*tallies(seed, 40), rate) for rate in sorted(rates)]

@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 
 from hnmine.science.propensity import false_rate, propensity, propensity_interval
 from hnmine.science.statistics import wilson_interval
-from tests.strategies import quick
 
 
-@quick
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50))
 def test_it_is_the_share_of_labelled_among_relevant_ones(labelled, unlabelled, irrelevant):
     chosen = labelled + unlabelled + irrelevant
@@ -33,7 +31,6 @@ def test_ends():
     assert propensity_interval(0.0, (0.0, 0.02), 0.1, (0.05, 0.2))[0] == 0
 
 
-@quick
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_the_interval_holds_the_estimate_and_narrows_with_the_numbers(hits, found):
     h, r = hits / 100, found / 100

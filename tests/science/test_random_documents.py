@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from hnmine.arrays.random_numbers import permuted
 from hnmine.science.random_documents import draw_documents
 from tests import oracles
-from tests.strategies import quick
 
 
 def seeds_of(values):
@@ -40,7 +39,6 @@ def run(names, seeds, wanted, barred, closed=()):
     return list(zip(groups.tolist(), rows.tolist(), strict=True))
 
 
-@quick
 @given(wishes())
 def test_draw_is_the_double_loop(wish):
     names, seeds, wanted, barred, closed = wish
@@ -49,7 +47,6 @@ def test_draw_is_the_double_loop(wish):
     assert run(names, seeds, wanted, barred) == oracles.draw_documents(orders, wanted, names, barred)
 
 
-@quick
 @given(wishes())
 def test_a_group_draws_alone_as_among_others(wish):
     names, seeds, wanted, barred, closed = wish
@@ -60,7 +57,6 @@ def test_a_group_draws_alone_as_among_others(wish):
         assert [row for _, row in alone] == [row for other, row in whole if other == group]
 
 
-@quick
 @given(wishes(), st.data())
 def test_what_is_barred_besides_changes_nothing_before_it(wish, data):
     """A document drawn stays drawn when another one that was not is barred too."""

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.science.ranking_metrics import ndcg
-from tests.strategies import quick
 
 gain_lists = st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=6)
 
@@ -14,7 +13,6 @@ def dcg(gains):
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-@quick
 @given(gain_lists, gain_lists)
 def test_ndcg_is_the_double_loop(found, best):
     rows = min(len(found), len(best))
@@ -23,7 +21,6 @@ def test_ndcg_is_the_double_loop(found, best):
     np.testing.assert_allclose(ndcg(np.array(found[:rows]), np.array(ideal)), expected)
 
 
-@quick
 @given(gain_lists)
 def test_ndcg_of_the_best_order_is_1_and_of_no_order_more(rows):
     ideal = -np.sort(-np.array(rows), axis=1)

@@ -13,7 +13,6 @@ from hnmine.science.recall_estimate import (
     weighted_recall,
 )
 from tests import oracles
-from tests.strategies import quick
 
 documents = st.lists(
     st.tuples(st.sampled_from([0.0, 1.0, 2.5, 7.0]), st.floats(0, 1)).map(lambda pair: (pair[0], pair[0] * pair[1])),
@@ -34,20 +33,17 @@ def pooled(lists, k):
     return pooled_recall(*arrays(lists), k, np.ones(len(lists)))
 
 
-@quick
 @given(st.lists(documents, min_size=1, max_size=4), depths)
 def test_it_is_the_walk_of_each_query(lists, k):
     expected = [oracles.weighted_recall(one, k) for one in lists]
     np.testing.assert_allclose(weighted_recall(*arrays(lists), k), expected, atol=1e-12)
 
 
-@quick
 @given(documents, depths)
 def test_pooled_over_one_query_it_is_the_same(one, k):
     np.testing.assert_allclose(pooled([one], k), oracles.weighted_recall(one, k), atol=1e-12)
 
 
-@quick
 @given(st.lists(documents, min_size=1, max_size=4), depths, st.randoms())
 def test_both_are_shares_that_no_order_of_queries_changes(lists, k, random):
     shuffled = random.sample(lists, len(lists))
@@ -60,7 +56,6 @@ def test_both_are_shares_that_no_order_of_queries_changes(lists, k, random):
     np.testing.assert_allclose(pooled(shuffled, k), pooled(lists, k), atol=1e-12)
 
 
-@quick
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.floats(1, 9), depths)
 def test_it_is_one_where_no_drawn_document_stands_among_the_first(known, weight, k):
     one = [(1.0, 1.0)] * k + [(1.0, 1.0) if own else (weight, 0.0) for own in known]
@@ -68,7 +63,6 @@ def test_it_is_one_where_no_drawn_document_stands_among_the_first(known, weight,
     assert pooled([one], k) == pytest.approx(1)
 
 
-@quick
 @given(documents, depths, st.data())
 def test_more_found_is_never_less(one, k, data):
     place = data.draw(st.integers(0, len(one) - 1))
@@ -78,7 +72,6 @@ def test_more_found_is_never_less(one, k, data):
     assert np.isnan(pooled([one], k)) or pooled([better], k) >= pooled([one], k) - 1e-12
 
 
-@quick
 @given(st.lists(st.booleans(), min_size=1, max_size=20), depths)
 def test_with_weights_of_one_it_is_the_recall(found, k):
     one = [(1.0, float(own)) for own in found]
@@ -141,7 +134,6 @@ def ranking(lists, weight):
     return Ranking(both[:, :, 0], both[:, :, 1].astype(bool), 3, weight)
 
 
-@quick
 @given(rankings, st.floats(1, 6), depths, st.lists(st.integers(0, 2), min_size=3, max_size=3))
 def test_a_document_drawn_twice_stands_for_twice_as_many(lists, weight, k, times):
     expected = []
@@ -155,7 +147,6 @@ def test_a_document_drawn_twice_stands_for_twice_as_many(lists, weight, k, times
         assert found == pytest.approx(np.nanmean(expected), abs=1e-12)
 
 
-@quick
 @given(rankings, st.floats(1, 6), depths, st.booleans())
 def test_a_query_that_counts_twice_is_two_queries(lists, weight, k, pooled):
     counts = np.arange(len(lists)) % 3
@@ -165,7 +156,6 @@ def test_a_query_that_counts_twice_is_two_queries(lists, weight, k, pooled):
     assert ranking(lists, weight).recall(k, pooled, None, counts) == pytest.approx(own.recall(k, pooled), abs=1e-12)
 
 
-@quick
 @given(rankings, st.floats(1, 6), depths, st.booleans(), st.integers(0, 3))
 def test_resamples_are_shares_and_the_seed_decides_them(lists, weight, k, pooled, seed):
     own = ranking(lists, weight)

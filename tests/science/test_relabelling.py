@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from hnmine.science.relabelling import pick_further_positives
 from tests import oracles
-from tests.strategies import quick
 
 
 @st.composite
@@ -20,20 +19,17 @@ def picked(found, most):
     return pick_further_positives(*columns, most).tolist()
 
 
-@quick
 @given(entries(), st.integers(1, 4))
 def test_it_is_the_best_of_each_query_once_a_text(found, most):
     assert picked(found, most) == oracles.further_positives(found, most)
 
 
-@quick
 @given(entries(), st.integers(1, 4), st.randoms())
 def test_the_order_of_the_candidates_does_not_matter(found, most, random):
     shuffled = random.sample(found, len(found))
     assert [shuffled[i] for i in picked(shuffled, most)] == [found[i] for i in picked(found, most)]
 
 
-@quick
 @given(entries(), st.integers(1, 4))
 def test_a_higher_limit_only_adds(found, most):
     assert set(picked(found, most)) <= set(picked(found, most + 1))

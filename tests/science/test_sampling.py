@@ -18,7 +18,7 @@ from hnmine.science.sampling import (
     simans_priority,
 )
 from tests import oracles
-from tests.strategies import f32, quick
+from tests.strategies import f32
 
 
 def ints(values):
@@ -28,14 +28,12 @@ def ints(values):
 groups_of = st.lists(st.integers(0, 4), max_size=20).map(sorted)
 
 
-@quick
 @given(groups_of, st.integers(0, 5))
 def test_without_priority_the_first_n_of_each_group_are_chosen(groups, n):
     assert choose(ints(groups), None, n).tolist() == oracles.choose(groups, None, n)
     assert np.flatnonzero(first_n(ints(groups), n)).tolist() == oracles.choose(groups, None, n)
 
 
-@quick
 @given(groups_of, st.integers(0, 5), st.data())
 def test_choose_is_the_double_loop_ties_by_position(groups, n, data):
     values = st.sampled_from([0, 1, 2**63, 2**64 - 1])
@@ -44,7 +42,6 @@ def test_choose_is_the_double_loop_ties_by_position(groups, n, data):
     assert found.tolist() == oracles.choose(groups, priority, n)
 
 
-@quick
 @given(groups_of, st.integers(0, 4), st.integers(1, 3), st.data())
 def test_choose_capped_is_the_double_loop(groups, n, cap, data):
     documents = data.draw(st.lists(st.integers(0, 5), min_size=len(groups), max_size=len(groups)))
@@ -56,7 +53,6 @@ def test_choose_capped_is_the_double_loop(groups, n, cap, data):
     assert after == {d: used.get(d, 0) + counts[d] for d in used.keys() | counts.keys()}
 
 
-@quick
 @given(groups_of, st.integers(0, 4), st.data())
 def test_a_cap_that_nothing_reaches_changes_nothing(groups, n, data):
     documents = data.draw(st.lists(st.integers(0, 5), min_size=len(groups), max_size=len(groups)))
@@ -64,7 +60,6 @@ def test_a_cap_that_nothing_reaches_changes_nothing(groups, n, data):
     assert found.tolist() == choose(ints(groups), None, n).tolist()
 
 
-@quick
 @given(groups_of, st.integers(1, 4), st.integers(1, 2), st.integers(0, 4), st.data())
 def test_a_cap_counts_over_batches_as_over_the_whole(groups, n, cap, border, data):
     documents = data.draw(st.lists(st.integers(0, 5), min_size=len(groups), max_size=len(groups)))
@@ -120,7 +115,6 @@ def drawn(distances, n, a, b, trials=6000):
     return Counter(map(tuple, (chosen % size).reshape(trials, n).tolist()))
 
 
-@quick
 @given(
     st.lists(st.tuples(st.floats(-50, 50), st.integers(0, 2**64 - 1)), max_size=20),
     st.sampled_from([0.01, 0.5, 3.0]),
@@ -165,7 +159,6 @@ def test_a_steep_fall_takes_the_nearest_and_equal_distances_are_uniform():
     assert max(abs(count - 2000) for count in counts.values()) < 4.5 * (6000 * (1 / 3) * (2 / 3)) ** 0.5
 
 
-@quick
 @given(groups_of, st.data())
 def test_ambiguity_does_not_depend_on_the_order_or_the_batch(groups, data):
     distance = np.array(data.draw(st.lists(st.floats(-9, 9), min_size=len(groups), max_size=len(groups))))
@@ -185,7 +178,6 @@ def elements(draw):
     return [g for g, row in enumerate(rows) for _ in row], [document for row in rows for document in row]
 
 
-@quick
 @given(elements(), st.integers(1, 3), st.integers(1, 3), st.dictionaries(st.integers(0, 5), st.integers(0, 3)))
 def test_selecting_the_first_under_a_cap_is_choose_capped(given_elements, n, cap, used):
     groups, documents = (ints(x) for x in given_elements)
@@ -195,7 +187,6 @@ def test_selecting_the_first_under_a_cap_is_choose_capped(given_elements, n, cap
     assert {k: v for k, v in one.items() if v} == {k: v for k, v in other.items() if v}
 
 
-@quick
 @given(elements(), st.integers(1, 3), st.dictionaries(st.integers(0, 5), st.integers(0, 3)))
 def test_the_first_group_refused_is_the_first_one_too_many(given_elements, cap, used):
     groups, documents = given_elements
@@ -224,13 +215,11 @@ def found(given, ratio, below):
     return is_easy(column([now for now, _ in given]), column([first for _, first in given]), ratio, below)
 
 
-@quick
 @given(pairs, ratios, limits)
 def test_easy_is_what_fell_by_the_ratio_and_is_low(given, ratio, below):
     assert found(given, ratio, below).tolist() == [oracles.is_easy(*one, ratio, below) for one in given]
 
 
-@quick
 @given(pairs, ratios, ratios, limits, limits)
 def test_a_stricter_setting_never_replaces_fewer(given, one, other, low, high):
     """A lower ratio or a higher limit asks more of a negative that is to stay."""
@@ -239,7 +228,6 @@ def test_a_stricter_setting_never_replaces_fewer(given, one, other, low, high):
     assert not (loose & ~strict).any()
 
 
-@quick
 @given(pairs, ratios, limits)
 def test_what_did_not_fall_is_never_easy(given, ratio, below):
     assert not any(
@@ -261,7 +249,6 @@ def flattened(lists):
     return groups, documents, column([score for row in lists for _, score in row])
 
 
-@quick
 @given(rows, st.lists(st.integers(0, 4), min_size=5, max_size=5), st.none() | st.integers(1, 3))
 def test_the_hardest_stay_as_far_as_there_is_room(lists, room, cap):
     groups, documents, values = flattened(lists)

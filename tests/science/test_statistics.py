@@ -18,7 +18,6 @@ from hnmine.science.statistics import (
     wilson_interval,
 )
 from tests import oracles
-from tests.strategies import quick
 
 rows = st.lists(st.tuples(st.floats(-2, 2), st.sampled_from([0.0, 1.0, 3.0])), min_size=1, max_size=8)
 
@@ -29,7 +28,6 @@ def draws(n, seed, resamples):
     return [(random_numbers(np.full(n, own), np.arange(n)) % np.uint64(n)).tolist() for own in seeds]
 
 
-@quick
 @given(rows, st.integers(0, 5))
 def test_it_is_the_double_loop(values, seed):
     top, bottom = np.array(values).T
@@ -38,7 +36,6 @@ def test_it_is_the_double_loop(values, seed):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@quick
 @given(rows, st.floats(-1, 1))
 def test_columns_share_their_resamples_so_differences_are_paired(values, shift):
     top = np.array(values)[:, :1]
@@ -46,7 +43,6 @@ def test_columns_share_their_resamples_so_differences_are_paired(values, shift):
     np.testing.assert_allclose(both[:, 1] - both[:, 0], shift, atol=1e-12)
 
 
-@quick
 @given(rows, st.integers(1, 40))
 def test_how_many_are_drawn_at_a_time_changes_no_bit(values, width):
     top, bottom = (column[:, None] for column in np.array(values).T)
@@ -92,7 +88,6 @@ def test_what_cannot_be_measured_is_nan():
     assert [float(one[0][0]), float(one[1][0])] == [0.3, 0.3]
 
 
-@quick
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1))
 def test_the_basic_interval_is_mirrored_and_holds_the_value(values, value):
     low, high = basic_interval(value, np.array(values))
@@ -138,7 +133,6 @@ def test_wilson_is_the_published_interval(hits, trials, low, high):
     assert wilson_interval(hits, trials) == pytest.approx((low, high), abs=1e-4)
 
 
-@quick
 @given(st.integers(0, 50), st.integers(1, 50))
 def test_wilson_holds_the_share_and_narrows_with_more_trials(hits, trials):
     hits = min(hits, trials)
@@ -179,7 +173,6 @@ def bound_of(hits, trials):
     return clustered_upper_bounds(np.asarray(hits)[:, None], np.asarray(trials)[:, None])[0]
 
 
-@quick
 @given(clusters)
 def test_the_clustered_bound_is_the_double_loop_and_never_below_that_of_independent_trials(values):
     hits, trials = np.array(values).T
@@ -203,7 +196,6 @@ def test_the_clustered_bound_of_known_clusters():
     assert bound_of(one, one) == 1.0
 
 
-@quick
 @given(st.lists(clusters, min_size=2, max_size=3))
 def test_bounds_of_several_shares_are_those_of_each(shares):
     longest = max(map(len, shares))
@@ -215,7 +207,6 @@ def test_bounds_of_several_shares_are_those_of_each(shares):
 numbers = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=1, max_size=7)
 
 
-@quick
 @given(numbers)
 def test_p_is_near_that_of_all_sign_assignments(values):
     real = abs(sum(values))
@@ -225,7 +216,6 @@ def test_p_is_near_that_of_all_sign_assignments(values):
     assert found == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 1999) + 1 / 1999)
 
 
-@quick
 @given(numbers, st.integers(0, 5))
 def test_p_does_not_know_which_system_comes_first(values, seed):
     x = np.array(values)
@@ -245,7 +235,6 @@ def test_two_groups_one_deviation_apart():
     assert cohens_d(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 2.0])) == pytest.approx(1.0)
 
 
-@quick
 @given(quarters, quarters)
 def test_effect_size_is_that_of_the_double_loop(a, b):
     found, expected = cohens_d(np.array(a), np.array(b)), oracles.cohens_d(a, b)
@@ -254,14 +243,12 @@ def test_effect_size_is_that_of_the_double_loop(a, b):
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-@quick
 @given(quarters, quarters)
 def test_swapping_the_groups_turns_the_sign(a, b):
     one, other = cohens_d(np.array(a), np.array(b)), cohens_d(np.array(b), np.array(a))
     assert (one is None and other is None) or one == pytest.approx(-other, abs=1e-12)
 
 
-@quick
 @given(quarters, quarters, st.sampled_from([0.5, 2.0, 1024.0]), st.integers(-5, 5))
 def test_effect_size_knows_no_unit(a, b, scale, shift):
     one = cohens_d(np.array(a), np.array(b))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from hnmine.science.stratified import quantile_strata, take_in_turn
 from tests import oracles
-from tests.strategies import quick
 
 
 def ints(values):
@@ -27,14 +26,12 @@ def strata_of(groups, scores, count):
     return quantile_strata(ints(groups), scores, np.full(len(groups), count))
 
 
-@quick
 @given(scored_groups(), st.integers(1, 9))
 def test_strata_are_the_double_loop(given_groups, count):
     groups, scores = given_groups
     assert strata_of(groups, scores, count).tolist() == oracles.quantile_strata(groups, scores.tolist(), count)
 
 
-@quick
 @given(st.integers(1, 40), st.integers(1, 9), st.randoms(use_true_random=False))
 def test_without_ties_strata_are_of_equal_size_the_highest_scores_first(size, count, random):
     scores = np.arange(size, dtype=np.float32)
@@ -45,7 +42,6 @@ def test_without_ties_strata_are_of_equal_size_the_highest_scores_first(size, co
     assert (np.diff(strata[np.argsort(-scores)]) >= 0).all()
 
 
-@quick
 @given(scored_groups(), st.integers(1, 9))
 def test_strata_depend_on_the_order_of_scores_alone(given_groups, count):
     groups, scores = given_groups
@@ -73,7 +69,6 @@ def take(given_groups, n, first=None):
     return take_in_turn(ints(groups), ints(strata), np.array(numbers, dtype=np.uint64), each, flags).tolist()
 
 
-@quick
 @given(stratified(), st.integers(0, 7), st.data())
 def test_turns_are_the_double_loop(given_groups, n, data):
     groups = given_groups[0]
@@ -82,7 +77,6 @@ def test_turns_are_the_double_loop(given_groups, n, data):
     assert take(given_groups, n) == oracles.take_in_turn(*given_groups, n, [False] * len(groups))
 
 
-@quick
 @given(stratified(), st.integers(0, 7))
 def test_every_stratum_is_used_before_one_is_used_twice_and_all_that_fit_are_taken(given_groups, n):
     groups, strata, _ = given_groups
@@ -95,7 +89,6 @@ def test_every_stratum_is_used_before_one_is_used_twice_and_all_that_fit_are_tak
         assert all(used[stratum] >= min(count, most - 1) for stratum, count in there.items())
 
 
-@quick
 @given(stratified(), st.integers(0, 7), st.data())
 def test_the_order_within_a_group_changes_no_choice(given_groups, n, data):
     groups, strata, numbers = given_groups

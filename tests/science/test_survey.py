@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 
 from hnmine.science.statistics import wilson_interval
 from hnmine.science.survey import allocate, stratified_share
-from tests.strategies import quick
 
 strata = st.lists(st.tuples(st.integers(1, 30), st.floats(0, 0.5)), min_size=1, max_size=6)
 
 
-@quick
 @given(strata, st.integers(0, 120))
 def test_an_allocation_spends_the_number_and_no_more_than_there_is(given_strata, number):
     sizes, spreads = (np.array(part) for part in zip(*given_strata, strict=True))
@@ -44,7 +42,6 @@ samples = st.lists(
 )
 
 
-@quick
 @given(samples, st.integers(0, 50))
 def test_the_share_is_that_of_the_loop(lines, more):
     names = sorted({h for h, _, _ in lines})

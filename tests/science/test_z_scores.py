@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hnmine.science.z_scores import at_background, background, background_z_scores, group_z_scores
 from tests import oracles
-from tests.strategies import grid, quick, scores
+from tests.strategies import grid, scores
 
 members = st.lists(st.tuples(st.integers(0, 3), grid, st.booleans()), max_size=20)
 
@@ -15,7 +15,6 @@ def arrays(rows):
     return np.array(values, dtype=np.float32), np.array(groups, dtype=np.int64), np.array(counted, dtype=bool)
 
 
-@quick
 @given(members)
 def test_within_is_the_double_loop(rows):
     found = group_z_scores(*arrays(rows), 4)
@@ -25,7 +24,6 @@ def test_within_is_the_double_loop(rows):
         assert found[mine].tolist() == pytest.approx(expected, abs=1e-9)
 
 
-@quick
 @given(members, st.data())
 def test_a_group_has_the_same_bits_alone_and_among_others(rows, data):
     values, groups, counted = arrays(rows)
@@ -54,7 +52,6 @@ def test_against_a_background_and_against_one_without_spread():
     assert found.tolist() == [2, 0]
 
 
-@quick
 @given(st.data(), st.integers(0, 5), st.integers(1, 6))
 def test_mean_and_deviation_are_the_double_loop(data, rows, width):
     row = st.lists(scores, min_size=width, max_size=width)
@@ -88,7 +85,6 @@ def test_large_equal_scores_have_no_deviation():
     assert (mean[0], std[0]) == (16_777_215.0, 0.0)
 
 
-@quick
 @given(st.lists(st.tuples(scores, scores, st.floats(0, 4, width=32)), max_size=8))
 def test_at_background_is_within_one_deviation_of_the_mean(rows):
     s, mean, std = (np.array([row[i] for row in rows], dtype=np.float32) for i in range(3))

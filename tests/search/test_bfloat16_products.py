@@ -12,13 +12,11 @@ from hnmine.search import bfloat16_products, exact
 from hnmine.search.bfloat16_products import RoundedProposer, bfloat16_budget, bfloat16_is_fast, bfloat16_pays
 from hnmine.search.exact import ExactProposer, search
 from tests.search.test_exact import InBlocks, exactly, expected, found, random_vectors, tied_vectors
-from tests.strategies import quick
 from tests.support import config_for
 
 ROOM = 10**6
 
 
-@quick
 @given(
     st.integers(1, 90), st.integers(1, 6), st.integers(1, 30), st.sampled_from([1, 3, 8, 33]), st.integers(0, 3),
     st.integers(0, 50), st.lists(st.integers(1, 89), max_size=3), st.sampled_from([0, 100, ROOM]),

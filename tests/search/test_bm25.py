@@ -11,7 +11,6 @@ from hnmine.search import bm25
 from hnmine.search.bm25 import BM25Index, build_index, stems, words_of
 from hnmine.storage.store import write_table
 from tests import oracles
-from tests.strategies import quick
 
 WORDS = ["reef", "sand", "tide", "kelp", "opal"]
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=7)
@@ -32,7 +31,6 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("bm25")
 
 
-@quick
 @given(texts, texts, st.sampled_from([0.0, 0.9, 1.5]), st.sampled_from([0.0, 0.4, 1.0]), st.integers(1, 8))
 def test_scores_are_the_formulas_and_ties_go_by_row(folder, documents, queries, k1, b, k):
     found = index(folder, documents, source(k1=k1, b=b)).search(queries, np.full(len(queries), k))

@@ -13,7 +13,6 @@ from hnmine.errors import ConfigError
 from hnmine.search.exact import ExactProposer, IndexProposer, Proposer, TorchProposer, search
 from hnmine.storage.vectors import Block
 from tests import oracles
-from tests.strategies import quick
 
 
 class InBlocks:
@@ -56,7 +55,6 @@ def tied_vectors(rows, dim, kinds, seed):
     return few[np.random.default_rng(seed).integers(0, kinds, rows)]
 
 
-@quick
 @given(
     st.integers(1, 120), st.integers(1, 6), st.sampled_from([1, 3, 8, 17]), st.integers(1, 40),
     st.integers(0, 3), st.integers(0, 50), st.lists(st.integers(0, 120), max_size=6),
@@ -69,7 +67,6 @@ def test_exact_search_is_a_full_sort_whatever_the_blocks(rows, asked, dim, k, ki
     assert found(keys) == expected(corpus, queries, k)
 
 
-@quick
 @given(st.integers(0, 20), st.lists(st.integers(1, 99), max_size=5), st.data())
 def test_the_order_of_blocks_changes_nothing(seed, cuts, data):
     corpus, queries = tied_vectors(100, 4, 5, seed), random_vectors(3, 4, seed + 1)
@@ -240,7 +237,6 @@ def test_a_real_index_over_everything_agrees_with_exact_search():
     np.testing.assert_array_equal(approximate, exactly(InBlocks(corpus), queries, 10))
 
 
-@quick
 @given(
     st.integers(1, 90), st.integers(1, 6), st.integers(1, 30), st.integers(0, 3), st.integers(0, 50),
     st.lists(st.integers(1, 89), max_size=3),

@@ -26,7 +26,6 @@ from hnmine.storage.store import part_name, write_table
 from hnmine.storage.vectors import VectorStore, to_arrow
 from tests import oracles
 from tests.search.test_exact import InBlocks, exactly, random_vectors, tied_vectors
-from tests.strategies import quick
 
 
 def listed(corpus, lists, seed):
@@ -62,7 +61,6 @@ def rows_of(keys):
     return [set(unpack(row[row != NOTHING])[1].tolist()) for row in keys]
 
 
-@quick
 @given(cases())
 def test_all_lists_looked_at_give_the_exact_result_bit_for_bit(case):
     exact = exactly(InBlocks(case.corpus), case.queries, case.k)
@@ -70,7 +68,6 @@ def test_all_lists_looked_at_give_the_exact_result_bit_for_bit(case):
     np.testing.assert_array_equal(found(case, case.lists.count + 5), exact)
 
 
-@quick
 @given(cases(), st.integers(1, 12))
 def test_what_is_found_is_a_full_sort_of_the_documents_in_the_nearest_lists(case, probe):
     scores, near = dots(case.queries, case.corpus), dots(case.queries, case.lists.centroids).tolist()
@@ -83,7 +80,6 @@ def test_what_is_found_is_a_full_sort_of_the_documents_in_the_nearest_lists(case
         np.testing.assert_array_equal(got, scores[query, best])
 
 
-@quick
 @given(cases())
 def test_more_lists_never_lower_recall(case):
     exact = rows_of(exactly(InBlocks(case.corpus), case.queries, case.k))
@@ -94,7 +90,6 @@ def test_more_lists_never_lower_recall(case):
         before = hits
 
 
-@quick
 @given(cases(), st.integers(1, 12))
 def test_the_recall_measured_beforehand_is_that_of_the_search(case, probe):
     exact = rows_of(exactly(InBlocks(case.corpus), case.queries, min(case.k, len(case.corpus))))
@@ -115,7 +110,6 @@ def stored(corpus):
     return store
 
 
-@quick
 @given(cases(), st.integers(1, 12), st.data())
 def test_a_query_finds_the_same_in_any_batch_and_with_any_threads(case, probe, data):
     together = found(case, probe)
@@ -194,7 +188,6 @@ def ranked(draw):
     return np.array([row + [-1] * (width - len(row)) for row in rows], dtype=np.int64).reshape(len(rows), width), lists
 
 
-@quick
 @given(ranked())
 def test_recall_by_lists_is_the_double_loop(case):
     ranks, lists = case
@@ -202,7 +195,6 @@ def test_recall_by_lists_is_the_double_loop(case):
     np.testing.assert_allclose(found, oracles.recall_by_lists(ranks.tolist(), lists), rtol=1e-12)
 
 
-@quick
 @given(ranked())
 def test_more_lists_never_lower_recall_and_all_of_them_find_all(case):
     found = recall_by_lists(*case)

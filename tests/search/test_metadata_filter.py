@@ -34,7 +34,7 @@ from hnmine.stages.filter.shard_counts import usable_queries
 from tests import oracles
 from tests.pipeline.helpers import doc_ids, emitted, rows, table, vectors
 from tests.search.test_exact import InBlocks, found, random_vectors, tied_vectors
-from tests.strategies import flat, quick, thorough
+from tests.strategies import flat, thorough
 from tests.support import config_for, make_collection, tree, write_jsonl
 
 VALUES = 4
@@ -66,7 +66,6 @@ def plainly(parts, query, document):
     )
 
 
-@quick
 @given(st.lists(sets, max_size=8), st.lists(st.booleans(), min_size=VALUES, max_size=VALUES), st.integers(0, 8))
 def test_any_wanted_is_a_loop_over_every_list(lists, wanted, first):
     ragged, flags = flat(lists, np.int64), np.array(wanted)
@@ -75,7 +74,6 @@ def test_any_wanted_is_a_loop_over_every_list(lists, wanted, first):
     assert lists_with_any(ragged.values, offsets, flags).tolist() == expected
 
 
-@quick
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=8))
 def test_equal_lists_and_they_alone_have_the_same_number(lists):
     ragged = flat(lists, np.int64)
@@ -86,7 +84,6 @@ def test_equal_lists_and_they_alone_have_the_same_number(lists):
             assert (numbers[one] == numbers[other]) == (own == theirs)
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=8))
 def test_rows_are_in_one_class_where_all_columns_agree(rows):
     classes, first = row_classes([np.array(column) for column in zip(*rows, strict=True)])
@@ -105,7 +102,6 @@ def test_masks_and_pairs_are_the_double_loop(world, one, other):
         assert where.allows(np.full(12, query), np.arange(12)).tolist() == expected
 
 
-@quick
 @given(worlds(), st.data())
 def test_knowing_one_positive_compares_with_that_document_alone(world, data):
     _, parts = world
@@ -170,7 +166,6 @@ def test_ties_at_the_kth_place_go_by_exact_score_then_row_under_conditions(copie
     assert [len(one) for one in expected] == [20, 20, 0]
 
 
-@quick
 @given(worlds(documents=20, queries=4), st.integers(1, 6), st.integers(0, 20), st.data())
 def test_positives_stand_where_their_score_puts_them_whatever_the_conditions(world, k, seed, data):
     where, parts = world

@@ -13,7 +13,6 @@ from hnmine.storage.schemas.retrieve import CANDIDATES
 from hnmine.storage.store import Shards
 from tests import oracles
 from tests.search.test_exact import InBlocks
-from tests.strategies import quick
 from tests.support import config_for, make_collection
 
 
@@ -32,7 +31,6 @@ def lists(near):
     return [row.tolist() for row in np.split(near.values, near.offsets[1:-1])]
 
 
-@quick
 @given(st.integers(1, 40), st.integers(0, 99))
 def test_near_queries_are_those_of_a_sort(queries, seed):
     finder, vectors, keys = near_queries(queries, seed)

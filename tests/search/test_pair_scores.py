@@ -8,7 +8,7 @@ from hnmine.search.candidate_pool import CandidateLimits
 from hnmine.search.pair_scores import Guide, no_guide_columns, pair_cosines, pair_scores
 from hnmine.stages.filter.hidden_positives import hide, unhidden
 from tests.storage.test_vectors import make, store
-from tests.strategies import World, flat, make_query, quick, worlds
+from tests.strategies import World, flat, make_query, worlds
 
 DOCUMENTS, QUERIES = 40, 5
 
@@ -22,7 +22,6 @@ def corpora(tmp_path_factory):
     return vectors, [store(folder / str(n), vectors, cut) for n, cut in enumerate(cuts)]
 
 
-@quick
 @given(st.lists(st.tuples(st.integers(0, DOCUMENTS - 1), st.integers(0, QUERIES - 1)), max_size=60), st.data())
 def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_blocks(corpora, pairs, data):
     vectors, stores = corpora
@@ -41,7 +40,6 @@ def test_pair_scores_are_those_of_the_double_loop_in_any_order_and_from_any_bloc
     np.testing.assert_array_equal(pair_scores(stores[0], documents[order], queries, owners[order]), found[order])
 
 
-@quick
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, DOCUMENTS - 1), max_size=9), st.integers(0, 4)), max_size=6), st.data()
 )
@@ -86,7 +84,6 @@ def test_without_a_guide_there_is_an_empty_list_for_each_query():
     }
 
 
-@quick
 @given(worlds(min_queries=1))
 def test_hidden_and_whole_rows_keep_the_guides_score_of_every_document(world):
     by_document = [

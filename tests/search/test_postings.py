@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hnmine.search.postings import Postings, postings_file
 from hnmine.storage.store import write_npy
 from tests import oracles
-from tests.strategies import quick
 
 TERMS = 5
 weights = st.sampled_from([-1.0, 0.25, 0.5, 1.0, 3.0, 1 / 3])
@@ -35,7 +34,6 @@ def as_arrays(query):
     return np.array([term for term, _ in query], dtype=np.int64), np.array([w for _, w in query], dtype=np.float32)
 
 
-@quick
 @given(documents, queries, st.integers(1, 9), st.integers(0, 255))
 def test_the_best_are_those_of_a_loop_and_ties_go_by_row(table, texts, asked, k, bits):
     mask = np.array([bits >> row & 1 == 1 for row in range(len(texts))])

@@ -27,7 +27,7 @@ from tests import oracles
 from tests.pipeline.forkserver import ForkServer, fork_server
 from tests.pipeline.helpers import by_vectors, table
 from tests.pipeline.test_resume import kill_at
-from tests.strategies import grid, quick
+from tests.strategies import grid
 from tests.support import config_for, make_collection, tree, write_jsonl
 
 DOCUMENTS, QUERIES, TOP_K = 700, 530, 7
@@ -278,7 +278,6 @@ def rows_of(spans):
     return [row for first, last in spans for row in range(first, last)]
 
 
-@quick
 @given(st.integers(1, 300), st.integers(1, 40))
 def test_spans_hold_every_row_once_in_order_and_are_even(rows, parts):
     spans = even_spans(rows, parts)
@@ -288,7 +287,6 @@ def test_spans_hold_every_row_once_in_order_and_are_even(rows, parts):
     assert max(sizes) - min(sizes) <= 1
 
 
-@quick
 @given(st.integers(1, 200).flatmap(any_cut), st.integers(2, 9))
 def test_a_tree_has_the_whole_on_top_and_each_node_is_its_children(leaves, fan_in):
     levels = tree_levels(leaves, fan_in)
@@ -308,7 +306,6 @@ def test_a_tree_has_the_whole_on_top_and_each_node_is_its_children(leaves, fan_i
     assert len(levels) == lowest + 1
 
 
-@quick
 @given(
     st.lists(st.lists(grid, min_size=24, max_size=24), min_size=1, max_size=4),
     any_cut(24),
@@ -342,7 +339,6 @@ def test_any_cut_merged_in_any_tree_is_one_sort_of_the_whole(scores, leaves, fan
         assert rows.tolist() == oracles.topk(own, depths[query])
 
 
-@quick
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=5), st.data())
 def test_within_is_a_double_loop(lengths, data):
     width = max(lengths)

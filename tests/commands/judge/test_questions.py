@@ -21,7 +21,6 @@ from hnmine.commands.judge.questions import (
 from hnmine.config.models import JudgeTable
 from hnmine.errors import InputError
 from tests.commands.judge.fakes import asked_of
-from tests.strategies import quick
 
 FIELDS = {"chosen": True, "value": 0.1}
 
@@ -31,7 +30,6 @@ def question(query: str = "query", positives: tuple[str, ...] = ("known",), *tex
     return make_question(Texts("q1", query, [*positives], candidates), JudgeTable(**table), "m")  # type: ignore[arg-type]
 
 
-@quick
 @given(st.text(max_size=50), st.lists(st.text(max_size=50), min_size=1, max_size=26))
 def test_texts_come_through_as_they_are_whatever_they_hold(query: str, texts: list[str]) -> None:
     asked = asked_of(question(query, (query,), *texts).body)

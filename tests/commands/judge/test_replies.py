@@ -29,7 +29,6 @@ from hnmine.commands.judge.replies import (
 from hnmine.readers.judgements import IRRELEVANT, RELEVANT
 from hnmine.storage.input_files import find_sources
 from tests.commands.judge.fakes import batch_line, completion
-from tests.strategies import quick
 
 CANDIDATES = tuple(Candidate(f"d{number}", "some words", {}) for number in range(2))
 ASKED = Question("id1", "q1", "m", "grades", CANDIDATES, {})
@@ -84,7 +83,6 @@ def test_what_is_malformed_is_named_by_query_and_takes_no_other_answer_away(
     assert said(text) == (expected, noted)
 
 
-@quick
 @given(st.text() | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["A", "B", "C", "grade", ""]), inner),
@@ -94,7 +92,6 @@ def test_nothing_that_a_model_writes_is_an_error(text: str) -> None:
     assert len(found) == 2
 
 
-@quick
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(

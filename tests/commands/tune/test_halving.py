@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.commands.tune.halving import better_half, halve, query_means, rounds
@@ -30,7 +30,6 @@ def measure_of(quality, done=None, most=10**9):
     return measure
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=12, max_size=12), st.integers(1, 9))
 def test_the_better_half_and_all_controls_go_on(qualities, seeds):
     quality, done = dict(zip(NAMES, qualities, strict=True)), []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.commands.tune.selection import FEWEST_COMPARED, Trial, front, select, told_apart, within_one_error
@@ -40,7 +40,6 @@ def oracle(trials):
     return top.name, found
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(2, 6))
 def test_within_one_error_is_what_loops_find(seed, queries, count):
     generator = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.commands.init import starter
@@ -12,6 +12,7 @@ from hnmine.commands.tune.write_config import changes_for, edited, write_setting
 from hnmine.config.file import load_config
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, OutputError
+from tests.strategies import thorough
 
 TEXT = """# my config
 out = "out"   # where
@@ -140,7 +141,7 @@ VALUES = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@thorough
 @given(VALUES, st.sampled_from([TEXT, TEXT.replace("\n", "\r\n"), TEXT.rstrip("\n"), '[input]\npairs = "p"\n']))
 def test_an_edited_text_has_the_setting_and_all_else(keys, text):
     chosen, before = setting(keys, text), tomllib.loads(text)

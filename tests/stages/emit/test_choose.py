@@ -18,7 +18,7 @@ from hnmine.stages.emit.chosen import anchor_seeds, cells_of
 from hnmine.stages.filter.candidates import Batch, Cells
 from hnmine.storage.schemas.retrieve import CANDIDATES
 from tests import oracles
-from tests.strategies import World, make_query, quick, worlds
+from tests.strategies import World, make_query, worlds
 
 
 def choose(chooser, table, keep, judged=None):
@@ -51,7 +51,6 @@ WAYS = ["top", "random", "simans", "stratified", "mixed", "diverse"]
 ways = st.tuples(st.sampled_from(WAYS), st.integers(1, 4), st.none() | st.integers(1, 3), st.integers(0, 2))
 
 
-@quick
 @given(worlds(), st.integers(1, 4), st.sampled_from([2, 3, 100]))
 def test_top_takes_the_best_ranked_that_were_kept(world, n, modulus):
     found = choose(chooser(n=n), world.table(), lambda d: d % modulus != 0)
@@ -60,7 +59,6 @@ def test_top_takes_the_best_ranked_that_were_kept(world, n, modulus):
         assert lists == [good[:n]] * len(query.positives)
 
 
-@quick
 @given(worlds(), ways, st.sampled_from([2, 3, 100]))
 def test_only_what_was_kept_is_chosen_never_twice_never_more_than_n_and_all_that_fit(world, way, modulus):
     how, n, cap, seed = way
@@ -76,7 +74,6 @@ def test_only_what_was_kept_is_chosen_never_twice_never_more_than_n_and_all_that
     assert cap is None or max(served.values(), default=0) <= cap
 
 
-@quick
 @given(worlds(), st.integers(1, 3), st.integers(1, 2))
 def test_top_with_a_cap_is_the_double_loop(world, n, cap):
     found = choose(chooser(n=n, cap=cap), world.table(), lambda d: True)
@@ -93,7 +90,6 @@ def test_top_with_a_cap_is_the_double_loop(world, n, cap):
     assert [row for lists in found for row in lists] == expected
 
 
-@quick
 @given(worlds(min_queries=2), ways, st.integers(0, 4))
 def test_a_table_cut_in_slices_gives_the_same_choice(world, way, cut):
     how, n, cap, seed = way
@@ -104,7 +100,6 @@ def test_a_table_cut_in_slices_gives_the_same_choice(world, way, cut):
     assert pieces[0] + pieces[1] == whole
 
 
-@quick
 @given(worlds(min_queries=2), ways, st.data())
 def test_without_a_cap_the_order_of_queries_changes_no_choice(world, way, data):
     how, n, _, seed = way
@@ -115,7 +110,6 @@ def test_without_a_cap_the_order_of_queries_changes_no_choice(world, way, data):
     assert found == [expected[i] for i in order]
 
 
-@quick
 @given(worlds(min_queries=1), st.integers(1, 3), st.integers(0, 3))
 def test_a_random_choice_of_documents_does_not_depend_on_the_order_of_candidates(world, n, seed):
     table = world.table()
@@ -208,7 +202,6 @@ def test_each_anchor_counts_positions_within_its_own_query():
     assert found.offsets.tolist() == [0, 1, 2]
 
 
-@quick
 @given(worlds(), st.integers(1, 4), st.none() | st.integers(1, 2), st.sampled_from([2, 3, 100]))
 def test_no_diversity_and_no_random_share_are_top(world, n, cap, modulus):
     expected = choose(chooser("top", n, cap), world.table(), lambda d: d % modulus != 0)
@@ -216,14 +209,12 @@ def test_no_diversity_and_no_random_share_are_top(world, n, cap, modulus):
         assert choose(other, world.table(), lambda d: d % modulus != 0) == expected
 
 
-@quick
 @given(worlds(), st.integers(2, 4))
 def test_mixed_chooses_its_share_as_top_does(world, n):
     expected = choose(chooser("top", n - 1), world.table(), lambda d: True)
     assert choose(chooser("mixed", n, random_share=1 / n), world.table(), lambda d: True) == expected
 
 
-@quick
 @given(worlds(), st.integers(1, 4), st.sampled_from([0.2, 0.7]), st.booleans())
 def test_diverse_is_the_double_loop(world, n, diversity, cosine):
     how = chooser("diverse", n, diversity=diversity)
@@ -243,7 +234,6 @@ def test_diverse_is_the_double_loop(world, n, diversity, cosine):
         assert lists == [[good[i] for i in expected]] * len(query.positives)
 
 
-@quick
 @given(worlds(), st.integers(1, 5), st.integers(0, 2), st.integers(2, 4), st.booleans())
 def test_stratified_is_the_double_loop_with_at_most_as_many_strata_as_negatives(world, n, seed, strata, prefers):
     how, batch = chooser("stratified", n, seed=seed, strata=strata, prefer_judged=prefers), world.batch()
@@ -261,7 +251,6 @@ def test_stratified_is_the_double_loop_with_at_most_as_many_strata_as_negatives(
             assert positions == [good[i] for i in expected]
 
 
-@quick
 @given(worlds(), st.integers(1, 3), st.integers(0, 2), st.sampled_from([(0.5, 0.0), (2.0, -1.0)]))
 def test_simans_is_the_double_loop_in_standard_deviations_of_the_background(world, n, seed, settings):
     a, b = settings
@@ -293,7 +282,6 @@ def test_simans_without_a_spread_of_the_background_is_a_uniform_sample():
     assert [place for place, _ in steep.most_common(3)] == [0, 1, 2]
 
 
-@quick
 @given(st.lists(st.integers(0, 4), max_size=20).map(sorted), st.integers(1, 6))
 def test_spans_are_whole_groups_one_after_another(groups, most):
     groups = np.array(groups, dtype=np.int64)
@@ -307,7 +295,6 @@ def test_spans_are_whole_groups_one_after_another(groups, most):
 priorities = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(-3, 3)), max_size=20)
 
 
-@quick
 @given(priorities, st.integers(1, 4), st.booleans())
 def test_what_is_judged_comes_first_and_else_the_order_stays(rows, n, ordered):
     rows = sorted(rows, key=lambda row: row[0])
@@ -320,7 +307,6 @@ def test_what_is_judged_comes_first_and_else_the_order_stays(rows, n, ordered):
     assert found.tolist() == expected
 
 
-@quick
 @given(worlds(), ways, st.sampled_from([2, 3]), st.sampled_from([2, 3, 100]))
 def test_judged_negatives_are_chosen_before_any_other_and_the_rest_as_ever(world, way, known, modulus):
     how, n, cap, seed = way
@@ -351,7 +337,6 @@ def test_judged_negatives_are_chosen_before_any_other_and_the_rest_as_ever(world
             assert set(some) <= set(every)
 
 
-@quick
 @given(worlds(), ways)
 def test_without_the_setting_or_without_judgements_nothing_changes(world, way):
     plain = choose(chooser(*way), world.table(), lambda d: True)

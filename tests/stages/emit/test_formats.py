@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.stages.emit.formats import FORMATS, Examples
-from tests.strategies import quick
 
 EXTRA = [
     "query_id", "positive_id", "negative_id", "positive_score", "negative_score", "rank", "rule", "anchor_score",
@@ -200,7 +199,6 @@ def test_slices_and_chunks_give_the_same_rows_as_whole_columns(name, extra, chun
     assert found.to_pylist() == FORMATS[name](whole, list(extra)).to_pylist()
 
 
-@quick
 @given(st.lists(st.integers(0, 3), max_size=6), st.integers(1, 3), st.integers(0, 6))
 def test_shards_one_after_another_give_the_rows_of_the_whole(lengths, wanted, cut):
     whole = examples([min(n, wanted) for n in lengths], wanted)
@@ -221,7 +219,6 @@ def test_shards_one_after_another_give_the_rows_of_the_whole(lengths, wanted, cu
         assert pa.concat_tables([first, second]).to_pylist() == make(whole, EXTRA).to_pylist()
 
 
-@quick
 @given(st.lists(st.integers(0, 3), max_size=6))
 def test_every_shape_holds_the_same_pairs_of_example_and_negative(lengths):
     made = examples(lengths, wanted=3)

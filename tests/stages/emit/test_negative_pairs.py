@@ -10,13 +10,11 @@ from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.emit.negative_pairs import negative_pairs, set_name
 from hnmine.storage.schemas.emit import CHOSEN
-from tests.strategies import quick
 from tests.support import config_for, make_collection
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 6), max_size=4)), max_size=8)
 
 
-@quick
 @given(rows)
 def test_pairs_are_distinct_and_ascending(given_rows):
     ordered = sorted(given_rows, key=lambda row: row[0])

@@ -16,7 +16,7 @@ from hnmine.stages.filter.calibration import NOTHING, KeptCells, calibrate, set_
 from hnmine.stages.filter.hidden_positives import HiddenRows, ProtocolRows
 from hnmine.stages.filter.verdicts import AUTO_RATE, give_verdicts
 from tests import oracles
-from tests.strategies import World, make_query, quick
+from tests.strategies import World, make_query
 
 QUERIES, CANDIDATES, N = 60, 12, 3
 
@@ -249,7 +249,6 @@ def kept_cells(draw):
     return KeptCells(queries, anchor, p, generator.random(len(anchor)), hidden)
 
 
-@quick
 @given(kept_cells(), st.lists(st.floats(0.001, 0.9), min_size=2, max_size=5), st.booleans(), st.booleans())
 def test_a_lower_rate_never_gives_a_higher_threshold_and_the_rate_is_kept_to(kept, rates, measured, bounded):
     previous = -1.0
@@ -263,7 +262,6 @@ def test_a_lower_rate_never_gives_a_higher_threshold_and_the_rate_is_kept_to(kep
             previous = threshold
 
 
-@quick
 @given(kept_cells(), st.floats(0.01, 0.5), st.integers(0, 10))
 def test_the_order_of_the_rows_changes_no_threshold(kept, rate, seed):
     order = np.random.default_rng(seed).permutation(len(kept.queries))

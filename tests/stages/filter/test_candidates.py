@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from hnmine.arrays.ragged import Ragged
 from hnmine.stages.filter.candidates import Batch, Cells
-from tests.strategies import World, f32, flat, make_query, quick, worlds
+from tests.strategies import World, f32, flat, make_query, worlds
 
 
-@quick
 @given(worlds())
 def test_a_batch_holds_what_the_table_holds(world):
     batch = world.batch()
@@ -23,7 +22,6 @@ def test_a_batch_holds_what_the_table_holds(world):
     assert batch.is_positive.tolist() == [d in q.positives for q in world.queries for d in q.candidates]
 
 
-@quick
 @given(worlds())
 def test_similarity_is_the_highest_to_any_positive(world):
     expected = [max(row) for q in world.queries for row in q.similarities]
@@ -41,7 +39,6 @@ def test_similarity_with_ragged_positives_1_2_1_by_hand():
     assert found.tolist() == [f32(x) for x in (0.1, 0.2, 0.3, -0.5, 0.7)]
 
 
-@quick
 @given(worlds(), st.integers(0, 4), st.integers(0, 4))
 def test_a_slice_of_a_table_is_a_batch_of_its_queries_only(world, first, length):
     first = min(first, len(world.queries))
@@ -54,7 +51,6 @@ def test_a_slice_of_a_table_is_a_batch_of_its_queries_only(world, first, length)
         np.testing.assert_array_equal(getattr(found, name).offsets, getattr(expected, name).offsets)
 
 
-@quick
 @given(worlds(), st.lists(st.integers(0, 4), max_size=3))
 def test_batches_are_concatenated_to_the_batch_of_all_their_queries(world, cuts):
     borders = [0, *sorted(min(cut, len(world.queries)) for cut in cuts), len(world.queries)]
@@ -70,7 +66,6 @@ def test_batches_are_concatenated_to_the_batch_of_all_their_queries(world, cuts)
             np.testing.assert_array_equal(one, other)
 
 
-@quick
 @given(worlds(), st.sampled_from(["each", "one"]))
 def test_cells_are_each_anchor_against_each_candidate_of_its_query(world, how):
     batch = world.batch()
@@ -86,7 +81,6 @@ def test_cells_are_each_anchor_against_each_candidate_of_its_query(world, how):
     assert list(found) == expected
 
 
-@quick
 @given(worlds())
 def test_nested_values_have_one_list_an_anchor_with_one_value_a_candidate(world):
     batch = world.batch()

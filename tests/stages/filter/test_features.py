@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from hnmine.science.calibration import Logistic, logistic
 from hnmine.stages.filter.candidates import Cells, Scores
 from hnmine.stages.filter.features import NAMES, features, names_of, weighted
-from tests.strategies import quick, worlds
+from tests.strategies import worlds
 
 
-@quick
 @given(worlds(), st.integers(0, 99), st.booleans())
 def test_the_weighted_sum_is_that_of_the_features_cell_by_cell(world, seed, alike):
     batch = world.batch()
@@ -31,7 +30,6 @@ def with_teacher(batch):
     return replace(batch, teacher=teacher)
 
 
-@quick
 @given(worlds(min_queries=1))
 def test_scores_of_other_models_are_further_features(world):
     batch = world.batch()

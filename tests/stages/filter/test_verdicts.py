@@ -12,7 +12,7 @@ from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, anchor_scores, countable_verdicts, give_verdicts, rule_names
 from hnmine.storage.schemas.filter import VERDICTS
 from tests import oracles
-from tests.strategies import World, f32, filter_configs, make_query, quick, thorough, worlds
+from tests.strategies import World, f32, filter_configs, make_query, thorough, worlds
 
 LOOSE = {"rule": "none", "max_positive_similarity": None, "max_query_similarity": None}
 NAMES = list(VERDICTS)
@@ -43,7 +43,6 @@ def test_verdicts_are_those_of_the_double_loop(world, config):
     assert verdicts(world, config) == expected
 
 
-@quick
 @given(worlds(), filter_configs())
 def test_anchor_scores_are_those_of_the_double_loop(world, config):
     found = anchor_scores(world.batch().positive_scores, config).to_arrow(pa.float32()).to_pylist()
@@ -53,7 +52,6 @@ def test_anchor_scores_are_those_of_the_double_loop(world, config):
     assert flat == pytest.approx([x for row in expected for x in row], rel=1e-6, abs=1e-7)
 
 
-@quick
 @given(worlds(), filter_configs())
 def test_no_positive_nor_siblings_positive_nor_a_copy_of_a_positive_is_ever_kept(world, config):
     for row, _, document in kept(world, config):
@@ -64,7 +62,6 @@ def test_no_positive_nor_siblings_positive_nor_a_copy_of_a_positive_is_ever_kept
         assert world.documents[document] != query.key
 
 
-@quick
 @given(worlds(), filter_configs())
 def test_no_two_kept_of_one_anchor_are_copies_and_the_first_of_them_is_kept(world, config):
     for query, lists in zip(world.queries, verdicts(world, config), strict=True):
@@ -121,7 +118,6 @@ def test_without_copies_a_stricter_setting_never_keeps_more_documents(name, worl
     assert kept(apart, FilterConfig(**(LOOSE | strict))) <= kept(apart, FilterConfig(**(LOOSE | loose)))
 
 
-@quick
 @given(worlds())
 def test_a_lower_anchor_never_keeps_more(world):
     apart = World(list(range(len(world.documents))), world.queries)
@@ -129,7 +125,6 @@ def test_a_lower_anchor_never_keeps_more(world):
     assert by_anchor[0] <= by_anchor[1] <= by_anchor[2]
 
 
-@quick
 @given(worlds(min_queries=2), filter_configs(), st.integers(0, 4))
 def test_a_batch_split_in_slices_of_its_table_gets_the_same_verdicts(world, config, cut):
     cut = min(cut, len(world.queries))
@@ -139,7 +134,6 @@ def test_a_batch_split_in_slices_of_its_table_gets_the_same_verdicts(world, conf
     assert first + second == verdicts(world, config)
 
 
-@quick
 @given(worlds(min_queries=2), filter_configs(), st.data())
 def test_the_order_of_queries_changes_no_verdict(world, config, data):
     order = data.draw(st.permutations(range(len(world.queries))))
@@ -148,7 +142,6 @@ def test_the_order_of_queries_changes_no_verdict(world, config, data):
     assert verdicts(shuffled, config) == [expected[i] for i in order]
 
 
-@quick
 @given(worlds(), st.permutations(["absolute", "margin", "percent", "two_sided"]))
 def test_the_order_of_rules_in_the_config_changes_no_verdict(world, names):
     settings = {"max_score": 0.5, "margin": 0.1, "percent": 0.8}
@@ -415,7 +408,6 @@ def test_codes_number_the_verdicts_in_their_order_and_keep_is_0():
     assert CODES["keep"] == 0
 
 
-@quick
 @given(worlds(), filter_configs())
 def test_keeping_judged_negatives_keeps_every_text_that_judging_them_keeps(world, config):
     def texts(how):

@@ -16,7 +16,7 @@ from hnmine.stages.filter.verdicts import anchor_scores, give_verdicts
 from hnmine.stages.report.quality import count_at_or_above, per_anchor, per_query, to_table
 from hnmine.storage.schemas.report import QUERY_REPORT
 from tests import oracles
-from tests.strategies import World, filter_configs, make_query, quick, worlds
+from tests.strategies import World, filter_configs, make_query, worlds
 
 NUMBERS = (
     "chosen", "negative_score", "margin", "capacity", "hardness", "safety", "eci", "positives", "candidates", "kept",
@@ -48,7 +48,6 @@ def plain(value):
     return None if math.isnan(value) else pytest.approx(value, rel=1e-6, abs=1e-6)
 
 
-@quick
 @given(worlds(), filter_configs(), st.integers(1, 4))
 def test_each_querys_numbers_are_those_of_the_double_loop(world, config, n):
     values, chosen = measure(world, config, n)
@@ -61,7 +60,6 @@ def test_each_querys_numbers_are_those_of_the_double_loop(world, config, n):
         assert values["query_row"][place] == query.row
 
 
-@quick
 @given(worlds(min_queries=2), filter_configs(), st.integers(0, 4))
 def test_a_batch_split_in_slices_gets_the_same_numbers_bit_for_bit(world, config, cut):
     cut, table = min(cut, len(world.queries)), world.table()
@@ -72,7 +70,6 @@ def test_a_batch_split_in_slices_gets_the_same_numbers_bit_for_bit(world, config
         np.testing.assert_array_equal(np.concatenate([first[name], second[name]]), whole[name])
 
 
-@quick
 @given(worlds(), filter_configs(), st.integers(1, 4))
 def test_numbers_stay_in_their_ranges(world, config, n):
     values, _ = measure(world, config, n)
@@ -158,7 +155,6 @@ def test_no_queries_make_an_empty_table():
     assert table.schema.equals(QUERY_REPORT)
 
 
-@quick
 @given(worlds(), filter_configs(), st.integers(1, 4), st.data())
 def test_pairs_at_or_above_are_those_of_the_double_loop(world, config, n, data):
     batch = world.batch()

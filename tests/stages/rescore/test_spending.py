@@ -24,7 +24,7 @@ from hnmine.stages.filter.inputs import FilterInputs
 from hnmine.stages.rescore.spending import to_score
 from tests import oracles
 from tests.pipeline.helpers import emitted, report, table
-from tests.strategies import filter_configs, quick, worlds
+from tests.strategies import filter_configs, worlds
 from tests.support import config_for, make_collection
 
 RESCORE = {"model": "hash", "spend": "doubtful", "pairs": 4}
@@ -45,7 +45,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@quick
 @given(worlds(min_queries=1), filter_configs(), st.integers(1, 5), st.sampled_from(["top", "doubtful"]))
 def test_candidates_are_those_of_the_double_loop(world: Any, filter_: FilterConfig, most: int, spend: Any) -> None:
     batch = world.batch()
@@ -56,7 +55,6 @@ def test_candidates_are_those_of_the_double_loop(world: Any, filter_: FilterConf
     assert batch.candidates.with_values(found).to_arrow("bool").to_pylist() == expected
 
 
-@quick
 @given(worlds(min_queries=1), filter_configs(), st.integers(1, 5))
 def test_more_pairs_score_the_same_and_more(world: Any, filter_: FilterConfig, most: int) -> None:
     batch = world.batch()

@@ -5,10 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hnmine.stages.emit.batches.fill import MOSTLY, fitting_size, short_batches
-from tests.strategies import quick
 
 
-@quick
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=12))
 def test_the_proposed_size_is_the_largest_that_fits(sizes):
     def share(size):

@@ -14,7 +14,6 @@ from hnmine.science.batch_packing import (
     off_diagonal_mean,
 )
 from hnmine.stages.emit.batches.packing import drop_short, merge_short, pack
-from tests.strategies import quick
 
 
 @st.composite
@@ -28,7 +27,6 @@ def graphs(draw):
 named = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=20)
 
 
-@quick
 @given(named, named)
 def test_conflicts_are_those_of_a_double_loop(barred, offered):
     def arrays(pairs):
@@ -42,7 +40,6 @@ def test_conflicts_are_those_of_a_double_loop(barred, offered):
             assert found[i, j] == (i != j and (one or other))
 
 
-@quick
 @given(graphs(), st.integers(1, 5))
 def test_first_fit_is_that_of_a_plain_loop(conflict, size):
     batches = []
@@ -57,7 +54,6 @@ def test_first_fit_is_that_of_a_plain_loop(conflict, size):
     assert [np.flatnonzero(found == number).tolist() for number in range(len(batches))] == batches
 
 
-@quick
 @given(graphs(), st.integers(1, 4), st.data())
 def test_packing_places_every_example_once_and_no_conflict_together(conflict, size, data):
     n = len(conflict)
@@ -70,7 +66,6 @@ def test_packing_places_every_example_once_and_no_conflict_together(conflict, si
     assert (found.conflicts <= conflict.sum(axis=1)).all()
 
 
-@quick
 @given(graphs(), st.integers(1, 5))
 def test_decreasing_first_fit_places_those_with_most_conflicts_first(conflict, size):
     order = sorted(range(len(conflict)), key=lambda i: -int(conflict[i].sum()))
@@ -84,7 +79,6 @@ def cost(conflict, group, batch):
     return sum(group[i] == group[j] for i, j in pairs), sum(bool(conflict[i, j]) for i, j in pairs)
 
 
-@quick
 @given(graphs(), st.integers(1, 5), st.data())
 def test_exchanged_batches_are_full_and_no_single_exchange_is_better(conflict, size, data):
     n = len(conflict)
@@ -102,7 +96,6 @@ def test_exchanged_batches_are_full_and_no_single_exchange_is_better(conflict, s
         assert found[0] == 0
 
 
-@quick
 @given(graphs(), st.integers(1, 4), st.data())
 def test_short_batches_are_dropped_or_merged(conflict, size, data):
     n = len(conflict)

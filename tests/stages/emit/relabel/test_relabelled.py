@@ -22,7 +22,7 @@ from tests.pipeline.forkserver import fork_server
 from tests.pipeline.helpers import doc_ids, emitted, rows, table
 from tests.pipeline.test_resume import kill_at
 from tests.pipeline.test_resume import settings as resumable
-from tests.strategies import flat, quick, ragged
+from tests.strategies import flat, ragged
 from tests.support import config_for, make_collection, tree, write_jsonl
 
 EXTRA = ["query_id", "positive_id", "negative_id", "positive_score", "positive_probability", "positive_weight"]
@@ -242,7 +242,6 @@ def test_queries_with_one_text_share_what_is_relabelled(tmp_path: Path, emit: di
                 assert not {row["positive_id"], row["negative_id"]} & barred
 
 
-@quick
 @given(ragged(st.integers(0, 5), max_rows=6), st.data())
 def test_siblings_are_those_of_a_double_loop(lists, data):
     queries = np.array([data.draw(st.integers(0, 2)) for _ in lists], dtype=np.uint64)
