@@ -150,7 +150,8 @@ def data_page() -> str:
         "shard's content key stands in its footer under `hnmine.key`, beside it in those of filter counts of their\n"
     )
     parts.append("verdicts under `hnmine.counts`; `_manifest.json` is written last.\n")
-    parts.append("The training files of `emit` have the columns of their format: see [mining](mining.md).\n")
+    parts.append("The training files of `emit` have the columns of their format: see\n")
+    parts.append("[training rows](training-rows.md#shapes).\n")
     for folder, name in TABLES:
         schema = embed.vectors(384) if name == "vectors" else _schema(name)
         parts.append(f"\n## {folder}\n\n| column | type | meaning |\n|---|---|---|\n")
@@ -175,7 +176,7 @@ def recipes_page() -> str:
         "A recipe is a published way of mining as settings. `hnmine mine pairs.jsonl --recipe NAME` mines with it;\n"
         "other options and `--set` change its settings. `hnmine init --recipe NAME` writes it into a config, and\n"
         "`hnmine init --list-recipes` prints all recipes. What a source does not state is at its default.\n"
-        "The [checks](mining.md#checks-that-always-run) for positives and copies apply to every recipe.\n"
+        "The [checks](rules.md#checks-that-always-run) for positives and copies apply to every recipe.\n"
     )
     for name, recipe in RECIPES.items():
         text = f"{recipe.does} Different here: {recipe.differs}" if recipe.differs else recipe.does

@@ -8,7 +8,7 @@ from hnmine.config.section import Section, setting
 OrderName = Literal["by_query", "easy_to_hard", "hard_to_easy"]
 ChoiceName = Literal["auto", "top", "random", "simans", "stratified", "mixed", "diverse"]
 AUTO_RANDOM_SHARE = 0.4
-"""Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/mining.md."""
+"""Share of random documents under `emit.choose = "auto"`, where that means `mixed`: see docs/rules.md."""
 RelabelName = Literal["judgements"]
 FormatName = Literal["triplet", "n-tuple", "n-tuple-scores", "labeled-pair", "labeled-list", "bge", "distillation"]
 ExtraColumn = Literal[

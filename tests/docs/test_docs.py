@@ -27,6 +27,32 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def anchors(text):
+    """Return the anchors of a page's headings, as GitHub makes them of headings that are all different."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_sections_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        if "://" not in target:
+            other = page.parent / target if target else page
+            assert anchor in anchors(other.read_text()), f"{page.name}: {target}#{anchor}"
+
+
+def test_every_row_of_the_table_of_cases_is_a_config():
+    page = (ROOT / "docs" / "mining.md").read_text()
+    table = page.split("\n## Which settings\n")[1].split("\n\n| your case |")[1].split("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert len(rows) > 10
+    for case, settings, _ in rows:
+        raw = tomllib.loads("\n".join(re.findall(r"`([\w.]+ = [^`]+)`", settings.split(" or ")[-1])))
+        raw["out"] = "runs/second"
+        raw.setdefault("input", {}).update({name: f"{name}.jsonl" for name in ("corpus", "queries", "qrels")})
+        assert isinstance(check_config(raw, case, ROOT), Config)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_toml_example_is_a_config(page):
     for block in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL):

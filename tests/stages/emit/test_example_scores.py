@@ -147,7 +147,7 @@ def test_a_trainer_reads_the_rows_in_order_and_takes_the_weights(
 
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    section = (ROOT / "docs/mining.md").read_text().split("\n## Order\n")[1]
+    section = (ROOT / "docs/training-rows.md").read_text().split("\n## Order\n")[1]
     block = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert block is not None
     exec(block[1], names)
