@@ -67,10 +67,11 @@ def find_previous(context: RunContext) -> PreviousRun:
         raise IncompleteStage(
             f"previous.run: {folder} has read its filter stage from another run; name that run's folder with --from"
         )
-    if read_json(judged / MANIFEST)["parts"]["filter"].get("score") in ("rescored", "hub_normalised"):
+    score = read_json(judged / MANIFEST)["parts"]["filter"].get("score")
+    if score in ("rescored", "hub_normalised"):
         raise InputError(
-            f"previous.run: {folder} was filtered by a cross-encoder's scores (filter.score), but runs are compared by "
-            "their teachers' scores; name a run that was filtered by its teacher's"
+            f'previous.run: {folder} was filtered with filter.score = "{score}", but runs are compared by their '
+            "teachers' scores; name a run that was filtered by its teacher's"
         )
     if has_relabelled(emit):
         judged = folder / "emit" / JUDGED_FOLDER

@@ -109,6 +109,7 @@ def _eligible(table: pa.Table, queries: pa.Table, documents: np.ndarray, config:
     copies = batch.positives.with_values(documents[batch.positives.values]).contains(batch.owners, text)
     may = ~copies & (text != own[batch.owners]) & served[batch.owners]
     may &= ~Ragged.from_arrow(table.column("judged_negatives")).values.astype(bool)
+    may &= np.isfinite(batch.scores)  # one that was not rescored has no score that negatives could be compared with
     by_judgement = may & (codes == CODES["judged_relevant"]) & emit.relabels_judged
     likely = may & is_likely(codes, probability, emit.relabel_probability or np.inf)
     at = np.flatnonzero(by_judgement | likely)

@@ -177,6 +177,27 @@ def test_judgements_become_positives_as_labels_would(tmp_path: Path, anchor: str
     assert weights == {1.0}
 
 
+def test_what_the_cross_encoder_did_not_score_becomes_no_positive(tmp_path: Path) -> None:
+    make_collection(tmp_path, 60, 40)
+    tables: dict[str, Any] = {"rescore": {"model": "hash", "top_n": 3}, "filter": {"rule": "none", "score": "rescored"}}
+    run(config_for(tmp_path, "first", **tables), ["ingest", "embed", "index", "retrieve", "rescore"])
+    names, answers, scored = doc_ids(tmp_path / "first"), [], set()
+    for row in rows(tmp_path / "first/rescore"):
+        known = {f"d{(int(row['query_id'][1:]) + j) % 60}" for j in range(2)}
+        pairs = [(names[d], s) for d, s in zip(row["doc_rows"], row["scores"], strict=True) if names[d] not in known]
+        best, last = pairs[0], pairs[-1]
+        assert (best[1] is None, last[1] is None) == (False, True)
+        answers += [{"query_id": row["query_id"], "doc_id": one, "judgement": "relevant"} for one, _ in (best, last)]
+        scored.add((row["query_id"], best[0]))
+    write_jsonl(tmp_path / "judged.jsonl", answers)
+    formats, emit = ["bge", "distillation", "labeled-list"], {"relabel": "judgements", "num_negatives": 1}
+    run(config_for(tmp_path, input={"judgements": "judged.jsonl"}, emit={**emit, "format": formats}, **tables))
+    further = {(row["query_id"], row["doc_id"]) for row in relabelled(tmp_path / "out")}
+    assert further
+    assert further <= scored
+    assert all(None not in row["scores"] for row in rows(tmp_path / "out/emit/distillation"))
+
+
 def test_judgements_come_before_probabilities(base: Path, out: Path, tmp_path: Path) -> None:
     query = next(row for row in relabelled(out) if row["probability"] < 1)["query_id"]
     known = {row["doc_id"] for row in relabelled(out) if row["query_id"] == query}
