@@ -52,6 +52,11 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
+def well_formed(text: str) -> str:
+    """Return a text that UTF-8 can hold: halves of surrogate pairs, as cut JSON may have, become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def format_size(size: float) -> str:
     """Return a size as text with a decimal unit: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):

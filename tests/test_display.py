@@ -2,7 +2,17 @@
 
 import pytest
 
-from hnmine.display import format_size, interval, number, one_line, parse_size, percent, shorten, signed
+from hnmine.display import (
+    format_size,
+    interval,
+    number,
+    one_line,
+    parse_size,
+    percent,
+    shorten,
+    signed,
+    well_formed,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,11 @@ def test_a_text_is_cut_to_its_width_with_the_ending_counted(ending):
 
 def test_one_line():
     assert one_line(" a\n\tb  c ") == "a b c"
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark():
+    assert well_formed("so \ud83d") == "so ?"
+    assert well_formed("naïve 🙂") == "naïve 🙂"
 
 
 @pytest.mark.parametrize(

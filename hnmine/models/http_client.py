@@ -240,7 +240,7 @@ class HttpClient:
         if response.is_success:
             try:
                 return json.loads(content)
-            except ValueError:
+            except (ValueError, RecursionError):
                 said = self._safe(content[: 4 * _SAID].decode(errors="replace"))
                 raise _Again(f"the answer is no JSON: {said or 'it is empty'}") from None
         self._refuse(response, self._safe(_message_of(content)))
@@ -387,7 +387,7 @@ def _message_of(content: bytes) -> str:
     text = content[: 1 << 16].decode(errors="replace")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     for name in ("error", "message", "detail", "error_message"):
         inner = found.get(name) if isinstance(found, dict) else None

@@ -77,8 +77,8 @@ def test_requests_begin_at_once_and_few_of_them(server):
     "fault",
     [
         Fault(429, {"Retry-After": "0"}), Fault(503), Fault(500), Fault(529), Fault(drop=True), Fault(truncate=True),
-        Fault(body=b"<html>"), Fault(body=b""), Fault(429, {"Retry-After": formatdate(usegmt=True)}),
-        Fault(503, {"Retry-After": "soon"}), Fault(headers={"Content-Encoding": "gzip"}),
+        Fault(body=b"<html>"), Fault(body=b""), Fault(body=b"[" * 100_000), Fault(503, {"Retry-After": "soon"}),
+        Fault(429, {"Retry-After": formatdate(usegmt=True)}), Fault(headers={"Content-Encoding": "gzip"}),
     ],
     ids=lambda fault: str(fault.status) + ("-drop" if fault.drop else "-truncate" if fault.truncate else ""),
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from hnmine.commands.judge.questions import Question
 from hnmine.commands.judge.replies import Reply, as_reply
+from hnmine.display import well_formed
 from hnmine.errors import HnmineError, LockedOutput, OutputError, ServerError, reason
 from hnmine.runtime.engines import Progress
 
@@ -167,7 +168,7 @@ class Asking:
 
 
 def _append(log: BinaryIO, record: dict[str, Any]) -> None:
-    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    line = well_formed(json.dumps(record, ensure_ascii=False)).encode() + b"\n"
     try:
         log.write(line)
         log.flush()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hnmine.commands.judge.questions import Question
 from hnmine.commands.judge.templates import TEMPLATES, Answer
+from hnmine.display import well_formed
 from hnmine.readers.lines import read_lines
 from hnmine.storage.input_files import Source
 
@@ -105,13 +106,13 @@ def as_reply(record: Mapping[str, Any]) -> Reply:
     assert isinstance(message, dict)
     cut = "the reply was cut off; raise judge.answer_tokens" if choice.get("finish_reason") == "length" else ""
     if isinstance(message.get("refusal"), str) and message["refusal"]:
-        return Reply("", f"refused: {message['refusal'][:100]}", (counts[0], counts[1]))
+        return Reply("", f"refused: {well_formed(message['refusal'][:100])}", (counts[0], counts[1]))
     return Reply(_text(message.get("content")), cut, (counts[0], counts[1]))
 
 
 def _message(error: Any) -> str:
     text = error.get("message") if isinstance(error, dict) else error
-    return " ".join(str(text or error).split())[:200]
+    return well_formed(" ".join(str(text or error).split())[:200])
 
 
 def _count(usage: Any, name: str) -> int | None:
@@ -122,8 +123,8 @@ def _count(usage: Any, name: str) -> int | None:
 def _text(content: Any) -> str:
     """Return the text of a message, which may be given in parts."""
     if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return well_formed(content) if isinstance(content, str) else ""
 
 
 class Said(NamedTuple):
@@ -169,6 +170,11 @@ def _answers(question: Question, text: str, findings: Findings) -> list[Said]:
 class _Pairs(list[tuple[str, Any]]):
     """The keys and values of a JSON object, with keys that are there several times."""
 
+    @classmethod
+    def of(cls, pairs: list[tuple[str, Any]]) -> "_Pairs":
+        """Return keys and values as a decoder of JSON gives them; escapes in texts may stand for no character."""
+        return cls((key, well_formed(value) if isinstance(value, str) else value) for key, value in pairs)
+
 
 def _as_dict(value: Any) -> Any:
     return dict(value) if isinstance(value, _Pairs) else value
@@ -180,7 +186,7 @@ def _letters(text: str, letters: list[str]) -> _Pairs:
     A model may put its thoughts, a sentence, or the fence of a code block around it, or the object into another one.
     """
     text = _THOUGHTS.sub("", text)
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
+    decoder = json.JSONDecoder(object_pairs_hook=_Pairs.of)
     for place in (found.start() for found in islice(re.finditer(r"\{", text), _MOST_OBJECTS)):
         try:
             pairs, _ = decoder.raw_decode(text, place)

@@ -119,6 +119,19 @@ def test_refusals_parts_and_cut_replies() -> None:
     assert all(one.answer for one in read_answers(ASKED, whole, Findings()))
 
 
+def test_half_a_character_as_cut_json_has_it_takes_no_answer_away() -> None:
+    half, told = "\ud83d", '{"A": {"reason": "so \\ud83d", "grade": 5}, "B": {"grade": 1}}'
+    one, other = read_answers(ASKED, Reply(told, ""), Findings())
+    assert one.answer is not None
+    assert other.answer is not None
+    assert (one.answer.judgement, one.answer.reason) == (RELEVANT, "so ?")
+    assert as_reply(batch_line("id1", f"so {half}")).text == "so ?"
+    refusal = completion("")
+    refusal["choices"][0]["message"] = {"refusal": f"no {half}"}
+    assert as_reply({"response": {"body": refusal}}).fault == "refused: no ?"
+    assert as_reply({"error": {"message": f"no {half}"}}).fault == "no ?"
+
+
 def test_files_in_any_order_with_errors_other_requests_and_repeats(tmp_path: Path) -> None:
     second = Question("id2", "q2", "m", "grades", CANDIDATES, {})
     third = Question("id3", "q3", "m", "grades", CANDIDATES, {})
