@@ -41,7 +41,9 @@ def read_images(chunk: Chunk, column: str, rows: list[int], problems: Problems) 
     One that is missing at its place or cannot be decoded whole becomes a problem with its file, row and column.
     """
     values = chunk.columns[column]
-    found = in_threads(lambda row: _read(values[row], chunk.source), rows)
+    with warnings.catch_warnings():  # here, since threads share the filters of warnings
+        warnings.simplefilter("ignore")  # of an image that is large, but not too large
+        found = in_threads(lambda row: _read(values[row], chunk.source), rows)
     for index, one in zip(rows, found, strict=True):
         if isinstance(one, str):
             problems.add(f"{chunk.location(index)}: column {column!r}: {one}")
@@ -79,12 +81,10 @@ def _checked(content: bytes) -> EncodedImage | str:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an image that is large, but not too large
-            with Image.open(io.BytesIO(content)) as image:
-                width, height = image.size
-                image.draft("RGB", (64, 64))  # of a JPEG every byte is read, and few pixels are made
-                image.load()
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            image.draft("RGB", (64, 64))  # of a JPEG every byte is read, and few pixels are made
+            image.load()
     except Exception as error:  # decoders raise errors of many kinds
         return f"damaged, or no image: {reason(error)}"
     return EncodedImage(content, width, height)
