@@ -96,7 +96,7 @@ def basic_interval(value: float, resamples: np.ndarray, level: float = 0.95) -> 
 def wilson_interval(hits: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
     """Return the Wilson score interval of the share p = hits / n of n trials (Wilson, JASA 22, 1927); (0, 1) for n = 0.
 
-    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96 for 95 %
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96 for 95%
     """
     if trials == 0:
         return 0.0, 1.0
@@ -134,7 +134,7 @@ def clustered_upper_bounds(hits: np.ndarray, trials: np.ndarray, z: float = 1.64
     Args:
         hits: h, the hits of each cluster, of each of m shares, int64, shape (clusters, m).
         trials: t >= h, the trials, likewise.
-        z: 1.64 for 95 %, one-sided.
+        z: 1.64 for 95%, one-sided.
 
     Returns:
         float64, shape (m,).

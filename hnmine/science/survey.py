@@ -76,7 +76,7 @@ def stratified_share(
         counts: d, whether it belongs to the units of interest, bool, shape (n,); all True for the whole population.
         strata: h of each, int64, shape (n,); every stratum has a sampled unit.
         sizes: N_h, int64, shape (strata,).
-        z: 1.96 for 95 %.
+        z: 1.96 for 95%.
     """
     y, d = np.asarray(values, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     n = np.bincount(strata, minlength=len(sizes)).astype(np.float64)
