@@ -7,18 +7,18 @@ from typing import Any
 from hnmine.config.retrieve import MAX_DEPTH
 from hnmine.config.tables import Config
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
-from hnmine.stages.report.changes import Change, as_text, candidates
+from hnmine.stages.report.changes import Change, as_text, candidates, changed
+from hnmine.stages.report.expected import numbers_of
 from hnmine.stages.report.false_negatives import Protocol
-from hnmine.stages.report.headline import NUMBERS, OTHER_NUMBERS, Number
-from hnmine.stages.report.trials import RATE, Numbers, Trials
+from hnmine.stages.report.headline import ALL_NUMBERS, RATE, Number
+from hnmine.stages.report.trials import Numbers, Trials
+from hnmine.stages.report.untried import list_end, untried
 from hnmine.storage.store import recorded
 
 SHOWN = 3
 """Suggestions for one number, at most."""
 LEAST = 0.01
 """A smaller improvement is none."""
-_BY_NAME = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
 CAP = "emit.max_per_document"
 """A setting that can be tried on all queries only."""
 _DEEPER = ("coverage", "fill", "sources.random.share")
@@ -50,7 +50,7 @@ def with_advice(protocol: Protocol, report: Mapping[str, Any]) -> dict[str, Any]
     reasons = []
     for reason in conclusion["reasons"]:
         path = _path(reason["number"])
-        if path is not None and (candidates(path, context.config) or path in _DEEPER):
+        if path is not None and _has_advice(path, context.config):
             trials = trials or Trials(protocol)
             reason = reason | _advice(path, trials, context)
         reasons.append(reason)
@@ -59,7 +59,11 @@ def with_advice(protocol: Protocol, report: Mapping[str, Any]) -> dict[str, Any]
 
 def _path(name: str) -> str | None:
     """Return the name in report.json of the number of a reason; None for a warning."""
-    return next((path for path, number in _BY_NAME.items() if number.name == name), None)
+    return next((path for path, number in ALL_NUMBERS.items() if number.name == name), None)
+
+
+def _has_advice(path: str, config: Config) -> bool:
+    return bool(candidates(path, config) or path in _DEEPER or list(untried(path, config)))
 
 
 def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
         {"settings": one.change, "number": path, "before": one.before, "after": one.after, "within": one.within}
         for one in found
     ]
-    name = _BY_NAME[path].label
+    number = numbers_of(context.config)[path]
+    name = number.label
     texts = [f"{as_text(one.change)}: {name} {one.before:.2f} -> {one.after:.2f}" for one in found]
     if tried and not found:
         texts.append(
@@ -77,8 +82,7 @@ def _advice(path: str, trials: Trials, context: RunContext) -> dict[str, Any]:
         )
     if path in _DEEPER and not any(one.within for one in found) and (deeper := deeper_search(trials, context)):
         texts.append(deeper)
-    if _BY_NAME[path].change:
-        texts.append(_BY_NAME[path].change)
+    texts += [*untried(path, context.config), *filter(None, [number.change])]
     counts = {"settings": len(tried), "queries": trials.queries}
     return {"change": "; ".join(texts), "suggestions": shown, "tried": counts}
 
@@ -89,10 +93,7 @@ def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggesti
     A change counts if it improves the number by `LEAST` and puts no other number beyond a limit. Of the changes of one
     setting the smallest that reaches the limit is taken, else the best.
     """
-    tolerated, limits = trials.config.filter.max_false_negative_rate, _limits(trials.config)
-    number, value = _BY_NAME[path], trials.number({}, path)
-    if path == RATE and tolerated is not None:
-        number = replace(number, flaw=tolerated)
+    number, value = numbers_of(trials.config)[path], trials.number({}, path)
     if value is None:
         return []
     sign = 1 if number.low_is_bad else -1
@@ -104,20 +105,19 @@ def suggestions(path: str, trials: Trials, tried: list[Change]) -> list[Suggesti
         new = trials.number(change, path)
         if new is None or sign * (new - value) < LEAST or (known is not None and sign * (new - known.after) <= 0):
             continue
-        if not _harms(trials.numbers({}), trials.numbers(change), limits, path):
+        if not _harms(trials.numbers({}), trials.numbers(change), _limits(trials.config, change), path):
             best[tuple(change)] = Suggestion(change, value, new, not number.beyond(new, number.flaw))
     found = [one for one in best.values() if one.within]
     return (found or sorted(best.values(), key=lambda one: -sign * one.after))[:SHOWN]
 
 
-def _limits(config: Config) -> dict[str, Number]:
+def _limits(config: Config, change: Change) -> dict[str, Number]:
     """Return the numbers by path with the limits that a change for another number must keep to.
 
-    A rate that is tolerated may raise the false-negative rate's limit, and does not lower it.
+    A rate that the config tolerates may raise the false-negative rate's limit, and does not lower it.
     """
-    tolerated = config.filter.max_false_negative_rate or 0.0
-    rate = _BY_NAME[RATE]
-    return _BY_NAME | {RATE: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
+    tolerated, rate = config.filter.max_false_negative_rate or 0.0, ALL_NUMBERS[RATE]
+    return numbers_of(changed(config, change)) | {RATE: replace(rate, flaw=max(tolerated, rate.flaw or 0.0))}
 
 
 def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: str) -> bool:
@@ -134,16 +134,15 @@ def _harms(before: Numbers, after: Numbers, limits: Mapping[str, Number], path: 
 
 def deeper_search(trials: Trials, context: RunContext) -> str:
     """Return the advice to retrieve more, where lists end at their limit and the corpus has more; else ""."""
-    short, cut = trials.short_lists()
-    config, name = trials.config, "top_k"
-    limit = config.retrieve.top_k
-    if searches_deeper(config):
-        name, limit = "max_top_k", config.retrieve.max_top_k
+    end = list_end(trials.config)
+    if end is None:
+        return ""
+    short, cut = trials.short_lists(end)
     documents = (recorded(context.reading("ingest")) or {})["counts"]["documents"]
-    deeper = min(2 * limit, MAX_DEPTH, documents)
-    if not cut or deeper <= limit or (searches_deeper(config) and max_depth(config) < limit):
+    deeper = min(2 * end.limit, end.most, MAX_DEPTH, documents)
+    if not cut or deeper <= end.limit:
         return ""
     return (
-        f"retrieve.{name} = {deeper} (not tried: {cut:,} of {short:,} rows with too few negatives have a list that "
-        "ends there, and the corpus has more)"
+        f"{end.setting} = {deeper} (not tried: {cut:,} of {short:,} rows with too few negatives have a list that "
+        f"ends there, and {end.more})"
     )

@@ -12,6 +12,7 @@ from hnmine.stages.report.advice import CAP, deeper_search
 from hnmine.stages.report.changes import RATES, Change, as_text, candidates
 from hnmine.stages.report.false_negatives import Protocol
 from hnmine.stages.report.trials import Trials
+from hnmine.stages.report.untried import list_end
 from hnmine.storage.schemas.filter import BY_LABEL_OR_COPY, KEEP
 from hnmine.storage.store import recorded
 
@@ -94,7 +95,8 @@ def _to_try(context: RunContext) -> list[Change]:
 
 def _more_documents(trials: Trials, counts: Mapping[str, Any]) -> str:
     """Return the advice to add documents, where every query's list holds all that the corpus has for it."""
-    short, cut = trials.short_lists()
+    end = list_end(trials.config)
+    short, cut = trials.short_lists(end) if end is not None else (0, 0)
     if cut or not short:
         return ""
     documents = counts["ingest"]["documents"]

@@ -15,6 +15,8 @@ from hnmine.display import percent
 
 AT_OR_ABOVE = "negatives_at_or_above_positive"
 """The share of the negatives that score at or above their positive, by its name in report and audit."""
+RATE = "false_negative_rate"
+"""The share of the retrieved negatives that are hidden positives, by its name in the report."""
 MOST_AT_OR_ABOVE = 0.5
 """Its limit in report and audit. docs/report.md says what it was measured on."""
 
@@ -85,7 +87,7 @@ OTHER_NUMBERS = {
         "up to 0.25, where at least 100 documents serve", flaw=0.25, low_is_bad=False),
     "sources.retrieved.hardness": Number("hardness of the retrieved negatives",
         "at 0.96 they are as near as the positive; sets above it gained less than others of their collection",
-        "up to 0.96", "a stricter rule, or ranks from further down (`ranks`)", flaw=0.96, low_is_bad=False),
+        "up to 0.96", flaw=0.96, low_is_bad=False),
     "near_copies.chosen_share": Number("negatives that nearly copy a positive",
         "share of the negatives with a cosine of at least 0.95 to a positive", "up to 0.05", flaw=0.05,
         low_is_bad=False),
@@ -102,6 +104,8 @@ OTHER_NUMBERS = {
         low_is_bad=False, signed=("negatives share more words with the query than positives do", "")),
 }  # fmt: skip
 """Numbers outside the headline that can be a flaw, by their dotted name in report.json."""
+ALL_NUMBERS: dict[str, Number] = {number.name: number for number in NUMBERS} | OTHER_NUMBERS
+"""Every number that can be a flaw, by its name in report.json."""
 
 GOOD, USABLE, STOP = "good", "usable", "do_not_train"
 LINES = {
@@ -114,17 +118,17 @@ ENOUGH_DOCUMENTS = 100
 """With fewer documents that serve as negatives, the share of the busiest hundredth has no limit."""
 
 
-def conclude(report: dict[str, Any], tolerated: float | None = None) -> dict[str, Any]:
+def conclude(report: dict[str, Any], numbers: Mapping[str, Number] = ALL_NUMBERS) -> dict[str, Any]:
     """Return the conclusion of a report: a level, a sentence, and the reasons, the worst first.
 
     A false-negative rate that could not be measured lowers no level; the sentence says it, and why.
 
     Args:
-        report: with the headline numbers, the warnings and the numbers of `OTHER_NUMBERS`.
-        tolerated: `filter.max_false_negative_rate`; it replaces the false-negative rate's limit.
+        report: with the warnings and the numbers of `ALL_NUMBERS`.
+        numbers: these numbers with the limits of the run: see `hnmine.stages.report.expected.numbers_of`.
     """
     reasons = [_reason(STOP, "warning", warning, "") for warning in report["warnings"]]
-    reasons = sorted([*reasons, *_flaws(report, tolerated)], key=lambda reason: reason["level"] != STOP)
+    reasons = sorted([*reasons, *_flaws(report, numbers)], key=lambda reason: reason["level"] != STOP)
     level = GOOD if not reasons else STOP if reasons[0]["level"] == STOP else USABLE
     count = "one flaw" if len(reasons) == 1 else f"{len(reasons)} flaws"
     reason = report["false_negative_rate_reason"] if report["false_negative_rate"] is None else None
@@ -133,21 +137,16 @@ def conclude(report: dict[str, Any], tolerated: float | None = None) -> dict[str
     return {"level": level, "line": line, "reasons": reasons}
 
 
-def _flaws(report: dict[str, Any], tolerated: float | None) -> Iterator[dict[str, Any]]:
-    for number in NUMBERS:
-        value, flaw = report[number.name], number.flaw
-        if number.name == "false_negative_rate":
-            flaw = flaw if tolerated is None else tolerated
-        if value is not None:
-            yield from _beyond(number, value, flaw)
-    for path, number in OTHER_NUMBERS.items():
+def _flaws(report: dict[str, Any], numbers: Mapping[str, Number]) -> Iterator[dict[str, Any]]:
+    for path, number in numbers.items():
         value = cast(float | None, reduce(getitem, path.split("."), report))
         if value is not None and not (path.startswith("hubs") and report["hubs"]["documents"] < ENOUGH_DOCUMENTS):
-            yield from _beyond(number, value, number.flaw)
+            yield from _beyond(number, value)
 
 
-def _beyond(number: Number, value: float, flaw: float | None) -> Iterator[dict[str, Any]]:
+def _beyond(number: Number, value: float) -> Iterator[dict[str, Any]]:
     """Yield the reason that a value beyond a limit is, if it is."""
+    flaw = number.flaw
     if number.signed is not None and flaw is not None:
         text = number.signed[value < 0]
         if text and abs(value) > flaw:

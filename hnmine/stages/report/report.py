@@ -20,6 +20,7 @@ from hnmine.stages.report.biases import measure_biases
 from hnmine.stages.report.checked import checked
 from hnmine.stages.report.dense_recall import embedding
 from hnmine.stages.report.examples import pick_examples
+from hnmine.stages.report.expected import numbers_of
 from hnmine.stages.report.false_negatives import Protocol, false_negatives
 from hnmine.stages.report.headline import AT_OR_ABOVE, conclude
 from hnmine.stages.report.judged_sample import judged_sample, true_rates
@@ -100,7 +101,7 @@ def build_report(context: RunContext) -> dict[str, Any]:
         "timings": read_json(context.out / TIMINGS) or {},
         "warnings": [counts[name]["warning"] for name in _WARNING if "warning" in counts.get(name, {})],
     }
-    report["conclusion"] = conclude(report, context.config.filter.max_false_negative_rate)
+    report["conclusion"] = conclude(report, numbers_of(context.config))
     return report | {"conclusion": with_advice(protocol, report)}
 
 

@@ -135,7 +135,7 @@ def _also_reads(context: RunContext) -> tuple[str, ...]:
 
 STAGE = Stage(
     name="report",
-    version=6,
+    version=7,
     reads=("ingest", "embed", "index", "retrieve", "filter", "emit"),
     also_reads=_also_reads,
     parts=_parts,

@@ -11,28 +11,26 @@ from hnmine.arrays.ragged import Ragged
 from hnmine.arrays.random_numbers import sample_share
 from hnmine.config.tables import Config
 from hnmine.runtime.threads import in_threads
+from hnmine.science.eci import hardness
 from hnmine.stages.emit.choose import Chooser
 from hnmine.stages.emit.formats import gets_rows
 from hnmine.stages.filter.bad_positives import anchors_needed, suspected_of_batch
 from hnmine.stages.filter.calibration import CachedScorer, Calibration, calibrate, set_threshold
 from hnmine.stages.filter.candidates import Batch, Cells
-from hnmine.stages.filter.deeper_search import max_depth, searches_deeper
 from hnmine.stages.filter.hidden_positives import PART, ProtocolRows
 from hnmine.stages.filter.inputs import FilterInputs, slices
 from hnmine.stages.filter.verdicts import TextKeys, give_verdicts, rule_names
 from hnmine.stages.report.changes import Change, changed
 from hnmine.stages.report.false_negatives import Protocol, outcome
-from hnmine.stages.report.headline import AT_OR_ABOVE, ENOUGH_DOCUMENTS
+from hnmine.stages.report.headline import AT_OR_ABOVE, ENOUGH_DOCUMENTS, RATE
 from hnmine.stages.report.negatives import CLOSE_TO_POSITIVE
 from hnmine.stages.report.quality import count_at_or_above, per_query
 from hnmine.stages.report.statistics import hub_statistics, share
+from hnmine.stages.report.untried import ListEnd
 from hnmine.storage.store import recorded
 
 MOST_QUERIES, MOST_CELLS = 1000, 1_000_000
 """Settings are tried on about this many queries, and (anchor, candidate) cells, at most."""
-
-RATE = "false_negative_rate"
-"""The number that is measured on rows of its own, those of the hidden-positive protocol."""
 Numbers = dict[str, float | None]
 """The numbers of a trial by their names in the report, and `examples_with_rows`: a count."""
 
@@ -133,7 +131,10 @@ class Trials:
         return CachedScorer.of(self._protocol.rows, self._calibration.out_of_fold())
 
     def numbers(self, change: Change) -> Numbers:
-        """Return the numbers with some settings changed; with none changed, those of the run."""
+        """Return the numbers with some settings changed; with none changed, those of the run.
+
+        The false-negative rate is measured on rows of its own, those of the hidden-positive protocol.
+        """
         return self._of_change(change) | {RATE: self._rate_of_change(change)}
 
     def number(self, change: Change, name: str) -> float | None:
@@ -154,16 +155,13 @@ class Trials:
             self._rates[key] = self._false_negative_rate(changed(self.config, change), self._scorer(change))
         return self._rates[key]
 
-    def short_lists(self) -> tuple[int, int]:
-        """Return how many anchors get too few negatives, and for how many of them the search stopped at its limit."""
-        limit = max_depth(self.config) if searches_deeper(self.config) else self.config.retrieve.top_k
+    def short_lists(self, end: ListEnd) -> tuple[int, int]:
+        """Return how many anchors get too few negatives, and for how many of them the list ends at its limit."""
         short = cut = 0
         for one in self._choices(self.config, self._scorer({})):
-            batch, owners = one.piece.batch, one.cells.anchors.owners
             lacking = one.needed & (one.chosen.lengths < self.config.emit.retrieved_negatives)
-            found = np.bincount(batch.owners[~batch.is_positive], minlength=len(batch))
             short += int(lacking.sum())
-            cut += int((lacking & (found >= limit)[owners]).sum())
+            cut += int((lacking & end.reached(one.piece.batch)[one.cells.anchors.owners]).sum())
         return short, cut
 
     def _scorer(self, change: Change) -> Calibration | None:
@@ -210,6 +208,7 @@ class Trials:
             ("negatives", "random", "wanted", "pairs", "over", "close", "rows", "positives", "suspected", "served"), 0
         )
         means: dict[str, list[np.ndarray]] = {"hardness": [], "safety": []}
+        retrieved = [np.zeros(0)]
         documents = [np.zeros(0, dtype=np.int64)]
         for one in choices:
             batch, at = one.piece.batch, one.at
@@ -218,6 +217,7 @@ class Trials:
             above = count_at_or_above(batch, one.cells, scores, one.emitted)
             for name, parts in means.items():
                 parts.append(values[name][~np.isnan(values[name])])
+            retrieved.append(_hardness_of_retrieved(one))
             documents.append(batch.candidates.values[np.unique(at)])  # once a query
             sums["served"] += int((values["chosen"] > 0).sum())
             sums["negatives"] += len(scores.values)
@@ -237,6 +237,7 @@ class Trials:
             **{name: _mean(parts) for name, parts in means.items()},
             AT_OR_ABOVE: sums["over"] / sums["pairs"] if sums["pairs"] else None,
             "near_copies.chosen_share": share(sums["close"], sums["negatives"]),
+            "sources.retrieved.hardness": _mean(retrieved),
             "sources.random.share": share(sums["random"], sums["negatives"]),
             "suspected_bad_positives.untreated_share": share(sums["suspected"], sums["positives"]),
             "hubs.top_percent_share": hub_statistics(counts)["top_percent_share"] if hubs else None,
@@ -261,6 +262,13 @@ def _in_large_pieces(pieces: list[_Piece]) -> list[_Piece]:
 def _mean(parts: list[np.ndarray]) -> float | None:
     values = np.concatenate([np.zeros(0), *parts])
     return float(values.mean()) if len(values) else None
+
+
+def _hardness_of_retrieved(one: _Choice) -> np.ndarray:
+    """Return the hardness of each chosen negative that was retrieved."""
+    owners, anchors = one.chosen.owners, one.cells.anchors
+    background = one.piece.batch.background_mean[anchors.owners[owners]]
+    return hardness(one.piece.batch.scores[one.at], anchors.values[owners], background)
 
 
 def _with_random(one: _Choice, config: Config) -> tuple[Ragged, int]:

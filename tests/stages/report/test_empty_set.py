@@ -27,7 +27,7 @@ def why(config: Any) -> str:
     ("rules", "reason", "helps"),
     [
         ({"rule": "two_sided", "two_sided": -9.0}, "by two_sided", {"filter.rule": "auto"}),
-        ({"rule": "absolute", "max_score": -0.9}, "by absolute", {"filter.rule": "none"}),
+        ({"rule": "absolute", "max_score": -0.9}, "by absolute", {"filter.rule": "auto"}),
         ({"rule": ["percent", "absolute"], "max_score": -0.9}, "by absolute", {"filter.rule": "percent"}),
         ({"rule": "margin", "margin": 3.0}, "by margin", {"filter.easiest": 0.2}),
     ],

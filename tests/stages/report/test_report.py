@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from hnmine.commands.sweep import sweep
+from hnmine.config.tables import Config
 from hnmine.pipeline.run import run
 from hnmine.runtime.stage import RunContext
 from hnmine.stages.emit.chosen import read_chosen
 from hnmine.stages.report.examples import EACH, pick_examples, texts_of
+from hnmine.stages.report.expected import numbers_of
 from hnmine.stages.report.false_negatives import mark_front
 from hnmine.stages.report.headline import GOOD, NUMBERS, OTHER_NUMBERS, STOP, USABLE, conclude, judged_line
 from hnmine.stages.report.negatives import read_negatives
@@ -177,8 +179,11 @@ def test_shorter_negatives_are_a_flaw_and_fewer_shared_words_are_none(fine):
 def test_a_rate_that_is_tolerated_takes_the_limits_place(fine):
     found = fine | {"false_negative_rate": 0.15}
     assert conclude(found)["level"] == USABLE
-    assert conclude(found, 0.2)["level"] == GOOD
-    assert conclude(fine | {"false_negative_rate": 0.04}, 0.02)["level"] == USABLE
+    tolerated = {
+        rate: numbers_of(Config.model_validate({"filter": {"max_false_negative_rate": rate}})) for rate in (0.2, 0.02)
+    }
+    assert conclude(found, tolerated[0.2])["level"] == GOOD
+    assert conclude(fine | {"false_negative_rate": 0.04}, tolerated[0.02])["level"] == USABLE
 
 
 def test_a_rate_that_was_not_measured_is_named_and_no_flaw(fine):

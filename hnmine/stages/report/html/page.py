@@ -15,6 +15,7 @@ from hnmine.config.section import toml_value
 from hnmine.config.tables import Config
 from hnmine.stages.filter.verdicts import rule_names
 from hnmine.stages.report.examples import Texts
+from hnmine.stages.report.expected import numbers_of
 from hnmine.stages.report.headline import (
     AT_OR_ABOVE,
     JUDGED,
@@ -67,7 +68,7 @@ def render(
     """
     from markupsafe import Markup
 
-    emitted, script = report["counts"]["emit"], _asset("search.js.j2").strip()
+    emitted, script, limited = report["counts"]["emit"], _asset("search.js.j2").strip(), numbers_of(config)
     return render_template(
         "report.html.j2",
         _FILTERS,
@@ -81,7 +82,7 @@ def render(
         probe=Markup(_probe_section(probe)),
         texts=texts,
         plots={name: Markup(draw(report)) for name, draw in PLOTS.items()},
-        numbers=[_card(one, report) for one in NUMBERS],
+        numbers=[_card(limited[one.name], report) for one in NUMBERS],
         judged_name=JUDGED,
         judged=judged_line(report),
         relabelled=relabelled_line(report["relabelled"]) if "relabelled" in report else "",
