@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from hnmine.arrays.groups import ranges
 from hnmine.arrays.ragged import Ragged, list_array, list_maxima
-from hnmine.stages.rescore.rescored import CROSS_POSITIVE_SCORES, TEACHER
+from hnmine.stages.rescore.rescored import CROSS_SCORES, TEACHER
 
 _BY_VALUE = (
     "ranks", "similarities", "query_overlaps", "positive_overlaps", "positive_background_mean",
-    "positive_background_std", "near_labels", "near_label_shares", "guide_scores", "cross_scores",
+    "positive_background_std", "near_labels", "near_label_shares", "guide_scores", CROSS_SCORES,
 )  # fmt: skip
 
 
@@ -69,7 +69,6 @@ class Batch(Scores):
         guide_positive_scores: the guide's scores of the positives; empty lists without a guide.
         cross_scores: percentile of the cross-encoder's score, shape (candidates,), NaN where it was not scored; empty
             where candidates are not checked by one.
-        cross_positive_scores: likewise of the positives; empty lists where candidates are not checked.
         source_ranks: int32, shape (candidates, sources): rank in each source from 1, 0 where the source did not find
             the candidate; shape (candidates, 0) where the teacher alone finds candidates.
         permitted: bool, one for each similarity: whether `retrieve.where` would allow the candidate if that positive
@@ -95,7 +94,6 @@ class Batch(Scores):
     guide_scores: np.ndarray
     guide_positive_scores: Ragged
     cross_scores: np.ndarray
-    cross_positive_scores: Ragged
     source_ranks: np.ndarray
     permitted: np.ndarray | None = None
     teacher: Scores | None = None
@@ -113,7 +111,6 @@ class Batch(Scores):
             near_queries=_list_of(table, "near_queries"),
             nearness=_list_of(table, "nearness").values,
             guide_positive_scores=_list_of(table, "guide_positive_scores"),
-            cross_positive_scores=_list_of(table, CROSS_POSITIVE_SCORES),
             source_ranks=source_ranks(table),
             teacher=Scores(**_scores(table, TEACHER)) if has_teacher else None,
             **_scores(table),
@@ -136,7 +133,7 @@ class Batch(Scores):
     @property
     def is_checked(self) -> bool:
         """Whether the candidates were also scored by a cross-encoder, which may reject what the rules keep."""
-        return len(self.cross_positive_scores.values) > 0
+        return len(self.cross_scores) > 0
 
     @property
     def has_teacher(self) -> bool:
@@ -215,9 +212,6 @@ class Batch(Scores):
         guide_scores, guided = self.guide_scores, self.guide_positive_scores.take(queries)
         if self.has_guide:
             guide_scores, guided = guide_scores[places], positives.with_values(self.guide_positive_scores.values[at])
-        cross_scores, checked = self.cross_scores, self.cross_positive_scores.take(queries)
-        if self.is_checked:
-            cross_scores, checked = cross_scores[places], positives.with_values(self.cross_positive_scores.values[at])
         return Batch(
             query_rows=self.query_rows[queries],
             positives=positives.with_values(self.positives.values[at]),
@@ -234,8 +228,7 @@ class Batch(Scores):
             near_label_shares=self.near_label_shares[places],
             guide_scores=guide_scores,
             guide_positive_scores=guided,
-            cross_scores=cross_scores,
-            cross_positive_scores=checked,
+            cross_scores=self.cross_scores[places] if self.is_checked else self.cross_scores,
             source_ranks=self.source_ranks[places],
             teacher=None if self.teacher is None else self.teacher.select(queries, positives, candidates),
             **vars(super().select(queries, positives, candidates)),

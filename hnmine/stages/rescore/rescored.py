@@ -21,8 +21,8 @@ from hnmine.storage.store import Shards
 TEACHER = "teacher_"
 """Prefix of the columns that keep the teacher's numbers beside those that replace them."""
 
-CROSS_SCORES, CROSS_POSITIVE_SCORES = "cross_scores", "cross_positive_scores"
-"""Columns with the cross-encoder's percentiles beside the teacher's scores."""
+CROSS_SCORES = "cross_scores"
+"""Column with the cross-encoder's percentiles beside the teacher's scores."""
 
 _EACH_CANDIDATE = (
     "doc_rows", "scores", "ranks", "query_overlaps", "near_labels", "near_label_shares", "guide_scores",
@@ -85,9 +85,7 @@ class Rescored:
         raw = raw.with_values(raw.values.astype(np.float32))  # null is NaN
         if not self.beside:
             return self._replace_scores(table, raw, positives)
-        for name, lists in ((CROSS_SCORES, raw), (CROSS_POSITIVE_SCORES, positives)):
-            table = table.append_column(name, lists.with_values(self._percentiles(lists)).to_arrow(pa.float32()))
-        return table
+        return table.append_column(CROSS_SCORES, raw.with_values(self._percentiles(raw)).to_arrow(pa.float32()))
 
     def _replace_scores(self, table: pa.Table, raw: Ragged, positives: Ragged) -> pa.Table:
         """Return rows of retrieve with percentiles as scores and candidates in their order; see `replace_scores`."""

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.arrays.ragged import Ragged
 from hnmine.config.filter import FilterConfig
 from hnmine.stages.filter.candidates import Batch
 from hnmine.stages.filter.verdicts import CODES, anchor_scores, countable_verdicts, give_verdicts, rule_names
@@ -367,11 +366,7 @@ def test_the_cross_encoder_rejects_what_the_rules_keep_where_it_scores_like_a_po
     world = World(
         list(range(20)), [make_query(0, {0: 0.9}, {10: 0.88, 11: 0.6, 12: 0.5, 13: 0.4, 14: 0.3}, judged=[13])]
     )
-    batch = replace(
-        world.batch(),
-        cross_scores=np.array([0.9, 0.4, 0.1, 0.4, np.nan], dtype=np.float32),
-        cross_positive_scores=Ragged.from_lengths(np.array([0.5], dtype=np.float32), np.array([1])),
-    )
+    batch = replace(world.batch(), cross_scores=np.array([0.9, 0.4, 0.1, 0.4, np.nan], dtype=np.float32))
 
     def names(**settings):
         config = FilterConfig(rule="percent", score="checked", **settings)
