@@ -29,6 +29,13 @@ HASH = HashEncoder(EmbedConfig(model="hash"))
 PAIRS = HashCrossEncoder(RescoreConfig(model="hash"))
 
 
+def wait_for(there: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until something is true, or for so many seconds."""
+    end = time.monotonic() + seconds
+    while not there() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
 @dataclass
 class Fault:
     """One wrong answer to a POST.
@@ -39,7 +46,7 @@ class Fault:
         change: changes the right answer.
         truncate: whether the connection breaks off within the body.
         drop: whether it breaks off before any answer.
-        delay: seconds before the answer.
+        until: what must be true before the answer: see `wait_for`.
     """
 
     status: int = 200
@@ -48,7 +55,7 @@ class Fault:
     change: Callable[[Any], Any] | None = None
     truncate: bool = False
     drop: bool = False
-    delay: float = 0.0
+    until: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -223,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             fake.end()
 
     def _send(self, fault: Fault, seen: Seen) -> None:
-        time.sleep(fault.delay)
+        wait_for(fault.until)
         if fault.drop:
             self.close_connection = True
             return

@@ -16,7 +16,7 @@ from hnmine.config.models import EmbedConfig
 from hnmine.models.encoders import Encoder, check_vectors, make_encoder
 from tests.benchmarks.embed_time import MODEL, passages
 from tests.benchmarks.measure import argument_parser
-from tests.fake_server import FakeServer, Fault
+from tests.fake_server import FakeServer
 
 DELAY = 0.1
 IN_FLIGHT = (1, 8)
@@ -52,12 +52,15 @@ def against_loaded(server: str, texts: list[str], rounds: int) -> None:
 
 def by_requests_in_flight(texts: list[str]) -> None:
     """Print texts a second by the requests in flight, with a server that answers after `DELAY` seconds."""
+
+    def embed(asked: list[str]) -> np.ndarray:
+        time.sleep(DELAY)
+        return np.ones((len(asked), 384), dtype=np.float32)
+
     for most in IN_FLIGHT:
         with FakeServer() as server:
-            answer = np.ones((1, 384), dtype=np.float32)
-            server.embed = lambda asked, one=answer: np.repeat(one, len(asked), axis=0)
+            server.embed = embed
             encoder = make_encoder(EmbedConfig(model=server.url, requests_in_flight=most))
-            server.faults = [Fault(delay=DELAY)] * len(texts)
             seconds, busy, _ = _seconds(encoder, texts)
         print(
             f"answers after {DELAY:g} s, {most} in flight: {len(texts) / seconds:8.0f} texts a second, "

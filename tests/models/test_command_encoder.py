@@ -134,7 +134,8 @@ def has_ended(process: int) -> bool:
     return False
 
 
-def test_the_program_ends_with_its_encoder_and_may_take_its_time(tmp_path: Path) -> None:
+def test_the_program_ends_with_its_encoder_and_may_take_its_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("hnmine.models.command_encoder._PATIENCE", 60)
     code = LENGTHS + f"time.sleep(0.2)\nopen({str(tmp_path / 'end')!r}, 'w').write('ended by itself')\n"
     found = encoder(code)
     process = found._program.pid

@@ -47,7 +47,9 @@ def said(server, fault: Fault | None, **settings) -> str:
 
 
 def test_results_come_in_order_with_several_requests_in_flight(server):
-    server.faults = [Fault(delay=0.05), None, Fault(delay=0.02), None, None]
+    # the first and the third answer wait until later ones have come
+    waits = [Fault(until=lambda count=count: len(server.seen) >= count) for count in (3, 5)]
+    server.faults = [waits[0], None, waits[1], None, None]
     sizes = [3, 1, 4, 1, 5, 9, 2, 6]
     one = client(server.url, requests_in_flight=3)
     assert list(one.post_all((body(*["tide"] * size) for size in sizes), size)) == sizes
@@ -93,10 +95,10 @@ def test_what_may_succeed_later_is_sent_again(server, fault):
 
 
 def test_an_answer_that_does_not_come_in_time_is_asked_for_again(server):
-    server.faults = [Fault(delay=4.0)]
-    one = client(server.url, timeout=2.0, retries=1)
+    server.faults = [Fault(until=lambda: len(server.seen) > 1)]
+    one = client(server.url, timeout=0.5, retries=100)
     assert one.post(body("a"), size) == 1
-    assert one.requests.repeated == 1
+    assert one.requests.repeated >= 1
 
 
 def test_all_requests_wait_as_long_as_the_server_asks(monkeypatch):

@@ -17,10 +17,11 @@ from hnmine.commands.judge.replies import Findings, Reply, read_replies
 from hnmine.config.models import JudgeTable
 from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, LockedOutput, OutputError, ServerError
+from hnmine.models.http_client import HttpClient
 from hnmine.runtime.engines import Progress
 from hnmine.storage.input_files import find_sources
 from tests.commands.judge.fakes import batch_line, chat_of
-from tests.fake_server import FakeServer, Fault
+from tests.fake_server import FakeServer, Fault, wait_for
 from tests.support import config_for, make_collection
 
 QUESTIONS = [
@@ -136,13 +137,17 @@ def test_killing_the_server_loses_nothing_and_the_file_is_the_same(folder: Path,
     assert (whole["prompt_tokens"], whole["completion_tokens"]) == (10 * asked, 2 * asked)
     assert whole["relevant"] + whole["irrelevant"] == whole["pairs"] > 40
     path, paid = tmp_path / "again.jsonl", 0
+
+    def kept() -> int:
+        return len(replies_path(path).read_text().splitlines())
+
     for most in (3, 9, 10**6):
         with FakeServer() as server:
 
-            def dying(body: Any, server: FakeServer = server, most: int = most) -> str:
+            def dying(body: Any, server: FakeServer = server, most: int = most, paid: int = paid) -> str:
                 if len(server.posts("/chat/completions")) > most:
-                    threading.Thread(target=server.stop, daemon=True).start()
-                    threading.Event().wait(0.5)
+                    wait_for(lambda: kept() > paid)  # the first ones are answered
+                    server.stop()
                 return str(chat(folder)(body))
 
             server.chat = dying
@@ -150,9 +155,8 @@ def test_killing_the_server_loses_nothing_and_the_file_is_the_same(folder: Path,
                 with pytest.raises(ServerError, match=r"judge\.model"):
                     ask_server(config(folder, server), path, JudgeOptions(), Progress())
                 assert not path.exists()
-                kept = len(replies_path(path).read_text().splitlines())
-                assert kept > paid
-                paid = kept
+                assert kept() > paid
+                paid = kept()
             else:
                 found = ask_server(config(folder, server), path, JudgeOptions(), Progress())
                 assert len(server.posts("/chat/completions")) == asked - paid
@@ -160,14 +164,19 @@ def test_killing_the_server_loses_nothing_and_the_file_is_the_same(folder: Path,
     assert {**found, "path": ""} == {**whole, "path": ""}
 
 
-def test_a_stop_by_the_user_sends_nothing_again_and_keeps_what_is_answered(folder: Path, tmp_path: Path) -> None:
+def test_a_stop_by_the_user_sends_nothing_again_and_keeps_what_is_answered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, stop = threading.Event(), HttpClient.stop
+    monkeypatch.setattr(HttpClient, "stop", lambda client: (stop(client), stopped.set()))
+
     class Interrupted(Progress):
         def advance(self, rows: int) -> None:
             raise KeyboardInterrupt
 
     with FakeServer() as server:
         server.chat = chat(folder)
-        server.faults += [None, *[Fault(503, {"Retry-After": "0"}, delay=0.6)] * 50]
+        server.faults += [None, *[Fault(503, {"Retry-After": "0"}, until=stopped.is_set)] * 50]
         made = config(folder, server, retries=9, requests_in_flight=3)
         with pytest.raises(KeyboardInterrupt):
             ask_server(made, tmp_path / "judged.jsonl", JudgeOptions(), Interrupted())
