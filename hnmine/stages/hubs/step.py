@@ -24,8 +24,8 @@ from hnmine.storage.vectors import VectorStore
 SUMS_FOLDER = "documents"
 _BANK = 0x62616E6B
 """Makes the bank independent of the other samples of a seed."""
-# Documents whose scores over the bank are in memory at a time.
-_DOCUMENTS = 1024
+# Scores of documents over the bank in memory at a time.
+_SCORES = 1 << 20
 _READ = ["query_row", "doc_rows", "scores", "positive_rows", "positive_scores"]
 
 
@@ -88,9 +88,9 @@ def _plan_documents(context: RunContext, key: str) -> list[Item]:
 
 def _sum_documents(state: _Documents, item: Item, tick: Tick) -> pa.Table:
     rows = item.first + np.flatnonzero(state.used[item.first : item.first + item.rows])
-    parts = [HUBS.empty_table()]
-    for first in range(0, len(rows), _DOCUMENTS):
-        own = rows[first : first + _DOCUMENTS]
+    parts, size = [HUBS.empty_table()], max(1, _SCORES // len(state.bank))
+    for first in range(0, len(rows), size):
+        own = rows[first : first + size]
         # each score by itself, as retrieve computes it, whatever the shards
         scores = dots(state.corpus.gather(own), state.vectors)
         columns = [own, *bank_sums(scores, state.bank, state.config.hub_beta)]

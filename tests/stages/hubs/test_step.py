@@ -18,6 +18,7 @@ from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, IncompleteStage
 from hnmine.pipeline.run import RunOptions
 from hnmine.runtime import stage as stages_runtime
+from hnmine.stages.hubs import step
 from hnmine.stages.hubs.step import bank_of
 from tests import oracles
 from tests.pipeline.helpers import vectors
@@ -92,6 +93,7 @@ def test_the_background_is_that_of_the_normalised_scores(base: Path) -> None:
 
 def test_shards_workers_and_a_stop_change_nothing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = table(base / "out/hubs")
+    monkeypatch.setattr(step, "_SCORES", 7 * BANK)  # seven documents at a time
     run(config(base, "wide", shard_rows=1024))
     assert table(base / "wide/hubs") == rows
     assert table(base / "wide/emit") == table(base / "out/emit")
