@@ -19,6 +19,8 @@ from hnmine.readers.columns import as_id, as_text
 from hnmine.readers.tables import ABSENT, CHUNK_ROWS, Chunk, Layout, read_chunks
 from hnmine.stages.emit.batches.step import BATCHES_PATH
 from hnmine.stages.emit.chosen import CHOSEN_PATH
+from hnmine.stages.emit.clusters import CLUSTERS_PATH
+from hnmine.stages.emit.example_scores import ORDER_PATH
 from hnmine.stages.emit.mixing import MIXING_FOLDER
 from hnmine.stages.emit.previous.previous_run import PREVIOUS_PATH
 from hnmine.stages.emit.relabel.relabelled import JUDGED_FOLDER, RELABELLED_PATH
@@ -30,7 +32,7 @@ from hnmine.storage.store import MANIFEST, read_json
 # A quoted text inside a list, as Python, numpy and JSON write it.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
-_RECORD_PATHS = (CHOSEN_PATH, BATCHES_PATH, PREVIOUS_PATH, RELABELLED_PATH)
+_RECORD_PATHS = (CHOSEN_PATH, BATCHES_PATH, CLUSTERS_PATH, ORDER_PATH, PREVIOUS_PATH, RELABELLED_PATH)
 _RECORDS = rf"(^|/)((_keys|{JUDGED_FOLDER}|{MIXING_FOLDER})/[^/]+|{'|'.join(map(re.escape, _RECORD_PATHS))})$"
 Row = tuple[str, list[str | None], list[float | None], list[bool]]
 """One row: its anchor; and of each document the text (None for none), the score (likewise), and if it is a positive."""

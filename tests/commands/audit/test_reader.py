@@ -34,6 +34,19 @@ def test_an_empty_path_is_not_the_working_directory(tmp_path: Path) -> None:
         compare(["", str(tmp_path)])
 
 
+def test_records_beside_training_files_are_no_rows_also_where_no_card_names_the_files(tmp_path: Path) -> None:
+    records = (
+        "chosen/chosen", "batches/batches", "clusters/clusters", "order/order", "previous/negatives",
+        "relabelled/relabelled", "judged/part-00000", "mixing/part-00000", "_keys/part-00000",
+    )  # fmt: skip
+    for name in ("part-00000", *records):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.parquet").touch()
+    assert [source.path for source in mined_sources([str(tmp_path)], tmp_path)] == [
+        str(tmp_path / "part-00000.parquet")
+    ]
+
+
 def test_a_truncated_parquet_file(tmp_path: Path) -> None:
     path = made.as_triplets(made.clean(), tmp_path / "m")
     path.write_bytes(path.read_bytes()[:2000])
