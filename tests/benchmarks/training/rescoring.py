@@ -6,14 +6,16 @@
 A collection's training queries are split at random into halves. The first, with all its labels, trains a cross-encoder:
 all-MiniLM-L6-v2's weights with a new head, half of the pairs labelled positives, half candidates that are none. Of the
 other half --queries are mined, each with one known label; the labels held back say what is a false negative. A static
-student is trained on each mined set and tested on the test queries. Columns:
+student is trained on each mined set and tested on the test queries. WORK keeps the cross-encoder, its scores and what
+each arm gave on each seed: what is there is not done again, so take another WORK for other settings. Columns, over all
+seeds:
 
 - pairs: candidates scored of a query, in the mean, its positive among them where it is a candidate.
 - false negatives: share of the negatives that a hidden label calls relevant, with a 95 % interval by bootstrap over
-  queries.
+  queries; a query that several seeds mine is drawn once, with all of its negatives.
 - cosine: mean score of the negatives by the teacher. fill: share of the wanted negatives that there are.
 - student: nDCG@10 over the untrained student, in the mean of --trainings with a seed each; difference to the first arm
-  with a 95 % interval by test query.
+  with a 95 % interval by test query; the mean of several seeds counts as one.
 """
 
 import json
@@ -32,20 +34,21 @@ from hnmine.config.models import RescoreConfig
 from hnmine.models.cross_encoders import CrossScorer, make_cross_scorer
 from hnmine.models.model_files import find_model
 from hnmine.pipeline.run import RunOptions, run
-from hnmine.science.statistics import bootstrap_ratios, percentile_interval
-from hnmine.storage.store import recorded
+from hnmine.storage.store import read_json, recorded, write_json
 from tests.benchmarks.collections import BEFORE_FILTER, config_of, with_queries
 from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.training.mine import IDS, MinedSet, measure
 from tests.benchmarks.training.prepare import Prepared, prepare
 from tests.benchmarks.training.students import load_student, settings
+from tests.benchmarks.training.tables import by_query, with_interval
 from tests.benchmarks.training.transfer import fitted_elsewhere, write_models
 
 MINE = ("filter", "emit")
 WANTED, DEPTH = 5, 60
 HEAD = (
-    "| arm | pairs | false negatives (95 % interval) | cosine | fill | student | over the first arm (95 % interval) |\n"
-    "|---|---|---|---|---|---|---|"
+    "| arm | seeds | pairs | false negatives (95 % interval) | cosine | fill | student "
+    "| over the first arm (95 % interval) |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 FROZEN, BATCH, PASSES, RATE = 3, 32, 2, 2e-4
 """Layers of the cross-encoder that keep their weights, as do its token vectors; and how the others are trained."""
@@ -139,7 +142,7 @@ class Bench:
         print(f"cross-encoder: {len(examples):,} pairs, {steps} steps, {time.monotonic() - began:.0f} s", flush=True)
 
     def _examples(self, pairs: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
-        """Return (query, text, label) of the first half, drawn at random, of similar lengths in runs."""
+        """Return (query, text, label) of the first half, drawn at random."""
         training, texts = self.prepared.training, self.prepared.corpus.texts
         batch = next(iter(self.prepared.retrieved().pieces()))[0]
         listed = batch.candidates
@@ -189,35 +192,48 @@ class Bench:
         return MinedSet(prepared.known[self.mined], negatives_of, self.mined), counts.get("scored", 0) / len(ids)
 
 
-def line(name: str, bench: Bench, mined: MinedSet, pairs: float, gains: list[np.ndarray]) -> str:
-    """Return a row of the table; `gains` are by test query, over the untrained student and over the first arm."""
+def store(bench: Bench, mined: MinedSet, pairs: float, gains: np.ndarray, path: Path) -> None:
+    """Write what an arm gives on a seed: by query its false negatives, negatives and the student's gain."""
     found, owners = measure(bench.prepared, mined, WANTED), mined.negatives.owners
     false = bench.prepared.training.relevant.contains(mined.asked[owners], mined.negatives.values)
     hits = np.bincount(owners, false, len(mined.negatives))
-    low, high = _interval(hits, mined.negatives.lengths.astype(np.float64))
-    own, (less, more) = float(gains[0].mean()), _interval(gains[1], np.ones(len(gains[1])))
+    ids = [bench.prepared.training.ids[at] for at in mined.asked]
+    made = {
+        "pairs": pairs, "cosine": found["cosine"], "fill": found["fill"],
+        "false": dict(zip(ids, hits.tolist(), strict=True)),
+        "negatives": dict(zip(ids, mined.negatives.lengths.tolist(), strict=True)),
+        "gains": dict(zip(bench.prepared.test.ids, gains.tolist(), strict=True)),
+    }  # fmt: skip
+    write_json(made, path)
+
+
+def line(name: str, seeds: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
+    """Return a row of the table from what an arm gave on some seeds, and what the first arm gave on the same."""
+    pairs, cosine, fill = (np.mean([one[key] for one in seeds]) for key in ("pairs", "cosine", "fill"))
+    false, negatives = (np.array(list(by_query(seeds, key, np.sum).values())) for key in ("false", "negatives"))
+    rate = with_interval(false, negatives)
+    gains, before = (by_query(own, "gains", np.mean) for own in (seeds, first))
+    over = with_interval(np.array([gains[query] - before[query] for query in gains]))
     return (
-        f"| {name} | {pairs:.1f} | {found['false_negatives']:.3f} ({low:.3f}-{high:.3f}) | {found['cosine']:.3f} "
-        f"| {found['fill']:.2f} | {own:+.4f} | {gains[1].mean():+.4f} ({less:+.4f} to {more:+.4f}) |"
+        f"| {name} | {len(seeds)} | {pairs:.1f} | {rate.mean:.3f} ({rate.low:.3f} to {rate.high:.3f}) | {cosine:.3f} "
+        f"| {fill:.2f} | {np.mean(list(gains.values())):+.4f} | {over} |"
     )
 
 
-def _interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
-    low, high = percentile_interval(bootstrap_ratios(top[:, None], bottom[:, None], 0))
-    return float(low[0]), float(high[0])
-
-
-def compare(bench: Bench, arms: list[str], trainings: int) -> None:
-    """Mine and train for each arm, and print the rows."""
-    scorer = bench.scorer()
-    student = load_student("static", bench.prepared, settings("static", bench.prepared.name)["main"])
-    before, first = student.untrained(), None
-    print(f"{bench.prepared.name}, seed {bench.seed}, {len(bench.mined)} queries mined, {len(before)} tested\n{HEAD}")
+def compare(bench: Bench, arms: list[str], trainings: int) -> dict[str, dict[str, Any]]:
+    """Mine and train for each arm, and return what each gave."""
+    scorer, name = bench.scorer(), bench.prepared.name
+    student = load_student("static", bench.prepared, settings("static", name)["main"])
+    before, found = student.untrained(), {}
     for arm in arms:
-        mined, pairs = bench.mine(arm, scorer)
-        quality = np.mean([student.train(mined, seed) for seed in range(trainings)], axis=0)
-        first = quality if first is None else first
-        print(line(arm, bench, mined, pairs, [quality - before, quality - first]), flush=True)
+        path = bench.prepared.folder / "rescoring" / "results" / f"{arm}.json"
+        if not path.exists():
+            mined, pairs = bench.mine(arm, scorer)
+            quality = np.mean([student.train(mined, seed) for seed in range(trainings)], axis=0)
+            store(bench, mined, pairs, quality - before, path)
+        found[arm] = read_json(path)
+        print(f"{name}, seed {bench.seed} {line(arm, [found[arm]], [found[arms[0]]])}", flush=True)
+    return found
 
 
 def main() -> None:
@@ -235,13 +251,18 @@ def main() -> None:
     options = parser.parse_args()
     if any(ARMS[arm]["filter"]["rule"] == "auto" for arm in options.arms):
         write_models(options.data.resolve(), options.work)
-    for seed in options.seeds:
-        for name in options.collections:
+    for name in options.collections:
+        seeds = []
+        for seed in options.seeds:
             prepared = prepare(options.data, name, seed, options.work / "prepared" / f"{name}-seed{seed}")
             bench = Bench(prepared, options.queries, options.longest, seed)
             bench.train(options.pairs)
             if not options.train_only:
-                compare(bench, options.arms, options.trainings)
+                seeds.append(compare(bench, options.arms, options.trainings))
+        if seeds:
+            print(f"{name}\n{HEAD}")
+            for arm in options.arms:
+                print(line(arm, [one[arm] for one in seeds], [one[options.arms[0]] for one in seeds]))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ Intervals are of 95 %, by bootstrap over the test queries. Differences are paire
 seeds test, the mean difference counts once. Arms are compared on the seeds that both have.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,12 +103,22 @@ class Block:
         return max(choices, key=lambda arm: self.difference(arm, reference).mean)
 
 
-def with_interval(values: np.ndarray, seed: int = 0) -> Difference:
-    """Return the mean of values, one a query, with its bootstrap interval."""
+def with_interval(values: np.ndarray, counts: np.ndarray | None = None) -> Difference:
+    """Return the mean of values, one a query, with its bootstrap interval; with counts, sum(values) / sum(counts)."""
     if not len(values):
         return Difference(np.nan, np.nan, np.nan, 0)
-    low, high = percentile_interval(bootstrap_ratios(values[:, None], np.ones((len(values), 1)), seed))
-    return Difference(float(values.mean()), float(low[0]), float(high[0]), len(values))
+    counts = np.ones(len(values)) if counts is None else counts
+    low, high = percentile_interval(bootstrap_ratios(values[:, None], counts[:, None], 0))
+    return Difference(float(values.sum() / counts.sum()), float(low[0]), float(high[0]), len(values))
+
+
+def by_query(seeds: list[dict[str, Any]], key: str, reduce: Callable[[list[float]], Any]) -> dict[str, float]:
+    """Return one number for each query out of what several seeds have of it under a key."""
+    found: dict[str, list[float]] = {}
+    for one in seeds:
+        for query, value in one[key].items():
+            found.setdefault(query, []).append(value)
+    return {query: float(reduce(values)) for query, values in found.items()}
 
 
 def mean_over_blocks(parts: list[np.ndarray], seed: int = 0) -> Difference:

@@ -7,6 +7,7 @@ from tests.benchmarks.training.records import UNTRAINED, Record, Records
 from tests.benchmarks.training.tables import (
     Block,
     block_table,
+    by_query,
     gains_table,
     mean_over_blocks,
     regret_table,
@@ -81,6 +82,14 @@ def test_an_interval_covers_the_mean():
     found = with_interval(values)
     assert found.low < found.mean < found.high
     assert found.high - found.low == pytest.approx(4 * 0.1 / np.sqrt(400), rel=0.2)
+
+
+def test_a_rate_is_that_of_all_negatives_and_a_query_of_several_seeds_is_drawn_once():
+    seeds = [{"false": {"q1": 1, "q2": 0}, "count": {"q1": 2, "q2": 2}}, {"false": {"q2": 3}, "count": {"q2": 6}}]
+    false, count = (by_query(seeds, key, np.sum) for key in ("false", "count"))
+    assert (false, count) == ({"q1": 1.0, "q2": 3.0}, {"q1": 2.0, "q2": 8.0})
+    found = with_interval(np.array(list(false.values())), np.array(list(count.values())))
+    assert (found.mean, found.low, found.high, found.queries) == pytest.approx((0.4, 0.375, 0.5, 2))
 
 
 def test_a_mean_over_blocks_weighs_each_block_alike():
