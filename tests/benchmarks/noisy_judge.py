@@ -1,4 +1,4 @@
-"""What questions to a judge buy who errs at a known rate: of all candidates, of the negatives, or at random.
+"""What questions to judges buy who err at a known rate: of all candidates, of the negatives, or at random.
 
     python -m tests.benchmarks.noisy_judge truth sample_data/hnmine.toml OUT WORK
     python -m tests.benchmarks.noisy_judge gain DATA WORK --collections NAME ... [--seeds 0 1 2]
@@ -6,8 +6,10 @@
 "truth" takes the finished run OUT of a config whose folder has a truth.tsv with every relevant pair, and asks 100
 questions. "gain" takes collections with one known label a query (see `tests.benchmarks.training`), asks as many
 questions as there are training queries, and trains a static student on what is mined then; all labels are the judge's
-truth. The judge turns every answer around with the probability of its noise, both ways. Questions at random are drawn
-from the negatives that are retrieved. Intervals are of 95%, by a bootstrap over queries.
+truth. A judge turns every answer around with the probability of its noise, both ways. A second judge, with a noise of
+its own and errors that do not depend on the first one's, looks at what the first calls relevant; questions to both are
+as many as to one judge alone. Questions at random are drawn from the negatives that are retrieved. Intervals are of
+95%, by a bootstrap over queries; "gain" takes the mean of a query's values on several seeds.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +38,11 @@ from tests.benchmarks.measure import argument_parser
 from tests.benchmarks.relabelling import TEACHER, positives_of, read_rows, task_of
 from tests.benchmarks.training.mine import IDS, MinedSet, measure
 from tests.benchmarks.training.prepare import Prepared, prepare
+from tests.benchmarks.training.tables import by_query, with_interval
 from tests.benchmarks.training.transfer import fitted_elsewhere, write_models
 
 JUDGED = ("ingest", "filter", "emit")
-QUESTIONS, DRAWS, RESAMPLES = 100, 5, 2000
+QUESTIONS, DRAWS = 100, 5
 PER_QUERY = 10
 Truth = Callable[[str, str], bool]
 """Whether a document is relevant to a query."""
@@ -76,24 +80,30 @@ def ways_of(context: RunContext, number: int) -> Ways:
     return Ways(named(found[0]), named(found[1]), drawn)
 
 
-def judgements(pairs: list[tuple[str, str]], truth: Truth, noise: float, draw: int, path: Path) -> int:
-    """Write what a judge says of some pairs, and return how many it calls relevant."""
-    wrong = np.random.default_rng([draw, 0x6E6F6973]).random(len(pairs)) < noise
-    said = [truth(*pair) != bool(one) for pair, one in zip(pairs, wrong, strict=True)]
+class Said(NamedTuple):
+    """How many pairs were judged, how many of them were called relevant, and how many of these are not."""
+
+    judged: int
+    relevant: int
+    wrong: int
+
+
+def judgements(pairs: list[tuple[str, str]], truth: Truth, noises: tuple[float, ...], draw: int, path: Path) -> Said:
+    """Write what one judge says of some pairs, or two of the first of them: in all a question for each pair."""
+    rng = np.random.default_rng([draw, 0x6E6F6973])
+    true = np.array([truth(*pair) for pair in pairs])
+    said, judged = true != (rng.random(len(pairs)) < noises[0]), np.ones(len(pairs), dtype=bool)
+    for noise in noises[1:]:
+        judged = np.cumsum(1 + said) <= len(pairs)
+        said &= true != (rng.random(len(pairs)) < noise)
     lines = (
         {"query_id": pair[0], "doc_id": pair[1], "judgement": "relevant" if one else "irrelevant"}
-        for pair, one in zip(pairs, said, strict=True)
+        for pair, one, asked in zip(pairs, said, judged, strict=True)
+        if asked
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return sum(said)
-
-
-def interval(values: np.ndarray, seed: int = 0) -> str:
-    """Return the mean of some queries' values and its interval."""
-    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
-    return f"{values.mean():+.4f} ({low:+.4f} to {high:+.4f})"
+    return Said(int(judged.sum()), int(said[judged].sum()), int((said & ~true)[judged].sum()))
 
 
 def false_negatives(folder: Path, truth: Truth, queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -128,14 +138,13 @@ def on_truth(file: Path, out: Path, work: Path) -> None:
     print(
         f"before: {before[0].sum():.0f} of {before[1].sum():.0f} ({before[0].sum() / before[1].sum():.4f})", flush=True
     )
-    for noise in (0.0, 0.1, 0.2):
+    for noises in NOISES:
         left: dict[str, np.ndarray] = {}
-        for way in Ways._fields:
-            draws = DRAWS if way == "random" or noise else 1
-            called, parts = [], []
-            for draw in range(draws):
+        for way in Ways._fields if len(noises) == 1 else ("negatives",):
+            said, parts = [], []
+            for draw in range(DRAWS if way == "random" or any(noises) else 1):
                 path = work / "judged.jsonl"
-                called.append(judgements(found.pairs(way, draw), truth, noise, draw, path))
+                said.append(judgements(found.pairs(way, draw), truth, noises, draw, path))
                 own = config.model_copy(
                     update={
                         "out": str(work / "after"),
@@ -147,28 +156,37 @@ def on_truth(file: Path, out: Path, work: Path) -> None:
                 parts.append(false / every.sum() * len(queries))
             left[way] = np.mean(parts, axis=0)
             change = left[way] - before[0] / before[1].sum() * len(queries)
+            counts = " | ".join(f"{count:.1f}" for count in np.mean(said, axis=0))
             print(
-                f"| {noise} | {way} | {np.mean(called):.1f} | {left[way].mean():.4f} | {interval(change)} | {draws} |",
+                f"| {_name(noises)} | {way} | {counts} | {left[way].mean():.4f} | {with_interval(change)} "
+                f"| {len(parts)} |",
                 flush=True,
             )
-        for way in ("worth", "negatives"):
-            print(f"noise {noise}, {way} - random: {interval(left[way] - left['random'])}", flush=True)
+        for way in left.keys() - {"random"} if "random" in left else ():
+            print(f"{_name(noises)}, {way} - random: {with_interval(left[way] - left['random'])}", flush=True)
 
 
-ARMS: dict[str, tuple[str, float, dict[str, Any]]] = {
-    "off": ("", 0.0, {}),
+NOISES = ((0.0,), (0.05,), (0.1,), (0.2,), (0.2, 0.05), (0.2, 0.2))
+"""Shares of wrong answers of a judge, or of a first and a second one."""
+
+
+def _name(noises: tuple[float, ...]) -> str:
+    return ", then ".join(f"{noise:.0%}" for noise in noises) + " wrong"
+
+
+ARMS: dict[str, tuple[str, tuple[float, ...], dict[str, Any]]] = {
+    "off": ("", (), {}),
     **{
-        f"{way}, {noise:.0%} wrong, {done}": (way, noise, {"relabel": "judgements"} if done == "relabelled" else {})
-        for noise in (0.1, 0.2)
-        for way in ("negatives", "random")
+        f"{way}, {_name(noises)}, {done}": (way, noises, {"relabel": "judgements"} if done == "relabelled" else {})
+        for way, noises in (*product(["negatives"], NOISES[1:]), *product(["random"], NOISES[2:4]))
         for done in ("removed", "relabelled")
     },
 }
-"""The way of asking, the judge's noise, and settings of emit."""
+"""The way of asking, the noise of the judge or of both, and settings of emit."""
 
 
-def mine(prepared: Prepared, work: Path, arm: str) -> tuple[str, Config]:
-    """Mine an arm and return what the judge said, and the config of the run."""
+def mine(prepared: Prepared, work: Path, arm: str) -> tuple[Said, Config]:
+    """Mine an arm and return what the judges said, and the config of the run."""
     tables: dict[str, Any] = {"retrieve": {"top_k": 100}, "filter": {"rule": "auto"}}
     emit = {"format": "labeled-list", "extra_columns": IDS}
     base = prepared.config(work / "off", **tables, emit=emit)
@@ -179,26 +197,25 @@ def mine(prepared: Prepared, work: Path, arm: str) -> tuple[str, Config]:
     def truth(query: str, document: str) -> bool:
         return bool(hidden.contains(np.array([at[query]]), np.array([rows[document]]))[0])
 
-    way, noise, settings = ARMS[arm]
+    way, noises, settings = ARMS[arm]
     with fitted_elsewhere(prepared):
         run(base, (*BEFORE_FILTER, "filter", "emit"), RunOptions(overwrite=True))
         if not way:
-            return "", base
+            return Said(0, 0, 0), base
         found = ways_of(RunContext(base, base.out_folder), len(prepared.known))
-        path = work / "judged" / f"{way}-{noise}.jsonl"
-        called = judgements(found.pairs(way, prepared.seed), truth, noise, prepared.seed, path)
+        path = work / "judged" / f"{way}-{_name(noises)}.jsonl"
+        said = judgements(found.pairs(way, prepared.seed), truth, noises, prepared.seed, path)
         files = base.input.model_dump(exclude_defaults=True) | {"judgements": str(path.resolve())}
         own = prepared.config(work / "arm", **tables, input=files, emit=emit | settings)
         run(own, JUDGED, RunOptions(source=base.out_folder, overwrite=True))
-    return f"{called} of {len(prepared.known)} relevant", own
+    return said, own
 
 
 def gain(data: Path, work: Path, options: argparse.Namespace) -> None:
     write_models(data, work)
     began = time.monotonic()
     for name in options.collections:
-        differences: dict[str, list[np.ndarray]] = defaultdict(list)
-        numbers: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+        stored: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for seed in options.seeds:
             prepared = prepare(data, name, seed, work / "prepared" / f"{name}-seed{seed}")
             student: Any = None
@@ -215,31 +232,39 @@ def gain(data: Path, work: Path, options: argparse.Namespace) -> None:
                         student = load_student("static", TEACHER, task_of(prepared, known))
                         base = student.untrained()
                     student.task = task_of(prepared, known)
-                    scores = student.train(rows, seed) - base
+                    gains = dict(zip(prepared.test.ids, (student.train(rows, seed) - base).tolist(), strict=True))
                     mined = MinedSet(rows.positives, rows.negatives, rows.queries)
-                    found = measure(prepared, mined, config.emit.num_negatives)
-                    print(f"{name} seed {seed} | {arm} | {said} | {found} | gain {scores.mean():+.4f}", flush=True)
-                    write_json({"gains": scores.tolist(), **found}, file)
-                stored = read_json(file)
-                numbers[arm].append((stored["false_negatives"], stored["cosine"], stored["fill"]))
-                differences[arm].append(np.array(stored["gains"]))
-        _summary(name, differences, numbers)
+                    write_json({"gains": gains, **said._asdict(), **_measured(prepared, mined, config)}, file)
+                stored[arm].append(read_json(file))
+                print(f"{name} seed {seed} {_line(arm, stored[arm][-1:], stored['off'][-1:])}", flush=True)
+        for arm, found in stored.items():
+            print(f"{name} {_line(arm, found, stored['off'][: len(found)])}", flush=True)
 
 
-def _summary(
-    name: str, differences: dict[str, list[np.ndarray]], numbers: dict[str, list[tuple[float, float, float]]]
-) -> None:
-    """Print a line for each arm, over all seeds so far."""
-    for arm, own in differences.items():
-        off = np.concatenate(differences["off"][: len(own)])
-        false, cosine, fill = np.mean(numbers[arm], axis=0)
-        gained = np.concatenate(own)
-        over = "" if arm == "off" else interval(gained - off)
-        print(
-            f"| {name} | {len(own)} seeds | {arm} | {false:.4f} | {cosine:.3f} | {fill:.3f} | {gained.mean():+.4f} "
-            f"| {over} |",
-            flush=True,
-        )
+def _measured(prepared: Prepared, mined: MinedSet, config: Config) -> dict[str, Any]:
+    """Return what a set is like; `false` has each query's false negatives as its part of the set's rate."""
+    found, owners = measure(prepared, mined, config.emit.num_negatives), mined.asked[mined.negatives.owners]
+    hits = np.bincount(owners, prepared.training.relevant.contains(owners, mined.negatives.values), len(prepared.known))
+    shares = hits / len(owners) * len(prepared.known)
+    return {
+        "cosine": found["cosine"], "fill": found["fill"],
+        "false": dict(zip(prepared.training.ids, shares.tolist(), strict=True)),
+    }  # fmt: skip
+
+
+def _line(arm: str, seeds: list[dict[str, Any]], off: list[dict[str, Any]]) -> str:
+    """Return what an arm gave on some seeds: answers, the set, and differences to mining without a judge."""
+    numbers = {key: np.mean([one[key] for one in seeds]) for key in (*Said._fields, "cosine", "fill")}
+    cells = []
+    for key in ("false", "gains"):
+        own, theirs = (by_query(one, key, np.mean) for one in (seeds, off))
+        change = with_interval(np.array([own[query] - theirs[query] for query in own]))
+        cells += [f"{np.mean(list(own.values())):+.4f}", "" if arm == "off" else str(change)]
+    judged = " | ".join(f"{numbers[key]:.1f}" for key in Said._fields)
+    return (
+        f"| {len(seeds)} seeds | {arm} | {judged} | {' | '.join(cells[:2])} | {numbers['cosine']:.3f} "
+        f"| {numbers['fill']:.3f} | {' | '.join(cells[2:])} |"
+    )
 
 
 def main() -> None:
