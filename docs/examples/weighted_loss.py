@@ -1,6 +1,7 @@
-"""A loss for sentence-transformers that uses the columns focal_weight or cluster_weight of rows of shape n-tuple.
+"""A loss for sentence-transformers that uses a column of weights of rows of shape n-tuple.
 
-Rename the column to `label`, which the trainer passes to the loss: rows.rename_column("focal_weight", "label").
+The column is weight, cluster_weight (both a number for each negative) or focal_weight (a number for each example).
+Rename it to `label`, which the trainer passes to the loss: rows.rename_column("weight", "label").
 """
 
 from collections.abc import Iterable

@@ -169,23 +169,26 @@ def test_a_trainer_reads_the_rows_in_order_and_takes_the_weights(
     exec((ROOT / "docs/examples/weighted_loss.py").read_text(), loss)
     save_tiny_bert(tmp_path / "model")
     model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    rows = datasets.Dataset.from_list(rows_of(base / "plain/emit/n-tuple")[:20])
+    rows = datasets.Dataset.from_list(
+        [row | {"weight": [0.9, 0.5, 0.1]} for row in rows_of(base / "plain/emit/n-tuple")[:20]]
+    )
     texts = ["anchor", "positive", "negative_1", "negative_2", "negative_3"]
-    focal = rows.select_columns([*texts, "focal_weight"]).rename_column("focal_weight", "label")
     arguments = names["arguments"]
     arguments.report_to, arguments.max_steps, arguments.save_strategy = [], 1, "no"
     arguments.disable_tqdm = True
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=focal, loss=loss["WeightedRankingLoss"](model)
-    )
-    batches = [list(batch) for batch in trainer.get_train_dataloader().batch_sampler]
-    assert batches == [list(range(8)), list(range(8, 16)), list(range(16, 20))]
-    assert np.isfinite(trainer.train().training_loss)
+    for name in ("focal_weight", "weight"):  # one an example, one a negative
+        labelled = rows.select_columns([*texts, name]).rename_column(name, "label")
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=labelled, loss=loss["WeightedRankingLoss"](model)
+        )
+        batches = [list(batch) for batch in trainer.get_train_dataloader().batch_sampler]
+        assert batches == [list(range(8)), list(range(8, 16)), list(range(16, 20))]
+        assert np.isfinite(trainer.train().training_loss)
 
     import torch
 
     plain = part_of_sentence_transformers("losses").MultipleNegativesRankingLoss(model)
-    features = [model.tokenize(focal[name][:4]) for name in texts]
+    features = [model.tokenize(rows[name][:4]) for name in texts]
     model.eval()
     with torch.no_grad():
         expected = float(plain(features, None))
