@@ -11,7 +11,7 @@ from hnmine.config.served import is_served
 from hnmine.errors import ModelError
 from hnmine.models.late_interaction import LateInteraction
 from hnmine.models.model_files import load_model
-from hnmine.models.served import Identity
+from hnmine.models.served_identity import Identity
 from hnmine.models.served_rerankers import ServedReranker, reranker_identity
 
 HASH_RESCORE_WARNING = (

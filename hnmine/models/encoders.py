@@ -14,7 +14,8 @@ from hnmine.errors import InputError, ModelError
 from hnmine.models.command_encoder import CommandEncoder
 from hnmine.models.model_files import load_model
 from hnmine.models.quantised import Quantised, require_openvino, use_quantised
-from hnmine.models.served import SERVED_ROWS, Identity, ServedEncoder
+from hnmine.models.served import SERVED_ROWS, ServedEncoder
+from hnmine.models.served_identity import Identity
 from hnmine.runtime.cpu_flags import multiplies_bfloat16
 from hnmine.runtime.worker_slot import thread_count
 

@@ -9,7 +9,8 @@ import numpy as np
 from hnmine.config.models import RescoreConfig
 from hnmine.errors import ModelError
 from hnmine.models.http_client import HttpClient, Refused, Requests, tokens_of
-from hnmine.models.served import Identity, estimated_tokens, identify, identity_or_known, request_batches
+from hnmine.models.served import estimated_tokens, request_batches
+from hnmine.models.served_identity import Identity, identify, identity_or_known
 
 SERVED_QUERIES = 256
 """Queries of a file: what is paid again at most where a run is stopped."""

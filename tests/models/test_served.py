@@ -1,4 +1,4 @@
-"""Vectors of a served teacher: how texts are cut into requests, which answers are refused, what tells models apart."""
+"""Vectors of a served teacher: how texts are cut into requests, and which answers are refused."""
 
 import itertools
 import math
@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 
 from hnmine.config.models import EmbedConfig
 from hnmine.errors import ModelError, ServerError
-from hnmine.models import http_client
 from hnmine.models.served import (
-    PROBE,
-    TOLERANCE,
     ServedEncoder,
     UnusableVector,
-    listed_model,
     request_batches,
     teacher_identity,
 )
@@ -124,69 +120,8 @@ def test_one_bad_answer_ends_the_requests_of_the_next_texts_too(server):
     assert len(server.posts()) <= 3
 
 
-def test_the_only_model_of_a_server_is_asked_for_and_of_several_one_must_be_named(server):
-    assert ServedEncoder(settings(server)).model == "hash-model"
-    stated = {"backend": "torch", "created": 5, "stats": {"queue": 1}, "permission": [], "max_model_len": 512}
-    server.models = [{"id": "b"} | stated, {"id": "a"}]
-    with pytest.raises(ServerError, match=r"lists 2 models: a, b; name one in embed\.served_model"):
-        ServedEncoder(settings(server))
-    named = settings(server, served_model="b")
-    assert listed_model(ServedEncoder(named).client, named, "embed") == (
-        "b", {"id": "b", "backend": "torch", "max_model_len": 512},
-    )  # fmt: skip
-    server.models = None
-    with pytest.raises(ServerError, match=r"lists no models; name one in embed\.served_model"):
-        ServedEncoder(settings(server))
-    assert listed_model(ServedEncoder(named).client, named, "embed") == ("b", {})
-
-
-def test_a_model_is_known_again_through_noise_and_not_after_a_change(server):
-    found = teacher_identity(settings(server), "embed", [])
-    assert found["model"] == "hash-model"
-    assert server.posts()[0].body["input"] == [PROBE]
-    rng = np.random.default_rng(0)
-    vector = HASH.encode([PROBE], "document")
-
-    def gives(changed):
-        server.embed = lambda texts: np.repeat(changed, len(texts), axis=0)
-        return teacher_identity(settings(server), "embed", [found])
-
-    noise = rng.normal(size=vector.shape)
-    noise *= np.linalg.norm(vector) / np.linalg.norm(noise)
-    assert gives(vector + 0.99 * TOLERANCE * noise) is found
-    assert gives(vector + 1.01 * TOLERANCE * noise) != found
-    assert gives(1.02 * vector) != found  # another length counts too: scores may be dot products
-    assert gives(vector[:, :128]) != found
-    server.models = [{"id": "hash-model", "owned_by": "tests", "backend": "other"}]
-    assert gives(vector)["stated"] == {"id": "hash-model", "owned_by": "tests", "backend": "other"}
-    other = teacher_identity(settings(server), "embed", [])
-    assert teacher_identity(settings(server), "embed", [found, other]) is other
-
-
-def test_a_known_model_stands_in_for_a_server_that_does_not_answer(server, monkeypatch):
-    monkeypatch.setattr(http_client, "FIRST_PAUSE", 0.001)
-    found = teacher_identity(settings(server), "embed", [])
-    monkeypatch.delenv("NO_KEY", raising=False)
-    assert teacher_identity(settings(server, api_key_env="NO_KEY"), "embed", [found]) is found
-    server.stop()
-    assert teacher_identity(settings(server), "embed", [found]) is found
-    assert teacher_identity(settings(server, served_model="hash-model"), "embed", [found]) is found
-    for known, name in (([], None), ([found], "another")):
-        with pytest.raises(ServerError, match="cannot be reached"):
-            teacher_identity(settings(server, served_model=name), "embed", known)
-    assert teacher_identity(settings(server), "embed", [found], ask=False) is found
-    with pytest.raises(ModelError, match="the server was not asked"):
-        teacher_identity(settings(server), "embed", [], ask=False)
-
-
 @pytest.mark.parametrize("data", [[], [{"embedding": []}], [{"embedding": [None, 1.0]}], [{"embedding": [[1.0]]}]])
 def test_a_model_whose_answer_to_the_probe_is_no_vector_is_an_error(server, data):
     server.faults = [Fault(change=lambda answer: {"data": data})]
     with pytest.raises(ServerError, match="not an answer of /embeddings"):
-        teacher_identity(settings(server), "embed", [])
-
-
-def test_a_list_of_models_in_another_shape_is_none(server):
-    server.models = 5
-    with pytest.raises(ServerError, match=r"lists no models; name one in embed\.served_model"):
         teacher_identity(settings(server), "embed", [])

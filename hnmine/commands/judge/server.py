@@ -4,7 +4,7 @@ from typing import Any
 
 from hnmine.config.models import JudgeTable
 from hnmine.models.http_client import HttpClient, Refused
-from hnmine.models.served import listed_model
+from hnmine.models.served_identity import listed_model
 
 ROUTE = "/chat/completions"
 

@@ -7,7 +7,8 @@ from typing import Any
 from hnmine.config.models import TeacherTable
 from hnmine.config.served import is_served
 from hnmine.config.tables import Config
-from hnmine.models.served import Identity, teacher_identity
+from hnmine.models.served import teacher_identity
+from hnmine.models.served_identity import Identity
 from hnmine.models.vector_folders import source_teachers, vector_folder
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.store import read_counts, recorded

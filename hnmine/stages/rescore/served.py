@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hnmine.models.served import Identity
+from hnmine.models.served_identity import Identity
 from hnmine.models.served_rerankers import reranker_identity
 from hnmine.runtime.stage import RunContext
 from hnmine.storage.paths import map_paths
@@ -20,7 +20,7 @@ def identity_of(context: RunContext) -> Identity:
     One that this run's folder or the source run's recorded is taken again if it fits, and its key with it.
 
     Raises:
-        ConfigError, ModelError, ServerError: see `hnmine.models.served.identity_or_known`.
+        ConfigError, ModelError, ServerError: see `hnmine.models.served_identity.identity_or_known`.
     """
     config = context.config.rescore
     assert config is not None
