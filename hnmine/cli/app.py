@@ -52,6 +52,8 @@ def _option(name: str, text: str, metavar: str | None = None, complete: str | No
     )  # fmt: skip
 
 
+MINE, STAGES, LOOK, JUDGE = "Mine", "One stage of a run", "Look at runs and choose settings", "Judge candidates"
+"""Groups of commands in `hnmine --help`."""
 ConfigPath = Annotated[Path, typer.Argument(help="The config file (TOML).", show_default=False)]
 Out = Annotated[Path | None, _option("--out", "Output folder or URL, in place of the config's.", "PATH")]
 AuditOut = Annotated[Path | None, _option("--out", "Folder or URL to write audit.json to.", "PATH")]
@@ -170,10 +172,13 @@ def _add_run_command(
     signature = inspect.signature(command)
     kept = [parameter for key, parameter in signature.parameters.items() if key not in without]
     command.__dict__["__signature__"] = signature.replace(parameters=kept)
-    app.command(name, epilog=f"Example: hnmine {name} hnmine.toml {example}")(command)
+    panel = MINE if name == "run" else STAGES
+    app.command(name, epilog=f"Example: hnmine {name} hnmine.toml {example}", rich_help_panel=panel)(command)
 
 
-@app.command(epilog="Example: hnmine mine pairs.jsonl --model BAAI/bge-small-en-v1.5 -n 5 --out mined")
+@app.command(
+    epilog="Example: hnmine mine pairs.jsonl --model BAAI/bge-small-en-v1.5 -n 5 --out mined", rich_help_panel=MINE
+)
 def mine(
     pairs: Annotated[
         list[str] | None,
@@ -218,7 +223,7 @@ def mine(
     fail_over: FailOver = None,
     as_json: AsJson = False,
 ) -> None:
-    """Mine pairs or a BEIR folder without a config file; the one that it runs is written to OUT/hnmine.toml."""
+    """Mine pairs or a BEIR folder without a config file; the config of the run is written to OUT/hnmine.toml."""
     from hnmine.cli.run_stages import run_stages
     from hnmine.cli.terminal import say
     from hnmine.commands.mine import MineRequest, prepare, written
@@ -235,7 +240,7 @@ def mine(
     say(f"training rows: {config.out_folder / 'emit'}; config: {mining.path}", soft_wrap=True)
 
 
-@app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml")
+@app.command(epilog="Example: hnmine init --beir datasets/scifact --path scifact.toml", rich_help_panel=MINE)
 def init(
     path: Annotated[Path, typer.Option(help="The config file to write.")] = Path("hnmine.toml"),
     beir: Annotated[str | None, typer.Option(help="A BEIR folder to use as the input.")] = None,
@@ -256,7 +261,7 @@ def init(
     typer.echo(write_starter(path, beir=beir, pairs=pairs, force=force, recipe=recipe))
 
 
-@app.command(epilog="Example: hnmine plan hnmine.toml --cluster cluster.toml")
+@app.command(epilog="Example: hnmine plan hnmine.toml --cluster cluster.toml", rich_help_panel=MINE)
 def plan(
     config: ConfigPath,
     out: Out = None,
@@ -276,7 +281,7 @@ def plan(
 
 _limits = "--fail-under eci=0.5"
 _add_run_command(
-    "run", tuple(SUMMARIES), "Run all seven stages; finished stages are kept.", f"--set emit.num_negatives=8 {_limits}"
+    "run", tuple(SUMMARIES), "Run all stages; finished ones are kept.", f"--set emit.num_negatives=8 {_limits}"
 )
 for _name, _summary in SUMMARIES.items():
     _without = ("model", "previous") if _name == "report" else ("model", "previous", "fail_under", "fail_over")
@@ -284,7 +289,7 @@ for _name, _summary in SUMMARIES.items():
     _add_run_command(_name, (_name,), _summary, _example, _without)
 
 
-@app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007")
+@app.command(epilog="Example: hnmine explain hnmine.toml --query-id q007", rich_help_panel=LOOK)
 def explain(
     config: ConfigPath,
     query_id: Annotated[str | None, _option("--query-id", "The query to explain.", "ID", "query_ids")] = None,
@@ -322,7 +327,7 @@ def explain(
     terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine sweep hnmine.toml --target-false-negative-rate 0.05")
+@app.command(epilog="Example: hnmine sweep hnmine.toml --target-false-negative-rate 0.05", rich_help_panel=LOOK)
 def sweep(
     config: ConfigPath,
     out: Out = None,
@@ -338,7 +343,7 @@ def sweep(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure many filter settings over the stored candidates, without a new retrieval."""
+    """Measure many filter settings on the stored candidates, without a new retrieval."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.sweep import sweep as sweep_settings
     from hnmine.config.section import toml_value
@@ -353,7 +358,7 @@ def sweep(
     terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine tune hnmine.toml --seconds 600 --write")
+@app.command(epilog="Example: hnmine tune hnmine.toml --seconds 600 --write", rich_help_panel=LOOK)
 def tune(
     config: ConfigPath,
     out: Out = None,
@@ -380,7 +385,7 @@ def tune(
     write: Annotated[bool, typer.Option("--write", help="Put the choice into the config file; comments stay.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Choose filter and emit settings by training students on the sets that they mine."""
+    """Choose settings of [filter] and [emit] by training small models on the sets that they give."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.tune.choice import write_choice
     from hnmine.commands.tune.tune import Options
@@ -402,7 +407,7 @@ Again = Annotated[
     Path | None,
     _option("--again", "Judgements of a first judge: ask a second one about what they call relevant.", "FILE"),
 ]
-_SAMPLE = "worth: what is most worth judging; negatives: likewise, of the negatives; random: a random sample of these."
+_SAMPLE = "worth: candidates most worth judging; negatives: only negatives; random: a random sample of the negatives."
 Sample = Annotated[Literal["worth", "negatives", "random"], typer.Option(help=_SAMPLE)]
 SampleSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")]
 MaxRequests = Annotated[
@@ -410,7 +415,11 @@ MaxRequests = Annotated[
 ]
 
 
-@app.command("export-judgements", epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl")
+@app.command(
+    "export-judgements",
+    epilog="Example: hnmine export-judgements hnmine.toml --path judge.jsonl",
+    rich_help_panel=JUDGE,
+)
 def export_judgements(
     config: ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file to write.")] = Path("judge.jsonl"),
@@ -445,7 +454,7 @@ def export_judgements(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write candidates to judge to a file: those most worth it, or a random sample that gives the set's own rate.
+    """Write candidates to judge to a file: those most worth it, or a random sample to measure false negatives.
 
     Once filled in, input.judgements reads the former, and report.judged_sample the latter. With --format openai-batch
     the file has requests for the language model that the config names; `hnmine judge` reads the replies.
@@ -476,7 +485,7 @@ def export_judgements(
     terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine judge hnmine.toml --max-requests 100 --path judged.jsonl")
+@app.command(epilog="Example: hnmine judge hnmine.toml --max-requests 100 --path judged.jsonl", rich_help_panel=JUDGE)
 def judge(
     config: ConfigPath,
     path: Annotated[Path, typer.Option(help="The JSONL file of judgements to write.")] = Path("judged.jsonl"),
@@ -511,7 +520,7 @@ def judge(
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a language model judge candidates of a run: ask the server of judge.model, or read replies from files.
+    """Let a language model judge candidates: ask the server of judge.model, or read its replies from files.
 
     The judgements go to a file for input.judgements. Replies are kept as they come: started again, the command goes on
     where it was stopped, and pays for nothing twice.
@@ -547,7 +556,7 @@ def judge(
         terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine probe hnmine.toml other/train.jsonl")
+@app.command(epilog="Example: hnmine probe hnmine.toml other/train.jsonl", rich_help_panel=LOOK)
 def probe(
     config: ConfigPath,
     other: Annotated[
@@ -570,7 +579,7 @@ def probe(
     queries: MostQueries = 2_000,
     as_json: AsJson = False,
 ) -> None:
-    """Train a student on the run's set, on controls and on another set, and test it on held-out queries."""
+    """Train a small model on the run's set, on random negatives, on none and on another set, and test each."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.probe.probe import Options
     from hnmine.commands.probe.probe import probe as run_probe
@@ -583,7 +592,7 @@ def probe(
     terminal.tell_differences(found)
 
 
-@app.command(epilog="Example: hnmine compare runs/first runs/second --html difference.html")
+@app.command(epilog="Example: hnmine compare runs/first runs/second --html difference.html", rich_help_panel=LOOK)
 def compare(
     sets: Annotated[
         list[str],
@@ -596,7 +605,7 @@ def compare(
     source: Source = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show mined sets side by side: a verdict, settings, numbers, overlap, and the queries that differ most."""
+    """Compare mined sets: a verdict, settings, numbers, overlap, and the queries that differ most."""
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.compare.compare import compare as compare_sets
     from hnmine.commands.compare.page import compare_page
@@ -610,7 +619,10 @@ def compare(
     terminal.show(found, as_json, command_tables.draw_comparison)
 
 
-@app.command(epilog="Example: hnmine audit mined/*.parquet --model sentence-transformers/all-MiniLM-L6-v2 --out audit")
+@app.command(
+    epilog="Example: hnmine audit mined/*.parquet --model sentence-transformers/all-MiniLM-L6-v2 --out audit",
+    rich_help_panel=LOOK,
+)
 def audit(
     files: Annotated[list[str], typer.Argument(help="Mined files: files, folders, globs, URLs.", show_default=False)],
     corpus: Corpus = None,

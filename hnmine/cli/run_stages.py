@@ -1,7 +1,7 @@
 """Runs stages for the command line, and draws their results: stages, report, and changes against an earlier run."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def run_stages(
         results = run(config, stages, options, progress)
     report = None
     draw_stages(results)
+    warn(filter(None, [missing_random(config, {r.stage: r.counts for r in results})]))
     if "report" in stages:
         path = RunContext(config, config.out_folder, options.source).reading("report") / "report.json"
         report = read_json(path)
@@ -125,6 +126,25 @@ def draw_stages(results: Sequence[StageResult]) -> None:
     if "report" not in [r.stage for r in results]:  # the report repeats these warnings
         stages = ("ingest", "retrieve", "filter", "emit")
         warn(r.counts["warning"] for r in results if "warning" in r.counts and r.stage in stages)
+
+
+def missing_random(config: Config, counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why a small corpus gave fewer random negatives than `choose = "mixed"` wants, or "".
+
+    `counts` are those of the stages that ran or were kept; without ingest or emit there is nothing to say.
+    """
+    retrieve, emit = config.retrieve, counts.get("emit")
+    documents = counts["ingest"]["documents"] if "ingest" in counts else 0
+    if emit is None or not 0 < documents <= max(retrieve.max_candidates, retrieve.max_top_k):
+        return ""
+    wanted = config.emit.random_negatives * emit["examples"]
+    drawn = emit["negatives_random"] - emit["negatives_filled_up"]
+    if drawn >= wanted:
+        return ""
+    return (
+        f"only {drawn:,} of {wanted:,} random negatives were drawn: a query's candidates are never drawn, and of "
+        f"{documents:,} documents retrieve.top_k = {retrieve.top_k} leaves too few; lower retrieve.top_k"
+    )
 
 
 def _result(r: StageResult) -> str:

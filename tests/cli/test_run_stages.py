@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hnmine.cli.run_stages import missing_random
+from hnmine.config.file import check_config
 from tests.cli.support import hnmine
 from tests.support import make_collection
 
@@ -63,3 +65,24 @@ def test_a_setting_that_the_rule_does_not_use_is_named_before_the_run(empty: Pat
     assert "filter.margin" not in after
     assert text in hnmine("filter", empty / "mine.toml", *changed).stderr
     assert text not in hnmine("embed", empty / "mine.toml", *changed).stderr
+
+
+@pytest.mark.parametrize(
+    ("documents", "drawn", "filled_up", "rule", "said"),
+    [
+        (98, 0, 0, "auto", "only 0 of 240 random negatives were drawn"),
+        (98, 245, 20, "auto", "only 225 of 240"),
+        (98, 240, 0, "auto", ""),
+        (98, 0, 0, "percent", ""),  # which draws none
+        (5000, 0, 0, "auto", ""),  # not for want of documents
+    ],
+)
+def test_a_corpus_too_small_for_random_negatives_is_named(
+    tmp_path: Path, documents: int, drawn: int, filled_up: int, rule: str, said: str
+) -> None:
+    config = check_config({"input": {"pairs": "pairs.jsonl"}, "filter": {"rule": rule}}, "mine.toml", tmp_path)
+    emit = {"examples": 120, "negatives_random": drawn, "negatives_filled_up": filled_up}
+    line = missing_random(config, {"ingest": {"documents": documents}, "emit": emit})
+    assert line.startswith(said)
+    assert bool(line) == bool(said)
+    assert missing_random(config, {"emit": emit}) == missing_random(config, {"ingest": {"documents": documents}}) == ""

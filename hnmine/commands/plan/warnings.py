@@ -123,7 +123,8 @@ def _of_retrieval(config: Config, documents: int, kind: str) -> Iterator[str]:
         most = f"at most {retrieve.max_candidates} candidates are retrieved (retrieve.top_k)"
         yield f"filter.ranks ends at {ranks[1]}, but {most}"
     if documents and retrieve.top_k >= documents:
-        yield f"retrieve.top_k = {retrieve.top_k}, but there are only {documents:,} documents"
+        none = "; all are candidates, so there are no random negatives" if config.emit.draws_random else ""
+        yield f"retrieve.top_k = {retrieve.top_k}, but there are only {documents:,} documents{none}"
     if retrieve.where and config.index.kind in ("hnsw", "ivf"):
         yield f"index.kind is {config.index.kind!r}, but retrieve.where always uses exact search"
     if kind == "ivf" and retrieve.top_k > config.index.recall_depth:

@@ -17,7 +17,7 @@ AFTER_RANDOM = (
     "limit of two_sided, a later rank window), use larger batches or a stronger student, or do not mine"
 )
 AFTER_IN_BATCH = "Hard negatives do not pay here: train on the pairs alone, with larger batches, or try another student"
-UNDECIDED = "More labelled queries would tell; more --seeds help a little"
+UNDECIDED = "More labelled queries would decide it; more --seeds help a little"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _lines(
         if not selection.learned:
             why = (
                 f"this student learns nothing measurable from these queries (at best {signed(best['gain'])} nDCG@10, "
-                f"95% interval {signed(low)} to {signed(high)}), so its order of settings says nothing of one that does"
+                f"95% interval {signed(low)} to {signed(high)}), so its ranking means nothing for one that learns"
             )
         return [f"Undecided: {why}. Keep the config's setting ({own}). {UNDECIDED}."]
     if selection.outcome == "in_batch":

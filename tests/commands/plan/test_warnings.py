@@ -113,3 +113,13 @@ def test_too_few_pairs_for_the_negatives_wanted_are_named(tmp_path: Path) -> Non
     for pairs in (8, 9):
         found = warned(tmp_path, rescore={"model": "hash", "spend": "doubtful", "pairs": pairs}, **checked)
         assert ("rescore.pairs is 8, and 9 negatives are wanted" in found) == (pairs == 8)
+
+
+def test_a_corpus_no_larger_than_the_lists_has_no_random_negatives(tmp_path: Path) -> None:
+    line = "retrieve.top_k = 1000, but there are only 1,000 documents"
+    assert f"{line}; all are candidates, so there are no random negatives" in warned(
+        tmp_path, retrieve={"top_k": 1000}, filter={"rule": "auto"}, emit={"num_negatives": 5}
+    )
+    without = warned(tmp_path, retrieve={"top_k": 1000}, filter={"rule": "percent"})
+    assert line in without
+    assert "random" not in without
