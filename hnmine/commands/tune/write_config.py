@@ -13,7 +13,6 @@ from hnmine.config.section import toml_value
 from hnmine.errors import ConfigError, OutputError, reason
 from hnmine.storage.store import write_atomic
 
-TABLES = ("filter", "emit")
 _HEADER = re.compile(r"\s*\[\[?[^\[\]=]+\]\]?\s*(#.*)?$")
 Changes = Mapping[str, Mapping[str, Any]]
 """New values by table and key; None removes the key."""

@@ -78,6 +78,7 @@ def order_examples(context: RunContext, tick: Tick) -> pa.Table:
         batch = read_batches(folder).column("batch_id").to_numpy()
         batch = batch[batch >= 0]
     order = curriculum_order(hardness, batch, hardest_first=emit.order == "hard_to_easy")
+    tick(Shards(judged_folder(context, folder), JUDGED).rows)
     columns = [found.examples.query_row[order], found.examples.positive_row[order], hardness[order]]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=ORDER)
 
