@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hnmine.arrays.single_thread import single_thread
 from hnmine.config.models import RescoreConfig
 from hnmine.errors import MissingExtra, ModelError, reason
 from hnmine.models.model_files import find_model, load_model
@@ -52,10 +53,12 @@ class LateInteraction:
         out = np.zeros(len(pairs), dtype=np.float32)
         for first in range(0, len(documents), self.block_rows):
             texts = documents[first : first + self.block_rows]
-            for text, vectors in zip(texts, self._vectors(texts, "document"), strict=True):
-                for place in of_document[text]:
-                    query = asked[pairs[place][0]]
-                    out[place] = max_sim(query, vectors) / max(1, len(query))
+            encoded = self._vectors(texts, "document")
+            with single_thread():  # on some processors the last bits depend on the number of threads
+                for text, vectors in zip(texts, encoded, strict=True):
+                    for place in of_document[text]:
+                        query = asked[pairs[place][0]]
+                        out[place] = max_sim(query, vectors) / max(1, len(query))
         return out
 
     def _vectors(self, texts: list[str], kind: str) -> list[np.ndarray]:

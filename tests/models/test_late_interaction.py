@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hnmine.config.models import RescoreConfig
 from hnmine.errors import MissingExtra, ModelError
+from hnmine.models import late_interaction
 from hnmine.models.cross_encoders import make_cross_scorer
 from hnmine.models.late_interaction import LateInteraction
+from hnmine.science.late_interaction import max_sim
 from tests import oracles
 from tests.pipeline import tiny
 
@@ -60,6 +63,20 @@ def test_a_text_is_encoded_once_and_few_are_in_memory(folder, monkeypatch):
     np.testing.assert_allclose(own.score(PAIRS), expected, atol=1e-5)
     assert sorted(text for part in asked for text in part) == sorted(DOCUMENTS)
     assert max(map(len, asked)) == 3
+
+
+def test_products_are_computed_on_one_thread_as_their_bits_depend_on_it(folder, monkeypatch):
+    own, threads = scorer(folder), set()
+
+    def watched(query, document):
+        threads.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return max_sim(query, document)
+
+    monkeypatch.setattr(late_interaction, "max_sim", watched)
+    with threadpool_limits(2, user_api="blas"):
+        own.score(PAIRS)
+        assert 2 in {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    assert threads == {1}
 
 
 def test_documents_are_cut_to_max_length(folder):
