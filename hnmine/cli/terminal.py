@@ -23,6 +23,8 @@ from hnmine.runtime import engines
 
 PIPE_WIDTH = 120
 """Characters of a line where there is no terminal."""
+NAME_WIDTH = 30
+"""Characters of the longest names, such as those of numbers, that a table's first column keeps on one line."""
 VALUE_WIDTH = 60
 """Characters shown of a setting's value."""
 _is_answer: ContextVar[bool] = ContextVar("_is_answer", default=False)
@@ -110,11 +112,13 @@ def draw_table(
     """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     names, given = list(columns), iter(styles)
+    cells = [[str(cell) for cell in row] for row in rows]
+    whole = all(len(row[0]) <= NAME_WIDTH and " " not in row[0] for row in cells)
     for number, name in enumerate(names):
-        is_text = number in (0, len(names) - 1) or name in texts
-        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row), style=next(given, ""))
+        is_text, no_wrap = number in (0, len(names) - 1) or name in texts, whole and number == 0
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold", no_wrap=no_wrap)
+    for row in cells:
+        table.add_row(*map(Text, row), style=next(given, ""))
     _console(_is_answer.get()).print(table)
 
 
