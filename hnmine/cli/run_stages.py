@@ -26,6 +26,7 @@ from hnmine.stages.report.headline import (
 )
 from hnmine.stages.report.limits import check_limits, check_names, parse_limits
 from hnmine.stages.report.number_names import number_names
+from hnmine.storage.paths import existing_path
 from hnmine.storage.store import read_json
 
 _RESULTS = {
@@ -64,8 +65,9 @@ def option_settings(
     if ray_address is not None:
         yield f"ray_address={ray_address}"
     if model is not None:
-        local = Path(model).expanduser()
-        name = str(local.absolute()) if local.is_dir() or model.startswith(("./", "../")) else model
+        local = existing_path(model)
+        is_path = model.startswith(("./", "../")) or (local is not None and local.is_dir())
+        name = str((local or Path(model)).absolute()) if is_path else model
         yield f"embed.model={json.dumps(name, ensure_ascii=False)}"
     if previous is not None:
         yield f"previous.run={json.dumps(str(previous.absolute()), ensure_ascii=False)}"

@@ -79,9 +79,10 @@ def _served(config: Config) -> Iterator[str]:
         if not is_served(one.model):
             yield from _no_address(table, one.model)
             if given:
+                what = "no server" if "://" in one.model else repr(one.model)  # an address may hold a key
                 yield (
                     f"{table}.{', '.join(given)}: only for a model that a server computes, and {table}.model is "
-                    f"{one.model!r}; name the server's address, such as http://localhost:8000/v1, or leave it out"
+                    f"{what}; name the server's address, such as http://localhost:8000/v1, or leave it out"
                 )
             continue
         if problem := address_problem(one.model):

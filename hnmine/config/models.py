@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import PrivateAttr, model_validator
 
-from hnmine.config.section import Name, Paths, Section, setting
+from hnmine.config.section import MOST_SECONDS, Name, Paths, Section, setting
 from hnmine.config.served import ServedModel, ServedTexts, is_served
+from hnmine.storage.paths import existing_path
 
 Kind = Literal["query", "document"]
 COMPARED = ("bfloat16", "int8")
@@ -44,7 +45,7 @@ class EmbedConfig(ServedTexts):
         None, "command: any text; change it when the program's vectors change and its files do not"
     )
     command_timeout: float = setting(
-        600.0, "command: seconds that the program may take for one answer", no_effect=True, gt=0
+        600.0, "command: seconds that the program may take for one answer", no_effect=True, gt=0, le=MOST_SECONDS
     )
     revision: Name | None = setting(None, _REVISION)
     query_prompt: str = setting("", "text put before every query")
@@ -265,7 +266,7 @@ def placed(table: ModelT, base: Path) -> ModelT:
         placed = table.model_copy()
         placed._folder = base
         return placed
-    local = base / Path(table.model).expanduser()
-    if table.model.startswith(("./", "../")) or local.is_dir():
-        return table.model_copy(update={"model": str(local)})
+    local = existing_path(table.model, base)
+    if table.model.startswith(("./", "../")) or (local is not None and local.is_dir()):
+        return table.model_copy(update={"model": str(local or base / table.model)})
     return table

@@ -9,6 +9,8 @@ from pydantic.fields import FieldInfo
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Paths = Name | list[Name]
+MOST_SECONDS = 1_000_000.0
+"""Longest time to wait for something: the system's clocks take no more than some weeks."""
 
 
 def setting(default: Any, text: str, *, no_effect: bool = False, **limits: Any) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from hnmine.config.section import Name, Section, setting
+from hnmine.config.section import MOST_SECONDS, Name, Section, setting
 
 URL_SCHEMES = ("http://", "https://")
 """Beginnings of a `model` that is the address of a server."""
@@ -16,11 +16,14 @@ def is_served(model: str) -> bool:
 
 def address_problem(model: str) -> str | None:
     """Return what is wrong with the address of a server, without what may be secret in it; None if nothing."""
+    wrong = "is not an address such as http://localhost:8000/v1"
+    if " " in model or not model.isprintable():
+        return wrong
     try:
         parts = urlsplit(model)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "is not an address such as http://localhost:8000/v1"
+        return wrong
     if not host:
         return "names no server; write for example http://localhost:8000/v1"
     if parts.username is not None or parts.password is not None:
@@ -48,7 +51,9 @@ class ServedModel(Section):
     requests_in_flight: int = setting(
         8, 'model = "http...": requests that wait for an answer at a time, in each worker', no_effect=True, ge=1, le=256
     )
-    timeout: float = setting(60.0, 'model = "http...": seconds to wait for an answer', no_effect=True, gt=0)
+    timeout: float = setting(
+        60.0, 'model = "http...": seconds to wait for an answer', no_effect=True, gt=0, le=MOST_SECONDS
+    )
     retries: int = setting(
         6, 'model = "http...": how often a request that failed for now is sent again', no_effect=True, ge=0, le=100
     )

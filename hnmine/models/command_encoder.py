@@ -34,6 +34,8 @@ _NUMBER_BYTES = 40  # of a number in JSON, with what separates it
 _SHOWN_BYTES = 2_000  # of the program's last messages
 _PATIENCE = 5.0  # seconds that a program may take to end once its input has ended
 _NPY = b"\x93NUMPY"
+_SIGNALS = {one.value: one.name for one in signal.Signals}
+"""Names of signals; real-time ones have none."""
 
 
 class CommandEncoder:
@@ -167,7 +169,7 @@ class CommandEncoder:
         content = out.read(wanted)
         if len(content) < wanted:
             self._fail_ended()
-        return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+        return np.frombuffer(content, dtype).reshape(size, -1, order="F" if is_fortran else "C")
 
     def _fail_ended(self) -> NoReturn:
         """Raise the error of a program that ended, or was ended, before its answer."""
@@ -177,7 +179,7 @@ class CommandEncoder:
             code = self._program.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             self._fail("closed its standard output before it had answered")
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"signal {_SIGNALS.get(-code, -code)}" if code < 0 else f"exit code {code}"
         self._fail(f"ended with {how} before it had answered")
 
     def _fail(self, what: str) -> NoReturn:
@@ -188,21 +190,30 @@ class CommandEncoder:
 
 
 def _start(config: EmbedConfig, table: TeacherTable) -> subprocess.Popen[bytes]:
-    """Start the program, which ends with this process however that ends."""
+    """Start the program, which ends with this process however that ends.
+
+    Raises:
+        ModelError: there is none, or the system takes no such words.
+    """
     words = [find_program(config, table), *(config.command or [])[1:]]
     environment = dict(os.environ)
     if current_slot().count > 1:
         environment.setdefault("OMP_NUM_THREADS", str(thread_count()))
     guard = Path(__file__).with_name("end_with_parent.py")
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(guard), str(os.getpid()), *words],
-        cwd=config.command_folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # what it starts ends with it, and Ctrl-C reaches it through this process alone
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(guard), str(os.getpid()), *words],
+            cwd=config.command_folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # what it starts ends with it, and Ctrl-C reaches it through this process alone
+        )
+    except (OSError, ValueError) as error:  # too long, or a NUL in a word
+        raise ModelError(
+            f"{table}.command: cannot be started: {reason(error)}; check its words, and the folder it runs in"
+        ) from None
 
 
 def _kill(program: subprocess.Popen[bytes]) -> None:

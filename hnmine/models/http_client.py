@@ -235,8 +235,8 @@ class HttpClient:
             raise _Again(f"cannot be reached: {self._safe(str(error))}", unreachable=True) from None
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError, httpx.DecodingError) as error:
             raise _Again(f"the connection broke off: {self._safe(reason(error))}") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServerError(f"{self._named}: {self._safe(reason(error))}") from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: no name of a host
+            raise ServerError(f"{self._named}: {self._safe(reason(error))}; check the address") from None
         if response.is_success:
             try:
                 return json.loads(content)
@@ -283,7 +283,8 @@ class HttpClient:
 
     def _safe(self, text: str) -> str:
         """Return what a server said for a message: one line, no control characters, shortened, without the key."""
-        text = text.replace(self._key, "***") if self._key else text
+        for form in {self._key, json.dumps(self._key)[1:-1]} - {""}:  # as it is, and as JSON writes it
+            text = text.replace(form, "***")
         return shorten("".join(c for c in one_line(text) if c.isprintable()), _SAID)
 
 

@@ -13,6 +13,7 @@ from hnmine.errors import ModelError, reason
 from hnmine.models.command_files import command_parts
 from hnmine.runtime.worker_slot import choose_device, current_slot, thread_count
 from hnmine.storage.digest_cache import DigestCache, sha256_of
+from hnmine.storage.paths import existing_path
 
 HASH_WARNING = "vectors by the hash encoder, for tests and dry runs only: do not train on what is mined with them"
 
@@ -57,8 +58,8 @@ def absent_models(models: Mapping[TeacherTable, ModelTable]) -> dict[TeacherTabl
 
 def _own_folder(config: ModelTable, table: TeacherTable) -> Path | None:
     """Return the folder of a model that is a local path or packaged; None for one of the hub."""
-    local = Path(config.model).expanduser()
-    if local.is_dir():
+    local = existing_path(config.model)
+    if local is not None and local.is_dir():
         return local
     package = importlib.util.find_spec(PACKAGED[config.model]) if config.model in PACKAGED else None
     if package is not None and package.origin:

@@ -100,7 +100,10 @@ class ServedEncoder:
         """Return the vectors of a request's texts in their order, after checking their number and numbers."""
         found, where = answer.vectors, f"{self.table}.model {self.client.server} ({self.model})"
         if answer.places != list(range(len(rows))):
-            raise ModelError(f"{where}: asked for the vectors of {len(rows)} texts, and got {len(found)} of others")
+            numbers = f"{answer.places[:12]}{' ...' if len(found) > 12 else ''}"
+            raise ModelError(
+                f"{where}: asked for the vectors of {len(rows)} texts, and got {len(found)} with the indices {numbers}"
+            )
         for place, vector in enumerate(found):
             shown = f"the text that begins {shorten(one_line(texts[rows[place]]), 60)!r}"
             if vector.ndim != 1 or not len(vector):

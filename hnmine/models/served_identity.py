@@ -1,6 +1,7 @@
 """What tells one served model from another: its name, what the server says of it, and its answer to a probe."""
 
 import base64
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from hnmine.config.models import EmbedConfig, RescoreConfig
 from hnmine.config.served import ServedModel
+from hnmine.display import shorten
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models.http_client import HttpClient
 
@@ -29,16 +31,25 @@ def listed_model(client: HttpClient, settings: ServedModel, table: str) -> tuple
     answer = client.get("/models")
     entries = answer.get("data") if isinstance(answer, dict) else answer
     entries = entries if isinstance(entries, list) else []
-    listed = [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    models = [one for one in entries if isinstance(one, dict)]
+    listed = [one for one in models if isinstance(one.get("id"), str) and _is_plain(one["id"])]
     name = settings.served_model
     if name is None:
         names = sorted({one["id"] for one in listed})
         if len(names) != 1:
-            some = f"{len(names)} models: {', '.join(names[:12])}" if names else "no models"
+            shown = ", ".join(shorten(one, 100) for one in names[:12])
+            some = f"{len(names)} models: {shown}" if names else "no models"
             raise ServerError(f"{table}.model {client.server} lists {some}; name one in {table}.served_model")
         name = names[0]
     own = next((one for one in listed if one["id"] == name), {})
-    return name, {key: own[key] for key in STATED if isinstance(own.get(key), str | int | float | bool)}
+    return name, {key: own[key] for key in STATED if _is_plain(own.get(key))}
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a finite number, a bool or a text of printable characters."""
+    if isinstance(value, str):
+        return value.isprintable()
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def identify(

@@ -40,6 +40,19 @@ def path_of(given: str | Path, base: Path | None = None) -> Path:
     )
 
 
+def existing_path(given: str, base: Path | None = None) -> Path | None:
+    """Return the file or folder of this machine that a text names, relative to `base`; None if it names none.
+
+    `~` and `~NAME` at the beginning are home folders. A text that can be no path, such as one that is too long, names
+    none.
+    """
+    try:
+        found = (base or Path()) / Path(given).expanduser()
+        return found if found.exists() else None
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: there is no such home
+        return None
+
+
 def shown_path(path: Path) -> str:
     """Return a path as text, relative to the working directory if it is inside."""
     here = Path.cwd()

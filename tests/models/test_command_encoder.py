@@ -64,6 +64,7 @@ FAULTS = {
         "    if big: print('no memory left', file=sys.stderr); sys.exit(3)\n",
         "ended with exit code 3.*no memory left",
     ),
+    "real-time signal": ("    if big: os.kill(os.getpid(), 40)\n", "ended with signal 40"),
     "signal": ("    if big: os.kill(os.getpid(), 9)\n", "ended with signal SIGKILL"),
     "words": ("    if big: print('loading weights')\n", "wrote 'loading weights' where an answer should be"),
     "few": ("    if big: vectors = vectors[1:]\n", r"array of shape \(2, 2\) for 3 texts"),
@@ -113,7 +114,11 @@ def test_the_end_of_long_messages_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("no-such-program", "no program 'no-such-program' is on the PATH"), ("./e", "no file that can be run")],
+    [
+        ("no-such-program", "no program 'no-such-program' is on the PATH"),
+        ("./e", "no file that can be run"),
+        ("~no-one/e", "no file"),
+    ],
 )
 def test_a_missing_program_is_named_before_it_is_started(word: str, message: str) -> None:
     wrong = EmbedConfig(command=[word])
@@ -121,6 +126,21 @@ def test_a_missing_program_is_named_before_it_is_started(word: str, message: str
         fingerprint(wrong, DigestCache(), "guide")
     with pytest.raises(ModelError, match=message):
         CommandEncoder(wrong, "guide", 2048)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "x" * 3_000_000])
+def test_words_that_no_program_can_be_given_are_named(word: str) -> None:
+    with pytest.raises(ModelError, match=r"^embed\.command: cannot be started: .*; check its words"):
+        CommandEncoder(EmbedConfig(command=[sys.executable, "-c", "0", word]), "embed", 2048)
+
+
+def test_a_file_that_the_system_cannot_run_is_named_without_a_traceback(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("no first line that names an interpreter")
+    program.chmod(0o755)
+    with pytest.raises(ModelError, match=rf"(?s)ended with exit code 1 .*{program} cannot be run: ") as raised:
+        CommandEncoder(EmbedConfig(command=[str(program)]), "embed", 2048)
+    assert "Traceback" not in str(raised.value)
 
 
 def has_ended(process: int) -> bool:
@@ -180,3 +200,16 @@ def test_a_command_is_known_by_its_words_its_files_and_its_version(tmp_path: Pat
     assert parts(tmp_path / "a", sys.executable, "encode.py", "--layers=3") != plain
     assert parts(tmp_path / "a", sys.executable, "encode.py", command_version="2") != plain
     assert str(tmp_path) not in plain
+    for word in ("x" * 5_000, "~no-such-user/encode.py", "a\0b"):  # words that can be no file count as they are
+        assert json.dumps(word) in parts(tmp_path / "a", sys.executable, word)
+
+
+def test_a_file_of_a_command_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch) -> None:
+    def unreadable(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "encode.py").write_text("")
+    monkeypatch.setattr("hnmine.models.command_files.sha256_of", unreadable)
+    wrong = EmbedConfig(command=[sys.executable, str(tmp_path / "encode.py")])
+    with pytest.raises(ModelError, match=r"^guide\.command: .*encode\.py cannot be read: Permission denied$"):
+        fingerprint(wrong, DigestCache(), "guide")

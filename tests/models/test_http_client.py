@@ -1,5 +1,6 @@
 """The client of a model's server: order, repeats, rate limits, refusals, and a key that shows up nowhere."""
 
+import json
 from email.utils import formatdate
 
 import httpx
@@ -202,6 +203,17 @@ def test_an_answer_of_another_shape_is_an_error_that_names_the_server(server):
         client(server.url).post(body("x"), refuse)
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_answer_of_any_depth_is_refused_as_any_other(server, status):
+    assert "[[[" in said(server, Fault(status, body=b"[" * 100_000))
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "..", "xn--zz99999"])
+def test_a_host_that_can_be_none_is_an_error_of_the_address(host):
+    with pytest.raises(ServerError, match=r"^embed\.model http://.*; check the address$"):
+        client(f"http://{host}:9/v1").post(body("x"), size)
+
+
 def test_an_answer_may_not_be_of_any_size(server, monkeypatch):
     monkeypatch.setattr(http_client, "MOST_BYTES", 100)
     assert "an answer of more than 100 bytes" in said(server, Fault(body=b" " * 200))
@@ -257,6 +269,12 @@ def test_the_key_comes_from_the_environment_and_shows_up_nowhere(server, monkeyp
     assert "check the key in the environment variable MY_KEY (embed.api_key_env)" in messages[-1]
     assert "wrong-key" not in messages[-1]
     assert "bad key ***" in messages[0]
+    escaped = '"' + SECRET
+    monkeypatch.setenv("MY_KEY", escaped)
+    for status in (200, 401):
+        echo = Fault(status, body=json.dumps({"error": {"header": escaped}}).encode())
+        messages.append(said(server, echo, api_key_env="MY_KEY"))
+        assert "***" in messages[-1]
     server.key = None
     client(server.url).post(body("x"), size)
     assert "authorization" not in server.seen[-1].headers

@@ -77,9 +77,12 @@ def changed(at: int, **new):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault(change=lambda answer: answer | {"data": answer["data"][1:]}), "vectors of 5 texts, and got 4 of others"),
-        (Fault(change=lambda answer: answer | {"data": answer["data"] * 2}), "vectors of 5 texts, and got 10 of othe"),
-        (changed(0, index=7), "asked for the vectors of 5 texts, and got 5 of others"),
+        (
+            Fault(change=lambda answer: answer | {"data": answer["data"][1:]}),
+            r"and got 4 with the indices \[0, 1, 2, 3\]",
+        ),
+        (Fault(change=lambda answer: answer | {"data": answer["data"] * 2}), r"got 10 with the indices \[0, 0, 1"),
+        (changed(0, index=7), r"asked for the vectors of 5 texts, and got 5 with the indices \[1, 2, 3, 4, 7\]"),
         (changed(1, embedding=[0.5] * 9), "a vector of 9 numbers for the text that begins '.*', where others have 256"),
         (changed(2, embedding=[0.5] * 255 + [None]), "holds numbers that are not finite"),
         (changed(2, embedding=[1e39] * 256), "holds numbers that are not finite"),

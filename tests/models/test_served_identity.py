@@ -1,5 +1,7 @@
 """What tells one served model from another, and what stands in for a server that does not answer."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,20 @@ def test_the_only_model_of_a_server_is_asked_for_and_of_several_one_must_be_name
     with pytest.raises(ServerError, match=r"lists no models; name one in embed\.served_model"):
         ServedEncoder(settings(server))
     assert listed_model(ServedEncoder(named).client, named, "embed") == ("b", {})
+
+
+def test_what_a_server_says_of_a_model_counts_where_it_is_plain(server):
+    server.models = [
+        {"id": "m", "root": "\ud800", "parent": "a\nb", "max_model_len": math.nan, "dtype": 10**400, "revision": "r 1"},
+        {"id": "\x1b[31m"},
+    ]
+    given = settings(server)
+    assert listed_model(ServedEncoder(given).client, given, "embed") == (
+        "m", {"id": "m", "dtype": 10**400, "revision": "r 1"},
+    )  # fmt: skip
+    server.models = [{"id": "a" * 5_000}, {"id": "b"}]
+    with pytest.raises(ServerError, match=r"lists 2 models: a{97}\.\.\., b; name one in embed\.served_model"):
+        ServedEncoder(given)
 
 
 def test_a_model_is_known_again_through_noise_and_not_after_a_change(server):
