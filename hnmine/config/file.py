@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from hnmine.config.checks import contradictions
 from hnmine.config.section import Section, tables, toml_value
 from hnmine.config.tables import Config
+from hnmine.display import shorten
 from hnmine.errors import ConfigError, Problems
 from hnmine.storage.paths import path_of
 
@@ -54,9 +55,10 @@ def check_config(raw: Mapping[str, Any], source: str, base: Path, problems: Prob
         words = {_mistake(item) for item in items if item["type"] == "literal_error"}
         no_numbers = {_mistake(item) for item in items if item["type"] == "float_type"}
         for item in items:
-            if isinstance(item["input"], list) and item["type"] == "literal_error" and item["loc"][:-1] in inside:
-                continue  # the branch of a union that takes no list
             keys, mistake = [str(part) for part in item["loc"]], _mistake(item)
+            is_branch = len(_keys_of(keys)) < len(keys) and item["loc"][:-1] in inside
+            if is_branch and isinstance(item["input"], list) and item["type"] == "literal_error":
+                continue  # the branch of a union that takes no list
             bad.add(keys[0])
             if item["type"] == "literal_error" and mistake in no_numbers:  # a union of numbers and words
                 item["msg"] = item["msg"].replace("be ", "be a number or ", 1)
@@ -128,8 +130,8 @@ def _explain(keys: list[str], item: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(keys[-1], names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
         return f"{'.'.join(keys[: len(known) + 1])}: unknown key; {hint}"
-    shown = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
-    if item["type"] == "list_type" and isinstance(item["input"], str):
+    shown = "" if isinstance(item["input"], dict) else f" (given: {shorten(repr(item['input']), 200)})"
+    if item["type"] == "list_type" and isinstance(item["input"], str) and len(item["input"]) < 200:
         shown += f"; write it as a list, such as {toml_value(item['input'].split())}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         near = difflib.get_close_matches(item["input"], re.findall("'([^']*)'", item["ctx"]["expected"]), n=1)

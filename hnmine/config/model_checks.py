@@ -222,7 +222,8 @@ def _late_interaction(config: Config) -> Iterator[str]:
 def _judge(config: Config) -> Iterator[str]:
     for table, judge in (("judge", config.judge), ("judge.second", config.judge.second or JudgeTable())):
         if judge.model is not None and not is_served(judge.model):
-            yield f'{table}.model: {judge.model!r} is no address of a server, such as "http://localhost:8000/v1"'
+            what = "" if "://" in judge.model else f"{judge.model!r} is "  # an address may hold a key
+            yield f'{table}.model: {what}no address of a server, such as "http://localhost:8000/v1"'
         elif judge.model is not None and (wrong := address_problem(judge.model)):
             yield f"{table}.model: the address {wrong}"
         yield from _key_name(table, judge)

@@ -4,10 +4,17 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.fields import FieldInfo
 
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character is in no name or path")
+    return text
+
+
+Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True), AfterValidator(_without_nul)]
 Paths = Name | list[Name]
 MOST_SECONDS = 1_000_000.0
 """Longest time to wait for something: the system's clocks take no more than some weeks."""

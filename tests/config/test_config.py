@@ -66,6 +66,10 @@ def test_unknown_keys_suggest_the_near_one(tmp_path: Path) -> None:
             "embed.command: input should be a valid list (given: 'python x.py'); write it as a list, such as "
             '["python", "x.py"]',
         ),
+        ("engine = []", "engine: input should be 'auto', 'inline', 'pool' or 'ray' (given: [])"),
+        ('out = "a\\u0000b"', "out: value error, a NUL character is in no name or path (given: 'a\\x00b')"),
+        ("[embed]\ncommand_timeout = 1e300", "embed.command_timeout: input should be less than or equal to 1000000"),
+        (f"seed = '{'x' * 999}'", f"seed: input should be a valid integer (given: '{'x' * 196}...)"),
         ("filter = 3", "filter: input should be a valid dictionary or instance of FilterConfig (given: 3)"),
     ],
 )
@@ -87,6 +91,14 @@ def test_a_wrong_value_in_a_list_is_one_problem_with_the_nearest_value(tmp_path:
     assert line.endswith("(given: 'two-sided'); did you mean 'two_sided'?")
 
 
+def test_an_address_that_may_hold_a_key_is_repeated_by_no_message(tmp_path: Path) -> None:
+    lines = problems(tmp_path, INPUT + '[embed]\nmodel = "ftp://host/v1?key=secret"\ntimeout = 5.0\nretries = 1\n')
+    assert lines[1].startswith(
+        "FILE embed.timeout, retries: only for a model that a server computes, and embed.model is"
+    )
+    assert "secret" not in "".join(lines)
+
+
 CONTRADICTIONS: list[tuple[str, str]] = [
     (
         f'{INPUT}[filter]\nscore = "hub_normalised"\n[emit]\nformat = "distillation"\nfallback = "random"\n',
@@ -96,6 +108,14 @@ CONTRADICTIONS: list[tuple[str, str]] = [
     (
         f'{INPUT}[judge]\nmodel = "gpt-9"\n',
         "judge.model: 'gpt-9' is no address of a server, such as \"http://localhost:8000/v1\"",
+    ),
+    (
+        f'{INPUT}[judge]\nmodel = "htp://host?key=secret"\n',
+        'judge.model: no address of a server, such as "http://localhost:8000/v1"',
+    ),
+    (
+        f'{INPUT}[guide]\nmodel = "http://host\\n:80/v1"\n',
+        "guide.model: the address is not an address such as http://localhost:8000/v1",
     ),
     (
         f'{INPUT}[judge.second]\nmodel = "https://me:secret@host/v1"\n',
