@@ -1,8 +1,10 @@
 """Lines of judgement files that `hnmine judge` wrote: what each judge said, and what it cost."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from hnmine.readers.columns import as_float
 from hnmine.readers.json_rows import JSON_ENDINGS, json_rows
 from hnmine.readers.judgements import EMPTY, as_judgement
 from hnmine.storage.input_files import Source
@@ -77,8 +79,10 @@ def _line(record: dict[str, Any]) -> JudgeLine | None:
     if not own or not all(isinstance(one, str) for one in ids):
         return None
     value = record.get(VALUE)
-    number = float(value) if isinstance(value, int | float) else 0.0
-    return JudgeLine(str(ids[0]), str(ids[1]), own[0].judgement, record.get(CHOSEN) is True, number, own, record)
+    number = (as_float(value) if isinstance(value, int | float) else None) or 0.0
+    # what is no number in JSON cannot be written again
+    fields = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return JudgeLine(str(ids[0]), str(ids[1]), own[0].judgement, record.get(CHOSEN) is True, number, own, fields)
 
 
 def _opinions(record: Mapping[str, Any]) -> Iterator[Opinion]:

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from hnmine.errors import InputError, reason
 from hnmine.storage.dataset_folders import dataset_files
 from hnmine.storage.hub_files import fetch, hub_errors, is_hub, open_hub
+from hnmine.storage.paths import existing_path
 
 TABLE_ENDINGS = (".parquet", ".pq", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 QRELS_ENDINGS = (*TABLE_ENDINGS, ".txt", ".qrel", ".qrels", ".trec")
@@ -156,6 +157,7 @@ def _has_ending(path: str, endings: Sequence[str]) -> bool:
 
 
 def _why_none(entry: str, base: Path, endings: Sequence[str]) -> str:
-    if "://" not in entry and (base / entry).is_dir():
+    path = None if "://" in entry else existing_path(entry, base)
+    if path is not None and path.is_dir():
         return f"the folder holds no {', '.join(endings)} file"
     return "no file matches" if _is_glob(entry) else "no such file"

@@ -223,7 +223,9 @@ def _refuse_others(
     own = {(one.query_id, candidate.doc_id) for one in questions for candidate in one.candidates} | set(first or ())
     source = one_file(path, "--path")
     for number, line in json_objects(source, read_lines(source)):
-        if line.get("judgement") not in (None, EMPTY) and (line.get("query_id"), line.get("doc_id")) not in own:
+        pair = line.get("query_id"), line.get("doc_id")
+        is_own = all(isinstance(name, str) for name in pair) and pair in own
+        if line.get("judgement") not in (None, EMPTY) and not is_own:
             raise OutputError(
                 f"{source.name} line {number:,}: a judgement that the judge is not asked for, and that would be lost; "
                 "choose another --path, or pass --force"

@@ -194,6 +194,7 @@ def _asked(line: Mapping[str, Any]) -> Question:
         raise ValueError
     if names[3] not in TEMPLATES:
         raise ValueError
+    json.dumps(line, ensure_ascii=False, allow_nan=False).encode()  # ValueError for what cannot be written again
     return Question(names[0], names[1], names[2], names[3], candidates, {})
 
 

@@ -58,7 +58,7 @@ class Findings:
 
     def add(self, kind: str, place: str) -> None:
         """Note one place."""
-        self.places[kind].append(place)
+        self.places[kind].append(well_formed(place))
 
 
 def read_replies(sources: Iterable[Source], asked: Mapping[str, Question], findings: Findings) -> dict[str, Reply]:

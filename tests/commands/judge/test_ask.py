@@ -99,6 +99,16 @@ def test_a_killed_process_leaves_whole_replies_that_are_not_paid_for_again(tmp_p
         assert names == dict.fromkeys(TOKENS, 1)
 
 
+def test_a_reply_that_utf_8_cannot_hold_is_kept(tmp_path: Path) -> None:
+    def send(body: dict[str, Any]) -> dict[str, Any]:
+        return {"response": batch_line("", "half an emoji: \ud83d")["response"], "error": None}
+
+    path = tmp_path / "replies.jsonl"
+    with reply_log(path) as log:
+        Asking(send, lambda: None, log, {}, Spent(Budget()), 1, Progress()).ask(QUESTIONS[:1])
+    assert json.loads(path.read_text())["response"]["body"]["choices"][0]["message"]["content"].endswith(": ?")
+
+
 def test_two_processes_do_not_ask_the_same_at_the_same_time(tmp_path: Path) -> None:
     with reply_log(tmp_path / "r.jsonl"), pytest.raises(LockedOutput, match="another"), reply_log(tmp_path / "r.jsonl"):
         pass

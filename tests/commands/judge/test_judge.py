@@ -264,6 +264,9 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(first: Path, jud
             JudgeOptions(),
         )
     assert not (tmp_path / "j.jsonl").exists()
+    odd = write_jsonl(tmp_path / "odd.jsonl", [{"query_id": ["q"], "doc_id": {}, "judgement": "relevant"}])
+    with pytest.raises(OutputError, match="line 1: a judgement that the judge is not asked for"):
+        read_batch(odd, [str(path)], asked_path(path), JudgeOptions())
 
 
 def test_by_default_only_negatives_of_the_run_are_asked_about(first: Path) -> None:

@@ -144,3 +144,16 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(InputError, match="is empty"):
         read_asked(tmp_path / "empty.jsonl")
+
+
+@pytest.mark.parametrize(("fields", "text"), [({"value": float("nan")}, "x"), ({}, "\ud83d")])
+def test_what_no_file_could_hold_again_is_no_line_of_requests(
+    tmp_path: Path, fields: dict[str, float], text: str
+) -> None:
+    line = {
+        "custom_id": "c", "query_id": "q", "judge": "m", "template": "grades",
+        "candidates": [{"doc_id": "d", "text": text, "fields": fields}],
+    }  # fmt: skip
+    (tmp_path / "asked.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match="line 1: not as `hnmine export-judgements"):
+        read_asked(tmp_path / "asked.jsonl")

@@ -1,6 +1,7 @@
 """Replies of a judge: well-formed ones in any form, and malformed ones of every kind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hnmine.commands.judge.judgements import judgement_lines
 from hnmine.commands.judge.questions import Candidate, Question
 from hnmine.commands.judge.replies import (
     DOUBLED,
@@ -130,6 +132,18 @@ def test_half_a_character_as_cut_json_has_it_takes_no_answer_away() -> None:
     refusal["choices"][0]["message"] = {"refusal": f"no {half}"}
     assert as_reply({"response": {"body": refusal}}).fault == "refused: no ?"
     assert as_reply({"error": {"message": f"no {half}"}}).fault == "no ?"
+
+
+def test_half_of_an_emoji_becomes_a_question_mark_that_a_file_can_hold() -> None:
+    half = "\\ud83d"  # as JSON writes it where a reply is cut within an emoji
+    question = replace(ASKED, template="answers")
+    reply = as_reply(batch_line("id1", f'{{"A": {{"reason": "x {half}", "quote": "some{half}"}}, "B": ""}}'))
+    findings = Findings()
+    lines = judgement_lines([question], {"id1": reply}, findings)
+    assert lines["q1", "d0"]["reason"] == "x ?"
+    assert lines["q1", "d0"]["grade"] == "some?"
+    findings.add(OTHER, "id\ud83d")
+    json.dumps([*lines.values(), named_findings(findings)], ensure_ascii=False).encode()
 
 
 def test_files_in_any_order_with_errors_other_requests_and_repeats(tmp_path: Path) -> None:
