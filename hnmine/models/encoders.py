@@ -1,6 +1,7 @@
 """Encoders: the protocol that turns texts into vectors, its implementations, and checks of vectors."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -17,6 +18,8 @@ from hnmine.models.quantised import Quantised, require_openvino, use_quantised
 from hnmine.models.served import SERVED_ROWS, ServedEncoder
 from hnmine.models.served_identity import Identity
 from hnmine.runtime.cpu_flags import multiplies_bfloat16
+from hnmine.runtime.threads import in_order
+from hnmine.runtime.torch_settings import one_torch_thread
 from hnmine.runtime.worker_slot import thread_count
 
 HASH_DIM, HASH_CELL_ROWS = 256, 256
@@ -29,6 +32,9 @@ CELL_LENGTH, LEAST_CELL_ROWS = 512, 256
 
 BATCH_TOKENS = {"cpu": 1024}
 GPU_BATCH_TOKENS = 16_384
+# Padded tokens of a batch that one thread of a CPU computes while others compute other batches. All threads share a
+# larger one, since each would hold one in memory.
+BATCH_OF_A_THREAD = BATCH_TOKENS["cpu"]
 
 EncodeTexts = Callable[[Callable[[int], None]], Any]
 """Encodes texts that were prepared and returns a row for each; its argument is called with the number of texts done
@@ -118,11 +124,17 @@ class BatchedModel:
         model: the model, on its device, with its final `max_seq_length`.
         prompts: the prompt of each kind of text.
         batch_tokens: padded tokens of a batch.
+        side_by_side: whether small batches are computed at the same time, each by one of torch's threads. Threads that
+            share a batch wait for one another after each operation, which takes longer than the operations where
+            other processes need the cores too.
     """
 
-    def __init__(self, model: Any, prompts: Callable[[Kind], str], batch_tokens: int) -> None:
-        self.model, self.prompts, self.batch_tokens = model, prompts, batch_tokens
+    def __init__(
+        self, model: Any, prompts: Callable[[Kind], str], batch_tokens: int, *, side_by_side: bool = False
+    ) -> None:
+        self.model, self.prompts, self.batch_tokens, self.side_by_side = model, prompts, batch_tokens, side_by_side
         self.cell_rows = cell_rows(model.max_seq_length)
+        self._longest = 0
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
@@ -157,14 +169,38 @@ class BatchedModel:
         return token_batches(features["attention_mask"].numpy().sum(axis=1), self.batch_tokens)
 
     def outputs(self, features: dict[str, Any], kind: Kind, **settings: Any) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (rows, the model's tensor of them) for each batch, in the order of computation."""
+        """Yield (rows, the model's tensor of them) for each batch."""
         import torch
 
+        @torch.inference_mode()  # holds for one thread
+        def compute(rows: np.ndarray) -> tuple[np.ndarray, Any]:
+            batch = slice_features(features, rows)
+            moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+            return rows, self.model(moved, **self.task(kind), **settings)["sentence_embedding"]
+
+        batches = self.batches(features)
+        tokens = features["attention_mask"].numpy().sum(axis=1)
+        small = [self.side_by_side and len(rows) * tokens[rows[0]] <= BATCH_OF_A_THREAD for rows in batches]
         with torch.inference_mode():
-            for rows in self.batches(features):
-                batch = slice_features(features, rows)
-                moved = {k: v.to(self.model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
-                yield rows, self.model(moved, **self.task(kind), **settings)["sentence_embedding"]
+            yield from map(compute, (rows for rows, is_small in zip(batches, small, strict=True) if not is_small))
+            yield from self._each_by_a_thread(compute, list(itertools.compress(batches, small)), int(tokens.max()))
+
+    def _each_by_a_thread(
+        self, compute: Callable[[np.ndarray], tuple[np.ndarray, Any]], batches: list[np.ndarray], longest: int
+    ) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yield what `compute` returns for each batch, in order.
+
+        `longest` is the number of tokens of the longest text. Some models keep what they computed for the positions of
+        the longest text so far: where a text is longer than all before, the first batch is computed alone.
+        """
+        import torch
+
+        threads = torch.get_num_threads()
+        alone = 1 if longest > self._longest else 0
+        self._longest = max(longest, self._longest)
+        with one_torch_thread():
+            yield from map(compute, batches[:alone])
+            yield from in_order(compute, batches[alone:], threads)
 
 
 class ModelEncoder(BatchedModel):
@@ -192,7 +228,8 @@ class ModelEncoder(BatchedModel):
             model.max_seq_length = config.max_length
         self.config = config
         tokens = config.batch_tokens or BATCH_TOKENS.get(model.device.type, GPU_BATCH_TOKENS)
-        super().__init__(model, config.prompt, tokens)
+        side_by_side = model.device.type == "cpu" and not is_int8  # OpenVINO has one request, and threads of its own
+        super().__init__(model, config.prompt, tokens, side_by_side=side_by_side)
         if quantised is not None:
             names = list(next(self.tensors(["text"], "document"), {}))
             use_quantised(self.model, quantised, names, thread_count())

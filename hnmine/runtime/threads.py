@@ -31,6 +31,28 @@ def in_threads(function: Callable[[T], ResultT], parts: Iterable[T], most: int |
         return list(pool.map(function, todo))
 
 
+def in_order(function: Callable[[T], ResultT], parts: Iterable[T], threads: int) -> Iterator[ResultT]:
+    """Yield `function(part)` for each part, in order, computed by `threads` threads; one thread is the caller's own.
+
+    Twice as many parts are taken at most before a result is yielded, so few results wait in memory. An error is raised
+    in its part's turn; parts that no thread has begun are then left out, as they are where the caller stops.
+    """
+    todo = iter(parts)
+    if threads < 2:
+        yield from map(function, todo)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque(pool.submit(function, part) for part in itertools.islice(todo, 2 * threads))
+        try:
+            while waiting:
+                found = waiting.popleft().result()
+                waiting.extend(pool.submit(function, part) for part in itertools.islice(todo, 1))
+                yield found
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def each_alone(function: Callable[[T], ResultT], parts: Iterable[T]) -> list[ResultT]:
     """Return what `in_threads` does; calls of `in_threads` for a part stay in that part's thread.
 

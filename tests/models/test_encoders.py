@@ -1,5 +1,6 @@
 """The hash encoder; models: texts tokenised once and batched by token count, with the vectors of plain `encode`."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 from hnmine import run
 from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, ModelError
-from hnmine.models.encoders import CELL_ROWS, HashEncoder, ModelEncoder, cell_rows, check_precision, token_batches
+from hnmine.models.encoders import (
+    BATCH_OF_A_THREAD,
+    CELL_ROWS,
+    HashEncoder,
+    ModelEncoder,
+    cell_rows,
+    check_precision,
+    token_batches,
+)  # fmt: skip
 from tests.pipeline.helpers import table
 from tests.pipeline.tiny import part_of_sentence_transformers, save_tiny_bert
 from tests.support import WORDS, config_for, make_collection
@@ -123,6 +132,52 @@ def test_threads_do_not_show_in_a_single_bit(tmp_path: Path) -> None:
         torch.set_num_threads(before)
     assert (found[0] == found[1]).all()
     assert (found[0] == found[2]).all()
+
+
+SMALL, LARGE = BATCH_OF_A_THREAD, 2 * BATCH_OF_A_THREAD
+OF_THREE_BATCHES = [" ".join([word] * 46) for word in WORDS[:4] * 15]  # 48 tokens each, so 21 in 1,024
+
+
+def by_tokens(folder: Path, **settings: Any) -> ModelEncoder:
+    encoder = ModelEncoder(EmbedConfig(model=str(save("mean", folder)), device="cpu", **settings))
+    if encoder.features(["text"], "document") is None:
+        pytest.skip("this sentence-transformers has no preprocess")
+    return encoder
+
+
+@pytest.mark.parametrize(("most", "side_by_side"), [(SMALL, True), (SMALL, False), (LARGE, True), (LARGE, False)])
+def test_small_batches_have_a_thread_each_and_larger_ones_all(
+    tmp_path: Path, most: int, side_by_side: bool, two_threads: None
+) -> None:
+    import torch
+
+    encoder, found = by_tokens(tmp_path, batch_tokens=most), []
+    encoder.side_by_side = side_by_side
+    encoder.model.register_forward_pre_hook(
+        lambda model, given: found.append((given[0]["input_ids"].numel() <= SMALL, torch.get_num_threads()))
+    )
+    encoder.encode(OF_THREE_BATCHES, "document")
+    assert sorted(small for small, _ in found) == ([False, True] if most == LARGE else [True] * 3)
+    assert all(threads == (1 if small and side_by_side else 2) for small, threads in found)
+    assert torch.get_num_threads() == 2
+
+
+def test_batches_are_computed_at_the_same_time_once_one_of_the_longest_text_was(
+    tmp_path: Path, two_threads: None
+) -> None:
+    encoder = by_tokens(tmp_path)
+    here, found, both = threading.get_ident(), [], threading.Barrier(2)
+
+    def meet(model: Any, given: Any) -> None:
+        found.append(threading.get_ident() == here)
+        if not found[-1]:
+            both.wait(60)
+
+    encoder.model.register_forward_pre_hook(meet)
+    encoder.encode(OF_THREE_BATCHES[:50], "document")
+    assert found == [True, False, False]
+    encoder.encode(OF_THREE_BATCHES[:40], "document")
+    assert found[3:] == [False, False]
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])

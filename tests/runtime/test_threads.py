@@ -1,10 +1,11 @@
 """Threads of a worker: writes in the background and prefetching, in order and without a lost error."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hnmine.runtime.threads import BackgroundWriter, Prefetcher, each_alone, in_threads, prefetched
+from hnmine.runtime.threads import BackgroundWriter, Prefetcher, each_alone, in_order, in_threads, prefetched
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
 
 
@@ -194,3 +195,63 @@ def test_parts_that_are_each_alone_stay_in_one_thread_each():
 def test_an_error_of_a_part_is_raised():
     with pytest.raises(OSError, match="no room"):
         each_alone(lambda part: fail(), range(3))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 23])
+def test_results_come_in_the_order_of_the_parts(count: int, threads: int):
+    assert list(in_order(lambda number: number * 10, iter(range(count)), threads)) == [n * 10 for n in range(count)]
+
+
+def test_one_thread_is_the_callers():
+    assert set(in_order(lambda _: threading.get_ident(), range(3), 1)) == {threading.get_ident()}
+
+
+def test_as_many_are_computed_at_a_time_as_allowed_and_few_are_begun_ahead():
+    both, begun = threading.Barrier(2), []
+
+    def compute(number: int) -> int:
+        begun.append(number)
+        both.wait(60)
+        return number
+
+    found = in_order(compute, range(10), 2)
+    assert next(found) == 0
+    assert max(begun) < 5  # four before one is taken, and then another
+    assert list(found) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_comes_in_its_parts_turn_and_what_is_not_begun_is_left_out(threads: int):
+    begun = []
+
+    def compute(number: int) -> int:
+        begun.append(number)
+        if number == 1:
+            raise ValueError("bad text")
+        return number
+
+    found = in_order(compute, range(100), threads)
+    assert next(found) == 0
+    with pytest.raises(ValueError, match="bad text"):
+        next(found)
+    assert len(begun) <= 6
+
+
+def test_what_no_thread_has_begun_is_left_out_where_the_caller_stops(monkeypatch: pytest.MonkeyPatch):
+    begun, go, shutdown = [], threading.Event(), ThreadPoolExecutor.shutdown
+
+    def compute(number: int) -> int:
+        begun.append(number)
+        assert number < 1 or go.wait(60)
+        return number
+
+    def let_go(pool: ThreadPoolExecutor, wait: bool = True) -> None:
+        go.set()
+        shutdown(pool, wait)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", let_go)
+    found = in_order(compute, range(100), 2)
+    assert next(found) == 0
+    found.close()
+    assert set(begun) <= {0, 1, 2}
