@@ -118,9 +118,9 @@ class EmitConfig(Section):
             del kept["mixing"], kept["mixing_query"]
         if "focal_weight" not in self.extra_columns:
             del kept["focal_gamma"], kept["focal_temperature"]
-        if "cluster_weight" not in self.extra_columns:
+        if not self.has_clusters:
             del kept["clusters"]
-        if self.order == "by_query":
+        if not self.is_ordered:
             del kept["order"]
         if self.batch_size is None:
             del kept["batch_size"], kept["batch_by"], kept["batch_leftover"]
@@ -160,6 +160,16 @@ class EmitConfig(Section):
     def mixes(self) -> bool:
         """Whether there is a table of synthetic negatives."""
         return self.mixing + self.mixing_query > 0
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the training rows are in an order of their own."""
+        return self.order != "by_query"
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether negatives have a weight by their cluster."""
+        return "cluster_weight" in self.extra_columns
 
     @property
     def random_negatives(self) -> int:

@@ -104,7 +104,7 @@ folder.
 def _order_and_weights(emit: EmitConfig) -> str:
     """Return what a trainer must know of the order of the rows and of their weights; "" where there is nothing."""
     text = ""
-    if emit.order != "by_query":
+    if emit.is_ordered:
         first, last = ("easiest", "hardest") if emit.order == "easy_to_hard" else ("hardest", "easiest")
         text += (
             f"The rows are ordered from the {first} example to the {last}: **the trainer must not shuffle them**. "
@@ -113,7 +113,7 @@ def _order_and_weights(emit: EmitConfig) -> str:
         )
     if "focal_weight" in emit.extra_columns:
         text += "`focal_weight` multiplies the loss of its example; most losses take no weights by themselves.\n\n"
-    if "cluster_weight" in emit.extra_columns:
+    if emit.has_clusters:
         text += "`cluster_weight` multiplies exp(score / temperature) of its negative in a softmax loss.\n\n"
     return text
 

@@ -15,7 +15,7 @@ def order_and_weights(context: RunContext) -> dict[str, Any]:
     """Return the report's sections `order` and `weights`, as far as the config asks for them."""
     emit, folder = context.config.emit, context.reading("emit")
     sections: dict[str, Any] = {}
-    if emit.order != "by_query":
+    if emit.is_ordered:
         hardness = read_order(folder).column("hardness").to_numpy()
         some = -(-len(hardness) // _TENTH)  # at least one example
         first, last = (float(part.mean()) if len(part) else None for part in (hardness[:some], hardness[-some:]))
@@ -25,7 +25,7 @@ def order_and_weights(context: RunContext) -> dict[str, Any]:
     found, weights = ExampleScores.read(context, folder), {}
     if "focal_weight" in emit.extra_columns:
         weights["focal"] = distribution(focal_weights(found.positive, found.negatives, emit))
-    if "cluster_weight" in emit.extra_columns:
+    if emit.has_clusters:
         clusters, negatives = Clusters.read(folder), found.examples.negative_rows
         cluster, own = clusters.of(negatives.values, found.examples.positive_row[negatives.owners])
         weights["cluster"] = distribution(cluster_weight(cluster, own, clusters.rates)) | {

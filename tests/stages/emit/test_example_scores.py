@@ -15,7 +15,7 @@ from hnmine import run
 from hnmine.config.emit import EmitConfig
 from hnmine.config.tables import Config
 from hnmine.pipeline.run import RunOptions
-from hnmine.stages.emit import step
+from hnmine.stages.emit import training_rows
 from hnmine.stages.emit.example_scores import read_order
 from tests import oracles
 from tests.pipeline.tiny import part_of_sentence_transformers, save_tiny_bert
@@ -109,7 +109,7 @@ def test_the_order_is_that_of_the_whole_set_whatever_the_shards_and_workers(base
 
 def test_a_killed_run_ends_with_the_same_bytes(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"order": "easy_to_hard", "format": "labeled-list"}
-    whole, write, written = mine(base, "whole", **settings), step.write_table, []
+    whole, write, written = mine(base, "whole", **settings), training_rows.write_table, []
 
     def stop(table: pa.Table, output: Path, key: str) -> None:
         if len(written) == 1:
@@ -117,7 +117,7 @@ def test_a_killed_run_ends_with_the_same_bytes(base: Path, monkeypatch: pytest.M
         written.append(output)
         write(table, output, key)
 
-    monkeypatch.setattr(step, "write_table", stop)
+    monkeypatch.setattr(training_rows, "write_table", stop)
     with pytest.raises(KeyboardInterrupt):
         mine(base, "killed", **settings)
     monkeypatch.undo()
