@@ -135,6 +135,7 @@ def test_people_read_the_size_and_the_caption_and_words_are_those_of_the_caption
     words = pq.read_table(finished / "index" / "bm25" / "bm25.parquet").column("word").to_pylist()
     assert not {"image", "24x18"} & set(words)
     page = (finished / "report" / "report.html").read_text()
+    assert "trains on texts alone" in page
     assert "[image 24x18]" in page
     uris = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
     assert len(uris) > 10

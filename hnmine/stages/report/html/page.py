@@ -79,7 +79,7 @@ def render(
         formats=", ".join(config.emit.formats),
         share=AT_OR_ABOVE,
         sections={name: title for name, title in _SECTIONS.items() if name not in _OPTIONAL or report.get(name)},
-        probe=Markup(_probe_section(probe)),
+        probe=Markup(_probe_section(probe, config.input.uses_images)),
         texts=texts,
         plots={name: Markup(draw(report)) for name, draw in PLOTS.items()},
         numbers=[_card(limited[one.name], report) for one in NUMBERS],
@@ -103,8 +103,8 @@ def with_probe(page: str, probe: dict[str, Any]) -> str:
     return _PROBE.sub(lambda found: _probe_section(probe), page, count=1)
 
 
-def _probe_section(probe: dict[str, Any] | None) -> str:
-    return render_template("probe.html.j2", _FILTERS, probe=probe).strip()
+def _probe_section(probe: dict[str, Any] | None, images: bool = False) -> str:
+    return render_template("probe.html.j2", _FILTERS, probe=probe, images=images).strip()
 
 
 def rule_text(config: FilterConfig) -> str:
