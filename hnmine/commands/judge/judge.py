@@ -62,7 +62,7 @@ def export_requests(config: Config, path: Path, options: JudgeOptions, source: P
     """Write requests to a judge as a file for OpenAI's batch interface, and beside it what they are about.
 
     Raises:
-        ConfigError: the name of the model is missing.
+        ConfigError: the name of the model is missing; or the requests would replace the judgements of the first judge.
         OutputError: a file exists already.
         InputError: nothing is left to judge.
         IncompleteStage: the run is not complete as far as emit.
@@ -72,8 +72,8 @@ def export_requests(config: Config, path: Path, options: JudgeOptions, source: P
         refuse_existing(file, replace=options.replace)
     if judge.served_model is None:
         raise ConfigError(f"{table}.served_model: needed, since each line of the file names the model that is asked")
-    run = finished_run(config, source, STAGES_READ)
-    questions = _select(run, options, judge.served_model)[: options.budget.requests]
+    run, first = finished_run(config, source, STAGES_READ), _first(path, options)
+    questions = _select(run, options, judge.served_model, first)[: options.budget.requests]
     write_text("".join(asked_lines(questions)), asked_path(path))
     write_text("".join(batch_lines(questions)), path)
     return {
@@ -137,7 +137,7 @@ def ask_server(
         )
     run, first = finished_run(config, source, STAGES_READ), _first(path, options)
     server = ChatServer(judge, table)
-    questions = _select(run, options, server.model)
+    questions = _select(run, options, server.model, first)
     _refuse_others(path, questions, first, options)
     findings = Findings()
     with reply_log(replies_path(path)) as log:
@@ -174,8 +174,10 @@ def _first(path: Path, options: JudgeOptions) -> dict[Pair, JudgeLine] | None:
     return found
 
 
-def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Question]:
-    """Return the requests, the most valuable first.
+def _select(
+    run: FinishedRun, options: JudgeOptions, model: str, first: Mapping[Pair, JudgeLine] | None
+) -> list[Question]:
+    """Return the requests, the most valuable first; `first` are the lines of a first judge, see `_first`.
 
     Raises:
         ConfigError: the run has images; or options that choose candidates are given beside `again`.
@@ -185,7 +187,7 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
     if context.config.input.uses_images:
         raise ConfigError("judge: a language model is asked about texts, and this run has images")
     _, judge = options.judge(context.config)
-    if options.again is not None:
+    if first is not None:
         defaults = JudgeOptions()._asdict()
         given = [name for name in ("number", "per_query", "sample", "seed") if getattr(options, name) != defaults[name]]
         if given:
@@ -193,8 +195,6 @@ def _select(run: FinishedRun, options: JudgeOptions, model: str) -> list[Questio
                 f"judge: {', '.join('--' + name.replace('_', '-') for name in given)}: not with --again, which asks "
                 "about all that the first judge calls relevant; leave it out, or set a budget such as --max-requests"
             )
-        first = _first(Path(), options)
-        assert first is not None
         found = select_again(context, first, judge, model)
         why = f"{options.again} calls nothing relevant"
     else:

@@ -247,6 +247,10 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(first: Path, jud
     none = [line | {"judgement": "irrelevant"} for line in lines(judged)]
     with pytest.raises(InputError, match="calls nothing relevant"):
         export_requests(config(first), path, JudgeOptions(again=write_jsonl(tmp_path / "no.jsonl", none)))
+    kept = judged.read_bytes()
+    with pytest.raises(ConfigError, match="choose another file"):
+        export_requests(config(first), judged, JudgeOptions(again=judged, replace=True))
+    assert judged.read_bytes() == kept
     several = JudgeOptions(number=3, per_query=1, sample="random", seed=1, again=judged)
     with pytest.raises(ConfigError, match="--number, --per-query, --sample, --seed: not with --again"):
         export_requests(config(first), path, several)
