@@ -38,7 +38,10 @@ class EmitConfig(Section):
     )
     simans_b: float = setting(0.0, "simans: b, the distance from s+ at which p is highest, in standard deviations")
     strata: int = setting(
-        8, "stratified: number of quantiles that the scores are cut into; at most as many as negatives wanted", ge=2
+        8,
+        "stratified: number of quantiles that the scores are cut into; at most as many as negatives wanted",
+        ge=2,
+        le=2**30,
     )
     ensemble: Literal["none", "cross", "intra"] = setting(
         "none", "several sources: cross draws one source for each (query, positive); intra takes from all in turn"
@@ -95,7 +98,9 @@ class EmitConfig(Section):
         "order of the training rows. by_query: that of the queries; easy_to_hard, hard_to_easy: by the mean hardness "
         "of an example's negatives, and a trainer must not shuffle them",
     )
-    batch_size: int | None = setting(None, "examples per batch; adds the column batch_id (default: no batches)", ge=2)
+    batch_size: int | None = setting(
+        None, "examples per batch; adds the column batch_id (default: no batches)", ge=2, le=2**30
+    )
     batch_by: Literal["clusters", "random"] = setting(
         "clusters", "how examples are grouped: by similarity of their queries, or at random"
     )

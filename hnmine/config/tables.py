@@ -148,9 +148,10 @@ class Config(Section):
         "rows per shard, a multiple of 256; candidates of many positives get fewer",
         no_effect=True,
         ge=256,
+        le=2**30,
         multiple_of=256,
     )
-    workers: int = setting(1, "number of processes that work on shards in parallel", no_effect=True, ge=1)
+    workers: int = setting(1, "number of processes that work on shards in parallel", no_effect=True, ge=1, le=2**16)
     engine: Literal["auto", "inline", "pool", "ray"] = setting(
         "auto",
         "where shards are processed: inline: in this process; pool: in worker processes; ray: on a Ray cluster; "

@@ -69,6 +69,13 @@ def test_unknown_keys_suggest_the_near_one(tmp_path: Path) -> None:
         ("engine = []", "engine: input should be 'auto', 'inline', 'pool' or 'ray' (given: [])"),
         ('out = "a\\u0000b"', "out: value error, a NUL character is in no name or path (given: 'a\\x00b')"),
         ("[embed]\ncommand_timeout = 1e300", "embed.command_timeout: input should be less than or equal to 1000000"),
+        ("workers = 9223372036854775808", "workers: input should be less than or equal to 65536"),
+        ("shard_rows = 9223372036854775808", "shard_rows: input should be less than or equal to 1073741824"),
+        ("[emit]\nstrata = 9223372036854775808", "emit.strata: input should be less than or equal to 1073741824"),
+        (
+            "[emit]\nbatch_size = 9223372036854775808",
+            "emit.batch_size: input should be less than or equal to 1073741824",
+        ),
         (f"seed = '{'x' * 999}'", f"seed: input should be a valid integer (given: '{'x' * 196}...)"),
         ("filter = 3", "filter: input should be a valid dictionary or instance of FilterConfig (given: 3)"),
     ],
