@@ -29,6 +29,10 @@ HASH = HashEncoder(EmbedConfig(model="hash"))
 PAIRS = HashCrossEncoder(RescoreConfig(model="hash"))
 
 
+LONG = 1e6
+"""Seconds that no test waits."""
+
+
 def wait_for(there: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until something is true, or for so many seconds."""
     end = time.monotonic() + seconds
@@ -47,6 +51,7 @@ class Fault:
         truncate: whether the connection breaks off within the body.
         drop: whether it breaks off before any answer.
         until: what must be true before the answer: see `wait_for`.
+        never: whether no answer comes at all, as long as the server runs.
     """
 
     status: int = 200
@@ -56,6 +61,7 @@ class Fault:
     truncate: bool = False
     drop: bool = False
     until: Callable[[], bool] = lambda: True
+    never: bool = False
 
 
 @dataclass
@@ -84,6 +90,7 @@ class FakeServer:
         seen: all requests so far.
         texts: how often each text was embedded.
         most: requests that were in work at the same time, at most.
+        ended: set when the server ends.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -97,7 +104,7 @@ class FakeServer:
         self.field, self.raw = "documents", True
         self.pairs: Counter[tuple[str, str]] = Counter()
         self.most = self._working = 0
-        self._lock = threading.Lock()
+        self._lock, self.ended = threading.Lock(), threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
@@ -112,6 +119,7 @@ class FakeServer:
 
     def stop(self) -> None:
         """End the server: requests in work break off, and nothing answers any more."""
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -231,6 +239,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, fault: Fault, seen: Seen) -> None:
         wait_for(fault.until)
+        if fault.never:
+            self.server.fake.ended.wait()
         if fault.drop:
             self.close_connection = True
             return

@@ -14,6 +14,9 @@ Sent again, at most `retries` times, with pauses that double: what may succeed l
 no answer in time, a body that is no JSON, and the statuses of `FOR_NOW`. Where the server says how long to wait
 (`Retry-After`), all requests of the client wait as long. Anything else ends the work at once with a ServerError.
 
+Requests are sent in threads that the process does not wait for when it ends: Ctrl-C, or an error, ends it at once, even
+if the server never answers.
+
 The key is read from the environment variable `api_key_env`, and sent as `Authorization: Bearer`; it is part of no
 message, and what a server says of it is masked. Redirects are not followed, since the key would go along.
 """
@@ -28,14 +31,16 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hnmine.config.served import ServedModel
 from hnmine.display import one_line, shorten
 from hnmine.errors import ConfigError, HnmineError, ServerError, reason
+from hnmine.runtime.threads import in_background
 
 if TYPE_CHECKING:
     import httpx
@@ -95,11 +100,12 @@ class HttpClient:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         self._http = _connections(settings, table, headers)
-        self._threads = ThreadPoolExecutor(settings.requests_in_flight, thread_name_prefix="request")
+        self._slots = threading.Semaphore(settings.requests_in_flight)
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._resume = 0.0  # monotonic time before which nothing is sent
         self._numbers = itertools.count()
-        weakref.finalize(self, _close, self._stopped, self._threads, self._http)
+        # not when the process ends: requests in flight may still use the connections
+        weakref.finalize(self, self._http.close).atexit = False
 
     def __repr__(self) -> str:
         return f"HttpClient({self.url!r})"
@@ -126,7 +132,7 @@ class HttpClient:
 
         def begin(most: int) -> None:
             for body in itertools.islice(todo, most):
-                begun.append(self._threads.submit(self.post, body, parse))
+                begun.append(in_background(partial(self.post, body, parse)))
 
         begin(2 * self.settings.requests_in_flight)
 
@@ -174,7 +180,11 @@ class HttpClient:
         return f"{self.table}.model {self.server}"
 
     def _send(self, method: str, url: str, body: bytes | None) -> Any:
-        """Return the decoded answer to a request, sent again as long as that may help."""
+        """Return the decoded answer to a request, sent when its turn comes, and again as long as that may help."""
+        with self._slots:
+            return self._send_now(method, url, body)
+
+    def _send_now(self, method: str, url: str, body: bytes | None) -> Any:
         number = next(self._numbers)
         for attempt in itertools.count():
             self._wait(self._resume - time.monotonic())
@@ -396,9 +406,3 @@ def _message_of(content: bytes) -> str:
             found = inner.get("message", inner) if isinstance(inner, dict) else inner
             break
     return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-
-
-def _close(stopped: threading.Event, threads: ThreadPoolExecutor, http: "httpx.Client") -> None:
-    stopped.set()
-    threads.shutdown(wait=False, cancel_futures=True)
-    http.close()

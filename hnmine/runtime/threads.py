@@ -74,6 +74,24 @@ def run_concurrently(*functions: Callable[[], Any]) -> list[Any]:
     return in_threads(lambda function: function(), functions)
 
 
+def in_background(function: Callable[[], ResultT]) -> Future[ResultT]:
+    """Return the result to come of a function that runs in a thread of its own.
+
+    The process does not wait for the thread when it ends. For functions that may wait long, such as for a server, and
+    that leave nothing half-done where they are cut off.
+    """
+    found = Future[ResultT]()
+
+    def work() -> None:
+        try:
+            found.set_result(function())
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="background", daemon=True).start()
+    return found
+
+
 class BackgroundWriter:
     """Runs writes in background threads while the caller computes the next.
 

@@ -1,6 +1,7 @@
 """The client of a model's server: order, repeats, rate limits, refusals, and a key that shows up nowhere."""
 
 import json
+import threading
 from email.utils import formatdate
 
 import httpx
@@ -10,7 +11,8 @@ from hnmine.config.models import EmbedConfig
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models import http_client
 from hnmine.models.http_client import HttpClient, retry_after, tokens_of
-from tests.fake_server import FakeServer, Fault
+from tests.ctrl_c import ctrl_c_when
+from tests.fake_server import LONG, FakeServer, Fault
 
 SECRET = "sk-Tr0ub4dor"
 
@@ -226,6 +228,19 @@ def test_one_failure_ends_the_requests_that_have_not_begun(server):
     with pytest.raises(ServerError, match="gave 400"):
         list(results)
     assert len(server.seen) <= 3
+
+
+def test_ctrl_c_ends_at_once_though_the_server_never_answers(server):
+    server.faults = [Fault(never=True)] * 50
+    before, one = set(threading.enumerate()), client(server.url, timeout=LONG, requests_in_flight=3)
+    results = one.post_all((body(str(number)) for number in range(50)), size)
+    with pytest.raises(KeyboardInterrupt), ctrl_c_when(lambda: len(server.seen) == 3):
+        next(results)
+    with pytest.raises(ServerError, match="stopped"):
+        one._wait(0)
+    waiting = [thread for thread in threading.enumerate() if thread not in before and thread.name == "background"]
+    assert len(waiting) >= 3
+    assert all(thread.daemon for thread in waiting), "the end of the process waits for the others"
 
 
 def test_a_server_that_is_down_is_tried_again_where_the_client_is_patient(server):

@@ -5,8 +5,30 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hnmine.runtime.threads import BackgroundWriter, Prefetcher, each_alone, in_order, in_threads, prefetched
+from hnmine.runtime.threads import (
+    BackgroundWriter,
+    Prefetcher,
+    each_alone,
+    in_background,
+    in_order,
+    in_threads,
+    prefetched,
+)
 from hnmine.runtime.worker_slot import WorkerSlot, set_slot
+
+
+def test_a_result_or_an_error_comes_from_a_thread_that_the_process_does_not_wait_for():
+    go = threading.Event()
+
+    def work() -> bool:
+        return go.wait(30) and threading.current_thread().daemon
+
+    found = in_background(work)
+    assert not found.done()
+    go.set()
+    assert found.result(30)
+    with pytest.raises(ZeroDivisionError):
+        in_background(lambda: 1 // 0).result(30)
 
 
 def test_things_are_done_in_the_order_they_come_and_all_before_the_block_ends():

@@ -18,7 +18,8 @@ from hnmine.pipeline.run import RunOptions
 from hnmine.stages.report.limits import report_numbers
 from hnmine.stages.report.number_names import number_names
 from hnmine.storage.store import read_json
-from tests.fake_server import HASH, FakeServer, Fault
+from tests.ctrl_c import ctrl_c_when
+from tests.fake_server import HASH, LONG, FakeServer, Fault
 from tests.support import config_for, make_collection, tree
 
 SECRET = "sk-Tr0ub4dor"
@@ -131,6 +132,18 @@ def test_a_server_that_dies_costs_no_finished_file_and_changes_no_byte(base, ser
     assert len(twice) <= ROWS + 2 * 2 * 5  # an unfinished file, and what was sent ahead for the next
     stored = finished * ROWS
     assert sum(restarted.texts.values()) - 1 <= 80 - stored + ROWS  # the last file of a side may be short
+
+
+def test_ctrl_c_ends_a_run_whose_server_does_not_answer_and_finished_files_are_kept(base, server):
+    config = config_for(base, embed=served(server, timeout=LONG))
+    server.faults = [None] * 9 + [Fault(never=True)] * 100
+    with pytest.raises(KeyboardInterrupt), ctrl_c_when(lambda: len(server.posts()) > 9):
+        run(config)
+    finished = {path: path.stat().st_mtime_ns for path in config.out_folder.glob("embed/*/part-*.parquet")}
+    assert finished
+    server.faults.clear()
+    run(config)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
 
 
 def test_neither_shards_nor_requests_change_the_vectors(base, server):

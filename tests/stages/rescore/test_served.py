@@ -12,7 +12,8 @@ from hnmine.config.tables import Config
 from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models import http_client
 from hnmine.stages.rescore import step
-from tests.fake_server import FakeServer, Fault
+from tests.ctrl_c import ctrl_c_when
+from tests.fake_server import LONG, FakeServer, Fault
 from tests.pipeline.helpers import table
 from tests.support import config_for, make_collection, tree
 
@@ -78,6 +79,20 @@ def test_rows_are_those_of_the_loaded_model_and_a_stopped_server_loses_nothing(b
     assert not any(result.ran for result in run(made))
     server.__init__()  # type: ignore[misc]  # so that the fixture can stop it again
     server.__enter__()
+
+
+def test_ctrl_c_ends_a_run_whose_server_does_not_answer_and_finished_files_are_kept(
+    base: Path, server: FakeServer
+) -> None:
+    made = served(base, "stalled", server, timeout=LONG)
+    server.faults = [None] * 200 + [Fault(never=True)] * 100
+    with pytest.raises(KeyboardInterrupt), ctrl_c_when(lambda: len(server.posts("/rerank")) > 200):
+        run(made)
+    finished = {path: path.stat().st_mtime_ns for path in (base / "stalled/rescore").glob("part-*.parquet")}
+    assert finished
+    server.faults.clear()
+    run(made)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
 
 
 def test_a_score_that_is_not_finite_ends_the_run_and_names_the_pair(base: Path, server: FakeServer) -> None:
