@@ -136,17 +136,20 @@ def judging_queue(context: RunContext, options: ExportOptions) -> np.ndarray:
         raise IncompleteStage(f"{judged.folder} holds no queries; remove it and run `hnmine run` again")
     queries = Shards(context.reading("ingest") / "queries", QUERIES)
     config = resolve_auto(context.config.filter)
-    queue = np.empty(0, dtype=QUEUE)
+    parts = [np.empty(0, dtype=QUEUE)]
     for table in judged:
         for piece in slices(table):
             batch = Batch.from_table(piece)
             unsure = Ragged.from_arrow(queries.take(batch.query_rows, ["unsure_rows"]).column(0))
             own = rows_of(chosen, int(batch.query_rows[0]), int(batch.query_rows[-1]) + 1)
             found = _unjudged(piece, batch, own, unsure, config)
-            queue = np.concatenate([queue, found[found["chosen"]] if options.negatives else found])
-            keys = queue["value"], queue["query"], queue["document"]
-            queue = queue[highest_judging_values(*keys, options.number, options.per_query)]
-    return queue
+            parts.append(_best(found[found["chosen"]] if options.negatives else found, options))
+    return _best(np.concatenate(parts), options)
+
+
+def _best(queue: np.ndarray, options: ExportOptions) -> np.ndarray:
+    keys = queue["value"], queue["query"], queue["document"]
+    return np.asarray(queue[highest_judging_values(*keys, options.number, options.per_query)])
 
 
 def sampled_negatives(context: RunContext, options: ExportOptions) -> tuple[np.ndarray, list[dict[str, Any]]]:

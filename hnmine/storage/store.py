@@ -144,6 +144,16 @@ def write_text(text: str, path: Path, key: str | None = None) -> None:
         write_atomic(_sidecar(path), lambda temporary: _put(temporary, key))
 
 
+def write_lines(lines: Iterable[str], path: Path) -> None:
+    """Write texts, each with its line end, to a text file atomically; one at a time is in memory."""
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
+
+    write_atomic(path, fill)
+
+
 def _put(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 

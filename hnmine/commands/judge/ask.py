@@ -1,24 +1,21 @@
 """Sends requests to a judge within a budget, and keeps each reply as it comes."""
 
-import fcntl
-import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from hnmine.commands.judge.questions import Question
-from hnmine.commands.judge.replies import Reply, as_reply
-from hnmine.display import well_formed
-from hnmine.errors import HnmineError, LockedOutput, OutputError, ServerError, reason
+from hnmine.commands.judge.replies import Answers, Exchange
+from hnmine.commands.judge.reply_log import ReplyLog
+from hnmine.errors import HnmineError, ServerError
 from hnmine.runtime.engines import Progress
+from hnmine.runtime.threads import in_background
 
 Send = Callable[[dict[str, Any]], dict[str, Any]]
-"""Gives the server's answer to the body of a request, as the line of a batch output has it (`reply_record`)."""
+"""Gives the server's answer to the body of a request, as a line of a batch output has it."""
 MOST_REFUSED = 3
 """Requests that a server may refuse before it has answered one."""
 
@@ -53,39 +50,13 @@ class Spent:
             self.budget.tokens is None or self.tokens + most <= self.budget.tokens
         )
 
-    def add(self, question: Question, reply: Reply) -> None:
-        """Count a reply; a refused request costs nothing."""
-        self.waiting.pop(question.custom_id, None)
-        if reply.text is not None:
-            known = [count for count in reply.tokens if count is not None]
+    def add(self, one: Exchange) -> None:
+        """Count a request with its reply; one that was refused costs nothing."""
+        self.waiting.pop(one.custom_id, None)
+        if one.reply.text is not None:
+            known = [count for count in one.reply.tokens if count is not None]
             self.requests += 1
-            self.tokens += sum(known) if len(known) == len(reply.tokens) else question.most_tokens
-
-
-@contextmanager
-def reply_log(path: Path) -> Iterator[BinaryIO]:
-    """Open a file of replies for appending, for this process alone; a line that a kill left half-written is removed.
-
-    Raises:
-        LockedOutput: another process appends to it.
-        OutputError: it cannot be opened.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {reason(error)}; check the path") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LockedOutput(f"{path}: another `hnmine judge` is writing to it; wait for it to end") from None
-        file.seek(0)
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
-        yield file
+            self.tokens += sum(known) if len(known) == len(one.reply.tokens) else one.most_tokens
 
 
 @dataclass
@@ -95,83 +66,79 @@ class Asking:
     Attributes:
         send: called in several threads.
         stop: called where the work ends early; a request is then not sent again after a fault.
-        log: of `reply_log`.
-        replies: by the request's name; new ones are added.
-        spent: what has been spent.
+        log: keeps the replies.
+        answers: those of earlier starts; new ones are added.
+        spent: what has been spent, earlier starts included.
         at_once: how many requests wait for a reply at a time.
         progress: counts requests.
     """
 
     send: Send
     stop: Callable[[], None]
-    log: BinaryIO
-    replies: dict[str, Reply]
+    log: ReplyLog
+    answers: Answers
     spent: Spent
     at_once: int
     progress: Progress
     _running: dict[Future[dict[str, Any]], Question] = field(default_factory=dict)
 
-    def ask(self, questions: Sequence[Question]) -> bool:
-        """Send the requests that have no reply yet, in their order; return whether the budget ended before they did.
+    def ask(self, questions: Iterable[Question], count: int) -> bool:
+        """Send `count` requests in their order; return whether the budget ended before they did.
+
+        Where the work ends early, the replies to requests in flight, which are paid for, are waited for and kept;
+        Ctrl-C then ends at once.
 
         Raises:
-            HnmineError: the server cannot be used. Replies that are on their way are kept before.
+            HnmineError: the server cannot be used.
         """
-        todo = deque[Question]()
-        for one in questions:
-            known = self.replies.get(one.custom_id)
-            if known is None or known.text is None:
-                todo.append(one)
-            else:
-                self.spent.add(one, known)
-        self.progress.start("judge", "ask", "requests", len(questions), len(questions) - len(todo))
-        with ThreadPoolExecutor(self.at_once, thread_name_prefix="judge") as pool:
-            try:
-                self._ask(todo, pool)
-            except BaseException:
-                self.stop()
-                self._keep_running()
-                raise
+        done, most = self.spent.requests, self.spent.budget.requests
+        self.progress.start("judge", "ask", "requests", min(done + count, max(done, most or done + count)), done)
+        try:
+            ended = self._ask(questions)
+        except BaseException:
+            self.stop()
+            self._keep_running()
+            raise
         self.progress.end()
-        return bool(todo)
+        return ended
 
-    def _ask(self, todo: deque[Question], pool: ThreadPoolExecutor) -> None:
-        refused = 0
-        while todo or self._running:
-            while todo and len(self._running) < self.at_once and self.spent.allows(todo[0]):
-                question = todo.popleft()
-                self.spent.waiting[question.custom_id] = question.most_tokens
-                self._running[pool.submit(self.send, question.body)] = question
+    def _ask(self, questions: Iterable[Question]) -> bool:
+        todo, refused = iter(questions), 0
+        following = next(todo, None)
+        while following is not None or self._running:
+            while following is not None and len(self._running) < self.at_once and self.spent.allows(following):
+                self.spent.waiting[following.custom_id] = following.most_tokens
+                self._running[in_background(partial(self.send, following.body))] = following
+                following = next(todo, None)
             if not self._running:
-                return
+                break
             for done in wait(self._running, return_when=FIRST_COMPLETED).done:
-                reply = self._keep(done)
-                refused += reply.text is None
+                one = self._keep(done)
+                refused += one.reply.text is None
                 if refused >= MOST_REFUSED and not self.spent.requests:
-                    raise ServerError(f"the server refuses every request: {reply.fault}")
+                    raise ServerError(f"the server refuses every request: {one.reply.fault}")
+        return following is not None
 
-    def _keep(self, done: Future[dict[str, Any]]) -> Reply:
-        question = self._running.pop(done)
-        record = {"custom_id": question.custom_id, **done.result()}
-        _append(self.log, record)
-        reply = self.replies[question.custom_id] = as_reply(record)
-        self.spent.add(question, reply)
+    def _keep(self, done: Future[dict[str, Any]]) -> Exchange:
+        try:
+            one = self.log.append(self._running[done], done.result())
+        except HnmineError:
+            del self._running[done]
+            raise
+        del self._running[done]  # not before the reply is kept: Ctrl-C may come in between
+        self.answers.add(one)
+        self.spent.add(one)
         self.progress.advance(1)
-        return reply
+        return one
 
     def _keep_running(self) -> None:
-        """Wait for the requests in flight, which are paid for, and keep their replies."""
+        """Wait for the requests in flight and keep their replies."""
+        if self._running:
+            self.progress.note(
+                f"no more requests are sent; waiting for the replies to {len(self._running)} that were, as they are "
+                "paid for: Ctrl-C ends without them"
+            )
         while self._running:
             for done in wait(self._running, return_when=FIRST_COMPLETED).done:
                 with suppress(HnmineError):
                     self._keep(done)
-
-
-def _append(log: BinaryIO, record: dict[str, Any]) -> None:
-    line = well_formed(json.dumps(record, ensure_ascii=False)).encode() + b"\n"
-    try:
-        log.write(line)
-        log.flush()
-        os.fsync(log.fileno())
-    except OSError as error:
-        raise OutputError(f"{log.name}: cannot be written: {reason(error)}; free some space") from None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hnmine.commands.judge.questions import Question
-from hnmine.commands.judge.replies import Findings, Reply, Said, read_answers
+from hnmine.commands.judge.replies import Answers, Findings, Said, read_answers
 from hnmine.readers.judge_lines import CHOSEN, FAULT, FIRST, JUDGE, REQUEST, SECOND, TEMPLATE, TOKENS, JudgeLine
 from hnmine.readers.judgements import EMPTY, IRRELEVANT, RELEVANT, UNSURE
 
@@ -15,20 +15,16 @@ _OPINION = ("judgement", JUDGE, TEMPLATE, "grade", "reason", FAULT, REQUEST, *TO
 """The fields of a line that are one judge's; the others say what was judged."""
 
 
-def judgement_lines(
-    questions: Iterable[Question], replies: Mapping[str, Reply], findings: Findings
-) -> dict[Pair, dict[str, Any]]:
-    """Return the line of each candidate, in the order of the requests; those of requests without a reply have none.
+def judgement_lines(questions: Iterable[Question], answers: Answers, findings: Findings) -> dict[Pair, dict[str, Any]]:
+    """Return the line of each candidate, in the order of the requests; those without a reply have none.
 
     A candidate about which the reply says nothing valid has an empty judgement and a fault.
     """
     lines: dict[Pair, dict[str, Any]] = {}
     for question in questions:
-        reply = replies.get(question.custom_id)
-        said = read_answers(question, reply, findings)
-        if reply is None or reply.text is None:
-            continue
-        for candidate, one in zip(question.candidates, said, strict=True):
+        for candidate, one in zip(question.candidates, read_answers(question, answers, findings), strict=True):
+            if one.exchange is None or one.exchange.reply.text is None:
+                continue
             pair = question.query_id, candidate.doc_id
             lines[pair] = {
                 "query_id": pair[0],
@@ -36,8 +32,8 @@ def judgement_lines(
                 **_opinion(one),
                 JUDGE: question.judge,
                 TEMPLATE: question.template,
-                REQUEST: question.custom_id,
-                **dict(zip(TOKENS, reply.tokens, strict=True)),
+                REQUEST: one.exchange.custom_id,
+                **dict(zip(TOKENS, one.exchange.reply.tokens, strict=True)),
                 **candidate.fields,
             }
     return lines

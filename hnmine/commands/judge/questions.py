@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -31,11 +31,14 @@ class Candidate:
         doc_id: its id.
         text: its text as the judge sees it.
         fields: what the line of its judgement has besides, such as whether it is a negative of the run.
+        key: name of what is asked about it: the same in every request that asks the same of it, whichever other
+            candidates are in the request; empty before a request is made.
     """
 
     doc_id: str
     text: str
     fields: dict[str, Any]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Question:
     """A request: some candidates of one query.
 
     Attributes:
-        custom_id: its name, from all that is asked and all that the request holds.
+        custom_id: its name, from the keys of its candidates in their order.
         query_id: the query's id.
         judge: name of the model.
         template: the way of asking.
@@ -101,13 +104,27 @@ def make_question(texts: Texts, judge: JudgeTable, model: str) -> Question:
         judge: template, longest text, and the form of requests.
         model: name of the model in requests.
     """
+    shown = replace(
+        texts,
+        query=cut(texts.query, judge.text_length),
+        positives=[cut(text, judge.text_length) for text in texts.positives],
+        candidates=[replace(one, text=cut(one.text, judge.text_length)) for one in texts.candidates],
+    )
+    # all but the candidates, in a request about an empty one
+    common = _digest([texts.query_id, _body(replace(shown, candidates=[Candidate("", "", {})]), judge, model)])
+    candidates = tuple(replace(one, key=_digest([common, one.doc_id, one.text])) for one in shown.candidates)
+    custom_id = _digest([one.key for one in candidates])
+    return Question(custom_id, texts.query_id, model, judge.template, candidates, _body(shown, judge, model))
+
+
+def _body(shown: Texts, judge: JudgeTable, model: str) -> dict[str, Any]:
+    """Return a request as the server gets it, about texts that are cut."""
     template = TEMPLATES[judge.template]
-    candidates = tuple(Candidate(one.doc_id, cut(one.text, judge.text_length), one.fields) for one in texts.candidates)
-    letters = list(ascii_uppercase[: len(candidates)])
+    letters = list(ascii_uppercase[: len(shown.candidates)])
     asked = {
-        "query": cut(texts.query, judge.text_length),
-        "relevant": [cut(text, judge.text_length) for text in texts.positives],
-        "candidates": {letter: one.text for letter, one in zip(letters, candidates, strict=True)},
+        "query": shown.query,
+        "relevant": shown.positives,
+        "candidates": {letter: one.text for letter, one in zip(letters, shown.candidates, strict=True)},
     }
     data = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(asked, ensure_ascii=False, indent=1))
     body: dict[str, Any] = {
@@ -119,10 +136,11 @@ def make_question(texts: Texts, judge: JudgeTable, model: str) -> Question:
     }
     if "max_completion_tokens" in judge.request:
         del body["max_tokens"]
-    body |= judge.request
-    named = [texts.query_id, [one.doc_id for one in candidates], body]
-    custom_id = hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=12).hexdigest()
-    return Question(custom_id, texts.query_id, model, judge.template, candidates, body)
+    return body | judge.request
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def _reply_format(judge: JudgeTable, template: Template, letters: list[str]) -> dict[str, Any]:
@@ -159,7 +177,7 @@ def asked_lines(questions: Iterable[Question]) -> Iterator[str]:
             "query_id": one.query_id,
             "judge": one.judge,
             "template": one.template,
-            "candidates": [{"doc_id": c.doc_id, "text": c.text, "fields": c.fields} for c in one.candidates],
+            "candidates": [asdict(candidate) for candidate in one.candidates],
         }
         yield json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -188,8 +206,10 @@ def read_asked(path: Path) -> list[Question]:
 def _asked(line: Mapping[str, Any]) -> Question:
     """Return the request of a line; KeyError, TypeError or ValueError if it is no such line."""
     names = [line[key] for key in ("custom_id", "query_id", "judge", "template")]
-    candidates = tuple(Candidate(one["doc_id"], one["text"], dict(one["fields"])) for one in line["candidates"])
-    texts = [*names, *(text for one in candidates for text in (one.doc_id, one.text))]
+    candidates = tuple(
+        Candidate(one["doc_id"], one["text"], dict(one["fields"]), one["key"]) for one in line["candidates"]
+    )
+    texts = [*names, *(text for one in candidates for text in (one.doc_id, one.text, one.key))]
     if not all(isinstance(text, str) for text in texts) or not 0 < len(candidates) <= MAX_ASKED:
         raise ValueError
     if names[3] not in TEMPLATES:

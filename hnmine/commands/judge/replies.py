@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from hnmine.commands.judge.questions import Question
+from hnmine.commands.judge.questions import Candidate, Question
 from hnmine.commands.judge.templates import TEMPLATES, Answer
 from hnmine.display import well_formed
 from hnmine.readers.lines import read_lines
@@ -71,7 +72,7 @@ def read_replies(sources: Iterable[Source], asked: Mapping[str, Question], findi
         for number, line in read_lines(source):
             if not line.strip():
                 continue
-            record = _object(line)
+            record = json_object(line)
             name = record.get("custom_id")
             if not isinstance(name, str):
                 findings.add(UNREADABLE, f"{source.name} line {number:,}")
@@ -84,7 +85,8 @@ def read_replies(sources: Iterable[Source], asked: Mapping[str, Question], findi
     return found
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a line; an empty one if the line holds none."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
@@ -127,44 +129,111 @@ def _text(content: Any) -> str:
     return well_formed(content) if isinstance(content, str) else ""
 
 
+class Exchange(NamedTuple):
+    """A request and the reply to it.
+
+    Attributes:
+        custom_id: the request's name.
+        query_id: its query.
+        keys: of its candidates, in their order.
+        most_tokens: the most tokens that both can have taken.
+        reply: the reply.
+    """
+
+    custom_id: str
+    query_id: str
+    keys: tuple[str, ...]
+    most_tokens: int
+    reply: Reply
+
+    @classmethod
+    def of(cls, question: Question, reply: Reply) -> "Exchange":
+        """Return a request with its reply."""
+        keys = tuple(one.key for one in question.candidates)
+        return cls(question.custom_id, question.query_id, keys, question.most_tokens, reply)
+
+
+class Answers:
+    """Which candidates were asked about, in which request.
+
+    Of several requests about a candidate the first with a reply counts.
+    """
+
+    def __init__(self, exchanges: Iterable[Exchange] = ()) -> None:
+        self._of: dict[str, Exchange] = {}
+        for one in exchanges:
+            self.add(one)
+
+    def add(self, one: Exchange) -> None:
+        """Add a request with its reply."""
+        for key in one.keys:
+            if not self.has(key):
+                self._of[key] = one
+
+    def asked(self, key: str) -> Exchange | None:
+        """Return the request about a candidate; None if there is none. It may lack a reply that has text."""
+        return self._of.get(key)
+
+    def has(self, key: str) -> bool:
+        """Return whether a candidate was asked about in a request that has a reply."""
+        found = self._of.get(key)
+        return found is not None and found.reply.text is not None
+
+    def exchanges(self) -> list[Exchange]:
+        """Return the requests that count for a candidate, each once."""
+        return list({one.custom_id: one for one in self._of.values()}.values())
+
+
 class Said(NamedTuple):
-    """What a reply says of a candidate: an answer, or the name of a fault."""
+    """What a reply says of a candidate: an answer, or the name of a fault; and the request with this reply."""
 
     answer: Answer | None
     fault: str
+    exchange: Exchange | None
 
 
-def read_answers(question: Question, reply: Reply | None, findings: Findings) -> list[Said]:
-    """Return what a reply says of each candidate of its request, in their order; faults are noted by query."""
-    if reply is None or reply.text is None:
-        said = [Said(None, NO_REPLY)] * len(question.candidates)
-    else:
-        said = _answers(question, reply.text, findings)
-    why = f" ({reply.fault})" if reply is not None and reply.fault else ""
-    for fault in dict.fromkeys(one.fault for one in said if one.fault):
-        findings.add(fault, f"{question.query_id}{why}")
-    return said
+def read_answers(question: Question, answers: Answers, findings: Findings) -> list[Said]:
+    """Return what replies say of each candidate of a request, in their order; faults are noted by query.
 
-
-def _answers(question: Question, text: str, findings: Findings) -> list[Said]:
-    letters, template = question.letters, TEMPLATES[question.template]
-    values: dict[str, list[Any]] = defaultdict(list)
-    for name, value in _letters(text, letters):
-        values[name].append(value)
-    if not set(values) & set(letters):
-        return [Said(None, MALFORMED)] * len(letters)
-    if set(values) - set(letters):
-        findings.add(EXTRA, question.query_id)
+    The candidates may have been asked about in other requests than this one.
+    """
+    values: dict[str, dict[str, list[Any]]] = {}
     found = []
-    for letter, candidate in zip(letters, question.candidates, strict=True):
-        given = values[letter]
-        if len(given) != 1:
-            found.append(Said(None, DOUBLED if given else MISSING))
-            continue
-        value = _as_dict(given[0])
-        answer = template.answer(value, candidate.text)
-        found.append(Said(answer, "" if answer is not None else NOT_ALLOWED))
+    for candidate in question.candidates:
+        asked = answers.asked(candidate.key)
+        if asked is not None and asked.custom_id not in values:
+            values[asked.custom_id] = _values(asked, findings)
+        found.append(_said(question, candidate, asked, values))
+    faults = ((one.fault, one.exchange.reply.fault if one.exchange else "") for one in found if one.fault)
+    for fault, why in dict.fromkeys(faults):
+        findings.add(fault, f"{question.query_id} ({why})" if why else question.query_id)
     return found
+
+
+def _said(
+    question: Question, candidate: Candidate, asked: Exchange | None, values: Mapping[str, Mapping[str, list[Any]]]
+) -> Said:
+    if asked is None or asked.reply.text is None:
+        return Said(None, NO_REPLY, asked)
+    given = values[asked.custom_id]
+    if not given:
+        return Said(None, MALFORMED, asked)
+    own = given.get(ascii_uppercase[asked.keys.index(candidate.key)], [])
+    if len(own) != 1:
+        return Said(None, DOUBLED if own else MISSING, asked)
+    answer = TEMPLATES[question.template].answer(_as_dict(own[0]), candidate.text)
+    return Said(answer, "" if answer is not None else NOT_ALLOWED, asked)
+
+
+def _values(asked: Exchange, findings: Findings) -> dict[str, list[Any]]:
+    """Return the values that a reply gives under each letter of its request; nothing if it has none of the letters."""
+    letters = list(ascii_uppercase[: len(asked.keys)])
+    values: dict[str, list[Any]] = defaultdict(list)
+    for name, value in _letters(asked.reply.text or "", letters):
+        values[name].append(value)
+    if set(values) - set(letters):
+        findings.add(EXTRA, asked.query_id)
+    return {letter: values[letter] for letter in letters if letter in values}
 
 
 class _Pairs(list[tuple[str, Any]]):

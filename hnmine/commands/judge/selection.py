@@ -1,18 +1,21 @@
-"""Which candidates of a run a judge is asked about, and in what order."""
+"""Which candidates of a run a judge is asked about, in which requests, and in what order."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from hnmine.arrays.groups import rank_in_group
+from hnmine.arrays.groups import in_sorted, ranges, rank_in_group
 from hnmine.arrays.random_numbers import random_numbers
 from hnmine.commands.export_judgements import POSITIVES, QUEUE, ExportOptions, judging_queue, sampled_negatives
 from hnmine.commands.judge.questions import Candidate, Question, Texts, make_question
+from hnmine.commands.judge.replies import Answers
 from hnmine.config.models import JudgeTable
 from hnmine.errors import InputError, few
-from hnmine.readers.judge_lines import JudgeLine
+from hnmine.readers.judge_lines import CHOSEN, VALUE, JudgeLine
 from hnmine.readers.judgements import RELEVANT
 from hnmine.runtime.stage import RunContext
 from hnmine.science.judging_value import order_of_requests
@@ -21,8 +24,99 @@ from hnmine.stages.emit.negative_pairs import negative_pairs
 from hnmine.storage.schemas.ingest import CORPUS, QUERIES
 from hnmine.storage.store import Shards
 
+FIRST_READ, MOST_READ = 64, 2048
+"""Requests whose texts are read together: at first, and at most; their number doubles each time."""
 
-def select(context: RunContext, options: ExportOptions, judge: JudgeTable, model: str) -> list[Question]:
+
+@dataclass(frozen=True)
+class Selection:
+    """Requests about candidates of a run, in their order; texts are read when requests are made.
+
+    Attributes:
+        context: of the run.
+        judge: the judge's table.
+        model: its name in requests.
+        queue: the candidates (`QUEUE`), request after request, in the order in which the judge sees them.
+        starts: int64, shape (requests + 1,): request i has the candidates starts[i] to starts[i + 1] - 1.
+        fields: what the line of each candidate's judgement has besides; None for nothing.
+    """
+
+    context: RunContext
+    judge: JudgeTable
+    model: str
+    queue: np.ndarray
+    starts: np.ndarray
+    fields: Sequence[dict[str, Any]] | None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def questions(self, places: np.ndarray | None = None, answers: Answers | None = None) -> Iterator[Question]:
+        """Yield the requests, or those at some places (int64), in their order.
+
+        With `answers`, candidates that have one are left out, and with them requests that ask about no other.
+        """
+        every, size, first = np.arange(len(self)) if places is None else places, FIRST_READ, 0
+        while first < len(every):
+            for texts in self._texts(every[first : first + size]):
+                question = make_question(texts, self.judge, self.model)
+                if answers is not None:
+                    left = [not answers.has(one.key) for one in question.candidates]
+                    if not any(left):
+                        continue
+                    if not all(left):
+                        rest = [one for one, is_left in zip(texts.candidates, left, strict=True) if is_left]
+                        question = make_question(replace(texts, candidates=rest), self.judge, self.model)
+                yield question
+            first, size = first + size, min(2 * size, MOST_READ)
+
+    def about(self, query_ids: Collection[str]) -> np.ndarray:
+        """Return the places of the requests about some queries, int64, ascending."""
+        rows = _rows_of(self._shards("queries"), "query_id", query_ids)
+        of_requests = self.queue["query"][self.starts[:-1]]
+        return np.flatnonzero(np.isin(of_requests, list(rows.values())))
+
+    def lacks(self, pairs: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return those of some (query id, document id) that are in no request, in their order."""
+        queries = _rows_of(self._shards("queries"), "query_id", {pair[0] for pair in pairs})
+        documents = _rows_of(self._shards("corpus"), "doc_id", {pair[1] for pair in pairs})
+        known = [pair for pair in pairs if pair[0] in queries and pair[1] in documents]
+        rows = np.array([(queries[query], documents[document]) for query, document in known]).reshape(-1, 2)
+        own = {pair for pair, found in zip(known, self._contain(rows), strict=True) if found}
+        return [pair for pair in pairs if pair not in own]
+
+    def _contain(self, pairs: np.ndarray) -> np.ndarray:
+        """Return whether each pair of query and document row, int64, shape (n, 2), is in a request."""
+        span = int(self.queue["document"].max(initial=0)) + 1
+        own = np.sort(self.queue["query"] * span + self.queue["document"])
+        return in_sorted(pairs[:, 0] * span + pairs[:, 1], own) & (pairs[:, 1] < span)
+
+    def _shards(self, name: str) -> Shards:
+        return Shards(self.context.reading("ingest") / name, {"corpus": CORPUS, "queries": QUERIES}[name])
+
+    def _texts(self, places: np.ndarray) -> Iterator[Texts]:
+        """Yield what the requests at some places are about."""
+        counts = self.starts[places + 1] - self.starts[places]
+        at = ranges(self.starts[places], counts)
+        own = self.queue[at]
+        rows = own["query"][np.cumsum(counts) - counts]
+        queries = self._shards("queries").take(rows, ["query_id", "text", "positive_rows"]).to_pylist()
+        positives = [row for query in queries for row in query["positive_rows"][:POSITIVES]]
+        needed = np.concatenate([own["document"], np.array(positives, dtype=np.int64)])
+        documents = iter(self._shards("corpus").take(needed, ["doc_id", "text"]).to_pylist())
+        candidates = iter([self._candidate(place, next(documents)) for place in at.tolist()])
+        for query, count in zip(queries, counts.tolist(), strict=True):
+            shown = [next(documents)["text"] for _ in query["positive_rows"][:POSITIVES]]
+            yield Texts(query["query_id"], query["text"], shown, [next(candidates) for _ in range(count)])
+
+    def _candidate(self, place: int, document: Mapping[str, str]) -> Candidate:
+        one = self.queue[place]
+        known = {} if np.isnan(one["value"]) else {VALUE: round(float(one["value"]), 6)}
+        more = {} if self.fields is None else self.fields[place]
+        return Candidate(document["doc_id"], document["text"], {CHOSEN: bool(one["chosen"]), **known, **more})
+
+
+def select(context: RunContext, options: ExportOptions, judge: JudgeTable, model: str) -> Selection:
     """Return the requests about a run's candidates, those with the highest judging values first.
 
     A random sample is asked about in its own order.
@@ -35,15 +129,13 @@ def select(context: RunContext, options: ExportOptions, judge: JudgeTable, model
     """
     if options.sample:
         queue, fields = sampled_negatives(context, options)
-    else:
-        queue = judging_queue(context, options)
-        fields = [{}] * len(queue)
-    return _questions(context, queue, fields, judge, model)
+        return _selection(context, queue, fields, judge, model)
+    return _selection(context, judging_queue(context, options), None, judge, model)
 
 
 def select_again(
     context: RunContext, first: Mapping[tuple[str, str], JudgeLine], judge: JudgeTable, model: str
-) -> list[Question]:
+) -> Selection:
     """Return the requests about what a first judge called relevant, in the same order as in `select`.
 
     Raises:
@@ -65,53 +157,41 @@ def select_again(
     queue["document"] = [rows["doc_id"][line.doc_id] for line in lines]
     queue["value"] = [line.value for line in lines]
     queue["probability"] = np.nan
-    return _questions(context, queue, [{}] * len(queue), judge, model)
+    return _selection(context, queue, None, judge, model)
 
 
-def _rows_of(shards: Shards, column: str, names: set[str]) -> dict[str, int]:
-    return {name: row for row, name in enumerate(shards.column(column).to_pylist()) if name in names}
+def _rows_of(shards: Shards, column: str, names: Collection[str]) -> dict[str, int]:
+    """Return the row of each name that a column has."""
+    wanted, found = pa.array(sorted(names), shards.schema.field(column).type), dict[str, int]()
+    for number in range(len(shards)) if names else ():
+        own = shards.read(number, [column]).column(0)
+        at = np.flatnonzero(pc.is_in(own, value_set=wanted).to_numpy())
+        found |= zip(own.take(pa.array(at)).to_pylist(), (at + shards.offsets[number]).tolist(), strict=True)
+    return found
 
 
-def _questions(
-    context: RunContext, queue: np.ndarray, fields: Sequence[dict[str, Any]], judge: JudgeTable, model: str
-) -> list[Question]:
+def _selection(
+    context: RunContext,
+    queue: np.ndarray,
+    fields: Sequence[dict[str, Any]] | None,
+    judge: JudgeTable,
+    model: str,
+) -> Selection:
     """Return the requests about some candidates (`QUEUE`), whose judgements get `fields` besides their own."""
-    if not len(queue):
-        return []
     queries, documents = queue["query"], queue["document"]
     part = rank_in_group(queries) // judge.candidates
-    _, firsts, request = np.unique(np.stack([queries, part]), axis=1, return_index=True, return_inverse=True)
-    request = np.argsort(np.argsort(firsts))[request.reshape(-1)]  # numbered as they occur
-    sampled = np.isnan(queue["value"]).any() or any(fields)
-    order = np.unique(request) if sampled else order_of_requests(queue["value"], request)
+    codes = queries * (int(part.max(initial=0)) + 1) + part
+    _, firsts, request = np.unique(codes, return_index=True, return_inverse=True)
+    request = np.argsort(np.argsort(firsts))[request]  # numbered as they occur
+    valued = fields is None and not np.isnan(queue["value"]).any()
+    if valued:
+        order = order_of_requests(queue["value"], request)
+        request = np.argsort(order)[request]  # numbered in this order
     seeds = random_numbers(np.full(len(queue), context.config.seed, dtype=np.uint64), queries)
     shuffled = np.lexsort((random_numbers(seeds, documents), request))
-    starts = np.searchsorted(request[shuffled], np.arange(len(order) + 1))
-    texts = _texts(context, queue, fields)
-    return [
-        make_question(_together([texts[at] for at in shuffled[starts[one] : starts[one + 1]]]), judge, model)
-        for one in order
-    ]
-
-
-def _together(texts: list[Texts]) -> Texts:
-    return replace(texts[0], candidates=[candidate for one in texts for candidate in one.candidates])
-
-
-def _texts(context: RunContext, queue: np.ndarray, fields: Sequence[dict[str, Any]]) -> list[Texts]:
-    """Return query, positives and document of each candidate."""
-    ingest = context.reading("ingest")
-    corpus, queries_of = Shards(ingest / "corpus", CORPUS), Shards(ingest / "queries", QUERIES)
-    queries = queries_of.take(queue["query"], ["query_id", "text", "positive_rows"]).to_pylist()
-    documents = corpus.take(queue["document"], ["doc_id", "text"]).to_pylist()
-    rows = [row for query in queries for row in query["positive_rows"][:POSITIVES]]
-    positives = iter(corpus.take(np.array(rows, dtype=np.int64), ["text"]).column(0).to_pylist())
-    negatives = set(zip(*(own.tolist() for own in negative_pairs(read_chosen(context.reading("emit")))), strict=True))
-    found = []
-    for one, query, document, own in zip(queue, queries, documents, fields, strict=True):
-        known = {} if np.isnan(one["value"]) else {"value": round(float(one["value"]), 6)}
-        chosen = (int(one["query"]), int(one["document"])) in negatives
-        candidate = Candidate(document["doc_id"], document["text"], {"chosen": chosen, **known, **own})
-        shown = [next(positives) for _ in query["positive_rows"][:POSITIVES]]
-        found.append(Texts(query["query_id"], query["text"], shown, [candidate]))
-    return found
+    queue, starts = queue[shuffled], np.concatenate([[0], np.cumsum(np.bincount(request))])
+    negatives = negative_pairs(read_chosen(context.reading("emit")))
+    span = int(max(queue["document"].max(initial=0), negatives[1].max(initial=0))) + 1
+    queue["chosen"] = in_sorted(queue["query"] * span + queue["document"], negatives[0] * span + negatives[1])
+    ordered = None if fields is None else [fields[place] for place in shuffled]
+    return Selection(context, judge, model, queue, starts, ordered)

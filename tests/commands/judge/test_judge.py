@@ -230,6 +230,9 @@ def test_partial_replies_give_what_they_have_and_the_rest_is_named(first: Path, 
     other.write_text(asked.read_text().splitlines()[-1])
     with pytest.raises(OutputError, match="would be lost"):
         read_batch(first / "some-judged.jsonl", [str(first / "replies.jsonl")], other, JudgeOptions())
+    write_jsonl(first / "rest.jsonl", lines(first / "replies.jsonl")[5:])
+    with pytest.raises(OutputError, match="would be lost"):
+        read_batch(first / "some-judged.jsonl", [str(first / "rest.jsonl")], asked, JudgeOptions())
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_written(first: Path, judged: Path, tmp_path: Path) -> None:

@@ -100,6 +100,20 @@ def test_another_name_where_anything_else_is_asked() -> None:
     assert max(map(len, names)) <= 64  # OpenAI's limit
 
 
+def test_a_candidate_has_the_same_key_whatever_else_the_request_holds() -> None:
+    one, more = question("query", ("known",), "one", "two"), question("query", ("known",), "three", "two", "one")
+    assert [c.key for c in one.candidates][1] == more.candidates[1].key
+    others = [
+        question("other", ("known",), "one", "two"), question("query", ("other",), "one", "two"),
+        question("query", ("known",), "one", "2"), question("query", ("known",), "one", "two", template="grades"),
+        question("query", ("known",), "one", "two", answer_tokens=90), one,
+        question("query", ("known",), "one", "two", reply_format="text"),
+        question("query", ("known",), "one", "two", request={"temperature": 1}),
+    ]  # fmt: skip
+    assert len({other.candidates[1].key for other in others}) == len(others)
+    assert more.candidates[2].key != one.candidates[0].key  # another document of the same text
+
+
 def test_both_files_are_written_and_read(tmp_path: Path) -> None:
     made = [question("ä"), question("b", template="answers")]
     (tmp_path / "r.jsonl").write_text("".join(batch_lines(made)))
@@ -124,7 +138,8 @@ def identity(one: Question) -> tuple[str, str, str, str]:
         ({"template": "other"}, "line 1: not as"),
         ({"candidates": []}, "line 1: not as"),
         ({"candidates": None}, "line 1: not as"),
-        ({"candidates": [{"doc_id": 3, "text": "x", "fields": {}}]}, "line 1: not as"),
+        ({"candidates": [{"doc_id": 3, "text": "x", "fields": {}, "key": "k"}]}, "line 1: not as"),
+        ({"candidates": [{"doc_id": "d", "text": "x", "fields": {}}]}, "line 1: not as"),
         ({"candidates": ["x"]}, "line 1: not as"),
         ({"query_id": 3}, "line 1: not as"),
     ],
@@ -152,7 +167,7 @@ def test_what_no_file_could_hold_again_is_no_line_of_requests(
 ) -> None:
     line = {
         "custom_id": "c", "query_id": "q", "judge": "m", "template": "grades",
-        "candidates": [{"doc_id": "d", "text": text, "fields": fields}],
+        "candidates": [{"doc_id": "d", "text": text, "fields": fields, "key": "k"}],
     }  # fmt: skip
     (tmp_path / "asked.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(InputError, match="line 1: not as `hnmine export-judgements"):

@@ -21,6 +21,8 @@ from hnmine.commands.judge.replies import (
     OTHER,
     REPEATED,
     UNREADABLE,
+    Answers,
+    Exchange,
     Findings,
     Reply,
     as_reply,
@@ -32,16 +34,20 @@ from hnmine.readers.judgements import IRRELEVANT, RELEVANT
 from hnmine.storage.input_files import find_sources
 from tests.commands.judge.fakes import batch_line, completion
 
-CANDIDATES = tuple(Candidate(f"d{number}", "some words", {}) for number in range(2))
+CANDIDATES = tuple(Candidate(f"d{number}", "some words", {}, f"key{number}") for number in range(2))
 ASKED = Question("id1", "q1", "m", "grades", CANDIDATES, {})
 GOOD = '{"A": {"reason": "r", "grade": 5}, "B": {"reason": "r", "grade": 1}}'
+
+
+def answers_of(reply: Reply) -> Answers:
+    return Answers([Exchange.of(ASKED, reply)])
 
 
 def said(text: str) -> tuple[list[str], dict[str, list[str]]]:
     """Return the judgement or the fault of each candidate, and what was noted."""
     findings = Findings()
-    answers = read_answers(ASKED, Reply(text, ""), findings)
-    return [one.answer.judgement if one.answer else one.fault for one in answers], dict(findings.places)
+    found = read_answers(ASKED, answers_of(Reply(text, "")), findings)
+    return [one.answer.judgement if one.answer else one.fault for one in found], dict(findings.places)
 
 
 @pytest.mark.parametrize(
@@ -114,16 +120,16 @@ def test_refusals_parts_and_cut_replies() -> None:
     assert as_reply({"response": {"body": parts}}).text == "ab"
     findings = Findings()
     cut = as_reply(batch_line("id1", GOOD[:40], finish="length"))
-    assert [one.fault for one in read_answers(ASKED, cut, findings)] == [MALFORMED] * 2
+    assert [one.fault for one in read_answers(ASKED, answers_of(cut), findings)] == [MALFORMED] * 2
     assert findings.places[MALFORMED] == ["q1 (the reply was cut off; raise judge.answer_tokens)"]
     whole = as_reply(batch_line("id1", GOOD, finish="length", usage=False))
     assert whole.tokens == (None, None)
-    assert all(one.answer for one in read_answers(ASKED, whole, Findings()))
+    assert all(one.answer for one in read_answers(ASKED, answers_of(whole), Findings()))
 
 
 def test_half_a_character_as_cut_json_has_it_takes_no_answer_away() -> None:
     half, told = "\ud83d", '{"A": {"reason": "so \\ud83d", "grade": 5}, "B": {"grade": 1}}'
-    one, other = read_answers(ASKED, Reply(told, ""), Findings())
+    one, other = read_answers(ASKED, answers_of(Reply(told, "")), Findings())
     assert one.answer is not None
     assert other.answer is not None
     assert (one.answer.judgement, one.answer.reason) == (RELEVANT, "so ?")
@@ -139,7 +145,7 @@ def test_half_of_an_emoji_becomes_a_question_mark_that_a_file_can_hold() -> None
     question = replace(ASKED, template="answers")
     reply = as_reply(batch_line("id1", f'{{"A": {{"reason": "x {half}", "quote": "some{half}"}}, "B": ""}}'))
     findings = Findings()
-    lines = judgement_lines([question], {"id1": reply}, findings)
+    lines = judgement_lines([question], answers_of(reply), findings)
     assert lines["q1", "d0"]["reason"] == "x ?"
     assert lines["q1", "d0"]["grade"] == "some?"
     findings.add(OTHER, "id\ud83d")
@@ -165,7 +171,8 @@ def test_files_in_any_order_with_errors_other_requests_and_repeats(tmp_path: Pat
     assert findings.places == {
         UNREADABLE: ["0.jsonl line 2", "0.jsonl line 5", "0.jsonl line 6"], REPEATED: ["q2"], OTHER: ["id9"],
     }  # fmt: skip
-    assert [one.fault for one in read_answers(third, found["id3"], findings)] == [NO_REPLY] * 2
+    answers = Answers([Exchange.of(third, found["id3"])])
+    assert [one.fault for one in read_answers(third, answers, findings)] == [NO_REPLY] * 2
     named = named_findings(findings)
     assert named[NO_REPLY]["first"] == ["q3 (too long)"]
     assert named[UNREADABLE]["count"] == 3
