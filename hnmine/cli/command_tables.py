@@ -31,11 +31,21 @@ def draw_plan(data: dict[str, Any]) -> None:
         ("queries", number(data["queries"]), ""),
         ("disk", format_size(data["disk_bytes"]), room),
         ("memory, each worker", format_size(data["memory_bytes"]), f"workers: {data['workers']}"),
+        *_judge_cost(data.get("judge")),
     )  # fmt: skip
     draw_table("\nEstimates", ("what", "size", ""), estimates)
     warn(data["warnings"], "yellow")
     if "scale" in data:
         _scale(data["scale"])
+
+
+def _judge_cost(judge: dict[str, int] | None) -> Iterator[tuple[str, str, str]]:
+    if judge is not None:
+        note = (
+            f"about {judge['prompt_tokens']:,} tokens, a quarter of their bytes, and up to {judge['answer_tokens']:,} "
+            f"in answers; for `hnmine judge` about the retrieved negatives, at most {judge['candidates']:,}"
+        )
+        yield "requests to the judge", number(judge["requests"]), note
 
 
 def _scale(data: dict[str, Any]) -> None:

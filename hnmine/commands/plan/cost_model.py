@@ -10,9 +10,25 @@ from typing import Any, NamedTuple
 
 from hnmine.arrays.kmeans import ROUNDS
 from hnmine.commands.plan.cluster import ClusterConfig
-from hnmine.commands.plan.disk import BM25_BYTES, HUB_BYTES, TERM_BYTES, sparse_bytes
+from hnmine.commands.plan.disk import (
+    BM25_BYTES,
+    CLUSTER_BYTES,
+    HUB_BYTES,
+    MIXTURE_BYTES,
+    ORDER_BYTES,
+    TERM_BYTES,
+    sparse_bytes,
+)
 from hnmine.commands.plan.memory import peaks
-from hnmine.commands.plan.workload import STORED_INPUT, STORED_REST, STORED_TEXT, STORED_WORDS, Workload, shard_count
+from hnmine.commands.plan.workload import (
+    STORED_INPUT,
+    STORED_REST,
+    STORED_TEXT,
+    STORED_WORDS,
+    Workload,
+    shard_count,
+    touched,
+)
 from hnmine.config.tables import Config
 from hnmine.display import format_size, parse_size
 from hnmine.runtime.worker_slot import cache_bytes, kept_texts
@@ -20,6 +36,9 @@ from hnmine.search.exact import QUERY_BLOCK
 from hnmine.search.ivf import POINTS, default_list_count
 from hnmine.search.search_plan import MAKING, SMALL, choose_index
 from hnmine.search.sources import source_stage
+from hnmine.stages.emit.clusters import POINTS as CLUSTER_POINTS
+from hnmine.stages.emit.clusters import cluster_count
+from hnmine.stages.emit.formats import OF_IDS
 from hnmine.stages.hubs.normalised import normalises_hubs
 from hnmine.storage.vectors import BLOCK_ROWS
 
@@ -35,6 +54,9 @@ FILTER_SECONDS, CHOOSE_SECONDS, WRITE_SECONDS, MEASURE_SECONDS, REPORT_SECONDS =
 PAIR_SECONDS_A_NUMBER = 3.6e-10
 """A product of two numbers where each pair of vectors is multiplied by itself, as in hubs: 0.14 s for 1,024,000 pairs
 of 384 numbers."""
+ORDER_SECONDS, MIXTURE_SECONDS = 1e-5, 3e-7
+"""Ordering an example by the hardness of its negatives: 0.03 to 0.04 s for 4,416. Drawing a synthetic negative: 0.02 s
+for 70,656."""
 MERGE_SECONDS = 1e-7
 """Merging a candidate of one part of the corpus."""
 FIT_SECONDS, PROTOCOL_SECONDS = 3.0, 20.0
@@ -257,10 +279,42 @@ def _emit(work: Workload) -> Iterator[Step]:
             read=2 * verdicts, written=verdicts, files=tasks, **_text_keys(work),
         )  # fmt: skip
     yield Step("emit", "choose", single=choosing, read=verdicts / 2, written=made * 12, files=tasks)
+    yield from _clusters_and_order(work)
     yield Step(
         "emit", "write", tasks, single=writing, read=verdicts / 2 + again, written=work.emitted_bytes,
         files=again / text * corpus, once_read=once, once_files=2.0 * corpus,
     )  # fmt: skip
+
+
+def _clusters_and_order(work: Workload) -> Iterator[Step]:
+    """Yield the rows of emit that only some settings have: k-means, order, synthetic negatives, tables of texts.
+
+    K-means is one process and one thread; it compares products as the making of inverted lists does.
+    """
+    emit, tasks, corpus, verdicts = work.config.emit, work.query_shards, work.corpus_shards, work.stored_verdicts
+    examples = work.queries * work.positives
+    if "cluster_weight" in emit.extra_columns:
+        count, rows = cluster_count(emit, work.documents), min(float(work.documents), work.negatives + examples)
+        compared = (ROUNDS * min(work.documents, CLUSTER_POINTS * count) + rows) * count / MAKING
+        yield Step(
+            "emit", "clusters by k-means", flops=2.0 * compared * work.dim, files=2.0 * corpus + tasks,
+            read=2 * work.stored_vectors() + verdicts / 2, written=CLUSTER_BYTES * rows,
+        )  # fmt: skip
+    if emit.order != "by_query":
+        yield Step(
+            "emit", "order", single=ORDER_SECONDS * examples, read=verdicts / 2, written=ORDER_BYTES * examples,
+            files=tasks,
+        )  # fmt: skip
+    if emit.mixes:
+        mixtures = examples * (emit.mixing + emit.mixing_query)
+        yield Step(
+            "emit", "synthetic negatives", tasks, single=MIXTURE_SECONDS * mixtures, read=verdicts / 4,
+            written=MIXTURE_BYTES * mixtures, files=tasks,
+        )  # fmt: skip
+    if not set(OF_IDS).isdisjoint(emit.formats):
+        yield Step(
+            "emit", "texts", corpus, read=STORED_TEXT * work.text_bytes + verdicts / 4, files=2.0 * corpus + tasks
+        )
 
 
 def _report(work: Workload) -> Iterator[Step]:
@@ -292,11 +346,6 @@ def _reread(cache: float, data: Sequence[tuple[float, float, float]]) -> tuple[f
         once += stored * kept / held
         again += times * stored * (1 - kept / held)
     return once, again
-
-
-def touched(shards: float, rows: float) -> float:
-    """Return the expected number of `shards` that hold at least one of `rows` random rows: S (1 - (1 - 1/S)^r)."""
-    return -shards * math.expm1(rows * math.log1p(-1 / shards)) if shards > 1 else min(1.0, rows)
 
 
 class TaskSlots(NamedTuple):

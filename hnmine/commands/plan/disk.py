@@ -20,10 +20,12 @@ CHOSEN_BYTES, BATCH_BYTES, REPORT_BYTES, REPORT_QUERY = 12.0, 30.0, 300_000.0, 9
 """A chosen negative, an example's place in a batch, report.html with report.json, and the report's row of a query."""
 MIXTURE_BYTES = 6.0
 """A synthetic negative in emit/mixing: a share of 4 bytes and two small numbers."""
+ORDER_BYTES, CLUSTER_BYTES = 13.0, 4.0
+"""An example's place in emit/order, and a document's cluster in emit/clusters."""
 HUB_BYTES = 28.0
 """A document's sums over the bank in hubs."""
-RESCORED_BYTES = 14.0
-"""A candidate in rescore: its row and its score."""
+RESCORED_BYTES = 8.0
+"""A candidate in rescore: its row and its score; 4.4 to 5.2 on enlarged copies of the sample, whose rows are small."""
 
 
 def disk_of_stages(work: Workload, kind: str) -> dict[str, float]:
@@ -41,6 +43,10 @@ def disk_of_stages(work: Workload, kind: str) -> dict[str, float]:
     }
     if config.emit.mixes:
         found["emit"] += examples * MIXTURE_BYTES * (config.emit.mixing + config.emit.mixing_query)
+    if config.emit.order != "by_query":
+        found["emit"] += ORDER_BYTES * examples
+    if "cluster_weight" in config.emit.extra_columns:
+        found["emit"] += CLUSTER_BYTES * min(work.documents, work.negatives + examples)
     if config.emit.batch_size is not None:
         found["emit"] += BATCH_BYTES * examples
     if config.emit.relabels:  # the filter's table once more

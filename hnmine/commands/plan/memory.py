@@ -7,6 +7,8 @@ from hnmine.commands.plan.workload import Workload
 from hnmine.config.models import TeacherTable
 from hnmine.runtime.worker_slot import CHOOSING_THREADS, MODEL_BYTES, cache_bytes, kept_texts
 from hnmine.search.bfloat16_products import bfloat16_budget
+from hnmine.stages.emit.clusters import POINTS as CLUSTER_POINTS
+from hnmine.stages.emit.clusters import cluster_count
 from hnmine.stages.filter.hidden_positives import HIDINGS, MOST_QUERIES
 from hnmine.stages.filter.inputs import CELLS
 from hnmine.stages.hubs.normalised import normalises_hubs
@@ -146,5 +148,8 @@ def _emit(work: Workload) -> float:
         found += DOCUMENT_KEYS * work.documents
     if config.emit.draws_random or config.emit.relabels or config.emit.choose == "diverse":
         found += streamed(work.held_vectors(), cache_bytes(config))
+    if "cluster_weight" in config.emit.extra_columns:  # vectors that k-means is fitted on, as read and normalised
+        points = min(work.documents, CLUSTER_POINTS * cluster_count(config.emit, work.documents))
+        found += 2 * 4.0 * work.dim * points
     judged = _shard(work, "filter") if config.emit.relabels else 0.0
     return found + max(judged, min(CHOOSING_THREADS, work.query_shards) * _shard(work, "emit"))

@@ -7,6 +7,7 @@ from typing import Any
 from hnmine.commands.plan.cluster import ClusterConfig
 from hnmine.commands.plan.cost_model import cluster_plan
 from hnmine.commands.plan.disk import disk_of_stages
+from hnmine.commands.plan.judge_cost import judge_cost
 from hnmine.commands.plan.memory import LEFT_BEHIND, peaks
 from hnmine.commands.plan.warnings import warnings_of
 from hnmine.commands.plan.workload import UNKNOWN_DIM, Workload, counted_workload
@@ -85,6 +86,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
     if free is not None and disk > free and collection is None:
         warnings.append(f"the disk has {free / 1e9:.1f} GB free, the run may need {disk / 1e9:.1f} GB")
     names = [stage.name for stage in STAGES.values() if stage.applies(config)]
+    judge = judge_cost(work)
     return {
         "out": str(config.out_folder),
         "documents": work.documents,
@@ -100,6 +102,7 @@ def make_plan(config: Config, source: Path | None = None, cluster: ClusterConfig
         "workers": config.workers,
         "warnings": warnings,
         **({"requests": {t: dict(zip(_SPENT, one, strict=True)) for t, one in requests.items()}} if requests else {}),
+        **({"judge": judge} if judge else {}),
         **({"scale": cluster_plan(work, cluster)} if cluster is not None else {}),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hnmine.commands.plan.cluster import CollectionTable
+from hnmine.config.emit import FormatName
 from hnmine.config.models import SparseConfig, TeacherTable
 from hnmine.config.tables import Config
 from hnmine.models.encoders import HASH_DIM
@@ -19,7 +20,7 @@ from hnmine.readers.json_rows import json_rows
 from hnmine.readers.lines import read_lines
 from hnmine.readers.tables import count_arrow_rows
 from hnmine.runtime.stage import RunContext
-from hnmine.stages.emit.formats import OF_IDS
+from hnmine.stages.emit.formats import FULL_ONLY, OF_IDS, ending
 from hnmine.stages.rescore.served import PAIRS
 from hnmine.storage.input_files import Source
 from hnmine.storage.store import recorded
@@ -41,6 +42,10 @@ TERMS_A_WORD = 4.0
 the words of the text alone has about 1; SPLADE adds others."""
 SCORE_BYTES = 4.0
 """Bytes on disk of a score in rows of the format distillation."""
+DICTIONARY_BYTES, PLACE_BYTES = 1e6, 2.0
+"""Most bytes of the different texts that pyarrow stores once in a column, and bytes on disk of a place among them."""
+JSON_BYTES = 24.0
+"""What JSON lines add to a text: quotes, a comma, and its score as digits."""
 UNKNOWN_DIM = 768
 """Dimension of a teacher's vectors where no file says it."""
 PARQUET = (".parquet", ".pq")
@@ -49,6 +54,11 @@ PARQUET = (".parquet", ".pq")
 def shard_count(rows: int, shard_rows: int) -> int:
     """Return the number of shards that hold some rows, at least 1."""
     return max(1, -(-rows // shard_rows))
+
+
+def touched(groups: float, rows: float) -> float:
+    """Return the expected number of `groups` that hold at least one of `rows` random rows: G (1 - (1 - 1/G)^r)."""
+    return -groups * math.expm1(rows * math.log1p(-1 / groups)) if groups > 1 else min(1.0, rows)
 
 
 class Workload:
@@ -84,13 +94,7 @@ class Workload:
         anchors = self.positives if config.filter.anchor == "each" else 1.0
         verdict = VERDICT_BYTES + (PROBABILITY_BYTES if config.filter.gives_probabilities else 0.0)
         self.stored_verdicts = self.stored_candidates + self.scored * anchors * verdict
-        # the training rows
-        texts = self.negatives + 2 * self.queries * self.positives
-        of_texts = sum(name not in OF_IDS for name in config.emit.formats)
-        self.emitted_bytes = of_texts * texts * self.document_bytes * STORED_TEXT
-        if of_texts < len(config.emit.formats):  # ids and scores, and each text once
-            stored = min(self.documents, texts) * self.document_bytes + self.queries * self.query_bytes
-            self.emitted_bytes += texts * (self.id_bytes + SCORE_BYTES) + stored * STORED_TEXT
+        self.emitted_bytes = sum(map(self._emitted, config.emit.formats))
 
     @classmethod
     def of(cls, config: Config, collection: CollectionTable) -> "Workload":
@@ -100,6 +104,28 @@ class Workload:
             ModelError: the table gives no dimension, and a model's folder does not exist.
         """
         return cls(config, collection, {t: collection.dim or _dims(config, {})[t] for t in config.teachers})
+
+    def _emitted(self, name: FormatName) -> float:
+        """Return the bytes on disk of the training rows in one shape, if no negative is missing."""
+        examples, wanted = self.queries * self.positives, self.config.emit.num_negatives
+        texts, asked = self.negatives + examples, self.queries * self.query_bytes
+        if name in OF_IDS:  # ids and scores, and each text once
+            stored = min(self.documents, texts) * self.document_bytes + asked
+            return (texts + examples) * (self.id_bytes + SCORE_BYTES) + stored * STORED_TEXT
+        if ending(name) == "jsonl":
+            return texts * (self.document_bytes + JSON_BYTES) + examples * self.query_bytes
+        columns = [examples] * (wanted + 1) if name in FULL_ONLY else [self.negatives, examples]
+        return asked * STORED_TEXT + sum(map(self._text_column, columns))
+
+    def _text_column(self, texts: float) -> float:
+        """Return the bytes on disk of a column of documents' texts.
+
+        A shard's texts are stored once each while these fit into a Parquet dictionary, else as often as they occur.
+        """
+        distinct = touched(self.documents, texts / self.query_shards)
+        if distinct * self.document_bytes <= DICTIONARY_BYTES:
+            return self.query_shards * distinct * self.document_bytes * STORED_TEXT + PLACE_BYTES * texts
+        return texts * self.document_bytes * STORED_TEXT
 
     @property
     def rescored(self) -> float:

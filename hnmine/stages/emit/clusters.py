@@ -9,6 +9,7 @@ import pyarrow as pa
 from hnmine.arrays.dots import unit
 from hnmine.arrays.kmeans import nearest_centroid, spherical_kmeans
 from hnmine.arrays.ragged import Ragged
+from hnmine.config.emit import EmitConfig
 from hnmine.runtime.stage import RunContext, Tick
 from hnmine.science.example_weights import cluster_rates, cluster_weight
 from hnmine.stages.emit.batches.conflicts import Examples
@@ -24,8 +25,8 @@ from hnmine.storage.store import Shards, read_table
 from hnmine.storage.vectors import BLOCK_ROWS, VectorStore
 
 CLUSTERS_PATH = "clusters/clusters.parquet"
-# Documents that centroids are fitted on, for each centroid.
-_POINTS = 64
+POINTS = 64
+"""Documents that centroids are fitted on, for each centroid."""
 _COLUMNS = ["doc_rows", "anchor_scores", "probabilities"]
 
 
@@ -73,6 +74,11 @@ class Clusters:
         return found
 
 
+def cluster_count(emit: EmitConfig, documents: int) -> int:
+    """Return the number of clusters of a corpus of some documents."""
+    return max(1, min(emit.clusters or round(documents**0.5), documents))
+
+
 def cluster_documents(context: RunContext, tick: Tick) -> pa.Table:
     """Return the clusters of all positives and negatives of the training rows, as the table `emit/clusters`.
 
@@ -80,11 +86,10 @@ def cluster_documents(context: RunContext, tick: Tick) -> pa.Table:
     """
     emit = context.folder("emit")
     examples, vectors = read_examples(context, emit), VectorStore(context.reading("embed") / "corpus")
-    wanted = context.config.emit.clusters or round(vectors.rows**0.5)
-    count = max(1, min(wanted, vectors.rows))
-    sample = np.unique(np.linspace(0, vectors.rows - 1, num=min(vectors.rows, _POINTS * count)).astype(np.int64))
+    count = cluster_count(context.config.emit, vectors.rows)
+    sample = np.unique(np.linspace(0, vectors.rows - 1, num=min(vectors.rows, POINTS * count)).astype(np.int64))
     points = unit(vectors.gather(vectors.row_of(sample)))
-    centroids = spherical_kmeans(points, count, _POINTS, context.config.seed % 2**31)
+    centroids = spherical_kmeans(points, count, POINTS, context.config.seed % 2**31)
     rows = np.unique(np.concatenate([examples.positive_row, examples.negative_rows.values]))
     parts = [np.zeros(0, dtype=np.int64)]
     for first in range(0, len(rows), BLOCK_ROWS):

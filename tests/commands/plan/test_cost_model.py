@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hnmine.commands.plan import cost_model as model
 from hnmine.commands.plan.cluster import ClusterConfig, CollectionTable
 from hnmine.commands.plan.cost_model import Step, TaskSlots, estimate, steps
-from hnmine.commands.plan.memory import streamed
-from hnmine.commands.plan.workload import Workload, shard_count
+from hnmine.commands.plan.memory import peaks, streamed
+from hnmine.commands.plan.workload import Workload, shard_count, touched
 from hnmine.config.file import check_config
 from hnmine.pipeline.run import run
 from hnmine.storage.vectors import VectorStore
@@ -79,7 +79,7 @@ def test_parts_of_the_corpus_make_more_tasks_and_take_the_passes_of_the_search_a
 def test_shards_touched_by_random_rows(shards: int, rows: int, seed: int) -> None:
     drawn = np.random.default_rng(seed).integers(0, shards, size=(4000, max(rows, 1)))
     seen = [len(set(some.tolist())) for some in drawn] if rows else [0]
-    assert model.touched(shards, rows) == pytest.approx(np.mean(seen), abs=0.35)
+    assert touched(shards, rows) == pytest.approx(np.mean(seen), abs=0.35)
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
@@ -124,7 +124,7 @@ def test_a_step_of_one_process_is_no_shorter_on_more_nodes(tmp_path: Path) -> No
 
 def test_shards_are_counted_as_they_are_cut() -> None:
     assert [shard_count(rows, 256) for rows in (0, 1, 256, 257)] == [1, 1, 1, 2]
-    assert math.isclose(model.touched(1, 5), 1.0)
+    assert math.isclose(touched(1, 5), 1.0)
 
 
 def test_words_cost_hours_when_their_index_is_built_and_searched(tmp_path: Path) -> None:
@@ -148,3 +148,25 @@ def test_a_sparse_encoder_costs_passages_and_its_index_hours(tmp_path: Path) -> 
         assert encoded.passages > work.documents
         assert built.single == pytest.approx(model.POSTING_SECONDS * 100 * (work.documents + encoded.passages) / 2)
         assert [one.once_read for one in rows("retrieve", work) if one.name == "search of sparse"] == [built.written]
+
+
+def test_clusters_order_mixtures_and_texts_have_rows_of_their_own(tmp_path: Path) -> None:
+    emit: dict[str, Any] = {"num_negatives": 3, "format": ["n-tuple", "distillation"]}
+    more = {"extra_columns": ["cluster_weight"], "order": "easy_to_hard", "mixing": 4}
+    filter_ = {"probabilities": True}
+    plain = workload(tmp_path, emit=emit | {"format": "n-tuple"}, filter=filter_)
+    whole = workload(tmp_path, emit=emit | more, filter=filter_)
+    found = {one.name: one for one in rows("emit", whole)}
+    added = found.keys() - {one.name for one in rows("emit", plain)}
+    assert added == {"clusters by k-means", "order", "synthetic negatives", "texts"}
+    count, points = 10_000, 640_000  # the square root of the documents, and 64 documents for each cluster
+    examples = 3 * 10**6 + 10**6
+    products = 2.0 * 384 * (10 * points + examples) * count
+    assert found["clusters by k-means"].flops == pytest.approx(products / model.MAKING)
+    assert found["clusters by k-means"].tasks == found["order"].tasks == 1
+    assert found["synthetic negatives"].tasks == whole.query_shards
+    fewer = workload(tmp_path, emit=emit | more | {"clusters": 100}, filter=filter_)
+    assert {one.name: one for one in rows("emit", fewer)}["clusters by k-means"].flops < products / 100
+    memory = [peaks(work, "flat", 1)["emit"] for work in (plain, fewer, whole)]
+    assert memory == sorted(memory)
+    assert memory[-1] - memory[0] >= 2 * 4 * 384 * points

@@ -16,9 +16,14 @@ SAMPLE = {
 }
 WORDS = {"retrieve": {"source": [{"kind": "dense"}, {"kind": "bm25"}]}}
 CASES = [
-    {"index": {"kind": "flat"}}, {"index": {"kind": "hnsw"}, **WORDS},
+    {"index": {"kind": "flat"}},
+    {"index": {"kind": "hnsw"}, **WORDS},
     {"index": {"kind": "ivf"}, "emit": {"batch_size": 16, "format": ["triplet", "n-tuple"]}},
-]  # fmt: skip
+]
+SHAPES: dict[str, dict[str, Any]] = {
+    "triplet": {}, "bge": {}, "labeled-pair": {"order": "easy_to_hard"}, "distillation": {},
+    "n-tuple": {"mixing": 20, "extra_columns": ["cluster_weight"]},
+}  # fmt: skip
 
 
 def size(folder: Path) -> int:
@@ -39,3 +44,14 @@ def test_disk_is_planned_within_a_factor_of_two_on_the_sample(case: dict[str, An
     assert left / 2 < planned["disk_bytes"] < left * 2
     index = size(tmp_path / "index")
     assert index / 2 < planned["disk_of_stages"]["index"] < index * 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_training_rows_are_planned_within_a_factor_of_two(shape: str, tmp_path: Path) -> None:
+    tables = SAMPLE | {"out": str(tmp_path), "emit": {"format": shape, **SHAPES[shape]}, "report": {"html": False}}
+    config = check_config(tables, "test", ROOT / "sample_data")
+    run(config, ["ingest"])  # which counts copies and positives
+    planned = make_plan(config)["disk_of_stages"]["emit"]
+    run(config, ["embed", "index", "retrieve", "filter", "emit"])
+    left = size(tmp_path / "emit")
+    assert left / 2 < planned < left * 2
