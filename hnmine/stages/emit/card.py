@@ -180,11 +180,13 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
         "examples_full": "with all negatives wanted",
         "examples_short": "with fewer",
         "examples_without_negatives": "without any",
+        "queries_with_negatives": "queries with negatives",
         "negatives_wanted": "negatives wanted",
         "negatives": "negatives",
         "negatives_random": "of which random documents",
         "negatives_filled_up": "of which fill up rows with too few kept candidates",
         "negatives_previous": "of which kept from the previous run (`[previous]`)",
+        "documents_as_negatives": "different documents among all negatives",
         "mixtures": "synthetic negatives (`mixing/part-*.parquet`: pairs of an example's negatives to mix)",
         "positives_left_out": "suspected positives left out",
         "queries_left_out": "queries left without a positive as a result",
@@ -197,4 +199,6 @@ def _count_rows(counts: Mapping[str, Any]) -> str:
     }
     suspected = ("positives_left_out", "queries_left_out", "positives_down_weighted")
     named = [name for name in meanings if name in counts and (counts[name] or name not in suspected)]
-    return "".join(f"| {meanings[name]} | {counts[name]:,} |\n" for name in named)
+    rows = {meanings[name]: f"{counts[name]:,}" for name in named}
+    rows["negatives an example, on average"] = f"{counts['negatives'] / max(1, counts['examples']):.2f}"
+    return "".join(f"| {meaning} | {count} |\n" for meaning, count in rows.items())

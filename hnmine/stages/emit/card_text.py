@@ -10,7 +10,9 @@ from hnmine.config.auto import resolve_auto
 from hnmine.config.models import EmbedConfig, ModelTable, RescoreConfig, SparseConfig
 from hnmine.config.served import is_served
 from hnmine.config.tables import Config
+from hnmine.display import percent
 from hnmine.runtime.stage import RunContext
+from hnmine.storage.schemas.filter import KEEP, VERDICTS
 from hnmine.storage.store import MANIFEST, read_json
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
@@ -65,18 +67,18 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
     `rescore` is the table whose scores the set depends on; None if there is none.
     """
     config = context.config
-    ingest, filtered = (
-        (read_json(context.reading(stage) / MANIFEST) or {}).get("counts", {}) for stage in ("ingest", "filter")
-    )
+    ingest, embed, filtered = (_counts(context, stage) for stage in ("ingest", "embed", "filter"))
+    judged = f", {ingest['judged_negatives']:,} pairs judged irrelevant" if ingest["judged_negatives"] else ""
     rows = {
         "input": f"{ingest['documents']:,} documents, {ingest['queries']:,} queries, "
-        f"{ingest['positives']:,} labelled positives",
+        f"{ingest['positives']:,} labelled positives{judged}",
         "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
         "teacher": f"{model_name(config.embed, _listed(context, 'embed', 'teacher'))}, "
-        f"similarity `{config.embed.similarity}`",
-        "candidates": f"for each query the best documents: {_sources(config)}",
+        f"similarity `{config.embed.similarity}`, vectors of {embed['dim']:,} numbers",
+        "candidates": f"for each query the best documents: {_sources(config)}{_deeper(filtered)}",
         "scored again by": _rescorer(context, rescore) if rescore is not None else "",
         "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",
+        "rejected": _rejected(filtered["verdicts"]),
         "guide": model_name(config.guide) if config.guide is not None else "",
         "choice": f"{code(config.emit.choose)}, up to {config.emit.num_negatives} negatives for each (query, positive)",
         "earlier run": code(config.previous.replace) if config.previous is not None else "",
@@ -84,8 +86,30 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
     return "".join(f"| {name} | {text} |\n" for name, text in rows.items() if text)
 
 
+def _counts(context: RunContext, stage: str) -> dict[str, Any]:
+    """Return what the manifest of a finished stage counts."""
+    return dict((read_json(context.reading(stage) / MANIFEST) or {})["counts"])
+
+
 def _rescorer(context: RunContext, table: RescoreConfig) -> str:
-    return f"{model_name(table, _listed(context, 'rescore', 'rescore_model'))}, a {_KINDS[table.kind]}"
+    counts, name = _counts(context, "rescore"), model_name(table, _listed(context, "rescore", "rescore_model"))
+    of = counts["scored"] + counts["not_rescored"]
+    return (
+        f"{name}, a {_KINDS[table.kind]}: {counts['scored']:,} of {of:,} candidates and labelled positives among them"
+    )
+
+
+def _deeper(counts: Mapping[str, Any]) -> str:
+    """Return for how many queries the filter searched further down; "" for none. `counts` are those of filter."""
+    deeper = counts.get("queries_searched_deeper", 0)
+    return f"; for {deeper:,} queries more, up to {counts['deepest_list']:,}" if deeper else ""
+
+
+def _rejected(verdicts: Mapping[str, int]) -> str:
+    """Return the share of the candidates that each check and rule rejects, in their order; "" where none does."""
+    of = sum(verdicts.values()) - verdicts.get("positive", 0)
+    named = [name for name in VERDICTS if verdicts.get(name) and name not in (KEEP, "positive")]
+    return ", ".join(f"{percent(verdicts[name] / of)} {code(name)}" for name in named)
 
 
 def _listed(context: RunContext, stage: str, part: str) -> str | None:

@@ -71,6 +71,7 @@ def _finish(context: RunContext, key: str) -> dict[str, Any]:
         "queries_with_negatives": len(np.unique(queries[lengths > 0])),
         "negatives": int(lengths.sum()),
         "negatives_wanted": int(wanted.sum()),
+        "documents_as_negatives": len(np.unique(Ragged.from_arrow(chosen.column("doc_rows")).values)),
         **count_random(chosen, config),
         **({} if previous is None else {"negatives_previous": pc.sum(pc.list_flatten(previous)).as_py() or 0}),
         **count_treated(Shards(judged_folder(context, emit), JUDGED), config),
@@ -131,7 +132,7 @@ def _parts(context: RunContext) -> dict[str, Any]:
 
 STAGE = Stage(
     name="emit",
-    version=4,
+    version=5,
     reads=("ingest", "filter"),
     also_reads=_also_reads,
     parts=_parts,

@@ -24,9 +24,9 @@ _ALWAYS = {
     "biases.query_overlap": "effect negative positive queries",
     "calibration": "threshold",
     "counts.embed": "dim documents queries",
-    "counts.emit": "rows examples examples_filled_up examples_full examples_short examples_without_negatives "
-    "negatives negatives_filled_up negatives_random negatives_wanted positives_down_weighted positives_left_out "
-    "queries_left_out queries_with_negatives",
+    "counts.emit": "rows documents_as_negatives examples examples_filled_up examples_full examples_short "
+    "examples_without_negatives negatives negatives_filled_up negatives_random negatives_wanted "
+    "positives_down_weighted positives_left_out queries_left_out queries_with_negatives",
     "counts.filter": "anchors anchors_without_candidates queries queries_searched_deeper deepest_list "
     "queries_short_at_max_top_k",
     "counts.index": "documents lists probe recall recall_depth recall_sample share",

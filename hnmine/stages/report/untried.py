@@ -81,7 +81,8 @@ def untried(path: str, config: Config) -> Iterator[str]:
     if path != RATE:
         return
     columns, filter_ = config.emit.extra_columns, config.filter
-    if "weight" not in columns and not set(config.emit.formats) <= set(_NO_WEIGHTS):
+    weighs = "calibrated" not in rule_names(filter_)  # which keeps low probabilities alone: docs/training-rows.md
+    if weighs and "weight" not in columns and not set(config.emit.formats) <= set(_NO_WEIGHTS):
         probabilities = "" if filter_.gives_probabilities else "filter.probabilities = true, "
         yield (
             f"{probabilities}emit.extra_columns = {toml_value([*columns, 'weight'])} (not tried: a loss that takes "

@@ -15,6 +15,8 @@ from hnmine.config.tables import Config
 from hnmine.errors import InputError
 from hnmine.stages.emit.card_text import SIZES, code, model_name, public, size_category
 from hnmine.storage.input_files import TABLE_ENDINGS, find_sources
+from hnmine.storage.schemas.filter import VERDICTS
+from tests.pipeline.helpers import rows, table
 from tests.storage.hub_server import TOKEN, hub_server
 from tests.support import config_for, make_collection
 
@@ -49,7 +51,7 @@ def test_it_says_how_the_set_was_mined_and_how_to_load_it(mined: Path) -> None:
     for line in (
         "| input | 60 documents, ",
         "| evaluation set, kept out | its 1 queries and the 1 documents relevant to them |",
-        "| teacher | `hash`, similarity `cosine` |",
+        "| teacher | `hash`, similarity `cosine`, vectors of 256 numbers |",
         "| candidates | for each query the best documents: 10 by `dense`, 10 by `words` |",
         '| rules | `rule = "percent"`: ',
         "| choice | `top`, up to 3 negatives for each (query, positive) |",
@@ -59,6 +61,38 @@ def test_it_says_how_the_set_was_mined_and_how_to_load_it(mined: Path) -> None:
     ):
         assert line in card
     assert str(mined.parents[1]) not in "".join(path.read_text() for path in mined.glob("*.*"))
+
+
+def test_its_counts_are_those_of_the_files(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {
+        "rescore": {"model": "hash", "top_n": 4},
+        "filter": {"rule": "percent", "score": "checked"},
+        "emit": {"extra_columns": ["query_id", "negative_id"], "choose": "mixed", "random_share": 0.34},
+    }
+    base = make_collection(tmp_path, 60, 20)
+    qrels = (base / "qrels.tsv").read_text()
+    (base / "qrels.tsv").write_text(f"{qrels}q0\td40\t0\nq1\td41\t0\n")
+    run(config_for(base, **tables), [*STAGES[:-2], "rescore", *STAGES[-2:]])
+    emit = base / "out/emit"
+    found = rows(emit)
+    card = (emit / "README.md").read_text()
+    verdicts = [v for lists in table(base / "out/filter").column("verdicts").to_pylist() for one in lists for v in one]
+    tried = [one for one in verdicts if one != "positive"]
+    given = [name for name in VERDICTS if name in tried and name != "keep"]
+    shares = [f"{100 * tried.count(name) / len(tried):.1f}% `{name}`" for name in given]
+    pairs = [s for one in table(base / "out/rescore").column("scores").to_pylist() for s in one]
+    scored = sum(score is not None for score in pairs)
+    examples = len({(row["query_id"], row["positive"]) for row in found})
+    for line in (
+        f"| queries with negatives | {len({row['query_id'] for row in found})} |",
+        f"| different documents among all negatives | {len({row['negative_id'] for row in found})} |",
+        f"| negatives an example, on average | {len(found) / examples:.2f} |",
+        f"| rejected | {', '.join(shares)} |",
+        f"a cross-encoder: {scored} of {len(pairs)} candidates and labelled positives among them |",
+        "labelled positives, 2 pairs judged irrelevant |",
+    ):
+        assert line in card
+    assert len(shares) > 1
 
 
 def test_a_card_of_json_lines_has_no_table_of_another_type(tmp_path: Path) -> None:
