@@ -10,7 +10,9 @@ from hnmine.models.served import estimated_tokens
 
 
 def judge_cost(work: Workload) -> dict[str, int] | None:
-    """Return what a judge would be asked at most, and about how many tokens that takes; None where none is named.
+    """Return what a judge would be asked at most, and about how many tokens that takes; None if no judge is.
+
+    None is where the config names none, or the run has images, which `hnmine judge` refuses.
 
     A request is about one query, as the command asks without `--per-query`: it has the text of an average query, of its
     positives and of `judge.candidates` documents at most.
@@ -20,7 +22,7 @@ def judge_cost(work: Workload) -> dict[str, int] | None:
         the answers are allowed).
     """
     config, judge = work.config, work.config.judge
-    if judge.model is None and judge.served_model is None:
+    if (judge.model is None and judge.served_model is None) or config.input.uses_images:
         return None
     emit, retrieve = config.emit, config.retrieve
     negatives = math.ceil(min(emit.retrieved_negatives * work.positives, retrieve.max_candidates))
