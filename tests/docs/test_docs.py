@@ -91,11 +91,11 @@ def test_every_error_class_is_in_the_tree_drawn_in_its_module():
             assert re.search(rf"{cls.__name__}\s+{cls.exit_code}\b", errors.__doc__ or ""), cls
 
 
-def test_quickstart_gives_the_names_of_columns_in_the_order_of_the_code():
+def test_the_page_on_input_gives_the_names_of_columns_in_the_order_of_the_code():
     from hnmine.config.tables import Columns
     from hnmine.readers.columns import COLUMNS
 
-    page = (ROOT / "docs" / "quickstart.md").read_text()
+    page = (ROOT / "docs" / "input.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)`(?: \(optional\))? \| ([\w, -]+) \|$", page, re.MULTILINE))
     assert rows == {
         name: ", ".join(COLUMNS[name].names)
