@@ -214,7 +214,6 @@ def test_cells_shrink_for_models_of_long_texts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_shards_and_workers_do_not_change_a_bit_across_cells(tmp_path: Path, two_threads: None) -> None:
     """More rows than a cell, so that files and cells differ from ingest's shards."""
     save_tiny_bert(tmp_path / "tiny")

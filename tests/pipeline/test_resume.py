@@ -16,7 +16,6 @@ from tests.support import RUN_SPECIFIC, make_collection, tree
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a run in /proc"),
-    pytest.mark.timeout(600),
 ]
 
 KILLS = 20

@@ -18,8 +18,6 @@ from hnmine.runtime.worker_slot import current_slot
 from hnmine.storage.digest_cache import DigestCache
 from tests.support import config_for, make_collection, write_jsonl
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def square(number: int) -> int:
     return number * number

@@ -31,7 +31,6 @@ ray = pytest.importorskip("ray", reason="ray is not installed")
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a node in /proc"),
-    pytest.mark.timeout(180),
 ]
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}

@@ -33,7 +33,6 @@ def slot_of(item: int) -> WorkerSlot:
     return current_slot()
 
 
-@pytest.mark.timeout(120)
 def test_each_worker_knows_its_slot():
     found = {slot for _, slot in PoolEngine(2).map(slot_of, list(range(8)))}
     assert found <= {WorkerSlot(0, 2), WorkerSlot(1, 2)}

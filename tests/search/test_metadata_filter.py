@@ -297,7 +297,6 @@ def test_every_query_keeps_its_own_class_where_each_has_a_date_of_its_own(base: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_same_bytes_with_two_workers_and_the_same_content_in_other_shards(base: Path, mined: Path) -> None:
     run(config(base, "pooled", workers=2))
     assert tree(base / "pooled") == tree(mined)

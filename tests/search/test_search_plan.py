@@ -133,7 +133,6 @@ def test_a_probe_that_is_asked_for_is_obeyed_and_its_recall_said(base: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_lists_give_the_same_whatever_workers_and_shards(base: Path) -> None:
     index = {"kind": "ivf", "ivf_probe": 2}
     for name, tables in {"a": {}, "b": {"workers": 2}, "c": {"shard_rows": 512}, "d": {"memory": "0"}}.items():

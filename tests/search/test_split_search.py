@@ -239,7 +239,6 @@ def server(base: Path) -> Iterator[ForkServer]:
         yield found
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("at", "workers"),
     [

@@ -25,7 +25,7 @@ from hnmine.storage.paths import path_of
 from tests.storage.s3server import BUCKET, new_folder, objects, s3_server, store, written
 from tests.support import config_for, make_collection, tree
 
-pytestmark = [pytest.mark.s3, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.s3
 
 TABLES: dict[str, Any] = {
     "shard_rows": 256,

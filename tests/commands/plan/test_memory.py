@@ -8,7 +8,6 @@ from tests.benchmarks.memory import compare
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "case",
     [(20_000, 1_000, 384, {"filter": {"rule": "percent"}}), (10_000, 1_500, 32, {})],

@@ -119,7 +119,6 @@ def test_other_shards_and_caches_hold_the_same_content(base: Path, first: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_two_workers_write_the_same_bytes(base: Path, first: Path) -> None:
     assert tree(mine(base, "pooled", workers=2)) == tree(first)
 

@@ -27,7 +27,6 @@ def batched(out: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a run in /proc")
-@pytest.mark.timeout(300)
 def test_killed_and_resumed_the_bytes_are_the_same(tmp_path):
     make_collection(tmp_path, 1000, 520)
     with fork_server(tmp_path / "log") as server:

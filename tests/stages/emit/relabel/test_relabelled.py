@@ -360,7 +360,6 @@ def test_every_format_has_the_mark(base: Path, out: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of a run in /proc")
-@pytest.mark.timeout(600)
 def test_killed_and_resumed_the_bytes_are_the_same(tmp_path: Path) -> None:
     make_collection(tmp_path, 120, 300)
     tables = {"retrieve": {"top_k": 10}, "filter": {"rule": "auto"}, "guide": {"model": "hash", "max_length": 8}}
