@@ -43,8 +43,8 @@ class FilterConfig(Section):
     two_sided: float = setting(0.5, "two_sided: keep z(s) + z(sim) <= two_sided, sim: highest similarity to a positive")
     max_false_negative_rate: float | None = setting(
         None,
-        "calibrated, auto: highest share of hidden positives among the negatives, kept to by the 95% upper bound of "
-        "the measured share where there are enough of them (default: half of a 95% margin's share, at most 0.05)",
+        "calibrated, auto: highest share of hidden positives among the negatives; the 95% upper bound of the measured "
+        "share stays below it, where there are enough of them (default: half of a 95% margin's share, at most 0.05)",
         gt=0,
         lt=1,
     )

@@ -55,7 +55,7 @@ class ServedModel(Section):
         60.0, 'model = "http...": seconds to wait for an answer', no_effect=True, gt=0, le=MOST_SECONDS
     )
     retries: int = setting(
-        6, 'model = "http...": how often a request that failed for now is sent again', no_effect=True, ge=0, le=100
+        6, 'model = "http...": how often a request that failed temporarily is sent again', no_effect=True, ge=0, le=100
     )
 
     def semantic(self) -> dict[str, Any]:
