@@ -37,6 +37,8 @@ def dataset_files(system: Any, folder: str, shown: str) -> list[str] | None:
             files = [f"{folder}/{one['filename']}" for one in named]
         except (TypeError, KeyError):
             raise InputError(f"{STATE}: _data_files is not as `datasets` writes it; save the dataset again") from None
+        if not files:
+            raise InputError(f"a dataset without rows ({STATE} names no files)")
         if missing := [file.rpartition("/")[2] for file in files if not system.isfile(file)]:
             raise InputError(f"{STATE} names files that are missing: {few(missing)}; save the dataset again")
         return files
@@ -49,7 +51,7 @@ def _json(system: Any, path: str, key: str) -> Any:
         return None
     try:
         found = json.loads(system.cat_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path.rpartition('/')[2]}: not valid JSON: {error}") from None
     return found.get(key) if isinstance(found, dict) else None
 

@@ -57,6 +57,10 @@ def test_the_state_names_files_and_their_order(tmp_path: Path) -> None:
     for files in ('["a"]', "3", "[{}]"):
         (tmp_path / "d/state.json").write_text(f'{{"_data_files": {files}}}')
         assert "_data_files is not as `datasets` writes it" in why_not(tmp_path)
+    saved(tmp_path / "d", _data_files=[])
+    assert why_not(tmp_path).endswith("a dataset without rows (state.json names no files)")
+    (tmp_path / "d/state.json").write_text("[" * 100_000)
+    assert "state.json: not valid JSON" in why_not(tmp_path)
     (tmp_path / "d/state.json").write_text("{")
     assert "state.json: not valid JSON" in why_not(tmp_path)
 
