@@ -411,7 +411,13 @@ _SAMPLE = "worth: candidates most worth judging; negatives: only negatives; rand
 Sample = Annotated[Literal["worth", "negatives", "random"], typer.Option(help=_SAMPLE)]
 SampleSeed = Annotated[int | None, typer.Option(min=0, help="Seed of the random sample.", show_default="the run's")]
 MaxRequests = Annotated[
-    int | None, typer.Option("--max-requests", min=1, help="Largest number of requests.", show_default=False)
+    int | None,
+    typer.Option(
+        "--max-requests",
+        min=1,
+        help="Largest number of requests; `hnmine judge` counts those of earlier starts.",
+        show_default=False,
+    ),
 ]
 
 
@@ -499,7 +505,12 @@ def judge(
     max_requests: MaxRequests = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", min=1, help="Largest number of tokens, replies included.", show_default=False),
+        typer.Option(
+            "--max-tokens",
+            min=1,
+            help="Largest number of tokens, those of replies and of earlier starts included.",
+            show_default=False,
+        ),
     ] = None,
     number: Annotated[
         int | None,
@@ -523,7 +534,7 @@ def judge(
     """Let a language model judge candidates: ask the server of judge.model, or read its replies from files.
 
     The judgements go to a file for input.judgements. Replies are kept as they come: started again, the command goes on
-    where it was stopped, and pays for nothing twice.
+    where it was stopped, and asks about no candidate twice.
     """
     from hnmine.cli import command_tables, terminal
     from hnmine.commands.judge.ask import Budget

@@ -296,6 +296,8 @@ def draw_judge(data: dict[str, Any]) -> None:
         say(f"{data['without_usage']:,} replies do not say how many tokens they took.", "yellow")
     if data["stopped"]:
         say(f"The budget ended: {data['requests']:,} of {data['requests_in_all']:,} requests are done.", "yellow")
+    if not data["pairs"]:
+        return
     if data["sampled"]:
         say("Set report.judged_sample to the file and make the report again: hnmine report CONFIG --overwrite.")
     else:

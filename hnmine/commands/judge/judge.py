@@ -258,10 +258,11 @@ def _refuse_loss(path: Path, judged: Mapping[Pair, int], kept: Collection[Pair])
     """
     lost = [number for pair, number in judged.items() if pair not in kept]
     if lost:
-        more = f" (and {len(lost) - 1:,} more)" if lost[1:] else ""
+        more = f", and {len(lost) - 1:,} more" if lost[1:] else ""
         raise OutputError(
-            f"{path} line {lost[0]:,}: a judgement that the judge is not asked for{more}, and that would be lost; "
-            "choose another --path, or pass --force"
+            f"{path} line {lost[0]:,}{more}: a judgement that the judge is not asked for, and that would be lost; "
+            "choose another --path, ask about as much as before (--number, --max-requests), or pass --force, which "
+            "removes no reply that was paid for"
         )
 
 

@@ -65,7 +65,8 @@ class Findings:
 def read_replies(sources: Iterable[Source], asked: Mapping[str, Question], findings: Findings) -> dict[str, Reply]:
     """Return the reply to each request that has one, by the request's name; an error gives way to a reply.
 
-    Of several replies to a request the first counts.
+    Of several replies to a request the first counts. A line without a response and an error, as of a file of requests,
+    is no reply.
     """
     found: dict[str, Reply] = {}
     for source in sources:
@@ -74,7 +75,7 @@ def read_replies(sources: Iterable[Source], asked: Mapping[str, Question], findi
                 continue
             record = json_object(line)
             name = record.get("custom_id")
-            if not isinstance(name, str):
+            if not isinstance(name, str) or not record.keys() & {"response", "error"}:
                 findings.add(UNREADABLE, f"{source.name} line {number:,}")
             elif name not in asked:
                 findings.add(OTHER, name)

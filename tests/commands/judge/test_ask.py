@@ -320,7 +320,7 @@ def test_no_judgement_is_lost_where_the_budget_ends_before_it_is_given_again(fol
         ask_server(config(folder, server), path, JudgeOptions(), Progress())
         before = path.read_bytes()
         other, two = config(folder, server, template="grades"), JudgeOptions(budget=Budget(requests=2))
-        with pytest.raises(OutputError, match=r"judged\.jsonl line \d+: .* \(and [\d,]+ more\)"):
+        with pytest.raises(OutputError, match=r"judged\.jsonl line \d+, and [\d,]+ more: a judgement"):
             ask_server(other, path, two, Progress())
         assert path.read_bytes() == before
         assert ask_server(other, path, two._replace(replace=True), Progress())["requests"] == 2, "these are paid for"

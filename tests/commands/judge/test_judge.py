@@ -270,6 +270,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(first: Path, jud
             asked_path(path),
             JudgeOptions(),
         )
+    with pytest.raises(InputError, match="belong together"):
+        read_batch(tmp_path / "j.jsonl", [str(path)], asked_path(path), JudgeOptions())  # requests in place of replies
     assert not (tmp_path / "j.jsonl").exists()
     odd = write_jsonl(tmp_path / "odd.jsonl", [{"query_id": ["q"], "doc_id": {}, "judgement": "relevant"}])
     with pytest.raises(OutputError, match="line 1: a judgement that the judge is not asked for"):
