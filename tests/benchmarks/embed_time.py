@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.embed_time [--data FOLDER] [--texts 500] [--rounds 5]
 
+`--shared` compares with the same encoder whose threads share every batch, in place of `encode`.
 `--int8` and `--bfloat16` compare the same model in these numbers in place of float32.
 FOLDER is a collection (corpus.parquet with title and text), for abstracts; without it they are made up, as short
 passages are. Memory is the growth of a fresh process's peak over the same process with the model loaded.
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from hnmine.config.models import EmbedConfig
 from hnmine.models.encoders import ModelEncoder, token_batches
 from hnmine.models.quantised import quantise
 from hnmine.stages.embed.int8 import EXAMPLE
-from tests.benchmarks.measure import argument_parser, peak_bytes, timed
+from tests.benchmarks.measure import argument_parser, median, peak_bytes, timed
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 WORDS = [
@@ -52,7 +53,7 @@ def abstracts(count: int, data: Path | None) -> list[str]:
 
 
 def encoders(
-    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+    precision: Literal["float32", "bfloat16", "int8"] = "float32", *, shared: bool = False
 ) -> tuple[ModelEncoder, dict[str, Callable[[list[str]], np.ndarray]]]:
     """Return the encoder, and both ways of embedding with the one model."""
     plain = ours = ModelEncoder(EmbedConfig(model=MODEL, device="cpu"))
@@ -65,6 +66,15 @@ def encoders(
         step = ours.cell_rows
         return np.concatenate([ours.encode(texts[i : i + step], "document") for i in range(0, len(texts), step)])
 
+    def by_shared_batches(texts: list[str]) -> np.ndarray:
+        ours.side_by_side = False
+        try:
+            return by_cells(texts)
+        finally:
+            ours.side_by_side = True
+
+    if shared:
+        return ours, {"shared": by_shared_batches, "ours": by_cells}
     return ours, {"encode": lambda texts: plain.model.encode(texts, batch_size=32), "ours": by_cells}
 
 
@@ -97,24 +107,26 @@ def measure_memory(way: str) -> None:
     print((peak_bytes() - before) / 2**20)
 
 
-def compare(kind: str, texts: list[str], rounds: int, precision: Any) -> None:
-    ours, ways = encoders(precision)
+def compare(kind: str, texts: list[str], options: argparse.Namespace) -> None:
+    ours, ways = encoders(options.precision, shared=options.shared)
+    other = next(iter(ways))
+    walls: dict[str, list[float]] = {name: [] for name in ways}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     vectors = {}
-    for name in [*ways] * rounds:
-        vectors[name], _, cpu = timed(lambda name=name: ways[name](texts))  # type: ignore[misc]
-        seconds[name].append(cpu)  # of all threads; other work on the machine hardly changes it
-    ratios = np.array(seconds["encode"]) / np.array(seconds["ours"])
+    for name in [*ways] * options.rounds:
+        vectors[name], wall, cpu = timed(lambda name=name: ways[name](texts))  # type: ignore[misc]
+        walls[name].append(wall)
+        seconds[name].append(cpu)  # of all threads
+    print(f"{kind}, {len(texts):,} texts, {options.rounds} rounds: {other} over ours, median (least to most)")
+    for what, found in {"CPU time": seconds, "time": walls}.items():
+        ratios = median(np.array(found[other]) / np.array(found["ours"]), 2)
+        print(f"  {what} {ratios}; seconds {np.median(found[other]):.1f} and {np.median(found['ours']):.1f}")
     lengths = np.prod([np.linalg.norm(found, axis=1) for found in vectors.values()], axis=0)
-    cosines = (vectors["encode"] * vectors["ours"]).sum(axis=1) / lengths
-    padded = padding(ours, texts)
-    print(
-        f"{kind}, {len(texts):,} texts, {rounds} rounds: CPU time of encode over ours, median {np.median(ratios):.2f}"
-    )
-    print(f"  from {ratios.min():.2f} to {ratios.max():.2f}; seconds {np.median(seconds['encode']):.1f} and "
-          f"{np.median(seconds['ours']):.1f}; cosine {cosines.mean():.7f}, at least {cosines.min():.7f}")  # fmt: skip
-    if precision != "float32":
+    cosines = (vectors[other] * vectors["ours"]).sum(axis=1) / lengths
+    print(f"  cosine {cosines.mean():.7f}, at least {cosines.min():.7f}")
+    if options.shared or options.precision != "float32":
         return
+    padded = padding(ours, texts)
     print(f"  padded over real tokens: encode {padded['encode']:.3f}, ours {padded['ours']:.3f}")
     print(f"  memory: encode {grown('encode', texts):.0f} MB, ours {grown('ours', texts):.0f} MB", flush=True)
 
@@ -127,6 +139,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves its own number")
     for name in ("int8", "bfloat16"):
         parser.add_argument(f"--{name}", dest="precision", action="store_const", const=name, default="float32")
+    parser.add_argument("--shared", action="store_true", help="compare with batches that all threads share")
     parser.add_argument("--memory", choices=["encode", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -136,8 +149,8 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(options.threads)
-    compare("short passages", passages(options.texts), options.rounds, options.precision)
-    compare("abstracts", abstracts(options.texts, options.data), options.rounds, options.precision)
+    compare("short passages", passages(options.texts), options)
+    compare("abstracts", abstracts(options.texts, options.data), options)
 
 
 if __name__ == "__main__":
