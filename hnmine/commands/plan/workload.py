@@ -111,21 +111,22 @@ class Workload:
         texts, asked = self.negatives + examples, self.queries * self.query_bytes
         if name in OF_IDS:  # ids and scores, and each text once
             stored = min(self.documents, texts) * self.document_bytes + asked
-            return (texts + examples) * (self.id_bytes + SCORE_BYTES) + stored * STORED_TEXT
+            return self._column(texts, self.id_bytes) + SCORE_BYTES * texts + stored * STORED_TEXT
         if ending(name) == "jsonl":
             return texts * (self.document_bytes + JSON_BYTES) + examples * self.query_bytes
         columns = [examples] * (wanted + 1) if name in FULL_ONLY else [self.negatives, examples]
-        return asked * STORED_TEXT + sum(map(self._text_column, columns))
+        return asked * STORED_TEXT + sum(self._column(rows, self.document_bytes) for rows in columns)
 
-    def _text_column(self, texts: float) -> float:
-        """Return the bytes on disk of a column of documents' texts.
+    def _column(self, rows: float, size: float) -> float:
+        """Return the bytes on disk of a column of documents' texts or ids, of some bytes each.
 
-        A shard's texts are stored once each while these fit into a Parquet dictionary, else as often as they occur.
+        A shard's different ones are stored once each while they fit into a Parquet dictionary, else as often as they
+        occur.
         """
-        distinct = touched(self.documents, texts / self.query_shards)
-        if distinct * self.document_bytes <= DICTIONARY_BYTES:
-            return self.query_shards * distinct * self.document_bytes * STORED_TEXT + PLACE_BYTES * texts
-        return texts * self.document_bytes * STORED_TEXT
+        distinct = touched(self.documents, rows / self.query_shards)
+        if distinct * size <= DICTIONARY_BYTES:
+            return self.query_shards * distinct * size * STORED_TEXT + PLACE_BYTES * rows
+        return rows * size * STORED_TEXT
 
     @property
     def rescored(self) -> float:

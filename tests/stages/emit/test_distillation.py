@@ -9,6 +9,7 @@ import pytest
 
 from hnmine import run
 from hnmine.commands.audit.audit import Request, audit
+from hnmine.commands.plan.cluster import ClusterConfig, CollectionTable
 from hnmine.commands.plan.plan import make_plan
 from hnmine.errors import ConfigError, InputError
 from hnmine.pipeline.run import RunOptions
@@ -141,9 +142,10 @@ def test_an_audit_reads_the_rows_with_the_texts_beside_them(base: Path, tmp_path
 
 
 def test_a_plan_counts_each_text_once(base: Path) -> None:
-    sizes = []
+    """Of a collection whose texts do not fit into the dictionary of a Parquet column, where each is stored once too."""
+    sizes, cluster = [], ClusterConfig(collection=CollectionTable(documents=100_000, queries=20_000))
     for name in ("labeled-list", "distillation"):
-        found = make_plan(config_for(base, "planned", emit={"format": name, "num_negatives": 9}))
+        found = make_plan(config_for(base, "planned", emit={"format": name, "num_negatives": 9}), cluster=cluster)
         sizes.append(found["disk_of_stages"]["emit"])
     assert sizes[1] < sizes[0]
 
