@@ -2,11 +2,14 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.workers import forked_context
 
 # The same examples every time, so that what a change fails is due to the change; no time is asserted.
 ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
@@ -25,6 +28,12 @@ BEFORE, LEFT = pytest.StashKey[set[str] | None](), pytest.StashKey[list[str]]()
 @pytest.fixture(autouse=True)
 def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True)
+def _forked_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform == "linux" and request.node.get_closest_marker("spawn") is None:
+        monkeypatch.setattr("hnmine.runtime.engines.start_context", forked_context)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from hnmine.errors import WorkerDied
@@ -108,13 +109,22 @@ class PoolEngine(Engine):
             while todo and len(submitted) < 2 * count:
                 index, item = todo.popleft()
                 if self._pool is None:
-                    spawn = multiprocessing.get_context("spawn")
-                    start = (os.getpid(), spawn.Value("i", 0))
-                    self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_start_worker, initargs=start)
+                    context = start_context()
+                    start = (os.getpid(), context.Value("i", 0))
+                    self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker, initargs=start)
                 submitted[self._pool.submit(_work, fn, item, count)] = index
             done, _ = wait(submitted, return_when=FIRST_COMPLETED)
             for future in done:
                 yield submitted.pop(future), future.result()
+
+
+def start_context() -> BaseContext:
+    """Return how worker processes start: each is a new Python that imports everything itself.
+
+    A forked one would inherit threads and what a library of CUDA or S3 has begun, and one of multiprocessing's fork
+    server the environment in which that server once started.
+    """
+    return multiprocessing.get_context("spawn")
 
 
 def _work(fn: Callable[[ItemT], ResultT], item: ItemT, count: int) -> ResultT:

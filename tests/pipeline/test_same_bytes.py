@@ -41,6 +41,7 @@ def test_a_second_run_writes_the_same_bytes(base: Path, first: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spawn
 def test_one_and_two_workers_write_the_same_bytes(base: Path, first: Path) -> None:
     assert tree(mine(base, "pooled", workers=2)) == tree(first)
 

@@ -18,6 +18,8 @@ from hnmine.runtime.worker_slot import current_slot
 from hnmine.storage.digest_cache import DigestCache
 from tests.support import config_for, make_collection, write_jsonl
 
+pytestmark = pytest.mark.spawn
+
 
 def square(number: int) -> int:
     return number * number

@@ -158,6 +158,7 @@ def test_a_stopped_run_gives_its_lock_back_and_goes_on(base: Path, whole: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.spawn
 def test_a_pool_of_workers_writes_the_same_bytes(base: Path, whole: Path) -> None:
     url = new_folder()
     run(config_for(base, url, **TABLES, engine="pool", workers=2), ("ingest", "embed"))  # processes take long to start
