@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hnmine.config.checks import contradictions
 from hnmine.config.section import Section, tables, toml_value
 from hnmine.config.tables import Config
-from hnmine.display import shorten
+from hnmine.display import shorten, well_formed
 from hnmine.errors import ConfigError, Problems
 from hnmine.storage.paths import path_of
 
@@ -105,6 +105,9 @@ def override(raw: dict[str, Any], text: str, problems: Problems) -> None:
     """Change nested mappings by a `table.key=value`; the value is TOML, else a string. A fault becomes a problem."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
+    if (shown := well_formed(text)) != text:
+        problems.add(f"--set {shown}: not UTF-8; check the terminal's encoding")
+        return
     if not equals or not all(parts):
         problems.add(f"--set {text}: write it as table.key=value, for example --set filter.percent=0.9")
         return

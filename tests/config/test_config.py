@@ -348,6 +348,8 @@ def test_overrides_of_the_top_and_the_last_one_wins(tmp_path: Path) -> None:
     [
         ("seed", "--set seed: write it as table.key=value, for example --set filter.percent=0.9"),
         ("a..b=1", "--set a..b=1: write it as table.key=value, for example --set filter.percent=0.9"),
+        ("embed.query_prompt=\udcff", "--set embed.query_prompt=?: not UTF-8; check the terminal's encoding"),
+        ("\udcff=1", "--set ?=1: not UTF-8; check the terminal's encoding"),
         ("seed.x=1", "--set seed.x=1: seed is a value, not a table"),
         ("seed=abc", "FILE seed: input should be a valid integer (given: 'abc')"),
         ("filter.percnt=1", "FILE filter.percnt: unknown key; did you mean percent?"),
