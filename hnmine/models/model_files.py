@@ -111,7 +111,8 @@ def load_model(kind: str, config: ModelTable, table: TeacherTable, device: str |
         settings: further arguments of the class.
 
     Raises:
-        ModelError: the model cannot be found or loaded, or its weights are not in safetensors.
+        ModelError: the model cannot be found or loaded, its weights are not in safetensors, or it cannot take texts of
+            `max_length` tokens.
     """
     path = find_model(config, table)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -131,9 +132,27 @@ def load_model(kind: str, config: ModelTable, table: TeacherTable, device: str |
         )
     except Exception as error:  # loaders raise anything; the user needs the model's name and the reason
         raise ModelError(f"{table}.model {config.model!r} cannot be loaded: {reason(error)}") from error
+    positions = None if config.max_length is None else _positions(model)
+    if config.max_length is not None and positions is not None and config.max_length > positions:
+        raise ModelError(
+            f"{table}.max_length: {config.max_length:,}, and {config.model!r} takes texts of {positions:,} tokens at "
+            "most; lower it"
+        )
     if current_slot().count > 1:
         torch.set_num_threads(thread_count())
     return model
+
+
+def _positions(model: Any) -> int | None:
+    """Return the tokens of the longest text that a model has embeddings of positions for; None where it has none."""
+    import torch
+
+    found = [
+        one.num_embeddings - (0 if one.padding_idx is None else one.padding_idx + 1)  # as RoBERTa numbers positions
+        for name, one in (model.named_modules() if isinstance(model, torch.nn.Module) else ())
+        if name.endswith("position_embeddings") and isinstance(one, torch.nn.Embedding)
+    ]
+    return min(found, default=None)
 
 
 def fingerprint(

@@ -56,6 +56,14 @@ def test_a_static_model_looks_weights_up_and_texts_are_cut_and_prompted(folder):
     assert (cut != 0).sum() == 1
 
 
+def test_a_length_beyond_the_positions_of_a_model_is_refused(folder):
+    SparseModelEncoder(SparseConfig(model=str(folder / "splade"), max_length=64), "t")
+    with pytest.raises(
+        ModelError, match=r"^t\.max_length: 65, and '.*splade' takes texts of 64 tokens at most; lower it"
+    ):
+        SparseModelEncoder(SparseConfig(model=str(folder / "splade"), max_length=65), "t")
+
+
 def test_queries_without_inference_have_a_tower_of_their_own(folder):
     router = SparseModelEncoder(SparseConfig(model=str(folder / "router")), "t")
     for kind, name in (("query", "static"), ("document", "splade")):
