@@ -1,6 +1,7 @@
 """Sparse encoders: models that give a text weights of terms, most of them 0, such as SPLADE."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from hnmine.config.models import Kind, SparseConfig
 from hnmine.errors import ModelError
 from hnmine.models.encoders import BATCH_TOKENS, CELL_ROWS, BatchedModel
-from hnmine.models.model_files import load_model
+from hnmine.models.model_files import find_model, load_model
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -24,11 +25,16 @@ class SparseModelEncoder(BatchedModel):
     It gives texts as a scipy matrix, float32, shape (texts, terms), each row with its terms ascending and no zeros.
 
     Raises:
-        ModelError: the model cannot be loaded, or its weights are not safetensors.
+        ModelError: the model cannot be loaded, is no sparse encoder, or its weights are not safetensors.
     """
 
     def __init__(self, config: SparseConfig, table: str) -> None:
         model = load_model("SparseEncoder", config, table, config.device)
+        if _is_untrained(model, Path(find_model(config, table))):
+            raise ModelError(
+                f"{table}.model {config.model!r} is no sparse encoder: its sparse layer would have random weights; "
+                "name a model such as SPLADE"
+            )
         model.eval()
         if config.max_length is not None:
             _cut_texts(model, config.max_length)
@@ -87,6 +93,14 @@ class SparseModelEncoder(BatchedModel):
         if not np.isfinite(weights.data).all():
             raise ModelError(f"{self.table}.model {self.config.model!r} gave weights that are not finite")
         return weights
+
+
+def _is_untrained(model: Any, folder: Path) -> bool:
+    """Return whether a model has a sparse layer that its folder does not name: the library adds one to dense models."""
+    named = folder / "modules.json"
+    name = "SparseAutoEncoder"
+    has_layer = any(type(module).__name__ == name for module in model.modules())
+    return has_layer and not (named.is_file() and name in named.read_text(encoding="utf-8"))
 
 
 def _cut_texts(model: Any, length: int) -> None:

@@ -64,6 +64,12 @@ def test_a_length_beyond_the_positions_of_a_model_is_refused(folder):
         SparseModelEncoder(SparseConfig(model=str(folder / "splade"), max_length=65), "t")
 
 
+def test_a_model_of_dense_vectors_is_refused(folder, tmp_path):
+    tiny.save_tiny_bert(tmp_path / "dense")
+    with pytest.raises(ModelError, match=r"^t\.model '.*dense' is no sparse encoder: "):
+        SparseModelEncoder(SparseConfig(model=str(tmp_path / "dense")), "t")
+
+
 def test_queries_without_inference_have_a_tower_of_their_own(folder):
     router = SparseModelEncoder(SparseConfig(model=str(folder / "router")), "t")
     for kind, name in (("query", "static"), ("document", "splade")):
