@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,7 +81,7 @@ def reply_log(path: Path) -> Iterator[ReplyLog]:
         file = path.open("a+b")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {reason(error)}; check the path") from None
-    with file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -93,3 +93,6 @@ def reply_log(path: Path) -> Iterator[ReplyLog]:
             file.truncate(whole)
         del content
         yield ReplyLog(file)
+    finally:
+        with suppress(OSError):  # `append` has said that a line cannot be written; closing tries it once more
+            file.close()

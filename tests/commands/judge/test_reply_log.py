@@ -1,6 +1,9 @@
 """The file of a server's replies: what is written comes back, and other lines are passed over."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,25 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"r\.jsonl: cannot be written"), reply_log(tmp_path / "file" / "r.jsonl"):
         pass
+
+
+@contextmanager
+def files_of(most: int) -> Iterator[None]:
+    """Let this process make no file longer than `most` bytes within the block."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_a_message_and_keeps_the_replies_before(tmp_path: Path) -> None:
+    path, reply = tmp_path / "r.jsonl", {"response": batch_line("a", "x" * 100)["response"], "error": None}
+    with reply_log(path) as log:
+        log.append(QUESTIONS[0], reply)
+    full, message = files_of(path.stat().st_size + 50), r"r\.jsonl: cannot be written: .*; free some space"
+    with pytest.raises(OutputError, match=message), full, reply_log(path) as log:
+        log.append(QUESTIONS[1], reply)
+    with reply_log(path) as log:
+        assert [one.query_id for one in log.exchanges()] == ["q0"]
