@@ -134,7 +134,7 @@ class BatchedModel:
     ) -> None:
         self.model, self.prompts, self.batch_tokens, self.side_by_side = model, prompts, batch_tokens, side_by_side
         self.cell_rows = cell_rows(model.max_seq_length)
-        self._longest = 0
+        self._longest: dict[Kind, int] = {}
 
     def prepare(self, texts: Sequence[str], kind: Kind) -> EncodeTexts:
         """Return a function that encodes the texts; they are tokenised beforehand where the model allows it."""
@@ -183,21 +183,26 @@ class BatchedModel:
         small = [self.side_by_side and len(rows) * tokens[rows[0]] <= BATCH_OF_A_THREAD for rows in batches]
         with torch.inference_mode():
             yield from map(compute, (rows for rows, is_small in zip(batches, small, strict=True) if not is_small))
-            yield from self._each_by_a_thread(compute, list(itertools.compress(batches, small)), int(tokens.max()))
+            yield from self._each_by_a_thread(
+                compute, list(itertools.compress(batches, small)), kind, int(tokens.max())
+            )
 
     def _each_by_a_thread(
-        self, compute: Callable[[np.ndarray], tuple[np.ndarray, Any]], batches: list[np.ndarray], longest: int
-    ) -> Iterator[tuple[np.ndarray, Any]]:
+        self, compute: Callable[[np.ndarray], tuple[np.ndarray, Any]], batches: list[np.ndarray], kind: Kind,
+        longest: int,
+    ) -> Iterator[tuple[np.ndarray, Any]]:  # fmt: skip
         """Yield what `compute` returns for each batch, in order.
 
         `longest` is the number of tokens of the longest text. Some models keep what they computed for the positions of
-        the longest text so far: where a text is longer than all before, the first batch is computed alone.
+        the longest text so far: where a text is longer than all before of its kind, which may have a tower of its own,
+        the first batch is computed alone.
         """
         import torch
 
         threads = torch.get_num_threads()
-        alone = 1 if longest > self._longest else 0
-        self._longest = max(longest, self._longest)
+        before = self._longest.get(kind, 0)
+        alone = 1 if longest > before else 0
+        self._longest[kind] = max(longest, before)
         with one_torch_thread():
             yield from map(compute, batches[:alone])
             yield from in_order(compute, batches[alone:], threads)

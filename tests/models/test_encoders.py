@@ -178,6 +178,8 @@ def test_batches_are_computed_at_the_same_time_once_one_of_the_longest_text_was(
     assert found == [True, False, False]
     encoder.encode(OF_THREE_BATCHES[:40], "document")
     assert found[3:] == [False, False]
+    encoder.encode(OF_THREE_BATCHES[:50], "query")  # which may have a tower of their own
+    assert found[5:] == [True, False, False]
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
