@@ -133,11 +133,14 @@ def draw_stages(results: Sequence[StageResult]) -> None:
 def missing_random(config: Config, counts: Mapping[str, Mapping[str, Any]]) -> str:
     """Return why a small corpus gave fewer random negatives than `choose = "mixed"` wants, or "".
 
-    `counts` are those of the stages that ran or were kept; without ingest or emit there is nothing to say.
+    `counts` are those of the stages that ran or were kept; without ingest or emit there is nothing to say. Nor is there
+    where a cap on documents or a condition may leave none.
     """
     retrieve, emit = config.retrieve, counts.get("emit")
     documents = counts["ingest"]["documents"] if "ingest" in counts else 0
     if emit is None or not 0 < documents <= max(retrieve.max_candidates, retrieve.max_top_k):
+        return ""
+    if config.emit.max_per_document is not None or retrieve.where:
         return ""
     wanted = config.emit.random_negatives * emit["examples"]
     drawn = emit["negatives_random"] - emit["negatives_filled_up"]

@@ -86,3 +86,5 @@ def test_a_corpus_too_small_for_random_negatives_is_named(
     assert line.startswith(said)
     assert bool(line) == bool(said)
     assert missing_random(config, {"emit": emit}) == missing_random(config, {"ingest": {"documents": documents}}) == ""
+    for other in ({"emit": {"max_per_document": 5}}, {"retrieve": {"where": [{"field": "lang"}]}}):
+        assert not missing_random(config.changed(other), {"ingest": {"documents": documents}, "emit": emit})
