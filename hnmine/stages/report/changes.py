@@ -20,7 +20,7 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Values of `filter.max_false_negative_rate` that are tried."""
 _MARGINS = ("margin", "percent", "adaptive")
 _NEVER_NAMED = ("none", "multi_similarity")
-"""Rules that no change names: docs/mining.md recommends neither."""
+"""Rules that no change names: docs/mining.md and docs/rules.md recommend neither."""
 _FEW = 5
 """Fewer negatives than this gain less: see docs/mining.md, "What pays"."""
 
