@@ -39,7 +39,7 @@ def candidates(number: str, config: Config) -> list[Change]:
     ways = {
         "coverage": (_keep_more, _keep_easiest, _check_copies_alone),
         "fill": (_keep_more, _keep_easiest, _check_copies_alone, _fill_more_examples, _raise_cap),
-        "sources.random.share": (_keep_more, _keep_easiest, _draw_fewer),
+        "sources.random.share": (_keep_more, _keep_easiest),
         "hardness": (_keep_more, _keep_less_easy, _choose_less_diverse, _want_fewer),
         "safety": (_keep_fewer, _keep_less_easy, _leave_out),
         "negatives_at_or_above_positive": (_keep_fewer, _keep_less_easy, _leave_out),
@@ -173,13 +173,6 @@ def _fill_more_examples(config: Config) -> Iterator[Change]:
 def _raise_cap(config: Config) -> Iterator[Change]:
     if config.emit.max_per_document is not None:
         yield from ({"emit.max_per_document": config.emit.max_per_document * more} for more in (2, 4))
-
-
-def _draw_fewer(config: Config) -> Iterator[Change]:
-    if config.emit.choose == "mixed":
-        own = _choice(config) if config.filter.rule == "auto" else {}  # which has a share of its own
-        shares = (round(config.emit.random_share * part, 4) for part in (0.5, 0.25, 0.0))
-        yield from (own | {"emit.random_share": share} for share in shares)
 
 
 def _choose_less_diverse(config: Config) -> Iterator[Change]:

@@ -11,6 +11,8 @@ SCORED_FORMATS = ("n-tuple-scores", "distillation")
 """Shapes for losses that learn scores, which need easy and hard negatives alike."""
 WORD_SOURCES = ("bm25", "sparse")
 """Kinds of sources that find documents by words shared with the query."""
+RANDOM_SHARE = "sources.random.share"
+"""The share of the negatives that are random documents, by its name in report.json."""
 
 
 def numbers_of(config: Config) -> dict[str, Number]:
@@ -19,6 +21,7 @@ def numbers_of(config: Config) -> dict[str, Number]:
     - false_negative_rate: `filter.max_false_negative_rate`, where it is set.
     - hardness: none where easy negatives are chosen on purpose. Where random documents are asked for, whose hardness is
       about 0, the limit is multiplied by the share of the others.
+    - sources.random.share: none where more random documents are asked for than the limit allows.
     - fill: none where as many negatives are wanted as there can be candidates: then all kept ones are taken.
     """
     emit, found = config.emit, dict(ALL_NUMBERS)
@@ -31,6 +34,10 @@ def numbers_of(config: Config) -> dict[str, Number]:
         lowest = round(lowest * emit.retrieved_negatives / emit.num_negatives, 4)
         text = f"{lowest:g} to 0.96, as {emit.random_negatives} of {emit.num_negatives} are random documents"
         found["hardness"] = replace(found["hardness"], flaw=lowest, good=text)
+    random = found[RANDOM_SHARE]
+    if random.beyond(emit.random_negatives / emit.num_negatives, random.flaw):
+        text = f"any value: {emit.random_negatives} of {emit.num_negatives} are asked to be random documents"
+        found[RANDOM_SHARE] = replace(random, flaw=None, good=text)
     if emit.retrieved_negatives >= config.retrieve.max_candidates and emit.fallback == "none":
         text = "any value: `num_negatives` takes all candidates that are kept"
         found["fill"] = replace(found["fill"], flaw=None, stop=None, good=text)

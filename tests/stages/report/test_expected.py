@@ -27,9 +27,17 @@ def test_hardness_has_the_limit_that_the_choice_of_negatives_allows(tmp_path: Pa
     others = {name for name in ALL_NUMBERS if found[name] != ALL_NUMBERS[name]} - {"hardness"}
     expected = {
         "all kept, distilled": {"fill"}, "sources": {"biases.query_overlap.effect"},
-        "two-sided, calibrated": {"false_negative_rate"},
+        "two-sided, calibrated": {"false_negative_rate"}, "random documents": {"sources.random.share"},
     }  # fmt: skip
     assert others == expected.get(case, set())
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.4, 0.5), (0.5, 0.5), (0.6, None), (1.0, None)])
+def test_as_many_random_documents_as_are_asked_for_are_no_flaw(
+    tmp_path: Path, share: float, limit: float | None
+) -> None:
+    emit = {"choose": "mixed", "random_share": share, "num_negatives": 10}
+    assert numbers_of(config_for(tmp_path, emit=emit))["sources.random.share"].flaw == limit
 
 
 def test_sources_of_words_are_named_where_negatives_share_words(tmp_path: Path) -> None:
