@@ -135,7 +135,15 @@ def judge_shard(
     found = pa.concat_tables(parts)
     counts = total(found.column("counts"), inputs.config)
     counts |= {"queries": found.num_rows, "several": several, "hidden": hidden}
-    return with_counts(found.select(JUDGED.names).cast(JUDGED), counts)
+    return with_counts(_decoded(found), counts)
+
+
+def _decoded(found: pa.Table) -> pa.Table:
+    """Return judged candidates by the schema `JUDGED`, the verdicts as strings."""
+    place = JUDGED.get_field_index("verdicts")
+    # lists that are slices are copied first: a cast makes, for each slice, a whole copy of what it is a slice of
+    verdicts = found.column("verdicts").combine_chunks().cast(JUDGED.field(place).type)
+    return found.set_column(place, JUDGED.field(place), verdicts).select(JUDGED.names).cast(JUDGED)
 
 
 _COUNTED = JUDGED_CODED.append(pa.field("counts", COUNTED))

@@ -12,7 +12,7 @@ from hnmine.stages.filter import step
 from hnmine.stages.filter.deeper_search import short_anchors
 from hnmine.stages.filter.shard_counts import verdict_counts
 from hnmine.stages.filter.verdicts import CODES
-from hnmine.storage.schemas.filter import JUDGED
+from hnmine.storage.schemas.filter import JUDGED, JUDGED_CODED
 from hnmine.storage.store import Shards
 from tests.support import config_for, tree, write_collection
 
@@ -198,3 +198,19 @@ def test_a_shard_with_many_cells_is_judged_in_several_files_with_the_same_rows(c
     assert len(Shards(crowded / f"cut-{rule}" / "filter", JUDGED)) == 7  # 512 queries by 100, and the other 48
     assert parts.equals(table)
     assert same_counts == counts
+
+
+def test_verdicts_of_scattered_rows_become_strings_without_copies_of_what_they_were_taken_from(crowded):
+    made = config(crowded, "scattered", filter={"rule": "percent"})
+    run(made, ["ingest", "embed", "index", "retrieve", "filter"])
+    coded, plain = (
+        pa.concat_tables(Shards(made.out_folder / "filter", schema)).combine_chunks()
+        for schema in (JUDGED_CODED, JUDGED)
+    )
+    backwards = range(coded.num_rows - 1, -1, -1)
+    scattered = pa.concat_tables([coded.slice(row, 1) for row in backwards])
+    before = pa.total_allocated_bytes()
+    decoded = step._decoded(scattered)
+    taken = pa.total_allocated_bytes() - before
+    assert decoded.equals(plain.take(pa.array(backwards)))
+    assert taken < 2 * plain.column("verdicts").nbytes
