@@ -97,6 +97,8 @@ def stratified_share(
         total[stratum] = sizes[stratum] ** 2 * left[stratum] * max(spread, part * rate * (1 - rate)) / n[stratum]
     variance = float(total.sum()) / units**2
     unlike = float((weight**2 * left[strata] * d).sum()) / units**2  # var(R) over R (1 - R) where all strata are alike
+    if share in (0, 1):  # where all are hits, or none, the variance is 0, or what rounding leaves
+        variance = 0.0
     trials = share * (1 - share) / variance if variance > 0 else 1 / unlike if unlike > 0 else np.inf
     low, high = wilson_of_share(share, trials, z) if np.isfinite(trials) else (share, share)
     return Share(share, low, high, units)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hnmine.science.statistics import wilson_interval
@@ -43,6 +43,7 @@ samples = st.lists(
 
 
 @given(samples, st.integers(0, 50))
+@example([(0, 0.0, False)] * 4 + [(0, 1.0, True)], 1)  # one hit of one, whose variance is not 0 by rounding
 def test_the_share_is_that_of_the_loop(lines, more):
     names = sorted({h for h, _, _ in lines})
     strata = [names.index(h) for h, _, _ in lines]
