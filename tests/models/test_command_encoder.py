@@ -128,10 +128,9 @@ def test_a_missing_program_is_named_before_it_is_started(word: str, message: str
         CommandEncoder(wrong, "guide", 2048)
 
 
-@pytest.mark.parametrize("word", ["a\0b", "x" * 3_000_000])
-def test_words_that_no_program_can_be_given_are_named(word: str) -> None:
+def test_a_word_too_long_for_a_program_is_named() -> None:
     with pytest.raises(ModelError, match=r"^embed\.command: cannot be started: .*; check its words"):
-        CommandEncoder(EmbedConfig(command=[sys.executable, "-c", "0", word]), "embed", 2048)
+        CommandEncoder(EmbedConfig(command=[sys.executable, "-c", "0", "x" * 3_000_000]), "embed", 2048)
 
 
 def test_a_file_that_the_system_cannot_run_is_named_without_a_traceback(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_a_command_is_known_by_its_words_its_files_and_its_version(tmp_path: Pat
     assert parts(tmp_path / "a", sys.executable, "encode.py", "--layers=3") != plain
     assert parts(tmp_path / "a", sys.executable, "encode.py", command_version="2") != plain
     assert str(tmp_path) not in plain
-    for word in ("x" * 5_000, "~no-such-user/encode.py", "a\0b"):  # words that can be no file count as they are
+    for word in ("x" * 5_000, "~no-such-user/encode.py"):  # words that can be no file count as they are
         assert json.dumps(word) in parts(tmp_path / "a", sys.executable, word)
 
 

@@ -116,10 +116,11 @@ def test_one_bad_answer_ends_the_requests_of_the_next_texts_too(server):
     encoder = ServedEncoder(settings(server, request_texts=1, requests_in_flight=1))
     # what is sent after the refusal waits until the client has heard of it
     server.faults = [None, Fault(400), *[Fault(until=encoder.client._stopped.is_set)] * 9]
-    first, _following = encoder.prepare(TEXTS[:3], "document"), encoder.prepare(TEXTS[3:], "document")
+    first, following = encoder.prepare(TEXTS[:3], "document"), encoder.prepare(TEXTS[3:], "document")
     with pytest.raises(ServerError, match=r"400: fault 400; if a text is too long .*lower embed\.request_texts or"):
         first(lambda rows: None)
-    encoder.client._threads.shutdown(wait=True)
+    with pytest.raises(ServerError, match="stopped after another request failed"):
+        following(lambda rows: None)
     assert len(server.posts()) <= 3
 
 

@@ -67,14 +67,14 @@ def how_mined(context: RunContext, rescore: RescoreConfig | None) -> str:
     `rescore` is the table whose scores the set depends on; None if there is none.
     """
     config = context.config
-    ingest, embed, filtered = (_counts(context, stage) for stage in ("ingest", "embed", "filter"))
+    ingest, filtered = _counts(context, "ingest"), _counts(context, "filter")
     judged = f", {ingest['judged_negatives']:,} pairs judged irrelevant" if ingest["judged_negatives"] else ""
     rows = {
         "input": f"{ingest['documents']:,} documents, {ingest['queries']:,} queries, "
         f"{ingest['positives']:,} labelled positives{judged}",
         "evaluation set, kept out": _evaluation(ingest) if config.input.has_evaluation else "",
         "teacher": f"{model_name(config.embed, _listed(context, 'embed', 'teacher'))}, "
-        f"similarity `{config.embed.similarity}`, vectors of {embed['dim']:,} numbers",
+        f"similarity `{config.embed.similarity}`",
         "candidates": f"for each query the best documents: {_sources(config)}{_deeper(filtered)}",
         "scored again by": _rescorer(context, rescore) if rescore is not None else "",
         "rules": f"{_settings(resolve_auto(config.filter).chosen())}: {_kept(filtered['verdicts'])}",

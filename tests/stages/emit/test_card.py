@@ -51,7 +51,7 @@ def test_it_says_how_the_set_was_mined_and_how_to_load_it(mined: Path) -> None:
     for line in (
         "| input | 60 documents, ",
         "| evaluation set, kept out | its 1 queries and the 1 documents relevant to them |",
-        "| teacher | `hash`, similarity `cosine`, vectors of 256 numbers |",
+        "| teacher | `hash`, similarity `cosine` |",
         "| candidates | for each query the best documents: 10 by `dense`, 10 by `words` |",
         '| rules | `rule = "percent"`: ',
         "| choice | `top`, up to 3 negatives for each (query, positive) |",

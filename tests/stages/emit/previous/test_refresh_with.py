@@ -142,7 +142,7 @@ def test_rescored_scores_are_refused_on_either_side(base: Path) -> None:
     with pytest.raises(ConfigError, match="compared by their teachers' scores"):
         config(base, "no", previous={"run": "first"}, **rescored)
     mine(base, "rescored", **rescored)
-    with pytest.raises(InputError, match="was filtered by a cross-encoder's scores"):
+    with pytest.raises(InputError, match=r'was filtered with filter\.score = "rescored"'):
         mine(base, "no", previous={"run": "rescored"})
     named = [{"kind": "bm25", "name": "previous"}]
     with pytest.raises(ConfigError, match="choose another name"):
