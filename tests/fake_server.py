@@ -258,3 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if fault.truncate else content)
         self.close_connection = self.close_connection or fault.truncate
+
+
+def served_teacher(server: FakeServer, **given: Any) -> EmbedConfig:
+    """Return the table [embed] of a server; no request is repeated."""
+    return EmbedConfig(model=server.url, retries=0, **given)

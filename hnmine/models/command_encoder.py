@@ -210,7 +210,7 @@ def _start(config: EmbedConfig, table: TeacherTable) -> subprocess.Popen[bytes]:
             stderr=subprocess.PIPE,
             start_new_session=True,  # what it starts ends with it, and Ctrl-C reaches it through this process alone
         )
-    except (OSError, ValueError) as error:  # too long, or a NUL in a word
+    except OSError as error:  # words that are too long, among others
         raise ModelError(
             f"{table}.command: cannot be started: {reason(error)}; check its words, and the folder it runs in"
         ) from None

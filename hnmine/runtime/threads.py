@@ -32,7 +32,7 @@ def in_threads(function: Callable[[T], ResultT], parts: Iterable[T], most: int |
 
 
 def in_order(function: Callable[[T], ResultT], parts: Iterable[T], threads: int) -> Iterator[ResultT]:
-    """Yield `function(part)` for each part, in order, computed by `threads` threads; one thread is the caller's own.
+    """Yield `function(part)` for each part, in order, computed by `threads` threads; with one, in the caller's own.
 
     Twice as many parts are taken at most before a result is yielded, so few results wait in memory. An error is raised
     in its part's turn; parts that no thread has begun are then left out, as they are where the caller stops.

@@ -12,15 +12,9 @@ from hnmine.errors import ConfigError, ModelError, ServerError
 from hnmine.models import http_client
 from hnmine.models.http_client import HttpClient, retry_after, tokens_of
 from tests.ctrl_c import ctrl_c_when
-from tests.fake_server import LONG, FakeServer, Fault
+from tests.fake_server import LONG, Fault
 
 SECRET = "sk-Tr0ub4dor"
-
-
-@pytest.fixture
-def server():
-    with FakeServer() as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hnmine.config.models import EmbedConfig
 from hnmine.errors import ModelError, ServerError
 from hnmine.models.served import (
     ServedEncoder,
@@ -16,20 +15,10 @@ from hnmine.models.served import (
     request_batches,
     teacher_identity,
 )
-from tests.fake_server import HASH, FakeServer, Fault
+from tests.fake_server import HASH, Fault, served_teacher
 from tests.support import WORDS
 
 TEXTS = [f"{' '.join(WORDS[: 1 + at % 7])} {at}" for at in range(40)]
-
-
-@pytest.fixture
-def server():
-    with FakeServer() as found:
-        yield found
-
-
-def settings(server: FakeServer, **given) -> EmbedConfig:
-    return EmbedConfig(model=server.url, retries=0, **given)
 
 
 @given(
@@ -50,7 +39,7 @@ def test_requests_hold_every_text_once_within_their_limits(texts, most, tokens):
 
 @pytest.mark.parametrize("form", ["base64", "float"])
 def test_vectors_are_those_of_the_model_with_the_prompt_of_their_kind(server, form):
-    given = settings(server, encoding_format=form, query_prompt="ask: ", request_texts=7, requests_in_flight=3)
+    given = served_teacher(server, encoding_format=form, query_prompt="ask: ", request_texts=7, requests_in_flight=3)
     encoder = ServedEncoder(given)
     np.testing.assert_array_equal(encoder.encode(TEXTS, "document"), HASH.encode(TEXTS, "document"))
     assert len(server.posts()) == math.ceil(40 / 7)
@@ -93,7 +82,7 @@ def changed(at: int, **new):
 def test_vectors_that_are_missing_or_unusable_are_refused(server, fault, message):
     server.faults = [fault]
     with pytest.raises(ModelError, match=rf"^embed\.model http://127\S* \(hash-model\): .*{message}") as error:
-        ServedEncoder(settings(server)).encode(TEXTS[:5], "document")
+        ServedEncoder(served_teacher(server)).encode(TEXTS[:5], "document")
     if isinstance(error.value, UnusableVector):
         assert repr(TEXTS[error.value.place]) in str(error.value)
 
@@ -109,11 +98,11 @@ def test_vectors_that_are_missing_or_unusable_are_refused(server, fault, message
 def test_what_is_no_vector_at_all_is_an_answer_of_another_shape(server, fault):
     server.faults = [fault]
     with pytest.raises((ServerError, ModelError), match=r"not an answer of /embeddings|no vector, but an array"):
-        ServedEncoder(settings(server)).encode(TEXTS[:5], "document")
+        ServedEncoder(served_teacher(server)).encode(TEXTS[:5], "document")
 
 
 def test_one_bad_answer_ends_the_requests_of_the_next_texts_too(server):
-    encoder = ServedEncoder(settings(server, request_texts=1, requests_in_flight=1))
+    encoder = ServedEncoder(served_teacher(server, request_texts=1, requests_in_flight=1))
     # what is sent after the refusal waits until the client has heard of it
     server.faults = [None, Fault(400), *[Fault(until=encoder.client._stopped.is_set)] * 9]
     first, following = encoder.prepare(TEXTS[:3], "document"), encoder.prepare(TEXTS[3:], "document")
@@ -128,4 +117,4 @@ def test_one_bad_answer_ends_the_requests_of_the_next_texts_too(server):
 def test_a_model_whose_answer_to_the_probe_is_no_vector_is_an_error(server, data):
     server.faults = [Fault(change=lambda answer: {"data": data})]
     with pytest.raises(ServerError, match="not an answer of /embeddings"):
-        teacher_identity(settings(server), "embed", [])
+        teacher_identity(served_teacher(server), "embed", [])

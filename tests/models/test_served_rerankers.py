@@ -1,6 +1,5 @@
 """Scores of a served cross-encoder: forms of requests, how pairs are cut into them, what answers are refused."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,6 @@ from tests.fake_server import PAIRS, FakeServer, Fault
 from tests.support import WORDS
 
 ASKED = [(f"amber {at // 7}", f"{' '.join(WORDS[at % 5 : 3 + at % 9])} {at}") for at in range(40)]
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as found:
-        yield found
 
 
 def reranker(server: FakeServer, **given: Any) -> ServedReranker:
